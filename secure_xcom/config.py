@@ -1,0 +1,239 @@
+"""One frozen Settings from Airflow's ``[secure_xcom]`` section.
+
+`OPTIONS` is the only list of the options: Airflow's ``config list``, the parser below and the tests of the
+documentation all read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+from secure_xcom.errors import SettingInvalid, SettingMissing
+
+SECTION = "secure_xcom"
+RELEASE = "0.1.0"
+
+
+class Option(NamedTuple):
+    """One option: its default as text (None: not set), its type for Airflow's docs, an example and its text."""
+
+    default: str | None
+    type: Literal["string", "integer", "boolean"]
+    example: str | None
+    text: str
+
+
+OPTIONS: dict[str, Option] = {
+    "access_policy": Option(
+        None,
+        "string",
+        "/opt/airflow/config/access_policy.yaml",
+        "Path of the access policy (YAML). With one, key_uris and store_uri come from its compartments.",
+    ),
+    "key_uris": Option(
+        None,
+        "string",
+        "local:///opt/airflow/keys/keyring.json",
+        "Key URIs, comma-separated, for a deployment with one compartment and no access policy file. Every "
+        "data key is wrapped with each of them, and any one opens it.",
+    ),
+    "store_uri": Option(
+        None,
+        "string",
+        "file:///opt/airflow/sealed",
+        "Store URI, where sealed payloads lie, for a deployment with one compartment and no access policy file.",
+    ),
+    "on_plaintext": Option(
+        "refuse",
+        "string",
+        None,
+        "What a pull does with a value that carries no reference: refuse, warn (give it, log it) or allow.",
+    ),
+    "preview": Option(
+        "shape",
+        "string",
+        None,
+        "What people see of a value in the XCom tab: none, shape (types, lengths and field names) or masked "
+        "(values, sensitive ones as ***). Never read back.",
+    ),
+    "sensitive_names": Option(
+        "",
+        "string",
+        "iban,patient_id",
+        "More sensitive names, comma-separated, added to Airflow's own and to [core] sensitive_var_conn_names.",
+    ),
+    "mask_values": Option(
+        "named",
+        "string",
+        None,
+        "Which values are registered with Airflow's masker on push and on pull: named (those under sensitive "
+        "names) or all (every string leaf, up to mask_max_values).",
+    ),
+    "mask_max_values": Option(
+        "1000",
+        "integer",
+        None,
+        "How many strings one push or pull registers with the masker at the most. Each makes every log line "
+        "dearer. What is over it is not masked, and the task's log says so.",
+    ),
+    "hide_return_values": Option(
+        "True",
+        "boolean",
+        None,
+        "Stop operators from logging what they return before it is sealed (a cluster policy sets "
+        "show_return_value_in_logs to False where an operator has it).",
+    ),
+    "mask_component_logs": Option(
+        "True",
+        "boolean",
+        None,
+        "Mask the copy of task logs that the LocalExecutor writes to the scheduler's own output (a listener "
+        "adds Airflow's masker to the component's log processors).",
+    ),
+    "inline_max_bytes": Option(
+        "0",
+        "integer",
+        None,
+        "Sealed payloads of up to this many bytes stay in the reference, in the database. 0: none.",
+    ),
+    "max_bytes": Option(
+        str(1 << 30), "integer", None, "The largest encoded value, in bytes, that may be pushed or pulled."
+    ),
+    "compression": Option(
+        "zstd",
+        "string",
+        None,
+        "none or zstd (skipped where it does not shrink). The length of a compressed value tells something of "
+        "it to an attacker who chooses a part of it.",
+    ),
+    "audit_sinks": Option(
+        "",
+        "string",
+        "file:///var/log/airflow/access-log.jsonl",
+        "Sink URIs of the access log, comma-separated; every one must take an event before a value is given. "
+        "Empty: secure_xcom/access-log.jsonl below [logging] base_log_folder.",
+    ),
+    "key_cache_seconds": Option(
+        "300", "integer", None, "How long an unwrapped data key stays in a process's memory, in seconds."
+    ),
+    "key_cache_size": Option(
+        "1000", "integer", None, "How many unwrapped data keys stay in a process's memory."
+    ),
+}
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "on_plaintext": ("refuse", "warn", "allow"),
+    "preview": ("none", "shape", "masked"),
+    "mask_values": ("named", "all"),
+    "compression": ("none", "zstd"),
+}
+_MINIMUM: dict[str, int] = {
+    "mask_max_values": 1,
+    "inline_max_bytes": 0,
+    "max_bytes": 1,
+    "key_cache_seconds": 0,
+    "key_cache_size": 0,
+}
+_LISTS = ("key_uris", "sensitive_names", "audit_sinks")
+# A sealed payload in the reference goes through Airflow's API server and into its database: over this, the
+# row would no longer be small.
+INLINE_LIMIT_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The ``[secure_xcom]`` section, parsed and checked. Sizes are in bytes, times in seconds."""
+
+    access_policy: str | None = None
+    key_uris: tuple[str, ...] = ()
+    store_uri: str | None = None
+    on_plaintext: str = "refuse"
+    preview: str = "shape"
+    sensitive_names: tuple[str, ...] = ()
+    mask_values: str = "named"
+    mask_max_values: int = 1000
+    hide_return_values: bool = True
+    mask_component_logs: bool = True
+    inline_max_bytes: int = 0
+    max_bytes: int = 1 << 30
+    compression: str = "zstd"
+    audit_sinks: tuple[str, ...] = ()
+    key_cache_seconds: int = 300
+    key_cache_size: int = 1000
+
+    @classmethod
+    def parse(cls, section: Mapping[str, object]) -> Settings:
+        """Read the section's texts.
+
+        :param section: option -> text; an option that is absent or None has its default.
+        :raises SettingInvalid: an unknown option, or a value that is not one of the option's.
+        """
+        unknown = sorted(set(section) - set(OPTIONS))
+        if unknown:
+            raise SettingInvalid(
+                f"unknown option {unknown[0]!r}",
+                where=f"[{SECTION}]",
+                remedy=f"the options are {', '.join(OPTIONS)}",
+            )
+        values: dict[str, object] = {}
+        for name, option in OPTIONS.items():
+            given = section.get(name)
+            text = option.default if given is None else str(given).strip()
+            values[name] = _parse(name, option, text)
+        settings = cls(**values)  # type: ignore[arg-type]  # each value was parsed by the option's own type
+        if settings.inline_max_bytes > INLINE_LIMIT_BYTES:
+            raise SettingInvalid(
+                f"inline_max_bytes is over {INLINE_LIMIT_BYTES}", where=f"[{SECTION}] inline_max_bytes"
+            )
+        return settings
+
+    def require_place(self) -> None:
+        """Refuse settings that say neither with which key nor where to.
+
+        :raises SettingMissing: with the two lines that are to be written.
+        """
+        if self.access_policy:
+            return
+        missing = [name for name in ("key_uris", "store_uri") if not getattr(self, name)]
+        if missing:
+            raise SettingMissing(
+                f"{' and '.join(missing)} not set, so nothing can be sealed",
+                where=f"[{SECTION}]",
+                remedy=(
+                    "write `key_uris = local:///path/keyring.json` and `store_uri = file:///path` (or an "
+                    "access_policy) into [secure_xcom]; `secure-xcom init` makes the keyring and prints the lines"
+                ),
+            )
+
+
+def _parse(name: str, option: Option, text: str | None) -> object:
+    where = f"[{SECTION}] {name}"
+    if name in _LISTS:
+        return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    if text is None or (text == "" and option.default is None):
+        return None
+    if option.type == "integer":
+        try:
+            number = int(text)
+        except ValueError:
+            raise SettingInvalid(f"{text!r:.40} is not a whole number", where=where) from None
+        if number < _MINIMUM[name]:
+            raise SettingInvalid(f"{number} is under {_MINIMUM[name]}", where=where)
+        return number
+    if option.type == "boolean":
+        lowered = text.lower()
+        if lowered in ("true", "t", "1", "yes", "on"):
+            return True
+        if lowered in ("false", "f", "0", "no", "off"):
+            return False
+        raise SettingInvalid(f"{text!r:.40} is neither true nor false", where=where)
+    choices = _CHOICES.get(name)
+    if choices and text not in choices:
+        raise SettingInvalid(f"{text!r:.40} is not one of {', '.join(choices)}", where=where)
+    return text
+
+
+if {field.name for field in fields(Settings)} != set(OPTIONS):  # pragma: no cover
+    raise AssertionError("Settings and OPTIONS must name the same options")

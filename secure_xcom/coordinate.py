@@ -1,0 +1,118 @@
+"""Where an XCom lives, what its wrap is bound to, and where its payload lies."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from secure_xcom.errors import CoordinateInvalid
+
+# Airflow's own column widths: models/base.py ID_LEN and models/xcom.py key.
+ID_MAX_CHARACTERS = 250
+KEY_MAX_CHARACTERS = 512
+
+# File systems and SeaweedFS take 255 bytes in one path segment, S3 takes 1,024 in a key. Three id segments of
+# at most 200 bytes leave over 300 bytes for the store's prefix, so no path depends on how long the others are
+# and a policy can be scoped by the DAG's segment alone.
+SEGMENT_MAX_BYTES = 200
+_HASHED_HEAD_BYTES = 150
+
+# NUL and lone surrogates cannot be stored by PostgreSQL or encoded as UTF-8.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """Where an XCom lives: the primary key of its row, by name.
+
+    :raises CoordinateInvalid: an id is empty, over-long, or cannot be stored as UTF-8 text.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    key: str
+
+    def __post_init__(self) -> None:
+        for name in ("dag_id", "run_id", "task_id", "key"):
+            value = getattr(self, name)
+            limit = KEY_MAX_CHARACTERS if name == "key" else ID_MAX_CHARACTERS
+            if not isinstance(value, str) or not value:
+                raise CoordinateInvalid(f"{name} must be a non-empty string", where=f"{name}={value!r:.80}")
+            if len(value) > limit:
+                raise CoordinateInvalid(
+                    f"{name} has {len(value)} characters, Airflow stores {limit}", where=f"{name}={value!r:.80}"
+                )
+            if _UNSTORABLE.search(value):
+                raise CoordinateInvalid(
+                    f"{name} has a NUL or a lone surrogate, which cannot be stored", where=f"{name}={value!r:.80}"
+                )
+        if isinstance(self.map_index, bool) or not isinstance(self.map_index, int) or self.map_index < -1:
+            raise CoordinateInvalid("map_index must be a whole number from -1", where=repr(self.map_index)[:80])
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        # repr keeps a newline or an escape sequence in an id from forging a line of the log.
+        return f"{self.dag_id}/{self.run_id}/{self.task_id}{mapped}:{self.key}".encode("unicode_escape").decode()
+
+
+def encryption_context(compartment: str, coordinate: Coordinate) -> dict[str, str]:
+    """What a wrap is bound to and what the key service's policy and log show: ids only, never values.
+
+    The XCom's key is not part of it, because one data key serves all XComs of a task instance try.
+    """
+    return {
+        "compartment": compartment,
+        "dag_id": coordinate.dag_id,
+        "task_id": coordinate.task_id,
+        "run_id": coordinate.run_id,
+        "map_index": str(coordinate.map_index),
+    }
+
+
+def context_bytes(context: Mapping[str, str]) -> bytes:
+    """The encryption context as canonical JSON (RFC 8785), for services that bind bytes."""
+    import rfc8785
+
+    return rfc8785.dumps(dict(context))
+
+
+def path_segment(text: str) -> str:
+    """One path segment for an id, the same on every store, injective.
+
+    Percent-encoded (RFC 3986) but for ``A-Z a-z 0-9 _ - .``; an id of dots only is encoded whole, so that no
+    store or tool takes it for a parent folder. Over 200 bytes it is cut and ends in ``~`` and a SHA-256: since
+    ``~`` is always encoded elsewhere, a cut segment never equals a whole one.
+    """
+    encoded = quote(text, safe="").replace("~", "%7E")
+    if not encoded.strip("."):
+        encoded = encoded.replace(".", "%2E")
+    if len(encoded) <= SEGMENT_MAX_BYTES:
+        return encoded
+    digest = hashlib.sha256(text.encode()).hexdigest()[:48]
+    # An escape cut in two would not decode, so the cut moves before it.
+    head = re.sub(r"%[0-9A-F]?$", "", encoded[:_HASHED_HEAD_BYTES])
+    return f"{head}~{digest}"
+
+
+def object_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
+    """``COMPARTMENT/DAG_ID/RUN_ID/TASK_ID/MAP_INDEX/UUID``: below the store's prefix.
+
+    The compartment and the DAG come first because IAM policies are scoped by prefix.
+
+    :param unique: a UUIDv7, new for each payload, so that no path is ever used twice.
+    """
+    return "/".join(
+        (
+            path_segment(compartment),
+            path_segment(coordinate.dag_id),
+            path_segment(coordinate.run_id),
+            path_segment(coordinate.task_id),
+            str(coordinate.map_index),
+            unique,
+        )
+    )
