@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from secure_xcom.errors import CoordinateInvalid
+from secure_xcom.errors import CoordinateInvalid, CoordinateMismatch
 
 # Airflow's own column widths: models/base.py ID_LEN and models/xcom.py key.
 ID_MAX_CHARACTERS = 250
@@ -116,3 +116,38 @@ def object_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
             unique,
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """The task instance that pulls, as Airflow's context tells it. Defence in depth: the process says so itself."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asked Airflow's database for; None where the answer may differ (a prior run, any index)."""
+
+    dag_id: str
+    task_id: str
+    key: str
+    run_id: str | None = None
+    map_index: int | None = None
+
+    def check(self, found: Coordinate) -> None:
+        """Hold the reference that came back against the question.
+
+        :raises CoordinateMismatch: names the first field that differs.
+        """
+        for name in ("dag_id", "run_id", "task_id", "map_index", "key"):
+            wanted, given = getattr(self, name), getattr(found, name)
+            if wanted is not None and wanted != given:
+                raise CoordinateMismatch(
+                    f"the reference belongs to another {name}: it was moved, copied or replayed",
+                    where=f"asked for {name}={wanted!r:.80}, found {found}",
+                )

@@ -130,6 +130,12 @@ class ReferenceVersionUnknown(ReferenceRefused):
     remedy = "upgrade secure_xcom on this worker"
 
 
+class ReferenceExpired(ReferenceRefused):
+    """The XCom's retention is over."""
+
+    remedy = "clear the producing task so that it pushes again, or lengthen the compartment's retention"
+
+
 class CoordinateMismatch(ReferenceRefused):
     """The reference belongs to another row: it was moved, copied or replayed."""
 
@@ -266,6 +272,12 @@ class StoreFull(StoreError):
     """There is no room left."""
 
     remedy = "free room, or run `secure-xcom gc` to remove payloads that no row refers to"
+
+
+class PathInvalid(StoreError):
+    """A path is not one that this package makes, so it may lead out of the store."""
+
+    remedy = "clear the producing task so that it pushes again, and look for who wrote this row"
 
 
 class ObjectMissing(StoreError):

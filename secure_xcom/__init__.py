@@ -1,0 +1,26 @@
+"""secure_xcom: an encrypted, secrets-aware XCom backend for Apache Airflow 3.
+
+``[core] xcom_backend = secure_xcom.SecureXComBackend`` is all that a deployment sets; DAGs do not change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from secure_xcom.config import RELEASE
+from secure_xcom.errors import SecureXComError
+
+if TYPE_CHECKING:
+    from secure_xcom.backend import SecureXComBackend
+
+__all__ = ["SecureXComBackend", "SecureXComError", "__version__"]
+__version__ = RELEASE
+
+
+def __getattr__(name: str) -> Any:
+    # The backend imports Airflow, which whoever only reads a reference or runs the core must not need.
+    if name == "SecureXComBackend":
+        from secure_xcom.backend import SecureXComBackend
+
+        return SecureXComBackend
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,12 @@
+"""The access log: every push, pull, purge and refusal is an event, and no value is given before it is written.
+
+Events hold ids only: never a value, a data key, a wrapped key or a preview.
+"""
+
+from __future__ import annotations
+
+from secure_xcom.audit.events import Event, Outcome
+from secure_xcom.audit.log import AccessLog
+from secure_xcom.audit.sinks import Sink, sink
+
+__all__ = ["AccessLog", "Event", "Outcome", "Sink", "sink"]

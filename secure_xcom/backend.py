@@ -1,0 +1,248 @@
+"""Airflow's door: a thin subclass of ``BaseXCom``. What happens to a value is in `secure_xcom.pipeline`.
+
+Airflow's own queries are used as they are, through `_Rows`, which gives the rows unopened; so this file knows
+no message of Airflow's and holds from 3.1 on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.sdk.bases.xcom import BaseXCom
+
+from secure_xcom import airflow_settings, lazy
+from secure_xcom.config import RELEASE
+from secure_xcom.coordinate import Asked, Consumer, Coordinate
+from secure_xcom.errors import CoordinateMismatch
+from secure_xcom.reference import is_reference
+
+if TYPE_CHECKING:
+    from secure_xcom.pipeline import Pipeline
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_pipeline: tuple[int, Pipeline] | None = None
+# Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to
+# read its answer, and pulls that wait for the same connection would take them all.
+_threads = ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async")
+
+
+class _Value:
+    """What BaseXCom.deserialize_value takes: anything with a value."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Rows(BaseXCom):
+    """Airflow's own queries, with the rows given as they are and the values taken as they are."""
+
+    @staticmethod
+    def serialize_value(value: Any, **_: Any) -> Any:
+        return value
+
+    @staticmethod
+    def deserialize_value(result: Any) -> Any:
+        return result.value
+
+
+def pipeline() -> Pipeline:
+    """This process's pipeline, made from Airflow's settings when the first value passes.
+
+    :raises ConfigurationError: the settings cannot be used.
+    """
+    global _pipeline
+    with _lock:
+        # A forked child starts its own: threads, clients and keys do not survive a fork.
+        if _pipeline is None or _pipeline[0] != os.getpid():
+            _pipeline = (os.getpid(), _build())
+        return _pipeline[1]
+
+
+def _build() -> Pipeline:
+    from secure_xcom.access import AccessPolicy
+    from secure_xcom.audit import AccessLog
+    from secure_xcom.codecs import Codecs
+    from secure_xcom.masking import SensitiveNames
+    from secure_xcom.pipeline import Pipeline
+
+    settings = airflow_settings.load()
+    settings.require_place()
+    if settings.access_policy:
+        policy = AccessPolicy.load(settings.access_policy)
+    else:
+        policy = AccessPolicy.single(settings.key_uris, settings.store_uri or "")
+    return Pipeline(
+        settings,
+        policy,
+        AccessLog.open(settings.audit_sinks or (airflow_settings.default_sink(),), version=RELEASE),
+        SensitiveNames.from_airflow(settings.sensitive_names),
+        Codecs(BaseXCom.serialize_value, lambda structure: BaseXCom.deserialize_value(_Value(structure))),
+    )
+
+
+class SecureXComBackend(BaseXCom):
+    """Seals what tasks push and opens what they may pull; Airflow's database keeps references."""
+
+    @staticmethod
+    def serialize_value(  # type: ignore[override]  # Airflow says str and takes any JSON value
+        value: Any,
+        *,
+        key: str | None = None,
+        task_id: str | None = None,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        map_index: int | None = None,
+    ) -> Any:
+        """Seal a value and give the reference.
+
+        :raises SecureXComError: nothing was kept, and the task fails.
+        """
+        from secure_xcom.pipeline import Push
+
+        coordinate = Coordinate(
+            dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index, key or ""
+        )
+        return pipeline().push([Push(coordinate, value)], producer=_task_instance())[0]
+
+    @staticmethod
+    def deserialize_value(result: Any) -> Any:
+        """Open a row. Airflow's lazy sequences call this; what they asked for comes from `secure_xcom.lazy`.
+
+        :raises SecureXComError: never a value that was not opened.
+        """
+        return _pull([result.value], lazy.asked())[0]
+
+    @classmethod
+    def get_one(cls, **query: Any) -> Any:
+        """Pull one value; None where there is no row."""
+        row = _Rows.get_one(**query)
+        return None if row is None else _pull([row], _asked(query))[0]
+
+    @classmethod
+    async def aget_one(cls, **query: Any) -> Any:
+        """`get_one` without blocking the event loop."""
+        row = await _Rows.aget_one(**query)
+        return None if row is None else (await _in_thread(partial(_pull, [row], _asked(query))))[0]
+
+    @classmethod
+    def get_all(cls, **query: Any) -> Any:
+        """Pull all values of a task's map indexes, in one go; None where there is no row."""
+        rows = _Rows.get_all(**query)
+        return None if rows is None else _pull(rows, _asked(query), ordered=not query.get("include_prior_dates"))
+
+    @classmethod
+    async def aget_all(cls, **query: Any) -> Any:
+        """`get_all` without blocking the event loop."""
+        rows = await _Rows.aget_all(**query)
+        if rows is None:
+            return None
+        return await _in_thread(
+            partial(_pull, rows, _asked(query), ordered=not query.get("include_prior_dates"))
+        )
+
+    @classmethod
+    async def aset(cls, key: str, value: Any, **place: Any) -> None:
+        """Push without blocking the event loop."""
+        where = {name: place[name] for name in ("dag_id", "task_id", "run_id")}
+        sealed = await _in_thread(
+            partial(cls.serialize_value, value, key=key, map_index=place.get("map_index", -1), **where)
+        )
+        await _Rows.aset(key, sealed, **place)
+
+    @classmethod
+    def purge(cls, xcom: Any, *args: Any) -> None:
+        """Delete the payload of a row that is being deleted."""
+        from secure_xcom.pipeline import Row
+
+        if is_reference(xcom.value):
+            pipeline().purge(Row(xcom.value, lazy.asked()), consumer=_task_instance())
+
+    @classmethod
+    def delete(
+        cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None
+    ) -> None:
+        """Delete a row and its payload, holding the row's reference against the row's own coordinate."""
+        with lazy.asking(Asked(dag_id, task_id, key, run_id, map_index)):
+            super().delete(key, task_id, dag_id, run_id, map_index)
+
+
+def _pull(rows: Sequence[Any], asked: Asked | None, *, ordered: bool = False) -> list[Any]:
+    from secure_xcom.pipeline import Row
+
+    values = pipeline().pull([Row(row, asked) for row in rows], consumer=_task_instance())
+    if ordered:
+        _check_order(rows, asked)
+    return values
+
+
+def _check_order(rows: Sequence[Any], asked: Asked | None) -> None:
+    """Airflow gives a task's rows by rising map index and does not say which; so must the references.
+
+    :raises CoordinateMismatch: a reference was copied to, or exchanged with, another map index of its task.
+    """
+    last = -2
+    for row in rows:
+        if not is_reference(row):
+            continue
+        index = int(row["head"]["map_index"])
+        if index <= last:
+            raise CoordinateMismatch(
+                "the references of a mapped task are not in the order of its map indexes: one was moved or copied",
+                where=f"{asked}, map_index={index} after {last}",
+            )
+        last = index
+
+
+def _asked(query: dict[str, Any]) -> Asked:
+    prior = query.get("include_prior_dates")
+    return Asked(
+        query["dag_id"],
+        query["task_id"],
+        query["key"],
+        None if prior else query["run_id"],
+        query.get("map_index"),
+    )
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call))
+
+
+def _task_instance() -> Consumer | None:
+    """The task instance that this process runs, as Airflow tells it.
+
+    Airflow's context is there while templates render and while the task executes; the return value is pushed
+    after it is gone, but the variables that Airflow exports for the task are still set.
+    """
+    from airflow.sdk import get_current_context
+
+    try:
+        instance = get_current_context()["ti"]
+    except RuntimeError:
+        return _from_environment()
+    return Consumer(
+        instance.dag_id, instance.run_id, instance.task_id, instance.map_index, instance.try_number
+    )
+
+
+def _from_environment() -> Consumer | None:
+    names = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
+    ids = [os.environ.get(name) for name in names]
+    number = os.environ.get("AIRFLOW_CTX_TRY_NUMBER", "")
+    if not all(ids) or not number.isdigit():
+        return None
+    # Airflow does not export the map index.
+    return Consumer(str(ids[0]), str(ids[1]), str(ids[2]), -1, int(number))
+
+
+lazy.guard_sequences()

@@ -1,0 +1,230 @@
+"""The reference: the JSON record kept in Airflow's database in place of the value. Dump and strict parse.
+
+The wire format is docs/spec.md; it is a promise, so a change is a new version and old ones open for ever.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import rfc8785
+
+from secure_xcom.coordinate import Coordinate
+from secure_xcom.errors import CoordinateInvalid, ReferenceMalformed, ReferenceVersionUnknown
+
+TAG = "secure_xcom"
+VERSION = 1
+HEADER_BYTES = 56
+"""A sealed payload's salt and commitment (C2SP chunked-encryption)."""
+SMALLEST_BYTES = 72
+"""A sealed payload of no plaintext: the header and one tag."""
+TARGET_BYTES = 2048
+"""What a reference without an inline payload stays under, unless its ids alone are longer."""
+
+# Caps of the strict parse. The longest legal record has ids of 250 and 512 characters of four bytes, twice
+# (once in the object's path), and a few wrapped keys.
+_FIELD_MAX_CHARACTERS = 4096
+_KEYS_MAX = 8
+_URI_MAX_CHARACTERS = 512
+_PAYLOAD_MAX_CHARACTERS = 4 * 70_000 // 3
+
+_MAP_INDEX = re.compile(r"-1|0|[1-9][0-9]{0,9}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The part of the reference that is authenticated: it is the context of the seal.
+
+    ``object`` is the payload's full URI, absent when the payload is inline. Times are UTC, RFC 3339, whole
+    seconds.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: str
+    key: str
+    compartment: str
+    codec: str
+    compression: str
+    created: str
+    object: str | None = None
+    expires: str | None = None
+    readers: str | None = None
+    exclusive: str | None = None
+
+    @property
+    def coordinate(self) -> Coordinate:
+        """Where this XCom lives."""
+        return Coordinate(self.dag_id, self.run_id, self.task_id, int(self.map_index), self.key)
+
+    def dump(self) -> dict[str, str]:
+        """The fields that are set, by name."""
+        present = ((name, getattr(self, name)) for name in _HEAD_FIELDS)
+        return {name: value for name, value in present if value is not None}
+
+    def canonical(self) -> bytes:
+        """The context of the seal: canonical JSON (RFC 8785) of strings only."""
+        return rfc8785.dumps(self.dump())  # type: ignore[arg-type]  # dict is invariant in its value type
+
+
+_HEAD_FIELDS = tuple(entry.name for entry in fields(Head))
+_HEAD_REQUIRED = frozenset(_HEAD_FIELDS[:9])
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A data key, wrapped, and the key URI of the wrapping key."""
+
+    uri: str
+    wrapped: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The whole record.
+
+    :ivar header: the sealed payload's first 56 bytes, so that a swapped object is told from an edited head.
+    :ivar size: the sealed payload's size in bytes.
+    :ivar payload: the sealed payload itself, when it is kept inline.
+    :ivar preview: a picture for people; never read back, so a parsed reference has none.
+    """
+
+    head: Head
+    keys: tuple[WrappedKey, ...]
+    header: bytes = field(repr=False)
+    size: int
+    payload: bytes | None = field(default=None, repr=False)
+    preview: object = field(default=None, repr=False)
+
+    def dump(self) -> dict[str, Any]:
+        """The record as Airflow stores it: a JSON object."""
+        record: dict[str, Any] = {
+            TAG: VERSION,
+            "head": self.head.dump(),
+            "keys": [{"uri": key.uri, "wrapped": key.wrapped} for key in self.keys],
+            "seal": {"header": base64.b64encode(self.header).decode(), "size": self.size},
+        }
+        if self.payload is not None:
+            record["payload"] = base64.b64encode(self.payload).decode()
+        if self.preview is not None:
+            record["preview"] = self.preview
+        return record
+
+
+def is_reference(value: object) -> bool:
+    """Whether a value from the database carries the tag. Whether it may be opened is what `parse` says."""
+    return isinstance(value, Mapping) and TAG in value
+
+
+def parse(value: object) -> Reference:
+    """Read a record strictly: lengths capped, canonical forms only, unknown and missing fields refused.
+
+    :raises ReferenceVersionUnknown: the record is of another version.
+    :raises ReferenceMalformed: says which field is wrong, never what it holds.
+    """
+    record = _mapping(value, "the record")
+    version = record.get(TAG)
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise ReferenceMalformed("the version is not a whole number", where=TAG)
+    if version != VERSION:
+        raise ReferenceVersionUnknown(f"the record is of version {version}, this release reads {VERSION}", where=TAG)
+    _fields(record, required={TAG, "head", "keys", "seal"}, optional={"payload", "preview"}, where="the record")
+
+    head = _head(record["head"])
+    keys = record["keys"]
+    if not isinstance(keys, list) or not 1 <= len(keys) <= _KEYS_MAX:
+        raise ReferenceMalformed(f"keys is not a list of 1 to {_KEYS_MAX} entries", where="keys")
+    wrapped = tuple(_wrapped_key(entry, f"keys[{index}]") for index, entry in enumerate(keys))
+
+    seal = _mapping(record["seal"], "seal")
+    _fields(seal, required={"header", "size"}, optional=set(), where="seal")
+    header = _base64(seal["header"], "seal.header", HEADER_BYTES * 2)
+    if len(header) != HEADER_BYTES:
+        raise ReferenceMalformed(f"the header has {len(header)} bytes instead of {HEADER_BYTES}", where="seal.header")
+    size = seal["size"]
+    if isinstance(size, bool) or not isinstance(size, int) or size < SMALLEST_BYTES:
+        raise ReferenceMalformed("the size is not that of a sealed payload", where="seal.size")
+
+    payload = None
+    if "payload" in record:
+        payload = _base64(record["payload"], "payload", _PAYLOAD_MAX_CHARACTERS)
+    if (payload is None) != (head.object is not None):
+        raise ReferenceMalformed("the payload is either inline or an object, not both and not neither", where="payload")
+    return Reference(head, wrapped, header, size, payload)
+
+
+def _head(value: object) -> Head:
+    record = _mapping(value, "head")
+    _fields(record, required=_HEAD_REQUIRED, optional=set(_HEAD_FIELDS) - _HEAD_REQUIRED, where="head")
+    for name, text in record.items():
+        _text(text, f"head.{name}", _FIELD_MAX_CHARACTERS)
+    for name, pattern in (
+        ("map_index", _MAP_INDEX),
+        ("created", _TIME),
+        ("expires", _TIME),
+        ("codec", _NAME),
+        ("compression", _NAME),
+    ):
+        if name in record and not pattern.fullmatch(record[name]):
+            raise ReferenceMalformed(f"{name} is not in its canonical form", where=f"head.{name}")
+    head = Head(**record)
+    try:
+        _ = head.coordinate
+    except CoordinateInvalid as error:
+        raise ReferenceMalformed(error.what, where="head") from None
+    return head
+
+
+def _wrapped_key(value: object, where: str) -> WrappedKey:
+    record = _mapping(value, where)
+    _fields(record, required={"uri", "wrapped"}, optional=set(), where=where)
+    return WrappedKey(
+        _text(record["uri"], f"{where}.uri", _URI_MAX_CHARACTERS),
+        _text(record["wrapped"], f"{where}.wrapped", _FIELD_MAX_CHARACTERS),
+    )
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ReferenceMalformed(f"not a JSON object but {type(value).__name__}", where=where)
+    return value
+
+
+def _fields(
+    record: Mapping[str, object], *, required: set[str] | frozenset[str], optional: set[str], where: str
+) -> None:
+    if missing := sorted(required - set(record)):
+        raise ReferenceMalformed(f"the field {missing[0]!r} is missing", where=where)
+    if unknown := sorted(str(name) for name in set(record) - required - optional):
+        raise ReferenceMalformed(f"the field {unknown[0]!r:.60} is unknown", where=where)
+
+
+def _text(value: object, where: str, limit: int) -> str:
+    if not isinstance(value, str) or not value:
+        raise ReferenceMalformed("not a non-empty string", where=where)
+    if len(value) > limit:
+        raise ReferenceMalformed(f"{len(value)} characters, {limit} are allowed", where=where)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ReferenceMalformed("a lone surrogate cannot be encoded", where=where) from None
+    return value
+
+
+def _base64(value: object, where: str, limit: int) -> bytes:
+    text = _text(value, where, limit)
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ReferenceMalformed("not base64", where=where) from None
+    if base64.b64encode(raw).decode() != text:
+        raise ReferenceMalformed("not canonical base64", where=where)
+    return raw

@@ -1,0 +1,93 @@
+"""Seal and open: plaintext bytes <-> sealed payload, with Cobblestone-256.
+
+A sealed payload is a plain Cobblestone-256 message (C2SP chunked-encryption v1: AES-256-GCM, HKDF-SHA-512,
+key-committing, 16 KiB chunks) made and opened by ``cryptography.cobblestone``. Its context is the head of the
+reference in canonical JSON, so nothing that a reader relies on can be changed. There is no cipher code here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
+from cryptography.exceptions import InvalidTag
+
+from secure_xcom.errors import HeadTampered, PayloadSwapped, PayloadTampered, PayloadTruncated
+
+HEADER_BYTES = 56
+"""Salt (24) and commitment (32), the start of every message: C2SP chunked-encryption, "Key derivation"."""
+
+_CHUNK_BYTES = 16_384
+_TAG_BYTES = 16
+
+
+def sealed_size(size: int) -> int:
+    """The size in bytes of the sealed payload of ``size`` bytes of plaintext (C2SP, "Message chunking")."""
+    return HEADER_BYTES + size + (size // _CHUNK_BYTES + 1) * _TAG_BYTES
+
+
+def seal(key: bytes, context: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Seal the plaintext's pieces; the first piece that comes out starts with the whole header.
+
+    :param key: the data key, 32 uniformly random bytes.
+    :param context: the head in canonical JSON.
+    """
+    encryptor = Cobblestone256Encryptor(key, context)
+    for piece in pieces:
+        if sealed := encryptor.update(piece):
+            yield sealed
+    yield encryptor.finalize()
+
+
+def unseal(
+    key: bytes, context: bytes, pieces: Iterable[bytes], *, header: bytes, size: int, where: str = ""
+) -> Iterator[bytes]:
+    """Open a sealed payload's pieces.
+
+    Every piece that comes out is authentic, but only the end of the iteration proves that none is missing: the
+    caller must not act on any of them before it. ``header`` and ``size`` (bytes) come from the reference and
+    only tell apart *what* was tampered with: whether the payload opens is decided by the message itself.
+
+    :raises PayloadSwapped: the payload starts with another header than the reference was made with.
+    :raises PayloadTruncated: the payload has another length.
+    :raises HeadTampered: the head or the data key is not the one that this payload was sealed with.
+    :raises PayloadTampered: a byte of the payload was changed.
+    """
+    stream = iter(pieces)
+    start = b""
+    while len(start) < HEADER_BYTES:
+        piece = next(stream, None)
+        if piece is None:
+            raise PayloadTruncated(f"the payload ends after {len(start)} of {size} bytes", where=where)
+        start = bytes(piece) if not start else start + piece
+    if start[:HEADER_BYTES] != header:
+        raise PayloadSwapped("the store holds another payload than the reference was made for", where=where)
+
+    decryptor = Cobblestone256Decryptor(key, context)
+    try:
+        decryptor.update(start[:HEADER_BYTES])
+    except InvalidTag:
+        raise HeadTampered(
+            "the head of the reference, or its data key, is not the one that the payload was sealed with",
+            where=where,
+        ) from None
+
+    seen = HEADER_BYTES
+    rest = memoryview(start)[HEADER_BYTES:]
+    try:
+        for piece in chain((rest,), stream):
+            seen += len(piece)
+            if opened := decryptor.update(piece):
+                yield opened
+        opened = decryptor.finalize()
+    except InvalidTag:
+        for piece in stream:
+            seen += len(piece)
+        if seen != size:
+            raise PayloadTruncated(f"the payload has {seen} bytes instead of {size}", where=where) from None
+        raise PayloadTampered("the payload was changed after it was sealed", where=where) from None
+    if seen != size:
+        # The message opened whole, so only the reference's own copy of the size can be wrong.
+        raise PayloadTruncated(f"the payload has {seen} bytes, the reference says {size}", where=where)
+    yield opened
