@@ -35,7 +35,7 @@ class MemoryKeyService:
     - ``failures[wrapped] = error``: that entry's answer is the error, the others are spared;
     - ``forget(version)``: what was wrapped with this version answers `KeyVersionUnknown`.
 
-    ``requests`` counts calls and ``entries`` counts what was in them, by the method's name. A call that fails counts.
+    ``requests`` counts calls and ``entries`` what was in them, by the method's name. A call that fails counts too.
     """
 
     def __init__(self, uri: str = "memory-key://test") -> None:

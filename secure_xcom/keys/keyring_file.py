@@ -152,7 +152,8 @@ def _check_file(status: os.stat_result, path: str) -> None:
             f"the keyring has mode {stat.S_IMODE(status.st_mode):04o}, so others than its owner may use it",
             where=_where(path),
         )
-    if status.st_uid not in (os.geteuid(), 0):
+    # Not even root uses a file of another user: that user could read it, and a rotation would take it away.
+    if status.st_uid != os.geteuid():
         raise KeyringExposed(
             f"the keyring belongs to user {status.st_uid}, and this process is user {os.geteuid()}",
             where=_where(path),

@@ -1,8 +1,8 @@
 """``local:///absolute/path/keyring.json``: wrapping keys in a file, for one machine.
 
-Environment: none. Permissions: the file has mode 0600 and belongs to the user that Airflow runs as (or to
-root); a wrap reads it, and only `create_keyring` and `rotate_keyring` write it. Whoever reads the file can open
-whatever was wrapped with it, so it has no policy and no log of its own: Vault and KMS have both.
+Environment: none. Permissions: the file has mode 0600 and belongs to the user that Airflow runs as; only
+`create_keyring` and `rotate_keyring` write it. Whoever reads it can open whatever was wrapped with it, and it has
+no policy and no log of its own: Vault and KMS have both.
 
 A wrapped data key is ``local:vN:BASE64``: N is the version of the wrapping key, and the base64 is the data key
 as a Cobblestone-256 message (C2SP chunked-encryption) under that version, with `CONTEXT_PREFIX` and the
@@ -165,7 +165,7 @@ class LocalKeyring:
             return DataKey(decryptor.update(sealed) + decryptor.finalize())
         except (InvalidTag, ValueError):
             return UnwrapRefused(
-                f"the data key does not unwrap with v{number}: it was edited, or belongs to another encryption context",
+                f"the data key does not unwrap with v{number}: it was edited, or is of another encryption context",
                 where=self.uri,
             )
 
