@@ -61,7 +61,11 @@ def store(uri: str) -> Store:
     :raises UriInvalid: no store has this scheme.
     """
     scheme, separator, _ = uri.partition("://")
-    if separator and scheme in ("file", "memory"):
+    if separator and scheme == "file":
+        from secure_xcom.stores.files import FileStore
+
+        return FileStore(uri)
+    if separator and scheme == "memory":
         from secure_xcom.stores.objects import ObjectStore
 
         return ObjectStore(uri)

@@ -1,0 +1,313 @@
+"""A folder of this machine, or of a network file system, as a store.
+
+    file:///absolute/path        percent escapes are decoded, so a ``%`` in the path is written ``%25``
+
+The folder is made by ``secure-xcom init``, never by a put: a folder that is missing may be a volume that is not
+mounted. Below it, folders are made with mode 0700 and files with 0600 (the umask can only take more away), so
+the tasks of a deployment run as one operating-system user.
+
+Plain system calls and not obstore: its LocalStore leaves modes to the umask, holds a whole payload in memory
+when it must not overwrite, tells a full disk only in its message's text, and takes three to ten times as long.
+
+Written data is not flushed to the disk before a put returns: after a power cut the newest objects may be
+missing or cut short, and a pull of them fails with a named error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from io import FileIO
+from itertools import chain
+from urllib.parse import quote, unquote
+
+from secure_xcom.errors import (
+    ObjectExists,
+    ObjectMissing,
+    PathInvalid,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UriInvalid,
+)
+from secure_xcom.stores import StoredObject
+from secure_xcom.stores.paths import checked_path, checked_prefix
+
+PIECE_BYTES = 1 << 20
+"""How much a streamed get reads at a time."""
+
+STAGED_HOURS = 24
+"""How old a staged file must be to be listed: then its writer is dead, and ``secure-xcom gc`` may delete it."""
+
+# A path_segment never begins with this: it has a "~" only behind 144 or more other bytes.
+_STAGED = ".part~"
+
+# EFBIG is a limit of the process or of the file system: no room for this object either.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_MAKE_FOLDER_TRIES = 10
+
+
+class FileStore:
+    """A store in a folder.
+
+    :raises UriInvalid: the URI is not ``file:///`` and an absolute path.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._root = _root(uri)
+        self.uri = f"file://{quote(self._root)}"
+
+    def put(self, path: str, payload: Iterable[bytes]) -> None:
+        """Write to a staged file in the object's folder, then link it to its name, which never overwrites.
+
+        :raises ObjectExists: there is an object at this path already.
+        :raises StoreFull: no room; nothing is left of the attempt.
+        :raises StoreUnavailable: the store's folder is missing, or its file system has no hard links.
+        """
+        target = self._full(path)
+        folder, _, name = target.rpartition("/")
+        if name.startswith(_STAGED):
+            raise PathInvalid(f"{name!r:.80} is a name for files that are being written", where=self.uri)
+        staged = f"{folder}/{_STAGED}{secrets.token_hex(8)}"
+        descriptor = self._stage(staged, folder, path)
+        try:
+            try:
+                # Errors of the payload's own iterator pass through: they are not the store's.
+                for piece in payload:
+                    self._write(descriptor, piece, path)
+            finally:
+                self._close(descriptor, path)
+            self._link(staged, target, path)
+        finally:
+            # A staged file that cannot be removed does no harm: after a day it is listed, and gc deletes it.
+            with contextlib.suppress(OSError):
+                os.unlink(staged)
+
+    def get(self, path: str) -> Iterator[bytes]:
+        """The file in pieces of at most 1 MiB.
+
+        :raises ObjectMissing: there is no such file, or something other than a file is there.
+        """
+        full = self._full(path)
+        try:
+            file = open(full, "rb", buffering=0, opener=_open_file)  # noqa: SIM115  # closed by _pieces
+        except OSError as error:
+            raise self._error(error, path) from None
+        # The first piece is read at once: what is wrong shows here, and the generator, once started, closes the
+        # file even when nobody reads on.
+        pieces = self._pieces(file, path)
+        first = next(pieces, b"")
+        return chain((first,), pieces) if first else iter(())
+
+    def get_many(self, paths: Sequence[str]) -> Iterator[bytes | StoreError]:
+        """Whole files, one after the other.
+
+        A file is read in some ten microseconds, which is less than handing it to another thread takes.
+        """
+        for path in paths:
+            try:
+                pieces = list(self.get(path))
+            except StoreError as error:
+                yield error
+            else:
+                yield pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
+        """Unlink each, and the folders that are empty then."""
+        return [self._delete(path) for path in paths]
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Every object below the prefix, in no order. Staged files are listed when they are a day old."""
+        prefix = checked_prefix(prefix, self.uri)
+        folders = [prefix]
+        stale = time.time() - STAGED_HOURS * 3600
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(f"{self._root}/{folder}") as entries:
+                    for entry in entries:
+                        below = f"{folder}/{entry.name}" if folder else entry.name
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(below)
+                        elif entry.is_file(follow_symlinks=False):
+                            status = entry.stat(follow_symlinks=False)
+                            if entry.name.startswith(_STAGED) and status.st_mtime > stale:
+                                continue
+                            modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+                            yield StoredObject(below, status.st_size, modified)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                # A folder that went away meanwhile has no objects; the store's own folder must be there.
+                if not os.path.isdir(self._root):
+                    raise self._error(error, folder) from None
+            except OSError as error:
+                raise self._error(error, folder) from None
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{checked_path(path, self.uri)}"
+
+    def _stage(self, staged: str, folder: str, path: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        # More than one try, because a delete elsewhere may remove a folder just made while it is still empty.
+        for _ in range(_MAKE_FOLDER_TRIES):
+            try:
+                with contextlib.suppress(FileNotFoundError):
+                    return os.open(staged, flags, 0o600)
+                with contextlib.suppress(FileNotFoundError):
+                    self._make_folder(folder)
+            except OSError as error:
+                raise self._folder_error(error, path) from None
+        raise self._folder_error(FileNotFoundError(errno.ENOENT, ""), path)
+
+    def _make_folder(self, folder: str) -> None:
+        missing = []
+        while folder != self._root:
+            try:
+                os.mkdir(folder, 0o700)
+                break
+            except FileExistsError:
+                break
+            except FileNotFoundError:
+                missing.append(folder)
+                folder = folder.rpartition("/")[0]
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+
+    def _write(self, descriptor: int, piece: bytes, path: str) -> None:
+        try:
+            written = os.write(descriptor, piece)
+            while written < len(piece):
+                written += os.write(descriptor, memoryview(piece)[written:])
+        except OSError as error:
+            raise self._error(error, path) from None
+
+    def _close(self, descriptor: int, path: str) -> None:
+        try:
+            os.close(descriptor)
+        except OSError as error:  # NFS tells a full disk here at the latest.
+            raise self._error(error, path) from None
+
+    def _link(self, staged: str, target: str, path: str) -> None:
+        try:
+            os.link(staged, target, follow_symlinks=False)
+        except FileExistsError:
+            # On NFS a link whose answer was lost is sent again and then finds itself (Linux link(2), "Bugs").
+            if not _is_same_file(staged, target):
+                raise ObjectExists("there is an object already", where=self._where(path)) from None
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                raise StoreUnavailable(
+                    "the file system has no hard links, without which a file cannot appear as a whole",
+                    where=self.uri,
+                    remedy="put the store's folder on a file system with hard links, or use a bucket",
+                ) from None
+            raise self._error(error, path) from None
+
+    def _delete(self, path: str) -> StoreError | None:
+        try:
+            full = self._full(path)
+            os.unlink(full)
+        except StoreError as error:
+            return error
+        except OSError as error:
+            translated = self._error(error, path)
+            return None if isinstance(translated, ObjectMissing) else translated
+        folder = full.rpartition("/")[0]
+        # rmdir takes empty folders only, so the first one in use ends the walk.
+        with contextlib.suppress(OSError):
+            while folder != self._root:
+                os.rmdir(folder)
+                folder = folder.rpartition("/")[0]
+        return None
+
+    def _pieces(self, file: FileIO, path: str) -> Iterator[bytes]:
+        with file:
+            try:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise ObjectMissing("something other than a file is there", where=self._where(path))
+                piece_bytes = min(PIECE_BYTES, status.st_size)
+                while piece := file.read(piece_bytes):
+                    yield piece
+            except OSError as error:
+                raise self._error(error, path) from None
+
+    def _where(self, path: str) -> str:
+        return f"{self.uri}/{path}"
+
+    def _folder_error(self, error: OSError, path: str) -> StoreError:
+        translated = self._error(error, path)
+        if not isinstance(translated, ObjectMissing):
+            return translated
+        said = os.strerror(error.errno or 0)
+        return StoreUnavailable(f"the object's folder cannot be made ({said})", where=self._where(path))
+
+    def _error(self, error: OSError, path: str) -> StoreError:
+        where = self._where(path)
+        code = error.errno or 0
+        # The system's own words for the number: an OSError's text may hold a path, and says no more.
+        said = os.strerror(code)
+        if code in _FULL:
+            return StoreFull(f"the disk did not take the object ({said})", where=where)
+        if code in _DENIED:
+            return StoreDenied(
+                f"the folder cannot be used ({said})",
+                where=where,
+                remedy="give the folder to the operating-system user that runs the tasks, with mode 0700",
+            )
+        if not os.path.isdir(self._root):
+            return StoreUnavailable(
+                "the store's folder is not there",
+                where=self.uri,
+                remedy="mount its volume, or make it with `secure-xcom init --key URI --store URI`",
+            )
+        if code in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+            return ObjectMissing("there is no such object", where=where)
+        return StoreUnavailable(f"the file system failed ({said})", where=where)
+
+
+def _open_file(path: str, flags: int) -> int:
+    # A link or a pipe that someone left in the folder is neither followed nor waited for.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _is_same_file(left: str, right: str) -> bool:
+    try:
+        return os.path.samestat(os.lstat(left), os.lstat(right))
+    except OSError:
+        return False
+
+
+def _root(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    remedy = "write file:///absolute/path, with three slashes"
+    if scheme != "file" or not rest:
+        raise UriInvalid("not a file store URI", where=f"store URI {uri!r:.200}", remedy=remedy)
+    where = f"store URI {uri!r:.200}"
+    if not rest.startswith("/"):
+        raise UriInvalid(
+            "the path is not absolute", where=where, remedy=f"write file:///{rest:.120} if that is the path"
+        )
+    if "?" in rest or "#" in rest:
+        raise UriInvalid("a file store has no options", where=where, remedy="leave out what begins with ? or #")
+    try:
+        path = unquote(rest, errors="strict")
+    except UnicodeDecodeError:
+        raise UriInvalid("the percent escapes are not UTF-8", where=where, remedy=remedy) from None
+    if ".." in path.split("/"):
+        raise UriInvalid("the path holds ..", where=where, remedy="write the path that is meant")
+    if not path.isprintable():
+        raise UriInvalid("the path holds a control character", where=where, remedy=remedy)
+    root = os.path.normpath("/" + path.strip("/"))
+    if root == "/":
+        raise UriInvalid("the path is the root of the file system", where=where, remedy=remedy)
+    return root
