@@ -82,7 +82,9 @@ class AccessPolicy:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             at = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else path
-            raise PolicyInvalid(f"not YAML that we read: {getattr(error, 'problem', None) or error}", where=at) from None
+            raise PolicyInvalid(
+                f"not YAML that we read: {getattr(error, 'problem', None) or error}", where=at
+            ) from None
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -138,18 +140,22 @@ class _StrictLoader(yaml.SafeLoader):
     """YAML without duplicate keys, anchors and aliases: a policy says each thing once, where it is read."""
 
     def compose_node(self, parent: Any, index: int) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.MarkedYAMLError(problem="anchors and aliases are not allowed", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem="anchors and aliases are not allowed", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[object] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(problem="keys are strings", problem_mark=key_node.start_mark)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r:.60} stands twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r:.60} stands twice", problem_mark=key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -20,7 +20,6 @@ from airflow.sdk.bases.xcom import BaseXCom
 from secure_xcom import airflow_settings, lazy
 from secure_xcom.config import RELEASE
 from secure_xcom.coordinate import Asked, Consumer, Coordinate
-from secure_xcom.errors import CoordinateMismatch
 from secure_xcom.reference import is_reference
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class SecureXComBackend(BaseXCom):
     """Seals what tasks push and opens what they may pull; Airflow's database keeps references."""
 
     @staticmethod
-    def serialize_value(  # type: ignore[override]  # Airflow says str and takes any JSON value
+    def serialize_value(
         value: Any,
         *,
         key: str | None = None,
@@ -115,10 +114,12 @@ class SecureXComBackend(BaseXCom):
 
     @staticmethod
     def deserialize_value(result: Any) -> Any:
-        """Open a row. Airflow's lazy sequences call this; what they asked for comes from `secure_xcom.lazy`.
+        """Open a row of which only the value is known.
 
         :raises SecureXComError: never a value that was not opened.
         """
+        if lazy.wants_unopened():
+            return result.value
         return _pull([result.value], lazy.asked())[0]
 
     @classmethod
@@ -137,7 +138,7 @@ class SecureXComBackend(BaseXCom):
     def get_all(cls, **query: Any) -> Any:
         """Pull all values of a task's map indexes, in one go; None where there is no row."""
         rows = _Rows.get_all(**query)
-        return None if rows is None else _pull(rows, _asked(query), ordered=not query.get("include_prior_dates"))
+        return None if rows is None else _pull(rows, _asked(query), order=_order(query))
 
     @classmethod
     async def aget_all(cls, **query: Any) -> Any:
@@ -145,9 +146,7 @@ class SecureXComBackend(BaseXCom):
         rows = await _Rows.aget_all(**query)
         if rows is None:
             return None
-        return await _in_thread(
-            partial(_pull, rows, _asked(query), ordered=not query.get("include_prior_dates"))
-        )
+        return await _in_thread(partial(_pull, rows, _asked(query), order=_order(query)))
 
     @classmethod
     async def aset(cls, key: str, value: Any, **place: Any) -> None:
@@ -167,39 +166,21 @@ class SecureXComBackend(BaseXCom):
             pipeline().purge(Row(xcom.value, lazy.asked()), consumer=_task_instance())
 
     @classmethod
-    def delete(
-        cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None
-    ) -> None:
+    def delete(cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None) -> None:
         """Delete a row and its payload, holding the row's reference against the row's own coordinate."""
         with lazy.asking(Asked(dag_id, task_id, key, run_id, map_index)):
             super().delete(key, task_id, dag_id, run_id, map_index)
 
 
-def _pull(rows: Sequence[Any], asked: Asked | None, *, ordered: bool = False) -> list[Any]:
+def _pull(rows: Sequence[Any], asked: Asked | None, *, order: int = 0) -> list[Any]:
     from secure_xcom.pipeline import Row
 
-    values = pipeline().pull([Row(row, asked) for row in rows], consumer=_task_instance())
-    if ordered:
-        _check_order(rows, asked)
-    return values
+    return pipeline().pull([Row(row, asked) for row in rows], consumer=_task_instance(), order=order)
 
 
-def _check_order(rows: Sequence[Any], asked: Asked | None) -> None:
-    """Airflow gives a task's rows by rising map index and does not say which; so must the references.
-
-    :raises CoordinateMismatch: a reference was copied to, or exchanged with, another map index of its task.
-    """
-    last = -2
-    for row in rows:
-        if not is_reference(row):
-            continue
-        index = int(row["head"]["map_index"])
-        if index <= last:
-            raise CoordinateMismatch(
-                "the references of a mapped task are not in the order of its map indexes: one was moved or copied",
-                where=f"{asked}, map_index={index} after {last}",
-            )
-        last = index
+def _order(query: dict[str, Any]) -> int:
+    """Airflow gives a task's rows by rising map index; with prior runs an index may stand there once per run."""
+    return 0 if query.get("include_prior_dates") else 1
 
 
 def _asked(query: dict[str, Any]) -> Asked:
@@ -231,7 +212,11 @@ def _task_instance() -> Consumer | None:
     except RuntimeError:
         return _from_environment()
     return Consumer(
-        instance.dag_id, instance.run_id, instance.task_id, instance.map_index, instance.try_number
+        instance.dag_id,
+        instance.run_id,
+        instance.task_id,
+        -1 if instance.map_index is None else instance.map_index,
+        instance.try_number,
     )
 
 
@@ -245,4 +230,4 @@ def _from_environment() -> Consumer | None:
     return Consumer(str(ids[0]), str(ids[1]), str(ids[2]), -1, int(number))
 
 
-lazy.guard_sequences()
+lazy.guard_sequences(_pull)

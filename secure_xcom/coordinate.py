@@ -39,7 +39,7 @@ class Coordinate:
 
     def __post_init__(self) -> None:
         for name in ("dag_id", "run_id", "task_id", "key"):
-            value = getattr(self, name)
+            value: object = getattr(self, name)
             limit = KEY_MAX_CHARACTERS if name == "key" else ID_MAX_CHARACTERS
             if not isinstance(value, str) or not value:
                 raise CoordinateInvalid(f"{name} must be a non-empty string", where=f"{name}={value!r:.80}")
@@ -51,8 +51,9 @@ class Coordinate:
                 raise CoordinateInvalid(
                     f"{name} has a NUL or a lone surrogate, which cannot be stored", where=f"{name}={value!r:.80}"
                 )
-        if isinstance(self.map_index, bool) or not isinstance(self.map_index, int) or self.map_index < -1:
-            raise CoordinateInvalid("map_index must be a whole number from -1", where=repr(self.map_index)[:80])
+        index: object = self.map_index
+        if isinstance(index, bool) or not isinstance(index, int) or index < -1:
+            raise CoordinateInvalid("map_index must be a whole number from -1", where=repr(index)[:80])
 
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
@@ -138,6 +139,7 @@ class Asked:
     key: str
     run_id: str | None = None
     map_index: int | None = None
+    map_index_from: int = -1
 
     def check(self, found: Coordinate) -> None:
         """Hold the reference that came back against the question.
@@ -151,3 +153,8 @@ class Asked:
                     f"the reference belongs to another {name}: it was moved, copied or replayed",
                     where=f"asked for {name}={wanted!r:.80}, found {found}",
                 )
+        if found.map_index < self.map_index_from:
+            raise CoordinateMismatch(
+                "the reference belongs to another map_index: it was moved, copied or replayed",
+                where=f"asked for map_index>={self.map_index_from}, found {found}",
+            )

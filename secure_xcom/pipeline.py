@@ -31,6 +31,7 @@ from secure_xcom.errors import (
     AccessError,
     AuditError,
     ContextRefused,
+    CoordinateMismatch,
     KeyServiceDenied,
     PlaintextRefused,
     ReferenceExpired,
@@ -232,16 +233,19 @@ class Pipeline:
 
     # --- pull -----------------------------------------------------------------------------------------------
 
-    def pull(self, rows: Sequence[Row], *, consumer: Consumer | None = None) -> list[Any]:
+    def pull(self, rows: Sequence[Row], *, consumer: Consumer | None = None, order: int = 0) -> list[Any]:
         """Open references and give the values, in order. The first error stops all.
 
         :param consumer: the task instance that pulls, where Airflow says which it is.
+        :param order: 1 or -1 where Airflow gives the rows of one task by rising or falling map index and does
+            not say which row is which: a reference that was moved or copied among them is out of order.
         :raises SecureXComError: nothing is given.
         """
         passages = [_Passage() for _ in rows]
         with self._failures_recorded("pull", passages, consumer) as each:
             for passage, row in zip(each(), rows, strict=True):
                 self._admit(passage, row, consumer)
+            _check_order(each(), order)
             sealed = self._fetch(passages, each)
             for passage, pieces in zip(each(), sealed, strict=True):
                 self._open_and_decode(passage, pieces)
@@ -284,11 +288,15 @@ class Pipeline:
 
     def _admit_plaintext(self, passage: _Passage, row: Row) -> None:
         asked = row.asked
-        where = f"{asked.dag_id}/{asked.run_id or '*'}/{asked.task_id}:{asked.key}" if asked else "a row of Airflow's"
+        where = (
+            f"{asked.dag_id}/{asked.run_id or '*'}/{asked.task_id}:{asked.key}" if asked else "a row of Airflow's"
+        )
         if self.settings.on_plaintext == "refuse":
             raise PlaintextRefused("the row holds a value without a reference", where=where)
         if self.settings.on_plaintext == "warn":
-            log.warning("A value without a reference was pulled from %s: it lies in plaintext in the database.", where)
+            log.warning(
+                "A value without a reference was pulled from %s: it lies in plaintext in the database.", where
+            )
         passage.structure = row.value
         passage.value = self._codecs.restore(row.value, where=where)
 
@@ -318,7 +326,9 @@ class Pipeline:
                 if id(passage) in failures:
                     started.cancel()
                     error = failures[id(passage)]
-                    raise type(error)(error.what, where=f"{error.where} {passage.where}".strip(), remedy=error.remedy)
+                    raise type(error)(
+                        error.what, where=f"{error.where} {passage.where}".strip(), remedy=error.remedy
+                    )
             first = started.result()
             payloads = chain(() if first is None else (first,), payloads)
         return iter(payloads)
@@ -499,6 +509,21 @@ def _raising(error: StoreError) -> Iterator[bytes]:
 
 def _streamed(passage: _Passage) -> bool:
     return passage.size is not None and passage.size > _STREAM_FROM_BYTES
+
+
+def _check_order(passages: Iterable[_Passage], order: int) -> None:
+    last: int | None = None
+    for passage in passages:
+        if not order or passage.coordinate is None:
+            continue
+        index = passage.coordinate.map_index
+        if last is not None and (index - last) * order <= 0:
+            raise CoordinateMismatch(
+                f"map_index {index} comes after {last}: a reference was moved or copied among the instances of "
+                "a mapped task",
+                where=passage.where,
+            )
+        last = index
 
 
 def _candidates(passage: _Passage) -> Candidates:

@@ -72,7 +72,7 @@ class Head:
 
     def canonical(self) -> bytes:
         """The context of the seal: canonical JSON (RFC 8785) of strings only."""
-        return rfc8785.dumps(self.dump())  # type: ignore[arg-type]  # dict is invariant in its value type
+        return rfc8785.dumps(self.dump())
 
 
 _HEAD_FIELDS = tuple(entry.name for entry in fields(Head))
@@ -135,7 +135,9 @@ def parse(value: object) -> Reference:
     if isinstance(version, bool) or not isinstance(version, int):
         raise ReferenceMalformed("the version is not a whole number", where=TAG)
     if version != VERSION:
-        raise ReferenceVersionUnknown(f"the record is of version {version}, this release reads {VERSION}", where=TAG)
+        raise ReferenceVersionUnknown(
+            f"the record is of version {version}, this release reads {VERSION}", where=TAG
+        )
     _fields(record, required={TAG, "head", "keys", "seal"}, optional={"payload", "preview"}, where="the record")
 
     head = _head(record["head"])
@@ -148,7 +150,9 @@ def parse(value: object) -> Reference:
     _fields(seal, required={"header", "size"}, optional=set(), where="seal")
     header = _base64(seal["header"], "seal.header", HEADER_BYTES * 2)
     if len(header) != HEADER_BYTES:
-        raise ReferenceMalformed(f"the header has {len(header)} bytes instead of {HEADER_BYTES}", where="seal.header")
+        raise ReferenceMalformed(
+            f"the header has {len(header)} bytes instead of {HEADER_BYTES}", where="seal.header"
+        )
     size = seal["size"]
     if isinstance(size, bool) or not isinstance(size, int) or size < SMALLEST_BYTES:
         raise ReferenceMalformed("the size is not that of a sealed payload", where="seal.size")
@@ -157,7 +161,9 @@ def parse(value: object) -> Reference:
     if "payload" in record:
         payload = _base64(record["payload"], "payload", _PAYLOAD_MAX_CHARACTERS)
     if (payload is None) != (head.object is not None):
-        raise ReferenceMalformed("the payload is either inline or an object, not both and not neither", where="payload")
+        raise ReferenceMalformed(
+            "the payload is either inline or an object, not both and not neither", where="payload"
+        )
     return Reference(head, wrapped, header, size, payload)
 
 

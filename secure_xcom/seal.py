@@ -76,18 +76,17 @@ def unseal(
     seen = HEADER_BYTES
     rest = memoryview(start)[HEADER_BYTES:]
     try:
-        for piece in chain((rest,), stream):
-            seen += len(piece)
-            if opened := decryptor.update(piece):
-                yield opened
-        opened = decryptor.finalize()
+        for part in chain[bytes | memoryview]((rest,), stream):
+            seen += len(part)
+            if opened := decryptor.update(part):
+                yield last
+        last = decryptor.finalize()
     except InvalidTag:
-        for piece in stream:
-            seen += len(piece)
+        seen += sum(len(piece) for piece in stream)
         if seen != size:
             raise PayloadTruncated(f"the payload has {seen} bytes instead of {size}", where=where) from None
         raise PayloadTampered("the payload was changed after it was sealed", where=where) from None
     if seen != size:
         # The message opened whole, so only the reference's own copy of the size can be wrong.
         raise PayloadTruncated(f"the payload has {seen} bytes, the reference says {size}", where=where)
-    yield opened
+    yield last
