@@ -79,7 +79,7 @@ def unseal(
         for part in chain[bytes | memoryview]((rest,), stream):
             seen += len(part)
             if opened := decryptor.update(part):
-                yield last
+                yield opened
         last = decryptor.finalize()
     except InvalidTag:
         seen += sum(len(piece) for piece in stream)
