@@ -140,7 +140,7 @@ class _StrictLoader(yaml.SafeLoader):
     """YAML without duplicate keys, anchors and aliases: a policy says each thing once, where it is read."""
 
     def compose_node(self, parent: Any, index: int) -> Any:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.MarkedYAMLError(
                 problem="anchors and aliases are not allowed", problem_mark=event.start_mark

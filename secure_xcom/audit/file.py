@@ -29,7 +29,9 @@ class FileSink:
         self._path = Path(unquote(parts.path))
         if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment or not self._path.name:
             raise UriInvalid(
-                "a file sink is file:///absolute/path", where=f"sink URI {uri!r:.120}", remedy="write three slashes"
+                "a file sink is file:///absolute/path",
+                where=f"sink URI {uri!r:.120}",
+                remedy="write three slashes",
             )
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:

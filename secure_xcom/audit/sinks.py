@@ -31,5 +31,7 @@ def sink(uri: str) -> Sink:
 
         return FileSink(uri)
     raise UriInvalid(
-        f"no sink has the scheme {scheme!r:.40}", where=f"sink URI {uri!r:.120}", remedy="use file:///path/access-log.jsonl"
+        f"no sink has the scheme {scheme!r:.40}",
+        where=f"sink URI {uri!r:.120}",
+        remedy="use file:///path/access-log.jsonl",
     )
