@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
 from secure_xcom.coordinate import context_bytes
 from secure_xcom.errors import (
+    AuditError,
     KeyServiceDenied,
     KeyServiceError,
     KeyServiceUnavailable,
     KeyVersionUnknown,
+    ObjectExists,
+    ObjectMissing,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
     UnwrapRefused,
     UriInvalid,
 )
 from secure_xcom.keys import DataKey, Finding, Wrap
+from secure_xcom.stores import StoredObject
+from secure_xcom.stores.paths import checked_path, checked_prefix
 
 _WRAPPED = re.compile(r"memory:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]{139}=)")
 
@@ -128,3 +140,119 @@ class MemoryKeyServices(dict[str, MemoryKeyService]):
         if uri not in self:
             self[uri] = MemoryKeyService(uri)
         return self[uri]
+
+
+class MemoryStore:
+    """A store in this object; a test may look into ``objects`` and change what lies there.
+
+    It keeps the promises of `Store` (tests/store_contract.py is run against it), and it can be told to fail:
+
+    - ``unavailable``, ``denied`` = True: every request raises `StoreUnavailable`, `StoreDenied`;
+    - ``full = True``: every put raises `StoreFull`;
+    - ``failures[path] = error``: that object's answer is the error, the others are spared.
+
+    ``requests`` counts calls by the method's name. A call that fails counts too.
+    """
+
+    PIECE_BYTES = 1 << 20
+
+    def __init__(self, uri: str = "memory-store://test") -> None:
+        self.uri = uri
+        self.objects: dict[str, bytes] = {}
+        self.written: dict[str, datetime] = {}
+        self.unavailable = self.denied = self.full = False
+        self.failures: dict[str, StoreError] = {}
+        self.requests: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def put(self, path: str, payload: Iterable[bytes]) -> None:
+        """See `Store.put`."""
+        checked_path(path, self.uri)
+        self._request("put")
+        whole = b"".join(payload)
+        if self.full:
+            raise StoreFull("the double was told to be full", where=self.uri)
+        with self._lock:
+            if path in self.objects:
+                raise ObjectExists("there is an object already", where=f"{self.uri}/{path}")
+            self.objects[path] = whole
+            self.written[path] = datetime.now(timezone.utc)
+
+    def get(self, path: str) -> Iterator[bytes]:
+        """See `Store.get`."""
+        self._request("get")
+        whole = self._get(path)
+        return (whole[at : at + self.PIECE_BYTES] for at in range(0, len(whole), self.PIECE_BYTES))
+
+    def get_many(self, paths: Sequence[str]) -> Iterator[bytes | StoreError]:
+        """See `Store.get_many`."""
+        self._request("get_many")
+        for path in paths:
+            try:
+                yield self._get(path)
+            except StoreError as error:
+                yield error
+
+    def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
+        """See `Store.delete_many`."""
+        self._request("delete_many")
+        return [self._delete(path) for path in paths]
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See `Store.list`."""
+        folder = checked_prefix(prefix, self.uri)
+        self._request("list")
+        # A copy, because objects may come and go while they are listed.
+        for path, whole in self.objects.copy().items():
+            if not folder or path.startswith(f"{folder}/"):
+                yield StoredObject(path, len(whole), self.written.get(path, datetime.now(timezone.utc)))
+
+    def _request(self, method: str) -> None:
+        self.requests[method] += 1
+        if self.unavailable:
+            raise StoreUnavailable("the double was told to be unavailable", where=self.uri)
+        if self.denied:
+            raise StoreDenied("the double was told to deny", where=self.uri)
+
+    def _get(self, path: str) -> bytes:
+        checked_path(path, self.uri)
+        if path in self.failures:
+            raise self.failures[path]
+        if path not in self.objects:
+            raise ObjectMissing("there is no such object", where=f"{self.uri}/{path}")
+        return self.objects[path]
+
+    def _delete(self, path: str) -> StoreError | None:
+        try:
+            checked_path(path, self.uri)
+        except StoreError as error:
+            return error
+        if path in self.failures:
+            return self.failures[path]
+        self.objects.pop(path, None)
+        return None
+
+
+class MemoryStores(dict[str, MemoryStore]):
+    """A chooser to be used in place of `secure_xcom.stores.store`: the same URI gives the same double."""
+
+    def __call__(self, uri: str) -> MemoryStore:
+        if uri not in self:
+            self[uri] = MemoryStore(uri)
+        return self[uri]
+
+
+class MemorySink:
+    """A sink of the access log that keeps its records; ``broken = True`` makes it take none."""
+
+    uri = "memory-sink://test"
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.broken = False
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        """See `Sink.write`."""
+        if self.broken:
+            raise AuditError("the double was told to be broken", where=self.uri)
+        self.records.extend(records)

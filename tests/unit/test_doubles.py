@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from secure_xcom.errors import KeyServiceDenied, KeyServiceUnavailable, KeyVersionUnknown, UriInvalid
+from secure_xcom.errors import (
+    AuditError,
+    KeyServiceDenied,
+    KeyServiceUnavailable,
+    KeyVersionUnknown,
+    ObjectMissing,
+    StoreDenied,
+    StoreFull,
+    StoreUnavailable,
+    UriInvalid,
+)
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
-from tests.doubles import MemoryKeyService, MemoryKeyServices
+from secure_xcom.stores import Store
+from tests.doubles import MemoryKeyService, MemoryKeyServices, MemorySink, MemoryStore, MemoryStores
 from tests.key_service_contract import CONTEXT, KeyServiceContract, opened
+from tests.store_contract import StoreContract
 
 
 class TestMemoryKeyService(KeyServiceContract):
@@ -88,3 +100,53 @@ def test_production_does_not_know_the_double() -> None:
     """The double's scheme is refused by the package's own chooser."""
     with pytest.raises(UriInvalid):
         key_service("memory-key://test")
+
+
+class TestMemoryStore(StoreContract):
+    """The double keeps the contract of stores."""
+
+    @pytest.fixture
+    def store(self) -> Store:
+        return MemoryStore()
+
+
+def test_a_store_told_to_fail_fails() -> None:
+    """Each fault of the store's double is its own error, and is over when it is taken back."""
+    store = MemoryStore()
+    store.put("a/b", [b"sealed"])
+    for fault, error in (("unavailable", StoreUnavailable), ("denied", StoreDenied)):
+        setattr(store, fault, True)
+        with pytest.raises(error):
+            store.get("a/b")
+        with pytest.raises(error):
+            store.put("a/c", [b""])
+        setattr(store, fault, False)
+    store.full = True
+    with pytest.raises(StoreFull):
+        store.put("a/c", [b""])
+    assert store.objects == {"a/b": b"sealed"}
+    store.failures["a/b"] = ObjectMissing("told so")
+    store.full = False
+    store.put("a/c", [b"other"])
+    answers = list(store.get_many(["a/b", "a/c"]))
+    assert isinstance(answers[0], ObjectMissing)
+    assert answers[1] == b"other"
+    assert store.requests["get_many"] == 1
+
+
+def test_stores_are_chosen_by_uri() -> None:
+    """Two uses of one store URI meet the same objects."""
+    stores = MemoryStores()
+    stores("memory-store://a").put("a/b", [b"sealed"])
+    assert stores("memory-store://a").objects
+    assert not stores("memory-store://b").objects
+
+
+def test_a_broken_sink_takes_nothing() -> None:
+    """The sink's double keeps what it was given, and nothing of what it refuses."""
+    sink = MemorySink()
+    sink.write([{"action": "push"}])
+    sink.broken = True
+    with pytest.raises(AuditError):
+        sink.write([{"action": "pull"}])
+    assert sink.records == [{"action": "push"}]
