@@ -1,0 +1,94 @@
+"""A whole way of a value in memory, for tests of the core: no Airflow, no server, no file but the access log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.audit import AccessLog
+from secure_xcom.codecs import Codecs
+from secure_xcom.config import Settings
+from secure_xcom.coordinate import Coordinate
+from secure_xcom.errors import AuditError
+from secure_xcom.masking import Secrets, SensitiveNames
+from secure_xcom.pipeline import Pipeline, Push, Row
+from secure_xcom.stores import Store, store
+from tests.doubles import MemoryKeyService
+
+
+class MemorySink:
+    """A sink that keeps records in a list, and can be told to fail."""
+
+    uri = "memory-sink://test"
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.full = False
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        """See `Sink.write`."""
+        if self.full:
+            raise AuditError("the sink is full", where=self.uri)
+        self.records.extend(records)
+
+
+@dataclass
+class World:
+    """The pipeline and all that it touches."""
+
+    name: str
+    settings: Settings = field(default_factory=Settings)
+    policy: AccessPolicy | None = None
+    keys: dict[str, MemoryKeyService] = field(default_factory=dict)
+    sink: MemorySink = field(default_factory=MemorySink)
+    masked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store: Store = store(f"memory://{self.name}")
+        if self.policy is None:
+            self.policy = AccessPolicy.single(["memory-key://one"], self.store.uri)
+        self.pipeline = self.process()
+
+    def process(self) -> Pipeline:
+        """A pipeline of another process of the same deployment: it shares nothing but keys, store and log."""
+        assert self.policy is not None
+        return Pipeline(
+            self.settings,
+            self.policy,
+            AccessLog([self.sink], version="test"),
+            SensitiveNames({"password", "token"}),
+            Codecs(lambda value: value, lambda structure: structure),
+            register=self._register,
+            services=self.service,
+        )
+
+    def service(self, uri: str) -> MemoryKeyService:
+        """The key service of a URI, the same one in every process."""
+        return self.keys.setdefault(uri, MemoryKeyService(uri))
+
+    def push(self, value: object, at: Coordinate | None = None) -> dict[str, Any]:
+        """The reference of a pushed value, as JSON gives it back from a database."""
+        pushed = self.pipeline.push([Push(at or coordinate(), value)])[0]
+        return dict(json.loads(json.dumps(pushed)))
+
+    def pull(self, reference: object, **options: Any) -> Any:
+        """The value of a reference, pulled by another process."""
+        return self.process().pull([Row(reference)], **options)[0]
+
+    def _register(self, secrets: Secrets) -> None:
+        self.masked.extend(secrets.values)
+
+
+def coordinate(**changes: Any) -> Coordinate:
+    """A coordinate with some fields changed."""
+    fields: dict[str, Any] = {
+        "dag_id": "orders",
+        "run_id": "manual__2026-01-01T00:00:00+00:00",
+        "task_id": "extract",
+        "map_index": -1,
+        "key": "return_value",
+    }
+    return Coordinate(**{**fields, **changes})
