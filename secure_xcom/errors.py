@@ -62,6 +62,10 @@ class ExtraMissing(ConfigurationError):
     """A URI names a service whose optional dependency is not installed."""
 
 
+class ConnectionUnknown(ConfigurationError):
+    """A URI names a connection that Airflow does not give."""
+
+
 class CoordinateInvalid(SecureXComError):
     """An id cannot be part of a coordinate."""
 
@@ -209,12 +213,36 @@ class KeyServiceUnavailable(KeyServiceError):
     """The key service cannot be reached, is sealed, or asks to slow down."""
 
 
+class KeyServiceTimeout(KeyServiceUnavailable):
+    """The key service did not answer in time."""
+
+
+class KeyServiceSealed(KeyServiceUnavailable):
+    """The key service runs, but is locked: Vault is sealed."""
+
+
+class KeyServiceThrottled(KeyServiceUnavailable):
+    """The key service asks to slow down."""
+
+
+class KeyServiceUntrusted(KeyServiceError):
+    """The key service could not prove who it is, or did not take our proof: TLS."""
+
+
 class KeyServiceDenied(KeyServiceError):
     """The key service's own policy refuses this identity."""
 
 
+class KeyServiceLoginRefused(KeyServiceDenied):
+    """The key service gives this identity no token, or takes the one it had no longer."""
+
+
 class KeyNotFound(KeyServiceError):
     """The key service has no such key."""
+
+
+class KeyUnbound(KeyServiceError):
+    """The wrapping key does not bind a wrap to its encryption context, so it must not be used."""
 
 
 class KeyVersionUnknown(KeyServiceError):
@@ -266,6 +294,12 @@ class StoreDenied(StoreError):
     """The store's own policy refuses this identity."""
 
     remedy = "compare this worker's identity with the grants that `secure-xcom policy compile` writes"
+
+
+class PayloadTooLarge(StoreError):
+    """The store does not take a payload of this size."""
+
+    remedy = "push less, or give the compartment a store URI of a bucket"
 
 
 class StoreFull(StoreError):
