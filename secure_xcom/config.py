@@ -17,12 +17,13 @@ RELEASE = "0.1.0"
 
 
 class Option(NamedTuple):
-    """One option: its default as text (None: not set), its type for Airflow's docs, an example and its text."""
+    """One option: default as text (None: not set), type for Airflow's docs, example, text, release it came with."""
 
     default: str | None
     type: Literal["string", "integer", "boolean"]
     example: str | None
     text: str
+    added: str = "0.1.0"
 
 
 OPTIONS: dict[str, Option] = {

@@ -1,0 +1,59 @@
+# `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
+.POSIX:
+.PHONY: demo test lint types fuzz bench test-oldest requirements clean dev core help
+
+VENV = .venv
+BIN = $(VENV)/bin
+# Two at a time: a whole Airflow keeps one core busy. A file of e2e or real tests stays on one worker, so that
+# its servers are started once, and the longest files come first (tests/conftest.py).
+PYTEST = $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST_ARGS =
+FUZZ_SECONDS = 300
+
+help:
+	@echo "make demo         the whole way of a value, on a throwaway Airflow"
+	@echo "make test         format, lint, types and every test, real servers and whole Airflows included"
+	@echo "make lint types   the quick checks alone"
+	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make bench        the benchmarks"
+	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
+	@echo "make requirements compile requirements/ anew from pyproject.toml"
+	@echo "make clean        remove what the above made in this checkout"
+
+demo: core
+	$(BIN)/secure-xcom demo
+
+test: lint types
+	$(PYTEST) $(PYTEST_ARGS)
+
+lint: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: dev
+	$(BIN)/mypy
+
+fuzz: dev
+	@end=$$(($$(date +%s) + $(FUZZ_SECONDS))); while [ "$$(date +%s)" -lt "$$end" ]; do \
+	    $(BIN)/pytest -q -m fuzz -n 2 --timeout=0 --hypothesis-profile=fuzz $(PYTEST_ARGS) || exit 1; \
+	done
+
+bench: dev
+	@for claim in benchmarks/bench_*.py; do $(BIN)/python "$$claim" || exit 1; done
+
+test-oldest:
+	scripts/setup-venv $(VENV)-airflow31 airflow31
+	$(VENV)-airflow31/bin/pytest -n 2 --dist loadgroup tests/unit tests/vectors $(PYTEST_ARGS)
+
+requirements: dev
+	scripts/compile-requirements
+
+dev:
+	@scripts/setup-venv $(VENV) dev
+
+core:
+	@scripts/setup-venv $(VENV) core
+
+clean:
+	rm -rf $(VENV) $(VENV)-airflow31 build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""How the suite is put in order: what starts first, what shares a worker, and what a missing server means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Examples are found within seconds on a slow, shared machine too, so time is no reason to fail.
+settings.register_profile("suite", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
+settings.load_profile("suite")
+
+TESTS = Path(__file__).parent
+# Seconds: a whole Airflow takes minutes, and the longest is to start first.
+E2E_TIMEOUT = 900
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark by folder, keep a file with its servers on one worker, and begin with what takes longest."""
+    for item in items:
+        folder = _folder(item)
+        if folder not in ("e2e", "real"):
+            continue
+        item.add_marker(folder)
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(f"{folder}-{item.path.stem}"))
+        if folder == "e2e" and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(E2E_TIMEOUT))
+    order = {"e2e": 0, "real": 1}
+    items.sort(key=lambda item: order.get(_folder(item), 2))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With CI=true a skipped test of a real server is a failure, unless it is one that must be asked for."""
+    report = yield
+    needs_server = item.get_closest_marker("real") or item.get_closest_marker("e2e")
+    if (
+        report.skipped
+        and needs_server
+        and not item.get_closest_marker("on_request")
+        and os.environ.get("CI") == "true"
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"CI=true, and this was skipped: {report.longrepr}"
+    return report
