@@ -335,3 +335,18 @@ class AuditError(SecureXComError):
 
 class ClaimError(SecureXComError):
     """An exclusive XCom cannot be claimed."""
+
+
+# --- the command ------------------------------------------------------------------------------------------
+
+
+class CommandError(SecureXComError):
+    """A command was asked for something that it cannot do here."""
+
+    remedy = "see `secure-xcom --help`"
+
+
+class ThrowawayFailed(CommandError):
+    """A component of the throwaway Airflow did not start, ended, or did not finish in time."""
+
+    remedy = "read the component's output, the end of which is above; `secure-xcom demo --keep` keeps all of it"
