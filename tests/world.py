@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,15 +40,15 @@ class MemorySink:
 class World:
     """The pipeline and all that it touches."""
 
-    name: str
     settings: Settings = field(default_factory=Settings)
     policy: AccessPolicy | None = None
     keys: dict[str, MemoryKeyService] = field(default_factory=dict)
     sink: MemorySink = field(default_factory=MemorySink)
     masked: list[str] = field(default_factory=list)
+    store_uri: str = field(default_factory=lambda: f"memory://{uuid.uuid4().hex}")
 
     def __post_init__(self) -> None:
-        self.store: Store = store(f"memory://{self.name}")
+        self.store: Store = store(self.store_uri)
         if self.policy is None:
             self.policy = AccessPolicy.single(["memory-key://one"], self.store.uri)
         self.pipeline = self.process()

@@ -38,8 +38,8 @@ CONSUMER = Consumer("orders", "manual__1", "load", -1, 1)
 
 
 @pytest.fixture
-def world(request: pytest.FixtureRequest) -> World:
-    return World(request.node.name)
+def world() -> World:
+    return World()
 
 
 def object_path(world: World, reference: dict[str, Any]) -> str:
@@ -105,17 +105,17 @@ def test_a_list_is_unwrapped_in_one_request(world: World) -> None:
     assert world.service("memory-key://one").requests["unwrap_many"] == 1
 
 
-def test_inline(request: pytest.FixtureRequest) -> None:
+def test_inline() -> None:
     """A small payload may stay in the reference, sealed; nothing is put then."""
-    world = World(request.node.name, Settings(inline_max_bytes=500))
+    world = World(Settings(inline_max_bytes=500))
     reference = world.push({"a": 1})
     assert "object" not in reference["head"] and world.pull(reference) == {"a": 1}
     assert list(world.store.list()) == []
 
 
-def test_a_streamed_value(request: pytest.FixtureRequest) -> None:
+def test_a_streamed_value() -> None:
     """A payload over the streaming limit comes back the same."""
-    world = World(request.node.name, Settings(compression="none"))
+    world = World(Settings(compression="none"))
     value = bytes(range(256)) * 80_000
     assert world.pull(world.push(value)) == value
 
@@ -167,9 +167,9 @@ def test_an_edited_head_is_refused(world: World, field: str, text: str, error: t
         world.pull(reference)
 
 
-def test_an_edited_inline_head_is_refused_by_the_key(request: pytest.FixtureRequest) -> None:
+def test_an_edited_inline_head_is_refused_by_the_key() -> None:
     """Without an object the edited coordinate is refused by the wrap's encryption context."""
-    world = World(request.node.name, Settings(inline_max_bytes=500))
+    world = World(Settings(inline_max_bytes=500))
     reference = world.push(1)
     reference["head"]["task_id"] = "other"
     with pytest.raises(UnwrapRefused):
@@ -250,9 +250,9 @@ def test_an_unknown_codec_is_refused_by_name(world: World) -> None:
 
 
 @pytest.mark.parametrize("mode", ["refuse", "warn", "allow"])
-def test_plaintext(request: pytest.FixtureRequest, mode: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_plaintext(mode: str, caplog: pytest.LogCaptureFixture) -> None:
     """A row without a reference is refused, or given and recorded, as the setting says."""
-    world = World(request.node.name, Settings(on_plaintext=mode))
+    world = World(Settings(on_plaintext=mode))
     asked = Asked("orders", "extract", "return_value", "run")
     if mode == "refuse":
         with pytest.raises(PlaintextRefused):
@@ -293,19 +293,19 @@ def test_a_denied_key_is_an_error(world: World) -> None:
     assert world.sink.records[-1]["outcome"] == "refused"
 
 
-def test_any_of_several_keys_opens(request: pytest.FixtureRequest) -> None:
+def test_any_of_several_keys_opens() -> None:
     """With two key URIs each wraps, and the second opens where the first cannot; the log says which did."""
-    policy = AccessPolicy.single(["memory-key://one", "memory-key://two"], f"memory://{request.node.name}")
-    world = World(request.node.name, policy=policy)
+    policy = AccessPolicy.single(["memory-key://one", "memory-key://two"], "memory://pipeline")
+    world = World(policy=policy, store_uri="memory://pipeline")
     reference = world.push({"a": 1})
     world.service("memory-key://one").unavailable = True
     assert world.pull(reference) == {"a": 1}
     assert world.sink.records[-1]["opened_with"] == "memory-key://two"
 
 
-def test_bad_values_leave_nothing(request: pytest.FixtureRequest) -> None:
+def test_bad_values_leave_nothing() -> None:
     """Values that are too large or cannot be serialised are refused before anything is written, unquoted."""
-    world = World(request.node.name, Settings(max_bytes=100))
+    world = World(Settings(max_bytes=100))
     with pytest.raises(ValueTooLarge, match="max_bytes"):
         world.push("x" * 200)
     with pytest.raises(ValueNotSerialisable, match="builtins.object") as caught:
@@ -323,14 +323,14 @@ def test_masks_are_registered_on_both_ways(world: World) -> None:
     assert "hunter2-hunter2" in world.masked
 
 
-def test_compartments(request: pytest.FixtureRequest) -> None:
+def test_compartments() -> None:
     """Another compartment's DAG is refused, a named reader is not, and an unknown consumer is refused."""
-    uri = f"memory://{request.node.name}"
+    uri = "memory://pipeline"
     compartments = [
         Compartment(name="a", dags=("a_*",), key_uris=("memory-key://a",), store_uri=uri, readers=("b_report",)),
         Compartment(name="b", dags=("b_*",), key_uris=("memory-key://b",), store_uri=uri),
     ]
-    world = World(request.node.name, policy=AccessPolicy(compartments, digest="d", consumers_known=True))
+    world = World(policy=AccessPolicy(compartments, digest="d", consumers_known=True), store_uri=uri)
     reference = world.push(1, coordinate(dag_id="a_load"))
 
     def reader(dag_id: str) -> Consumer:
