@@ -284,7 +284,7 @@ class ThrowawayAirflow:
         return str(self.api("GET", _run_path(dag_id, run_id))["state"])
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The run's task instances as the API gives them: ``task_id``, ``map_index``, ``state``, ``try_number``..."""
+        """The run's task instances as the API gives them: ``task_id, map_index, state, try_number`` and more."""
         found: list[dict[str, Any]] = []
         while True:
             query = urlencode({"limit": 100, "offset": len(found), "order_by": "id"})
