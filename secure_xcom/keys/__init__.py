@@ -85,8 +85,12 @@ def key_service(uri: str) -> KeyService:
         from secure_xcom.keys.local import LocalKeyring
 
         return LocalKeyring(uri)
+    if separator and scheme == "vault":
+        from secure_xcom.keys.vault import VaultTransit
+
+        return VaultTransit(uri)
     raise UriInvalid(
         f"no key service has the scheme {scheme!r:.40}",
         where=f"key URI {uri!r:.120}",
-        remedy="use local:///path/keyring.json",
+        remedy="use vault://CONN_ID/MOUNT/keys/NAME or local:///path/keyring.json",
     )

@@ -69,6 +69,10 @@ def store(uri: str) -> Store:
         from secure_xcom.stores.objects import ObjectStore
 
         return ObjectStore(uri)
+    if separator and scheme == "vault-kv":
+        from secure_xcom.stores.vault_kv import VaultKv
+
+        return VaultKv(uri)
     raise UriInvalid(
         f"no store has the scheme {scheme!r:.40}",
         where=f"store URI {uri!r:.120}",
