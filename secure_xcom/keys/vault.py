@@ -20,21 +20,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from secure_xcom.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
+from secure_xcom.errors import (
+    KeyServiceError,
+    KeyVersionUnknown,
+    UnwrapRefused,
+    UriInvalid,
+    VaultDenied,
+    VaultTrouble,
+)
 from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Finding, Wrap, vault_errors
+from secure_xcom.keys.vault_batches import batches, results_of
 from secure_xcom.vault.client import VaultClient, vault_client
 from secure_xcom.vault.context import transit_context, transit_scope
-from secure_xcom.vault.trouble import VaultDenied, VaultTrouble
 from secure_xcom.vault.wire import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-BATCH_ENTRIES = 200
-"""OpenBao takes 1,000 strings in a request (max_request_json_strings), and an entry has four."""
-
-BATCH_BYTES = 1 << 20
-"""A thirty-second of the request that Vault takes (max_request_size, 32 MiB)."""
 
 SINGLES_AT_ONCE = 8
 """How many single requests of a scoped grant are under way at a time."""
@@ -106,7 +107,7 @@ class VaultTransit:
         bare = {"plaintext": base64.b64encode(bytes(DATA_KEY_BYTES)).decode(), "context": _NO_CONTEXT}
         body = {"batch_input": [entry, bare], "partial_failure_response_code": 200}
         answer = self.client.call("POST", self.path("encrypt"), body)
-        results = _results(answer, 2)
+        results = results_of(answer, 2)
         if results is None:
             # A server that does not take such a batch is asked the same in two requests.
             if answer.status != 400 or "key not found" in " ".join(answer.errors).lower():
@@ -172,7 +173,7 @@ class VaultTransit:
                     entries, threads.map(lambda entry: self._alone(operation, entry), entries), strict=True
                 )
             return
-        for batch in _batches(entries):
+        for batch in batches(entries):
             yield from self._batch(operation, batch)
 
     def _batch(
@@ -183,7 +184,7 @@ class VaultTransit:
             # Else one bad entry makes a 400 of the whole, which operators would see as failing requests.
             body["partial_failure_response_code"] = 200
         answer = self.client.call("POST", self.path(operation), body)
-        results = _results(answer, len(batch))
+        results = results_of(answer, len(batch))
         if results is not None:
             for entry, result in zip(batch, results, strict=True):
                 failed = result.get("error")
@@ -274,29 +275,3 @@ class VaultTransit:
 
 def _encoded(context: Mapping[str, str]) -> str:
     return base64.b64encode(transit_context(context)).decode()
-
-
-def _batches(entries: Sequence[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
-    batch: list[dict[str, str]] = []
-    size = 0
-    for entry in entries:
-        # The names, quotes and commas around the two texts take under 50 bytes.
-        length = len(entry["ciphertext"]) + len(entry["context"]) + 50
-        if batch and (len(batch) == BATCH_ENTRIES or size + length > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(entry)
-        size += length
-    if batch:
-        yield batch
-
-
-def _results(answer: Answer, count: int) -> list[Mapping[str, Any]] | None:
-    """A batch's results, or None where Vault refused the batch as a whole.
-
-    Where every entry of a batch fails, Vault answers 400 and holds the results nevertheless.
-    """
-    results = answer.data.get("batch_results")
-    if not isinstance(results, list) or len(results) != count or not all(isinstance(one, dict) for one in results):
-        return None
-    return results

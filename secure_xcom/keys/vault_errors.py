@@ -20,8 +20,6 @@ from secure_xcom.errors import (
     KeyUnbound,
     KeyVersionUnknown,
     UnwrapRefused,
-)
-from secure_xcom.vault.trouble import (
     VaultDenied,
     VaultLoginRefused,
     VaultSealed,

@@ -30,11 +30,14 @@ from secure_xcom.errors import (
     StoreError,
     StoreUnavailable,
     UriInvalid,
+    VaultDenied,
+    VaultLoginRefused,
+    VaultTrouble,
+    VaultUnreachable,
 )
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.vault.client import VaultClient, vault_client
-from secure_xcom.vault.trouble import VaultDenied, VaultLoginRefused, VaultTrouble, VaultUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

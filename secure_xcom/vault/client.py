@@ -13,10 +13,10 @@ from typing import Any
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
+from secure_xcom.errors import VaultDenied, VaultTrouble
 from secure_xcom.vault.login import Login
 from secure_xcom.vault.server import Server
 from secure_xcom.vault.sources import token_source
-from secure_xcom.vault.trouble import VaultDenied, VaultTrouble
 from secure_xcom.vault.wire import Answer, Wire
 
 log = logging.getLogger(__name__)

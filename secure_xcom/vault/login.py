@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 
+from secure_xcom.errors import VaultDenied, VaultLoginRefused, VaultTrouble
 from secure_xcom.vault.sources import TokenSource
-from secure_xcom.vault.trouble import VaultDenied, VaultLoginRefused, VaultTrouble
 from secure_xcom.vault.wire import Wire
 
 log = logging.getLogger(__name__)

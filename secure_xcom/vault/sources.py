@@ -10,9 +10,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from secure_xcom.errors import ConnectionUnknown, ExtraMissing, SettingInvalid
+from secure_xcom.errors import (
+    ConnectionUnknown,
+    ExtraMissing,
+    SettingInvalid,
+    VaultDenied,
+    VaultLoginRefused,
+    VaultTrouble,
+)
 from secure_xcom.vault.server import Server, server_from_client_kwargs, server_from_environment, variable
-from secure_xcom.vault.trouble import VaultDenied, VaultLoginRefused, VaultTrouble
 from secure_xcom.vault.wire import new_session, trouble_of_error, trouble_of_status
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from secure_xcom.vault.server import Server
-from secure_xcom.vault.trouble import (
+from secure_xcom.errors import (
     VaultDenied,
     VaultRefused,
     VaultSealed,
@@ -25,6 +24,7 @@ from secure_xcom.vault.trouble import (
     VaultUnreachable,
     VaultUntrusted,
 )
+from secure_xcom.vault.server import Server
 
 if TYPE_CHECKING:
     import requests
