@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from secure_xcom.coordinate import Consumer, Coordinate
+from secure_xcom.coordinate import TaskTry, Coordinate
 from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid
 
 DEFAULT_COMPARTMENT = "default"
@@ -104,7 +104,7 @@ class AccessPolicy:
                 return compartment
         raise CompartmentUnknown(f"no compartment takes the DAG {coordinate.dag_id!r:.80}", where=str(coordinate))
 
-    def decide(self, coordinate: Coordinate, compartment: str, consumer: Consumer | None) -> Compartment:
+    def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Compartment:
         """Whether this consumer may pull, before any key is asked for.
 
         :param compartment: the compartment that the reference's head names.

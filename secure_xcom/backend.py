@@ -19,7 +19,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom import airflow_settings, lazy
 from secure_xcom.config import RELEASE
-from secure_xcom.coordinate import Asked, Consumer, Coordinate
+from secure_xcom.coordinate import Asked, TaskTry, Coordinate
 from secure_xcom.reference import is_reference
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ async def _in_thread(call: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call))
 
 
-def _task_instance() -> Consumer | None:
+def _task_instance() -> TaskTry | None:
     """The task instance that this process runs, as Airflow tells it.
 
     Airflow's context is there while templates render and while the task executes; the return value is pushed
@@ -211,7 +211,7 @@ def _task_instance() -> Consumer | None:
         instance = get_current_context()["ti"]
     except RuntimeError:
         return _from_environment()
-    return Consumer(
+    return TaskTry(
         instance.dag_id,
         instance.run_id,
         instance.task_id,
@@ -220,14 +220,14 @@ def _task_instance() -> Consumer | None:
     )
 
 
-def _from_environment() -> Consumer | None:
+def _from_environment() -> TaskTry | None:
     names = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
     ids = [os.environ.get(name) for name in names]
     number = os.environ.get("AIRFLOW_CTX_TRY_NUMBER", "")
     if not all(ids) or not number.isdigit():
         return None
     # Airflow does not export the map index.
-    return Consumer(str(ids[0]), str(ids[1]), str(ids[2]), -1, int(number))
+    return TaskTry(str(ids[0]), str(ids[1]), str(ids[2]), -1, int(number))
 
 
 lazy.guard_sequences(_pull)

@@ -120,8 +120,11 @@ def object_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Consumer:
-    """The task instance that pulls, as Airflow's context tells it. Defence in depth: the process says so itself."""
+class TaskTry:
+    """One try of a task instance: who pushes or pulls, as Airflow's context tells it.
+
+    Defence in depth: the process says so itself.
+    """
 
     dag_id: str
     run_id: str

@@ -26,7 +26,7 @@ from secure_xcom.audit import AccessLog, Event
 from secure_xcom.audit.events import Action, Outcome
 from secure_xcom.codecs import Codecs
 from secure_xcom.config import Settings
-from secure_xcom.coordinate import Asked, Consumer, Coordinate, encryption_context, object_path
+from secure_xcom.coordinate import Asked, TaskTry, Coordinate, encryption_context, object_path
 from secure_xcom.errors import (
     AccessError,
     AuditError,
@@ -132,7 +132,7 @@ class Pipeline:
 
     # --- push -----------------------------------------------------------------------------------------------
 
-    def push(self, pushes: Sequence[Push], *, producer: Consumer | None = None) -> list[dict[str, Any]]:
+    def push(self, pushes: Sequence[Push], *, producer: TaskTry | None = None) -> list[dict[str, Any]]:
         """Seal values and give the references that Airflow's database is to keep, in order.
 
         :param producer: the pushing task instance, where known: each of its tries has a data key of its own.
@@ -233,7 +233,7 @@ class Pipeline:
 
     # --- pull -----------------------------------------------------------------------------------------------
 
-    def pull(self, rows: Sequence[Row], *, consumer: Consumer | None = None, order: int = 0) -> list[Any]:
+    def pull(self, rows: Sequence[Row], *, consumer: TaskTry | None = None, order: int = 0) -> list[Any]:
         """Open references and give the values, in order. The first error stops all.
 
         :param consumer: the task instance that pulls, where Airflow says which it is.
@@ -260,7 +260,7 @@ class Pipeline:
             )
         return [passage.value for passage in passages]
 
-    def _admit(self, passage: _Passage, row: Row, consumer: Consumer | None) -> None:
+    def _admit(self, passage: _Passage, row: Row, consumer: TaskTry | None) -> None:
         """All that is decided before a key or a payload is asked for."""
         if not reference.is_reference(row.value):
             self._admit_plaintext(passage, row)
@@ -369,7 +369,7 @@ class Pipeline:
 
     # --- purge ----------------------------------------------------------------------------------------------
 
-    def purge(self, row: Row, *, consumer: Consumer | None = None) -> None:
+    def purge(self, row: Row, *, consumer: TaskTry | None = None) -> None:
         """Delete the payload of a row that Airflow is about to delete.
 
         Only an object below the coordinate's own path is ever deleted, so a reference that was copied from
@@ -430,12 +430,12 @@ class Pipeline:
     def _record(self, events: Sequence[Event]) -> None:
         self.access_log.record(events)
 
-    def _event(self, action: Action, passage: _Passage, consumer: Consumer | None) -> Event:
-        return self._described(action, "ok", None, passage, consumer)
+    def _event(self, action: Action, passage: _Passage, task: TaskTry | None) -> Event:
+        return self._described(action, "ok", None, passage, task)
 
     @contextmanager
     def _failures_recorded(
-        self, action: Action, passages: Sequence[_Passage], consumer: Consumer | None
+        self, action: Action, passages: Sequence[_Passage], task: TaskTry | None
     ) -> Iterator[Callable[[], Iterator[_Passage]]]:
         """Record what fails inside, with the passage that it failed at.
 
@@ -455,11 +455,11 @@ class Pipeline:
             raise
         except SecureXComError as error:
             outcome: Outcome = "refused" if isinstance(error, _REFUSALS) else "failed"
-            self._record([self._described(action, outcome, type(error).__name__, current, consumer)])
+            self._record([self._described(action, outcome, type(error).__name__, current, task)])
             raise
 
     def _described(
-        self, action: Action, outcome: Outcome, error: str | None, passage: _Passage, consumer: Consumer | None
+        self, action: Action, outcome: Outcome, error: str | None, passage: _Passage, task: TaskTry | None
     ) -> Event:
         found = passage.reference
         return Event(
@@ -467,7 +467,7 @@ class Pipeline:
             outcome=outcome,
             error=error,
             coordinate=passage.coordinate,
-            consumer=consumer,
+            task=task,
             compartment=passage.compartment.name if passage.compartment else None,
             keys=tuple(key.uri for key in found.keys) if found else (),
             opened_with=passage.key.uri if passage.key else None,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, Literal
 
 import uuid6
 
-from secure_xcom.coordinate import Consumer, Coordinate
+from secure_xcom.coordinate import TaskTry, Coordinate
 
 SCHEMA = 1
 """The version of the event's shape. Fields are added, never renamed or dropped."""
@@ -26,7 +26,8 @@ class Event:
     """What happened to one XCom.
 
     :ivar coordinate: the XCom's own (the producer's) coordinate; None where it could not be read.
-    :ivar consumer: the task instance that pulled, where Airflow says which it is.
+    :ivar task: the task instance's try that did it, where Airflow says which it is: recorded as the producer
+        of a push or purge, as the consumer of a pull.
     :ivar error: the class of our error tree, for an outcome that is not ok.
     :ivar keys: the key URIs of the reference; ``opened_with`` is the one that opened it.
     :ivar size: the sealed payload's size in bytes.
@@ -35,7 +36,7 @@ class Event:
     action: Action
     outcome: Outcome
     coordinate: Coordinate | None = None
-    consumer: Consumer | None = None
+    task: TaskTry | None = None
     compartment: str | None = None
     error: str | None = None
     keys: tuple[str, ...] = ()
@@ -48,7 +49,7 @@ class Event:
 
     def record(self, version: str) -> dict[str, Any]:
         """The event as a JSON object; fields without a value are left out."""
-        consumer = self.consumer
+        role = "producer" if self.action in ("push", "purge") else "consumer"
         fields: dict[str, Any] = {
             "schema": SCHEMA,
             "id": str(uuid6.uuid7()),
@@ -56,16 +57,8 @@ class Event:
             "action": self.action,
             "outcome": self.outcome,
             "error": self.error,
-            "xcom": _coordinate(self.coordinate),
-            "consumer": None
-            if consumer is None
-            else {
-                "dag_id": consumer.dag_id,
-                "run_id": consumer.run_id,
-                "task_id": consumer.task_id,
-                "map_index": consumer.map_index,
-                "try_number": consumer.try_number,
-            },
+            "xcom": None if self.coordinate is None else asdict(self.coordinate),
+            role: None if self.task is None else asdict(self.task),
             "compartment": self.compartment,
             "keys": list(self.keys) or None,
             "opened_with": self.opened_with,
@@ -84,18 +77,6 @@ class Event:
 def line(record: dict[str, Any]) -> bytes:
     """A record as one line of JSON Lines. ASCII only, so no id can break or forge a line."""
     return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
-
-
-def _coordinate(coordinate: Coordinate | None) -> dict[str, Any] | None:
-    if coordinate is None:
-        return None
-    return {
-        "dag_id": coordinate.dag_id,
-        "run_id": coordinate.run_id,
-        "task_id": coordinate.task_id,
-        "map_index": coordinate.map_index,
-        "key": coordinate.key,
-    }
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ import pytest
 
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.config import Settings
-from secure_xcom.coordinate import Asked, Consumer
+from secure_xcom.coordinate import Asked, TaskTry
 from secure_xcom.errors import (
     AccessRefused,
     AuditError,
@@ -34,7 +34,7 @@ from secure_xcom.errors import (
 from secure_xcom.pipeline import Push, Row
 from tests.world import World, coordinate
 
-CONSUMER = Consumer("orders", "manual__1", "load", -1, 1)
+CONSUMER = TaskTry("orders", "manual__1", "load", -1, 1)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_one_wrap_serves_a_try(world: World) -> None:
     for key in ("a", "b", "c"):
         world.push(1, coordinate(key=key))
     assert world.service("memory-key://one").requests["wrap"] == 1
-    world.pipeline.push([Push(coordinate(), 1)], producer=Consumer("orders", "r", "extract", -1, 2))
+    world.pipeline.push([Push(coordinate(), 1)], producer=TaskTry("orders", "r", "extract", -1, 2))
     assert world.service("memory-key://one").requests["wrap"] == 2
 
 
@@ -333,8 +333,8 @@ def test_compartments() -> None:
     world = World(policy=AccessPolicy(compartments, digest="d", consumers_known=True), store_uri=uri)
     reference = world.push(1, coordinate(dag_id="a_load"))
 
-    def reader(dag_id: str) -> Consumer:
-        return Consumer(dag_id, "r", "t", -1, 1)
+    def reader(dag_id: str) -> TaskTry:
+        return TaskTry(dag_id, "r", "t", -1, 1)
 
     assert world.pull(reference, consumer=reader("a_other")) == 1
     assert world.pull(reference, consumer=reader("b_report")) == 1
