@@ -1,0 +1,50 @@
+"""``airflow secure-xcom ...``: the same command, reached from Airflow's own.
+
+Airflow (3.2 and later) imports this module for every ``airflow`` command, so the command itself is imported
+only when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from airflow.cli.cli_config import ActionCommand, Arg, CLICommand
+
+
+class _Rest(Arg):
+    """Everything after ``secure-xcom``, unread: ``--help`` and ``--json`` are the command's own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            flags=("arguments",), nargs=argparse.REMAINDER, help="as in `secure-xcom`, see `secure-xcom --help`"
+        )
+
+    def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
+        # argparse gives a remainder only what follows the first argument that is no option. Where nothing
+        # looks like an option, it gives all.
+        parser.prefix_chars = ""
+        super().add_to_parser(parser)
+
+
+def get_secure_xcom_cli_commands() -> list[CLICommand]:
+    """What Airflow adds to its commands: one, which hands on its arguments."""
+    return [
+        ActionCommand(
+            name="secure-xcom",
+            help="Sealed XComs: check, inspect, doctor, policy, audit, rewrap and more",
+            func=_run,
+            args=(_Rest(),),
+        )
+    ]
+
+
+def _run(args: argparse.Namespace) -> None:
+    from airflow.cli import utils
+
+    from secure_xcom.cli import main
+
+    # What programs read from stdout must not have Airflow's log lines in it. Releases before 3.3.2 cannot be told.
+    redirect = getattr(utils, "redirect_stdout_log_handlers_to_stderr", None)
+    if redirect is not None:
+        redirect()
+    main(args.arguments, name="airflow secure-xcom")

@@ -1,0 +1,349 @@
+"""The shape of the package: who may import whom, what loads what, and what can be printed."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import secure_xcom
+from secure_xcom import errors
+
+PACKAGE = Path(secure_xcom.__file__).parent
+
+# The rooms of the design (section 8): room -> the rooms that it may import, late and under TYPE_CHECKING as
+# well, since a type from above ties as much as a call. An import within a room is always allowed.
+ADDRESS = {"errors", "coordinate"}
+CORE = ADDRESS | {
+    "config",
+    "masking",
+    "codecs",
+    "access",
+    "reference",
+    "keys",
+    "seal",
+    "stores",
+    "audit",
+    "claims",
+}
+BELOW_MAINTENANCE = CORE | {"pipeline", "airflow_settings"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "coordinate": {"errors"},
+    "config": {"errors"},
+    "masking": {"errors"},
+    "codecs": {"errors"},
+    "access": ADDRESS,
+    "reference": ADDRESS,
+    "seal": {"errors"},
+    # docs/adr/0001: the one way to a Vault, for the key service and the store that both live there.
+    "vault": ADDRESS,
+    "keys": ADDRESS | {"vault"},
+    "stores": ADDRESS | {"vault"},
+    "audit": ADDRESS,
+    "claims": ADDRESS | {"stores"},
+    "pipeline": CORE,
+    # docs/adr/0001: Airflow's configuration as Settings, for all that run beside the backend.
+    "airflow_settings": {"config", "errors"},
+    # docs/adr/0002: what Airflow's lazy sequences asked for.
+    "lazy": {"coordinate"},
+    "backend": {"pipeline", "config", "airflow_settings", "lazy"},
+    "policies": {"access", "errors"},
+    "maintenance": BELOW_MAINTENANCE,
+    "plugin": {"access", "audit", "reference", "config", "airflow_settings"},
+    # docs/adr/0001: what Airflow reads when it starts, so that it loads the options and nothing else.
+    "provider_info": {"config"},
+    # The package itself: its version, its root error, and the backend's name, found late.
+    "secure_xcom": {"config", "errors", "backend"},
+}
+MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"provider_info"}
+
+# Whoever only pulls an XCom pays for none of these until a value or a URI needs it.
+HEAVY = {
+    "airflow", "azure", "boto3", "botocore", "google", "hvac", "numpy", "obstore", "pandas", "polars", "pyarrow",
+    "requests", "sqlalchemy",
+}  # fmt: skip
+# Airflow's doors: the only modules that import Airflow at their top.
+DOORS = ("secure_xcom.backend", "secure_xcom.plugin", "secure_xcom.cli.airflow_cli")
+# Over 300 lines needs a reason.
+LONG: dict[str, str] = {
+    "cli/throwaway.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """One import of our own package: from which module, of which, at the top or later."""
+
+    source: str
+    target: str
+    line: int
+    at_top: bool
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line} imports {self.target}"
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = ("secure_xcom", *path.relative_to(PACKAGE).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def _names(node: ast.stmt) -> Iterator[str]:
+    """Every module that an import statement loads by name: `from a import b` is a.b where that is a module."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "ruff bans relative imports"
+        for alias in node.names:
+            below = f"{node.module}.{alias.name}"
+            yield below if below in MODULES else str(node.module)
+
+
+def _imports() -> list[Import]:
+    found = []
+    for source, path in MODULES.items():
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found += [
+                    Import(source, name, node.lineno, at_top=node in tree.body)
+                    for name in _names(node)
+                    if name.split(".")[0] == "secure_xcom"
+                ]
+    return found
+
+
+def _circle(arrows: dict[str, set[str]]) -> list[str]:
+    """One circle of the arrows, or nothing."""
+    done: set[str] = set()
+
+    def walk(at: str, way: list[str]) -> list[str]:
+        if at in way:
+            return [*way[way.index(at) :], at]
+        if at in done:
+            return []
+        for target in sorted(arrows.get(at, set())):
+            if circle := walk(target, [*way, at]):
+                return circle
+        done.add(at)
+        return []
+
+    for start in sorted(arrows):
+        if circle := walk(start, []):
+            return circle
+    return []
+
+
+def test_the_table_is_about_real_rooms() -> None:
+    """Every module lies in a room of the table."""
+    assert {_room(module) for module in MODULES} - set(MAY_IMPORT) == set()
+
+
+def test_imports_follow_the_table() -> None:
+    """A room imports only the rooms that the table allows it."""
+    wrong = [
+        str(found)
+        for found in _imports()
+        if _room(found.target) != _room(found.source)
+        and _room(found.target) not in MAY_IMPORT[_room(found.source)]
+    ]
+    assert wrong == []
+
+
+def test_nothing_is_imported_by_a_computed_name() -> None:
+    """No import hides from the table behind importlib or __import__."""
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Name) and node.id == "__import__")
+        or (isinstance(node, ast.Attribute) and node.attr == "import_module")
+    ]
+    assert wrong == []
+
+
+def test_rooms_form_no_circle() -> None:
+    """Arrows between rooms run one way, late imports included."""
+    arrows: dict[str, set[str]] = {}
+    for found in _imports():
+        if _room(found.source) != _room(found.target) and found.source != "secure_xcom":
+            arrows.setdefault(_room(found.source), set()).add(_room(found.target))
+    assert _circle(arrows) == []
+
+
+def test_modules_form_no_circle() -> None:
+    """What modules import at their top forms no circle, inside rooms either."""
+    arrows: dict[str, set[str]] = {}
+    for found in _imports():
+        if found.at_top and found.target != "secure_xcom":
+            arrows.setdefault(found.source, set()).add(found.target)
+    assert _circle(arrows) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    """The search for circles finds one that is there."""
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"d", "b"}}) == ["b", "c", "b"]
+
+
+def _loaded_by(code: str, home: Path) -> dict[str, list[str]]:
+    """Run the code in a fresh interpreter, without the caller's Airflow; it prints one JSON object."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "AIRFLOW_HOME": str(home), "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
+    return loaded
+
+
+def test_the_core_loads_nothing_heavy(tmp_path: Path) -> None:
+    """Importing any module but Airflow's doors loads no Airflow, no cloud library and no data frame library."""
+    light = [module for module in MODULES if not module.startswith(DOORS)]
+    loaded = _loaded_by(
+        "import importlib, json, sys\n"
+        "heavy = {}\n"
+        f"for module in {light!r}:\n"
+        "    importlib.import_module(module)\n"
+        f"    new = sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}})\n"
+        "    if new: heavy[module] = new; break\n"
+        "print(json.dumps(heavy))",
+        tmp_path,
+    )
+    assert loaded == {}
+
+
+def test_the_core_runs_without_airflow(tmp_path: Path) -> None:
+    """Every module but Airflow's doors can be imported where Airflow is not installed."""
+    light = [module for module in MODULES if not module.startswith(DOORS)]
+    loaded = _loaded_by(
+        "import importlib, json, sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'airflow': raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        f"for module in {light!r}: importlib.import_module(module)\n"
+        "print(json.dumps({'airflow': [name for name in sys.modules if name.startswith('airflow')]}))",
+        tmp_path,
+    )
+    assert loaded == {"airflow": []}
+
+
+def test_the_backend_loads_no_orm_and_no_service(tmp_path: Path) -> None:
+    """A task process that imports the backend loads Airflow's SDK, but neither its ORM nor a service's library."""
+    loaded = _loaded_by(
+        "import json, sys\n"
+        "import airflow.sdk\n"
+        "before = set(sys.modules)\n"
+        "from secure_xcom import SecureXComBackend\n"
+        f"heavy = {HEAVY - {'airflow'}!r}\n"
+        "print(json.dumps({\n"
+        "    'orm': [name for name in sys.modules if name.startswith('airflow.models')],\n"
+        "    'heavy': sorted(heavy & {name.split('.')[0] for name in set(sys.modules) - before}),\n"
+        "}))",
+        tmp_path,
+    )
+    assert loaded == {"orm": [], "heavy": []}
+
+
+def test_the_provider_info_loads_only_the_options(tmp_path: Path) -> None:
+    """Airflow reads the provider info at every start; that loads the options and nothing else of ours."""
+    loaded = _loaded_by(
+        "import json, sys\n"
+        "from secure_xcom.provider_info import get_provider_info\n"
+        "get_provider_info()\n"
+        "print(json.dumps({'ours': sorted(name for name in sys.modules if name.startswith('secure_xcom'))}))",
+        tmp_path,
+    )
+    ours = ["secure_xcom", "secure_xcom.config", "secure_xcom.errors", "secure_xcom.provider_info"]
+    assert loaded == {"ours": ours}
+
+
+def test_exported_names() -> None:
+    """The package exports the backend, the root of the errors and the version, and each is there."""
+    assert secure_xcom.__all__ == ["SecureXComBackend", "SecureXComError", "__version__"]
+    assert secure_xcom.SecureXComError is errors.SecureXComError
+    assert secure_xcom.SecureXComBackend.__name__ == "SecureXComBackend"
+    with pytest.raises(AttributeError):
+        secure_xcom.Unknown  # noqa: B018 - the access itself is what is tested
+
+
+def _load(module: str) -> ModuleType:
+    return importlib.import_module(module)
+
+
+def _classes() -> Iterator[type]:
+    for module in MODULES:
+        for _, found in inspect.getmembers(_load(module), inspect.isclass):
+            if found.__module__ == module:
+                yield found
+
+
+def test_every_module_is_found() -> None:
+    """The files and what Python finds in the package are the same modules."""
+    walked = {found.name for found in pkgutil.walk_packages([str(PACKAGE)], "secure_xcom.")}
+    assert walked | {"secure_xcom"} == set(MODULES)
+
+
+def test_every_error_is_of_the_tree() -> None:
+    """Every exception class of the package lives in errors, below the root, and says what to do."""
+    raised = [found for found in _classes() if issubclass(found, BaseException)]
+    assert [found for found in raised if found.__module__ != "secure_xcom.errors"] == []
+    assert [found for found in raised if not issubclass(found, errors.SecureXComError)] == []
+    assert [found for found in raised if not getattr(found, "remedy", "")] == []
+
+
+# Names of fields that hold what nobody may see, and types that can only hold such.
+SECRET_NAMES = (
+    "secret", "wrapped", "token", "password", "credential", "value", "payload", "material", "plaintext",
+    "data_key",
+)  # fmt: skip
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    """A dataclass leaves fields that hold keys, wrapped keys, tokens, bytes and values out of its repr."""
+    shown = [
+        f"{found.__module__}.{found.__qualname__}.{field.name}"
+        for found in _classes()
+        if dataclasses.is_dataclass(found)
+        for field in dataclasses.fields(found)
+        if field.repr
+        and found.__dataclass_params__.repr  # type: ignore[attr-defined]  # set by every dataclass
+        and (field.name.strip("_").startswith(SECRET_NAMES) or "bytes" in str(field.type))
+    ]
+    assert shown == []
+
+
+def test_files_stay_short() -> None:
+    """A file over 300 lines has its reason in the table, and the table names no file that is not."""
+    long = {
+        str(path.relative_to(PACKAGE)) for path in MODULES.values() if len(path.read_text().splitlines()) > 300
+    }
+    assert long == set(LONG)
