@@ -119,9 +119,7 @@ OPTIONS: dict[str, Option] = {
     "key_cache_seconds": Option(
         "300", "integer", None, "How long an unwrapped data key stays in a process's memory, in seconds."
     ),
-    "key_cache_size": Option(
-        "1000", "integer", None, "How many unwrapped data keys stay in a process's memory."
-    ),
+    "key_cache_size": Option("1000", "integer", None, "How many unwrapped data keys stay in a process's memory."),
 }
 
 _CHOICES: dict[str, tuple[str, ...]] = {

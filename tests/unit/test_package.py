@@ -14,7 +14,7 @@ from shutil import copytree, which
 import jsonschema
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from secure_xcom.config import OPTIONS, RELEASE
@@ -126,7 +126,7 @@ def test_entry_points_load() -> None:
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+?)(?: ; (.+?))? \\$")
 
 
-def _pins(name: str) -> dict[str, Version]:
+def _pins(name: str) -> dict[NormalizedName, Version]:
     """The versions that a requirements file installs on this Python."""
     pins = {}
     for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines():
