@@ -22,7 +22,8 @@ from secure_xcom.provider_info import get_provider_info
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-COMMANDS_KNOWN = Version(metadata.version("apache-airflow")) >= Version("3.2")
+AIRFLOW = canonicalize_name("apache-airflow")
+COMMANDS_KNOWN = Version(metadata.version(AIRFLOW)) >= Version("3.2")
 
 
 def _run(*command: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -183,8 +184,8 @@ def test_the_demo_runs_on_what_is_tested() -> None:
 
 def test_the_oldest_and_the_newest_airflow_are_pinned() -> None:
     """The two environments stand at the two ends of what is supported."""
-    assert _pins("airflow31")["apache-airflow"] == Version("3.1.0")
-    assert _pins("dev")["apache-airflow"] >= Version("3.3.2")
+    assert _pins("airflow31")[AIRFLOW] == Version("3.1.0")
+    assert _pins("dev")[AIRFLOW] >= Version("3.3.2")
 
 
 # --- a bare machine -----------------------------------------------------------------------------------------
