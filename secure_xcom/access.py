@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from secure_xcom.coordinate import TaskTry, Coordinate
-from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid
+from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid
 
 DEFAULT_COMPARTMENT = "default"
 
@@ -59,10 +59,18 @@ class AccessPolicy:
 
     @classmethod
     def single(cls, key_uris: Sequence[str], store_uri: str) -> AccessPolicy:
-        """One compartment named ``default`` that takes every DAG."""
-        compartment = Compartment(
-            name=DEFAULT_COMPARTMENT, dags=("*",), key_uris=tuple(key_uris), store_uri=store_uri
-        )
+        """One compartment named ``default`` that takes every DAG.
+
+        :raises SettingInvalid: a URI is of a form that none can have, or there are none or too many.
+        """
+        try:
+            compartment = Compartment(
+                name=DEFAULT_COMPARTMENT, dags=("*",), key_uris=tuple(key_uris), store_uri=store_uri
+            )
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise SettingInvalid(f"{field}: {first['msg']}", where="[secure_xcom] key_uris, store_uri") from None
         digest = hashlib.sha256(compartment.model_dump_json().encode()).hexdigest()
         return cls((compartment,), digest=digest, consumers_known=False)
 

@@ -1,0 +1,49 @@
+"""``secure-xcom check``: the deployment, seen from this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secure_xcom.cli import output
+from secure_xcom.cli.probe import PROBE_DAG
+
+
+def check(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A file in the form of airflow.cfg to read instead of Airflow's configuration."
+        ),
+    ] = None,
+    dag: Annotated[
+        str,
+        typer.Option(
+            metavar="DAG_ID", help="The DAG that probes pretend to be, where policies are scoped by DAG."
+        ),
+    ] = PROBE_DAG,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check settings, keys, stores, access log, clock and Airflow, as seen from this machine.
+
+    Run it as the user and in the environment of an Airflow component. A data key is wrapped and unwrapped, an
+    object is put, read and deleted; the access log is opened and nothing is written to it.
+    """
+    from secure_xcom.cli import checks, deployment
+    from secure_xcom.errors import ConfigurationError
+
+    out = output.console()
+    findings = []
+    try:
+        looks = checks.look(deployment.load(config), dag)
+    except ConfigurationError as error:
+        looks = iter([checks.versions(), output.as_finding("settings", error)])
+    for finding in looks:
+        findings.append(finding)
+        if not as_json:
+            output.show_finding(out, finding)
+    if as_json:
+        output.show_json({"status": output.worst(findings), "findings": output.findings_json(findings)})
+    raise typer.Exit(output.exit_code(findings))

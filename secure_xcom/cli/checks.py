@@ -1,0 +1,143 @@
+"""What ``secure-xcom check`` looks at, one function per subject; each gives findings and raises nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib import metadata
+
+from secure_xcom.access import AccessPolicy, Compartment
+from secure_xcom.audit import sink
+from secure_xcom.cli.deployment import Deployment, airflow_is_installed
+from secure_xcom.cli.output import as_finding
+from secure_xcom.cli.probe import probe_coordinate, probe_key, probe_store
+from secure_xcom.config import RELEASE
+from secure_xcom.coordinate import Coordinate
+from secure_xcom.errors import SecureXComError
+from secure_xcom.keys import Finding, key_service
+from secure_xcom.stores import store
+
+_ENTRY_POINTS = {
+    "apache_airflow_provider": "Airflow lists the options of [secure_xcom]",
+    "airflow.plugins": "the listener that masks component logs, and the page in the UI",
+    "airflow.policy": "the cluster policy that hides return values in logs",
+}
+_DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
+
+
+def look(deployment: Deployment, dag_id: str) -> Iterator[Finding]:
+    """Look at everything, in the order in which a push would meet it.
+
+    :param dag_id: the DAG that the probes pretend to be.
+    """
+    yield versions()
+    yield from airflow_uses_us(deployment)
+    try:
+        policy = deployment.policy()
+        coordinate = probe_coordinate(dag_id)
+    except SecureXComError as error:
+        yield as_finding("settings", error)
+        yield from sinks(deployment.sinks)
+        return
+    yield Finding("settings", "ok", f"read from {deployment.source}")
+    yield access_policy(deployment, policy)
+    yield from places(policy, coordinate)
+    yield from sinks(deployment.sinks)
+
+
+def versions() -> Finding:
+    """What is installed, for a report of trouble."""
+    found = [f"secure-xcom {RELEASE}", f"Python {sys.version.split()[0]}"]
+    for name in _DISTRIBUTIONS:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"no {name}")
+    return Finding("versions", "ok", ", ".join(found))
+
+
+def airflow_uses_us(deployment: Deployment) -> Iterator[Finding]:
+    """Whether values pass our backend at all, and whether our hooks beside it are there."""
+    subject = "[core] xcom_backend"
+    if deployment.backend:
+        yield Finding(subject, "ok", "values pass secure_xcom.SecureXComBackend")
+    else:
+        yield Finding(
+            subject,
+            "error",
+            "Airflow does not use our backend here, so values are kept in plaintext",
+            "set [core] xcom_backend = secure_xcom.SecureXComBackend for every component and worker",
+        )
+    if not airflow_is_installed():
+        yield Finding("hooks", "ok", "not looked at: Airflow is not installed here")
+        return
+    for group, purpose in _ENTRY_POINTS.items():
+        yield _entry_point(group, purpose)
+    for name, leak in (
+        ("hide_return_values", "operators log what they return before it is sealed"),
+        ("mask_component_logs", "the LocalExecutor copies task logs to the scheduler's output unmasked"),
+    ):
+        if not getattr(deployment.settings, name):
+            yield Finding(f"[secure_xcom] {name}", "warning", f"is off: {leak}", f"set {name} = True")
+
+
+def _entry_point(group: str, purpose: str) -> Finding:
+    subject = f"entry point {group}"
+    remedy = "install secure-xcom with pip into the environment of every Airflow component"
+    for found in metadata.entry_points(group=group):
+        if found.value.partition(":")[0].partition(".")[0] == "secure_xcom":
+            try:
+                found.load()
+            except Exception as error:  # noqa: BLE001  # whatever an import raises, Airflow would meet it too
+                return Finding(subject, "error", f"cannot be loaded ({type(error).__name__}): {purpose}", remedy)
+            return Finding(subject, "ok", purpose)
+    return Finding(subject, "warning", f"is not installed: {purpose}", remedy)
+
+
+def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
+    """What the access policy says."""
+    names = ", ".join(compartment.name for compartment in policy.compartments)
+    if deployment.settings.access_policy:
+        return Finding("access policy", "ok", f"{deployment.settings.access_policy}: {names}")
+    return Finding("access policy", "ok", "no file: one compartment takes every DAG, and every DAG may pull")
+
+
+def places(policy: AccessPolicy, coordinate: Coordinate) -> Iterator[Finding]:
+    """Each compartment's keys and store; what several compartments share is looked at once for itself."""
+    looked: set[str] = set()
+    for compartment in policy.compartments:
+        for uri in compartment.key_uris:
+            yield from _guarded(f"key {uri}", partial(_key, uri, compartment, coordinate, looked))
+        uri = compartment.store_uri
+        yield from _guarded(f"store {uri}", partial(_store, uri, compartment, coordinate))
+
+
+def _key(uri: str, compartment: Compartment, coordinate: Coordinate, looked: set[str]) -> Iterable[Finding]:
+    service = key_service(uri)
+    findings = [] if uri in looked else service.check()
+    looked.add(uri)
+    return [*findings, probe_key(service, compartment, coordinate)]
+
+
+def _store(uri: str, compartment: Compartment, coordinate: Coordinate) -> list[Finding]:
+    return probe_store(store(uri), compartment, coordinate)
+
+
+def sinks(uris: Iterable[str]) -> Iterator[Finding]:
+    """Whether each sink of the access log would take an event; none is written."""
+    for uri in uris:
+        yield from _guarded(f"access log {uri}", partial(_sink, uri))
+
+
+def _sink(uri: str) -> list[Finding]:
+    # An empty batch opens and locks what an event would be appended to, and appends nothing.
+    sink(uri).write([])
+    return [Finding(f"access log {uri}", "ok", "can be written")]
+
+
+def _guarded(subject: str, looks: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    try:
+        return list(looks())
+    except SecureXComError as error:
+        return [as_finding(subject, error)]

@@ -1,0 +1,125 @@
+"""``secure-xcom init``: makes what the settings need, tries it, and prints the settings.
+
+What has to be made for a scheme of URIs is one function of one file here: ``keyring.py``, ``folder.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from secure_xcom.cli import output
+from secure_xcom.cli.init import folder, keyring
+from secure_xcom.keys import Finding
+
+# Scheme -> what makes the thing and says so. A scheme that is not here has nothing to be made: it is only tried.
+_KEY_MAKERS: dict[str, Callable[[str], Finding]] = {"local": keyring.prepare}
+_STORE_MAKERS: dict[str, Callable[[str], Finding]] = {"file": folder.prepare}
+
+_NEXT = (
+    "Put these settings where every Airflow component and worker reads them, and restart them.",
+    "Run `secure-xcom check` there, as the user that Airflow runs as.",
+)
+
+
+def init(
+    key: Annotated[
+        list[str],
+        typer.Option(
+            metavar="URI",
+            help="Key URI, such as local:///path/keyring.json. More than once: any one of them opens.",
+        ),
+    ],
+    store: Annotated[str, typer.Option(metavar="URI", help="Store URI, such as file:///path.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a local keyring and a store's folder, try both, and print the settings.
+
+    What exists is kept: an existing keyring is never overwritten. A data key is wrapped and unwrapped, an object
+    is put, read and deleted before anything is printed.
+    """
+    findings = prepare(key, store)
+    settings = {"core.xcom_backend": "secure_xcom.SecureXComBackend"}
+    settings["secure_xcom.key_uris"] = ",".join(key)
+    settings["secure_xcom.store_uri"] = store
+    if as_json:
+        output.show_json(_record(findings, settings))
+    else:
+        _show(findings, settings)
+    raise typer.Exit(output.exit_code(findings))
+
+
+def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
+    """Make and try; what was made and what was found.
+
+    :raises SecureXComError: it cannot be made or does not work, so there is nothing to write into settings.
+    """
+    from secure_xcom.access import AccessPolicy
+    from secure_xcom.cli.probe import probe_coordinate, probe_key, probe_store
+    from secure_xcom.errors import CommandError
+    from secure_xcom.keys import key_service
+    from secure_xcom.stores import store as open_store
+
+    # Both URIs are understood before anything is made.
+    services = [key_service(uri) for uri in key_uris]
+    target = open_store(store_uri)
+    compartment = AccessPolicy.single(key_uris, store_uri).compartments[0]
+
+    findings = [_KEY_MAKERS[scheme](uri) for uri in key_uris if (scheme := _scheme(uri)) in _KEY_MAKERS]
+    if (scheme := _scheme(store_uri)) in _STORE_MAKERS:
+        findings.append(_STORE_MAKERS[scheme](store_uri))
+    for service in services:
+        findings += service.check()
+        findings.append(probe_key(service, compartment, probe_coordinate()))
+    findings += probe_store(target, compartment, probe_coordinate())
+    for finding in findings:
+        if finding.status == "error":
+            raise CommandError(finding.text, where=finding.subject, remedy=finding.remedy)
+    return findings
+
+
+def airflow_cfg(settings: dict[str, str]) -> str:
+    """Settings by ``section.option``, as lines of airflow.cfg."""
+    sections: dict[str, list[str]] = {}
+    for name, value in settings.items():
+        section, _, option = name.partition(".")
+        # Airflow's parser takes a single % for the begin of an interpolation.
+        sections.setdefault(section, []).append(f"{option} = {value.replace('%', '%%')}")
+    return "\n\n".join("\n".join([f"[{section}]", *lines]) for section, lines in sections.items())
+
+
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    """Settings by ``section.option``, as environment variables."""
+    return {f"AIRFLOW__{name.replace('.', '__').upper()}": value for name, value in settings.items()}
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition("://")[0]
+
+
+def _record(findings: list[Finding], settings: dict[str, str]) -> dict[str, Any]:
+    return {
+        "status": output.worst(findings),
+        "findings": output.findings_json(findings),
+        "airflow_cfg": airflow_cfg(settings),
+        "environment": environment(settings),
+        "next": list(_NEXT),
+    }
+
+
+def _show(findings: list[Finding], settings: dict[str, str]) -> None:
+    import shlex
+
+    out = output.console()
+    for finding in findings:
+        output.show_finding(out, finding)
+    out.print("\nSettings, as lines of airflow.cfg:\n", style="bold")
+    out.print(airflow_cfg(settings), soft_wrap=True)
+    out.print("\nor as environment variables:\n", style="bold")
+    for name, value in environment(settings).items():
+        out.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
+    out.print("\nWhat to do next:", style="bold")
+    for number, step in enumerate(_NEXT, 1):
+        out.print(f"{number}. {step}", soft_wrap=True)

@@ -1,0 +1,113 @@
+"""``secure-xcom inspect``: what a reference says, without any key."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secure_xcom.cli import output
+
+if TYPE_CHECKING:
+    from secure_xcom.coordinate import Coordinate
+    from secure_xcom.reference import Reference
+
+_NOT_VERIFIED = (
+    "Nothing here is verified: the head is authenticated only when the payload is opened with the data key, and "
+    "the preview is a picture for people, not authenticated and never read back."
+)
+# How much of a wrapped data key is shown: enough to see the service and the version of the wrapping key.
+_WRAPPED_SHOWN = 12
+
+
+def inspect(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="REFERENCE|COORD|-",
+            help="A reference as JSON text, the path of a file that holds one, - for standard input, or "
+            "DAG/RUN/TASK[MAP_INDEX]:KEY to read the row from Airflow's metadata database.",
+        ),
+    ],
+    db: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SECURE_XCOM_DB",
+            metavar="URL",
+            help="SQLAlchemy URL of the metadata database, by default Airflow's own.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a reference says, without any key.
+
+    Exit code 1 says that the value is no reference, cannot be parsed, or belongs to another row.
+    """
+    from secure_xcom import reference
+    from secure_xcom.cli import rows
+    from secure_xcom.errors import PlaintextRefused, ReferenceRefused
+
+    value, source, row = rows.find(what, db)
+    try:
+        found = reference.parse(value)
+    except ReferenceRefused as error:
+        # A plain value may be a secret, so all that is said is that it is no reference.
+        plain = PlaintextRefused("this value carries no reference: it lies there in plaintext", where=source)
+        output.show_error(error if reference.is_reference(value) else plain, as_json=as_json)
+        raise typer.Exit(output.FOUND_SOMETHING) from None
+    moved = row is not None and row != found.head.coordinate
+    record = _record(found, value, row, moved)
+    if as_json:
+        output.show_json(record)
+    else:
+        _show(record)
+    raise typer.Exit(output.FOUND_SOMETHING if moved else output.FINE)
+
+
+def _record(found: Reference, value: Any, row: Coordinate | None, moved: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "coordinate": str(found.head.coordinate),
+        "head": found.head.dump(),
+        "keys": [{"uri": key.uri, "wrapped": shortened(key.wrapped)} for key in found.keys],
+        "sealed_bytes": found.size,
+        "inline": found.payload is not None,
+        "reference_bytes": len(json.dumps(value)),
+        "verified": False,
+        "preview_for_people": value.get("preview"),
+    }
+    if row is not None:
+        record["row"] = str(row)
+        record["belongs_to_this_row"] = not moved
+    return record
+
+
+def shortened(wrapped: str) -> str:
+    """A wrapped data key, too short to be of use, and how long it is."""
+    return f"{wrapped[:_WRAPPED_SHOWN]}… ({len(wrapped)} characters)"
+
+
+def _show(record: dict[str, Any]) -> None:
+    out = output.console()
+
+    def line(name: str, value: object, style: str | None = None) -> None:
+        out.print(f"{name:<15} {output.clean(value)}", style=style, soft_wrap=True)
+
+    line("coordinate", record["coordinate"], "bold")
+    if "row" in record:
+        line("row", record["row"])
+        if not record["belongs_to_this_row"]:
+            line("", "this reference belongs to another row: a pull is refused (CoordinateMismatch)", "bold red")
+    for name, value in record["head"].items():
+        if name not in ("dag_id", "run_id", "task_id", "map_index", "key"):
+            line(name, value)
+    for key in record["keys"]:
+        line("key", f"{key['uri']}  {key['wrapped']}")
+    place = "in this reference" if record["inline"] else "in the store"
+    line("payload", f"{record['sealed_bytes']} bytes sealed, {place}")
+    line("reference", f"{record['reference_bytes']} bytes")
+    out.print("preview, for people:")
+    text = json.dumps(record["preview_for_people"], indent=2, ensure_ascii=False)
+    for part in text.split("\n"):
+        out.print(f"  {output.clean(part)}", soft_wrap=True)
+    out.print(_NOT_VERIFIED, style="yellow", soft_wrap=True)

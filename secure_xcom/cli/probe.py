@@ -1,0 +1,100 @@
+"""Probes: what a push and a pull would do, done with a data key and bytes that mean nothing."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import datetime, timezone
+
+import uuid6
+
+from secure_xcom.access import Compartment
+from secure_xcom.cli.output import as_finding
+from secure_xcom.coordinate import Coordinate, encryption_context, object_path
+from secure_xcom.errors import KeyServiceError, ObjectMissing, SecureXComError, StoreDenied, StoreError
+from secure_xcom.keys import DataKey, Finding, KeyService, Wrap
+from secure_xcom.stores import Store
+
+PROBE_DAG = "secure_xcom_check"
+# As many bytes as a small sealed payload has.
+_PROBE_BYTES = 256
+# AWS refuses requests whose time is 15 minutes off; long before that, `created` and `expires` mislead people.
+_SKEW_SECONDS = 60
+
+
+def probe_coordinate(dag_id: str = PROBE_DAG) -> Coordinate:
+    """Where a probe pretends to live. Policies may be scoped by the DAG, so it can be chosen."""
+    return Coordinate(dag_id, "secure_xcom_check", "secure_xcom_check", -1, "probe")
+
+
+def probe_key(service: KeyService, compartment: Compartment, coordinate: Coordinate) -> Finding:
+    """Wrap a fresh data key and unwrap it again, with the encryption context of the coordinate."""
+    subject = f"wrap and unwrap {service.uri}"
+    context = encryption_context(compartment.name, coordinate)
+    data_key = DataKey.generate()
+    started = time.monotonic()
+    try:
+        answer = service.unwrap_many([Wrap(service.wrap(data_key, context), context)])[0]
+        if isinstance(answer, KeyServiceError):
+            raise answer
+        if answer != data_key:
+            raise KeyServiceError("another data key came back than the one that was wrapped", where=service.uri)
+    except SecureXComError as error:
+        return as_finding(subject, error)
+    return Finding(subject, "ok", f"a data key came back the same, in {_milliseconds(started)} ms")
+
+
+def probe_store(store: Store, compartment: Compartment, coordinate: Coordinate) -> list[Finding]:
+    """Put an object, get it, list it (for its time), delete it."""
+    subject = f"put, get and delete in {store.uri}"
+    path = object_path(compartment.name, coordinate, str(uuid6.uuid7()))
+    payload = secrets.token_bytes(_PROBE_BYTES)
+    started = time.monotonic()
+    try:
+        store.put(path, [payload])
+        try:
+            if b"".join(store.get(path)) != payload:
+                raise StoreError("other bytes came back than were put", where=store.uri)
+            took = _milliseconds(started)
+            clock = _clock(store, path)
+        finally:
+            left = store.delete_many([path])[0]
+        if left is not None:
+            raise left
+        _expect_missing(store, path)
+    except SecureXComError as error:
+        return [as_finding(subject, error)]
+    return [Finding(subject, "ok", f"the bytes came back the same, in {took} ms, and are gone again"), clock]
+
+
+def _expect_missing(store: Store, path: str) -> None:
+    try:
+        b"".join(store.get(path))
+    except ObjectMissing:
+        return
+    raise StoreError("a deleted object is still there", where=store.uri)
+
+
+def _clock(store: Store, path: str) -> Finding:
+    """Hold this machine's clock against the store's: references and access logs carry the time of this one."""
+    subject = f"clock against {store.uri}"
+    now = datetime.now(timezone.utc)
+    try:
+        found = [entry for entry in store.list(path.rpartition("/")[0] + "/") if entry.path == path]
+    except StoreDenied:
+        return Finding(subject, "ok", "not compared: this identity may not list, which pushes and pulls need not")
+    if not found:
+        return Finding(subject, "warning", "a new object is not listed", "let `secure-xcom gc` list the store")
+    skew = (now - found[0].modified).total_seconds()
+    if abs(skew) > _SKEW_SECONDS:
+        return Finding(
+            subject,
+            "warning",
+            f"this machine is {skew:+.0f} s off",
+            "set this machine's clock by NTP, or the store's",
+        )
+    return Finding(subject, "ok", f"within {_SKEW_SECONDS} s")
+
+
+def _milliseconds(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)

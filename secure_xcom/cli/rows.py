@@ -1,0 +1,144 @@
+"""What ``secure-xcom inspect`` looks at: an argument, a file, standard input, or a row of Airflow's database."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from secure_xcom.cli import output
+from secure_xcom.coordinate import Coordinate
+from secure_xcom.errors import CommandError
+
+# A reference has at most 64 KiB of inline payload, in base64, and a few KiB of the rest.
+_TEXT_MAX_CHARACTERS = 1 << 20
+# A key may hold slashes and colons, a run_id colons; Airflow lets no other id have either.
+_COORDINATE = re.compile(
+    r"(?P<dag_id>[^/]+)/(?P<run_id>[^/]+)/(?P<task_id>[^/:\[\]]+)(\[(?P<map_index>[0-9]{1,10})\])?(:(?P<key>.+))?"
+)
+
+
+def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
+    """The value that is meant, where it was found, and its row's coordinate where it was read from a row.
+
+    :param what: JSON text, a file's path, ``-``, or a coordinate.
+    :param db: SQLAlchemy URL for a coordinate; None: Airflow's own.
+    :raises CommandError: it is nothing of these, or cannot be read.
+    """
+    if what == "-":
+        return _json(output.stdin_text(_TEXT_MAX_CHARACTERS), "standard input"), "standard input", None
+    if what.lstrip().startswith(("{", '"')):
+        return _json(what, "the argument"), "the argument", None
+    path = Path(what)
+    if os.path.isfile(path):
+        return _json(_read(path), what), what, None
+    form = _COORDINATE.fullmatch(what)
+    if form is None:
+        raise CommandError(
+            "neither JSON, nor a file, nor a coordinate",
+            where=what[:200],
+            remedy="give a reference as JSON, a file's path, - for standard input, or DAG/RUN/TASK[MAP_INDEX]:KEY",
+        )
+    coordinate = Coordinate(
+        form["dag_id"],
+        form["run_id"],
+        form["task_id"],
+        -1 if form["map_index"] is None else int(form["map_index"]),
+        form["key"] or "return_value",
+    )
+    return read_row(db or _airflow_url(), coordinate), str(coordinate), coordinate
+
+
+def read_row(url: str, coordinate: Coordinate) -> Any:
+    """The value of one row of the table ``xcom``, as Airflow stores it.
+
+    :param url: SQLAlchemy URL of Airflow's metadata database.
+    :raises CommandError: the database cannot be read, or has no such row.
+    """
+    import sqlalchemy
+    from sqlalchemy.exc import SQLAlchemyError
+
+    where = str(coordinate)
+    table = sqlalchemy.table(
+        "xcom",
+        *(sqlalchemy.column(name) for name in ("dag_id", "run_id", "task_id", "map_index", "key")),
+        sqlalchemy.column("value", sqlalchemy.JSON),
+    )
+    query = sqlalchemy.select(table.c.value)
+    for name in ("dag_id", "run_id", "task_id", "map_index", "key"):
+        query = query.where(table.c[name] == getattr(coordinate, name))
+    try:
+        # An async driver's URL is Airflow's own affair; a query needs the plain one.
+        engine = sqlalchemy.create_engine(url)
+        try:
+            with engine.connect() as connection:
+                found = connection.execute(query).all()
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        # The driver's own message may hold the URL with its password.
+        raise CommandError(
+            f"the metadata database cannot be read ({type(error).__name__})",
+            where=where,
+            remedy="check --db, and that this machine reaches the database and has its driver",
+        ) from None
+    if not found:
+        raise CommandError(
+            "there is no such XCom", where=where, remedy="look for its ids in Airflow's XCom tab, or name --db"
+        )
+    return found[0][0]
+
+
+def _airflow_url() -> str:
+    from secure_xcom.cli.deployment import airflow_is_installed
+
+    url = None
+    if airflow_is_installed():
+        from airflow.configuration import conf
+
+        url = conf.get("database", "sql_alchemy_conn", fallback=None)
+    if not url:
+        raise CommandError(
+            "no metadata database is known here",
+            where="inspect COORD",
+            remedy="name it with --db URL, such as sqlite:////path/airflow.db",
+        )
+    return str(url)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(_TEXT_MAX_CHARACTERS)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(
+            f"the file cannot be read ({type(error).__name__})", where=str(path), remedy="check the path"
+        ) from None
+
+
+def _json(text: str, where: str) -> Any:
+    """One JSON document, strictly: a field that is written twice could be read in two ways."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        record = dict(pairs)
+        if len(record) != len(pairs):
+            raise CommandError(
+                "a field is written twice in one object", where=where, remedy="look for who made it"
+            )
+        return record
+
+    try:
+        value = json.loads(text, object_pairs_hook=once)
+        # A reference that was copied as a JSON text comes with another layer of quotes.
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            return json.loads(value, object_pairs_hook=once)
+        return value
+    except json.JSONDecodeError as error:
+        # The message names a place, never what stands there.
+        raise CommandError(
+            f"no JSON at line {error.lineno}, column {error.colno}", where=where, remedy="copy the whole value"
+        ) from None
+    except RecursionError:
+        raise CommandError("nested too deep", where=where, remedy="give one reference") from None
