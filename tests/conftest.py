@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -53,3 +54,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"CI=true, and this was skipped: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many mutations the tests of tests/fuzz tried, and how each ended."""
+    tally: Counter[str] = Counter()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties:
+                if name == "mutations":
+                    tally.update(value)
+    if tally:
+        refused = {name: count for name, count in tally.most_common() if name != "opened"}
+        terminalreporter.section("mutations of references and payloads")
+        terminalreporter.line(
+            f"{tally.total()} tried, {sum(refused.values())} refused, {tally['opened']} opened because nothing "
+            "that matters was changed"
+        )
+        terminalreporter.line(", ".join(f"{name} {count}" for name, count in refused.items()))

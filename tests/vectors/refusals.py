@@ -42,6 +42,11 @@ def _first_chunk_twice(raw: bytes) -> bytes:
     return raw[:56] + raw[56 : 56 + STEP] * 2 + raw[56 + 2 * STEP :]
 
 
+def _set_unused_bits(text: str) -> str:
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return text[:-2] + digits[digits.index(text[-2]) + 1] + "="
+
+
 def _another_message(raw: bytes) -> bytes:
     return second_reader.seal(DATA_KEY, b"another head", encode("another value"), salt("another message"))
 
@@ -109,6 +114,11 @@ def references() -> dict[str, Vector]:
         malformed,
         inline=True,
         edit=lambda vector: vector["row"].update(payload=vector["row"]["payload"] + "\n"),
+    )
+    made["refused-header-not-canonical"] = pulled(
+        "A header in base64 whose unused bits are set, so that it decodes to the same bytes.",
+        malformed,
+        edit=lambda vector: vector["row"]["seal"].update(header=_set_unused_bits(vector["row"]["seal"]["header"])),
     )
     for name in ("readers", "exclusive"):
         made[f"refused-restriction-{name}"] = pulled(
