@@ -243,16 +243,16 @@ class MemoryStores(dict[str, MemoryStore]):
 
 
 class MemorySink:
-    """A sink of the access log that keeps its records; ``broken = True`` makes it take none."""
+    """A sink of the access log that keeps its records; ``full = True`` makes it take none."""
 
     uri = "memory-sink://test"
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
-        self.broken = False
+        self.full = False
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
         """See `Sink.write`."""
-        if self.broken:
-            raise AuditError("the double was told to be broken", where=self.uri)
+        if self.full:
+            raise AuditError("the double was told to be full", where=self.uri)
         self.records.extend(records)

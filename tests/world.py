@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,27 +12,10 @@ from secure_xcom.audit import AccessLog
 from secure_xcom.codecs import Codecs
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Coordinate
-from secure_xcom.errors import AuditError
 from secure_xcom.masking import Secrets, SensitiveNames
 from secure_xcom.pipeline import Pipeline, Push, Row
 from secure_xcom.stores import Store, store
-from tests.doubles import MemoryKeyService
-
-
-class MemorySink:
-    """A sink that keeps records in a list, and can be told to fail."""
-
-    uri = "memory-sink://test"
-
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
-        self.full = False
-
-    def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """See `Sink.write`."""
-        if self.full:
-            raise AuditError("the sink is full", where=self.uri)
-        self.records.extend(records)
+from tests.doubles import MemoryKeyService, MemorySink
 
 
 @dataclass

@@ -142,11 +142,11 @@ def test_stores_are_chosen_by_uri() -> None:
     assert not stores("memory-store://b").objects
 
 
-def test_a_broken_sink_takes_nothing() -> None:
+def test_a_full_sink_takes_nothing() -> None:
     """The sink's double keeps what it was given, and nothing of what it refuses."""
     sink = MemorySink()
     sink.write([{"action": "push"}])
-    sink.broken = True
+    sink.full = True
     with pytest.raises(AuditError):
         sink.write([{"action": "pull"}])
     assert sink.records == [{"action": "push"}]
