@@ -65,7 +65,7 @@ def store(uri: str) -> Store:
         from secure_xcom.stores.files import FileStore
 
         return FileStore(uri)
-    if separator and scheme == "memory":
+    if separator and scheme in ("s3", "gs", "abfs", "memory"):
         from secure_xcom.stores.objects import ObjectStore
 
         return ObjectStore(uri)
@@ -76,5 +76,5 @@ def store(uri: str) -> Store:
     raise UriInvalid(
         f"no store has the scheme {scheme!r:.40}",
         where=f"store URI {uri!r:.120}",
-        remedy="use file:///path",
+        remedy="use file:///path, s3://, gs:// or abfs://conn_id@bucket/prefix, or vault-kv://conn_id/mount/path",
     )

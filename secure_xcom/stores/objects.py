@@ -1,29 +1,28 @@
 """Buckets and memory as stores, through obstore (the Rust ``object_store``).
 
-    memory://NAME        one shared store per name in this process, for tests and trials
+    s3://CONN_ID@BUCKET/PREFIX          `secure_xcom.stores.s3`
+    gs://CONN_ID@BUCKET/PREFIX          `secure_xcom.stores.gcs`
+    abfs://CONN_ID@CONTAINER/PREFIX     `secure_xcom.stores.azure`
+    memory://NAME                       one shared store per name in this process, for tests and trials
 
-obstore is imported at the first use and never at import: its runtime has threads, which do not outlive a fork.
+obstore is imported at the first use and never at import: its network threads do not outlive a fork.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from secure_xcom.errors import (
-    ObjectExists,
-    ObjectMissing,
-    StoreDenied,
-    StoreError,
-    StoreUnavailable,
-    UriInvalid,
-)
+from secure_xcom.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable, UriInvalid
 from secure_xcom.stores import StoredObject
+from secure_xcom.stores.answers import store_error
+from secure_xcom.stores.bucket import PART_BYTES, Bucket
 from secure_xcom.stores.paths import checked_path, checked_prefix
 
 if TYPE_CHECKING:
@@ -37,37 +36,46 @@ PIECE_BYTES = 4 << 20
 WINDOW = 16
 """How many objects get_many fetches at once; with PIECE_BYTES it bounds what is held ahead to 64 MiB."""
 
+DELETE_BATCH = 1000
+"""What S3 deletes with one request. Azure's 256 and Google's single deletes are obstore's to split."""
+
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _memories: dict[str, MemoryStore] = {}
+# The process that started obstore's network threads. They are one set per process, whatever the client.
+_network_pid: int | None = None
 
 
 class ObjectStore:
-    """A store in a bucket or in memory.
+    """A store in a bucket or in memory. Safe to be used by several threads.
 
-    :raises UriInvalid: the URI has a typo, said in the message.
+    :raises ConfigurationError: the URI has a typo, or its connection cannot be used.
     """
 
     def __init__(self, uri: str) -> None:
-        scheme, separator, name = uri.partition("://")
-        if scheme != "memory" or not separator or not _MEMORY_NAME.fullmatch(name):
-            raise UriInvalid(
-                "not an object store URI",
-                where=f"store URI {uri!r:.200}",
-                remedy="write memory://NAME with up to 64 letters, digits, _ or -",
-            )
-        self.uri = uri
-        self._name = name
+        self._bucket = _bucket(uri)
+        self.uri = self._bucket.uri
+        self._made: Client | None = None
+        self._pid = 0
 
     def put(self, path: str, payload: Iterable[bytes]) -> None:
-        """Create the object with one conditional request.
+        """Create the object: up to 8 MiB with one conditional request, else with an upload of many parts that is
+        completed conditionally or aborted.
 
-        :raises ObjectExists: there is an object at this path already.
+        A put whose answer was lost is tried again and then finds an object: its own counts as success.
+
+        :raises ObjectExists: there is an object at this path already, with other content.
         """
         checked_path(path, self.uri)
-        pieces = list(payload)
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        with self._translated(path):
-            self._client().put(path, body, mode="create")
+        pieces = iter(payload)
+        first: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            first.append(piece)
+            size += len(piece)
+            if size > PART_BYTES:
+                self._put_large(path, _Parts(chain(first, pieces)))
+                return
+        self._put_small(path, first[0] if len(first) == 1 else b"".join(first))
 
     def get(self, path: str) -> Iterator[bytes]:
         """The object in pieces of about 4 MiB.
@@ -104,29 +112,53 @@ class ObjectStore:
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
         """Delete each; an object that is not there counts as deleted."""
-        return [self._delete(path) for path in paths]
-
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object below the prefix, in no order."""
-        prefix = checked_prefix(prefix, self.uri)
-        with self._translated(prefix):
-            for batch in self._client().list(prefix or None):
-                for meta in batch:
-                    yield StoredObject(meta["path"], meta["size"], meta["last_modified"])
+        answers: list[StoreError | None] = []
+        for start in range(0, len(paths), DELETE_BATCH):
+            answers += self._delete_batch(paths[start : start + DELETE_BATCH])
+        return answers
 
     def _client(self) -> Client:
-        client = _memories.get(self._name)
-        if client is None:
-            from obstore.store import MemoryStore
+        global _network_pid  # noqa: PLW0603  # the threads behind it belong to the process, not to a store
+        pid = os.getpid()
+        if self._bucket.network and _network_pid not in (None, pid):
+            raise StoreUnavailable(
+                "this process was forked from one that had used a bucket already, and would wait for ever",
+                where=self.uri,
+                remedy="start such processes with `spawn` (multiprocessing.get_context), or push and pull in the "
+                "parent only",
+            )
+        if self._made is None or self._pid != pid:
+            self._made, self._pid = self._bucket.client(), pid
+        if self._bucket.network:
+            _network_pid = pid
+        return self._made
 
-            client = _memories.setdefault(self._name, MemoryStore())
-        return client
+    def _put_small(self, path: str, body: bytes) -> None:
+        try:
+            with self._translated(path):
+                self._client().put(path, body, mode="create", attributes=dict(self._bucket.attributes) or None)
+        except ObjectExists:
+            # Sealed payloads are random bytes, so an equal object is this put's own, of a try without an answer.
+            if not self._bucket.network or self._whole(path) != body:
+                raise
+
+    def _put_large(self, path: str, parts: _Parts) -> None:
+        try:
+            self._bucket.put_large(path, parts)
+        except StoreError:
+            raise
+        except Exception as error:
+            # An error of the payload's own iterator is not the store's to name.
+            if error is parts.error:
+                raise
+            raise store_error(error, f"{self.uri}/{path}") from None
 
     def _whole(self, path: str) -> bytes | StoreError:
         try:
-            return b"".join(self.get(path))
+            pieces = list(self.get(path))
         except StoreError as error:
             return error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _small(self, path: str) -> bytes | StoreError | None:
         """The object, or None when it is too large to be held ahead of its turn."""
@@ -146,33 +178,103 @@ class ObjectStore:
                 for start in range(0, len(view), PIECE_BYTES):
                     yield bytes(view[start : start + PIECE_BYTES])
 
-    def _delete(self, path: str) -> StoreError | None:
+    def _delete_batch(self, paths: Sequence[str]) -> list[StoreError | None]:
         try:
-            checked_path(path, self.uri)
-            with self._translated(path):
-                self._client().delete(path)
-        except ObjectMissing:
-            return None
+            for path in paths:
+                checked_path(path, self.uri)
+            with self._translated("several objects"):
+                self._client().delete(list(paths))
         except StoreError as error:
-            return error
-        return None
+            if len(paths) == 1:
+                return [None if isinstance(error, ObjectMissing) else error]
+            # A batch tells only the first thing that is wrong, so each path is asked for by itself.
+            with ThreadPoolExecutor(WINDOW) as threads:
+                return [answer for (answer,) in threads.map(lambda path: self._delete_batch([path]), paths)]
+        return [None] * len(paths)
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
         """No error of obstore leaves: its text holds whole answers of the server."""
         try:
             yield
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
-            raise self._error(error, path) from None
+            raise store_error(error, f"{self.uri}/{path}") from None
 
-    def _error(self, error: Exception, path: str) -> StoreError:
-        from obstore import exceptions
+    # Last, because below it the class's own `list` would stand for the type.
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Every object below the prefix, in no order."""
+        prefix = checked_prefix(prefix, self.uri)
+        with self._translated(prefix):
+            for batch in self._client().list(prefix or None):
+                for meta in batch:
+                    yield StoredObject(meta["path"], meta["size"], meta["last_modified"])
 
-        where = f"{self.uri}/{path}"
-        if isinstance(error, FileNotFoundError):
-            return ObjectMissing("there is no such object", where=where)
-        if isinstance(error, (exceptions.AlreadyExistsError, exceptions.PreconditionError)):
-            return ObjectExists("there is an object already", where=where)
-        if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
-            return StoreDenied("the store refused this identity", where=where)
-        return StoreUnavailable(f"the store failed ({type(error).__name__})", where=where)
+
+class _Parts(Iterator[bytes]):
+    """Pieces of any sizes as parts of PART_BYTES. Remembers the error with which the pieces ended."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = bytearray()
+        self.error: Exception | None = None
+
+    def __next__(self) -> bytes:
+        while len(self._held) < PART_BYTES:
+            try:
+                piece = next(self._pieces, None)
+            except Exception as error:
+                self.error = error
+                raise
+            if piece is None:
+                break
+            self._held += piece
+        if not self._held:
+            raise StopIteration
+        part = bytes(memoryview(self._held)[:PART_BYTES])
+        del self._held[:PART_BYTES]
+        return part
+
+
+class _Memory:
+    """The bucket in this process's memory."""
+
+    network = False
+    attributes: Mapping[str, str] = {}
+
+    def __init__(self, uri: str) -> None:
+        name = uri.removeprefix("memory://")
+        if not _MEMORY_NAME.fullmatch(name):
+            raise UriInvalid(
+                "not a memory store URI",
+                where=f"store URI {uri!r:.200}",
+                remedy="write memory://NAME with up to 64 letters, digits, _ or -",
+            )
+        self.uri = uri
+        self._name = name
+
+    def client(self) -> MemoryStore:
+        from obstore.store import MemoryStore
+
+        return _memories.setdefault(self._name, MemoryStore())
+
+    def put_large(self, path: str, parts: Iterator[bytes]) -> None:
+        self.client().put(path, b"".join(parts), mode="create")
+
+
+def _bucket(uri: str) -> Bucket:
+    scheme = uri.partition("://")[0]
+    if scheme == "s3":
+        from secure_xcom.stores.s3 import S3Bucket
+
+        return S3Bucket(uri)
+    if scheme == "gs":
+        from secure_xcom.stores.gcs import GcsBucket
+
+        return GcsBucket(uri)
+    if scheme == "abfs":
+        from secure_xcom.stores.azure import AzureBucket
+
+        return AzureBucket(uri)
+    return _Memory(uri)

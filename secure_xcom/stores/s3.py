@@ -1,0 +1,234 @@
+"""Amazon S3, and what speaks its protocol, as a bucket.
+
+    s3://CONN_ID@BUCKET/PREFIX      credentials of an Airflow connection (AwsBaseHook: keys, session token, role,
+                                    web identity, profile; endpoint_url, region_name, verify, config_kwargs)
+    s3://BUCKET/PREFIX              AWS's default credential chain
+
+Options behind a ``?``, beside those of `secure_xcom.stores.place.Transport`: ``region``, ``endpoint``,
+``addressing`` (path, virtual), ``sse`` (AES256, aws:kms, aws:kms:dsse), ``sse_kms_key_id``, ``bucket_key`` (true,
+false), ``storage_class``.
+
+Permissions: ``s3:PutObject`` to push, ``s3:GetObject`` to pull, both on BUCKET/PREFIX/COMPARTMENT/*;
+``s3:AbortMultipartUpload`` to clean up after a large push that failed; ``s3:ListBucket`` with the condition
+``s3:prefix`` and ``s3:DeleteObject`` for maintenance. Without ListBucket S3 answers 403 and not 404 for an object
+that is missing. Uploads carry their SHA-256 in the signature, and S3 refuses one that was changed on its way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secure_xcom.errors import SettingInvalid, UriInvalid
+from secure_xcom.stores.bucket import PARTS_AT_ONCE, client_options, retry_config
+from secure_xcom.stores.connections import missing
+from secure_xcom.stores.place import TRUE_FALSE, Place, read_options
+from secure_xcom.stores.s3_access import Access
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config, S3Store
+
+_log = logging.getLogger(__name__)
+
+_OPTIONS: dict[str, tuple[str, ...] | None] = {
+    "region": None,
+    "endpoint": None,
+    "addressing": ("path", "virtual"),
+    "sse": ("AES256", "aws:kms", "aws:kms:dsse"),
+    "sse_kms_key_id": None,
+    "bucket_key": TRUE_FALSE,
+    "storage_class": None,
+}
+# User metadata of a large object, by which a put whose answer was lost knows its own object again.
+_MARK = "secure-xcom-upload"
+
+
+class S3Bucket:
+    """A bucket of S3.
+
+    :raises UriInvalid: the URI or one of its options has a typo.
+    :raises ConnectionUnknown: Airflow has no such connection.
+    :raises SettingInvalid: the connection cannot be used.
+    :raises ExtraMissing: the connection needs AwsBaseHook, which is not installed.
+    """
+
+    network = True
+
+    def __init__(self, uri: str) -> None:
+        self._place = Place.parse(uri, "s3")
+        self.uri = self._place.uri
+        self._transport, options = read_options(self._place, _OPTIONS)
+        if options.get("sse_kms_key_id") and not options.get("sse", "").startswith("aws:kms"):
+            raise UriInvalid(
+                "sse_kms_key_id needs sse=aws:kms", where=f"store URI {self.uri}", remedy="add &sse=aws:kms"
+            )
+        self._options = options
+        self._access = Access.of(self._place)
+        self.attributes: Mapping[str, str] = (
+            {"Storage-Class": options["storage_class"]} if "storage_class" in options else {}
+        )
+
+    def client(self) -> S3Store:
+        from obstore.store import S3Store
+
+        access, options = self._access, self._options
+        endpoint = self._endpoint()
+        config: S3Config = {"region": options.get("region") or access.region or _default_region()}
+        if endpoint:
+            config["endpoint"] = endpoint
+        addressing = options.get("addressing") or access.config.get("s3", {}).get("addressing_style")
+        # Without an endpoint of one's own, AWS's virtual-hosted addresses are what it will keep.
+        if addressing == "virtual" or (addressing is None and not endpoint and "." not in self._place.bucket):
+            config["virtual_hosted_style_request"] = True
+            if endpoint:
+                scheme, _, host = endpoint.partition("://")
+                config["endpoint"] = f"{scheme}://{self._place.bucket}.{host}"
+        if access.config.get("signature_version") == "unsigned":
+            config["skip_signature"] = True
+        if "sse" in options:
+            config["server_side_encryption"] = options["sse"]
+        if "sse_kms_key_id" in options:
+            config["sse_kms_key_id"] = options["sse_kms_key_id"]
+        if "bucket_key" in options:
+            config["sse_bucket_key_enabled"] = options["bucket_key"] == "true"
+        http = client_options(self._transport, allow_http=bool(endpoint and endpoint.startswith("http://")))
+        verify = access.verify if access.verify is not None else os.environ.get("AWS_CA_BUNDLE")
+        if verify is False:
+            http["allow_invalid_certificates"] = True
+        elif isinstance(verify, str):
+            http["root_certificate"] = _read_bundle(verify, self.uri)
+        return S3Store(
+            self._place.bucket,
+            prefix=self._place.prefix or None,
+            config=config,
+            client_options=http,
+            retry_config=retry_config(self._transport),
+            credential_provider=access.credentials,
+        )
+
+    def put_large(self, path: str, parts: Iterator[bytes]) -> None:
+        """A multipart upload that is completed with ``If-None-Match: *`` or aborted."""
+        client = self._boto3()
+        at = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
+        mark = secrets.token_hex(16)
+        upload = client.create_multipart_upload(**at, Metadata={_MARK: mark}, **self._headers())["UploadId"]
+        try:
+            done = self._put_parts(client, {**at, "UploadId": upload}, parts)
+            try:
+                client.complete_multipart_upload(
+                    **at, UploadId=upload, MultipartUpload={"Parts": done}, IfNoneMatch="*"
+                )
+            except Exception:
+                # A completion whose answer was lost is sent again, and then finds the upload gone or the object
+                # there: it is ours when it carries our mark.
+                if not self._is_marked(client, at, mark):
+                    raise
+        except BaseException:
+            self._abort(client, at, upload)
+            raise
+
+    def _put_parts(self, client: Any, at: dict[str, str], parts: Iterator[bytes]) -> list[dict[str, Any]]:
+        done: list[dict[str, Any]] = []
+
+        def put_part(number: int, part: bytes) -> dict[str, Any]:
+            answer = client.upload_part(**at, PartNumber=number, Body=part)
+            return {"PartNumber": number, "ETag": answer["ETag"]} | {
+                name: value
+                for name, value in answer.items()
+                if name.startswith("Checksum") and name != "ChecksumType"
+            }
+
+        with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
+            flying: deque[Any] = deque()
+            try:
+                for number, part in enumerate(parts, 1):
+                    if len(flying) == PARTS_AT_ONCE:
+                        done.append(flying.popleft().result())
+                    flying.append(threads.submit(put_part, number, part))
+                while flying:
+                    done.append(flying.popleft().result())
+            finally:
+                for waiting in flying:
+                    waiting.cancel()
+        return done
+
+    def _is_marked(self, client: Any, at: dict[str, str], mark: str) -> bool:
+        try:
+            return bool(client.head_object(**at)["Metadata"].get(_MARK) == mark)
+        except Exception:  # noqa: BLE001  # a writer may not be allowed to look: then it is not known to be ours
+            return False
+
+    def _abort(self, client: Any, at: dict[str, str], upload: str) -> None:
+        try:
+            client.abort_multipart_upload(**at, UploadId=upload)
+        except Exception:  # noqa: BLE001  # the error that led here is the one to tell
+            _log.warning(
+                "Parts of a failed upload could not be removed from %s: a lifecycle rule should", self.uri
+            )
+
+    def _headers(self) -> dict[str, Any]:
+        options = self._options
+        headers: dict[str, Any] = {}
+        for name, header in (
+            ("sse", "ServerSideEncryption"),
+            ("sse_kms_key_id", "SSEKMSKeyId"),
+            ("storage_class", "StorageClass"),
+        ):
+            if name in options:
+                headers[header] = options[name]
+        if "bucket_key" in options:
+            headers["BucketKeyEnabled"] = options["bucket_key"] == "true"
+        return headers
+
+    def _boto3(self) -> Any:
+        try:
+            from botocore import UNSIGNED
+            from botocore.config import Config
+        except ImportError as error:
+            raise missing("aws", error, self.uri) from None
+        access, transport = self._access, self._transport
+        config = dict(access.config)
+        config.update(
+            connect_timeout=transport.connect_timeout,
+            read_timeout=transport.timeout,
+            retries={"mode": "standard", "total_max_attempts": transport.retries + 1},
+            max_pool_connections=transport.connections,
+            user_agent_extra="secure-xcom",
+        )
+        if self._options.get("addressing"):
+            config["s3"] = {**config.get("s3", {}), "addressing_style": self._options["addressing"]}
+        if config.get("signature_version") == "unsigned":
+            config["signature_version"] = UNSIGNED
+        return access.session().client(
+            "s3",
+            region_name=self._options.get("region") or access.region or _default_region(),
+            endpoint_url=self._endpoint(),
+            verify=access.verify,
+            config=Config(**config),
+        )
+
+    def _endpoint(self) -> str | None:
+        own = self._options.get("endpoint") or self._access.endpoint
+        return own or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def _default_region() -> str:
+    # S3's own default, and what stores without regions expect.
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+
+def _read_bundle(path: str, uri: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise SettingInvalid(
+            f"the certificate bundle cannot be read ({type(error).__name__})",
+            where=f"store URI {uri}, verify={path!r:.120}",
+            remedy="correct verify in the connection's extra, or AWS_CA_BUNDLE",
+        ) from None

@@ -1,0 +1,178 @@
+"""Who opens an S3 bucket: the identity of an Airflow connection, or of AWS's default credential chain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from secure_xcom.errors import SettingInvalid
+from secure_xcom.stores.connections import (
+    airflow_connection,
+    extra_of,
+    missing,
+    refused,
+    text,
+    warn_of_unknown,
+)
+from secure_xcom.stores.place import Place
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+_STATIC = {"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
+_SHARED = {"region_name", "endpoint_url", "verify", "config_kwargs", "service_config"}
+_HOOK = {"role_arn", "assume_role_method", "assume_role_kwargs", "profile_name", "session_kwargs"}
+# Of botocore's Config: what obstore has an equal for. The rest reaches large puts only, which use botocore.
+_CONFIG = {"s3", "signature_version", "region_name"}
+_NATIVE_CHAIN = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An identity and the way to its endpoint."""
+
+    session: Callable[[], Any] = field(repr=False)
+    """A boto3 session, for large puts."""
+
+    credentials: Callable[[], S3Credential] | None = field(default=None, repr=False)
+    """What obstore asks for credentials, again whenever they are about to end; None for its own default chain."""
+
+    region: str | None = None
+    endpoint: str | None = None
+    verify: bool | str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, place: Place) -> Access:
+        """The identity that a place names. The connection is looked up here, on the calling thread.
+
+        :raises ConnectionUnknown: Airflow has no such connection.
+        :raises SettingInvalid: the connection cannot be used.
+        :raises ExtraMissing: the connection needs AwsBaseHook, which is not installed.
+        """
+        return _of_connection(place, place.conn_id) if place.conn_id else _of_default_chain()
+
+
+def _of_connection(place: Place, conn_id: str) -> Access:
+    connection = airflow_connection(conn_id, place.uri)
+    extra = extra_of(connection, place.uri)
+    warn_of_unknown(connection, extra, _STATIC | _SHARED | _HOOK, "extra")
+    config = _mapping(extra, "config_kwargs", place)
+    warn_of_unknown(connection, config, _CONFIG, "config_kwargs, other than for payloads over 8 MiB,")
+    service = _mapping(_mapping(extra, "service_config", place), "s3", place)
+    verify = extra.get("verify")
+    region = text(extra, "region_name") or text(config, "region_name")
+    endpoint = text(service, "endpoint_url") or text(extra, "endpoint_url")
+    access = {"region": region, "endpoint": endpoint, "verify": verify, "config": config}
+
+    access_key = connection.login or text(extra, "aws_access_key_id")
+    secret_key = connection.password or text(extra, "aws_secret_access_key")
+    if access_key and secret_key and not _HOOK & set(extra):
+        # Fixed keys need none of the hook's logins, and without botocore a first put takes a tenth of the time.
+        token = text(extra, "aws_session_token")
+        return Access(
+            session=lambda: _session(place, access_key, secret_key, token),
+            credentials=lambda: {
+                "access_key_id": access_key,
+                "secret_access_key": secret_key,
+                "token": token,
+                "expires_at": None,
+            },
+            **access,
+        )
+    return _of_hook(connection, place, access)
+
+
+def _of_hook(connection: Any, place: Place, access: dict[str, Any]) -> Access:
+    try:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    except ImportError as error:
+        raise missing("aws", error, place.uri) from None
+
+    class Hook(AwsBaseHook[Any]):
+        """The hook with the connection that was looked up already: its own falls back to no connection at all."""
+
+        @classmethod
+        def get_connection(cls, conn_id: str) -> Any:  # noqa: ARG003  # the hook's signature
+            return connection
+
+    try:
+        session = Hook(aws_conn_id=connection.conn_id, client_type="s3").get_session()
+        credentials = session.get_credentials()
+    except Exception as error:  # noqa: BLE001  # whatever a hook raises becomes ours
+        raise refused(connection, error, place.uri) from None
+    if credentials is None and access["config"].get("signature_version") != "unsigned":
+        raise SettingInvalid(
+            f"connection {connection.conn_id!r:.80} leads to no credentials",
+            where=f"store URI {place.uri}",
+            remedy="give it a login and password, a role_arn or a profile_name",
+        )
+    return Access(
+        session=lambda: session,
+        credentials=_renewing(credentials) if credentials else None,
+        **{**access, "region": access["region"] or session.region_name},
+    )
+
+
+def _of_default_chain() -> Access:
+    if not any(os.environ.get(name) for name in _NATIVE_CHAIN):
+        # obstore's own chain has the environment, web identity, containers and EC2; boto3's also reads the
+        # profiles of ~/.aws, SSO and credential processes.
+        try:
+            import boto3
+        except ImportError:
+            return Access(session=_default_session)
+        session = boto3.session.Session()
+        credentials = session.get_credentials()
+        if credentials is not None:
+            return Access(session=lambda: session, credentials=_renewing(credentials), region=session.region_name)
+    return Access(session=_default_session)
+
+
+def _renewing(credentials: Any) -> Callable[[], S3Credential]:
+    def current() -> S3Credential:
+        # botocore renews here, from 15 minutes before the end on.
+        frozen = credentials.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            # Absent from credentials that do not end.
+            "expires_at": getattr(credentials, "_expiry_time", None),
+        }
+
+    return current
+
+
+def _session(place: Place, access_key: str, secret_key: str, token: str | None) -> Any:
+    try:
+        import boto3
+    except ImportError as error:
+        raise missing("aws", error, place.uri) from None
+    return boto3.session.Session(
+        aws_access_key_id=access_key, aws_secret_access_key=secret_key, aws_session_token=token
+    )
+
+
+def _default_session() -> Any:
+    import boto3
+
+    return boto3.session.Session()
+
+
+def _mapping(options: Mapping[str, Any], name: str, place: Place) -> dict[str, Any]:
+    value = options.get(name) or {}
+    if not isinstance(value, dict):
+        raise SettingInvalid(
+            f"{name} in the extra of connection {place.conn_id!r:.80} is not a JSON object",
+            where=f"store URI {place.uri}",
+            remedy="correct the connection's extra",
+        )
+    return value

