@@ -351,6 +351,30 @@ def test_no_secret_is_in_a_repr() -> None:
     assert shown == []
 
 
+def test_ciphers_come_from_one_place() -> None:
+    """There is no cryptography of our own: of `cryptography` only cobblestone, no MAC by hand, no unpickling."""
+    banned = (
+        "Crypto",
+        "cryptography.fernet",
+        "cryptography.hazmat",
+        "hmac",
+        "marshal",
+        "nacl",
+        "pickle",
+        "shelve",
+    )
+    used = {
+        (module, name)
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in _names(node)
+        if name.startswith((*banned, "cryptography"))
+    }
+    assert [found for found in used if found[1].startswith(banned)] == []
+    assert {name for _, name in used} == {"cryptography.cobblestone", "cryptography.exceptions"}
+
+
 def test_files_stay_short() -> None:
     """A file over 300 lines has its reason in the table, and the table names no file that is not."""
     long = {
