@@ -29,7 +29,6 @@ from secure_xcom.errors import (
     StoreDenied,
     StoreError,
     StoreUnavailable,
-    UriInvalid,
     VaultDenied,
     VaultLoginRefused,
     VaultTrouble,
@@ -37,6 +36,7 @@ from secure_xcom.errors import (
 )
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
+from secure_xcom.stores.vault_kv_uri import split_uri
 from secure_xcom.vault.client import VaultClient, vault_client
 
 if TYPE_CHECKING:
@@ -53,28 +53,7 @@ PAYLOAD_MAX_BYTES = 256 << 10
 WINDOW = 8
 """How many requests get_many, delete_many and list have under way at a time."""
 
-_SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9_.~%-]*"
-_URI = re.compile(rf"vault-kv://(?P<conn>[A-Za-z0-9_.-]{{1,200}})/(?P<path>{_SEGMENT}(?:/{_SEGMENT})+)")
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
-
-
-def split_uri(uri: str) -> tuple[str, str, str]:
-    """The connection id, the mount and the prefix of a store URI.
-
-    :raises UriInvalid: it has another form.
-    """
-    form = _URI.fullmatch(uri)
-    if form is not None and len(uri) <= 512:
-        segments = form["path"].split("/")
-        named = segments.index("data", 1) if "data" in segments[1:] else None
-        mount, prefix = (segments[:named], segments[named + 1 :]) if named else (segments[:1], segments[1:])
-        if prefix:
-            return form["conn"], "/".join(mount), "/".join(prefix)
-    raise UriInvalid(
-        "not a Vault KV store URI",
-        where=f"store URI {uri!r:.200}",
-        remedy="use vault-kv://CONN_ID/MOUNT/PREFIX, or vault-kv://CONN_ID/MOUNT/WITH/SLASHES/data/PREFIX",
-    )
 
 
 class VaultKv:
@@ -113,7 +92,7 @@ class VaultKv:
         except VaultTrouble as trouble:
             if trouble.attempts > 1 and self._is_ours(path, data):
                 return
-            raise self._error(trouble, path) from None
+            raise self._error(trouble, path, putting=True) from None
         if answer.ok or (answer.attempts > 1 and self._is_ours(path, data)):
             return
         if "check-and-set" in " ".join(answer.errors):
@@ -179,8 +158,11 @@ class VaultKv:
             if not isinstance(metadata, dict):
                 # The prefix itself, which is mostly no entry, or one that was destroyed in the meantime.
                 return None
+            # What others keep below the prefix is not listed, so that nobody takes it for an orphan.
             size = len(self._payload(path, answer)) if answer.ok else 0
             return StoredObject(path, size, _time(str(metadata.get("created_time"))))
+        except ObjectMissing:
+            return None
         except StoreError as error:
             return error
 
@@ -274,12 +256,13 @@ class VaultKv:
         except VaultTrouble as trouble:
             raise self._error(trouble, path) from None
 
-    def _error(self, trouble: VaultTrouble, path: str) -> StoreError:
+    def _error(self, trouble: VaultTrouble, path: str, *, putting: bool = False) -> StoreError:
         at = f"{self._where(path)} at {trouble.where}"
         if isinstance(trouble, VaultDenied):
-            # Where an identity may only create, Vault denies the second put to a path, as it denies one elsewhere.
+            # Where an identity may only create, Vault denies a second put to a path as it denies one elsewhere.
+            there = ", or there is an object already" if putting else ""
             return StoreDenied(
-                "Vault's policy denies this identity the request, or there is an object already",
+                f"Vault's policy denies this identity the request{there}",
                 where=at,
                 remedy="compare the role's policy with the one that `secure-xcom init --vault --dry-run` shows",
             )

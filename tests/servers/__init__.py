@@ -1,0 +1,1 @@
+"""How the tests find, build and start real servers."""
