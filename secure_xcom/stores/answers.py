@@ -17,12 +17,16 @@ from secure_xcom.errors import (
     StoreUnavailable,
 )
 
-_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,80})</Code>")
+# The second form is obstore's own, for one object of a bulk delete.
+_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,80})</Code>|\(code: ([A-Za-z0-9.]{1,80})\)")
 _STATUS = re.compile(r"status code: ([1-5]\d\d)\b")
+_NOT_RENEWED = re.compile(r"NotRenewed: ([A-Za-z0-9.]{1,80})")
+# What obstore says of S3's answer for a bucket of another region, whose body it does not read.
+_BARE_REDIRECT = ("redirect without LOCATION", "PermanentRedirect")
 
 _DENIED = "this identity may not do that"
 _GRANTS = StoreDenied.remedy
-_CREDENTIALS = "correct the credentials in the Airflow connection of the store URI"
+_CREDENTIALS = "correct the credentials in the store URI's Airflow connection, or the default credentials"
 _SESSION = "give the connection a role_arn or another login that renews itself; a fixed session token ends"
 _SLOW = "try again later; if it goes on, raise retries and retry_seconds in the store URI, or spread the load"
 _REGION = "set the bucket's own region as region_name in the connection's extra, or region= in the store URI"
@@ -100,6 +104,11 @@ _KINDS: dict[str, int] = {
 
 def store_error(error: Exception, where: str) -> StoreError:
     """The error of our tree for one of obstore, botocore, azure-core or google-api-core."""
+    not_renewed = _NOT_RENEWED.search(f"{type(error).__name__}: {error}")
+    if not_renewed:
+        return StoreDenied(
+            f"the credentials cannot be had or renewed ({not_renewed[1]})", where=where, remedy=_CREDENTIALS
+        )
     code, status = _code_of(error)
     found = _CODES.get(code) or (_STATUSES.get(status) if not code.startswith("KMS.") else None)
     if code.startswith("KMS."):
@@ -134,4 +143,6 @@ def _code_of(error: Exception) -> tuple[str, int]:
     code_found = _CODE.search(text)
     status_found = _STATUS.search(text)
     status = int(status_found.group(1)) if status_found else _KINDS.get(type(error).__name__, 0)
-    return code_found.group(1) if code_found else "", status
+    if code_found:
+        return code_found[1] or code_found[2], status
+    return _BARE_REDIRECT[1] if _BARE_REDIRECT[0] in text else "", status

@@ -6,7 +6,7 @@ Inside a task the lookup goes through the task's one channel to its supervisor, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.errors import ConnectionUnknown, ExtraMissing, SettingInvalid
@@ -78,6 +78,23 @@ def refused(connection: Connection, error: Exception, uri: str) -> SettingInvali
         where=f"store URI {uri}",
         remedy="correct the connection and try it with `airflow connections test`",
     )
+
+
+class NotRenewed(Exception):
+    """Carries no more than a code through obstore, which puts a callback's error into its own text."""
+
+
+def renewed(call: Callable[[], Any]) -> Any:
+    """What a cloud's own library gives for credentials.
+
+    :raises NotRenewed: with the service's error code or the error's class, never with the foreign text.
+    """
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001  # whatever the library raises ends in the store's error
+        response = getattr(error, "response", None)
+        code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+        raise NotRenewed(str(code or type(error).__name__)) from None
 
 
 def text(mapping: Mapping[str, Any], name: str) -> str | None:

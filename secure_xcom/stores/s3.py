@@ -193,6 +193,9 @@ class S3Bucket:
         except ImportError as error:
             raise missing("aws", error, self.uri) from None
         access, transport = self._access, self._transport
+        if access.credentials:
+            # Asked for here already, so that a login that fails is told from a put that is denied.
+            access.credentials()
         config = dict(access.config)
         config.update(
             connect_timeout=transport.connect_timeout,

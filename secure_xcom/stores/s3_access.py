@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.errors import SettingInvalid
@@ -13,6 +14,7 @@ from secure_xcom.stores.connections import (
     extra_of,
     missing,
     refused,
+    renewed,
     text,
     warn_of_unknown,
 )
@@ -96,7 +98,7 @@ def _of_hook(connection: Any, place: Place, access: dict[str, Any]) -> Access:
     except ImportError as error:
         raise missing("aws", error, place.uri) from None
 
-    class Hook(AwsBaseHook[Any]):
+    class Hook(AwsBaseHook):
         """The hook with the connection that was looked up already: its own falls back to no connection at all."""
 
         @classmethod
@@ -139,13 +141,13 @@ def _of_default_chain() -> Access:
 def _renewing(credentials: Any) -> Callable[[], S3Credential]:
     def current() -> S3Credential:
         # botocore renews here, from 15 minutes before the end on.
-        frozen = credentials.get_frozen_credentials()
+        frozen = renewed(credentials.get_frozen_credentials)
+        ends = getattr(credentials, "_expiry_time", None)
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
             "token": frozen.token,
-            # Absent from credentials that do not end.
-            "expires_at": getattr(credentials, "_expiry_time", None),
+            "expires_at": ends.astimezone(timezone.utc) if ends else None,
         }
 
     return current

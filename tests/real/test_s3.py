@@ -1,0 +1,644 @@
+"""S3 against SeaweedFS: the contract, identities that its IAM enforces, versions, and faults."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import pytest
+
+from secure_xcom.errors import (
+    ObjectExists,
+    ObjectMissing,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+)
+from secure_xcom.stores import Store, store
+from tests.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
+from tests.store_contract import StoreContract
+
+LARGE = [bytes([number]) * (1 << 20) for number in range(20)]
+SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    """One server for this file."""
+    with s3_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def bucket(server: S3Server) -> str:
+    """One bucket for this file; tests keep to prefixes of their own."""
+    return server.make_bucket()
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, endpoint: str, identity: Identity | None, **extra: Any) -> str:
+    """An Airflow connection in the environment, as Airflow's own users write it."""
+    conn_id = f"s3_{uuid.uuid4().hex[:8]}"
+    connection: dict[str, Any] = {"conn_type": "aws"}
+    if identity:
+        connection.update(login=identity.access_key, password=identity.secret_key)
+        if identity.token:
+            extra = {"aws_session_token": identity.token, **extra}
+    connection["extra"] = {"endpoint_url": endpoint, "region_name": REGION, **extra}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+    return conn_id
+
+
+class TestContract(StoreContract):
+    @pytest.fixture
+    def store(self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """Below a prefix, with the credentials of a connection."""
+        return store(f"s3://{connect(monkeypatch, server.endpoint, server.root)}@{bucket}/pre/fix")
+
+
+@pytest.fixture(scope="module")
+def versioned(server: S3Server) -> str:
+    """A bucket that keeps what is deleted or overwritten."""
+    name = server.make_bucket()
+    server.client().put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return name
+
+
+class TestContractOfVersionedBucket(StoreContract):
+    @pytest.fixture
+    def store(self, server: S3Server, versioned: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """Without a prefix, with AWS's default credential chain."""
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.root.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.root.secret_key)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
+        return store(f"s3://{versioned}")
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of its own for each test."""
+    return f"test/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def proxy(server: S3Server) -> Iterator[FaultyProxy]:
+    """A proxy in front of the server, without faults at first."""
+    with faulty_proxy(server.endpoint) as found:
+        yield found
+
+
+def opened(
+    monkeypatch: pytest.MonkeyPatch, at: S3Server | FaultyProxy, identity: Identity, place: str, **extra: Any
+) -> Store:
+    """The store at ``bucket/prefix`` for an identity."""
+    return store(f"s3://{connect(monkeypatch, at.endpoint, identity, **extra)}@{place}")
+
+
+# --- identities -----------------------------------------------------------------------------------------------
+
+
+def test_worker_of_one_compartment(
+    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of compartment a puts and gets below a's prefix; the server refuses it b's, to raw boto3 too."""
+    everyone = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
+    everyone.put("b/secret", [b"sealed"])
+    worker = server.identity(allow(["PutObject", "GetObject"], f"{bucket}/{prefix}/a/*"))
+    mine = opened(monkeypatch, server, worker, f"{bucket}/{prefix}")
+    mine.put("a/x", [b"sealed"])
+    assert list(mine.get("a/x")) == [b"sealed"]
+    with pytest.raises(StoreDenied, match="policy compile"):
+        mine.get("b/secret")
+    with pytest.raises(StoreDenied):
+        mine.put("b/new", [b"x"])
+    with pytest.raises(StoreDenied):
+        mine.put("b/large", LARGE)
+    with pytest.raises(StoreDenied):
+        list(mine.list("a"))
+    assert isinstance(mine.delete_many(["a/x"])[0], StoreDenied)
+    raw = server.client(worker)
+    calls: list[Callable[[], object]] = [
+        lambda: raw.get_object(Bucket=bucket, Key=f"{prefix}/b/secret"),
+        lambda: raw.put_object(Bucket=bucket, Key=f"{prefix}/b/new", Body=b"x"),
+        lambda: raw.list_objects_v2(Bucket=bucket),
+        lambda: raw.delete_object(Bucket=bucket, Key=f"{prefix}/b/secret"),
+    ]
+    for call in calls:
+        with pytest.raises(raw.exceptions.ClientError, match="AccessDenied"):
+            call()
+    assert [found.path for found in everyone.list("b")] == ["b/secret"]
+
+
+def test_one_denied_object_spares_the_others(
+    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In get_many and delete_many a refusal stands in the place of its object."""
+    everyone = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
+    for path in ("a/1", "b/2", "a/3"):
+        everyone.put(path, [path.encode()])
+    part = server.identity(allow(["GetObject", "DeleteObject"], f"{bucket}/{prefix}/a/*"))
+    mine = opened(monkeypatch, server, part, f"{bucket}/{prefix}")
+    first, second, third = mine.get_many(["a/1", "b/2", "a/3"])
+    assert (first, type(second), third) == (b"a/1", StoreDenied, b"a/3")
+    answers = mine.delete_many(["a/1", "b/2", "a/3"])
+    assert [type(answer) for answer in answers] == [type(None), StoreDenied, type(None)]
+    assert [found.path for found in everyone.list()] == ["b/2"]
+
+
+def test_writer_cannot_read(server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer-only identity puts small and large payloads and cannot read even what it wrote."""
+    writer = server.identity(allow(["PutObject", "AbortMultipartUpload"], f"{bucket}/{prefix}/*"))
+    mine = opened(monkeypatch, server, writer, f"{bucket}/{prefix}")
+    mine.put("small", [b"sealed"])
+    mine.put("large", LARGE)
+    for path in ("small", "large"):
+        with pytest.raises(StoreDenied):
+            mine.get(path)
+        with pytest.raises(ObjectExists):
+            mine.put(path, [b"other"])
+    everyone = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
+    assert b"".join(everyone.get("large")) == b"".join(LARGE)
+
+
+def test_reader_cannot_write(server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader-only identity gets and cannot put, list or delete."""
+    opened(monkeypatch, server, server.root, f"{bucket}/{prefix}").put("a", [b"sealed"])
+    reader = server.identity(allow(["GetObject"], f"{bucket}/{prefix}/*"))
+    mine = opened(monkeypatch, server, reader, f"{bucket}/{prefix}")
+    assert list(mine.get("a")) == [b"sealed"]
+    with pytest.raises(StoreDenied):
+        mine.put("b", [b"x"])
+    with pytest.raises(StoreDenied):
+        mine.put("b", LARGE)
+    with pytest.raises(StoreDenied):
+        list(mine.list())
+    assert isinstance(mine.delete_many(["a"])[0], StoreDenied)
+
+
+def test_maintenance_lists_and_deletes(
+    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A maintenance identity lists and deletes below its prefix and cannot read a payload."""
+    everyone = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
+    everyone.put("a/x", [b"sealed"])
+    keeper = server.identity(
+        allow(["ListBucket"], bucket, StringLike={"s3:prefix": [f"{prefix}/*"]}),
+        allow(["DeleteObject"], f"{bucket}/{prefix}/*"),
+    )
+    mine = opened(monkeypatch, server, keeper, f"{bucket}/{prefix}")
+    assert [found.path for found in mine.list()] == ["a/x"]
+    with pytest.raises(StoreDenied):
+        mine.get("a/x")
+    assert mine.delete_many(["a/x"]) == [None]
+    assert list(everyone.list()) == []
+    with pytest.raises(StoreDenied):
+        list(opened(monkeypatch, server, keeper, bucket).list())
+
+
+def test_session_of_a_role(server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session token in the connection is used, and the session's own policy holds, for large payloads too."""
+    session = server.assume_role(server.root, 900, allow(["PutObject", "GetObject"], f"{bucket}/{prefix}/a/*"))
+    mine = opened(monkeypatch, server, session, f"{bucket}/{prefix}")
+    mine.put("a/small", [b"sealed"])
+    mine.put("a/large", LARGE)
+    assert list(mine.get_many(["a/small", "a/large"])) == [b"sealed", b"".join(LARGE)]
+    with pytest.raises(StoreDenied):
+        mine.put("b/x", [b"x"])
+
+
+def test_role_of_the_connection(
+    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With role_arn AwsBaseHook assumes the role, and its session opens the bucket."""
+    mine = opened(
+        monkeypatch,
+        server,
+        server.root,
+        f"{bucket}/{prefix}",
+        role_arn="arn:aws:iam::000000000000:role/Tester",
+        service_config={"sts": {"endpoint_url": server.endpoint}},
+    )
+    mine.put("a", [b"sealed"])
+    assert list(mine.get("a")) == [b"sealed"]
+
+
+class Sts(BaseHTTPRequestHandler):
+    """A double of STS: it gives out `session`, for two seconds at a time, and AccessDenied while there is none."""
+
+    session: ClassVar[Identity | None] = None
+
+    def do_POST(self) -> None:
+        """AssumeRole."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, body = 403, "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+        if self.session:
+            ends = datetime.now(timezone.utc) + timedelta(seconds=2)
+            status, body = (
+                200,
+                (
+                    "<AssumeRoleResponse><AssumeRoleResult><Credentials>"
+                    f"<AccessKeyId>{self.session.access_key}</AccessKeyId>"
+                    f"<SecretAccessKey>{self.session.secret_key}</SecretAccessKey>"
+                    f"<SessionToken>{self.session.token}</SessionToken>"
+                    f"<Expiration>{ends:%Y-%m-%dT%H:%M:%SZ}</Expiration>"
+                    "</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+                ),
+            )
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *args: object) -> None:
+        """Nothing to say."""
+
+
+def test_session_is_renewed_in_mid_run(
+    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that ends while a task runs is replaced by the role's next one; when there is none, it is said."""
+    Sts.session = server.assume_role(server.root, 900, allow(["PutObject"], f"{bucket}/{prefix}/*"))
+    sts = ThreadingHTTPServer(("127.0.0.1", 0), Sts)
+    threading.Thread(target=sts.serve_forever, daemon=True).start()
+    try:
+        mine = opened(
+            monkeypatch,
+            server,
+            server.root,
+            f"{bucket}/{prefix}",
+            role_arn="arn:aws:iam::000000000000:role/Tester",
+            service_config={"sts": {"endpoint_url": f"http://127.0.0.1:{sts.server_port}"}},
+        )
+        mine.put("a", [b"sealed"])
+        # The next session may not put here: that it is refused shows that it is the one in use.
+        Sts.session = server.assume_role(server.root, 900, allow(["PutObject"], f"{bucket}/elsewhere/*"))
+        time.sleep(2.5)
+        with pytest.raises(StoreDenied, match="may not do that"):
+            mine.put("b", [b"sealed"])
+        Sts.session = None
+        time.sleep(2.5)
+        for payload in ([b"sealed"], LARGE):
+            with pytest.raises(StoreDenied, match=r"cannot be had or renewed \(AccessDenied\)"):
+                mine.put("c", payload)
+    finally:
+        sts.shutdown()
+        sts.server_close()
+
+
+# --- the store's own promises ---------------------------------------------------------------------------------
+
+
+def test_deleted_versions_stay_below_the_marker(
+    server: S3Server, versioned: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a versioned bucket a deleted object is missing and unlisted, and its version is kept by the bucket."""
+    kept = opened(monkeypatch, server, server.root, f"{versioned}/{prefix}")
+    kept.put("a", [b"sealed"])
+    assert kept.delete_many(["a"]) == [None]
+    with pytest.raises(ObjectMissing):
+        kept.get("a")
+    assert list(kept.list()) == []
+    versions = server.client().list_object_versions(Bucket=versioned, Prefix=prefix)
+    assert [version["Key"] for version in versions["Versions"]] == [f"{prefix}/a"]
+
+
+def test_object_locked_bucket(server: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an object-locked bucket puts of both sizes work, and a locked version outlives its delete."""
+    locked = server.make_bucket(ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    raw = server.client()
+    raw.put_object_lock_configuration(
+        Bucket=locked, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    mine = opened(monkeypatch, server, server.root, f"{locked}/{prefix}")
+    mine.put("small", [b"sealed"])
+    mine.put("large", LARGE)
+    assert mine.delete_many(["small"]) == [None]
+    version = raw.list_object_versions(Bucket=locked, Prefix=f"{prefix}/small")["Versions"][0]["VersionId"]
+    body = raw.get_object(Bucket=locked, Key=f"{prefix}/small", VersionId=version)["Body"].read()
+    assert body == b"sealed"
+
+
+def test_failed_large_put_leaves_no_parts(
+    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When sealing fails in the middle of a large payload the upload is aborted: no object and no parts."""
+
+    def pieces() -> Iterator[bytes]:
+        yield from LARGE
+        raise RuntimeError("sealing failed")
+
+    mine = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
+    with pytest.raises(RuntimeError, match="sealing failed"):
+        mine.put("large", pieces())
+    uploads = server.client().list_multipart_uploads(Bucket=bucket, Prefix=prefix)
+    assert uploads.get("Uploads", []) == []
+    assert list(mine.list()) == []
+
+
+def test_refused_large_put_leaves_no_parts(
+    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a large payload meets an object that is there, its parts are removed."""
+    mine = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
+    mine.put("large", LARGE)
+    with pytest.raises(ObjectExists):
+        mine.put("large", reversed(LARGE))
+    uploads = server.client().list_multipart_uploads(Bucket=bucket, Prefix=prefix)
+    assert uploads.get("Uploads", []) == []
+    assert b"".join(mine.get("large")) == b"".join(LARGE)
+
+
+def test_options_reach_the_server(
+    server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage class and server-side encryption are asked for with every put, small and large."""
+    conn_id = connect(monkeypatch, proxy.endpoint, server.root)
+    mine = store(f"s3://{conn_id}@{bucket}/{prefix}?storage_class=STANDARD_IA&sse=AES256&retries=0")
+    assert "?" not in mine.uri
+    mine.put("small", [b"sealed"])
+    mine.put("large", LARGE)
+    raw = server.client()
+    for name in ("small", "large"):
+        found = raw.head_object(Bucket=bucket, Key=f"{prefix}/{name}")
+        assert found.get("StorageClass") == "STANDARD_IA"
+        assert found.get("ServerSideEncryption") == "AES256"
+
+
+# --- faults ---------------------------------------------------------------------------------------------------
+
+
+def test_missing_bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket that does not exist is an unavailable store for every method, never a missing object."""
+    mine = opened(monkeypatch, server, server.root, f"absent-{uuid.uuid4().hex}")
+    for call in (
+        lambda: mine.put("a", [b"x"]),
+        lambda: mine.put("a", LARGE),
+        lambda: mine.get("a"),
+        lambda: list(mine.list()),
+    ):
+        with pytest.raises(StoreUnavailable, match="bucket does not exist"):
+            call()
+    assert isinstance(next(mine.get_many(["a"])), StoreUnavailable)
+
+
+@pytest.mark.parametrize("wrong", ["access_key", "secret_key"])
+def test_wrong_keys(server: S3Server, bucket: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong keys are StoreDenied, the message names the connection's credentials and repeats none of them."""
+    keys = {"access_key": server.root.access_key, "secret_key": server.root.secret_key, wrong: "WRONG0123456789"}
+    mine = opened(monkeypatch, server, Identity(**keys), bucket)
+    for payload in ([b"x"], LARGE):
+        with pytest.raises(StoreDenied, match="Airflow connection") as caught:
+            mine.put("a", payload)
+        assert not any(key in str(caught.value) for key in keys.values())
+
+
+def test_nobody_listens(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint where nobody listens is an unavailable store, soon."""
+    conn_id = connect(monkeypatch, "http://127.0.0.1:9", server.root)
+    mine = store(f"s3://{conn_id}@{bucket}?retries=1&retry_seconds=2&connect_timeout=1")
+    for call in (lambda: mine.put("a", [b"x"]), lambda: mine.get("a"), lambda: mine.put("a", LARGE)):
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            call()
+
+
+def test_slow_down_is_waited_out(
+    server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two 503 SlowDown answers in a row are retried, for small and large puts, gets, listings and deletes."""
+    mine = opened(monkeypatch, proxy, server.root, f"{bucket}/{prefix}")
+
+    def slow() -> None:
+        proxy.faults += [Fault("answer", status=503, body=SLOW_DOWN)] * 2
+
+    slow()
+    mine.put("small", [b"sealed"])
+    slow()
+    mine.put("large", LARGE)
+    slow()
+    assert list(mine.get("small")) == [b"sealed"]
+    slow()
+    assert len(list(mine.list())) == 2
+    slow()
+    assert mine.delete_many(["small"]) == [None]
+    assert proxy.faults == []
+
+
+def test_slow_down_for_ever(
+    server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that goes on asking to slow down is StoreUnavailable after the retries set, with what to do."""
+    conn_id = connect(monkeypatch, proxy.endpoint, server.root)
+    mine = store(f"s3://{conn_id}@{bucket}/{prefix}?retries=2")
+    proxy.faults += [Fault("answer", status=503, body=SLOW_DOWN)] * 100
+    with pytest.raises(StoreUnavailable, match=r"slow down \(SlowDown\).*retry_seconds"):
+        mine.put("a", [b"x"])
+    assert len(proxy.seen) == 3
+    with pytest.raises(StoreUnavailable, match="slow down"):
+        mine.get("a")
+    with pytest.raises(StoreUnavailable, match="slow down"):
+        mine.put("a", LARGE)
+
+
+@pytest.mark.parametrize("payload", [[b"sealed"], LARGE], ids=["small", "large"])
+def test_lost_answer_of_a_put(
+    server: S3Server,
+    bucket: str,
+    prefix: str,
+    payload: list[bytes],
+    proxy: FaultyProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A put that the server did and whose answer was lost finds its own object and succeeds."""
+    mine = opened(monkeypatch, proxy, server.root, f"{bucket}/{prefix}")
+    method = "PUT" if len(payload) == 1 else "POST"
+    if method == "POST":
+        # The first POST makes the upload, the second completes it.
+        proxy.before_pass = lambda seen: (
+            proxy.faults.append(Fault("lose", "POST")) if seen == "POST" and len(proxy.seen) == 1 else None
+        )
+    else:
+        proxy.faults.append(Fault("lose", "PUT"))
+    mine.put("a", payload)
+    assert proxy.faults == []
+    assert b"".join(mine.get("a")) == b"".join(payload)
+    with pytest.raises(ObjectExists):
+        mine.put("a", [b"another"])
+
+
+def test_lost_answer_of_a_writer(
+    server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that may not read cannot know its own object again, and is told that there is one."""
+    writer = server.identity(allow(["PutObject"], f"{bucket}/{prefix}/*"))
+    mine = opened(monkeypatch, proxy, writer, f"{bucket}/{prefix}")
+    proxy.faults.append(Fault("lose", "PUT"))
+    with pytest.raises(ObjectExists):
+        mine.put("a", [b"sealed"])
+
+
+def test_connection_ends_in_mid_upload(
+    server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that does not arrive is sent again; when none ever does, nothing is left of the upload."""
+    mine = opened(monkeypatch, proxy, server.root, f"{bucket}/{prefix}")
+    proxy.faults.append(Fault("drop", "PUT"))
+    mine.put("large", LARGE)
+    assert b"".join(mine.get("large")) == b"".join(LARGE)
+    conn_id = connect(monkeypatch, proxy.endpoint, server.root)
+    patient = store(f"s3://{conn_id}@{bucket}/{prefix}?retries=1")
+    proxy.faults += [Fault("drop", "PUT")] * 100
+    with pytest.raises(StoreUnavailable):
+        patient.put("never", LARGE)
+    proxy.faults.clear()
+    assert server.client().list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", []) == []
+    assert [found.path for found in mine.list()] == ["large"]
+
+
+@pytest.mark.parametrize("size", [1 << 20, 20 << 20], ids=["small", "large"])
+def test_connection_ends_in_mid_download(
+    server: S3Server, bucket: str, prefix: str, size: int, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that was cut off goes on and comes whole; one that is cut again and again is an error."""
+    mine = opened(monkeypatch, proxy, server.root, f"{bucket}/{prefix}")
+    payload = bytes(range(256)) * (size // 256)
+    mine.put("a", [payload])
+    proxy.faults.append(Fault("cut", "GET", after=size // 3))
+    assert b"".join(mine.get("a")) == payload
+    proxy.faults += [Fault("cut", "GET", after=size // 5), Fault("cut", "GET", after=1000)]
+    assert list(mine.get_many(["a", "a"])) == [payload, payload]
+    assert proxy.faults == []
+    conn_id = connect(monkeypatch, proxy.endpoint, server.root)
+    proxy.faults += [Fault("cut", "GET", after=10)] * 100
+    with pytest.raises(StoreUnavailable):
+        b"".join(store(f"s3://{conn_id}@{bucket}/{prefix}?retries=2").get("a"))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected", "said"),
+    [
+        (403, "AccessDenied", StoreDenied, "policy compile"),
+        (400, "ExpiredToken", StoreDenied, "role_arn"),
+        (403, "ExpiredToken", StoreDenied, "session has ended"),
+        (403, "RequestTimeTooSkewed", StoreUnavailable, "clock"),
+        (301, "PermanentRedirect", StoreUnavailable, "region_name"),
+        (400, "AuthorizationHeaderMalformed", StoreUnavailable, "region_name"),
+        (400, "KMS.DisabledException", StoreUnavailable, "server-side encryption"),
+        (403, "InvalidObjectState", StoreUnavailable, "archive"),
+        (400, "EntityTooLarge", StoreUnavailable, "EntityTooLarge, HTTP 400"),
+        (418, "", StoreUnavailable, "HTTP 418"),
+    ],
+)
+def test_answers(
+    server: S3Server,
+    bucket: str,
+    prefix: str,
+    status: int,
+    code: str,
+    expected: type[StoreError],
+    said: str,
+    proxy: FaultyProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each answer of S3 becomes its own error with what to do, for small gets and puts and for large puts."""
+    mine = opened(monkeypatch, proxy, server.root, f"{bucket}/{prefix}")
+    body = f"<Error><Code>{code}</Code><Message>key AKIASECRET</Message></Error>".encode() if code else b""
+    for call in (
+        lambda: mine.put("a", [b"x"]),
+        lambda: mine.get("a"),
+        lambda: list(mine.list()),
+        lambda: mine.put("a", LARGE),
+    ):
+        proxy.faults = [Fault("answer", status=status, body=body)] * 10
+        with pytest.raises(expected, match=said) as caught:
+            call()
+        assert "AKIASECRET" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+
+
+def test_late_copy(
+    server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that comes before a replica has the object gets ObjectMissing, which a task's retry outlives."""
+    opened(monkeypatch, server, server.root, f"{bucket}/{prefix}").put("a", [b"sealed"])
+    replica = opened(monkeypatch, proxy, server.root, f"{bucket}/{prefix}")
+    missing = b"<Error><Code>NoSuchKey</Code></Error>"
+    proxy.faults.append(Fault("answer", "GET", status=404, body=missing))
+    with pytest.raises(ObjectMissing):
+        replica.get("a")
+    assert list(replica.get("a")) == [b"sealed"]
+
+
+# --- processes ------------------------------------------------------------------------------------------------
+
+
+def test_fork_before_and_after_use(server: S3Server, bucket: str, prefix: str) -> None:
+    """A child forked before the first use works; one forked after it gets an error in place of an endless wait."""
+    script = """
+import os, signal, sys
+from secure_xcom.stores import store
+from secure_xcom.errors import StoreUnavailable
+uri, prefix = sys.argv[1:]
+mine = store(uri)
+
+def child(path):
+    if pid := os.fork():
+        return os.waitpid(pid, 0)[1]
+    signal.alarm(20)
+    try:
+        mine.put(path, [b"x"])
+        print(path, list(mine.get(path)), flush=True)
+    except StoreUnavailable as error:
+        print(error.what, flush=True)
+    os._exit(0)
+
+assert child(prefix + "/early") == 0
+mine.put(prefix + "/parent", [b"x"])
+assert child(prefix + "/late") == 0
+print(list(mine.get(prefix + "/parent")))
+"""
+    environment = {
+        "AWS_ACCESS_KEY_ID": server.root.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.root.secret_key,
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": ":".join(sys.path),
+    }
+    command = [sys.executable, "-c", script, f"s3://{bucket}?endpoint={server.endpoint}", prefix]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    early, late, parent = done.stdout.splitlines()
+    assert early == f"{prefix}/early [b'x']"
+    assert "forked" in late
+    assert parent == "[b'x']"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the peak of a process without its parent's is in Linux's /proc"
+)
+def test_memory_stays_bounded(server: S3Server, bucket: str, prefix: str) -> None:
+    """256 MiB go through a put and a get in pieces with less than 160 MiB, the libraries included."""
+    script = """
+import sys
+from pathlib import Path
+from secure_xcom.stores import store
+mine = store(sys.argv[1])
+mine.put("large", (bytes(1 << 20) for _ in range(256)))
+assert sum(map(len, mine.get("large"))) == 256 << 20
+print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+"""
+    environment = {
+        "AWS_ACCESS_KEY_ID": server.root.access_key,
+        "AWS_SECRET_ACCESS_KEY": server.root.secret_key,
+        "PYTHONPATH": ":".join(sys.path),
+    }
+    command = [sys.executable, "-c", script, f"s3://{bucket}/{prefix}?endpoint={server.endpoint}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 160 << 10
