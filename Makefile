@@ -42,7 +42,7 @@ bench: dev
 	@for claim in benchmarks/bench_*.py; do $(BIN)/python "$$claim" || exit 1; done
 
 test-oldest:
-	scripts/setup-venv $(VENV)-airflow31 airflow31
+	@scripts/setup-venv $(VENV)-airflow31 airflow31
 	$(VENV)-airflow31/bin/pytest -n 2 --dist loadgroup tests/unit tests/vectors $(PYTEST_ARGS)
 
 requirements: dev
