@@ -1,0 +1,110 @@
+"""The strings of a value that Airflow's masker is told of, in every form that a log may show them in."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from urllib.parse import quote
+
+from secure_xcom.masking.leaves import leaves
+from secure_xcom.masking.names import SensitiveNames
+
+# Words that are common in logs and tell nothing; Airflow itself leaves out "airflow".
+_COMMON = frozenset({"airflow", "false", "true", "none", "null", "undefined"})
+# A pattern of this many characters is found wherever the string is printed whole; a longer one would make the
+# masker's regular expression large for nothing.
+_PIECE_MAX_CHARACTERS = 4096
+# Strings of these characters only look the same in text, in a repr, in JSON and in a URL.
+_PLAIN = re.compile(r"[A-Za-z0-9_.~\-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What is to be registered with the masker, and how many strings the cap left out."""
+
+    values: tuple[str, ...] = field(repr=False)
+    dropped: int
+
+
+def secrets_of(structure: object, *, names: SensitiveNames, key: str, mode: str, cap: int) -> Secrets:
+    """The strings to register, at most ``cap``: those under sensitive names first.
+
+    :param key: the XCom's own key; if it is sensitive, the whole value is.
+    :param mode: ``named`` (what lies under sensitive names) or ``all`` (every string).
+    """
+    named: dict[str, None] = {}
+    others: dict[str, None] = {}
+    for leaf in leaves(structure, names=names, sensitive=names.matches(key), only_sensitive=mode == "named"):
+        if leaf.sensitive:
+            named.update(dict.fromkeys(_texts(leaf.value)))
+        elif isinstance(leaf.value, (str, bytes)):
+            others.update(dict.fromkeys(_texts(leaf.value)))
+    # A value that is cut off by the cap is worse than a form of another value.
+    ordered = chain(named, _forms(named, in_urls=True), others, _forms(others, in_urls=False))
+    kept: dict[str, None] = {}
+    over: set[str] = set()
+    for text in ordered:
+        for piece in _pieces(text):
+            if len(piece) < names.min_length or piece.lower() in _COMMON or piece in kept:
+                continue
+            if len(kept) < cap:
+                kept[piece] = None
+            else:
+                over.add(piece)
+    return Secrets(tuple(kept), len(over))
+
+
+def _texts(value: str | bytes | float) -> Iterator[str]:
+    """A leaf as text, and each of its lines: logs are masked line by line."""
+    if isinstance(value, bytes):
+        yield value.hex()
+        yield base64.b64encode(value).decode()
+        yield repr(value)[2:-1]
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            return
+    if isinstance(value, str):
+        yield value
+        yield value.strip()
+        if "\n" in value or "\r" in value:
+            # A PEM's first and last line are no secrets, and stand in every other PEM too.
+            yield from (line.strip() for line in value.splitlines() if not line.startswith("-----"))
+        return
+    try:
+        yield str(value)
+    except ValueError:
+        # Python does not print integers of over 4,300 digits in decimal, so no log shows them so.
+        yield hex(value) if isinstance(value, int) else repr(value)
+
+
+def _forms(texts: Iterable[str], *, in_urls: bool) -> Iterator[str]:
+    """How a string looks inside a dict's repr, in JSON, in a log that replaced what is no UTF-8, in a URL."""
+    for text in texts:
+        if _PLAIN.fullmatch(text):
+            continue
+        yield repr(text)[1:-1]
+        yield json.dumps(text)[1:-1]
+        yield json.dumps(text, ensure_ascii=False)[1:-1]
+        storable = text.encode("utf-8", "replace").decode()
+        yield storable
+        if in_urls:
+            yield quote(storable, safe="")
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A string in equal pieces that a pattern may have; none if it cannot be sent as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    count = -(-len(text) // _PIECE_MAX_CHARACTERS)
+    if count <= 1:
+        yield text
+        return
+    size = -(-len(text) // count)
+    yield from (text[start : start + size] for start in range(0, len(text), size))

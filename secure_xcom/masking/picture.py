@@ -1,0 +1,267 @@
+"""The preview: a picture of a value for people, without what is secret in it.
+
+Two pictures: the shape has types, lengths and field names and no value at all; the masked one has values, and
+gives up and becomes a shape where it cannot be sure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, NamedTuple
+
+from secure_xcom.masking.leaves import (
+    PACKED,
+    VALUE_KEYS,
+    Leaf,
+    are_pairs,
+    decoded,
+    is_labelled,
+    iso_moment,
+    leaves,
+    looks_like_json,
+    pair_of,
+    parse_json,
+    short_name,
+    unwrap,
+)
+from secure_xcom.masking.names import SensitiveNames
+from secure_xcom.masking.text import cut_out, scrub
+
+MASK = "***"
+MORE = "..."
+
+
+class _Detail(NamedTuple):
+    """How much is drawn: levels, entries of one level, characters of one text (0: none, only its length)."""
+
+    depth: int
+    entries: int
+    characters: int
+
+
+# From rich to poor, until the picture fits.
+_DETAILS = (
+    _Detail(6, 40, 200),
+    _Detail(5, 24, 80),
+    _Detail(4, 12, 40),
+    _Detail(3, 6, 24),
+    _Detail(2, 4, 12),
+    _Detail(1, 2, 8),
+    _Detail(0, 0, 0),
+)
+# A masked picture compares every text with every secret of the value. Beyond these it is a shape instead, and
+# a longer text is shown by its length only, so that the cost stays bounded whatever is pushed.
+_LEAVES_MAX = 200_000
+_SECRETS_MAX = 500
+_TEXT_MAX_CHARACTERS = 8192
+# A shape shows field names only, and looks for secrets of just the beginning among them.
+_FIRST_LEAVES = 5_000
+# A secret shorter than this is hidden where it stands alone, not inside other words.
+_PART_MIN_CHARACTERS = 3
+_DIGITS_MAX_BITS = 128
+# A text with more places to hide than this is hidden whole.
+_FOUND_MAX = 2000
+# A key with more digits than this is an account, a card or a hash rather than a field's name.
+_FIELD_MAX_DIGITS = 4
+
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,39}")
+# PostgreSQL's JSONB refuses NUL, and lone surrogates cannot be UTF-8.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class _TooDetailedError(Exception):
+    """The picture has more parts than can fit; the next poorer one is drawn."""
+
+
+def preview(structure: object, *, mode: str, names: SensitiveNames, key: str, max_bytes: int) -> object | None:
+    """A JSON-able picture of a value, None if there is none.
+
+    :param mode: ``none``, ``shape`` or ``masked``.
+    :param key: the XCom's own key; if it is sensitive, the whole picture is ``***``.
+    :param max_bytes: what ``json.dumps`` of the picture has at the most.
+    """
+    if mode == "none":
+        return None
+    if names.matches(key):
+        return MASK if _fits(MASK, max_bytes) else None
+    secrets = _secrets(structure, names) if mode == "masked" else None
+    masked = secrets is not None
+    if secrets is None:
+        secrets = _first_secrets(structure, names)
+    for detail in _DETAILS:
+        painter = _Painter(names, secrets, detail, masked=masked, parts=max(1, max_bytes // 4))
+        try:
+            picture = painter.paint(structure, 0)
+        except _TooDetailedError:
+            continue
+        if _fits(picture, max_bytes):
+            return picture
+    return MORE if _fits(MORE, max_bytes) else None
+
+
+def _fits(picture: object, max_bytes: int) -> bool:
+    return len(json.dumps(picture)) <= max_bytes
+
+
+def _secrets(structure: object, names: SensitiveNames) -> frozenset[str] | None:
+    """Every secret text of the value, None if there is too much to compare with."""
+    found: set[str] = set()
+    for count, leaf in enumerate(leaves(structure, names=names, sensitive=False)):
+        if leaf.sensitive:
+            found.update(_texts(leaf))
+        if count >= _LEAVES_MAX or len(found) > _SECRETS_MAX:
+            return None
+    return frozenset(found)
+
+
+def _first_secrets(structure: object, names: SensitiveNames) -> frozenset[str]:
+    first = islice(leaves(structure, names=names, sensitive=False), _FIRST_LEAVES)
+    return frozenset(islice((text for leaf in first if leaf.sensitive for text in _texts(leaf)), _SECRETS_MAX))
+
+
+def _texts(leaf: Leaf) -> set[str]:
+    value = decoded(leaf.value) if isinstance(leaf.value, bytes) else leaf.value
+    if isinstance(value, str):
+        return {text for text in (value, value.strip()) if text}
+    text = _number(value)
+    return {text} if isinstance(text, str) else {str(text)}
+
+
+def _number(value: float) -> int | float | str:
+    """A number as JSON has it; one that JSON does not have, or that is over-long, as text."""
+    if isinstance(value, int):
+        return value if value.bit_length() <= _DIGITS_MAX_BITS else f"int({value.bit_length()} bits)"
+    return value if math.isfinite(value) else str(value)
+
+
+class _Painter:
+    """Draws one picture at one detail."""
+
+    def __init__(
+        self, names: SensitiveNames, secrets: frozenset[str], detail: _Detail, *, masked: bool, parts: int
+    ) -> None:
+        self._names = names
+        self._secrets = secrets
+        self._inside = [text for text in secrets if len(text) >= _PART_MIN_CHARACTERS]
+        self._detail = detail
+        self._masked = masked
+        self._parts = parts
+
+    def paint(self, node: object, depth: int) -> object:
+        """One part; nothing above it is sensitive."""
+        self._parts -= 1
+        if self._parts < 0:
+            raise _TooDetailedError
+        if node is None or isinstance(node, bool):
+            return node if self._masked else type(node).__name__.removesuffix("Type")
+        if isinstance(node, (int, float)):
+            return self._paint_number(node)
+        if isinstance(node, str):
+            return self._paint_text(node, depth)
+        if isinstance(node, (bytes, bytearray)):
+            return f"bytes({len(node)})"
+        if isinstance(node, dict):
+            wrapped = unwrap(node)
+            return self._paint_dict(node, depth) if wrapped is None else self._paint_object(*wrapped, depth)
+        if isinstance(node, (list, tuple, set, frozenset)):
+            return self._paint_list(node, depth)
+        return type(node).__name__
+
+    def _paint_number(self, node: float) -> object:
+        if not self._masked:
+            return "int" if isinstance(node, int) else "float"
+        number = _number(node)
+        text = str(number)
+        return number if self._hide(text) == text else MASK
+
+    def _paint_text(self, text: str, depth: int) -> object:
+        if not self._masked or not self._detail.characters or len(text) > _TEXT_MAX_CHARACTERS:
+            return f"str({len(text)})"
+        parsed = parse_json(text)
+        if parsed is not None:
+            return self._cut(json.dumps(self.paint(parsed, depth + 1), ensure_ascii=False))
+        if looks_like_json(text) and text.rstrip()[-1:] in ("}", "]"):
+            # It may be JSON of a kind that the guesses at free text do not know.
+            return f"str({len(text)})"
+        return self._cut(self._hide(scrub(text, self._names, MASK)))
+
+    def _paint_dict(self, node: dict[Any, Any], depth: int) -> object:
+        if depth >= self._detail.depth:
+            return f"dict({len(node)})"
+        labelled = is_labelled(node, self._names)
+        picture: dict[str, object] = {}
+        for key, child in islice(node.items(), self._detail.entries):
+            secret = self._names.matches(key) or (labelled and key in VALUE_KEYS)
+            picture[_free(self._paint_key(key), picture)] = MASK if secret else self.paint(child, depth + 1)
+        if len(node) > self._detail.entries:
+            picture[_free(MORE, picture)] = f"{len(node) - self._detail.entries} more"
+        return picture
+
+    def _paint_key(self, key: object) -> str:
+        if not isinstance(key, str):
+            return type(key).__name__
+        if self._masked and self._detail.characters:
+            return self._cut(self._hide(scrub(key, self._names, MASK)))
+        plain = _FIELD.fullmatch(key) and sum(map(str.isdigit, key)) <= _FIELD_MAX_DIGITS
+        return key if plain and self._hide(key) == key else f"str({len(key)})"
+
+    def _paint_list(self, node: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], depth: int) -> object:
+        if depth >= self._detail.depth:
+            return f"{type(node).__name__}({len(node)})"
+        entries = islice(node, self._detail.entries)
+        if are_pairs(node):
+            picture = [self._paint_pair(item, depth + 1) for item in entries]
+        else:
+            picture = [self.paint(item, depth + 1) for item in entries]
+        if len(node) > self._detail.entries:
+            picture.append(f"{MORE} {len(node) - self._detail.entries} more")
+        return picture
+
+    def _paint_pair(self, item: object, depth: int) -> object:
+        name, value = pair_of(item) or ("", None)
+        return [self._paint_key(name), MASK if self._names.matches(name) else self.paint(value, depth + 1)]
+
+    def _paint_object(self, classname: str, data: object, depth: int) -> object:
+        name = short_name(classname)
+        if self._names.matches(name):
+            return MASK
+        shown = name if _FIELD.fullmatch(name) else "object"
+        moment = iso_moment(classname, data)
+        if moment is not None:
+            return self._paint_text(moment, depth) if self._masked else shown
+        if isinstance(data, (dict, list)):
+            return {shown: self.paint(data, depth + 1)}
+        if self._masked and data is not None and not classname.startswith(PACKED):
+            return self.paint(data, depth + 1)
+        return shown
+
+    def _hide(self, text: str) -> str:
+        """The text without what is secret elsewhere in the value."""
+        if text in self._secrets:
+            return MASK
+        found: list[tuple[int, int]] = []
+        for secret in self._inside:
+            start = text.find(secret)
+            while start >= 0:
+                found.append((start, start + len(secret)))
+                start = text.find(secret, start + 1)
+            if len(found) > _FOUND_MAX:
+                return MASK
+        return cut_out(text, found, MASK) if found else text
+
+    def _cut(self, text: str) -> str:
+        limit = self._detail.characters
+        return _UNSTORABLE.sub("\ufffd", text if len(text) <= limit else text[:limit] + MORE)
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """The name, or the name with a number where two keys look the same."""
+    if name not in taken:
+        return name
+    return next(
+        numbered for numbered in (f"{name} #{count}" for count in range(2, 1 << 16)) if numbered not in taken
+    )
