@@ -240,6 +240,14 @@ class KeyNotFound(KeyServiceError):
     """The key service has no such key."""
 
 
+class KeyDisabled(KeyServiceError):
+    """The wrapping key is there, but switched off or not in a state to be used."""
+
+
+class KeyPendingDeletion(KeyDisabled):
+    """The wrapping key is about to be deleted, and with it all that it wrapped."""
+
+
 class KeyUnbound(KeyServiceError):
     """The wrapping key does not bind a wrap to its encryption context, so it must not be used."""
 
@@ -252,6 +260,10 @@ class UnwrapRefused(KeyServiceError):
     """The wrapped data key was edited, or belongs to another encryption context."""
 
     remedy = "clear the producing task so that it pushes again, and look for who changed this reference"
+
+
+class KeyMismatch(UnwrapRefused):
+    """The wrapped data key was made by another wrapping key than the one that may open it."""
 
 
 class KeyringError(KeyServiceError):

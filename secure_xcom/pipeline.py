@@ -44,7 +44,7 @@ from secure_xcom.errors import (
     UnwrapRefused,
     ValueTooLarge,
 )
-from secure_xcom.keys import KeyService, key_service
+from secure_xcom.keys import KeyService, key_service, openers
 from secure_xcom.keys.holder import Candidates, DataKeys, Unwrapped
 from secure_xcom.masking import SensitiveNames
 from secure_xcom.reference import Head, Reference, WrappedKey
@@ -535,8 +535,7 @@ def _candidates(passage: _Passage) -> Candidates:
     """
     found, compartment = passage.reference, passage.compartment
     assert found is not None and compartment is not None
-    by_uri = {key.uri: key.wrapped for key in found.keys}
-    wraps = tuple((uri, by_uri[uri]) for uri in compartment.key_uris if uri in by_uri)
+    wraps = openers(compartment.key_uris, [(key.uri, key.wrapped) for key in found.keys])
     if not wraps:
         raise ContextRefused(
             f"none of the reference's key URIs belongs to compartment {compartment.name!r}", where=passage.where

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast, get_args
 
 from secure_xcom.errors import KeyServiceError, UriInvalid
 
@@ -75,11 +75,75 @@ class KeyService(Protocol):
         """What an operator should know of this key. Raises nothing: a failure is a finding."""
 
 
+Role = Literal["required", "optional", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUri:
+    """A key URI as it stands in settings: ``NAME[?OPTION=VALUE[&OPTION=VALUE]]``.
+
+    The part before the question mark names the wrapping key, and it alone stands in references; the options say
+    how this deployment uses the key, so they may differ between who pushes and who pulls. ``wrap`` is an option of
+    every service: the key's part at push. The others are the service's own.
+
+    :ivar name: what references carry.
+    :ivar service: what the service itself reads: without ``wrap``.
+    :ivar wrap: ``required``: a push fails without this key (the default). ``optional``: a push goes on where the
+        service does not wrap, if another key does. ``never``: the key only opens what it wrapped before.
+    """
+
+    name: str
+    service: str
+    wrap: Role
+
+    @classmethod
+    def parse(cls, text: str) -> KeyUri:
+        """:raises UriInvalid: ``wrap`` has another value, or stands twice."""
+        name, separator, query = text.partition("?")
+        options = query.split("&") if separator else []
+        roles = [option.removeprefix("wrap=") for option in options if option.startswith("wrap=")]
+        if len(roles) > 1 or not set(roles) <= set(get_args(Role)):
+            raise UriInvalid(
+                "wrap is not one of required, optional and never, or stands twice",
+                where=f"key URI {text!r:.200}",
+                remedy="write the key URI and ?wrap=required, ?wrap=optional or ?wrap=never behind it",
+            )
+        others = [option for option in options if not option.startswith("wrap=")]
+        service = f"{name}?{'&'.join(others)}" if others else name
+        return cls(name, service, cast("Role", roles[0]) if roles else "required")
+
+
+def openers(listed: Sequence[str], wraps: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Which keys may be asked for which wraps of a reference, as ``(key URI as listed, wrapped)``, in that order.
+
+    Only listed keys are ever asked, because a reference comes from the database: who can write there must not be
+    able to name a key of their own. A key is asked for the wrap under its own name; without one, for a wrap that
+    it made under another name, as far as the wrap tells (KMS: `secure_xcom.keys.aws_kms_text.made_by`).
+
+    :param listed: key URIs of the settings; :param wraps: ``(name, wrapped)`` each, of the reference.
+    """
+    found: list[tuple[str, str]] = []
+    for uri in listed:
+        name = KeyUri.parse(uri).name
+        own = [(uri, wrapped) for named, wrapped in wraps if named == name]
+        found.extend(own or [(uri, wrapped) for _, wrapped in wraps if _made_by(name, wrapped)])
+    return tuple(dict.fromkeys(found))
+
+
+def _made_by(name: str, wrapped: str) -> bool:
+    if not name.startswith("aws-kms://"):
+        return False
+    from secure_xcom.keys.aws_kms_text import made_by
+
+    return made_by(name, wrapped)
+
+
 def key_service(uri: str) -> KeyService:
     """The service that a key URI names.
 
     :raises UriInvalid: no service has this scheme.
     """
+    uri = KeyUri.parse(uri).service
     scheme, separator, _ = uri.partition("://")
     if separator and scheme == "local":
         from secure_xcom.keys.local import LocalKeyring
@@ -89,8 +153,12 @@ def key_service(uri: str) -> KeyService:
         from secure_xcom.keys.vault import VaultTransit
 
         return VaultTransit(uri)
+    if separator and scheme == "aws-kms":
+        from secure_xcom.keys.aws_kms import AwsKms
+
+        return AwsKms(uri)
     raise UriInvalid(
         f"no key service has the scheme {scheme!r:.40}",
         where=f"key URI {uri!r:.120}",
-        remedy="use vault://CONN_ID/MOUNT/keys/NAME or local:///path/keyring.json",
+        remedy="use vault://CONN_ID/MOUNT/keys/NAME, aws-kms://CONN_ID/alias/NAME or local:///path/keyring.json",
     )

@@ -1,0 +1,232 @@
+"""``aws-kms://CONN_ID/KEY``: a symmetric encryption key of AWS KMS.
+
+CONN_ID is an Airflow connection of type ``aws``, with every way to log in that the Amazon provider has; or
+``default`` for boto3's default credential chain. KEY is ``alias/NAME``, an alias ARN, a key ARN or ``key/ID``;
+multi-Region keys (``mrk-...``) as well. An ARN's region wins over the connection's.
+
+Permissions, on this key: ``kms:Encrypt`` to push, ``kms:Decrypt`` to pull, ``kms:ReEncryptFrom`` and
+``kms:ReEncryptTo`` to rewrap; ``kms:DescribeKey`` and ``kms:GetKeyRotationStatus`` make `check` say more. The five
+ids of the encryption context are KMS's EncryptionContext, in the form of `aws_kms_text.kms_context_value`, so a
+policy can be scoped by ``kms:EncryptionContext:compartment``, ``...:dag_id`` and so on, and CloudTrail shows them.
+
+A wrapped data key is ``aws-kms:KEY_ARN:BASE64``: the ARN of the key that made it and KMS's ciphertext. Every
+Decrypt and ReEncrypt pins the KeyId to this service's own key; the ARN in the text only says which that should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from secure_xcom.errors import KeyMismatch, KeyServiceError, UnwrapRefused
+from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Finding, Wrap
+from secure_xcom.keys.aws_kms_errors import another_key, concerns_all, of_foreign, would_succeed
+from secure_xcom.keys.aws_kms_text import KmsKey, KmsWrap, is_key_arn, kms_context, same_key
+from secure_xcom.keys.aws_session import AwsIdentity, aws_identity
+
+THREADS_AT_MOST = 32
+"""Requests under way at a time, and no more than the connections that the client keeps (botocore's
+``max_pool_connections``, 10 unless the connection's ``config_kwargs`` say otherwise)."""
+
+# The only algorithm that takes an encryption context; asked for by name, so that no other key can be used instead.
+_ALGORITHM = "SYMMETRIC_DEFAULT"
+
+_METHODS = {
+    "Encrypt": "encrypt",
+    "Decrypt": "decrypt",
+    "ReEncrypt": "re_encrypt",
+    "DescribeKey": "describe_key",
+    "GetKeyRotationStatus": "get_key_rotation_status",
+}
+
+Result = TypeVar("Result")
+
+
+class AwsKms:
+    """The key service of one KMS key: see the module's text. Safe to be used by several threads.
+
+    The connection is looked up when it is made; AWS is first asked when there is something to wrap or unwrap.
+
+    :raises UriInvalid: the URI has another form.
+    :raises ConfigurationError: the connection cannot be used, or boto3 is not installed.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.key = KmsKey.parse(uri)
+        self.uri = uri
+        self.identity: AwsIdentity = aws_identity(self.key.conn_id)
+        self._region = ""
+
+    def __repr__(self) -> str:
+        return f"AwsKms({self.uri!r})"
+
+    # --- wrap -----------------------------------------------------------------------------------------------
+
+    def wrap(self, data_key: DataKey, context: Mapping[str, str]) -> str:
+        """Wrap with the key that the URI names now.
+
+        :raises KeyServiceError: KMS did not wrap.
+        """
+        answer = self.ask(
+            "Encrypt",
+            KeyId=self.key.request_id,
+            Plaintext=data_key.secret,
+            EncryptionContext=kms_context(context),
+            EncryptionAlgorithm=_ALGORITHM,
+        )
+        return self._text(answer)
+
+    # --- unwrap, rewrap -------------------------------------------------------------------------------------
+
+    def unwrap_many(self, wraps: Sequence[Wrap]) -> list[DataKey | KeyServiceError]:
+        """Unwrap each, in order; the same wrap is asked for once, and a bounded number at a time.
+
+        :raises KeyServiceError: KMS as a whole cannot answer.
+        """
+        return self._many(wraps, self._unwrap)
+
+    def rewrap_many(self, wraps: Sequence[Wrap], *, source: str | None = None) -> list[str | KeyServiceError]:
+        """Wrap each anew with the newest key material. The data keys do not leave KMS.
+
+        :param source: the URI of another key of the same region, which made the wraps: to move from key to key. It
+            is to come from the settings, never from a reference.
+        :raises KeyServiceError: KMS as a whole cannot answer.
+        """
+        made_by = self.key if source is None else KmsKey.parse(source)
+        return self._many(wraps, lambda wrap: self._rewrap(wrap, made_by))
+
+    def check(self, context: Mapping[str, str] | None = None) -> list[Finding]:
+        """What an operator should know of this key and this identity.
+
+        :param context: an encryption context for which the identity's rights are tried, where its policy is
+            limited to some; without one, a context that no compartment has.
+        """
+        from secure_xcom.keys.aws_kms_check import findings
+
+        return findings(self, context)
+
+    def _unwrap(self, wrap: Wrap) -> DataKey:
+        wrapped = self._read(wrap, self.key)
+        answer = self._ask_about(
+            wrapped,
+            self.key,
+            "Decrypt",
+            KeyId=self.key.request_id,
+            CiphertextBlob=wrapped.blob,
+            EncryptionContext=kms_context(wrap.context),
+            EncryptionAlgorithm=_ALGORITHM,
+        )
+        self._expect(answer.get("KeyId"), wrapped)
+        secret = answer.get("Plaintext")
+        if not isinstance(secret, bytes) or len(secret) != DATA_KEY_BYTES:
+            raise UnwrapRefused("what was wrapped is no data key", where=self.where)
+        return DataKey(secret)
+
+    def _rewrap(self, wrap: Wrap, source: KmsKey) -> str:
+        wrapped = self._read(wrap, source)
+        context = kms_context(wrap.context)
+        answer = self._ask_about(
+            wrapped,
+            source,
+            "ReEncrypt",
+            SourceKeyId=source.request_id,
+            CiphertextBlob=wrapped.blob,
+            SourceEncryptionContext=context,
+            SourceEncryptionAlgorithm=_ALGORITHM,
+            DestinationKeyId=self.key.request_id,
+            DestinationEncryptionContext=context,
+            DestinationEncryptionAlgorithm=_ALGORITHM,
+        )
+        self._expect(answer.get("SourceKeyId"), wrapped)
+        return self._text(answer)
+
+    def _read(self, wrap: Wrap, key: KmsKey) -> KmsWrap:
+        wrapped = KmsWrap.parse(wrap.wrapped)
+        if wrapped is None:
+            raise UnwrapRefused("the wrapped data key is not of the form aws-kms:KEY_ARN:BASE64", where=self.where)
+        if not key.is_key(wrapped.arn):
+            raise another_key(self.where, wrapped.arn, key.alias)
+        return wrapped
+
+    def _expect(self, answered: object, wrapped: KmsWrap) -> None:
+        """KMS took the pinned key; where that is an alias, the text must have named the key behind it."""
+        if not is_key_arn(str(answered)) or not same_key(str(answered), wrapped.arn):
+            raise UnwrapRefused("the wrap names another key than the one that opened it", where=self.where)
+
+    def _text(self, answer: Mapping[str, Any]) -> str:
+        arn, blob = str(answer.get("KeyId")), answer.get("CiphertextBlob")
+        if not is_key_arn(arn) or not isinstance(blob, bytes) or not self.key.is_key(arn):
+            raise KeyServiceError("KMS's answer holds no wrap of this key", where=self.where)
+        return str(KmsWrap(arn, blob))
+
+    # --- asking ---------------------------------------------------------------------------------------------
+
+    @property
+    def where(self) -> str:
+        """The key URI, which names the connection and the key, and the region where the URI does not say it."""
+        return self.uri if self.key.region or not self._region else f"{self.uri} in {self._region}"
+
+    def client(self) -> Any:
+        """The boto3 client of KMS in the key's region.
+
+        :raises SecureXComError: there is none; a `KeyServiceError`, unless it is a setting that is missing.
+        """
+        try:
+            client = self.identity.client("kms", self.key.region)
+            self._region = str(client.meta.region_name)
+        except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
+            raise of_foreign(error, "", self.where) from None
+        return client
+
+    def ask(self, operation: str, **request: Any) -> Mapping[str, Any]:
+        """One request, repeated by botocore where that can help.
+
+        :param operation: as in KMS's API; :param request: its parameters. A dry run that would have been
+            allowed answers nothing.
+        :raises SecureXComError: no answer, or a refusal; a `KeyServiceError`, unless a setting is missing.
+        """
+        client = self.client()
+        try:
+            answer: Mapping[str, Any] = getattr(client, _METHODS[operation])(**request)
+        except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
+            if request.get("DryRun") and would_succeed(error):
+                return {}
+            raise of_foreign(error, operation, self.where) from None
+        return answer
+
+    def _ask_about(self, wrapped: KmsWrap, key: KmsKey, operation: str, **request: Any) -> Mapping[str, Any]:
+        try:
+            return self.ask(operation, **request)
+        except KeyMismatch:
+            raise another_key(self.where, wrapped.arn, key.alias) from None
+
+    def _many(self, wraps: Sequence[Wrap], ask: Callable[[Wrap], Result]) -> list[Result | KeyServiceError]:
+        """Ask for each once. What was not asked for yet when an error concerned all is given that error."""
+        if not wraps:
+            return []
+        asked = [(wrap.wrapped, tuple(sorted(wrap.context.items()))) for wrap in wraps]
+        distinct = dict(zip(asked, wraps, strict=True))
+        stopped: list[KeyServiceError] = []
+
+        def one(wrap: Wrap) -> Result | KeyServiceError:
+            if stopped:
+                return stopped[0]
+            try:
+                return ask(wrap)
+            except KeyServiceError as error:
+                if concerns_all(error):
+                    stopped.append(error)
+                return error
+
+        # The login, and a region that is missing, are met here and not in every thread.
+        at_once = min(len(distinct), self.client().meta.config.max_pool_connections, THREADS_AT_MOST)
+        if at_once == 1:
+            found = [one(wrap) for wrap in distinct.values()]
+        else:
+            with ThreadPoolExecutor(at_once, thread_name_prefix="aws-kms") as threads:
+                found = list(threads.map(one, distinct.values()))
+        if stopped and all(isinstance(answer, KeyServiceError) for answer in found):
+            raise stopped[0]
+        answers = dict(zip(distinct, found, strict=True))
+        return [answers[name] for name in asked]
