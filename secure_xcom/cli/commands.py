@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from secure_xcom.cli import check, inspect_reference, output
+from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import init as init_command
 from secure_xcom.config import RELEASE
 from secure_xcom.errors import SecureXComError
@@ -62,6 +63,7 @@ def secure_xcom(
     """
 
 
+app.command("demo", short_help="The whole way of a value, on a throwaway Airflow.")(demo_command.demo)
 app.command("init", short_help="Make a keyring and a folder, try both, print the settings.")(init_command.init)
 app.command("check", short_help="Check the deployment, as seen from this machine.")(check.check)
 app.command("inspect")(inspect_reference.inspect)

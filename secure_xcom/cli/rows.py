@@ -132,9 +132,8 @@ def _json(text: str, where: str) -> Any:
     try:
         value = json.loads(text, object_pairs_hook=once)
         # A reference that was copied as a JSON text comes with another layer of quotes.
-        if isinstance(value, str) and value.lstrip().startswith("{"):
-            return json.loads(value, object_pairs_hook=once)
-        return value
+        layered = isinstance(value, str) and value.lstrip().startswith("{")
+        return json.loads(value, object_pairs_hook=once) if layered else value
     except json.JSONDecodeError as error:
         # The message names a place, never what stands there.
         raise CommandError(
