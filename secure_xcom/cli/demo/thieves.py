@@ -10,7 +10,7 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +32,7 @@ from secure_xcom.stores import Store
 class Attempt:
     """What came of it: the value, or the error that stopped it."""
 
-    value: Any = None
+    value: Any = field(default=None, repr=False)
     error: SecureXComError | None = None
 
     @property
