@@ -106,14 +106,14 @@ def _identity(key: VaultTransit) -> Iterator[Finding]:
             "make a role with least rights (`secure-xcom init --vault`) and revoke this token",
         )
         return
-    ttl = answer.data.get("ttl")
-    lasting = f"the token lasts {ttl} seconds more" if ttl else "the token never ends"
+    ttl = answer.data.get("ttl") if answer.data.get("expire_time") else None
+    lasting = f"the token lasts {ttl} seconds more" if ttl is not None else "the token never ends"
     renewable = ", and can be renewed" if answer.data.get("renewable") else ""
     yield Finding(
         subject,
-        "ok" if ttl else "warning",
+        "ok" if ttl is not None else "warning",
         f"logged in by {method}; {lasting}{renewable}; policies: {', '.join(policies)}",
-        "" if ttl else "give the token a time to live",
+        "" if ttl is not None else "give the token a time to live",
     )
 
 

@@ -91,28 +91,22 @@ class Login:
             self._token = None
             raise
         self._renewable = answer.data.get("renewable") is True
-        self._counts_from_now(answer.data.get("ttl"))
+        if answer.data.get("expire_time") is not None:
+            # Vault cuts the fraction, so that the last second of a token reads 0.
+            self._counts_from_now(max(float(answer.data.get("ttl") or 0), 0.5))
         return token
 
-    def _counts_from_now(self, lease: object) -> None:
-        """:param lease: in seconds; 0 for a token that never ends."""
+    def _counts_from_now(self, seconds: float) -> None:
         now = time.monotonic()
-        seconds = float(lease) if isinstance(lease, (int, float)) else 0.0
         self._lease = seconds
-        self._ends = now + seconds if seconds > 0 else math.inf
-        self._due = now + seconds * _RENEW_AFTER if seconds > 0 else math.inf
+        self._ends = now + seconds
+        self._due = now + seconds * _RENEW_AFTER
 
     def _prolong(self, token: str) -> str:
         """Renew, or log in anew where a renewal no longer gives much. A failure matters once the token ended."""
-        before = self._lease
+        if self._renewed(token):
+            return token
         try:
-            if self._renewable:
-                answer = self._wire.send("POST", "auth/token/renew-self", {}, token=token)
-                self._renewable = answer.auth.get("renewable") is True
-                self._counts_from_now(answer.auth.get("lease_duration"))
-                # Near its max_ttl a token is renewed for ever shorter times.
-                if answer.ok and self._lease > before / 2:
-                    return token
             fresh = self._source.fresh()
             if fresh != token:
                 return self._keep(fresh)
@@ -127,6 +121,23 @@ class Login:
         # The source has only this token: it is used to its end, and then Vault says that it ended.
         self._due = math.inf
         return token
+
+    def _renewed(self, token: str) -> bool:
+        """Whether the token lasts at least half as long again. Near its max_ttl Vault gives less, or an error."""
+        if not self._renewable:
+            return False
+        before = self._lease
+        try:
+            answer = self._wire.send("POST", "auth/token/renew-self", {}, token=token)
+        except VaultTrouble as trouble:
+            log.debug("The token of Vault could not be renewed: %s", trouble.what)
+            return False
+        lease = answer.auth.get("lease_duration")
+        if not answer.ok or not isinstance(lease, (int, float)) or lease <= before / 2:
+            return False
+        self._renewable = answer.auth.get("renewable") is True
+        self._counts_from_now(lease)
+        return True
 
 
 def _hide_from_logs(token: str) -> None:

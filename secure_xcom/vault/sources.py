@@ -172,7 +172,7 @@ class ConnectionSource:
             return VaultLoginRefused(error.what, where=error.where, remedy=error.remedy)
         remedy = (
             f"try the login by hand (`vault write auth/.../login`), then correct the connection's {self.method} "
-            "login; an AppRole's secret id may be used up or ended"
+            "login or its mount point; an AppRole's secret id may be used up or ended"
         )
         status = _HVAC_STATUS.get(type(error).__name__)
         if status is None:
@@ -206,8 +206,10 @@ class ConnectionSource:
                 where=self._where,
                 remedy="enable the auth method (`vault auth enable`), or correct mount point and namespace",
             )
-        what = "denies" if isinstance(trouble, VaultDenied) else "does not take"
-        return VaultLoginRefused(f"Vault {what} the {self.method} login", where=self._where, remedy=remedy)
+        # Vault denies a path where it has no auth method as it denies one to an unknown token.
+        denied = "denies the {} login, or has no such auth method at its mount point"
+        what = denied if isinstance(trouble, VaultDenied) else "does not take the {} login"
+        return VaultLoginRefused(f"Vault {what.format(self.method)}", where=self._where, remedy=remedy)
 
 
 def airflow_connection(conn_id: str) -> Connection:

@@ -42,6 +42,7 @@ class VaultServer:
     ca: str | None = None
     cert: tuple[str, str] | None = None
     namespace: str = ""
+    binary: Path | None = None
 
     def api(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str | None = None, **more: Any
@@ -94,7 +95,6 @@ class VaultServer:
 class OwnServer(VaultServer):
     """A server with a configuration, storage and life of its own. It can be sealed, stopped and started again."""
 
-    binary: Path = Path()
     folder: Path = Path()
     unseal_key: str = field(default="", repr=False)
     process: subprocess.Popen[bytes] | None = None
@@ -153,7 +153,7 @@ def dev_server(binary: Path, folder: Path, flavour: str) -> Iterator[VaultServer
             stderr=log,
             env=_environment(folder),
         )
-    server = VaultServer(f"http://127.0.0.1:{port}", ROOT_TOKEN, flavour)
+    server = VaultServer(f"http://127.0.0.1:{port}", ROOT_TOKEN, flavour, binary=binary)
     try:
         wait_until_up(server, process)
         yield server
