@@ -8,11 +8,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 # Examples are found within seconds on a slow, shared machine too, so time is no reason to fail.
 settings.register_profile("suite", deadline=None)
-settings.register_profile("fuzz", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
 settings.load_profile("suite")
 
 TESTS = Path(__file__).parent

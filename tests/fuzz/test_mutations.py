@@ -1,11 +1,13 @@
 """Whatever is done to references and payloads, only errors of our tree come out, and nothing opens.
 
-A hundred times more of the same: ``make fuzz``.
+More of the same for as long as told: ``make fuzz FUZZ_SECONDS=3600``.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -22,8 +24,12 @@ from tests.fuzz.mutations import CHUNK, mutate_bytes, mutate_record, with_payloa
 
 pytestmark = pytest.mark.fuzz
 
-# How many mutations each test tries in an ordinary run; the profile of `make fuzz` asks for more.
-EXAMPLES = max(1500, settings.default.max_examples if settings.default else 0)
+# How many mutations each test tries in an ordinary run, and at a time while `make fuzz` has time left.
+EXAMPLES = 1500
+TESTS = 5
+# The tests run beside each other on so many workers, and share the time that was given for all of them.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+SECONDS = float(os.environ.get("SECURE_XCOM_FUZZ_SECONDS", "0")) * WORKERS / TESTS
 
 Record = Callable[[str, object], None]
 
@@ -78,8 +84,13 @@ def judge(home: Deployment, row: Row, values: list[Any] | None, *, payload_chang
 
 
 def run(tally: Counter[str], record_property: Record, check: Callable[[DataObject], None]) -> None:
-    """Have hypothesis call the check, and put the tally into the report."""
-    settings(max_examples=EXAMPLES, deadline=None)(given(st.data())(check))()
+    """Have hypothesis call the check until the time is over, at least once, and put the tally into the report."""
+    end = time.monotonic() + SECONDS
+    # Not derandomized, whatever the profile says: each turn is to try other mutations than the one before.
+    turn = settings(max_examples=EXAMPLES, deadline=None, derandomize=False)(given(st.data())(check))
+    turn()
+    while time.monotonic() < end:
+        turn()
     assert set(tally) - {"opened"}, "nothing was ever refused, so nothing was tested"
     record_property("mutations", dict(tally))
 
