@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from secure_xcom.coordinate import TaskTry, Coordinate
+from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid
 
 DEFAULT_COMPARTMENT = "default"
@@ -85,7 +85,8 @@ class AccessPolicy:
         except OSError as error:
             raise PolicyInvalid(f"the file cannot be read ({type(error).__name__})", where=path) from None
         try:
-            record: Any = yaml.load(raw, Loader=_StrictLoader)
+            # The loader is a SafeLoader that takes less.
+            record: Any = yaml.load(raw, Loader=_StrictLoader)  # noqa: S506
             parsed = _File.model_validate(record)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)

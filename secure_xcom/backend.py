@@ -19,7 +19,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom import airflow_settings, lazy
 from secure_xcom.config import RELEASE
-from secure_xcom.coordinate import Asked, TaskTry, Coordinate
+from secure_xcom.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.reference import is_reference
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _pipeline: tuple[int, Pipeline] | None = None
+_task: TaskTry | None = None
 # Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to
 # read its answer, and pulls that wait for the same connection would take them all.
 _threads = ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async")
@@ -58,7 +59,7 @@ def pipeline() -> Pipeline:
 
     :raises ConfigurationError: the settings cannot be used.
     """
-    global _pipeline
+    global _pipeline  # noqa: PLW0603  # one per process, and a fork needs a new one
     with _lock:
         # A forked child starts its own: threads, clients and keys do not survive a fork.
         if _pipeline is None or _pipeline[0] != os.getpid():
@@ -158,12 +159,12 @@ class SecureXComBackend(BaseXCom):
         await _Rows.aset(key, sealed, **place)
 
     @classmethod
-    def purge(cls, xcom: Any, *args: Any) -> None:
+    def purge(cls, xcom: Any, *_: Any) -> None:
         """Delete the payload of a row that is being deleted."""
         from secure_xcom.pipeline import Row
 
         if is_reference(xcom.value):
-            pipeline().purge(Row(xcom.value, lazy.asked()), consumer=_task_instance())
+            pipeline().purge(Row(xcom.value, lazy.asked()), producer=_task_instance())
 
     @classmethod
     def delete(cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None) -> None:
@@ -200,24 +201,21 @@ async def _in_thread(call: Callable[[], T]) -> T:
 
 
 def _task_instance() -> TaskTry | None:
-    """The task instance that this process runs, as Airflow tells it.
+    """The try of the task instance that this process runs, as Airflow tells it.
 
     Airflow's context is there while templates render and while the task executes; the return value is pushed
     after it is gone, but the variables that Airflow exports for the task are still set.
     """
+    global _task  # noqa: PLW0603  # a process runs one task at a time
     from airflow.sdk import get_current_context
 
     try:
         instance = get_current_context()["ti"]
     except RuntimeError:
         return _from_environment()
-    return TaskTry(
-        instance.dag_id,
-        instance.run_id,
-        instance.task_id,
-        -1 if instance.map_index is None else instance.map_index,
-        instance.try_number,
-    )
+    index = -1 if instance.map_index is None else instance.map_index
+    _task = TaskTry(instance.dag_id, instance.run_id, instance.task_id, index, instance.try_number)
+    return _task
 
 
 def _from_environment() -> TaskTry | None:
@@ -226,8 +224,9 @@ def _from_environment() -> TaskTry | None:
     number = os.environ.get("AIRFLOW_CTX_TRY_NUMBER", "")
     if not all(ids) or not number.isdigit():
         return None
-    # Airflow does not export the map index.
-    return TaskTry(str(ids[0]), str(ids[1]), str(ids[2]), -1, int(number))
+    exported = TaskTry(str(ids[0]), str(ids[1]), str(ids[2]), -1, int(number))
+    # Airflow does not export the map index, but the context told it while it was there.
+    return _task if _task is not None and _task.same_task(exported) else exported
 
 
 lazy.guard_sequences(_pull)

@@ -96,7 +96,7 @@ class Codecs:
         except ImportError as error:
             # Airflow's text names the class and the option that allows it, and no value.
             raise ValueNotDecodable(str(error), where=where) from None
-        except Exception as error:  # any class's own deserialize may raise anything, and quote the value in it
+        except Exception as error:  # noqa: BLE001  # a class's own deserialize may raise anything, and quote the value
             raise ValueNotDecodable(f"{type(error).__name__} while it was built anew", where=where) from None
 
 

@@ -132,6 +132,15 @@ class TaskTry:
     map_index: int
     try_number: int
 
+    def same_task(self, other: TaskTry) -> bool:
+        """Whether it is the same try of the same task, of whichever map index."""
+        return (self.dag_id, self.run_id, self.task_id, self.try_number) == (
+            other.dag_id,
+            other.run_id,
+            other.task_id,
+            other.try_number,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -143,6 +152,11 @@ class Asked:
     run_id: str | None = None
     map_index: int | None = None
     map_index_from: int = -1
+
+    def __str__(self) -> str:
+        mapped = "" if self.map_index is None else f"[{self.map_index}]"
+        text = f"{self.dag_id}/{self.run_id or '*'}/{self.task_id}{mapped}:{self.key}"
+        return text.encode("unicode_escape").decode()
 
     def check(self, found: Coordinate) -> None:
         """Hold the reference that came back against the question.

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
@@ -22,42 +22,33 @@ import uuid6
 
 from secure_xcom import codecs, masking, reference
 from secure_xcom.access import AccessPolicy, Compartment
-from secure_xcom.audit import AccessLog, Event
-from secure_xcom.audit.events import Action, Outcome
-from secure_xcom.codecs import Codecs
-from secure_xcom.config import Settings
-from secure_xcom.coordinate import Asked, TaskTry, Coordinate, encryption_context, object_path
-from secure_xcom.errors import (
-    AccessError,
-    AuditError,
-    ContextRefused,
-    CoordinateMismatch,
-    KeyServiceDenied,
-    PlaintextRefused,
-    ReferenceExpired,
-    ReferenceRefused,
-    ReferenceVersionUnknown,
-    SealError,
-    SecureXComError,
-    StoreDenied,
-    StoreError,
-    UnwrapRefused,
-    ValueTooLarge,
+from secure_xcom.admission import (
+    Admitted,
+    Row,
+    admit,
+    check_order,
+    describe,
+    object_uri,
+    path_within,
+    recognise,
 )
-from secure_xcom.keys import KeyService, key_service, openers
-from secure_xcom.keys.holder import Candidates, DataKeys, Unwrapped
+from secure_xcom.audit import AccessLog, Draft, recording
+from secure_xcom.audit.events import Action
+from secure_xcom.codecs import Codecs, Encoded
+from secure_xcom.config import Settings
+from secure_xcom.coordinate import Coordinate, TaskTry, encryption_context, object_path
+from secure_xcom.errors import AuditError, PlaintextRefused, SecureXComError, StoreError, ValueTooLarge
+from secure_xcom.keys import KeyService, key_service
+from secure_xcom.keys.holder import DataKeys, Unwrapped
 from secure_xcom.masking import SensitiveNames
-from secure_xcom.reference import Head, Reference, WrappedKey
-from secure_xcom.seal import HEADER_BYTES, seal, sealed_size, unseal
+from secure_xcom.reference import HEADER_BYTES, TIME_FORMAT, Head, Reference, WrappedKey
+from secure_xcom.seal import seal, sealed_size, unseal
 from secure_xcom.stores import Store, store
+from secure_xcom.stores.reading import Payload, read_all
+
+__all__ = ["Pipeline", "Push", "Row"]
 
 log = logging.getLogger(__name__)
-
-# Over this a payload is streamed by itself instead of being fetched whole beside others.
-_STREAM_FROM_BYTES = 16 << 20
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-# What says no, as opposed to what could not be done.
-_REFUSALS = (AccessError, ReferenceRefused, SealError, UnwrapRefused, KeyServiceDenied, StoreDenied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +57,6 @@ class Push:
 
     coordinate: Coordinate
     value: object = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One value as Airflow's database gave it, and what the caller had asked for."""
-
-    value: object = field(repr=False)
-    asked: Asked | None = None
-
-
-@dataclass(slots=True)
-class _Passage:
-    """One XCom on its way, filled in step by step; what is known of it when something fails is audited."""
-
-    coordinate: Coordinate | None = None
-    compartment: Compartment | None = None
-    reference: Reference | None = None
-    path: str | None = None
-    codec: str | None = None
-    size: int | None = None
-    candidates: Candidates | None = field(default=None, repr=False)
-    key: Unwrapped | None = None
-    value: Any = field(default=None, repr=False)
-    structure: object = field(default=None, repr=False)
-
-    @property
-    def where(self) -> str:
-        return str(self.coordinate) if self.coordinate else ""
 
 
 class Pipeline:
@@ -126,6 +89,7 @@ class Pipeline:
         self._register = register
         self._open_store = stores
         self._stores: dict[str, Store] = {}
+        self._task: TaskTry | None = None
         self._lock = threading.Lock()
         # Threads start when they are first needed, so this costs nothing to a task that pulls nothing.
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="secure_xcom")
@@ -135,41 +99,48 @@ class Pipeline:
     def push(self, pushes: Sequence[Push], *, producer: TaskTry | None = None) -> list[dict[str, Any]]:
         """Seal values and give the references that Airflow's database is to keep, in order.
 
-        :param producer: the pushing task instance, where known: each of its tries has a data key of its own.
+        :param producer: the pushing task instance, where draft: each of its tries has a data key of its own.
         :raises SecureXComError: nothing is given, and what was put already is taken back.
         """
-        passages = [_Passage(coordinate=push.coordinate) for push in pushes]
+        self._enter(producer)
+        pushed: list[Reference] = []
+        placed: list[tuple[Compartment, str]] = []
         try:
-            with self._failures_recorded("push", passages, producer) as each:
-                for passage, push in zip(each(), pushes, strict=True):
-                    self._encode(passage, push.value)
-                    self._seal_and_put(passage, producer.try_number if producer else 0)
-                self._record([self._event("push", passage, producer) for passage in passages])
+            with self._recording("push", [Draft(coordinate=push.coordinate) for push in pushes], producer) as each:
+                for draft, push in zip(each(), pushes, strict=True):
+                    compartment = self.policy.resolve(push.coordinate)
+                    draft.compartment = compartment.name
+                    encoded = self._encode(push.value, push.coordinate, draft)
+                    pushed.append(self._seal_and_put(encoded, compartment, push.coordinate, producer, placed))
+                    describe(pushed[-1], draft)
         except BaseException:
-            self._take_back(passages)
+            self._take_back(placed)
             raise
-        return [passage.reference.dump() for passage in passages if passage.reference is not None]
+        return [one.dump() for one in pushed]
 
-    def _encode(self, passage: _Passage, value: object) -> None:
-        coordinate = passage.coordinate
-        assert coordinate is not None
-        passage.compartment = self.policy.resolve(coordinate)
-        encoded = self._codecs.encode(value, where=passage.where)
+    def _encode(self, value: object, coordinate: Coordinate, draft: Draft) -> Encoded:
+        encoded = self._codecs.encode(value, where=draft.where)
+        draft.codec = encoded.codec
         if len(encoded.data) > self.settings.max_bytes:
             raise ValueTooLarge(
                 f"the encoded value has {len(encoded.data)} bytes, [secure_xcom] max_bytes is "
                 f"{self.settings.max_bytes}",
-                where=passage.where,
+                where=draft.where,
             )
         # Registered before anything can fail with the value in its hands.
         self._mask([(encoded.structure, coordinate.key)])
-        passage.codec, passage.structure, passage.value = encoded.codec, encoded.structure, encoded.data
+        return encoded
 
-    def _seal_and_put(self, passage: _Passage, try_number: int) -> None:
-        coordinate, compartment = passage.coordinate, passage.compartment
-        assert coordinate is not None and compartment is not None and passage.codec is not None
-        compression, plain = codecs.compress(passage.value, self.settings.compression)
-        size = passage.size = sealed_size(len(plain))
+    def _seal_and_put(
+        self,
+        encoded: Encoded,
+        compartment: Compartment,
+        coordinate: Coordinate,
+        producer: TaskTry | None,
+        placed: list[tuple[Compartment, str]],
+    ) -> Reference:
+        compression, plain = codecs.compress(encoded.data, self.settings.compression)
+        size = sealed_size(len(plain))
         path = None
         if size > self.settings.inline_max_bytes:
             path = object_path(compartment.name, coordinate, str(uuid6.uuid7()))
@@ -180,29 +151,29 @@ class Pipeline:
             map_index=str(coordinate.map_index),
             key=coordinate.key,
             compartment=compartment.name,
-            codec=passage.codec,
+            codec=encoded.codec,
             compression=compression,
-            created=datetime.now(timezone.utc).strftime(_TIME_FORMAT),
-            object=None if path is None else _object_uri(compartment, path),
+            created=datetime.now(timezone.utc).strftime(TIME_FORMAT),
+            object=None if path is None else object_uri(compartment, path),
         )
-        context = encryption_context(compartment.name, coordinate)
-        data_key, wraps = self.keys.for_try(compartment.key_uris, context, try_number)
+        data_key, wraps = self.keys.for_try(
+            compartment.key_uris,
+            encryption_context(compartment.name, coordinate),
+            producer.try_number if producer else 0,
+        )
         pieces = seal(data_key.secret, head.canonical(), (plain,))
         first = next(pieces)
         payload = None
         if path is None:
             payload = b"".join(chain((first,), pieces))
         else:
-            passage.path = path
+            placed.append((compartment, path))
             self._store(compartment).put(path, chain((first,), pieces))
-        keys = tuple(WrappedKey(uri, wrapped) for uri, wrapped in wraps)
+        keys = tuple(WrappedKey(name, wrapped) for name, wrapped in wraps)
         bare = Reference(head, keys, first[:HEADER_BYTES], size, payload)
-        preview = self._preview(bare, passage)
-        passage.reference = Reference(head, keys, bare.header, size, payload, preview)
-        # The value has been sealed: a long list of pushes holds no plaintext longer than it must.
-        passage.value = passage.structure = None
+        return bare.with_preview(self._preview(bare, encoded.structure))
 
-    def _preview(self, bare: Reference, passage: _Passage) -> object:
+    def _preview(self, bare: Reference, structure: object) -> object:
         if self.settings.preview == "none":
             return None
         record = bare.dump()
@@ -210,22 +181,14 @@ class Pipeline:
         room = reference.TARGET_BYTES - len(json.dumps(record)) - len(', "preview": ')
         if room < len('"***"'):
             return None
-        return masking.preview(
-            passage.structure,
-            mode=self.settings.preview,
-            names=self._names,
-            key=bare.head.key,
-            max_bytes=room,
-        )
+        mode = self.settings.preview
+        return masking.preview(structure, mode=mode, names=self._names, key=bare.head.key, max_bytes=room)
 
-    def _take_back(self, passages: Iterable[_Passage]) -> None:
+    def _take_back(self, placed: Iterable[tuple[Compartment, str]]) -> None:
         """Delete what was put for a push that gives no reference. What cannot be deleted is left to gc."""
-        for passage in passages:
-            if passage.path is None or passage.compartment is None:
-                continue
-            failed: StoreError | None
+        for compartment, path in placed:
             try:
-                failed = self._store(passage.compartment).delete_many([passage.path])[0]
+                failed = self._store(compartment).delete_many([path])[0]
             except StoreError as error:
                 failed = error
             if failed is not None:
@@ -241,135 +204,87 @@ class Pipeline:
             not say which row is which: a reference that was moved or copied among them is out of order.
         :raises SecureXComError: nothing is given.
         """
-        passages = [_Passage() for _ in rows]
-        with self._failures_recorded("pull", passages, consumer) as each:
-            for passage, row in zip(each(), rows, strict=True):
-                self._admit(passage, row, consumer)
-            _check_order(each(), order)
-            sealed = self._fetch(passages, each)
-            for passage, pieces in zip(each(), sealed, strict=True):
-                self._open_and_decode(passage, pieces)
-            self._mask(
-                [(passage.structure, _key_of(passage, row)) for passage, row in zip(passages, rows, strict=True)]
-            )
-            self._record(
-                [
-                    self._event("pull" if passage.reference else "plaintext", passage, consumer)
-                    for passage in passages
-                ]
-            )
-        return [passage.value for passage in passages]
+        self._enter(consumer)
+        values: list[Any] = []
+        structures: list[tuple[object, str]] = []
+        with self._recording("pull", [Draft() for _ in rows], consumer) as each:
+            admitted = [self._admit(row, consumer, draft) for draft, row in zip(each(), rows, strict=True)]
+            check_order(each(), order)
+            fetched = self._get_and_unwrap(admitted, each)
+            for draft, row, entry, (key, pieces) in zip(each(), rows, admitted, fetched, strict=True):
+                if entry is None or key is None:
+                    value, structure = self._codecs.restore(row.value, where=str(row.asked or "")), row.value
+                else:
+                    value, structure = self._open_and_decode(entry.reference, key, pieces, draft.where)
+                values.append(value)
+                structures.append((structure, _key_of(draft, row)))
+            self._mask(structures)
+        return values
 
-    def _admit(self, passage: _Passage, row: Row, consumer: TaskTry | None) -> None:
-        """All that is decided before a key or a payload is asked for."""
-        if not reference.is_reference(row.value):
-            self._admit_plaintext(passage, row)
-            return
-        found = reference.parse(row.value)
-        head = found.head
-        passage.coordinate, passage.reference = head.coordinate, found
-        passage.codec, passage.size = head.codec, found.size
-        if row.asked is not None:
-            row.asked.check(head.coordinate)
-        passage.compartment = self.policy.decide(head.coordinate, head.compartment, consumer)
-        if head.exclusive is not None or head.readers is not None:
-            raise ReferenceVersionUnknown(
-                "the head carries a restriction that this release cannot enforce", where=passage.where
-            )
-        if head.expires is not None and head.expires <= datetime.now(timezone.utc).strftime(_TIME_FORMAT):
-            raise ReferenceExpired(f"it expired at {head.expires}", where=passage.where)
-        if found.size > sealed_size(self.settings.max_bytes):
-            raise ValueTooLarge(
-                f"the payload has {found.size} bytes, [secure_xcom] max_bytes is {self.settings.max_bytes}",
-                where=passage.where,
-            )
-        passage.path = _path_within(passage)
-        passage.candidates = _candidates(passage)
-
-    def _admit_plaintext(self, passage: _Passage, row: Row) -> None:
-        asked = row.asked
-        where = (
-            f"{asked.dag_id}/{asked.run_id or '*'}/{asked.task_id}:{asked.key}" if asked else "a row of Airflow's"
-        )
+    def _admit(self, row: Row, consumer: TaskTry | None, draft: Draft) -> Admitted | None:
+        """The reference, or None for a plain value that the settings let pass."""
+        if reference.is_reference(row.value):
+            return admit(row, self.policy, consumer, max_bytes=self.settings.max_bytes, draft=draft)
+        where = str(row.asked or "a row that was not asked for by its coordinate")
         if self.settings.on_plaintext == "refuse":
             raise PlaintextRefused("the row holds a value without a reference", where=where)
         if self.settings.on_plaintext == "warn":
-            log.warning(
-                "A value without a reference was pulled from %s: it lies in plaintext in the database.", where
-            )
-        passage.structure = row.value
-        passage.value = self._codecs.restore(row.value, where=where)
+            log.warning("A value without a reference was pulled, it lies in the database in plaintext: %s", where)
+        draft.plaintext = True
+        return None
 
-    def _fetch(
-        self, passages: Sequence[_Passage], each: Callable[[], Iterator[_Passage]]
-    ) -> Iterator[Iterable[bytes]]:
-        """Get and unwrap at the same time; gives each passage's sealed pieces, in order."""
-        payloads = self._payloads(passages)
-        wanted: list[tuple[_Passage, Candidates]] = []
-        for passage in passages:
-            if passage.candidates is not None:
-                passage.key = self.keys.cached(passage.candidates)
-                if passage.key is None:
-                    wanted.append((passage, passage.candidates))
+    def _get_and_unwrap(
+        self, admitted: Sequence[Admitted | None], each: Callable[[], Iterator[Draft]]
+    ) -> Iterator[tuple[Unwrapped | None, Iterable[bytes]]]:
+        """Get and unwrap at the same time; gives the key and the sealed pieces of each, in order."""
+        payloads = read_all([self._payload(entry) for entry in admitted])
+        keys: list[Unwrapped | SecureXComError | None] = [
+            None if entry is None else self.keys.cached(entry.candidates) for entry in admitted
+        ]
+        wanted = [
+            (index, entry.candidates)
+            for index, entry in enumerate(admitted)
+            if entry is not None and keys[index] is None
+        ]
+        started = None
         if wanted:
             # The key services are asked on this thread, because Airflow's connections are looked up on it; the
             # store, whose client was made on it as well, starts to fetch beside it.
-            started = self._beside.submit(next, payloads, None)
+            started = self._beside.submit(next, payloads)
             answers = self.keys.unwrap_many([candidates for _, candidates in wanted])
-            failures = {}
-            for (passage, _), answer in zip(wanted, answers, strict=True):
-                if isinstance(answer, Unwrapped):
-                    passage.key = answer
-                else:
-                    failures[id(passage)] = answer
-            for passage in each():
-                if id(passage) in failures:
-                    started.cancel()
-                    error = failures[id(passage)]
-                    raise type(error)(
-                        error.what, where=f"{error.where} {passage.where}".strip(), remedy=error.remedy
-                    )
-            first = started.result()
-            payloads = chain(() if first is None else (first,), payloads)
-        return iter(payloads)
+            for (index, _), answer in zip(wanted, answers, strict=True):
+                keys[index] = answer
+        opened: list[Unwrapped | None] = []
+        for draft, key in zip(each(), keys, strict=True):
+            if isinstance(key, SecureXComError):
+                raise type(key)(key.what, where=f"{key.where} {draft.where}".strip(), remedy=key.remedy)
+            if key is not None:
+                draft.opened_with, draft.key_cached = key.uri, key.cached
+            opened.append(key)
+        if started is not None:
+            payloads = chain((started.result(),), payloads)
+        return zip(opened, payloads, strict=True)
 
-    def _payloads(self, passages: Sequence[_Passage]) -> Iterator[Iterable[bytes]]:
-        """Each passage's sealed pieces, in order, fetched concurrently within the store's bounded window."""
-        whole: dict[str, list[str]] = {}
-        for passage in passages:
-            if passage.path is not None and not _streamed(passage):
-                assert passage.compartment is not None
-                whole.setdefault(passage.compartment.store_uri, []).append(passage.path)
-        stores = {
-            passage.compartment.store_uri: self._store(passage.compartment)
-            for passage in passages
-            if passage.compartment is not None and passage.path is not None
-        }
-        return _walk(passages, {uri: stores[uri].get_many(paths) for uri, paths in whole.items()}, stores)
+    def _payload(self, entry: Admitted | None) -> Payload:
+        if entry is None:
+            return Payload(0)
+        if entry.path is None:
+            return Payload(entry.reference.size, inline=entry.reference.payload or b"")
+        return Payload(entry.reference.size, self._store(entry.compartment), entry.path)
 
-    def _open_and_decode(self, passage: _Passage, pieces: Iterable[bytes]) -> None:
-        found = passage.reference
-        if found is None:
-            return
-        assert passage.key is not None
-        plain = b"".join(
-            unseal(
-                passage.key.data_key.secret,
-                found.head.canonical(),
-                pieces,
-                header=found.header,
-                size=found.size,
-                where=passage.where,
-            )
-        )
-        data = codecs.decompress(
-            plain, found.head.compression, max_bytes=self.settings.max_bytes, where=passage.where
-        )
-        passage.value, passage.structure = self._codecs.decode(found.head.codec, data, where=passage.where)
+    def _open_and_decode(
+        self, found: Reference, key: Unwrapped, pieces: Iterable[bytes], where: str
+    ) -> tuple[Any, object]:
+        head = found.head
+        context = head.canonical()
+        opened = unseal(key.data_key.secret, context, pieces, header=found.header, size=found.size, where=where)
+        limit = self.settings.max_bytes
+        data = codecs.decompress(b"".join(opened), head.compression, max_bytes=limit, where=where)
+        return self._codecs.decode(head.codec, data, where=where)
 
     # --- purge ----------------------------------------------------------------------------------------------
 
-    def purge(self, row: Row, *, consumer: TaskTry | None = None) -> None:
+    def purge(self, row: Row, *, producer: TaskTry | None = None) -> None:
         """Delete the payload of a row that Airflow is about to delete.
 
         Only an object below the coordinate's own path is ever deleted, so a reference that was copied from
@@ -380,26 +295,29 @@ class Pipeline:
         """
         if not reference.is_reference(row.value):
             return
-        passage = _Passage()
         try:
-            with self._failures_recorded("purge", [passage], consumer):
-                found = reference.parse(row.value)
-                passage.coordinate, passage.reference, passage.size = found.head.coordinate, found, found.size
-                if row.asked is not None:
-                    row.asked.check(found.head.coordinate)
-                passage.compartment = self.policy.resolve(found.head.coordinate)
-                passage.path = _path_within(passage)
-                if passage.path is not None:
-                    failed = self._store(passage.compartment).delete_many([passage.path])[0]
+            with self._recording("purge", [Draft()], producer) as each:
+                for draft in each():
+                    found = recognise(row, draft)
+                    compartment = self.policy.resolve(found.head.coordinate)
+                    draft.compartment = compartment.name
+                    path = path_within(found, compartment, draft.where)
+                    failed = self._store(compartment).delete_many([path])[0] if path else None
                     if failed is not None:
                         raise failed
-                self._record([self._event("purge", passage, consumer)])
         except AuditError:
             raise
         except SecureXComError as error:
             log.warning("The payload of a row that is being deleted stays behind until gc: %s", error)
 
     # --- shared ---------------------------------------------------------------------------------------------
+
+    def _enter(self, task: TaskTry | None) -> None:
+        """Drop the data keys of another try: a process that runs several tasks keeps only its own task's."""
+        if task is not None:
+            if self._task is not None and not self._task.same_task(task):
+                self.keys.forget()
+            self._task = task
 
     def _store(self, compartment: Compartment) -> Store:
         uri = compartment.store_uri
@@ -409,168 +327,19 @@ class Pipeline:
             return self._stores[uri]
 
     def _mask(self, values: Sequence[tuple[object, str]]) -> None:
-        """Register the sensitive strings of several values in one call."""
-        found: dict[str, None] = {}
-        dropped = 0
-        for structure, key in values:
-            secrets = masking.secrets_of(
-                structure,
-                names=self._names,
-                key=key,
-                mode=self.settings.mask_values,
-                cap=self.settings.mask_max_values,
-            )
-            found.update(dict.fromkeys(secrets.values))
-            dropped += secrets.dropped
-        kept = tuple(found)[: self.settings.mask_max_values]
-        dropped += len(found) - len(kept)
-        if kept or dropped:
-            self._register(masking.Secrets(kept, dropped))
+        """Register the sensitive strings of several values in one call, within one cap."""
+        mode, cap = self.settings.mask_values, self.settings.mask_max_values
+        secrets = masking.secrets_of_all(values, names=self._names, mode=mode, cap=cap)
+        if secrets.values or secrets.dropped:
+            self._register(secrets)
 
-    def _record(self, events: Sequence[Event]) -> None:
-        self.access_log.record(events)
-
-    def _event(self, action: Action, passage: _Passage, task: TaskTry | None) -> Event:
-        return self._described(action, "ok", None, passage, task)
-
-    @contextmanager
-    def _failures_recorded(
-        self, action: Action, passages: Sequence[_Passage], task: TaskTry | None
-    ) -> Iterator[Callable[[], Iterator[_Passage]]]:
-        """Record what fails inside, with the passage that it failed at.
-
-        :raises AuditError: the failure could not be recorded either.
-        """
-        current = passages[0] if passages else _Passage()
-
-        def each() -> Iterator[_Passage]:
-            nonlocal current
-            for passage in passages:
-                current = passage
-                yield passage
-
-        try:
-            yield each
-        except AuditError:
-            raise
-        except SecureXComError as error:
-            outcome: Outcome = "refused" if isinstance(error, _REFUSALS) else "failed"
-            self._record([self._described(action, outcome, type(error).__name__, current, task)])
-            raise
-
-    def _described(
-        self, action: Action, outcome: Outcome, error: str | None, passage: _Passage, task: TaskTry | None
-    ) -> Event:
-        found = passage.reference
-        return Event(
-            action=action,
-            outcome=outcome,
-            error=error,
-            coordinate=passage.coordinate,
-            task=task,
-            compartment=passage.compartment.name if passage.compartment else None,
-            keys=tuple(key.uri for key in found.keys) if found else (),
-            opened_with=passage.key.uri if passage.key else None,
-            key_cached=passage.key.cached if passage.key else None,
-            object=found.head.object if found else None,
-            size=passage.size,
-            codec=passage.codec,
-            policy=self.policy.digest,
-        )
+    def _recording(
+        self, action: Action, drafts: Sequence[Draft], task: TaskTry | None
+    ) -> AbstractContextManager[Callable[[], Iterator[Draft]]]:
+        return recording(self.access_log, action, drafts, task=task, policy=self.policy.digest)
 
 
-def _walk(
-    passages: Sequence[_Passage], fetched: dict[str, Iterator[bytes | StoreError]], stores: dict[str, Store]
-) -> Iterator[Iterable[bytes]]:
-    for passage in passages:
-        found = passage.reference
-        if found is None:
-            yield ()
-        elif passage.path is None:
-            yield (found.payload or b"",)
-        else:
-            assert passage.compartment is not None
-            uri = passage.compartment.store_uri
-            if _streamed(passage):
-                yield stores[uri].get(passage.path)
-                continue
-            payload = next(fetched[uri])
-            if isinstance(payload, StoreError):
-                yield _raising(payload)
-            else:
-                yield (payload,)
-
-
-def _raising(error: StoreError) -> Iterator[bytes]:
-    """Pieces that fail when they are read, so that the error meets the passage it belongs to."""
-    raise error
-    yield b""
-
-
-def _streamed(passage: _Passage) -> bool:
-    return passage.size is not None and passage.size > _STREAM_FROM_BYTES
-
-
-def _check_order(passages: Iterable[_Passage], order: int) -> None:
-    last: int | None = None
-    for passage in passages:
-        if not order or passage.coordinate is None:
-            continue
-        index = passage.coordinate.map_index
-        if last is not None and (index - last) * order <= 0:
-            raise CoordinateMismatch(
-                f"map_index {index} comes after {last}: a reference was moved or copied among the instances of "
-                "a mapped task",
-                where=passage.where,
-            )
-        last = index
-
-
-def _candidates(passage: _Passage) -> Candidates:
-    """The wraps that may be asked for: those of the compartment's own keys, in the compartment's order.
-
-    A reference comes from the database: who can write there must not be able to name a key of their own.
-
-    :raises ContextRefused: none of its key URIs is one of the compartment's.
-    """
-    found, compartment = passage.reference, passage.compartment
-    assert found is not None and compartment is not None
-    wraps = openers(compartment.key_uris, [(key.uri, key.wrapped) for key in found.keys])
-    if not wraps:
-        raise ContextRefused(
-            f"none of the reference's key URIs belongs to compartment {compartment.name!r}", where=passage.where
-        )
-    return Candidates(wraps, encryption_context(compartment.name, found.head.coordinate))
-
-
-def _object_uri(compartment: Compartment, path: str) -> str:
-    return f"{compartment.store_uri.rstrip('/')}/{path}"
-
-
-def _path_within(passage: _Passage) -> str | None:
-    """The object's path below its store, None for an inline payload.
-
-    :raises ContextRefused: the object is not in the compartment's store, below this very coordinate.
-    """
-    found, compartment = passage.reference, passage.compartment
-    assert found is not None and compartment is not None
-    if found.head.object is None:
-        return None
-    folder = object_path(compartment.name, found.head.coordinate, "")
-    unique = found.head.object.removeprefix(_object_uri(compartment, folder))
-    if unique == found.head.object or not _is_uuid(unique):
-        raise ContextRefused(
-            f"the object is not below this coordinate in the store of compartment {compartment.name!r}",
-            where=passage.where,
-        )
-    return folder + unique
-
-
-def _is_uuid(text: str) -> bool:
-    return len(text) == 36 and set(text) <= set("0123456789abcdef-")
-
-
-def _key_of(passage: _Passage, row: Row) -> str:
-    if passage.coordinate is not None:
-        return passage.coordinate.key
+def _key_of(draft: Draft, row: Row) -> str:
+    if draft.coordinate is not None:
+        return draft.coordinate.key
     return row.asked.key if row.asked else ""

@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import rfc8785
@@ -23,6 +23,8 @@ HEADER_BYTES = 56
 """A sealed payload's salt and commitment (C2SP chunked-encryption)."""
 SMALLEST_BYTES = 72
 """A sealed payload of no plaintext: the header and one tag."""
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+"""RFC 3339, UTC, whole seconds."""
 TARGET_BYTES = 2048
 """What a reference without an inline payload stays under, unless its ids alone are longer."""
 
@@ -103,6 +105,10 @@ class Reference:
     size: int
     payload: bytes | None = field(default=None, repr=False)
     preview: object = field(default=None, repr=False)
+
+    def with_preview(self, preview: object) -> Reference:
+        """The same reference with a picture for people."""
+        return replace(self, preview=preview)
 
     def dump(self) -> dict[str, Any]:
         """The record as Airflow stores it: a JSON object."""

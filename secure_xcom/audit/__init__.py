@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from secure_xcom.audit.events import Event, Outcome
 from secure_xcom.audit.log import AccessLog
+from secure_xcom.audit.recording import Draft, recording
 from secure_xcom.audit.sinks import Sink, sink
 
-__all__ = ["AccessLog", "Event", "Outcome", "Sink", "sink"]
+__all__ = ["AccessLog", "Draft", "Event", "Outcome", "Sink", "recording", "sink"]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import uuid6
 
-from secure_xcom.coordinate import TaskTry, Coordinate
+from secure_xcom.coordinate import Coordinate, TaskTry
 
 SCHEMA = 1
 """The version of the event's shape. Fields are added, never renamed or dropped."""

@@ -6,7 +6,7 @@ bool and None, with ``__classname__``/``__data__`` around everything else; or as
 
 from __future__ import annotations
 
-from secure_xcom.masking.collect import Secrets, secrets_of
+from secure_xcom.masking.collect import Secrets, secrets_of, secrets_of_all
 from secure_xcom.masking.names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.masking.picture import MASK, preview
 from secure_xcom.masking.registration import compile_once, register
@@ -20,4 +20,5 @@ __all__ = [
     "preview",
     "register",
     "secrets_of",
+    "secrets_of_all",
 ]

@@ -58,6 +58,18 @@ def secrets_of(structure: object, *, names: SensitiveNames, key: str, mode: str,
     return Secrets(tuple(kept), len(over))
 
 
+def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveNames, mode: str, cap: int) -> Secrets:
+    """The strings of several values, each with its XCom's key, within one cap."""
+    found: dict[str, None] = {}
+    dropped = 0
+    for structure, key in values:
+        secrets = secrets_of(structure, names=names, key=key, mode=mode, cap=cap)
+        found.update(dict.fromkeys(secrets.values))
+        dropped += secrets.dropped
+    kept = tuple(found)[:cap]
+    return Secrets(kept, dropped + len(found) - len(kept))
+
+
 def _texts(value: str | bytes | float) -> Iterator[str]:
     """A leaf as text, and each of its lines: logs are masked line by line."""
     if isinstance(value, bytes):

@@ -15,6 +15,7 @@ CONTEXT = b'{"dag_id":"orders"}'
 
 
 def sealed(plain: bytes, *, key: bytes = KEY, context: bytes = CONTEXT) -> bytes:
+    """A sealed payload in one piece."""
     return b"".join(seal(key, context, (plain,)))
 
 
@@ -94,4 +95,4 @@ def test_every_extension_is_found(extra: bytes) -> None:
 
 def test_the_formats_constants_agree() -> None:
     """The reference's room knows the payload's limits without importing the seal."""
-    assert (reference.HEADER_BYTES, reference.SMALLEST_BYTES) == (HEADER_BYTES, sealed_size(0))
+    assert (HEADER_BYTES, sealed_size(0)) == (reference.HEADER_BYTES, reference.SMALLEST_BYTES)
