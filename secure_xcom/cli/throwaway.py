@@ -153,18 +153,26 @@ class ThrowawayAirflow:
             )
 
     def airflow(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run an ``airflow`` command of this Airflow to its end; its output is in ``stdout``, errors included."""
-        return subprocess.run(  # noqa: S603 - an argument list of our own, no shell.
-            [self._python, "-m", "airflow", *arguments],
-            env=self.environment,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        """Run an ``airflow`` command of this Airflow to its end; its output is in ``stdout``, errors included.
+
+        :raises ThrowawayFailed: it has not ended in time.
+        """
+        try:
+            return subprocess.run(  # noqa: S603 - an argument list of our own, no shell.
+                [self._python, "-m", "airflow", *arguments],
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ThrowawayFailed(
+                f"`airflow {' '.join(arguments)}` has not ended in {timeout:g} seconds", where=str(self.folder)
+            ) from None
 
     def start(self, *names: str, timeout: float = 120) -> None:
         """Start the components at the same time and wait until each is healthy.

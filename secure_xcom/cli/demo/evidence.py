@@ -38,9 +38,14 @@ class XCom:
         return f"{self.task_id}[{self.map_index}]" if self.map_index >= 0 else self.task_id
 
     @property
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Any:
         """The row's value."""
-        return dict(json.loads(self.row_text))
+        return json.loads(self.row_text)
+
+    @property
+    def preview(self) -> object:
+        """The preview in the row's reference, if it is one."""
+        return self.row.get("preview") if is_reference(self.row) else None
 
     @property
     def reference(self) -> Reference:

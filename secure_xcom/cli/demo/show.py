@@ -177,7 +177,7 @@ def _all_values(out: Console, evidence: Evidence) -> None:
 
 
 def _preview(xcom: XCom) -> str:
-    text = json.dumps(xcom.row.get("preview"))
+    text = json.dumps(xcom.preview)
     return output.clean(text if len(text) < 90 else f"{text[:86]} ...")
 
 

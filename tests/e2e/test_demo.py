@@ -1,0 +1,108 @@
+"""The demo, as a user starts it: as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+# Under two minutes is the promise for an idle machine; a shared one is slower.
+PATIENCE = 400
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("secure-xcom"), "demo", *arguments],
+        # A setting of the caller's that would break the demo if it reached it.
+        env={**environment, "TMPDIR": str(folder), "AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor"},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _left_behind(folder: Path) -> list[str]:
+    """The processes whose Airflow lies below a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("AIRFLOW_HOME", "").startswith(str(folder)):
+                found.append(" ".join(process.cmdline()))
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One demo, run to its end and kept."""
+    folder = tmp_path_factory.mktemp("demo")
+    process = _start(folder, "--json", "--keep")
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    return folder, subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def test_every_claim_of_the_demo_holds(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """The demo ends with 0 and says of each claim that it held."""
+    _, done = finished
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["held"] is True
+    assert [claim for claim in printed["claims"] if not claim["held"]] == []
+    errors = [attack["error"] for attack in printed["attacks"]]
+    assert errors == ["", "CoordinateMismatch", "HeadTampered", "PayloadTampered"]
+
+
+def test_the_demo_leaves_no_process(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """When it is over, none of its components is left."""
+    assert _left_behind(finished[0]) == []
+
+
+def test_a_kept_demo_can_be_looked_at(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """With --keep the folder stays, for its user only, and `inspect` finds the tampered row in it."""
+    _, done = finished
+    folder = Path(json.loads(done.stdout)["folder"])
+    assert folder.stat().st_mode & 0o077 == 0
+    log = [json.loads(line) for line in (folder / "audit/access-log.jsonl").read_text().splitlines()]
+    run_id = log[0]["xcom"]["run_id"]
+    looked = subprocess.run(
+        [
+            Path(sys.executable).with_name("secure-xcom"),
+            *("inspect", f"secure_xcom_demo/{run_id}/read_balance[1]", "--json"),
+            *("--db", f"sqlite:///{folder}/airflow/airflow.db"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert looked.returncode == 1
+    assert json.loads(looked.stdout)["belongs_to_this_row"] is False
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """Ctrl-C and SIGTERM end the components and remove the folder, keyring and all."""
+    process = _start(tmp_path, "--plain")
+    try:
+        end = time.monotonic() + PATIENCE
+        while not any("scheduler" in command for command in _left_behind(tmp_path)):
+            assert process.poll() is None, "the demo ended by itself"
+            assert time.monotonic() < end
+            time.sleep(0.5)
+        assert list(tmp_path.iterdir()) != []
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert _left_behind(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
