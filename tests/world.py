@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from secure_xcom.audit import AccessLog
 from secure_xcom.codecs import Codecs
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Coordinate
+from secure_xcom.keys import KeyService
 from secure_xcom.masking import Secrets, SensitiveNames
 from secure_xcom.pipeline import Pipeline, Push, Row
 from secure_xcom.stores import Store, store
@@ -35,8 +37,11 @@ class World:
             self.policy = AccessPolicy.single(["memory-key://one"], self.store.uri)
         self.pipeline = self.process()
 
-    def process(self) -> Pipeline:
-        """A pipeline of another process of the same deployment: it shares nothing but keys, store and log."""
+    def process(self, services: Callable[[str], KeyService] | None = None) -> Pipeline:
+        """A pipeline of another process of the same deployment: it shares nothing but keys, store and log.
+
+        :param services: other key services than the doubles.
+        """
         assert self.policy is not None
         return Pipeline(
             self.settings,
@@ -45,7 +50,7 @@ class World:
             SensitiveNames({"password", "token"}),
             Codecs(lambda value: value, lambda structure: structure),
             register=self._register,
-            services=self.service,
+            services=services or self.service,
         )
 
     def service(self, uri: str) -> MemoryKeyService:

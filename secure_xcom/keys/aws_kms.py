@@ -139,7 +139,11 @@ class AwsKms:
             DestinationEncryptionAlgorithm=_ALGORITHM,
         )
         self._expect(answer.get("SourceKeyId"), wrapped)
-        return self._text(answer)
+        text = self._text(answer)
+        # Not every emulator of KMS looks at the SourceKeyId, but each says which key it used.
+        if source is self.key and not same_key(str(answer["SourceKeyId"]), str(answer["KeyId"])):
+            raise another_key(self.where, wrapped.arn, source.alias)
+        return text
 
     def _read(self, wrap: Wrap, key: KmsKey) -> KmsWrap:
         wrapped = KmsWrap.parse(wrap.wrapped)

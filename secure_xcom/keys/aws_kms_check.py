@@ -92,7 +92,7 @@ def _identity(service: AwsKms) -> Iterator[Finding]:
 
 def _described(service: AwsKms) -> Mapping[str, Any] | Finding:
     try:
-        metadata: Mapping[str, Any] = service.ask("DescribeKey", KeyId=service.key.request_id)["KeyMetadata"]
+        metadata = service.ask("DescribeKey", KeyId=service.key.request_id).get("KeyMetadata")
     except KeyServiceLoginRefused:
         raise
     except KeyServiceDenied:
@@ -102,18 +102,23 @@ def _described(service: AwsKms) -> Mapping[str, Any] | Finding:
             "this identity may not see the key's state; that is not needed for the work",
             "allow kms:DescribeKey and kms:GetKeyRotationStatus to the identity that runs `secure-xcom check`",
         )
+    if not isinstance(metadata, Mapping):
+        raise KeyServiceError(
+            "the answer is not that of a KMS", where=service.where, remedy="correct the endpoint"
+        )
     return metadata
 
 
 def _key(service: AwsKms, metadata: Mapping[str, Any]) -> Iterator[Finding]:
     subject = _subject(service)
     arn, state = metadata.get("Arn", "?"), metadata.get("KeyState", "?")
-    if metadata.get("KeySpec") != "SYMMETRIC_DEFAULT" or metadata.get("KeyUsage") != "ENCRYPT_DECRYPT":
+    # A key of this spec is for encryption and nothing else (KMS API, CreateKey, KeyUsage).
+    if metadata.get("KeySpec") != "SYMMETRIC_DEFAULT":
         yield Finding(
             subject,
             "error",
-            f"{arn} is {metadata.get('KeySpec')} for {metadata.get('KeyUsage')}: it binds no encryption context",
-            "make a key with key spec SYMMETRIC_DEFAULT and key usage ENCRYPT_DECRYPT",
+            f"{arn} is of key spec {metadata.get('KeySpec')}: it binds no wrap to an encryption context",
+            "make a key with key spec SYMMETRIC_DEFAULT",
         )
         return
     if metadata.get("KeyManager") == "AWS":
@@ -151,7 +156,7 @@ def _rotation(service: AwsKms, metadata: Mapping[str, Any]) -> Finding:
     if metadata.get("Origin", "AWS_KMS") != "AWS_KMS":
         return Finding(subject, "ok", f"its key material is from {metadata['Origin']}: rotation is up to you")
     try:
-        status = service.ask("GetKeyRotationStatus", KeyId=str(metadata["Arn"]))
+        status = service.ask("GetKeyRotationStatus", KeyId=str(metadata.get("Arn")))
     except KeyServiceLoginRefused:
         raise
     except KeyServiceError:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
@@ -78,22 +79,23 @@ class KmsDouble:
 
     - ``faults``: what the next requests meet, one each, from the front;
     - ``allows``: a policy; a request for which it is False is answered with AccessDeniedException;
-    - ``requests``: all requests, and ``count`` by operation.
+    - ``requests``: all requests, and ``count`` by operation;
+    - ``delay``: how long each answer takes, in seconds; ``most_at_once``: requests under way at a time.
     """
 
     def __init__(self) -> None:
         self.keys: dict[str, Key] = {}
         self.aliases: dict[str, str] = {}
-        self.faults: list[Fault] = []
-        self.allows: Callable[[Request], bool] = lambda request: True
-        self.requests: list[Request] = []
-        self.delay = 0.0
+        self.faults: list[Fault]
+        self.allows: Callable[[Request], bool]
+        self.requests: list[Request]
+        self.delay: float
+        self.most_at_once: int
         self._at_once = 0
-        self.most_at_once = 0
+        self.calm()
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"double": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -107,6 +109,12 @@ class KmsDouble:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def calm(self) -> None:
+        """Behave, and forget the requests. Keys stay."""
+        self.faults, self.requests = [], []
+        self.allows = lambda request: True
+        self.delay, self.most_at_once = 0.0, 0
 
     @property
     def count(self) -> Counter[str]:
@@ -269,12 +277,21 @@ def _opened(request: Request, key: Key, context: dict[str, str]) -> bytes:
     raise KmsRefusal("InvalidCiphertextException")
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # The default of 5 drops connections when many clients come at once.
+    request_queue_size = 128
+
+
 class _Handler(BaseHTTPRequestHandler):
     double: KmsDouble
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"Action=" in body:
+            self.sts(parse_qs(body.decode()))
+            return
         scope = _SCOPE.search(self.headers.get("Authorization", ""))
         request = Request(
             self.headers["X-Amz-Target"].removeprefix("TrentService."),
@@ -290,15 +307,30 @@ class _Handler(BaseHTTPRequestHandler):
         except KmsRefusal as refusal:
             self.refuse(refusal)
 
+    def sts(self, asked: dict[str, list[str]]) -> None:
+        """STS as far as it is asked here: who this is, and that nobody may assume a role."""
+        if asked["Action"] == ["GetCallerIdentity"]:
+            arn = f"arn:aws:iam::{ACCOUNT}:user/tester"
+            self.send(
+                200, f"<R><GetCallerIdentityResult><Arn>{arn}</Arn></GetCallerIdentityResult></R>", "text/xml"
+            )
+        else:
+            error = "<Error><Code>AccessDenied</Code><Message>canary-of-sts</Message></Error>"
+            self.send(403, f"<ErrorResponse>{error}</ErrorResponse>", "text/xml")
+
     def refuse(self, refusal: KmsRefusal) -> None:
         """Answer with an error as KMS words it."""
         self.reply(refusal.status, {"__type": refusal.code, "message": refusal.message})
 
     def reply(self, status: int, answer: object) -> None:
         """Answer with JSON."""
-        body = json.dumps(answer).encode()
+        self.send(status, json.dumps(answer), "application/x-amz-json-1.1")
+
+    def send(self, status: int, text: str, kind: str) -> None:
+        """Answer with a text of this content type."""
+        body = text.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
