@@ -403,6 +403,8 @@ class ObjectMissing(StoreError):
 class ObjectExists(StoreError):
     """There is an object already, and objects are never overwritten."""
 
+    remedy = "run the task again: every push has a path of its own"
+
 
 # --- audit, claims ----------------------------------------------------------------------------------------
 

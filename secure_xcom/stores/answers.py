@@ -45,6 +45,8 @@ _CODES: dict[str, tuple[type[StoreError], str, str]] = {
     "ConditionalRequestConflict": (ObjectExists, "another writer is putting this object", ""),
     "ConditionNotMet": (ObjectExists, "there is an object already", ""),
     "BlobAlreadyExists": (ObjectExists, "there is an object already", ""),
+    # Another writer's commit has discarded this one's blocks.
+    "InvalidBlockList": (ObjectExists, "another writer has put this object", ""),
     "AccessDenied": (StoreDenied, _DENIED, _GRANTS),
     "AuthorizationFailure": (StoreDenied, _DENIED, _GRANTS),
     "AuthorizationPermissionMismatch": (StoreDenied, _DENIED, _GRANTS),
@@ -135,7 +137,11 @@ def _code_of(error: Exception) -> tuple[str, int]:
         return ("", int(code)) if code.isdigit() else (code, status)
     own = getattr(error, "error_code", None)
     if own is not None:  # azure.core.exceptions.HttpResponseError
-        return str(own), int(getattr(error, "status_code", None) or 0)
+        return str(getattr(own, "value", own)), int(getattr(error, "status_code", None) or 0)
+    answered = getattr(response, "status_code", None)
+    if isinstance(answered, int):  # google.cloud.storage.exceptions.InvalidResponse, requests.HTTPError
+        found = _CODE.search(str(getattr(response, "text", "")))
+        return (found[1] or "") if found else "", answered
     code_or_status = getattr(error, "code", None)
     if isinstance(code_or_status, int):  # google.api_core.exceptions.GoogleAPICallError
         return "", int(code_or_status)
@@ -144,5 +150,7 @@ def _code_of(error: Exception) -> tuple[str, int]:
     status_found = _STATUS.search(text)
     status = int(status_found.group(1)) if status_found else _KINDS.get(type(error).__name__, 0)
     if code_found:
-        return code_found[1] or code_found[2], status
+        code = code_found[1] or code_found[2]
+        # Azure's answer for one object of a batch has the status in the code's place.
+        return ("", int(code)) if code.isdigit() else (code, status)
     return _BARE_REDIRECT[1] if _BARE_REDIRECT[0] in text else "", status

@@ -7,15 +7,19 @@ is imported only for payloads of more than one part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from secure_xcom.stores.place import Transport
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Client
+
+Part = TypeVar("Part")
 
 PART_BYTES = 8 << 20
 """The most that is put with one request. S3 takes 10,000 parts: payloads of up to 78 GiB."""
@@ -44,7 +48,7 @@ class Bucket(Protocol):
     def put_large(self, path: str, parts: Iterator[bytes]) -> None:
         """Create the object from parts of PART_BYTES, the last one smaller, or leave nothing of it.
 
-        May raise what its SDK raises; FileExistsError when there is an object already that is not our own.
+        May raise what its SDK raises.
         """
 
 
@@ -67,3 +71,21 @@ def retry_config(transport: Transport) -> RetryConfig:
         "retry_timeout": timedelta(seconds=transport.retry_seconds),
         "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=15), "base": 2},
     }
+
+
+def put_parts(parts: Iterator[bytes], put_part: Callable[[int, bytes], Part]) -> list[Part]:
+    """Put each part, a few at once, and give what putting each has given, in order. Parts count from 1."""
+    done: list[Part] = []
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
+        flying: deque[Future[Part]] = deque()
+        try:
+            for number, part in enumerate(parts, 1):
+                if len(flying) == PARTS_AT_ONCE:
+                    done.append(flying.popleft().result())
+                flying.append(threads.submit(put_part, number, part))
+            while flying:
+                done.append(flying.popleft().result())
+        finally:
+            for waiting in flying:
+                waiting.cancel()
+    return done

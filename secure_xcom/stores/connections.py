@@ -50,6 +50,14 @@ def extra_of(connection: Connection, uri: str) -> dict[str, Any]:
     return dict(extra)
 
 
+def hook_with(hook: Any, connection: Connection) -> Any:
+    """The hook's class with the connection that was looked up already, on the thread that may do so.
+
+    AwsBaseHook's own lookup also falls back to the default credentials when there is no such connection.
+    """
+    return type(hook.__name__, (hook,), {"get_connection": classmethod(lambda _cls, _conn_id: connection)})
+
+
 def warn_of_unknown(connection: Connection, given: Iterable[str], understood: Iterable[str], within: str) -> None:
     """Say in the task's log which options of a connection have no effect here. Names only, never values."""
     unknown = sorted(set(given) - set(understood))

@@ -73,9 +73,19 @@ class ObjectStore:
             first.append(piece)
             size += len(piece)
             if size > PART_BYTES:
+                break
+        try:
+            if size > PART_BYTES:
                 self._put_large(path, _Parts(chain(first, pieces)))
-                return
-        self._put_small(path, first[0] if len(first) == 1 else b"".join(first))
+            else:
+                self._put_small(path, first[0] if len(first) == 1 else b"".join(first))
+        except ObjectMissing:
+            # What a put can miss is the bucket, also where the answer does not say so.
+            raise StoreUnavailable(
+                "the bucket does not exist",
+                where=self.uri,
+                remedy="create the bucket, or correct the store URI",
+            ) from None
 
     def get(self, path: str) -> Iterator[bytes]:
         """The object in pieces of about 4 MiB.

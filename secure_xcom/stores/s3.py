@@ -19,14 +19,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.errors import SettingInvalid, UriInvalid
-from secure_xcom.stores.bucket import PARTS_AT_ONCE, client_options, retry_config
+from secure_xcom.stores.bucket import client_options, put_parts, retry_config
 from secure_xcom.stores.connections import missing
 from secure_xcom.stores.place import TRUE_FALSE, Place, read_options
 from secure_xcom.stores.s3_access import Access
@@ -47,6 +45,8 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
 }
 # User metadata of a large object, by which a put whose answer was lost knows its own object again.
 _MARK = "secure-xcom-upload"
+# What botocore computes for each part, by default the CRC32, is said again when the upload is completed.
+_CHECKSUMS = ("ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256")
 
 
 class S3Bucket:
@@ -117,9 +117,15 @@ class S3Bucket:
         client = self._boto3()
         at = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
         mark = secrets.token_hex(16)
+
+        def put_part(number: int, part: bytes) -> dict[str, Any]:
+            answer = client.upload_part(**at, UploadId=upload, PartNumber=number, Body=part)
+            checksums = {name: answer[name] for name in answer if name in _CHECKSUMS}
+            return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
+
         upload = client.create_multipart_upload(**at, Metadata={_MARK: mark}, **self._headers())["UploadId"]
         try:
-            done = self._put_parts(client, {**at, "UploadId": upload}, parts)
+            done = put_parts(parts, put_part)
             try:
                 client.complete_multipart_upload(
                     **at, UploadId=upload, MultipartUpload={"Parts": done}, IfNoneMatch="*"
@@ -132,31 +138,6 @@ class S3Bucket:
         except BaseException:
             self._abort(client, at, upload)
             raise
-
-    def _put_parts(self, client: Any, at: dict[str, str], parts: Iterator[bytes]) -> list[dict[str, Any]]:
-        done: list[dict[str, Any]] = []
-
-        def put_part(number: int, part: bytes) -> dict[str, Any]:
-            answer = client.upload_part(**at, PartNumber=number, Body=part)
-            return {"PartNumber": number, "ETag": answer["ETag"]} | {
-                name: value
-                for name, value in answer.items()
-                if name.startswith("Checksum") and name != "ChecksumType"
-            }
-
-        with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
-            flying: deque[Any] = deque()
-            try:
-                for number, part in enumerate(parts, 1):
-                    if len(flying) == PARTS_AT_ONCE:
-                        done.append(flying.popleft().result())
-                    flying.append(threads.submit(put_part, number, part))
-                while flying:
-                    done.append(flying.popleft().result())
-            finally:
-                for waiting in flying:
-                    waiting.cancel()
-        return done
 
     def _is_marked(self, client: Any, at: dict[str, str], mark: str) -> bool:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from secure_xcom.errors import SettingInvalid
 from secure_xcom.stores.connections import (
     airflow_connection,
     extra_of,
+    hook_with,
     missing,
     refused,
     renewed,
@@ -21,6 +22,7 @@ from secure_xcom.stores.connections import (
 from secure_xcom.stores.place import Place
 
 if TYPE_CHECKING:
+    from airflow.sdk import Connection
     from obstore.store import S3Credential
 
 _STATIC = {"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
@@ -72,54 +74,48 @@ def _of_connection(place: Place, conn_id: str) -> Access:
     verify = extra.get("verify")
     region = text(extra, "region_name") or text(config, "region_name")
     endpoint = text(service, "endpoint_url") or text(extra, "endpoint_url")
-    access = {"region": region, "endpoint": endpoint, "verify": verify, "config": config}
+    access = Access(_default_session, region=region, endpoint=endpoint, verify=verify, config=config)
 
     access_key = connection.login or text(extra, "aws_access_key_id")
     secret_key = connection.password or text(extra, "aws_secret_access_key")
-    if access_key and secret_key and not _HOOK & set(extra):
-        # Fixed keys need none of the hook's logins, and without botocore a first put takes a tenth of the time.
-        token = text(extra, "aws_session_token")
-        return Access(
-            session=lambda: _session(place, access_key, secret_key, token),
-            credentials=lambda: {
-                "access_key_id": access_key,
-                "secret_access_key": secret_key,
-                "token": token,
-                "expires_at": None,
-            },
-            **access,
-        )
-    return _of_hook(connection, place, access)
+    if not access_key or not secret_key or _HOOK & set(extra):
+        return _of_hook(connection, place, access)
+    # Fixed keys need none of the hook's logins, and without botocore a first put takes a tenth of the time.
+    token = text(extra, "aws_session_token")
+    return replace(
+        access,
+        session=lambda: _session(place, access_key, secret_key, token),
+        credentials=lambda: {
+            "access_key_id": access_key,
+            "secret_access_key": secret_key,
+            "token": token,
+            "expires_at": None,
+        },
+    )
 
 
-def _of_hook(connection: Any, place: Place, access: dict[str, Any]) -> Access:
+def _of_hook(connection: Connection, place: Place, access: Access) -> Access:
     try:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     except ImportError as error:
         raise missing("aws", error, place.uri) from None
-
-    class Hook(AwsBaseHook):
-        """The hook with the connection that was looked up already: its own falls back to no connection at all."""
-
-        @classmethod
-        def get_connection(cls, conn_id: str) -> Any:  # noqa: ARG003  # the hook's signature
-            return connection
-
     try:
-        session = Hook(aws_conn_id=connection.conn_id, client_type="s3").get_session()
+        hook = hook_with(AwsBaseHook, connection)(aws_conn_id=connection.conn_id, client_type="s3")
+        session = hook.get_session()
         credentials = session.get_credentials()
     except Exception as error:  # noqa: BLE001  # whatever a hook raises becomes ours
         raise refused(connection, error, place.uri) from None
-    if credentials is None and access["config"].get("signature_version") != "unsigned":
+    if credentials is None and access.config.get("signature_version") != "unsigned":
         raise SettingInvalid(
             f"connection {connection.conn_id!r:.80} leads to no credentials",
             where=f"store URI {place.uri}",
             remedy="give it a login and password, a role_arn or a profile_name",
         )
-    return Access(
+    return replace(
+        access,
         session=lambda: session,
         credentials=_renewing(credentials) if credentials else None,
-        **{**access, "region": access["region"] or session.region_name},
+        region=access.region or session.region_name,
     )
 
 

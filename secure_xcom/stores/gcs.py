@@ -1,0 +1,209 @@
+"""Google Cloud Storage as a bucket.
+
+    gs://CONN_ID@BUCKET/PREFIX      credentials of an Airflow connection (GoogleBaseHook: key file, key secret,
+                                    credential configuration, impersonation)
+    gs://BUCKET/PREFIX              Google's application default credentials
+
+Options behind a ``?``, beside those of `secure_xcom.stores.place.Transport`: ``endpoint``, ``storage_class``
+(STANDARD, NEARLINE, COLDLINE, ARCHIVE). Encryption at rest and its keys are the bucket's own settings.
+
+Roles on the bucket, conditioned on ``resource.name`` below the prefix: *Storage Object Creator* to push, *Storage
+Object Viewer* to pull (it lists too), *Storage Object User* for maintenance. Creator cannot overwrite either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timezone
+from typing import TYPE_CHECKING, Any
+
+from secure_xcom.stores.bucket import PART_BYTES, client_options, retry_config
+from secure_xcom.stores.connections import (
+    airflow_connection,
+    extra_of,
+    hook_with,
+    missing,
+    refused,
+    renewed,
+    warn_of_unknown,
+)
+from secure_xcom.stores.place import Place, read_options
+
+if TYPE_CHECKING:
+    from obstore.store import GCSConfig, GCSCredential, GCSStore
+
+_OPTIONS: dict[str, tuple[str, ...] | None] = {
+    "endpoint": None,
+    "storage_class": ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
+}
+# What GoogleBaseHook makes credentials of. Its num_retries is for Google's other services: retries= is for this.
+_HOOK = {
+    "project",
+    "key_path",
+    "keyfile_dict",
+    "key_secret_name",
+    "key_secret_project_id",
+    "credential_config_file",
+    "scope",
+    "impersonation_chain",
+    "is_anonymous",
+    "idp_issuer_url",
+    "client_id",
+    "client_secret",
+    "idp_extra_params",
+    "quota_project_id",
+}
+_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+# User metadata of a large object, by which a put whose answer was lost knows its own object again.
+_MARK = "secure-xcom-upload"
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """An identity: google.auth's credentials, None for obstore's own default chain."""
+
+    credentials: Any = field(default=None, repr=False)
+    anonymous: bool = False
+    project: str | None = None
+
+
+class GcsBucket:
+    """A bucket of Google Cloud Storage.
+
+    :raises UriInvalid: the URI or one of its options has a typo.
+    :raises ConnectionUnknown: Airflow has no such connection.
+    :raises SettingInvalid: the connection cannot be used.
+    :raises ExtraMissing: GoogleBaseHook is not installed.
+    """
+
+    network = True
+
+    def __init__(self, uri: str) -> None:
+        self._place = Place.parse(uri, "gs")
+        self.uri = self._place.uri
+        self._transport, self._options = read_options(self._place, _OPTIONS)
+        self._access = (
+            _of_connection(self._place, self._place.conn_id) if self._place.conn_id else _of_default_chain()
+        )
+        storage_class = self._options.get("storage_class")
+        self.attributes: Mapping[str, str] = {"Storage-Class": storage_class} if storage_class else {}
+
+    def client(self) -> GCSStore:
+        from obstore.store import GCSStore
+
+        endpoint = self._options.get("endpoint", "")
+        config: GCSConfig = {}
+        if endpoint:
+            config["base_url"] = endpoint
+        if self._access.anonymous:
+            config["skip_signature"] = True
+        credentials = None if self._access.anonymous else self._access.credentials
+        return GCSStore(
+            self._place.bucket,
+            prefix=self._place.prefix or None,
+            config=config,
+            client_options=client_options(self._transport, allow_http=endpoint.startswith("http://")),
+            retry_config=retry_config(self._transport),
+            credential_provider=_renewing(credentials) if credentials is not None else None,
+        )
+
+    def put_large(self, path: str, parts: Iterator[bytes]) -> None:
+        """A resumable upload on the condition that there is no object yet, cancelled when it fails."""
+        try:
+            from google.cloud.storage import Client
+        except ImportError as error:
+            raise missing("gcp", error, self.uri) from None
+        access = self._access
+        if access.credentials is not None and not access.anonymous:
+            # Asked for here already, so that a login that fails is told from a put that is denied.
+            _renewing(access.credentials)()
+        endpoint = self._options.get("endpoint")
+        client = Client(
+            project=access.project or "none",  # Objects are found by their bucket alone.
+            credentials=access.credentials,
+            client_options={"api_endpoint": endpoint} if endpoint else None,
+        )
+        mark = secrets.token_hex(16)
+        blob = client.bucket(self._place.bucket).blob(f"{self._place.prefix}/{path}".removeprefix("/"))
+        blob.metadata = {_MARK: mark}
+        if "storage_class" in self._options:
+            blob.storage_class = self._options["storage_class"]
+        upload = blob.open("wb", chunk_size=PART_BYTES, if_generation_match=0, ignore_flush=True)
+        try:
+            for part in parts:
+                upload.write(part)
+        except BaseException:
+            _cancel(upload)
+            raise
+        try:
+            upload.close()
+        except Exception:
+            # An end whose answer was lost is sent again, and then finds the object: it is ours with our mark.
+            if not _is_marked(blob, mark):
+                raise
+
+
+def _cancel(upload: Any) -> None:
+    # The upload's own terminate() deletes the address that uploads are begun at, not the upload's
+    # (google-cloud-storage 3.17, fileio.py). Whatever is left, Google discards after a week.
+    started = getattr(upload, "_upload_and_transport", None)
+    with contextlib.suppress(Exception):
+        if started:
+            session, transport = started
+            transport.delete(session.resumable_url)
+
+
+def _is_marked(blob: Any, mark: str) -> bool:
+    try:
+        blob.reload()
+    except Exception:  # noqa: BLE001  # a writer may not be allowed to look: then it is not known to be ours
+        return False
+    return bool((blob.metadata or {}).get(_MARK) == mark)
+
+
+def _of_connection(place: Place, conn_id: str) -> _Access:
+    connection = airflow_connection(conn_id, place.uri)
+    names = {name.removeprefix("extra__google_cloud_platform__") for name in extra_of(connection, place.uri)}
+    warn_of_unknown(connection, names, _HOOK, "extra")
+    try:
+        from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+        from google.auth.credentials import AnonymousCredentials
+    except ImportError as error:
+        raise missing("gcp", error, place.uri) from None
+
+    try:
+        hook = hook_with(GoogleBaseHook, connection)(gcp_conn_id=conn_id)
+        credentials, project = hook.get_credentials_and_project_id()
+    except Exception as error:  # noqa: BLE001  # whatever a hook raises becomes ours
+        raise refused(connection, error, place.uri) from None
+    return _Access(credentials, isinstance(credentials, AnonymousCredentials), project)
+
+
+def _of_default_chain() -> _Access:
+    try:
+        import google.auth
+        from google.auth.exceptions import DefaultCredentialsError
+    except ImportError:
+        return _Access()
+    try:
+        credentials, project = google.auth.default(scopes=[_SCOPE])
+    except DefaultCredentialsError:
+        # obstore looks in the same places, and its first request says what is missing.
+        return _Access()
+    return _Access(credentials, project=project)
+
+
+def _renewing(credentials: Any) -> Callable[[], GCSCredential]:
+    def current() -> GCSCredential:
+        from google.auth.transport.requests import Request
+
+        if not credentials.valid:
+            renewed(lambda: credentials.refresh(Request()))
+        ends = credentials.expiry
+        # google.auth's times are in UTC without saying so.
+        return {"token": credentials.token, "expires_at": ends.replace(tzinfo=timezone.utc) if ends else None}
+
+    return current
