@@ -23,6 +23,8 @@ _ENTRY_POINTS = {
     "airflow.plugins": "the listener that masks component logs, and the page in the UI",
     "airflow.policy": "the cluster policy that hides return values in logs",
 }
+# https://github.com/apache/airflow/pull/58767
+_RENDERED_FIELDS_MASKED_FROM = "3.1.4"
 _DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
 
 
@@ -72,6 +74,7 @@ def airflow_uses_us(deployment: Deployment) -> Iterator[Finding]:
     if not airflow_is_installed():
         yield Finding("hooks", "ok", "not looked at: Airflow is not installed here")
         return
+    yield from rendered_fields()
     for group, purpose in _ENTRY_POINTS.items():
         yield _entry_point(group, purpose)
     for name, leak in (
@@ -80,6 +83,25 @@ def airflow_uses_us(deployment: Deployment) -> Iterator[Finding]:
     ):
         if not getattr(deployment.settings, name):
             yield Finding(f"[secure_xcom] {name}", "warning", f"is off: {leak}", f"set {name} = True")
+
+
+def rendered_fields() -> Iterator[Finding]:
+    """Whether this Airflow asks its masker before it keeps rendered template fields in its database."""
+    from packaging.version import InvalidVersion, Version
+
+    release = metadata.version("apache-airflow-core")
+    try:
+        masked = Version(release) >= Version(_RENDERED_FIELDS_MASKED_FROM)
+    except InvalidVersion:
+        # A build of somebody's own has whatever name they gave it.
+        return
+    if not masked:
+        yield Finding(
+            "rendered template fields",
+            "warning",
+            f"Airflow {release} keeps in plaintext what templates and TaskFlow arguments pulled",
+            f"upgrade Airflow to {_RENDERED_FIELDS_MASKED_FROM} or later",
+        )
 
 
 def _entry_point(group: str, purpose: str) -> Finding:

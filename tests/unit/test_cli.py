@@ -8,11 +8,13 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from packaging.version import Version
 from typer.testing import CliRunner, Result
 
 from secure_xcom.access import AccessPolicy
@@ -25,6 +27,8 @@ from secure_xcom.stores import StoredObject
 from tests.doubles import MemoryKeyService, MemoryStore
 from tests.world import World
 
+OLD_AIRFLOW = Version(metadata.version("apache-airflow-core")) < Version("3.1.4")
+ALL_WELL = 1 if OLD_AIRFLOW else 0
 ROW = Coordinate("orders", "manual__2026-01-01T00:00:00+00:00", "extract", 3, "return_value")
 
 
@@ -65,8 +69,12 @@ def config(tmp_path: Path, place: tuple[str, str]) -> Path:
 
 
 def statuses(printed: dict[str, Any]) -> dict[str, str]:
-    """The findings that are not ok, by subject."""
-    return {finding["subject"]: finding["text"] for finding in printed["findings"] if finding["status"] != "ok"}
+    """The findings that are not ok, by subject, but for the one that an old Airflow has in any case."""
+    return {
+        finding["subject"]: finding["text"]
+        for finding in printed["findings"]
+        if finding["status"] != "ok" and not (OLD_AIRFLOW and finding["subject"] == "rendered template fields")
+    }
 
 
 # --- every command ------------------------------------------------------------------------------------------
@@ -143,7 +151,7 @@ def test_init_makes_what_only_its_user_can_use(tmp_path: Path, place: tuple[str,
 def test_init_prints_settings_that_work(config: Path) -> None:
     """The lines for airflow.cfg are all that check needs to find everything in order."""
     code, printed = run_json("check", "--config", str(config))
-    assert (code, statuses(printed)) == (0, {})
+    assert (code, statuses(printed)) == (ALL_WELL, {})
 
 
 def test_init_prints_the_same_settings_for_the_environment(
@@ -169,7 +177,7 @@ def test_init_writes_a_percent_so_that_airflow_reads_it(tmp_path: Path, place: t
     file = tmp_path / "airflow.cfg"
     file.write_text(f"{printed['airflow_cfg']}\n[logging]\nbase_log_folder = {tmp_path}\n")
     assert (code, (tmp_path / "a b").is_dir()) == (0, True)
-    assert run_json("check", "--config", str(file))[0] == 0
+    assert run_json("check", "--config", str(file))[0] == ALL_WELL
 
 
 def test_init_again_keeps_everything(tmp_path: Path, place: tuple[str, str]) -> None:
@@ -241,7 +249,7 @@ def test_init_says_where_a_folder_cannot_be_made(tmp_path: Path, place: tuple[st
 
 def test_check_leaves_no_trace(tmp_path: Path, config: Path) -> None:
     """The store is as empty as before, and the access log has no event that nobody caused."""
-    assert run("check", "--config", str(config)).exit_code == 0
+    assert run("check", "--config", str(config)).exit_code == ALL_WELL
     assert list((tmp_path / "sealed").iterdir()) == []
     assert (tmp_path / "logs/secure_xcom/access-log.jsonl").read_bytes() == b""
 
@@ -249,7 +257,7 @@ def test_check_leaves_no_trace(tmp_path: Path, config: Path) -> None:
 def test_check_prints_a_line_for_each_finding(config: Path) -> None:
     """Each line has a status glyph and its subject."""
     result = run("check", "--config", str(config))
-    assert {line[0] for line in result.stdout.splitlines()} == {"✓"}
+    assert {line[0] for line in result.stdout.splitlines()} == ({"✓", "!", " "} if OLD_AIRFLOW else {"✓"})
     for subject in ("versions", "[core] xcom_backend", "settings", "access policy", "wrap and unwrap", "clock"):
         assert f"✓ {subject}" in result.stdout
 
@@ -274,7 +282,7 @@ def test_check_reads_airflows_own_configuration(
     monkeypatch.setenv("AIRFLOW__CORE__XCOM_BACKEND", "secure_xcom.SecureXComBackend")
     monkeypatch.setenv("AIRFLOW__SECURE_XCOM__AUDIT_SINKS", f"file://{config.parent}/log.jsonl")
     code, printed = run_json("check")
-    assert (code, statuses(printed)) == (0, {})
+    assert (code, statuses(printed)) == (ALL_WELL, {})
     assert {"subject": "settings", "status": "ok", "text": "read from Airflow's configuration", "remedy": ""} in (
         printed["findings"]
     )
@@ -349,7 +357,7 @@ def test_check_looks_at_every_compartment(tmp_path: Path, config: Path) -> None:
         )
     )
     config.write_text(config.read_text().replace("[secure_xcom]\n", f"[secure_xcom]\naccess_policy = {policy}\n"))
-    assert run_json("check", "--config", str(config))[0] == 0
+    assert run_json("check", "--config", str(config))[0] == ALL_WELL
     (tmp_path / "sales.json").unlink()
     code, printed = run_json("check", "--config", str(config))
     assert code == 1
@@ -364,6 +372,15 @@ def test_check_takes_no_dag_id_that_cannot_be_one(config: Path) -> None:
     code, printed = run_json("check", "--config", str(config), "--dag", "x" * 300)
     assert code == 1
     assert "300 characters" in statuses(printed)["settings"]
+
+
+def test_check_warns_of_an_airflow_that_keeps_rendered_fields_in_plaintext(config: Path) -> None:
+    """Before 3.1.4 Airflow asked no masker there, which is found; from then on nothing is said of it."""
+    _, printed = run_json("check", "--config", str(config))
+    found = [
+        finding["status"] for finding in printed["findings"] if finding["subject"] == "rendered template fields"
+    ]
+    assert found == (["warning"] if OLD_AIRFLOW else [])
 
 
 def test_check_could_not_run_without_its_file(tmp_path: Path) -> None:
