@@ -90,7 +90,7 @@ OPTIONS: dict[str, Option] = {
         "True",
         "boolean",
         None,
-        "Mask the copy of task logs that the LocalExecutor writes to the scheduler's own output (a listener "
+        "Mask the copy of task logs that the LocalExecutor writes to the scheduler's own output (a hook "
         "adds Airflow's masker to the component's log processors).",
     ),
     "inline_max_bytes": Option(

@@ -1,7 +1,7 @@
 """In the process that supervises tasks: mask the copy of their logs on its own output, and mask in time.
 
 Airflow's LocalExecutor copies every line of a task to the scheduler's output without masking it, although the
-task's log file is masked by the same process. Why this is no listener: docs/adr/0003.
+task's log file is masked by the same process. Why this is no listener: docs/adr/0005.
 """
 
 from __future__ import annotations
