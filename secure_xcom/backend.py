@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,8 @@ from airflow.sdk.bases.xcom import BaseXCom
 from secure_xcom import airflow_settings, lazy
 from secure_xcom.config import RELEASE
 from secure_xcom.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.reference import is_reference
+from secure_xcom.errors import ReferenceRefused
+from secure_xcom.reference import is_reference, parse
 
 if TYPE_CHECKING:
     from secure_xcom.pipeline import Pipeline
@@ -127,13 +129,13 @@ class SecureXComBackend(BaseXCom):
     def get_one(cls, **query: Any) -> Any:
         """Pull one value; None where there is no row."""
         row = _Rows.get_one(**query)
-        return None if row is None else _pull([row], _asked(query))[0]
+        return None if row is None else _pull([row], _asked_one(query))[0]
 
     @classmethod
     async def aget_one(cls, **query: Any) -> Any:
         """`get_one` without blocking the event loop."""
         row = await _Rows.aget_one(**query)
-        return None if row is None else (await _in_thread(partial(_pull, [row], _asked(query))))[0]
+        return None if row is None else (await _in_thread(partial(_pull, [row], _asked_one(query))))[0]
 
     @classmethod
     def get_all(cls, **query: Any) -> Any:
@@ -174,9 +176,22 @@ class SecureXComBackend(BaseXCom):
 
 
 def _pull(rows: Sequence[Any], asked: Asked | None, *, order: int = 0) -> list[Any]:
+    return _pull_each(rows, [asked] * len(rows), order)
+
+
+def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Any]:
     from secure_xcom.pipeline import Row
 
-    return pipeline().pull([Row(row, asked) for row in rows], consumer=_task_instance(), order=order)
+    questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
+    return pipeline().pull(questions, consumer=_task_instance(), order=order)
+
+
+def _index_of(row: Any) -> int | None:
+    """The map index that a row names, before anything of it is proved."""
+    try:
+        return parse(row).head.coordinate.map_index
+    except ReferenceRefused:
+        return None
 
 
 def _order(query: dict[str, Any]) -> int:
@@ -193,6 +208,12 @@ def _asked(query: dict[str, Any]) -> Asked:
         None if prior else query["run_id"],
         query.get("map_index"),
     )
+
+
+def _asked_one(query: dict[str, Any]) -> Asked:
+    """Without a map index, Airflow's API server gives the row of the task instance that is not mapped."""
+    asked = _asked(query)
+    return replace(asked, map_index=-1) if asked.map_index is None else asked
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
@@ -229,4 +250,4 @@ def _from_environment() -> TaskTry | None:
     return _task if _task is not None and _task.same_task(exported) else exported
 
 
-lazy.guard_sequences(_pull)
+lazy.guard_sequences(_pull_each, _index_of)
