@@ -19,7 +19,14 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from secure_xcom.errors import ObjectExists, ObjectMissing, StoreError, StoreUnavailable, UriInvalid
+from secure_xcom.errors import (
+    ObjectExists,
+    ObjectMissing,
+    SecureXComError,
+    StoreError,
+    StoreUnavailable,
+    UriInvalid,
+)
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.answers import store_error
 from secure_xcom.stores.bucket import PART_BYTES, Bucket
@@ -155,7 +162,7 @@ class ObjectStore:
     def _put_large(self, path: str, parts: _Parts) -> None:
         try:
             self._bucket.put_large(path, parts)
-        except StoreError:
+        except SecureXComError:
             raise
         except Exception as error:
             # An error of the payload's own iterator is not the store's to name.
@@ -207,7 +214,7 @@ class ObjectStore:
         """No error of obstore leaves: its text holds whole answers of the server."""
         try:
             yield
-        except StoreError:
+        except SecureXComError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
             raise store_error(error, f"{self.uri}/{path}") from None

@@ -70,6 +70,8 @@ class S3Bucket:
             )
         self._options = options
         self._access = Access.of(self._place)
+        bundle = self._access.verify if self._access.verify is not None else os.environ.get("AWS_CA_BUNDLE")
+        self._roots = _read_bundle(bundle, self.uri) if isinstance(bundle, str) else None
         self.attributes: Mapping[str, str] = (
             {"Storage-Class": options["storage_class"]} if "storage_class" in options else {}
         )
@@ -98,11 +100,10 @@ class S3Bucket:
         if "bucket_key" in options:
             config["sse_bucket_key_enabled"] = options["bucket_key"] == "true"
         http = client_options(self._transport, allow_http=bool(endpoint and endpoint.startswith("http://")))
-        verify = access.verify if access.verify is not None else os.environ.get("AWS_CA_BUNDLE")
-        if verify is False:
+        if access.verify is False:
             http["allow_invalid_certificates"] = True
-        elif isinstance(verify, str):
-            http["root_certificate"] = _read_bundle(verify, self.uri)
+        if self._roots:
+            http["root_certificate"] = self._roots
         return S3Store(
             self._place.bucket,
             prefix=self._place.prefix or None,
