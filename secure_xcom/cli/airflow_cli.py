@@ -14,11 +14,6 @@ from airflow.cli.cli_config import ActionCommand, Arg, CLICommand
 class _Rest(Arg):
     """Everything after ``secure-xcom``, unread: ``--help`` and ``--json`` are the command's own."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            flags=("arguments",), nargs=argparse.REMAINDER, help="as in `secure-xcom`, see `secure-xcom --help`"
-        )
-
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
         # argparse gives a remainder only what follows the first argument that is no option. Where nothing
         # looks like an option, it gives all.
@@ -28,12 +23,15 @@ class _Rest(Arg):
 
 def get_secure_xcom_cli_commands() -> list[CLICommand]:
     """What Airflow adds to its commands: one, which hands on its arguments."""
+    rest = _Rest(  # type: ignore[no-untyped-call]  # Airflow's constructor has no types
+        flags=("arguments",), nargs=argparse.REMAINDER, help="those of secure-xcom"
+    )
     return [
         ActionCommand(
             name="secure-xcom",
             help="Sealed XComs: check, inspect, doctor, policy, audit, rewrap and more",
             func=_run,
-            args=(_Rest(),),
+            args=(rest,),
         )
     ]
 
