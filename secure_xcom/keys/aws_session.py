@@ -96,7 +96,7 @@ class AwsIdentity:
 
         if self._hook is None:
             return boto3.session.Session(region_name=region).client(service, config=_defaults())
-        # `hook.get_client_type` would walk the stack and load all of Airflow's providers for its user agent.
+        # Not `hook.get_client_type`: it is for one service, and tells AWS the operator's class and a DAG's hash.
         session = self._hook.get_session(region_name=region)
         return session.client(
             service,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import time
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_xcom import errors
 from secure_xcom.coordinate import Coordinate, encryption_context
 from secure_xcom.errors import (
     ConnectionUnknown,
@@ -32,8 +34,9 @@ from secure_xcom.errors import (
     UnwrapRefused,
     UriInvalid,
 )
-from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
+from secure_xcom.keys import DataKey, KeyService, KeyUri, Wrap, key_service
 from secure_xcom.keys.aws_kms import AwsKms
+from secure_xcom.keys.aws_kms_errors import of_foreign
 from secure_xcom.keys.aws_kms_text import (
     CONTEXT_VALUE_MAX_CHARACTERS,
     KmsKey,
@@ -42,11 +45,11 @@ from secure_xcom.keys.aws_kms_text import (
     kms_context_value,
     same_key,
 )
-from tests.key_service_contract import CONTEXT, OTHER_CONTEXT, KeyServiceContract, opened
+from tests.key_service_contract import CONTEXT, KeyServiceContract, opened
 from tests.servers.aws_connections import ACCESS_KEY, REGION, clean_environment, connect
 from tests.servers.kms_double import Fault, Key, KmsDouble, Request, cut, hang, refuse, say
 
-pytest.importorskip("boto3")
+ClientError = pytest.importorskip("botocore.exceptions").ClientError
 pytest.importorskip("airflow.providers.amazon")
 
 # One repetition, and no long wait for a double that hangs.
@@ -821,11 +824,41 @@ class TestCheck:
             assert service.check()
 
 
-def test_the_first_wrap_is_soon(kms: KmsDouble, conn_id: str, key: Key) -> None:
-    """Making the client does not load Airflow's providers, which would take a second of every task."""
-    service = AwsKms(f"aws-kms://{conn_id}/{key.arn}")
-    begun = time.perf_counter()
-    service.wrap(DataKey.generate(), CONTEXT)
-    wrap = Wrap(service.wrap(DataKey.generate(), OTHER_CONTEXT), OTHER_CONTEXT)
-    service.unwrap_many([wrap])
-    assert time.perf_counter() - begun < 5
+# --- the page -------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "aws-kms.md").read_text(encoding="utf-8")
+
+
+def test_the_page_names_errors_that_there_are() -> None:
+    """Every error in the page's table is one of ours, and each of KMS's codes in it leads to that error."""
+    table = PAGE.split("## When it fails")[1].split("##")[0]
+    rows = re.findall(r"^\| (`[A-Z].*?`) \| (.*?) \|$", table, re.MULTILINE)
+    assert len(rows) > 10
+    for names, causes in rows:
+        families = [getattr(errors, name) for name in re.findall(r"`(\w+)`", names)]
+        assert all(issubclass(family, errors.SecureXComError) for family in families)
+        for code in re.findall(r"\b\w+Exception\b", causes):
+            words = "pending deletion" if families == [KeyPendingDeletion] else ""
+            answer = {"Error": {"Code": code, "Message": words}}
+            assert [type(of_foreign(ClientError(answer, "Encrypt"), "Encrypt", ""))] == families
+
+
+def test_the_pages_key_uris_are_right() -> None:
+    """Every key URI of the page's examples can be used."""
+    listed = re.findall(r"^  - (\S+)$", PAGE, re.MULTILINE)
+    assert len(listed) > 5
+    for uri in listed:
+        name = KeyUri.parse(uri).name
+        assert not name.startswith("aws-kms://") or KmsKey.parse(name).uri == name
+
+
+def test_the_pages_connections_are_understood(
+    kms: KmsDouble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every connection of the page is taken, and none of its options is of no effect."""
+    found = [json.loads(text) for text in re.findall(r"```json\n(.*?)\n```", PAGE, re.DOTALL)]
+    assert len(found) > 2
+    for number, connection in enumerate(found):
+        monkeypatch.setenv(f"AIRFLOW_CONN_AWS_PAGE_{number}", json.dumps(connection))
+        AwsKms(f"aws-kms://aws_page_{number}/alias/xcom")
+    assert "no effect" not in caplog.text
