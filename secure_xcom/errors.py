@@ -348,7 +348,10 @@ class VaultLoginRefused(VaultTrouble):
 
 
 class VaultDenied(VaultTrouble):
-    """Vault's policy refuses this identity."""
+    """Vault's policy refuses this identity, or Vault does not know its token: both are a 403."""
+
+    token_unknown = False
+    """Whether Vault's words are those for a token that it does not know."""
 
 
 class VaultRefused(VaultTrouble):

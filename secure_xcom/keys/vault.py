@@ -249,11 +249,12 @@ class VaultTransit:
 
     def _denied(self, operation: str) -> KeyServiceError:
         path = self.path(operation)
+        held: list[str] | None
         try:
             # A scoped grant holds `update` in any case; that is not worth a request for each entry.
             held = ["update"] if self.scoped else self.client.capabilities([path])[path]
         except VaultTrouble:
-            held = []
+            held = None
         return vault_errors.denied(
             self.uri,
             path,

@@ -127,7 +127,16 @@ def _rights(key: VaultTransit) -> Iterator[Finding]:
         key.path("backup"): ("read",),
         f"{key.mount}/datakey/plaintext/{key.name}": ("update", "create"),
     }
-    held = key.client.capabilities([*operations, *forbidden])
+    try:
+        held = key.client.capabilities([*operations, *forbidden])
+    except VaultDenied:
+        yield Finding(
+            subject,
+            "warning",
+            "this identity may not ask what it may do, so nobody can say here whether that is too much",
+            "give the role the policy `default`",
+        )
+        return
     may = []
     for operation, word in _OPERATIONS.items():
         path = key.path(operation)
@@ -228,7 +237,11 @@ def _wrong_with(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _key_by_wrap(key: VaultTransit) -> Iterator[Finding]:
     """The key as a worker sees it that may not read it, which is right so: by whether it wraps."""
     subject = f"key {key.uri}"
-    if "update" not in key.client.capabilities([key.path("encrypt")])[key.path("encrypt")]:
+    try:
+        writes = "update" in key.client.capabilities([key.path("encrypt")])[key.path("encrypt")]
+    except VaultDenied:
+        writes = False
+    if not writes:
         yield Finding(
             subject, "ok", "this identity may not see the key itself, as it should be; check it as maintenance"
         )

@@ -92,13 +92,19 @@ def of_entry(words: str, uri: str) -> KeyServiceError:
 
 
 def denied(
-    uri: str, path: str, held: Sequence[str], *, namespace: str, scoped: bool, makes_keys: bool
+    uri: str, path: str, held: Sequence[str] | None, *, namespace: str, scoped: bool, makes_keys: bool
 ) -> KeyServiceError:
     """Why Vault denies, as far as the identity may know.
 
-    :param held: its capabilities on the path.
+    :param held: its capabilities on the path, or None where it may not ask for them.
     :param makes_keys: the operation would make the key that is not there, for which it needs `create`.
     """
+    if held is None:
+        return KeyServiceDenied(
+            f"Vault's policy denies this request on {path}{_inside(namespace)}",
+            where=uri,
+            remedy="give the role the policy `default`, so that `secure-xcom check` can say what it lacks",
+        )
     if "update" not in held:
         return KeyServiceDenied(
             f"Vault's policy gives this identity no `update` on {path}{_inside(namespace)}",

@@ -75,8 +75,9 @@ class Login:
     def _alive(self, token: str) -> bool:
         try:
             return self._wire.send("GET", "auth/token/lookup-self", token=token).ok
-        except VaultDenied:
-            return False
+        except VaultDenied as denied:
+            # A token without the default policy is alive and may not look itself up.
+            return not denied.token_unknown
 
     def _keep(self, token: str) -> str:
         self._token = token

@@ -179,7 +179,11 @@ def trouble_of_status(status: int, errors: Sequence[str], address: str) -> Vault
     """What a status means (developer.hashicorp.com/vault/api-docs, "HTTP status codes")."""
     words = " ".join(errors).lower()
     if status in (401, 403):
-        return VaultDenied("Vault denies the request", where=address)
+        denied = VaultDenied("Vault denies the request", where=address)
+        # What a policy denies is a list that begins with "1 error occurred". To an unknown token OpenBao and older
+        # Vaults say nothing else than these words, and Vault 1.21 adds "invalid token".
+        denied.token_unknown = "invalid token" in words or words.strip() in ("permission denied", "bad token")
+        return denied
     if status == 429:
         return VaultThrottled("Vault's rate limit quota is used up", where=address)
     if status == 413:

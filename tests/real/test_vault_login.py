@@ -673,6 +673,17 @@ class TestLife:
         assert sum("/encrypt/" in line for line in proxy.seen) == 1
         assert sum(line.endswith("/login") for line in proxy.seen) == 1
 
+    def test_denied_without_the_default_policy(
+        self, realm: Realm, policy: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A token that may not look itself up is not taken for one that has ended when its policy denies."""
+        token = realm.server.new_token(policy, no_default_policy=True)
+        service = key_service(realm.uri(connect(monkeypatch, realm.server, password=token), realm.new_key()))
+        with pytest.raises(KeyServiceDenied) as caught:
+            service.wrap(DataKey.generate(), CONTEXT)
+        assert type(caught.value) is KeyServiceDenied
+        assert "`default`" in caught.value.remedy
+
     def test_nothing_is_logged_that_opens_anything(
         self,
         realm: Realm,
