@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.access import AccessPolicy, Compartment
+from secure_xcom.access import AccessPolicy, Compartment, Reader
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Asked, TaskTry
 from secure_xcom.errors import (
@@ -334,7 +334,13 @@ def test_compartments() -> None:
     """Another compartment's DAG is refused, a named reader is not, and an unknown consumer is refused."""
     uri = "memory://pipeline"
     compartments = [
-        Compartment(name="a", dags=("a_*",), key_uris=("memory-key://a",), store_uri=uri, readers=("b_report",)),
+        Compartment(
+            name="a",
+            dags=("a_*",),
+            key_uris=("memory-key://a",),
+            store_uri=uri,
+            readers=(Reader(dags=("b_report",)),),
+        ),
         Compartment(name="b", dags=("b_*",), key_uris=("memory-key://b",), store_uri=uri),
     ]
     world = World(policy=AccessPolicy(compartments, digest="d", consumers_known=True), store_uri=uri)

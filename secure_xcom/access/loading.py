@@ -1,0 +1,159 @@
+"""From the file's bytes to a checked `PolicyFile`, each complaint with its line and column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from secure_xcom.access import yaml_text
+from secure_xcom.access.model import Compartment, PolicyFile
+from secure_xcom.access.names import is_glob
+from secure_xcom.access.yaml_text import KEY, Marks, Path
+from secure_xcom.errors import PolicyInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong at a path of the file."""
+
+    path: Path
+    text: str
+
+
+def load(raw: bytes, *, where: str) -> PolicyFile:
+    """Read and check a policy file.
+
+    :raises PolicyInvalid: with the first problem's line and column, and how many more there are.
+    """
+    data = yaml_text.read(raw, where=where)
+    file, problems = check(data)
+    if file is not None and not problems:
+        return file
+    marks: Marks = {}
+    yaml_text.read(raw, where=where, marks=marks)
+    found = sorted((place(marks, problem.path), problem.text) for problem in problems)
+    (line, column), text = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    raise yaml_text.refused(text + more, where, line, column)
+
+
+def check(data: object) -> tuple[PolicyFile | None, list[Problem]]:
+    """The file as models, where its shape allows it, and everything that is wrong with it."""
+    try:
+        file = PolicyFile.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False, include_context=True)
+        return None, [Problem(tuple(one["loc"]), _text(one)) for one in details]
+    return file, list(_cross(file))
+
+
+def place(marks: Marks, path: Path) -> tuple[int, int]:
+    """Line and column of a path, or of what is nearest above it; what pydantic adds to a path is left out."""
+    known: list[str | int] = []
+    for part in path:
+        if (*known, part) in marks:
+            known.append(part)
+    unknown_field = (*known, KEY)
+    if len(known) == len(path) and unknown_field in marks:
+        return marks[unknown_field]
+    return marks.get(tuple(known), (1, 1))
+
+
+_SAID = {
+    "missing": "the field {field!r} is missing",
+    "extra_forbidden": "unknown field {field!r:.60}",
+    "string_type": "{field} is a string: put it in quotes",
+    "int_type": "{field} is a whole number",
+    "bool_type": "{field} is true or false",
+    "tuple_type": "{field} is a list",
+    "model_type": "{field} is a mapping of fields",
+    "model_attributes_type": "{field} is a mapping of fields",
+    "dict_type": "{field} is a mapping of fields",
+    "too_short": "{field} has too few entries",
+    "union_tag_not_found": "{field} says which auth method it is: auth: approle, kubernetes, jwt or other",
+}
+
+
+def _text(error: ErrorDetails) -> str:
+    names = [part for part in error["loc"] if isinstance(part, str)]
+    field = names[-1] if names else "the file"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{field} has characters that it cannot have: it is written as {error['ctx']['pattern']}"
+    said = _SAID.get(error["type"])
+    return said.format(field=field) if said else f"{field}: {error['msg']}"
+
+
+def _cross(file: PolicyFile) -> Iterator[Problem]:
+    """What no single field can tell: names that stand twice, names of nothing, rules that contradict."""
+    names = {compartment.name for compartment in file.compartments}
+    yield from _twice("compartments", (compartment.name for compartment in file.compartments))
+    yield from _twice("identities", (identity.name for identity in file.identities))
+    default = file.defaults.compartment
+    if default is not None and default not in names:
+        yield _nothing(("defaults", "compartment"), default)
+    for index, compartment in enumerate(file.compartments):
+        yield from _compartment(
+            compartment, ("compartments", index), names, is_default=compartment.name == default
+        )
+    for index, identity in enumerate(file.identities):
+        here: Path = ("identities", index)
+        for number, name in enumerate(identity.workers_of):
+            if name not in names:
+                yield _nothing((*here, "workers_of", number), name)
+        for number, grant in enumerate(identity.grants):
+            at = (*here, "grants", number)
+            if grant.compartment not in names:
+                yield _nothing((*at, "compartment"), grant.compartment)
+            if grant.tasks is not None and grant.dags is None:
+                yield Problem((*at, "tasks"), "tasks without dags: a task's id is only known within its DAG")
+
+
+def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: bool) -> Iterator[Problem]:
+    if not here.dags and not is_default:
+        yield Problem(path, f"the compartment {here.name!r} takes no DAGs: give it dags")
+    if here.exclusive:
+        yield Problem(
+            (*path, "exclusive"),
+            "this release cannot enforce exclusive keys, and no key is silently not exclusive: leave them out",
+        )
+    for number, reader in enumerate(here.readers):
+        at = (*path, "readers", number)
+        if reader.compartment is None and all(is_glob(glob) and not glob.strip("*") for glob in reader.dags):
+            if "dags" not in reader.model_fields_set:
+                yield Problem(
+                    at, 'a reader says who may pull: compartment, dags or both (dags: ["*"] for everybody)'
+                )
+        elif reader.compartment == here.name:
+            yield Problem((*at, "compartment"), "a compartment's own tasks may pull anyway")
+        elif reader.compartment is not None and reader.compartment not in names:
+            yield _nothing((*at, "compartment"), reader.compartment)
+    for number, route in enumerate(here.routes):
+        if route.keys is None and route.sensitive is None:
+            yield Problem((*path, "routes", number), "a route says what takes it: keys, sensitive: true or both")
+
+
+def _twice(field: str, names: Iterable[str]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield Problem((field, index, "name"), f"the name {name!r} stands twice")
+        seen.add(name)
+
+
+def _nothing(path: Path, name: str) -> Problem:
+    return Problem(path, f"there is no compartment {name!r}")
+
+
+def one_compartment(key_uris: Iterable[str], store_uri: str, *, name: str) -> Compartment:
+    """A compartment from settings instead of a file: it takes every DAG.
+
+    :raises PolicyInvalid: says which field is wrong; the settings' own name for it.
+    """
+    try:
+        return Compartment(name=name, dags=("*",), key_uris=tuple(key_uris), store_uri=store_uri)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=True)[0]
+        raise PolicyInvalid(_text(first)) from None

@@ -1,0 +1,130 @@
+"""What an access policy file holds: compartments. `secure_xcom.access.identities` has the other half."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from secure_xcom.access.globs import matches
+from secure_xcom.access.identities import Identity
+from secure_xcom.access.names import (
+    BundleName,
+    DnsName,
+    Duration,
+    Executor,
+    IdGlob,
+    KeyGlob,
+    Name,
+    Pool,
+    Queue,
+    Strict,
+    Uri,
+    a_list,
+)
+
+Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
+
+
+class Reader(Strict):
+    """Tasks of other compartments that may pull. All that is given must hold; what is left out is anything."""
+
+    compartment: Name | None = None
+    """The consumer's DAG belongs to this compartment."""
+    dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
+    """The consumer's DAG is one of these."""
+    tasks: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
+    """The consumer's task is one of these."""
+    of_dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
+    """Only what these DAGs of this compartment pushed."""
+    of_tasks: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
+    """Only what these tasks of this compartment pushed."""
+
+
+class Route(Strict):
+    """Another store, and if need be another key, for some XComs of a compartment. The first that takes it wins."""
+
+    keys: Annotated[tuple[KeyGlob, ...], a_list(min_length=1)] | None = None
+    """XComs with these keys."""
+    sensitive: Literal[True] | None = None
+    """XComs whose key is a sensitive name, or whose value holds something under one."""
+    store_uri: Uri
+    key_uris: Annotated[tuple[Uri, ...], a_list(min_length=1, max_length=8)] | None = None
+
+    def takes(self, key: str, *, sensitive: bool) -> bool:
+        """Whether an XCom goes this way."""
+        by_key = self.keys is not None and any(matches(glob, key) for glob in self.keys)
+        return by_key or (self.sensitive is True and sensitive)
+
+
+class RunOn(Strict):
+    """Where the tasks of a compartment run: what carries the identity that its keys are opened with."""
+
+    queue: Queue | None = None
+    pool: Pool | None = None
+    executor: Executor | None = None
+    """An executor of ``[core] executor``, where there are several."""
+    service_account: DnsName | None = None
+    """Of Kubernetes; it is written into the pod override of each task."""
+    refuse_elsewhere: bool = True
+    """Refuse a DAG that names another place. False: its tasks are sent here all the same."""
+
+
+class Compartment(Strict):
+    """A named trust boundary: which DAGs belong to it, its keys, its store, who else may pull."""
+
+    name: Name
+    dags: Annotated[tuple[IdGlob, ...], a_list()] = ()
+    """DAG ids that belong to it. Only the compartment of ``defaults`` may have none."""
+    bundles: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
+    """The DAG bundles that those DAGs must come from; Airflow refuses them from elsewhere when it parses them."""
+    teams: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
+    """The Airflow teams that those bundles must belong to."""
+    key_uris: Annotated[tuple[Uri, ...], a_list(min_length=1, max_length=8)]
+    store_uri: Uri
+    former_store_uris: Annotated[tuple[Uri, ...], a_list(max_length=8)] = ()
+    """Stores that are written to no longer, and that references still name."""
+    readers: Annotated[tuple[Reader, ...], a_list()] = ()
+    routes: Annotated[tuple[Route, ...], a_list(max_length=32)] = ()
+    exclusive: Annotated[tuple[KeyGlob, ...], a_list()] = ()
+    """XCom keys that one task instance only may read."""
+    retention: Duration | None = None
+    max_bytes: Bytes | None = None
+    """The largest encoded value that may be pushed, in bytes, if that is less than ``[secure_xcom] max_bytes``."""
+    mask_values: Literal["named", "all"] | None = None
+    """Instead of ``[secure_xcom] mask_values``."""
+    hide_return_values: bool | None = None
+    """Instead of ``[secure_xcom] hide_return_values``."""
+    tasks_run_on: RunOn | None = None
+
+    @property
+    def all_key_uris(self) -> tuple[str, ...]:
+        """Every key that may be asked to open: its own, then its routes'."""
+        routed = (uri for route in self.routes for uri in route.key_uris or ())
+        return tuple(dict.fromkeys((*self.key_uris, *routed)))
+
+    @property
+    def all_store_uris(self) -> tuple[str, ...]:
+        """Every store that a reference of it may name: its own, its routes', its former ones."""
+        routed = (route.store_uri for route in self.routes)
+        return tuple(dict.fromkeys((self.store_uri, *routed, *self.former_store_uris)))
+
+
+class Defaults(Strict):
+    """What holds where a compartment does not say."""
+
+    compartment: Name | None = None
+    """The compartment of DAGs that no compartment's ``dags`` takes. Without one they are refused."""
+    retention: Duration | None = None
+    max_bytes: Bytes | None = None
+    mask_values: Literal["named", "all"] | None = None
+    hide_return_values: bool | None = None
+
+
+class PolicyFile(Strict):
+    """An access policy file."""
+
+    version: Literal[1]
+    defaults: Defaults = Defaults()
+    compartments: Annotated[tuple[Compartment, ...], a_list(min_length=1, max_length=100_000)]
+    identities: Annotated[tuple[Identity, ...], a_list(max_length=100_000)] = ()

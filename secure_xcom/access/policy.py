@@ -1,0 +1,186 @@
+"""The access policy: which compartment an XCom belongs to, and who may pull it.
+
+What is decided here holds as long as the worker runs our code: it is defence in depth and gives clear errors.
+What holds against a hostile worker are the key service's and the bucket's own policies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from secure_xcom.access import loading
+from secure_xcom.access.globs import FirstMatch, matches
+from secure_xcom.access.identities import Identity
+from secure_xcom.access.model import Compartment, PolicyFile, Reader
+from secure_xcom.coordinate import Coordinate, TaskTry
+from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid
+
+DEFAULT_COMPARTMENT = "default"
+
+# A process sees the ids of few DAGs; a DAG processor sees thousands, one after the other.
+_CACHED_DAGS = 4096
+_INHERITED = ("retention", "max_bytes", "mask_values", "hide_return_values")
+
+
+class AccessPolicy:
+    """The compartments, in order, with the file's defaults in them, and the identities.
+
+    The first compartment with a glob for a DAG's id takes it, else the default compartment, else it is refused.
+
+    :param default: the name of the compartment for DAGs that no glob takes.
+    :param consumers_known: False where there is nobody to be kept out.
+    """
+
+    def __init__(
+        self,
+        compartments: Sequence[Compartment],
+        *,
+        digest: str,
+        consumers_known: bool,
+        default: str | None = None,
+        identities: Sequence[Identity] = (),
+    ) -> None:
+        self.compartments = tuple(compartments)
+        self.identities = tuple(identities)
+        self.digest = digest
+        # With one compartment for everything there is nobody to be kept out, and a consumer that Airflow does
+        # not name (a callback after the task, a trigger) may pull; with a file it may not.
+        self._consumers_known = consumers_known
+        self._by_name = {compartment.name: compartment for compartment in self.compartments}
+        self._default = None if default is None else self._by_name[default]
+        self._first = FirstMatch(
+            (glob, index) for index, compartment in enumerate(self.compartments) for glob in compartment.dags
+        )
+        self._resolved: dict[str, Compartment | None] = {}
+
+    @classmethod
+    def single(cls, key_uris: Sequence[str], store_uri: str) -> AccessPolicy:
+        """One compartment named ``default`` that takes every DAG.
+
+        :raises SettingInvalid: a URI is of a form that none can have, or there are none or too many.
+        """
+        try:
+            compartment = loading.one_compartment(key_uris, store_uri, name=DEFAULT_COMPARTMENT)
+        except PolicyInvalid as error:
+            raise SettingInvalid(error.what, where="[secure_xcom] key_uris, store_uri") from None
+        digest = hashlib.sha256(compartment.model_dump_json().encode()).hexdigest()
+        return cls((compartment,), digest=digest, consumers_known=False)
+
+    @classmethod
+    def load(cls, path: str) -> AccessPolicy:
+        """Read the access policy file.
+
+        :raises PolicyInvalid: says what is wrong, and the line and column where.
+        """
+        try:
+            raw = Path(path).read_bytes()
+        except OSError as error:
+            raise PolicyInvalid(f"the file cannot be read ({type(error).__name__})", where=path) from None
+        return cls.parse(raw, where=path)
+
+    @classmethod
+    def parse(cls, raw: bytes, *, where: str) -> AccessPolicy:
+        """The access policy of a file's bytes.
+
+        :param where: the file's name, for errors.
+        :raises PolicyInvalid: says what is wrong, and the line and column where.
+        """
+        return cls.of(loading.load(raw, where=where), digest=hashlib.sha256(raw).hexdigest())
+
+    @classmethod
+    def of(cls, file: PolicyFile, *, digest: str) -> AccessPolicy:
+        """The access policy that a file says: its defaults stand in each compartment that leaves them out."""
+        inherited = {name: getattr(file.defaults, name) for name in _INHERITED}
+        inherited = {name: value for name, value in inherited.items() if value is not None}
+        return cls(
+            [_with_defaults(compartment, inherited) for compartment in file.compartments],
+            digest=digest,
+            consumers_known=True,
+            default=file.defaults.compartment,
+            identities=file.identities,
+        )
+
+    def compartment(self, name: str) -> Compartment:
+        """The compartment of this name.
+
+        :raises CompartmentUnknown: there is none.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            raise CompartmentUnknown(f"there is no compartment {name!r:.70}")
+        return found
+
+    def is_default(self, compartment: Compartment) -> bool:
+        """Whether it takes the DAGs that no compartment's globs take."""
+        return compartment is self._default
+
+    def resolve_dag(self, dag_id: str) -> Compartment | None:
+        """The compartment that a DAG belongs to, or None."""
+        if dag_id not in self._resolved:
+            if len(self._resolved) >= _CACHED_DAGS:
+                self._resolved.clear()
+            index = self._first.find(dag_id)
+            self._resolved[dag_id] = self._default if index is None else self.compartments[index]
+        return self._resolved[dag_id]
+
+    def resolve(self, coordinate: Coordinate) -> Compartment:
+        """The compartment that an XCom belongs to.
+
+        :raises CompartmentUnknown: none takes its DAG.
+        """
+        found = self.resolve_dag(coordinate.dag_id)
+        if found is None:
+            raise CompartmentUnknown(
+                f"no compartment takes the DAG {coordinate.dag_id!r:.80}", where=str(coordinate)
+            )
+        return found
+
+    def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Compartment:
+        """Whether this consumer may pull, before any key is asked for.
+
+        :param compartment: the compartment that the reference's head names.
+        :raises CompartmentUnknown: the XCom does not belong to the compartment that its head names.
+        :raises AccessRefused: the consumer is neither of the compartment nor one of its readers.
+        """
+        own = self.resolve(coordinate)
+        if own.name != compartment:
+            raise CompartmentUnknown(
+                f"the reference is of compartment {compartment!r:.70}, the XCom belongs to {own.name!r}",
+                where=str(coordinate),
+                remedy="clear the producing task if its DAG was moved to another compartment; else look for who "
+                "wrote this row",
+            )
+        if not self._consumers_known:
+            return own
+        if consumer is None:
+            raise AccessRefused("the consumer is not known here, so it cannot be allowed", where=str(coordinate))
+        if self.resolve_dag(consumer.dag_id) is own:
+            return own
+        if any(self._admits(reader, coordinate, consumer) for reader in own.readers):
+            return own
+        raise AccessRefused(
+            f"the DAG {consumer.dag_id!r:.80} is not a reader of compartment {own.name!r}", where=str(coordinate)
+        )
+
+    def _admits(self, reader: Reader, coordinate: Coordinate, consumer: TaskTry) -> bool:
+        if reader.compartment is not None:
+            theirs = self.resolve_dag(consumer.dag_id)
+            if theirs is None or theirs.name != reader.compartment:
+                return False
+        return (
+            _any(reader.dags, consumer.dag_id)
+            and _any(reader.tasks, consumer.task_id)
+            and _any(reader.of_dags, coordinate.dag_id)
+            and _any(reader.of_tasks, coordinate.task_id)
+        )
+
+
+def _any(globs: Sequence[str], text: str) -> bool:
+    return any(matches(glob, text) for glob in globs)
+
+
+def _with_defaults(compartment: Compartment, inherited: dict[str, object]) -> Compartment:
+    update = {name: value for name, value in inherited.items() if getattr(compartment, name) is None}
+    return compartment.model_copy(update=update) if update else compartment
