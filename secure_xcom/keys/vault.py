@@ -56,6 +56,19 @@ _NO_CONTEXT = "\n"
 Result = TypeVar("Result")
 
 
+def split_uri(uri: str) -> tuple[str, str, str, bool]:
+    """The connection id, the mount and the key's name of a key URI, and whether its grant is scoped.
+
+    :raises UriInvalid: it has another form.
+    """
+    form = _URI.fullmatch(uri)
+    if form is None or len(uri) > _URI_MAX_CHARACTERS:
+        raise UriInvalid(
+            "not a Vault key URI", where=f"key URI {uri!r:.200}", remedy="use vault://CONN_ID/MOUNT/keys/NAME"
+        )
+    return form["conn"], form["mount"], form["name"], form["grant"] == "scoped"
+
+
 class VaultTransit:
     """The key service of one transit key: see the module's text. Safe to be used by several threads.
 
@@ -66,14 +79,8 @@ class VaultTransit:
     """
 
     def __init__(self, uri: str) -> None:
-        form = _URI.fullmatch(uri)
-        if form is None or len(uri) > _URI_MAX_CHARACTERS:
-            raise UriInvalid(
-                "not a Vault key URI", where=f"key URI {uri!r:.200}", remedy="use vault://CONN_ID/MOUNT/keys/NAME"
-            )
+        self.conn_id, self.mount, self.name, self.scoped = split_uri(uri)
         self.uri = uri
-        self.conn_id, self.mount, self.name = form["conn"], form["mount"], form["name"]
-        self.scoped = form["grant"] == "scoped"
         self.client: VaultClient = vault_client(self.conn_id)
         self._proved_bound = False
 

@@ -6,13 +6,16 @@ What has to be made for a scheme of URIs is one function of one file here: ``key
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from secure_xcom.cli import output
 from secure_xcom.cli.init import folder, keyring
 from secure_xcom.keys import Finding
+
+if TYPE_CHECKING:
+    from secure_xcom.cli.init.vault import Made
 
 # Scheme -> what makes the thing and says so. A scheme that is not here has nothing to be made: it is only tried.
 _KEY_MAKERS: dict[str, Callable[[str], Finding]] = {"local": keyring.prepare}
@@ -33,21 +36,60 @@ def init(
         ),
     ],
     store: Annotated[str, typer.Option(metavar="URI", help="Store URI, such as file:///path.")],
+    use_vault: Annotated[
+        bool,
+        typer.Option(
+            "--vault",
+            help="Make in Vault what the vault:// key URI and a vault-kv:// store URI name: engines, the key, "
+            "policies for writers, readers and maintenance. Needs an operator's VAULT_ADDR and VAULT_TOKEN.",
+        ),
+    ] = False,
+    approle: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE",
+            help="With --vault: make an AppRole as well: worker (pushes and pulls), writer, reader, maintenance. "
+            "The first one's connection is that of the key URI.",
+        ),
+    ] = None,
+    connections: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --approle: a new file for the Airflow connections with their secret ids, or -.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --vault: change nothing, show the plan.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make a local keyring and a store's folder, try both, and print the settings.
+    """Make a local keyring and a store's folder, or what a Vault needs; try all, and print the settings.
 
     What exists is kept: an existing keyring is never overwritten. A data key is wrapped and unwrapped, an object
     is put, read and deleted before anything is printed.
     """
-    findings = prepare(key, store)
+    from secure_xcom.cli.init import vault
+    from secure_xcom.errors import CommandError
+
+    made = None
+    if use_vault:
+        made = vault.prepare(key, store, vault.Asked(tuple(approle or ()), connections, dry_run))
+        if dry_run:
+            _show_plan(made, as_json=as_json)
+            raise typer.Exit(output.exit_code(made.findings))
+    elif approle or connections or dry_run:
+        raise CommandError("--approle, --connections and --dry-run go with --vault")
+    findings = [*(made.findings if made else ()), *prepare(key, store)]
     settings = {"core.xcom_backend": "secure_xcom.SecureXComBackend"}
     settings["secure_xcom.key_uris"] = ",".join(key)
     settings["secure_xcom.store_uri"] = store
+    lines = made.lines if made else []
     if as_json:
-        output.show_json(_record(findings, settings))
+        output.show_json({**_record(findings, settings), **({"connections": lines} if lines else {})})
     else:
         _show(findings, settings)
+        _show_connections(lines)
     raise typer.Exit(output.exit_code(findings))
 
 
@@ -93,6 +135,28 @@ def airflow_cfg(settings: dict[str, str]) -> str:
 def environment(settings: dict[str, str]) -> dict[str, str]:
     """Settings by ``section.option``, as environment variables."""
     return {f"AIRFLOW__{name.replace('.', '__').upper()}": value for name, value in settings.items()}
+
+
+def _show_plan(made: Made, *, as_json: bool) -> None:
+    """What would be made, and the text of every policy."""
+    if as_json:
+        output.show_json({"plan": output.findings_json(made.findings), "policies": made.policies})
+        return
+    out = output.console()
+    for finding in made.findings:
+        output.show_finding(out, finding)
+    for name, text in made.policies.items():
+        out.print(f"\nPolicy {name}:\n", style="bold")
+        out.print(text, soft_wrap=True)
+
+
+def _show_connections(lines: list[str]) -> None:
+    """Connections for the screen, because the operator asked for them there."""
+    if lines:
+        out = output.console()
+        out.print("\nAirflow connections, with their secret ids:\n", style="bold")
+        for line in lines:
+            out.print(line, soft_wrap=True)
 
 
 def _scheme(uri: str) -> str:
