@@ -12,10 +12,13 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import secure_xcom
 from secure_xcom import errors
@@ -187,6 +190,27 @@ def test_imports_follow_the_table() -> None:
         and _room(found.target) not in MAY_IMPORT[_room(found.source)]
     ]
     assert wrong == []
+
+
+def test_every_library_is_declared() -> None:
+    """What the package imports of others is one of its dependencies or extras, or part of Airflow itself."""
+    declared = {canonicalize_name(Requirement(text).name) for text in metadata.requires("secure-xcom") or []}
+    # These come with Airflow or a library above, and are of use in the version that comes with it only.
+    declared |= {
+        canonicalize_name(name)
+        for name in ("apache-airflow-core", "psutil", "pydantic-core", "sqlalchemy", "urllib3")
+    }
+    brought_by = metadata.packages_distributions()
+    undeclared = {
+        f"{module}:{node.lineno} {name}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in _names(node)
+        if (top := name.split(".")[0]) not in sys.stdlib_module_names | {"secure_xcom"}
+        and not declared & {canonicalize_name(found) for found in brought_by.get(top, [])}
+    }
+    assert undeclared == set()
 
 
 def test_nothing_is_imported_by_a_computed_name() -> None:
