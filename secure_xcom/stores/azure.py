@@ -16,7 +16,6 @@ Blocks of an upload that failed are never visible; Azure discards them after a w
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -125,7 +124,7 @@ class AzureBucket:
             self._access.credentials()
         key = f"{self._place.prefix}/{path}".removeprefix("/")
         blob = self._access.service().get_blob_client(self._place.bucket, key)
-        mark = secrets.token_hex(16)
+        mark = os.urandom(16).hex()
 
         def put_part(number: int, part: bytes) -> str:
             # Uncommitted blocks belong to the blob's name, so those of another writer must have other ids.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -75,6 +74,9 @@ def retry_config(transport: Transport) -> RetryConfig:
 
 def put_parts(parts: Iterator[bytes], put_part: Callable[[int, bytes], Part]) -> list[Part]:
     """Put each part, a few at once, and give what putting each has given, in order. Parts count from 1."""
+    # Imported here, because most processes never put a payload of more than one part.
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     done: list[Part] = []
     with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
         flying: deque[Future[Part]] = deque()

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,7 +76,7 @@ class FileStore:
         folder, _, name = target.rpartition("/")
         if name.startswith(_STAGED):
             raise PathInvalid(f"{name!r:.80} is a name for files that are being written", where=self.uri)
-        staged = f"{folder}/{_STAGED}{secrets.token_hex(8)}"
+        staged = f"{folder}/{_STAGED}{os.urandom(8).hex()}"
         descriptor = self._stage(staged, folder, path)
         try:
             try:

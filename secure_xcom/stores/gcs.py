@@ -14,7 +14,7 @@ Object Viewer* to pull (it lists too), *Storage Object User* for maintenance. Cr
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timezone
@@ -126,7 +126,7 @@ class GcsBucket:
             credentials=access.credentials,
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
-        mark = secrets.token_hex(16)
+        mark = os.urandom(16).hex()
         blob = client.bucket(self._place.bucket).blob(f"{self._place.prefix}/{path}".removeprefix("/"))
         blob.metadata = {_MARK: mark}
         if "storage_class" in self._options:

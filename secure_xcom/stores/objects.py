@@ -14,7 +14,6 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -112,6 +111,8 @@ class ObjectStore:
         if len(paths) < 2:
             yield from map(self._whole, paths)
             return
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(min(WINDOW, len(paths))) as threads:
             waiting = iter(paths)
             ahead = deque((path, threads.submit(self._small, path)) for path in islice(waiting, WINDOW))
@@ -204,6 +205,8 @@ class ObjectStore:
         except StoreError as error:
             if len(paths) == 1:
                 return [None if isinstance(error, ObjectMissing) else error]
+            from concurrent.futures import ThreadPoolExecutor
+
             # A batch tells only the first thing that is wrong, so each path is asked for by itself.
             with ThreadPoolExecutor(WINDOW) as threads:
                 return [answer for (answer,) in threads.map(lambda path: self._delete_batch([path]), paths)]
@@ -234,11 +237,12 @@ class _Parts(Iterator[bytes]):
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._held = bytearray()
+        self._over = b""
         self.error: Exception | None = None
 
     def __next__(self) -> bytes:
-        while len(self._held) < PART_BYTES:
+        held, size = [self._over], len(self._over)
+        while size < PART_BYTES:
             try:
                 piece = next(self._pieces, None)
             except Exception as error:
@@ -246,11 +250,13 @@ class _Parts(Iterator[bytes]):
                 raise
             if piece is None:
                 break
-            self._held += piece
-        if not self._held:
+            held.append(piece)
+            size += len(piece)
+        if not size:
             raise StopIteration
-        part = bytes(memoryview(self._held)[:PART_BYTES])
-        del self._held[:PART_BYTES]
+        whole = b"".join(held)
+        # A piece over the part's end is copied again, which costs nothing while pieces are small.
+        part, self._over = whole[:PART_BYTES], whole[PART_BYTES:]
         return part
 
 

@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.errors import SettingInvalid, UriInvalid
@@ -117,7 +115,7 @@ class S3Bucket:
         """A multipart upload that is completed with ``If-None-Match: *`` or aborted."""
         client = self._boto3()
         at = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
-        mark = secrets.token_hex(16)
+        mark = os.urandom(16).hex()
 
         def put_part(number: int, part: bytes) -> dict[str, Any]:
             answer = client.upload_part(**at, UploadId=upload, PartNumber=number, Body=part)
@@ -186,6 +184,9 @@ class S3Bucket:
             max_pool_connections=transport.connections,
             user_agent_extra="secure-xcom",
         )
+        if (self._endpoint() or "").startswith("http://"):
+            # Without TLS botocore signs each part's SHA-256, and a CRC beside it would only cost time.
+            config["request_checksum_calculation"] = "when_required"
         if self._options.get("addressing"):
             config["s3"] = {**config.get("s3", {}), "addressing_style": self._options["addressing"]}
         if config.get("signature_version") == "unsigned":
@@ -210,7 +211,8 @@ def _default_region() -> str:
 
 def _read_bundle(path: str, uri: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise SettingInvalid(
             f"the certificate bundle cannot be read ({type(error).__name__})",
