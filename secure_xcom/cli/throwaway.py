@@ -152,7 +152,7 @@ class ThrowawayAirflow:
                 where=str(self.folder),
             )
 
-    def airflow(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def airflow(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run an ``airflow`` command of this Airflow to its end; its output is in ``stdout``, errors included.
 
         :raises ThrowawayFailed: it has not ended in time.
@@ -174,7 +174,7 @@ class ThrowawayAirflow:
                 f"`airflow {' '.join(arguments)}` has not ended in {timeout:g} seconds", where=str(self.folder)
             ) from None
 
-    def start(self, *names: str, timeout: float = 120) -> None:
+    def start(self, *names: str, timeout: float = 240) -> None:
         """Start the components at the same time and wait until each is healthy.
 
         :param names: ``api-server``, ``scheduler``, ``dag-processor``, ``triggerer``; by default all.
@@ -202,7 +202,7 @@ class ThrowawayAirflow:
             start_new_session=True,
         )
 
-    def wait_healthy(self, timeout: float = 120) -> None:
+    def wait_healthy(self, timeout: float = 240) -> None:
         """Wait until the API server says that all started components are healthy.
 
         :raises ThrowawayFailed: a component ended, or is not healthy in time.
@@ -253,7 +253,12 @@ class ThrowawayAirflow:
     # --- runs -----------------------------------------------------------------------------------------------
 
     def trigger(
-        self, dag_id: str, conf: Mapping[str, Any] | None = None, *, run_id: str | None = None, timeout: float = 60
+        self,
+        dag_id: str,
+        conf: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        timeout: float = 120,
     ) -> str:
         """Start a run, as soon as the DAG processor has found the DAG; gives its run_id.
 
@@ -274,7 +279,7 @@ class ThrowawayAirflow:
             self._check_time(end, f"the DAG {dag_id!r} was not found in time", "dag-processor")
             time.sleep(0.3)
 
-    def wait(self, dag_id: str, run_id: str, timeout: float = 120) -> str:
+    def wait(self, dag_id: str, run_id: str, timeout: float = 240) -> str:
         """Wait for the end of a run; gives ``success`` or ``failed``.
 
         :raises ThrowawayFailed: it has not ended in time, or a component has ended.

@@ -225,8 +225,8 @@ def test_a_claim_that_does_not_hold_is_found(evidence: Evidence, spoil: Callable
 
 
 def test_a_pipeline_that_failed_is_the_claim_that_failed(evidence: Evidence) -> None:
-    """Of a failed run nothing else is claimed, and its log is shown."""
-    evidence.run_state, evidence.run_log = "failed", "KeyringMissing"
+    """Of a failed run nothing else is claimed, and its error is shown."""
+    evidence.run_state, evidence.failures = "failed", ["get_login: KeyringMissing: there is no keyring"]
     checked = claims.check(evidence)
     assert [claim.held for claim in checked] == [False]
     assert "KeyringMissing" in checked[0].detail

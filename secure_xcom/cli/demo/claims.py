@@ -37,7 +37,7 @@ def check(evidence: Evidence) -> list[Claim]:
     """Every claim of the demo; of a pipeline that failed there is only one to check."""
     ran = Claim("the pipeline ran, unchanged", evidence.run_state == "success", evidence.run_state)
     if not ran.held:
-        return [Claim(ran.name, False, f"{ran.detail}: {evidence.run_log[-1500:]}")]
+        return [Claim(ran.name, False, f"{ran.detail}: {'; '.join(evidence.failures)}")]
     return [
         ran,
         *_at_rest(evidence),

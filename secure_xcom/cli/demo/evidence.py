@@ -94,7 +94,7 @@ class Evidence:
 
     source: Source
     run_state: str = ""
-    run_log: str = ""
+    failures: list[str] = field(default_factory=list)
     xcoms: list[XCom] = field(default_factory=list)
     received: dict[str, Any] = field(default_factory=dict)
     printed: str = ""

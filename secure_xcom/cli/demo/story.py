@@ -110,7 +110,8 @@ class Story:
                 evidence.printed = line["event"]
         for instance in self.airflow.task_instances(DAG, run_id):
             if instance["state"] == "failed":
-                evidence.run_log += self.airflow.log_text(DAG, run_id, instance["task_id"], instance["map_index"])
+                log_text = self.airflow.log_text(DAG, run_id, instance["task_id"], instance["map_index"])
+                evidence.failures.append(f"{instance['task_id']}: {': '.join(_error_of(log_text))}")
 
     # --- thieves and attackers ------------------------------------------------------------------------------
 
