@@ -16,6 +16,8 @@ class Sink(Protocol):
     def write(self, records: Sequence[dict[str, Any]]) -> None:
         """Append the records in order; when it returns they are where the sink says they are.
 
+        Without records it writes nothing, and tells all the same whether they could have been written.
+
         :raises AuditError: not one of them counts as written.
         """
 
