@@ -1,13 +1,14 @@
-"""What is decided about a row before any key or payload is asked for. Decisions on bytes only, no IO."""
+"""What is decided about a value or a row before any key or store is asked. Decisions on bytes only, no IO."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.audit import Draft
+from secure_xcom.codecs import Encoded
 from secure_xcom.coordinate import Asked, TaskTry, encryption_context, object_path
 from secure_xcom.errors import (
     ContextRefused,
@@ -18,6 +19,7 @@ from secure_xcom.errors import (
 )
 from secure_xcom.keys import openers
 from secure_xcom.keys.holder import Candidates
+from secure_xcom.masking import SensitiveNames, holds_sensitive
 from secure_xcom.reference import TIME_FORMAT, Reference, parse
 from secure_xcom.seal import sealed_size
 
@@ -34,14 +36,71 @@ class Row:
 class Admitted:
     """A reference that may be opened.
 
-    :ivar path: the object's path below the compartment's store; None for an inline payload.
+    :ivar place: the store's URI and the object's path below it; None for an inline payload.
     :ivar candidates: the wraps that may be asked for.
     """
 
     reference: Reference
     compartment: Compartment
-    path: str | None
+    place: tuple[str, str] | None
     candidates: Candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an XCom goes, with which keys, and how long it is good for.
+
+    :ivar routed: a route of the compartment names the store, so the payload never stays in the reference.
+    :ivar created: now, and :ivar expires: when its retention is over; as references have times.
+    """
+
+    compartment: str
+    store_uri: str
+    key_uris: tuple[str, ...]
+    routed: bool
+    created: str
+    expires: str | None
+
+
+def destination(
+    compartment: Compartment, encoded: Encoded, key: str, names: SensitiveNames, *, max_bytes: int, where: str
+) -> Destination:
+    """Hold a value against its compartment's limit, and choose its store and keys: the first route that takes it.
+
+    :param key: the XCom's key; :param max_bytes: the deployment's limit.
+    :raises ValueTooLarge: it is over the deployment's limit or the compartment's.
+    """
+    option = "[secure_xcom] max_bytes"
+    if compartment.max_bytes is not None and compartment.max_bytes < max_bytes:
+        option, max_bytes = f"max_bytes of compartment {compartment.name!r}", compartment.max_bytes
+    if len(encoded.data) > max_bytes:
+        raise ValueTooLarge(
+            f"the encoded value has {len(encoded.data)} bytes, {option} is {max_bytes}", where=where
+        )
+    # A whole value is searched for secrets only where a route asks.
+    asked = any(route.sensitive for route in compartment.routes)
+    sensitive = asked and holds_sensitive(encoded.structure, names=names, key=key)
+    route = next((route for route in compartment.routes if route.takes(key, sensitive=sensitive)), None)
+    now = datetime.now(timezone.utc)
+    lasts = compartment.retention_seconds
+    return Destination(
+        compartment.name,
+        compartment.store_uri if route is None else route.store_uri,
+        (None if route is None else route.key_uris) or compartment.key_uris,
+        routed=route is not None,
+        created=now.strftime(TIME_FORMAT),
+        expires=None if lasts is None else (now + timedelta(seconds=lasts)).strftime(TIME_FORMAT),
+    )
+
+
+def mask_mode(compartments: Iterable[Compartment | None], mode: str) -> str:
+    """Which values of several compartments are registered with Airflow's masker: ``all`` if one of them says so.
+
+    :param compartments: None for a plain value.
+    :param mode: the deployment's, where a compartment does not say.
+    """
+    modes = {(compartment and compartment.mask_values) or mode for compartment in compartments}
+    return "all" if "all" in modes else "named"
 
 
 def admit(row: Row, policy: AccessPolicy, consumer: TaskTry | None, *, max_bytes: int, draft: Draft) -> Admitted:
@@ -56,8 +115,9 @@ def admit(row: Row, policy: AccessPolicy, consumer: TaskTry | None, *, max_bytes
     found = recognise(row, draft)
     head = found.head
     where = draft.where
-    compartment = policy.decide(head.coordinate, head.compartment, consumer)
-    draft.compartment = compartment.name
+    verdict = policy.decide(head.coordinate, head.compartment, consumer)
+    draft.compartment, draft.rule = verdict.decided_in.name, verdict.rule
+    compartment = verdict.enforce()
     if head.exclusive is not None or head.readers is not None:
         raise ReferenceVersionUnknown(
             "the head carries a restriction that this release cannot enforce", where=where
@@ -69,7 +129,7 @@ def admit(row: Row, policy: AccessPolicy, consumer: TaskTry | None, *, max_bytes
             f"the payload has {found.size} bytes, [secure_xcom] max_bytes is {max_bytes}", where=where
         )
     return Admitted(
-        found, compartment, path_within(found, compartment, where), _candidates(found, compartment, where)
+        found, compartment, place_within(found, compartment, where), _candidates(found, compartment, where)
     )
 
 
@@ -111,33 +171,32 @@ def check_order(drafts: Iterable[Draft], order: int) -> None:
         last = index
 
 
-def object_uri(compartment: Compartment, path: str) -> str:
+def object_uri(store_uri: str, path: str) -> str:
     """The head's name of an object: the store URI without its options, which may change, and the path."""
-    place = compartment.store_uri.partition("?")[0].rstrip("/")
-    return f"{place}/{path}"
+    return f"{store_uri.partition('?')[0].rstrip('/')}/{path}"
 
 
-def path_within(found: Reference, compartment: Compartment, where: str) -> str | None:
-    """The object's path below its store, None for an inline payload.
+def place_within(found: Reference, compartment: Compartment, where: str) -> tuple[str, str] | None:
+    """The URI of the object's store and its path below it, None for an inline payload.
 
-    :raises ContextRefused: the object is not in the compartment's store, below this very coordinate. Whoever can
-        write to the database must not be able to name what is fetched, or what a purge deletes.
+    :raises ContextRefused: the object is not in a store of the compartment, below this very coordinate. Whoever
+        can write to the database must not be able to name what is fetched, or what a purge deletes.
     """
     if found.head.object is None:
         return None
     folder = object_path(compartment.name, found.head.coordinate, "")
-    prefix = object_uri(compartment, folder)
-    unique = found.head.object.removeprefix(prefix)
-    if unique == found.head.object or len(unique) != 36 or not set(unique) <= set("0123456789abcdef-"):
-        raise ContextRefused(
-            f"the object is not below this coordinate in the store of compartment {compartment.name!r}",
-            where=where,
-        )
-    return folder + unique
+    for store_uri in compartment.all_store_uris:
+        prefix = object_uri(store_uri, folder)
+        unique = found.head.object.removeprefix(prefix)
+        if unique != found.head.object and len(unique) == 36 and set(unique) <= set("0123456789abcdef-"):
+            return store_uri, folder + unique
+    raise ContextRefused(
+        f"the object is not below this coordinate in a store of compartment {compartment.name!r}", where=where
+    )
 
 
 def _candidates(found: Reference, compartment: Compartment, where: str) -> Candidates:
-    wraps = openers(compartment.key_uris, [(key.uri, key.wrapped) for key in found.keys])
+    wraps = openers(compartment.all_key_uris, [(key.uri, key.wrapped) for key in found.keys])
     if not wraps:
         raise ContextRefused(
             f"none of the reference's keys belongs to compartment {compartment.name!r}", where=where

@@ -14,22 +14,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from itertools import chain
 from typing import Any
 
 import uuid6
 
 from secure_xcom import codecs, masking, reference
-from secure_xcom.access import AccessPolicy, Compartment
+from secure_xcom.access import AccessPolicy
 from secure_xcom.admission import (
     Admitted,
+    Destination,
     Row,
     admit,
     check_order,
     describe,
+    destination,
+    mask_mode,
     object_uri,
-    path_within,
+    place_within,
     recognise,
 )
 from secure_xcom.audit import AccessLog, Draft, recording
@@ -37,11 +39,11 @@ from secure_xcom.audit.events import Action
 from secure_xcom.codecs import Codecs, Encoded
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Coordinate, TaskTry, encryption_context, object_path
-from secure_xcom.errors import AuditError, PlaintextRefused, SecureXComError, StoreError, ValueTooLarge
+from secure_xcom.errors import AuditError, PlaintextRefused, SecureXComError, StoreError
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.holder import DataKeys, Unwrapped
 from secure_xcom.masking import SensitiveNames
-from secure_xcom.reference import HEADER_BYTES, TIME_FORMAT, Head, Reference, WrappedKey
+from secure_xcom.reference import HEADER_BYTES, Head, Reference, WrappedKey
 from secure_xcom.seal import seal, sealed_size, unseal
 from secure_xcom.stores import Store, store
 from secure_xcom.stores.reading import Payload, read_all
@@ -104,61 +106,54 @@ class Pipeline:
         """
         self._enter(producer)
         pushed: list[Reference] = []
-        placed: list[tuple[Compartment, str]] = []
+        placed: list[tuple[str, str]] = []
         try:
             with self._recording("push", [Draft(coordinate=push.coordinate) for push in pushes], producer) as each:
                 for draft, push in zip(each(), pushes, strict=True):
                     compartment = self.policy.resolve(push.coordinate)
                     draft.compartment = compartment.name
-                    encoded = self._encode(push.value, push.coordinate, draft)
-                    pushed.append(self._seal_and_put(encoded, compartment, push.coordinate, producer, placed))
+                    encoded = self._codecs.encode(push.value, where=draft.where)
+                    draft.codec = encoded.codec
+                    key, limit = push.coordinate.key, self.settings.max_bytes
+                    # Registered before anything can fail with the value in its hands.
+                    self._mask([(encoded.structure, key)], mask_mode([compartment], self.settings.mask_values))
+                    to = destination(compartment, encoded, key, self._names, max_bytes=limit, where=draft.where)
+                    pushed.append(self._seal_and_put(encoded, to, push.coordinate, producer, placed))
                     describe(pushed[-1], draft)
         except BaseException:
             self._take_back(placed)
             raise
         return [one.dump() for one in pushed]
 
-    def _encode(self, value: object, coordinate: Coordinate, draft: Draft) -> Encoded:
-        encoded = self._codecs.encode(value, where=draft.where)
-        draft.codec = encoded.codec
-        if len(encoded.data) > self.settings.max_bytes:
-            raise ValueTooLarge(
-                f"the encoded value has {len(encoded.data)} bytes, [secure_xcom] max_bytes is "
-                f"{self.settings.max_bytes}",
-                where=draft.where,
-            )
-        # Registered before anything can fail with the value in its hands.
-        self._mask([(encoded.structure, coordinate.key)])
-        return encoded
-
     def _seal_and_put(
         self,
         encoded: Encoded,
-        compartment: Compartment,
+        to: Destination,
         coordinate: Coordinate,
         producer: TaskTry | None,
-        placed: list[tuple[Compartment, str]],
+        placed: list[tuple[str, str]],
     ) -> Reference:
         compression, plain = codecs.compress(encoded.data, self.settings.compression)
         size = sealed_size(len(plain))
         path = None
-        if size > self.settings.inline_max_bytes:
-            path = object_path(compartment.name, coordinate, str(uuid6.uuid7()))
+        if to.routed or size > self.settings.inline_max_bytes:
+            path = object_path(to.compartment, coordinate, str(uuid6.uuid7()))
         head = Head(
             dag_id=coordinate.dag_id,
             run_id=coordinate.run_id,
             task_id=coordinate.task_id,
             map_index=str(coordinate.map_index),
             key=coordinate.key,
-            compartment=compartment.name,
+            compartment=to.compartment,
             codec=encoded.codec,
             compression=compression,
-            created=datetime.now(timezone.utc).strftime(TIME_FORMAT),
-            object=None if path is None else object_uri(compartment, path),
+            created=to.created,
+            object=None if path is None else object_uri(to.store_uri, path),
+            expires=to.expires,
         )
         data_key, wraps = self.keys.for_try(
-            compartment.key_uris,
-            encryption_context(compartment.name, coordinate),
+            to.key_uris,
+            encryption_context(to.compartment, coordinate),
             producer.try_number if producer else 0,
         )
         pieces = seal(data_key.secret, head.canonical(), (plain,))
@@ -167,8 +162,8 @@ class Pipeline:
         if path is None:
             payload = b"".join(chain((first,), pieces))
         else:
-            placed.append((compartment, path))
-            self._store(compartment).put(path, chain((first,), pieces))
+            placed.append((to.store_uri, path))
+            self._store(to.store_uri).put(path, chain((first,), pieces))
         keys = tuple(WrappedKey(name, wrapped) for name, wrapped in wraps)
         bare = Reference(head, keys, first[:HEADER_BYTES], size, payload)
         return bare.with_preview(self._preview(bare, encoded.structure))
@@ -184,11 +179,11 @@ class Pipeline:
         mode = self.settings.preview
         return masking.preview(structure, mode=mode, names=self._names, key=bare.head.key, max_bytes=room)
 
-    def _take_back(self, placed: Iterable[tuple[Compartment, str]]) -> None:
+    def _take_back(self, placed: Iterable[tuple[str, str]]) -> None:
         """Delete what was put for a push that gives no reference. What cannot be deleted is left to gc."""
-        for compartment, path in placed:
+        for store_uri, path in placed:
             try:
-                failed = self._store(compartment).delete_many([path])[0]
+                failed = self._store(store_uri).delete_many([path])[0]
             except StoreError as error:
                 failed = error
             if failed is not None:
@@ -218,7 +213,8 @@ class Pipeline:
                     value, structure = self._open_and_decode(entry.reference, key, pieces, draft.where)
                 values.append(value)
                 structures.append((structure, _key_of(draft, row)))
-            self._mask(structures)
+            compartments = [None if entry is None else entry.compartment for entry in admitted]
+            self._mask(structures, mask_mode(compartments, self.settings.mask_values))
         return values
 
     def _admit(self, row: Row, consumer: TaskTry | None, draft: Draft) -> Admitted | None:
@@ -268,9 +264,10 @@ class Pipeline:
     def _payload(self, entry: Admitted | None) -> Payload:
         if entry is None:
             return Payload(0)
-        if entry.path is None:
+        if entry.place is None:
             return Payload(entry.reference.size, inline=entry.reference.payload or b"")
-        return Payload(entry.reference.size, self._store(entry.compartment), entry.path)
+        store_uri, path = entry.place
+        return Payload(entry.reference.size, self._store(store_uri), path)
 
     def _open_and_decode(
         self, found: Reference, key: Unwrapped, pieces: Iterable[bytes], where: str
@@ -301,8 +298,8 @@ class Pipeline:
                     found = recognise(row, draft)
                     compartment = self.policy.resolve(found.head.coordinate)
                     draft.compartment = compartment.name
-                    path = path_within(found, compartment, draft.where)
-                    failed = self._store(compartment).delete_many([path])[0] if path else None
+                    place = place_within(found, compartment, draft.where)
+                    failed = self._store(place[0]).delete_many([place[1]])[0] if place else None
                     if failed is not None:
                         raise failed
         except AuditError:
@@ -319,16 +316,15 @@ class Pipeline:
                 self.keys.forget()
             self._task = task
 
-    def _store(self, compartment: Compartment) -> Store:
-        uri = compartment.store_uri
+    def _store(self, uri: str) -> Store:
         with self._lock:
             if uri not in self._stores:
                 self._stores[uri] = self._open_store(uri)
             return self._stores[uri]
 
-    def _mask(self, values: Sequence[tuple[object, str]]) -> None:
+    def _mask(self, values: Sequence[tuple[object, str]], mode: str) -> None:
         """Register the sensitive strings of several values in one call, within one cap."""
-        mode, cap = self.settings.mask_values, self.settings.mask_max_values
+        cap = self.settings.mask_max_values
         secrets = masking.secrets_of_all(values, names=self._names, mode=mode, cap=cap)
         if secrets.values or secrets.dropped:
             self._register(secrets)

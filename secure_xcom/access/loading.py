@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from secure_xcom.access import yaml_text
 from secure_xcom.access.model import Compartment, PolicyFile
@@ -77,7 +77,7 @@ _SAID = {
 }
 
 
-def _text(error: ErrorDetails) -> str:
+def _text(error: Mapping[str, Any]) -> str:
     names = [part for part in error["loc"] if isinstance(part, str)]
     field = names[-1] if names else "the file"
     if error["type"] == "string_pattern_mismatch":

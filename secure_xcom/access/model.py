@@ -21,6 +21,7 @@ from secure_xcom.access.names import (
     Strict,
     Uri,
     a_list,
+    seconds,
 )
 
 Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
@@ -98,6 +99,16 @@ class Compartment(Strict):
     tasks_run_on: RunOn | None = None
 
     @property
+    def retention_seconds(self) -> int | None:
+        """How long an XCom is good for after its push."""
+        return None if self.retention is None else seconds(self.retention)
+
+    @property
+    def written_store_uris(self) -> tuple[str, ...]:
+        """Every store that a push may write to: its own, then its routes'."""
+        return tuple(dict.fromkeys((self.store_uri, *(route.store_uri for route in self.routes))))
+
+    @property
     def all_key_uris(self) -> tuple[str, ...]:
         """Every key that may be asked to open: its own, then its routes'."""
         routed = (uri for route in self.routes for uri in route.key_uris or ())
@@ -106,8 +117,7 @@ class Compartment(Strict):
     @property
     def all_store_uris(self) -> tuple[str, ...]:
         """Every store that a reference of it may name: its own, its routes', its former ones."""
-        routed = (route.store_uri for route in self.routes)
-        return tuple(dict.fromkeys((self.store_uri, *routed, *self.former_store_uris)))
+        return tuple(dict.fromkeys((*self.written_store_uris, *self.former_store_uris)))
 
 
 class Defaults(Strict):

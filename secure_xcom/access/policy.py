@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secure_xcom.access import loading
-from secure_xcom.access.globs import FirstMatch, matches
+from secure_xcom.access.globs import FirstMatch
 from secure_xcom.access.identities import Identity
-from secure_xcom.access.model import Compartment, PolicyFile, Reader
+from secure_xcom.access.model import Compartment, PolicyFile
+from secure_xcom.access.verdict import Verdict, judge
 from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid
 
@@ -137,48 +138,36 @@ class AccessPolicy:
             )
         return found
 
-    def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Compartment:
+    def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Verdict:
         """Whether this consumer may pull, before any key is asked for.
 
+        Nothing here is known to be true yet: the head is authenticated when the payload is opened, the consumer
+        is what the process says. An edited head opens nothing, whatever was decided on it.
+
         :param compartment: the compartment that the reference's head names.
-        :raises CompartmentUnknown: the XCom does not belong to the compartment that its head names.
-        :raises AccessRefused: the consumer is neither of the compartment nor one of its readers.
+        :raises CompartmentUnknown: no compartment takes the XCom's DAG.
         """
         own = self.resolve(coordinate)
         if own.name != compartment:
-            raise CompartmentUnknown(
-                f"the reference is of compartment {compartment!r:.70}, the XCom belongs to {own.name!r}",
-                where=str(coordinate),
-                remedy="clear the producing task if its DAG was moved to another compartment; else look for who "
-                "wrote this row",
+            return Verdict(
+                own,
+                "compartment",
+                CompartmentUnknown(
+                    f"the reference is of compartment {compartment!r:.70}, the XCom belongs to {own.name!r}",
+                    where=str(coordinate),
+                    remedy="clear the producing task if its DAG was moved to another compartment; else look for "
+                    "who wrote this row",
+                ),
             )
         if not self._consumers_known:
-            return own
+            return Verdict(own, "single")
         if consumer is None:
-            raise AccessRefused("the consumer is not known here, so it cannot be allowed", where=str(coordinate))
-        if self.resolve_dag(consumer.dag_id) is own:
-            return own
-        if any(self._admits(reader, coordinate, consumer) for reader in own.readers):
-            return own
-        raise AccessRefused(
-            f"the DAG {consumer.dag_id!r:.80} is not a reader of compartment {own.name!r}", where=str(coordinate)
-        )
-
-    def _admits(self, reader: Reader, coordinate: Coordinate, consumer: TaskTry) -> bool:
-        if reader.compartment is not None:
-            theirs = self.resolve_dag(consumer.dag_id)
-            if theirs is None or theirs.name != reader.compartment:
-                return False
-        return (
-            _any(reader.dags, consumer.dag_id)
-            and _any(reader.tasks, consumer.task_id)
-            and _any(reader.of_dags, coordinate.dag_id)
-            and _any(reader.of_tasks, coordinate.task_id)
-        )
-
-
-def _any(globs: Sequence[str], text: str) -> bool:
-    return any(matches(glob, text) for glob in globs)
+            what = "the consumer is not known here, so it cannot be allowed"
+            return Verdict(own, "consumer", AccessRefused(what, where=str(coordinate)))
+        theirs = self.resolve_dag(consumer.dag_id)
+        if theirs is own:
+            return Verdict(own, "own")
+        return judge(own, coordinate, consumer, None if theirs is None else theirs.name)
 
 
 def _with_defaults(compartment: Compartment, inherited: dict[str, object]) -> Compartment:

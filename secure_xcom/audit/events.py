@@ -29,6 +29,7 @@ class Event:
     :ivar task: the task instance's try that did it, where Airflow says which it is: recorded as the producer
         of a push or purge, as the consumer of a pull.
     :ivar error: the class of our error tree, for an outcome that is not ok.
+    :ivar rule: which rule of the access policy let a pull pass or refused it (`secure_xcom.access.verdict`).
     :ivar keys: the key URIs of the reference; ``opened_with`` is the one that opened it.
     :ivar size: the sealed payload's size in bytes.
     """
@@ -38,6 +39,7 @@ class Event:
     coordinate: Coordinate | None = None
     task: TaskTry | None = None
     compartment: str | None = None
+    rule: str | None = None
     error: str | None = None
     keys: tuple[str, ...] = ()
     opened_with: str | None = None
@@ -60,6 +62,7 @@ class Event:
             "xcom": None if self.coordinate is None else asdict(self.coordinate),
             role: None if self.task is None else asdict(self.task),
             "compartment": self.compartment,
+            "rule": self.rule,
             "keys": list(self.keys) or None,
             "opened_with": self.opened_with,
             "object": self.object,

@@ -32,6 +32,7 @@ class Draft:
 
     coordinate: Coordinate | None = None
     compartment: str | None = None
+    rule: str | None = None
     keys: tuple[str, ...] = ()
     opened_with: str | None = None
     key_cached: bool | None = None

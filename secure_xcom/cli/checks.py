@@ -129,10 +129,10 @@ def places(policy: AccessPolicy, coordinate: Coordinate) -> Iterator[Finding]:
     """Each compartment's keys and store; what several compartments share is looked at once for itself."""
     looked: set[str] = set()
     for compartment in policy.compartments:
-        for uri in compartment.key_uris:
+        for uri in compartment.all_key_uris:
             yield from _guarded(f"key {uri}", partial(_key, uri, compartment, coordinate, looked))
-        uri = compartment.store_uri
-        yield from _guarded(f"store {uri}", partial(_store, uri, compartment, coordinate))
+        for uri in compartment.written_store_uris:
+            yield from _guarded(f"store {uri}", partial(_store, uri, compartment, coordinate))
 
 
 def _key(uri: str, compartment: Compartment, coordinate: Coordinate, looked: set[str]) -> Iterable[Finding]:

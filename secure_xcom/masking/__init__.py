@@ -10,6 +10,7 @@ from secure_xcom.masking.collect import Secrets, secrets_of, secrets_of_all
 from secure_xcom.masking.names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.masking.picture import MASK, preview
 from secure_xcom.masking.registration import compile_once, register
+from secure_xcom.masking.sensitive import holds_sensitive
 
 __all__ = [
     "DEFAULT_NAMES",
@@ -17,6 +18,7 @@ __all__ = [
     "Secrets",
     "SensitiveNames",
     "compile_once",
+    "holds_sensitive",
     "preview",
     "register",
     "secrets_of",
