@@ -100,31 +100,23 @@ def _table(out: Console, title: str, *columns: str, ratios: tuple[int, ...] = ()
 
 def _one_value(out: Console, evidence: Evidence) -> None:
     xcom = evidence.xcom("get_login")
-    login = evidence.source.login
+    login, payload = evidence.source.login, xcom.payload()
     table = _table(out, "\nOne value: what get_login returned, and what became of it", lines=True)
     table.show_header = False
     table.add_row(
-        _cell("1. The task pushed", "", _pretty(login, _SECRET)),
-        _cell(
-            "2. The row in Airflow's database", f"{len(xcom.row_text)} bytes", Text(xcom.row_text, style=_SEALED)
-        ),
+        _cell("1. The task pushed", _pretty(login, _SECRET)),
+        _cell("2. The row in Airflow's database", Text(xcom.row_text, style=_SEALED), len(xcom.row_text)),
     )
     table.add_row(
-        _cell("4. The consumer got", "and printed, as its log has it:", _received(evidence)),
-        _cell(
-            "3. The bytes in the store",
-            f"{len(xcom.payload())} bytes",
-            Text(_hexdump(xcom.payload()), style=_SEALED),
-        ),
+        _cell("4. The consumer got", _received(evidence)),
+        _cell("3. The bytes in the store", Text(_hexdump(payload), style=_SEALED), len(payload)),
     )
     out.print(table)
 
 
-def _cell(title: str, detail: str, body: Text) -> Text:
-    head = Text(title, style="bold")
-    if detail:
-        head.append(f"  ({detail})" if detail.endswith("bytes") else "", style="dim")
-    return Text.assemble(head, "\n", body, overflow="fold")
+def _cell(title: str, body: Text, size: int | None = None) -> Text:
+    bytes_ = "" if size is None else f"  ({size} bytes)"
+    return Text.assemble((title, "bold"), (bytes_, "dim"), "\n", body, overflow="fold")
 
 
 def _pretty(value: dict[str, Any], style: str) -> Text:
