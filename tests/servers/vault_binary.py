@@ -20,13 +20,14 @@ MODULE = Path(__file__).parent / "vault"
 IMAGE = "hashicorp/vault:1.21.1"
 GO_NEEDED = (1, 25)
 BUILD_SECONDS = 1800
+# Tests give themselves another home.
+_HOME = Path.home()
 
 
 def cache_folder() -> Path:
     """The folder for what is had once per machine; made if it is not there."""
     named = os.environ.get("SECURE_XCOM_CACHE")
-    folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "secure_xcom"
-    folder = folder.expanduser()
+    folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or _HOME / ".cache") / "secure_xcom"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
