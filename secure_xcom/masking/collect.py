@@ -31,18 +31,25 @@ class Secrets:
 
 
 def secrets_of(structure: object, *, names: SensitiveNames, key: str, mode: str, cap: int) -> Secrets:
-    """The strings to register, at most ``cap``: those under sensitive names first.
+    """The strings of one value to register, at most ``cap``: those under sensitive names first.
 
     :param key: the XCom's own key; if it is sensitive, the whole value is.
     :param mode: ``named`` (what lies under sensitive names) or ``all`` (every string).
     """
+    return secrets_of_all(((structure, key),), names=names, mode=mode, cap=cap)
+
+
+def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveNames, mode: str, cap: int) -> Secrets:
+    """The strings of several values, each with its XCom's key, within one cap."""
     named: dict[str, None] = {}
     others: dict[str, None] = {}
-    for leaf in leaves(structure, names=names, sensitive=names.matches(key), only_sensitive=mode == "named"):
-        if leaf.sensitive:
-            named.update(dict.fromkeys(_texts(leaf.value)))
-        elif isinstance(leaf.value, (str, bytes)):
-            others.update(dict.fromkeys(_texts(leaf.value)))
+    for structure, key in values:
+        found = leaves(structure, names=names, sensitive=names.matches(key), only_sensitive=mode == "named")
+        for leaf in found:
+            if leaf.sensitive:
+                named.update(dict.fromkeys(_texts(leaf.value)))
+            elif isinstance(leaf.value, (str, bytes)):
+                others.update(dict.fromkeys(_texts(leaf.value)))
     # A value that is cut off by the cap is worse than a form of another value.
     ordered = chain(named, _forms(named, in_urls=True), others, _forms(others, in_urls=False))
     kept: dict[str, None] = {}
@@ -58,18 +65,6 @@ def secrets_of(structure: object, *, names: SensitiveNames, key: str, mode: str,
     return Secrets(tuple(kept), len(over))
 
 
-def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveNames, mode: str, cap: int) -> Secrets:
-    """The strings of several values, each with its XCom's key, within one cap."""
-    found: dict[str, None] = {}
-    dropped = 0
-    for structure, key in values:
-        secrets = secrets_of(structure, names=names, key=key, mode=mode, cap=cap)
-        found.update(dict.fromkeys(secrets.values))
-        dropped += secrets.dropped
-    kept = tuple(found)[:cap]
-    return Secrets(kept, dropped + len(found) - len(kept))
-
-
 def _texts(value: str | bytes | float) -> Iterator[str]:
     """A leaf as text, and each of its lines: logs are masked line by line."""
     if isinstance(value, bytes):
@@ -83,9 +78,10 @@ def _texts(value: str | bytes | float) -> Iterator[str]:
     if isinstance(value, str):
         yield value
         yield value.strip()
-        if "\n" in value or "\r" in value:
+        lines = value.splitlines()
+        if len(lines) > 1:
             # A PEM's first and last line are no secrets, and stand in every other PEM too.
-            yield from (line.strip() for line in value.splitlines() if not line.startswith("-----"))
+            yield from (line.strip() for line in lines if not line.startswith("-----"))
         return
     try:
         yield str(value)

@@ -1,0 +1,116 @@
+"""The ``[secure_xcom]`` section as Airflow reads it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secure_xcom import airflow_settings
+from secure_xcom.config import Settings
+from secure_xcom.errors import SettingInvalid
+from tests.airflow_here import airflow_here
+
+__all__ = ["airflow_here"]
+pytestmark = pytest.mark.usefixtures("airflow_here")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No option stands in the environment."""
+    for name in ("KEY_URIS", "STORE_URI", "MASK_MAX_VALUES", "HIDE_RETURN_VALUES"):
+        monkeypatch.delenv(f"AIRFLOW__SECURE_XCOM__{name}", raising=False)
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    """A section of which nothing is written is the default settings."""
+    assert airflow_settings.load() == Settings()
+
+
+def test_options_are_taken_from_the_environment_as_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section that stands in the environment only is read, and a text that looks like a number stays a text."""
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__KEY_URIS", "local:///a/b.json, local:///c/d.json")
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__SENSITIVE_NAMES", "007")
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__HIDE_RETURN_VALUES", "off")
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__MASK_MAX_VALUES", "12")
+    settings = airflow_settings.load()
+    assert settings.key_uris == ("local:///a/b.json", "local:///c/d.json")
+    assert settings.sensitive_names == ("007",)
+    assert settings.hide_return_values is False
+    assert settings.mask_max_values == 12
+
+
+def test_a_misspelt_option_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that does not exist is an error that names it, not a default that nobody wanted."""
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__STORE_URL", "file:///a")
+    with pytest.raises(SettingInvalid, match="store_url"):
+        airflow_settings.load()
+
+
+def test_a_file_is_read_and_its_mistakes_are_ours(tmp_path: Path) -> None:
+    """airflow.cfg counts; a % that Airflow cannot read is our error, with what to do, and no value in it."""
+    (tmp_path / "airflow.cfg").write_text(
+        "[secure_xcom]\nstore_uri = file:///from/the/file\nkey_uris = local:///a%zz/b.json\n"
+    )
+    code = (
+        "from secure_xcom import airflow_settings\n"
+        "from secure_xcom.errors import SettingInvalid\n"
+        "try: airflow_settings.load()\n"
+        "except SettingInvalid as error: print('REFUSED', error.where, error)\n"
+        "import os; os.environ['AIRFLOW__SECURE_XCOM__KEY_URIS'] = 'local:///c/d.json'\n"
+        "print('READ', airflow_settings.load().store_uri)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    refused, read = (line for line in done.stdout.splitlines() if line.startswith(("REFUSED", "READ")))
+    assert refused.startswith("REFUSED [secure_xcom] key_uris")
+    assert "%%" in refused
+    assert "zz" not in refused
+    assert read == "READ file:///from/the/file"
+
+
+@pytest.mark.parametrize(
+    ("path", "ours"),
+    [
+        ("secure_xcom.SecureXComBackend", True),
+        ("secure_xcom.backend.SecureXComBackend", True),
+        ("tests.unit.test_airflow_settings.Made", True),
+        ("airflow.sdk.bases.xcom.BaseXCom", False),
+        ("no.such.Backend", False),
+        ("secure_xcom_of_somebody.Backend", False),
+    ],
+)
+def test_whose_backend_it_is(monkeypatch: pytest.MonkeyPatch, path: str, ours: bool) -> None:
+    """Ours and classes made from ours are ours; another's, or one that cannot be imported, is not."""
+    monkeypatch.setenv("AIRFLOW__CORE__XCOM_BACKEND", path)
+    assert airflow_settings.backend_is_ours() is ours
+
+
+@pytest.mark.parametrize(("text", "on"), [("True", True), ("False", False), ("nonsense", True)])
+def test_a_switch_that_cannot_be_read_is_on(monkeypatch: pytest.MonkeyPatch, text: str, on: bool) -> None:
+    """What stops a leak is not switched off by a typing mistake."""
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__HIDE_RETURN_VALUES", text)
+    assert airflow_settings.switched_on("hide_return_values") is on
+
+
+def test_the_access_log_lies_beside_airflows_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default sink is below Airflow's log folder, as a URI."""
+    monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", "/var/log/air flow")
+    assert airflow_settings.default_sink() == "file:///var/log/air%20flow/secure_xcom/access-log.jsonl"
+
+
+class _Base:
+    __module__ = "secure_xcom.backend"
+
+
+class Made(_Base):
+    """A backend that somebody made from ours."""
