@@ -113,7 +113,7 @@ class SecureXComBackend(BaseXCom):
         coordinate = Coordinate(
             dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index, key or ""
         )
-        return pipeline().push([Push(coordinate, value)], producer=_task_instance())[0]
+        return pipeline().push([Push(coordinate, value)], producer=_producer(coordinate))[0]
 
     @staticmethod
     def deserialize_value(result: Any) -> Any:
@@ -237,6 +237,15 @@ def _task_instance() -> TaskTry | None:
     index = -1 if instance.map_index is None else instance.map_index
     _task = TaskTry(instance.dag_id, instance.run_id, instance.task_id, index, instance.try_number)
     return _task
+
+
+def _producer(coordinate: Coordinate) -> TaskTry | None:
+    """The try that pushes. A task pushes its own XComs, so their map index is its own, which Airflow does not export."""
+    task = _task_instance()
+    if task is None:
+        return None
+    own = replace(task, map_index=coordinate.map_index)
+    return own if (own.dag_id, own.run_id, own.task_id) == coordinate.of_task else task
 
 
 def _from_environment() -> TaskTry | None:

@@ -55,6 +55,11 @@ class Coordinate:
         if isinstance(index, bool) or not isinstance(index, int) or index < -1:
             raise CoordinateInvalid("map_index must be a whole number from -1", where=repr(index)[:80])
 
+    @property
+    def of_task(self) -> tuple[str, str, str]:
+        """The DAG, the run and the task."""
+        return self.dag_id, self.run_id, self.task_id
+
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
         # repr keeps a newline or an escape sequence in an id from forging a line of the log.
