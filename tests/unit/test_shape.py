@@ -96,7 +96,7 @@ SIGNALS = {
 LONG: dict[str, str] = {
     "pipeline.py": "the order of the steps, push beside pull, to be read on one page",
     "errors.py": "the whole tree on one page, a few lines for each error",
-    "stores/objects.py": "one class for every bucket, so that what differs between clouds stays in a short file each",
+    "stores/objects.py": "one class for every bucket; what differs between clouds is in a short file each",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
     "cli/throwaway.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
 }
