@@ -240,7 +240,7 @@ def _task_instance() -> TaskTry | None:
 
 
 def _producer(coordinate: Coordinate) -> TaskTry | None:
-    """The try that pushes. A task pushes its own XComs, so their map index is its own, which Airflow does not export."""
+    """The try that pushes. A task's own XComs have its own map index, which Airflow does not export."""
     task = _task_instance()
     if task is None:
         return None
