@@ -31,7 +31,7 @@ class Place:
 
     @property
     def key(self) -> str:
-        return f"vault://{self.conn_id}/sxt-{self.word}/transit/keys/xcom"
+        return f"vault://{self.conn_id}/sxt-{self.word}/transit/keys/xcom-{self.word}"
 
     @property
     def store(self) -> str:
@@ -45,8 +45,10 @@ def place(vault: VaultServer) -> Iterator[Place]:
     yield found
     for path in (f"sys/mounts/sxt-{found.word}/transit", f"sys/mounts/sxt-{found.word}/kv"):
         vault.api("DELETE", path)
-    for role in ("writer", "reader", "maintenance"):
-        vault.api("DELETE", f"sys/policies/acl/secure-xcom-xcom-{role}")
+    for role in ("worker", "writer", "reader", "maintenance"):
+        name = f"secure-xcom-xcom-{found.word}-{role}"
+        vault.api("DELETE", f"sys/policies/acl/{name}")
+        vault.api("DELETE", f"auth/approle/role/{name}")
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +77,7 @@ def test_a_dry_run_shows_the_plan_and_the_policies(vault: VaultServer, place: Pl
     result = init(place, "--vault", "--approle", "worker", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "would be made" in result.output
-    assert f'path "sxt-{place.word}/transit/encrypt/xcom"' in result.output
+    assert f'path "sxt-{place.word}/transit/encrypt/xcom-{place.word}"' in result.output
     assert f"sxt-{place.word}/transit/" not in vault.do("GET", "sys/mounts")["data"]
 
 

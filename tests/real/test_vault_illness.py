@@ -24,7 +24,7 @@ from secure_xcom.errors import (
     KeyServiceUnavailable,
     SecureXComError,
 )
-from secure_xcom.keys import DataKey, Wrap, key_service
+from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.masking import SensitiveNames
 from secure_xcom.pipeline import Pipeline, Push, Row
@@ -241,24 +241,26 @@ def test_a_login_that_meets_an_illness(
     assert service.wrap(DataKey.generate(), CONTEXT)
 
 
-def test_a_real_rate_limit(realm: Realm, key: str, service: VaultTransit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_rate_limit(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a quota of Vault's own, a burst is answered late but whole; without patience it fails by name."""
     quota = f"sys/quotas/rate-limit/sxt-{uuid.uuid4().hex[:8]}"
     realm.server.do("POST", quota, {"rate": 2, "path": f"{realm.transit}/"})
     try:
+        impatient, patient = (_with_retries(realm, key, number, monkeypatch) for number in ("0", "20"))
         with pytest.raises(KeyServiceThrottled):
-            _burst(service)
-        monkeypatch.setenv("VAULT_MAX_RETRIES", "20")
-        conn_id = connect(monkeypatch, realm.server, password=realm.server.token)
-        patient = key_service(realm.uri(conn_id, key))
-        for _ in range(4):
-            patient.wrap(DataKey.generate(), CONTEXT)
+            _burst(impatient, 20)
+        _burst(patient, 4)
     finally:
         realm.server.do("DELETE", quota)
 
 
-def _burst(service: VaultTransit) -> None:
-    for _ in range(20):
+def _with_retries(realm: Realm, key: str, retries: str, monkeypatch: pytest.MonkeyPatch) -> KeyService:
+    monkeypatch.setenv("VAULT_MAX_RETRIES", retries)
+    return key_service(realm.uri(connect(monkeypatch, realm.server, password=realm.server.token), key))
+
+
+def _burst(service: KeyService, count: int) -> None:
+    for _ in range(count):
         service.wrap(DataKey.generate(), CONTEXT)
 
 
