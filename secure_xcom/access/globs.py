@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from secure_xcom.access.names import is_glob
@@ -70,6 +71,35 @@ class FirstMatch:
             if matches(glob, text):
                 return leads_to
         return None if best is None else best[1]
+
+
+class GlobIndex:
+    """Which of many globs overlap with one, without comparing it to each.
+
+    Two globs overlap only if what stands before the first wildcard of one is the beginning of that of the other.
+
+    :param globs: each is a glob and what it leads to.
+    """
+
+    def __init__(self, globs: Iterable[tuple[str, int]]) -> None:
+        self._sorted = sorted((glob[: _literal(glob)], glob, leads_to) for glob, leads_to in globs)
+        self._heads = [head for head, _, _ in self._sorted]
+
+    def overlapping(self, glob: str) -> Iterator[int]:
+        """What the globs that overlap with this one lead to."""
+        head = glob[: _literal(glob)]
+        for length in range(len(head)):
+            # Shorter beginnings than its own.
+            yield from self._overlapping(glob, head[:length], exactly=True)
+        yield from self._overlapping(glob, head, exactly=False)
+
+    def _overlapping(self, glob: str, head: str, *, exactly: bool) -> Iterator[int]:
+        for at in range(bisect_left(self._heads, head), len(self._heads)):
+            found = self._heads[at]
+            if found != head if exactly else not found.startswith(head):
+                return
+            if overlap(self._sorted[at][1], glob):
+                yield self._sorted[at][2]
 
 
 def overlap(one: str, other: str) -> bool:

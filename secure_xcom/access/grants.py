@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
-from secure_xcom.access.globs import overlap
+from secure_xcom.access.globs import GlobIndex, overlap
 from secure_xcom.access.identities import Grant, Identity
 from secure_xcom.access.model import Compartment, Reader
 from secure_xcom.access.names import is_glob
@@ -22,36 +23,62 @@ def grants_of(policy: AccessPolicy, identity: Identity) -> tuple[Grant, ...]:
     ``dags`` and ``tasks`` of a grant are None where they are everything, and may hold globs. Grants may repeat and
     contain each other; together they are what the identity may do.
     """
+    table = _of_workers(policy)
     found: dict[tuple[object, ...], Grant] = {}
-    for name in identity.workers_of:
-        for grant in _of_workers(policy, policy.compartment(name)):
-            found.setdefault((grant.compartment, grant.role, grant.dags, grant.tasks), grant)
-    for grant in identity.grants:
+    for grant in (*(grant for name in identity.workers_of for grant in table[name]), *identity.grants):
         found.setdefault((grant.compartment, grant.role, grant.dags, grant.tasks), grant)
     return tuple(found.values())
 
 
-def _of_workers(policy: AccessPolicy, own: Compartment) -> Iterator[Grant]:
-    yield _grant(own.name, "both")
-    for other in policy.compartments:
-        if other is own:
-            continue
-        for reader in other.readers:
-            if may_run_in(policy, reader, own):
-                yield _grant(other.name, "reader", reader.of_dags, reader.of_tasks)
+def consumers(policy: AccessPolicy, own: Compartment, reader: Reader) -> frozenset[str]:
+    """The other compartments whose tasks a reader admits. No service sees which of their tasks it does not."""
+    if reader.compartment is not None:
+        theirs = policy.compartment(reader.compartment)
+        return frozenset({theirs.name} if _meet(policy, reader, theirs) else ())
+    names: set[str] = set()
+    for glob in reader.dags:
+        if is_glob(glob):
+            names.update(policy.compartments[place].name for place in _dags(policy).overlapping(glob))
+            if policy.default is not None:
+                # Nobody knows which DAGs no other compartment takes.
+                names.add(policy.default.name)
+        elif (found := policy.resolve_dag(glob)) is not None:
+            names.add(found.name)
+    return frozenset(names - {own.name})
 
 
-def may_run_in(policy: AccessPolicy, reader: Reader, compartment: Compartment) -> bool:
-    """Whether a consumer that the reader admits may be a task of this compartment."""
-    if reader.compartment is not None and reader.compartment != compartment.name:
-        return False
+def _meet(policy: AccessPolicy, reader: Reader, theirs: Compartment) -> bool:
+    """Whether a DAG that the reader names may belong to a compartment."""
     for glob in reader.dags:
         if not is_glob(glob):
-            if policy.resolve_dag(glob) is compartment:
+            if policy.resolve_dag(glob) is theirs:
                 return True
-        elif policy.is_default(compartment) or any(overlap(glob, own) for own in compartment.dags):
+        elif theirs is policy.default or any(overlap(glob, taken) for taken in theirs.dags):
             return True
     return False
+
+
+@lru_cache(maxsize=2)
+def _dags(policy: AccessPolicy) -> GlobIndex:
+    return GlobIndex(
+        (glob, place) for place, compartment in enumerate(policy.compartments) for glob in compartment.dags
+    )
+
+
+@lru_cache(maxsize=2)
+def _of_workers(policy: AccessPolicy) -> dict[str, list[Grant]]:
+    """Compartment -> what those who run its tasks may do."""
+    table = {own.name: [_grant(own.name, "both")] for own in policy.compartments}
+    for own, reader in _readers(policy):
+        for name in sorted(consumers(policy, own, reader)):
+            table[name].append(_grant(own.name, "reader", reader.of_dags, reader.of_tasks))
+    return table
+
+
+def _readers(policy: AccessPolicy) -> Iterator[tuple[Compartment, Reader]]:
+    for compartment in policy.compartments:
+        for reader in compartment.readers:
+            yield compartment, reader
 
 
 def _grant(

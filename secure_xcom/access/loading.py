@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ def check(data: object) -> tuple[PolicyFile | None, list[Problem]]:
         file = PolicyFile.model_validate(data)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=True)
-        return None, [Problem(tuple(one["loc"]), _text(one)) for one in details]
+        return None, [Problem(_path(one), _text(one)) for one in details if not _follows(one, details)]
     return file, list(_cross(file))
 
 
@@ -56,10 +56,20 @@ def place(marks: Marks, path: Path) -> tuple[int, int]:
     for part in path:
         if (*known, part) in marks:
             known.append(part)
-    unknown_field = (*known, KEY)
-    if len(known) == len(path) and unknown_field in marks:
-        return marks[unknown_field]
     return marks.get(tuple(known), (1, 1))
+
+
+def _follows(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> bool:
+    # A list whose only entry is wrong counts as empty, too; that says nothing new.
+    here = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(other["loc"]) > len(here) and other["loc"][: len(here)] == here for other in errors
+    )
+
+
+def _path(error: Mapping[str, Any]) -> Path:
+    # What is wrong with an unknown field is its name, not its value.
+    return (*error["loc"], KEY) if error["type"] == "extra_forbidden" else tuple(error["loc"])
 
 
 _SAID = {

@@ -50,7 +50,7 @@ class AccessPolicy:
         # not name (a callback after the task, a trigger) may pull; with a file it may not.
         self._consumers_known = consumers_known
         self._by_name = {compartment.name: compartment for compartment in self.compartments}
-        self._default = None if default is None else self._by_name[default]
+        self.default = None if default is None else self._by_name[default]
         self._first = FirstMatch(
             (glob, index) for index, compartment in enumerate(self.compartments) for glob in compartment.dags
         )
@@ -113,17 +113,13 @@ class AccessPolicy:
             raise CompartmentUnknown(f"there is no compartment {name!r:.70}")
         return found
 
-    def is_default(self, compartment: Compartment) -> bool:
-        """Whether it takes the DAGs that no compartment's globs take."""
-        return compartment is self._default
-
     def resolve_dag(self, dag_id: str) -> Compartment | None:
         """The compartment that a DAG belongs to, or None."""
         if dag_id not in self._resolved:
             if len(self._resolved) >= _CACHED_DAGS:
                 self._resolved.clear()
             index = self._first.find(dag_id)
-            self._resolved[dag_id] = self._default if index is None else self.compartments[index]
+            self._resolved[dag_id] = self.default if index is None else self.compartments[index]
         return self._resolved[dag_id]
 
     def resolve(self, coordinate: Coordinate) -> Compartment:

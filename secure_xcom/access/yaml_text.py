@@ -7,6 +7,7 @@ them, and depth and size are bounded as they grow.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import yaml
@@ -43,13 +44,18 @@ def read(raw: bytes, *, where: str, marks: Marks | None = None) -> Any:
     """
     text = _text(raw, where)
     try:
-        return _Builder(where, marks).document(yaml.parse(text, Loader=_Loader))
+        return build(yaml.parse(text, Loader=_Loader), where=where, marks=marks)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise refused(f"not YAML: {error.problem or error.context or 'unreadable'}", where, line, column) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise PolicyInvalid(f"not YAML that we read ({type(error).__name__})", where=where) from None
+
+
+def build(events: Iterable[Any], *, where: str, marks: Marks | None = None) -> Any:
+    """The data of a parser's events, as `read` gives it."""
+    return _Builder(where, marks).document(events)
 
 
 def refused(what: str, where: str, line: int, column: int) -> PolicyInvalid:
@@ -82,7 +88,7 @@ class _Builder:
         self._where = where
         self._marks = marks
 
-    def document(self, events: Any) -> Any:
+    def document(self, events: Iterable[Any]) -> Any:
         documents = nodes = 0
         root: list[Any] = []
         stack: list[Any] = [root]
