@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -244,14 +245,16 @@ def test_a_login_that_meets_an_illness(
 def test_a_real_rate_limit(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a quota of Vault's own, a burst is answered late but whole; without patience it fails by name."""
     quota = f"sys/quotas/rate-limit/sxt-{uuid.uuid4().hex[:8]}"
-    realm.server.do("POST", quota, {"rate": 2, "path": f"{realm.transit}/"})
+    # Quotas are made in the root namespace, also for paths of others.
+    root = replace(realm.server, namespace="")
+    root.do("POST", quota, {"rate": 2, "path": f"{realm.server.namespace}/{realm.transit}/".lstrip("/")})
     try:
         impatient, patient = (_with_retries(realm, key, number, monkeypatch) for number in ("0", "20"))
         with pytest.raises(KeyServiceThrottled):
             _burst(impatient, 20)
         _burst(patient, 4)
     finally:
-        realm.server.do("DELETE", quota)
+        root.do("DELETE", quota)
 
 
 def _with_retries(realm: Realm, key: str, retries: str, monkeypatch: pytest.MonkeyPatch) -> KeyService:
