@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -22,6 +23,8 @@ from secure_xcom.keys.holder import Candidates
 from secure_xcom.masking import SensitiveNames, holds_sensitive
 from secure_xcom.reference import TIME_FORMAT, Reference, parse
 from secure_xcom.seal import sealed_size
+
+_CONNECTION = re.compile(r"(?<=://)[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +175,13 @@ def check_order(drafts: Iterable[Draft], order: int) -> None:
 
 
 def object_uri(store_uri: str, path: str) -> str:
-    """The head's name of an object: the store URI without its options, which may change, and the path."""
-    return f"{store_uri.partition('?')[0].rstrip('/')}/{path}"
+    """The head's name of an object: the store URI without what may change, and the path.
+
+    A deployment may rename the connection that leads to a bucket (``s3://CONN_ID@...``) and change a store's
+    options; the objects stay where they are.
+    """
+    place = _CONNECTION.sub("", store_uri.partition("?")[0], count=1).rstrip("/")
+    return f"{place}/{path}"
 
 
 def place_within(found: Reference, compartment: Compartment, where: str) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from secure_xcom.access import AccessPolicy, Compartment, Reader
+from secure_xcom.admission import object_uri
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Asked, TaskTry
 from secure_xcom.errors import (
@@ -418,3 +419,17 @@ def test_the_keys_of_another_try_are_dropped(world: World) -> None:
 def replace_try(task: TaskTry, number: int) -> TaskTry:
     """The same task instance in another try."""
     return TaskTry(task.dag_id, task.run_id, task.task_id, task.map_index, number)
+
+
+@pytest.mark.parametrize(
+    ("store_uri", "place"),
+    [
+        ("s3://aws_default@bucket/xcom", "s3://bucket/xcom"),
+        ("s3://bucket/xcom/?timeout=5", "s3://bucket/xcom"),
+        ("file:///sealed/a@b", "file:///sealed/a@b"),
+        ("vault-kv://vault_default/secret/xcom", "vault-kv://vault_default/secret/xcom"),
+    ],
+)
+def test_an_object_is_named_without_its_connection(store_uri: str, place: str) -> None:
+    """A renamed connection or a changed option of the store leaves every reference readable."""
+    assert object_uri(store_uri, "a/b") == f"{place}/a/b"
