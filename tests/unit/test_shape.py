@@ -65,7 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lazy": ADDRESS,
     # docs/adr/0001: it puts the pipeline's parts together, once per process.
     "backend": BELOW_MAINTENANCE | {"lazy"},
-    "policies": {"access", "errors"},
+    # Contexts, prefixes and policy texts are written where they are used: one text for both sides.
+    "policies": ADDRESS | {"access", "keys", "stores", "vault"},
     "maintenance": BELOW_MAINTENANCE,
     # docs/adr/0001: masking, because a task's supervisor registers what the task registers.
     "plugin": {"access", "audit", "reference", "config", "airflow_settings", "masking"},

@@ -1,0 +1,42 @@
+"""Where the sealed payloads of a right lie: buckets, and the prefixes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from secure_xcom.access import Compartment
+from secure_xcom.coordinate import path_segment
+from secure_xcom.policies.rights import Right
+from secure_xcom.stores.place import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A bucket and a prefix in it that ends in a slash."""
+
+    bucket: str
+    prefix: str
+
+
+def buckets(uris: tuple[str, ...], scheme: str) -> Iterator[Place]:
+    """The stores of a scheme among store URIs."""
+    for uri in uris:
+        if uri.startswith(f"{scheme}://"):
+            yield Place.parse(uri, scheme)
+
+
+def prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
+    """The prefixes of a right: the compartment's, or its DAGs'. Tasks stand behind the run: no prefix has one."""
+    own = right.compartment
+    uris = own.written_store_uris if right.act == "push" else own.all_store_uris
+    found = [
+        Prefix(place.bucket, below(place, own, dag)) for place in buckets(uris, scheme) for dag in right.scope.dags
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def below(place: Place, compartment: Compartment, dag: str | None = None) -> str:
+    """The prefix of a compartment, or of a DAG of it, with its slash."""
+    parts = [*([place.prefix] if place.prefix else []), path_segment(compartment.name)]
+    return "/".join([*parts, *([] if dag is None else [path_segment(dag)])]) + "/"

@@ -1,0 +1,131 @@
+"""What one identity may do in one compartment, all its grants together, and as narrow as services can hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from secure_xcom.access import AccessPolicy, Compartment, Grant, Identity, grants_of
+from secure_xcom.access.globs import matches
+from secure_xcom.access.names import is_glob
+
+Act = Literal["push", "pull", "rewrap", "look"]
+"""``rewrap`` is all of maintenance: rewrap, list, delete, never read. ``look`` sees the settings of a key."""
+
+ACTS: dict[str, tuple[Act, ...]] = {
+    "writer": ("push",),
+    "reader": ("pull",),
+    "both": ("push", "pull"),
+    "maintenance": ("rewrap", "look"),
+    "operator": ("pull", "look"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an act is limited to within a compartment.
+
+    :ivar parts: DAG id -> its task ids, or None for all of its tasks; None for the whole compartment.
+    """
+
+    parts: tuple[tuple[str, tuple[str, ...] | None], ...] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the whole compartment."""
+        return self.parts is None
+
+    @property
+    def dags(self) -> tuple[str | None, ...]:
+        """The DAGs, or None once for all: what a bucket's paths can be limited to."""
+        return (None,) if self.parts is None else tuple(dag for dag, _ in self.parts)
+
+    def pairs(self) -> Iterator[tuple[str | None, str | None]]:
+        """DAG and task, each None for all."""
+        if self.parts is None:
+            yield None, None
+            return
+        for dag, tasks in self.parts:
+            for task in (None,) if tasks is None else tasks:
+                yield dag, task
+
+
+@dataclass(frozen=True)
+class Right:
+    """One act of one identity in one compartment."""
+
+    identity: Identity
+    compartment: Compartment
+    act: Act
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Known:
+    """DAG and task ids that globs stand for, as far as they are known when the policy is compiled.
+
+    :ivar notes: what had to be widened or could not be made, for people.
+    """
+
+    dags: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+def rights_of(policy: AccessPolicy, identity: Identity, known: Known) -> tuple[Right, ...]:
+    """An identity's rights, by compartment in the file's order; one for each act."""
+    grants = grants_of(policy, identity)
+    found = []
+    for compartment in policy.compartments:
+        mine = [grant for grant in grants if grant.compartment == compartment.name]
+        for act in ("push", "pull", "rewrap", "look"):
+            giving = [grant for grant in mine if act in ACTS[grant.role]]
+            if giving:
+                scope = _together([_scope(policy, identity, compartment, grant, known) for grant in giving])
+                if scope.parts != ():
+                    found.append(Right(identity, compartment, act, scope))
+    return tuple(found)
+
+
+def _scope(
+    policy: AccessPolicy, identity: Identity, compartment: Compartment, grant: Grant, known: Known
+) -> Scope:
+    if grant.dags is None and grant.tasks is None:
+        return Scope()
+    dags: list[str] = []
+    for glob in grant.dags or ("*",):
+        if not is_glob(glob):
+            dags.append(glob)
+            continue
+        ids = [dag for dag in known.dags if matches(glob, dag) and policy.resolve_dag(dag) is compartment]
+        if not ids:
+            # Digests know no globs: the service lets through what only the process can tell apart.
+            if glob != "*" or grant.tasks is not None:
+                known.notes.append(
+                    f"{identity.name}: the glob {glob!r} of {compartment.name} became the whole compartment, "
+                    "because no DAG id that it takes was named to the compiler (--dag)"
+                )
+            return Scope()
+        dags += ids
+    tasks = grant.tasks
+    if tasks is not None and any(is_glob(task) for task in tasks):
+        if tasks != ("*",):
+            known.notes.append(
+                f"{identity.name}: task globs of {compartment.name} became all tasks of the DAGs, since services "
+                "know no globs"
+            )
+        tasks = None
+    return Scope(tuple((dag, tasks) for dag in dict.fromkeys(dags)))
+
+
+def _together(scopes: Sequence[Scope]) -> Scope:
+    parts: dict[str, set[str] | None] = {}
+    for scope in scopes:
+        if scope.parts is None:
+            return Scope()
+        for dag, tasks in scope.parts:
+            before = parts.get(dag, set())
+            parts[dag] = None if tasks is None or before is None else before | set(tasks)
+    return Scope(
+        tuple((dag, None if tasks is None else tuple(sorted(tasks))) for dag, tasks in sorted(parts.items()))
+    )
