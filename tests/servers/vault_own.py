@@ -1,13 +1,14 @@
-"""A Vault with TLS of a private CA and raft storage, to be sealed, stopped and started again."""
+"""A Vault with TLS of a private CA, to be sealed, stopped and started again; and two in a cluster."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.servers.certificates import Pair, PrivateCa
-from tests.servers.vault_server import OwnServer, free_port
+from tests.servers.vault_server import START_SECONDS, OwnServer, free_port
 
 
 @contextlib.contextmanager
@@ -53,3 +54,50 @@ def own_server(binary: Path, folder: Path, flavour: str) -> Iterator[tuple[OwnSe
         yield server, door, ca, client
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def cluster(binary: Path, folder: Path, flavour: str) -> Iterator[tuple[OwnServer, OwnServer]]:
+    """Two nodes with raft storage on loopback: the active one, and a standby that has joined it."""
+    active = _node(binary, folder / "active", flavour, None)
+    standby = _node(binary, folder / "standby", flavour, active.address)
+    try:
+        active.start()
+        active.initialise()
+        standby.token, standby.unseal_key = active.token, active.unseal_key
+        standby.start()
+        deadline = time.monotonic() + START_SECONDS
+        # It takes a key once it has joined, and says 429 as a standby.
+        while standby.api("GET", "sys/health").status_code != 429:
+            assert time.monotonic() < deadline, "did not join in time"
+            standby.api("PUT", "sys/unseal", {"key": active.unseal_key}, token="")
+            time.sleep(0.1)
+        yield active, standby
+    finally:
+        standby.stop()
+        active.stop()
+
+
+def _node(binary: Path, folder: Path, flavour: str, leader: str | None) -> OwnServer:
+    (folder / "data").mkdir(parents=True)
+    port, peer = free_port(), free_port()
+    (folder / "server.hcl").write_text(
+        f"""
+        storage "raft" {{
+          path = "{folder}/data"
+          node_id = "{folder.name}"
+          performance_multiplier = "1"
+          {f'retry_join {{ leader_api_addr = "{leader}" }}' if leader else ""}
+        }}
+        listener "tcp" {{
+          address = "127.0.0.1:{port}"
+          cluster_address = "127.0.0.1:{peer}"
+          tls_disable = true
+        }}
+        api_addr = "http://127.0.0.1:{port}"
+        cluster_addr = "https://127.0.0.1:{peer}"
+        {"disable_mlock = true" if flavour == "vault" else ""}
+        ui = false
+        """
+    )
+    return OwnServer(f"http://127.0.0.1:{port}", "", flavour, binary=binary, folder=folder)

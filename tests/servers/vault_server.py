@@ -116,6 +116,13 @@ class OwnServer(VaultServer):
             end(self.process)
             self.process = None
 
+    def kill(self) -> None:
+        """End the process as a power cut does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     def initialise(self) -> None:
         """Make its keys and unseal it."""
         body = {"secret_shares": 1, "secret_threshold": 1}
