@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,6 +110,17 @@ def wraps_of(service: KeyService, count: int) -> tuple[list[DataKey], list[Wrap]
         for index in range(count)
     ]
     return keys, [Wrap(service.wrap(key, context), context) for key, context in zip(keys, contexts, strict=True)]
+
+
+def knows_modifiers() -> bool:
+    """Whether this release of botocore can ask for a dry Decrypt without a ciphertext."""
+    model = botocore.session.get_session().get_service_model("kms")
+    return "DryRunModifiers" in model.operation_model("Decrypt").input_shape.members
+
+
+NEEDS_MODIFIERS = pytest.mark.skipif(
+    not knows_modifiers(), reason="this botocore cannot ask for a dry Decrypt without a ciphertext"
+)
 
 
 class TestContract(KeyServiceContract):
@@ -718,6 +730,7 @@ class TestCheck:
         assert [request.operation for request in tried] == ["Encrypt", "Decrypt", "ReEncrypt"]
         assert tried[0].body["EncryptionContext"]["compartment"] == "secure_xcom/check"
 
+    @NEEDS_MODIFIERS
     def test_an_identity_that_only_pulls(self, kms: KmsDouble, service: AwsKms) -> None:
         """A reader's right to unwrap is found without a wrap of its own."""
         kms.allows = lambda request: request.operation in ("Decrypt", "DescribeKey")
@@ -743,7 +756,8 @@ class TestCheck:
         kms.allows = allows
         assert holds(said(service)["warning"], "limited to some")
         assert holds(said(service, CONTEXT)["ok"], "this identity may wrap, unwrap, rewrap")
-        assert holds(said(service, {**CONTEXT, "compartment": "hr"})["error"], "may not wrap, unwrap, rewrap")
+        refused = said(service, {**CONTEXT, "compartment": "hr"})["error"]
+        assert holds(refused, "may not wrap, unwrap, rewrap" if knows_modifiers() else "may not wrap")
 
     @pytest.mark.parametrize(
         ("change", "part"),
