@@ -59,12 +59,10 @@ class FileSink:
             raise AuditError("the access log took only a part of an event: the disk is full", where=self.uri)
 
     def _append(self, descriptor: int, data: bytes, before: int) -> int:
-        written = 0
-        try:
-            written = os.write(descriptor, data)
-        finally:
-            if written != len(data):
-                os.ftruncate(descriptor, before)
+        # A write that fails has written nothing; one that finds the disk full half-way gives a smaller number.
+        written = os.write(descriptor, data)
+        if written != len(data):
+            os.ftruncate(descriptor, before)
         return written
 
     def _open(self) -> int:
