@@ -76,8 +76,8 @@ OPTIONS: dict[str, Option] = {
         "1000",
         "integer",
         None,
-        "How many strings one push or pull registers with the masker at the most. Each makes every log line "
-        "dearer. What is over it is not masked, and the task's log says so.",
+        "How many strings, of 262,144 characters in all, one push or pull registers with the masker at the "
+        "most. Each makes every log line dearer. What is over it is not masked, and the task's log says so.",
     ),
     "hide_return_values": Option(
         "True",

@@ -18,8 +18,15 @@ _COMMON = frozenset({"airflow", "false", "true", "none", "null", "undefined"})
 # A pattern of this many characters is found wherever the string is printed whole; a longer one would make the
 # masker's regular expression large for nothing.
 _PIECE_MAX_CHARACTERS = 4096
+CHARACTERS_MAX = 1 << 18
+"""How many characters one push or pull registers at the most. Airflow's masker compiles all it knows anew for each
+registration, in the task and in its supervisor: about a second for each million characters."""
 # Strings of these characters only look the same in text, in a repr, in JSON and in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~\-]*")
+# Strings of these characters look the same everywhere but in a URL.
+_UNESCAPED = re.compile(r"[ !#-%(-;=?-\[\]-~]*")
+# What jinja2.utils.htmlsafe_json_dumps writes in other ways than JSON.
+_IN_HTML = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&'"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +58,24 @@ def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveName
             elif isinstance(leaf.value, (str, bytes)):
                 others.update(dict.fromkeys(_texts(leaf.value)))
     # A value that is cut off by the cap is worse than a form of another value.
-    ordered = chain(named, _forms(named, in_urls=True), others, _forms(others, in_urls=False))
+    ordered = chain(
+        named,
+        _forms(named, in_urls=True),
+        others,
+        _forms(others, in_urls=False),
+        _nested_forms(named),
+        _nested_forms(others),
+    )
     kept: dict[str, None] = {}
     over: set[str] = set()
+    room = CHARACTERS_MAX
     for text in ordered:
         for piece in _pieces(text):
             if len(piece) < names.min_length or piece.lower() in _COMMON or piece in kept:
                 continue
-            if len(kept) < cap:
+            if len(kept) < cap and len(piece) <= room:
                 kept[piece] = None
+                room -= len(piece)
             else:
                 over.add(piece)
     return Secrets(tuple(kept), len(over))
@@ -95,13 +111,34 @@ def _forms(texts: Iterable[str], *, in_urls: bool) -> Iterator[str]:
     for text in texts:
         if _PLAIN.fullmatch(text):
             continue
-        yield repr(text)[1:-1]
-        yield json.dumps(text)[1:-1]
-        yield json.dumps(text, ensure_ascii=False)[1:-1]
+        yield from _written(text)
         storable = text.encode("utf-8", "replace").decode()
         yield storable
         if in_urls:
             yield quote(storable, safe="")
+
+
+def _nested_forms(texts: Iterable[str]) -> Iterator[str]:
+    """How a string looks where its repr or JSON is part of a text that is written as repr or JSON itself.
+
+    A list that holds a rendered template is logged so ("Running command: [...]"), and JSON within JSON.
+    """
+    for text in texts:
+        if len(text) <= _PIECE_MAX_CHARACTERS:
+            for form in dict.fromkeys(_written(text)):
+                yield from _written(form)
+
+
+def _written(text: str) -> Iterator[str]:
+    """How Python's repr, JSON and Jinja's ``tojson`` write a string."""
+    if _UNESCAPED.fullmatch(text):
+        return
+    yield repr(text)[1:-1]
+    # Within a text that holds both quotes, repr escapes the single ones.
+    yield repr("'\"" + text)[4:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield json.dumps(text).translate(_IN_HTML)[1:-1]
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import string
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2.utils import htmlsafe_json_dumps
 
 from secure_xcom.masking import DEFAULT_NAMES, Secrets, SensitiveNames, secrets_of, secrets_of_all
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
+# Jinja's filter `tojson`, which has no types.
+TOJSON: Any = htmlsafe_json_dumps
 
 
 def of(value: object, *, key: str = "return_value", mode: str = "named", cap: int = 1000) -> Secrets:
@@ -251,6 +255,33 @@ def test_every_form_that_python_prints_is_among_those_registered(secret: str) ->
             assert any(known in shown for known in found)
 
 
+@given(st.text(min_size=8, max_size=40))
+def test_what_is_written_twice_is_among_those_registered(secret: str) -> None:
+    """A repr or JSON within a repr or JSON, and a template's `tojson`, hold a registered string."""
+    found = of({"secret": secret}).values
+    inner = [
+        repr({"k": secret}),
+        repr(["'", '"', secret]),
+        json.dumps([secret]),
+        str(TOJSON([secret])),
+    ]
+    outer: list[Callable[[str], str]] = [
+        repr,
+        lambda text: repr([text, "'", '"']),
+        json.dumps,
+        lambda text: json.dumps(text, ensure_ascii=False),
+    ]
+    if len(secret.strip()) >= NAMES.min_length and secret.strip().lower() not in ("undefined",):
+        for text in (*inner, *(write(text) for write in outer for text in inner)):
+            shown = text.encode("utf-8", "replace").decode()
+            assert any(known in shown for known in found)
+
+
+def test_a_string_without_escapes_is_registered_once() -> None:
+    """Words, spaces and most signs look the same everywhere, so they cost one pattern and not ten."""
+    assert of("plain words, (signs) = no escapes", mode="all").values == ("plain words, (signs) = no escapes",)
+
+
 # --- cap ----------------------------------------------------------------------------------------------------
 
 
@@ -266,6 +297,14 @@ def test_the_cap_is_kept_and_the_rest_counted() -> None:
     value = {"passwords": [f"hunter{number % 30:03d}" for number in range(90)]}
     assert of(value, cap=10) == Secrets(tuple(f"hunter{number:03d}" for number in range(10)), 20)
     assert of(value, cap=30).dropped == 0
+
+
+def test_no_more_characters_are_registered_than_the_masker_can_bear() -> None:
+    """Of megabytes a quarter of one is registered, what is named first, and the rest is counted."""
+    found = of({"all": bytes(range(256)) * 4096, "password": "hunter22"}, mode="all")
+    assert found.values[0] == "hunter22"
+    assert 200_000 < sum(map(len, found.values)) <= 262_144
+    assert found.dropped > 100
 
 
 def test_named_secrets_come_before_everything_else_under_the_cap() -> None:
