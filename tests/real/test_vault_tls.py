@@ -114,6 +114,7 @@ class TestTrust:
         with pytest.raises(KeyServiceUntrusted):
             key_service(house.realm.uri(conn_id, house.key)).wrap(DataKey.generate(), CONTEXT)
 
+    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
     def test_without_proof(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that proves nothing works, as its operator said, and `check` calls it an error."""
         conn_id = connect(monkeypatch, house.server, password=house.server.token, client_kwargs={"verify": False})
