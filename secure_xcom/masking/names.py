@@ -38,8 +38,6 @@ DEFAULT_NAMES = frozenset(
 DEFAULT_MIN_LENGTH = 5
 """Airflow's default of ``[logging] min_length_masked_secret``, in characters."""
 
-# Longer than this it is no name any more, and the word split below takes quadratic time on capitals.
-_NAME_MAX_CHARACTERS = 256
 # A single word shorter than this turns up by chance when words are joined ("records_now" holds "dsn").
 _JOINED_WORD_MIN = 8
 _CACHE_SIZE = 4096
@@ -92,19 +90,17 @@ class SensitiveNames:
     def _holds_a_name(self, name: str) -> bool:
         # Airflow's own rule comes first, so that nothing which it hides is shown.
         plain = _NOT_WORD.sub("_", name.strip().lower())
-        split = _snake(name)
-        if any(secret in plain or secret in split for secret in self.names):
+        if any(secret in plain for secret in self.names):
             return True
+        # Without its joints privateKey is private-key is PRIVATE_KEY.
         together = plain.replace("_", "")
         return any(secret in together for secret in self._joined)
 
 
 def _snake(name: str) -> str:
     """``privateKey``, ``APIKey``, ``db-password``, ``access token`` -> lower-case words joined by ``_``."""
-    name = name.strip()
-    if len(name) <= _NAME_MAX_CHARACTERS:
-        name = _HUMP.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", name))
-    return _NOT_WORD.sub("_", name).lower()
+    split = _HUMP.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", name.strip()))
+    return _NOT_WORD.sub("_", split).lower()
 
 
 def _airflow_conf() -> Any:

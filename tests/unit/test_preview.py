@@ -122,6 +122,7 @@ SECRET = "Hunter22x"
         {"body": f'{{"password": "{SECRET}"'},
         {"body": f'{{"password": "{SECRET}"}} trailing'},
         {"body": f"{{'password': '{SECRET}'}}"},
+        {"body": f'{{"pass\\u0077ord": "{SECRET}",}}'},
         {"url": f"postgresql://bob:{SECRET}@db/app"},
         {"url": f"https://{SECRET}@db/app"},
         {"url": f"https://db/app?token={SECRET}&x=1"},
@@ -204,7 +205,8 @@ def test_every_picture_fits_and_can_be_stored(value: object, mode: str, room: in
     """Any value's picture is strict JSON within its room, with no NUL and no lone surrogate."""
     shown = picture(value, mode, room=room)
     if shown is None:
-        assert room < len('"***"')
+        # The masked picture of None is None itself.
+        assert room < len('"***"') or (value is None and mode == "masked")
         return
     text = json.dumps(shown, allow_nan=False)
     assert len(text) <= room
