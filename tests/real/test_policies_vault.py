@@ -1,0 +1,325 @@
+"""Compiled HCL on real servers, with raw hvac clients that nothing of this package stands before.
+
+One server holds two compartments with a transit key each, a shared reader that may have one task's wraps, and a
+maintenance identity. What each may do is written here by hand.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import hvac
+import pytest
+from hvac.exceptions import Forbidden, InvalidRequest
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.policies import Compiled, compile_policy
+from secure_xcom.vault.context import transit_context
+from tests.servers.vault_realm import Realm
+
+TEXT = """
+version: 1
+compartments:
+  - name: finance
+    dags: ["fin_*"]
+    key_uris: ["vault://v/{transit}/keys/{fin}?grant=scoped"]
+    store_uri: vault-kv://v/{kv}/data/xcom
+    readers: [{{compartment: sales, of_dags: [fin_daily], of_tasks: [publish]}}]
+  - name: sales
+    dags: ["sales_*"]
+    key_uris: ["vault://v/{transit}/keys/{sal}"]
+    store_uri: vault-kv://v/{kv}/data/xcom
+identities:
+  - {{name: finance-worker, workers_of: [finance], vault: {{auth: approle, mount: {approle}}}}}
+  - {{name: sales-worker, workers_of: [sales], vault: {{auth: approle, mount: {approle}}}}}
+  - {{name: pusher, grants: [{{compartment: finance, as: writer, dags: [fin_daily]}}], vault: {{auth: other}}}}
+  - name: caretaker
+    grants: [{{compartment: finance, as: maintenance}}, {{compartment: sales, as: maintenance}}]
+    vault: {{auth: other}}
+  - {{name: auditor, grants: [{{compartment: finance, as: operator}}], vault: {{auth: other}}}}
+"""
+IDENTITIES = ("finance-worker", "sales-worker", "pusher", "caretaker", "auditor")
+# Compartment, DAG, task of the wraps that everyone tries.
+PLACES = (
+    ("finance", "fin_daily", "publish"),
+    ("finance", "fin_daily", "draft"),
+    ("finance", "fin_other", "publish"),
+    ("sales", "sales_a", "publish"),
+    # Of no compartment here, but wrapped with the key of finance: only the context tells it apart.
+    ("stray", "fin_daily", "publish"),
+)
+WHOLE = frozenset(PLACES[:3])
+# Act -> identity -> where it is allowed. What is not here is denied.
+ALLOWED: dict[str, dict[str, frozenset[tuple[str, str, str]]]] = {
+    "encrypt": {
+        "finance-worker": WHOLE,
+        "sales-worker": frozenset(PLACES[3:4]),
+        "pusher": frozenset(PLACES[:2]),
+    },
+    "decrypt": {
+        "finance-worker": WHOLE,
+        "sales-worker": frozenset((PLACES[0], PLACES[3])),
+        "auditor": WHOLE,
+    },
+    "rewrap": {"caretaker": frozenset(PLACES[:4])},
+    "keys": {"caretaker": frozenset(PLACES), "auditor": WHOLE | {PLACES[4]}},
+    "kv-read": {
+        "finance-worker": WHOLE,
+        "sales-worker": frozenset((PLACES[0], PLACES[1], PLACES[3])),
+        "caretaker": frozenset(PLACES[:4]),
+        "auditor": WHOLE,
+    },
+    "kv-create": {
+        "finance-worker": WHOLE,
+        "sales-worker": frozenset(PLACES[3:4]),
+        "pusher": frozenset(PLACES[:2]),
+    },
+    "kv-update": {},
+    "kv-destroy": {
+        "finance-worker": WHOLE,
+        "sales-worker": frozenset(PLACES[3:4]),
+        "pusher": frozenset(PLACES[:2]),
+        "caretaker": frozenset(PLACES[:4]),
+    },
+    "kv-list": {"caretaker": frozenset(PLACES[:4])},
+    # Batches hide their contexts, so only who has the whole key may send them.
+    "decrypt-batch": {"sales-worker": frozenset(PLACES[3:4])},
+    "encrypt-batch": {"sales-worker": frozenset(PLACES[3:4])},
+    "rewrap-batch": {"caretaker": frozenset(PLACES[3:4])},
+    "upsert": {},
+    "export": {},
+    "delete-key": {},
+    "configure-key": {},
+    "sign-in-other-mount": {},
+}
+
+
+@dataclass
+class Site:
+    """What was made on one server."""
+
+    realm: Realm
+    keys: dict[str, str]
+    made: Compiled
+    approle: str
+    wraps: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)
+
+    def client(self, token: str) -> Any:
+        """A raw client."""
+        server = self.realm.server
+        return hvac.Client(
+            url=server.address, token=token, namespace=server.namespace or None, verify=server.ca or True
+        )
+
+    def hcl(self, identity: str) -> str:
+        """An identity's compiled policy."""
+        return self.made.files[f"vault/policies/secure-xcom-{identity}.hcl"]
+
+    def matrix(self, token: str) -> frozenset[tuple[str, tuple[str, str, str]]]:
+        """Every act at every place that a token is allowed."""
+        client = self.client(token)
+        return frozenset((act, place) for act in ALLOWED for place in PLACES if self.may(client, act, place))
+
+    def may(self, client: Any, act: str, place: tuple[str, str, str]) -> bool:
+        """Whether the server lets a request through; what it then makes of it is another matter."""
+        method, path, body = self.request(act, place)
+        try:
+            client.adapter.request(method, f"/v1/{path}", json=body)
+        except Forbidden:
+            return False
+        except InvalidRequest:
+            # The policy let it through and the engine did not like it: a batch that is half wrong, a cas of 0.
+            return True
+        except hvac.exceptions.InvalidPath:
+            return True
+        return True
+
+    def request(self, act: str, place: tuple[str, str, str]) -> tuple[str, str, dict[str, Any] | None]:
+        """One request of an act."""
+        compartment, dag, task = place
+        mount, key = self.realm.transit, self.keys[compartment]
+        wrapped, context = self.wraps[place]
+        plain = base64.b64encode(b"k" * 32).decode()
+        kv, there = self.realm.kv, f"xcom/{compartment}/{dag}/run/{task}/-1/there"
+        single = {"plaintext": plain} if act.startswith("encrypt") else {"ciphertext": wrapped}
+        if act in ("encrypt", "decrypt", "rewrap"):
+            return "post", f"{mount}/{act}/{key}", {**single, "context": context}
+        if act.endswith("-batch"):
+            operation = act.removesuffix("-batch")
+            return "post", f"{mount}/{operation}/{key}", {"batch_input": [{**single, "context": context}]}
+        new = f"{there}-{secrets.token_hex(4)}"
+        return {
+            "keys": ("get", f"{mount}/keys/{key}", None),
+            "kv-read": ("get", f"{kv}/data/{there}", None),
+            "kv-create": ("post", f"{kv}/data/{new}", {"data": {"p": "x"}, "options": {"cas": 0}}),
+            "kv-update": ("post", f"{kv}/data/{there}", {"data": {"p": "y"}}),
+            "kv-destroy": ("delete", f"{kv}/metadata/{new}", None),
+            "kv-list": ("list", f"{kv}/metadata/xcom/{compartment}/{dag}", None),
+            "upsert": (
+                "post",
+                f"{mount}/encrypt/new-{secrets.token_hex(4)}",
+                {"plaintext": plain, "context": context},
+            ),
+            "export": ("get", f"{mount}/export/encryption-key/{key}", None),
+            "delete-key": ("delete", f"{mount}/keys/{key}", None),
+            "configure-key": ("post", f"{mount}/keys/{key}/config", {"min_decryption_version": 1}),
+            "sign-in-other-mount": ("get", f"other/{mount}/keys/{key}", None),
+        }[act]
+
+
+@pytest.fixture(scope="module")
+def site(realm: Realm) -> Iterator[Site]:
+    """Two compartments, their keys, one wrap and one payload at each place."""
+    keys = {"finance": realm.new_key(), "sales": realm.new_key()}
+    keys["stray"] = keys["finance"]
+    approle = f"sxt-{secrets.token_hex(4)}"
+    realm.server.do("POST", f"sys/auth/{approle}", {"type": "approle"})
+    text = TEXT.format(transit=realm.transit, kv=realm.kv, fin=keys["finance"], sal=keys["sales"], approle=approle)
+    made = compile_policy(AccessPolicy.parse(text.encode(), where="policy.yaml"))
+    found = Site(realm, keys, made, approle)
+    for place in PLACES:
+        context = encoded(place)
+        body = {"plaintext": base64.b64encode(b"k" * 32).decode(), "context": context}
+        wrapped = realm.server.do("POST", f"{realm.transit}/encrypt/{keys[place[0]]}", body)["data"]["ciphertext"]
+        found.wraps[place] = wrapped, context
+        path = f"{realm.kv}/data/xcom/{place[0]}/{place[1]}/run/{place[2]}/-1/there"
+        realm.server.do("POST", path, {"data": {"p": "sealed"}})
+    yield found
+    realm.server.api("DELETE", f"sys/auth/{approle}")
+
+
+def encoded(place: tuple[str, str, str]) -> str:
+    """The context of a wrap, as transit takes it."""
+    names = ("compartment", "dag_id", "task_id")
+    context = {**dict(zip(names, place, strict=True)), "run_id": "run", "map_index": "-1"}
+    return base64.b64encode(transit_context(context)).decode()
+
+
+def expected(identity: str) -> frozenset[tuple[str, tuple[str, str, str]]]:
+    """What an identity may do, as written above."""
+    return frozenset((act, place) for act, who in ALLOWED.items() for place in who.get(identity, ()))
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_each_identity_may_do_exactly_what_the_file_says(site: Site, identity: str) -> None:
+    """Every act at every place is allowed where it should be and denied everywhere else."""
+    assert site.matrix(site.realm.may(site.hcl(identity))) == expected(identity)
+
+
+def test_a_compiled_role_carries_the_policy(site: Site) -> None:
+    """A login through the compiled AppRole may do what its identity may."""
+    realm = site.realm
+    role = json.loads(site.made.files["vault/roles/sales-worker.json"])
+    realm.server.do("POST", role["path"], role["body"])
+    name = realm.server.new_policy(site.hcl("sales-worker"))
+    realm.made.append(f"sys/policies/acl/{name}")
+    realm.server.do("POST", role["path"], {"token_policies": [name]})
+    role_id = realm.server.do("GET", f"{role['path']}/role-id")["data"]["role_id"]
+    secret_id = realm.server.do("POST", f"{role['path']}/secret-id", {})["data"]["secret_id"]
+    login = {"role_id": role_id, "secret_id": secret_id}
+    auth = realm.server.do("POST", f"auth/{site.approle}/login", login)["auth"]
+    assert auth["lease_duration"] == 3600
+    assert site.matrix(auth["client_token"]) == expected("sales-worker")
+
+
+def test_a_compiled_key_has_its_settings(site: Site) -> None:
+    """Vault takes the compiled settings of a key, and the key then is what they say."""
+    realm = site.realm
+    name = f"{realm.transit.replace('/', '~')}~{site.keys['finance']}"
+    settings = json.loads(site.made.files[f"vault/transit/{name}.json"])
+    path = f"{settings['path']}-made"
+    realm.server.do("POST", path, settings["create"])
+    realm.server.do("POST", f"{path}/config", settings["config"])
+    key = realm.server.do("GET", path)["data"]
+    assert (key["derived"], key["exportable"], key["deletion_allowed"]) == (True, False, False)
+    assert key["auto_rotate_period"] == 2160 * 3600
+
+
+# What a hostile sales worker sends to reach the finance wraps that it may not have; {} are filled in below.
+ODD_BODIES = (
+    '{"batch_input": [{"ciphertext": "%(wrap)s", "context": "%(theirs)s"}]}',
+    (
+        '{"context": "%(mine)s", "ciphertext": "%(wrap)s", '
+        '"batch_input": [{"ciphertext": "%(wrap)s", "context": "%(theirs)s"}]}'
+    ),
+    (
+        '{"Batch_Input": [{"ciphertext": "%(wrap)s", "context": "%(theirs)s"}], '
+        '"context": "%(mine)s", "ciphertext": "x"}'
+    ),
+    '{"ciphertext": "%(wrap)s", "context": "%(mine)s", "context": "%(theirs)s"}',
+    '{"ciphertext": "%(wrap)s", "context": "%(theirs)s", "context": "%(mine)s"}',
+    '{"ciphertext": "%(wrap)s", "context": "%(mine)s", "Context": "%(theirs)s"}',
+    '{"ciphertext": "%(wrap)s", "CONTEXT": "%(theirs)s"}',
+    '{"ciphertext": "%(wrap)s", "context": ["%(theirs)s"]}',
+    '{"ciphertext": "%(wrap)s", "context": ["%(mine)s", "%(theirs)s"]}',
+    '{"ciphertext": "%(wrap)s", "context": {"0": "%(theirs)s"}}',
+    '{"ciphertext": "%(wrap)s", "context": null}',
+    '{"ciphertext": "%(wrap)s", "context": ""}',
+    '{"ciphertext": "%(wrap)s"}',
+    '{"ciphertext": "%(wrap)s", "context": "\\n%(theirs)s"}',
+    '{"ciphertext": "%(wrap)s", "context": "%(short)s"}',
+    '{"ciphertext": "%(wrap)s", "con\\u0074ext": "%(theirs)s"}',
+    '{"ciphertext": "%(wrap)s", "context": "%(theirs)s", "associated_data": "%(mine)s"}',
+    '{"ciphertext": "%(wrap)s", "context": "%(mine)s", "nonce": "%(theirs)s"}',
+    '{"ciphertext": "%(wrap)s", "context": "%(mine)s\\n%(theirs)s"}',
+)
+
+
+@pytest.mark.parametrize("body", ODD_BODIES)
+@pytest.mark.parametrize("query", ["", "?context=%(quoted)s", "?batch_input=x"])
+def test_no_odd_request_opens_another_context(site: Site, body: str, query: str) -> None:
+    """Batches, other names, duplicates, lists, line ends and query strings never give the data key."""
+    token = site.realm.may(site.hcl("sales-worker"))
+    key = site.keys["finance"]
+    mine = site.wraps[PLACES[0]][1]
+    for place in PLACES[1:3]:
+        wrapped, theirs = site.wraps[place]
+        texts = {"wrap": wrapped, "theirs": theirs, "mine": mine, "short": theirs[:64]}
+        texts["quoted"] = theirs.replace("+", "%2B").replace("/", "%2F")
+        path = f"{site.realm.transit}/decrypt/{key}{query % texts}"
+        answer = site.realm.server.api_text("POST", path, body % texts, token)
+        assert not answer.ok, answer.text
+        assert base64.b64encode(b"k" * 32).decode() not in answer.text
+
+
+def weakened(text: str) -> Iterator[str]:
+    """A policy with each one of its blocks weakened in each way that gives more."""
+    blocks = list(re.finditer(r'path "([^"]+)" \{\n(.*?)\n\}', text, re.DOTALL))
+    for block in blocks:
+        before, after = text[: block.start()], text[block.end() :]
+        path, body = block.group(1), block.group(2)
+        if "required_parameters" in body:
+            yield before + f'path "{path}" {{\n{body.split(chr(10))[0]}\n}}' + after
+            lines = [line for line in body.split("\n") if "allowed_parameters" not in line]
+            yield before + f'path "{path}" {{\n' + "\n".join(lines) + "\n}" + after
+            shorter = re.sub(r'("context" = \[)[^\]]*\]', r'\1"*"]', body)
+            yield before + f'path "{path}" {{\n{shorter}\n}}' + after
+        if "/encrypt/" in path:
+            wider = body.replace('["update"]', '["create", "update"]')
+            yield before + f'path "{path.rsplit("/", 1)[0]}/*" {{\n{wider}\n}}' + after
+        if "/keys/" in path:
+            yield before + f'path "{path}/*" {{\n  capabilities = ["update"]\n}}\n{block.group(0)}' + after
+            yield before + f'path "{path}" {{\n  capabilities = ["read", "delete"]\n}}' + after
+        if "/data/xcom/" in path:
+            yield before + f'path "{path}" {{\n  capabilities = ["create", "read", "update"]\n}}' + after
+            wide = re.sub(r"/data/xcom/.*", "/data/xcom/*", path)
+            yield before + f'path "{wide}" {{\n{body}\n}}' + after
+
+
+def test_every_weakened_block_is_noticed(site: Site) -> None:
+    """Each block of each identity, weakened in each way, changes what the matrix shows."""
+    count, missed = 0, []
+    for identity in IDENTITIES:
+        for text in weakened(site.hcl(identity)):
+            count += 1
+            if site.matrix(site.realm.may(text)) == expected(identity):
+                missed.append((identity, text))
+    print(f"{count} weakened blocks, {count - len(missed)} noticed")
+    assert count > 20
+    assert missed == []
