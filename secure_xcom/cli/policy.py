@@ -1,0 +1,17 @@
+"""``secure-xcom policy``: the access policy file and what is made of it."""
+
+from __future__ import annotations
+
+import typer
+
+from secure_xcom.cli.policy_compile import policy_compile
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The access policy: compile it for services.")
+
+
+@app.callback()
+def policy() -> None:
+    """The access policy: compile it for services."""
+
+
+app.command("compile", short_help="Write the policies of Vault, AWS, Google and Azure.")(policy_compile)
