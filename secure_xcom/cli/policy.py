@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import typer
 
+from secure_xcom.cli.policy_apply import policy_apply
 from secure_xcom.cli.policy_compile import policy_compile
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The access policy: compile it for services.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The access policy: compile it for services, bring it into a Vault.",
+)
 
 
 @app.callback()
 def policy() -> None:
-    """The access policy: compile it for services."""
+    """The access policy: compile it for services, bring it into a Vault."""
 
 
 app.command("compile", short_help="Write the policies of Vault, AWS, Google and Azure.")(policy_compile)
+app.command("apply", short_help="Bring it into a Vault; --dry-run shows the plan.")(policy_apply)
