@@ -250,6 +250,7 @@ class Pipeline:
             answers = self.keys.unwrap_many([candidates for _, candidates in wanted])
             for (index, _), answer in zip(wanted, answers, strict=True):
                 keys[index] = answer
+        log.debug("Data keys: %d unwrapped now, %d in the cache", len(wanted), len(self.keys.cache))
         opened: list[Unwrapped | None] = []
         for draft, key in zip(each(), keys, strict=True):
             if isinstance(key, SecureXComError):

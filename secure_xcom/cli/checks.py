@@ -20,8 +20,8 @@ from secure_xcom.stores import store
 
 _ENTRY_POINTS = {
     "apache_airflow_provider": "Airflow lists the options of [secure_xcom]",
-    "airflow.plugins": "the listener that masks component logs, and the page in the UI",
-    "airflow.policy": "the cluster policy that hides return values in logs",
+    "airflow.plugins": "Airflow lists the plugin",
+    "airflow.policy": "the hooks that hide return values and mask component logs",
 }
 # https://github.com/apache/airflow/pull/58767
 _RENDERED_FIELDS_MASKED_FROM = "3.1.4"

@@ -1,4 +1,4 @@
-"""The bounded data-key cache of one process: expiring, sized, counted."""
+"""The bounded data-key cache of one process: expiring, sized, use-counted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 from secure_xcom.keys import DataKey
+
+
+@dataclass(slots=True)
+class _Entry:
+    until: float
+    key: DataKey
+    uses: int = 0
+
+
+# A key that opened so many XComs is asked for anew, so that the key service's own log goes on to show its use.
+USES_MAX = 10_000
 
 
 class DataKeyCache:
@@ -21,29 +33,30 @@ class DataKeyCache:
         self._seconds = seconds
         self._size = size
         self._clock = clock
-        self._entries: OrderedDict[Hashable, tuple[float, DataKey]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self.hits = 0
         self.misses = 0
 
     def get(self, name: Hashable) -> DataKey | None:
-        """The key, unless it was never here, has expired or was pushed out."""
+        """The key, unless it was never here, has expired, was used up or was pushed out."""
         with self._lock:
             entry = self._entries.get(name)
-            if entry is None or entry[0] <= self._clock():
+            if entry is None or entry.until <= self._clock() or entry.uses >= USES_MAX:
                 self._entries.pop(name, None)
                 self.misses += 1
                 return None
             self._entries.move_to_end(name)
             self.hits += 1
-            return entry[1]
+            entry.uses += 1
+            return entry.key
 
     def put(self, name: Hashable, key: DataKey) -> None:
         """Keep a key. The time it stays is counted from now and is not prolonged by use."""
         if self._seconds <= 0 or self._size <= 0:
             return
         with self._lock:
-            self._entries[name] = (self._clock() + self._seconds, key)
+            self._entries[name] = _Entry(self._clock() + self._seconds, key)
             self._entries.move_to_end(name)
             while len(self._entries) > self._size:
                 self._entries.popitem(last=False)

@@ -16,7 +16,8 @@ from secure_xcom.errors import (
     SettingInvalid,
     UnwrapRefused,
 )
-from secure_xcom.keys import openers
+from secure_xcom.keys import DataKey, openers
+from secure_xcom.keys.cache import USES_MAX, DataKeyCache
 from secure_xcom.keys.holder import Candidates, DataKeys, Unwrapped
 from tests.doubles import MemoryKeyService
 
@@ -237,3 +238,27 @@ def test_what_was_pushed_here_is_in_the_cache(park: Park) -> None:
     process.forget()
     assert process.cached(candidates([ONE], wraps)) is None
     assert process.for_try([ONE], CONTEXT, 1)[0] != key
+
+
+def test_the_cache_expires_is_sized_and_counts_uses() -> None:
+    """A key stays for its time, among so many, for so many uses; hits and misses are counted."""
+    now = [0.0]
+    cache = DataKeyCache(10, 2, clock=lambda: now[0])
+    key = DataKey.generate()
+    for name in ("a", "b", "c"):
+        cache.put(name, key)
+    assert [cache.get(name) is key for name in ("a", "b", "c")] == [False, True, True]
+    for _ in range(USES_MAX - 1):
+        cache.get("b")
+    assert cache.get("b") is None
+    now[0] = 10.0
+    assert cache.get("c") is None
+    assert (cache.hits, cache.misses, len(cache)) == (USES_MAX + 1, 3, 0)
+
+
+@pytest.mark.parametrize(("seconds", "size"), [(0, 10), (10, 0)])
+def test_no_cache(seconds: float, size: int) -> None:
+    """With no time or no room nothing is kept."""
+    cache = DataKeyCache(seconds, size)
+    cache.put("a", DataKey.generate())
+    assert cache.get("a") is None
