@@ -6,18 +6,20 @@ import typer
 
 from secure_xcom.cli.policy_apply import policy_apply
 from secure_xcom.cli.policy_compile import policy_compile
+from secure_xcom.cli.policy_verify import policy_verify
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The access policy: compile it for services, bring it into a Vault.",
+    help="The access policy: compile it for services, bring it into a Vault, try it there.",
 )
 
 
 @app.callback()
 def policy() -> None:
-    """The access policy: compile it for services, bring it into a Vault."""
+    """The access policy: compile it for services, bring it into a Vault, try it there."""
 
 
 app.command("compile", short_help="Write the policies of Vault, AWS, Google and Azure.")(policy_compile)
 app.command("apply", short_help="Bring it into a Vault; --dry-run shows the plan.")(policy_apply)
+app.command("verify", short_help="Try in Vault what it allows and what it forbids.")(policy_verify)

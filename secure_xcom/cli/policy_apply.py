@@ -21,7 +21,7 @@ def policy_apply(
 ) -> None:
     """Bring what an access policy needs into the Vault of VAULT_ADDR, as an operator (VAULT_TOKEN).
 
-    Running it again changes nothing; after a failure it goes on. Nothing is deleted, and what was not made by it is
+    Running it again changes nothing; after a failure it goes on. Nothing is deleted, and what it did not make is
     never overwritten. Files for AWS, Google and Azure are for `policy compile` and your own tools.
     """
     from secure_xcom.access import AccessPolicy

@@ -1,0 +1,88 @@
+"""`secure-xcom policy verify` on a real Vault: the matrix, and what it notices when a policy was changed there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.cli import app
+from secure_xcom.policies import compile_policy
+from tests.real.test_policies_vault import IDENTITIES, TEXT, weakened
+from tests.servers.vault_realm import Realm
+
+
+@pytest.fixture
+def policies(realm: Realm, fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """The compiled HCL of a policy whose file is in the test's folder."""
+    names = {"transit": realm.transit, "kv": realm.kv, "approle": "approle"}
+    text = TEXT.format(**names, fin=realm.new_key(), sal=realm.new_key())
+    (tmp_path / "policy.yaml").write_text(text)
+    monkeypatch.setenv("VAULT_ADDR", realm.server.address)
+    monkeypatch.setenv("VAULT_TOKEN", realm.server.token)
+    if realm.server.namespace:
+        monkeypatch.setenv("VAULT_NAMESPACE", realm.server.namespace)
+    if realm.server.ca:
+        monkeypatch.setenv("VAULT_CACERT", realm.server.ca)
+    files = compile_policy(AccessPolicy.parse(text.encode(), where="policy.yaml")).files
+    return {name: files[f"vault/policies/secure-xcom-{name}.hcl"] for name in IDENTITIES}
+
+
+def run(folder: Path, realm: Realm, monkeypatch: pytest.MonkeyPatch, texts: dict[str, str]) -> tuple[int, Any]:
+    """The exit code and the record, with a token for each identity."""
+    for name in IDENTITIES:
+        variable = f"SECURE_XCOM_VERIFY_{name.upper().replace('-', '_')}"
+        monkeypatch.delenv(variable, raising=False)
+        if name in texts:
+            monkeypatch.setenv(variable, realm.may(texts[name]))
+    result = CliRunner().invoke(app, ["policy", "verify", str(folder / "policy.yaml"), "--json"])
+    return result.exit_code, json.loads(result.stdout or result.stderr)
+
+
+def test_what_was_compiled_is_as_expected(
+    realm: Realm, policies: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every identity is allowed something and denied something, and nothing is a surprise."""
+    code, record = run(tmp_path, realm, monkeypatch, policies)
+    rows = record["matrix"]
+    assert [row for row in rows if row["surprise"]] == []
+    assert code == 0
+    for name in IDENTITIES:
+        assert {row["allowed"] for row in rows if row["identity"] == name} == {True, False}
+    assert len(rows) > 50
+
+
+def test_a_wider_and_a_narrower_policy_are_surprises(
+    realm: Realm, policies: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A limit that was taken away and a right that is missing both end with 1 and are named."""
+    wide = next(weakened(policies["sales-worker"]))
+    code, record = run(tmp_path, realm, monkeypatch, {**policies, "sales-worker": wide})
+    found = [row for row in record["matrix"] if row["surprise"]]
+    assert (code, {row["identity"] for row in found}, {row["allowed"] for row in found}) == (
+        1,
+        {"sales-worker"},
+        {True},
+    )
+    code, record = run(
+        tmp_path, realm, monkeypatch, {**policies, "auditor": 'path "x" { capabilities = ["read"] }'}
+    )
+    found = [row for row in record["matrix"] if row["surprise"]]
+    assert (code, {row["identity"] for row in found}, {row["allowed"] for row in found}) == (
+        1,
+        {"auditor"},
+        {False},
+    )
+
+
+def test_an_identity_that_was_not_tried_is_named(
+    realm: Realm, policies: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without its token nothing is known of it, so the run does not end with 0."""
+    code, record = run(tmp_path, realm, monkeypatch, {"pusher": policies["pusher"]})
+    assert (code, set(record["left_out"])) == (1, set(IDENTITIES) - {"pusher"})
+    assert {row["identity"] for row in record["matrix"]} == {"pusher"}
