@@ -1,0 +1,196 @@
+"""A whole Airflow on S3 with Vault in one compartment, and on S3 with KMS in the other, with an identity each."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from secure_xcom.cli.throwaway import ThrowawayAirflow
+from secure_xcom.vault.grants import transit_grant
+from tests.real.conftest import binary_of
+from tests.servers.aws_connections import ACCESS_KEY, REGION, SECRET_KEY
+from tests.servers.kms_server import kms_endpoint
+from tests.servers.s3_server import Identity, S3Server, allow, s3_server
+from tests.servers.vault_auth import Auth
+from tests.servers.vault_realm import flavours, new_realm
+from tests.servers.vault_server import dev_server
+
+DAGS = Path(__file__).parent / "dags_buckets"
+FLAVOUR = next((one for one in flavours() if one != "named"), "vault")
+
+
+@dataclass
+class House:
+    """What both runs left behind."""
+
+    airflow: ThrowawayAirflow
+    server: S3Server
+    bucket: str
+    identities: dict[str, Identity]
+    canary: str
+    states: dict[str, str]
+
+    def events(self, action: str, dag_id: str) -> list[dict[str, Any]]:
+        """The access log's events of a kind about a DAG's XComs."""
+        lines = (self.airflow.database.parent / "access-log.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        return [event for event in events if event["action"] == action and event["xcom"]["dag_id"] == dag_id]
+
+    def objects(self, prefix: str) -> dict[str, bytes]:
+        """Every object below a prefix, as the bucket's owner reads it."""
+        client = self.server.client()
+        keys = [item["Key"] for item in client.list_objects_v2(Bucket=self.bucket, Prefix=prefix)["Contents"]]
+        return {key: client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """An access policy of two compartments, Airflow's connections for each, and one run of each DAG."""
+    folder = tmp_path_factory.mktemp("buckets")
+    with ExitStack() as stack:
+        vault = stack.enter_context(dev_server(binary_of(FLAVOUR), folder, FLAVOUR))
+        realm = stack.enter_context(new_realm(vault))
+        server = stack.enter_context(s3_server())
+        kms = stack.enter_context(kms_endpoint())
+        bucket = server.make_bucket()
+        identities = {
+            name: server.identity(
+                allow(["GetObject", "PutObject", "DeleteObject"], f"{bucket}/xcom/{name}/*"),
+            )
+            for name in ("with-vault", "with-kms")
+        }
+        key = realm.new_key()
+        role = Auth(realm).approle(
+            realm.policy(transit_grant("writer", realm.transit, key) + transit_grant("reader", realm.transit, key))
+        )
+        key_id = boto3.client(
+            "kms",
+            endpoint_url=kms,
+            region_name=REGION,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        ).create_key()["KeyMetadata"]["Arn"]
+        home = folder / "airflow"
+        home.mkdir()
+        policy = home / "access_policy.yaml"
+        policy.write_text(
+            yaml.safe_dump(
+                {
+                    "version": 1,
+                    "compartments": [
+                        {
+                            "name": "with-vault",
+                            "dags": ["on_vault"],
+                            "key_uris": [realm.uri("vault_xcom", key)],
+                            "store_uri": f"s3://s3_vault@{bucket}/xcom",
+                        },
+                        {
+                            "name": "with-kms",
+                            "dags": ["on_kms"],
+                            "key_uris": [f"aws-kms://kms_xcom/{key_id}"],
+                            "store_uri": f"s3://s3_kms@{bucket}/xcom",
+                        },
+                    ],
+                }
+            )
+        )
+        canary = f"canary-{secrets.token_hex(12)}"
+        parts = urlsplit(vault.address)
+        connections = {
+            "s3_vault": _aws(server.endpoint, identities["with-vault"]),
+            "s3_kms": _aws(server.endpoint, identities["with-kms"]),
+            "kms_xcom": _aws(kms, Identity(ACCESS_KEY, SECRET_KEY)),
+            "vault_xcom": {
+                "conn_type": "vault",
+                "host": parts.hostname,
+                "port": parts.port,
+                "login": role.role_id,
+                "password": role.secret_id,
+                "extra": {"auth_type": "approle", "auth_mount_point": role.mount, "use_tls": False},
+            },
+        }
+        airflow = stack.enter_context(
+            ThrowawayAirflow(
+                home,
+                {
+                    "core.xcom_backend": "secure_xcom.SecureXComBackend",
+                    "secure_xcom.access_policy": str(policy),
+                    "secure_xcom.audit_sinks": f"file://{home}/access-log.jsonl",
+                    "scheduler.scheduler_idle_sleep_time": "0.2",
+                    "core.parallelism": "3",
+                },
+                DAGS,
+                environment={
+                    "SECURE_XCOM_E2E_CANARY": canary,
+                    "AWS_EC2_METADATA_DISABLED": "true",
+                    **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()},
+                },
+            )
+        )
+        airflow.migrate()
+        airflow.start()
+        runs = {dag: airflow.trigger(dag) for dag in ("on_vault", "on_kms")}
+        states = {dag: airflow.wait(dag, run, timeout=240) for dag, run in runs.items()}
+        yield House(airflow, server, bucket, identities, canary, states)
+
+
+def _aws(endpoint: str, identity: Identity) -> dict[str, Any]:
+    return {
+        "conn_type": "aws",
+        "login": identity.access_key,
+        "password": identity.secret_key,
+        "extra": {"endpoint_url": endpoint, "region_name": REGION},
+    }
+
+
+WAYS = [("on_vault", "with-vault", "vault://vault_xcom/"), ("on_kms", "with-kms", "aws-kms://kms_xcom/")]
+
+
+@pytest.mark.parametrize(("dag", "compartment", "key"), WAYS)
+def test_the_run_succeeds(house: House, dag: str, compartment: str, key: str) -> None:
+    """Every task got what was pushed; the access log names the compartment and the key that opened it."""
+    assert house.states[dag] == "success"
+    pulls = house.events("pull", dag)
+    assert len(pulls) >= 6
+    assert {event["outcome"] for event in pulls} == {"ok"}
+    assert {event["compartment"] for event in pulls} == {compartment}
+    assert all(event["opened_with"].startswith(key) for event in pulls)
+
+
+@pytest.mark.parametrize(("dag", "compartment", "key"), WAYS)
+def test_the_bucket_holds_ciphertext(house: House, dag: str, compartment: str, key: str) -> None:
+    """One object per XCom, below the compartment's and the DAG's prefix, in which nothing can be read."""
+    found = house.objects(f"xcom/{compartment}/{dag}/")
+    # A dict that is annotated as one is pushed by its keys as well, which makes two more.
+    assert len(found) == len(house.events("push", dag)) == 9
+    assert not any(house.canary.encode() in payload for payload in found.values())
+
+
+def test_nothing_lies_in_the_database_or_the_logs(house: House) -> None:
+    """The canary is in no row and in no log of any component."""
+    for path in house.airflow.database.parent.rglob("*"):
+        if path.is_file():
+            assert house.canary.encode() not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(("mine", "other"), [("with-vault", "with-kms"), ("with-kms", "with-vault")])
+def test_the_bucket_keeps_identities_apart(house: House, mine: str, other: str) -> None:
+    """The server refuses each compartment's own keys the other's objects, whatever our code would do."""
+    client = house.server.client(house.identities[mine])
+    key = next(iter(house.objects(f"xcom/{other}/")))
+    for ask in (client.get_object, client.delete_object):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            ask(Bucket=house.bucket, Key=key)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.put_object(Bucket=house.bucket, Key=f"xcom/{other}/forged", Body=b"x")
