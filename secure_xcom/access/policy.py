@@ -7,6 +7,7 @@ What holds against a hostile worker are the key service's and the bucket's own p
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,11 @@ from secure_xcom.access.verdict import Verdict, judge
 from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid
 
+log = logging.getLogger(__name__)
+
 DEFAULT_COMPARTMENT = "default"
+# What the file may say already, so that files need not change when Airflow's cluster policy comes to act on it.
+_NOT_ENFORCED = ("tasks_run_on", "bundles", "teams", "hide_return_values")
 
 # A process sees the ids of few DAGs; a DAG processor sees thousands, one after the other.
 _CACHED_DAGS = 4096
@@ -79,7 +84,18 @@ class AccessPolicy:
             raw = Path(path).read_bytes()
         except OSError as error:
             raise PolicyInvalid(f"the file cannot be read ({type(error).__name__})", where=path) from None
-        return cls.parse(raw, where=path)
+        policy = cls.parse(raw, where=path)
+        for compartment in policy.compartments:
+            named = [name for name in _NOT_ENFORCED if name in compartment.model_fields_set]
+            if named:
+                log.warning(
+                    "Compartment %s of %s says %s, which this release reads and does not enforce: see to it that "
+                    "Airflow itself sends its tasks to the right workers.",
+                    compartment.name,
+                    path,
+                    ", ".join(named),
+                )
+        return policy
 
     @classmethod
     def parse(cls, raw: bytes, *, where: str) -> AccessPolicy:

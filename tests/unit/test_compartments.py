@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -265,3 +266,15 @@ def test_a_failed_push_takes_a_routed_payload_back(world: World) -> None:
     with pytest.raises(AuditError):
         world.push({"password": "hunter2"}, FINANCE)
     assert list(store(f"{world.store_uri}-secrets").list()) == []
+
+
+def test_what_is_not_enforced_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A field that this release reads and does not act on yet is named when the file is loaded."""
+    file = tmp_path / "access_policy.yaml"
+    file.write_text(
+        "version: 1\ncompartments:\n  - name: finance\n    dags: [a]\n    key_uris: ['local:///k.json']\n"
+        "    store_uri: file:///s\n    tasks_run_on: {queue: finance}\n"
+    )
+    AccessPolicy.load(str(file))
+    assert "finance" in caplog.text
+    assert "tasks_run_on, which this release reads and does not enforce" in caplog.text
