@@ -23,9 +23,12 @@ def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by folder, keep a file with its servers on one worker, and begin with what takes longest."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Mark by folder, keep a file with its servers on one worker, and begin with what takes longest.
+
+    A wrapper, because xdist reads the groups in a hook of its own that comes before every other plain one.
+    """
     for item in items:
         folder = _folder(item)
         if folder not in ("e2e", "real"):
@@ -37,6 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(E2E_TIMEOUT))
     order = {"e2e": 0, "real": 1}
     items.sort(key=lambda item: order.get(_folder(item), 2))
+    yield
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,13 +60,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many mutations the tests of tests/fuzz tried, and how each ended."""
+    """Say how many mutations the tests of tests/fuzz tried, and how each ended; and what the leak hunt found."""
     tally: Counter[str] = Counter()
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, value in report.user_properties:
                 if name == "mutations":
                     tally.update(value)
+                if name == "leaks":
+                    terminalreporter.section("the leak hunt: where each path's canary was found")
+                    terminalreporter.line(value)
     if tally:
         refused = {name: count for name, count in tally.most_common() if name != "opened"}
         terminalreporter.section("mutations of references and payloads")
