@@ -12,7 +12,7 @@ from typing import Any
 
 from secure_xcom.cli.throwaway import ThrowawayAirflow
 from secure_xcom.keys.keyring_file import create_keyring
-from tests.e2e.hunt import Hunt
+from tests.e2e.hunt import Hunt, canary
 
 REPOSITORY = Path(__file__).parents[2]
 DAGS = Path(__file__).parent / "dags"
@@ -116,7 +116,9 @@ class Deployment:
         for needed in ("tmp", "keys", "store", "audit"):
             (self.root / needed).mkdir(mode=0o700, parents=True)
         if self.backend == OURS:
-            create_keyring(str(self.root / "keys" / "keyring.json"))
+            # The second one is broken by tests/e2e/dags/faults.py.
+            for name in ("keyring", "faults"):
+                create_keyring(str(self.root / "keys" / f"{name}.json"))
         self.airflow.__enter__()
         if self._database:
             shutil.copy(self._database, self.airflow.database)
@@ -126,6 +128,12 @@ class Deployment:
 
     def __exit__(self, *error: object) -> None:
         self.airflow.stop()
+
+    def secret(self, path: str) -> str:
+        """The canary of a path that is taken from outside, noted like those of tasks."""
+        with self._notes.open("a") as notes:
+            notes.write(json.dumps({"canary": path}) + "\n")
+        return canary(self.seed, path)
 
     def notes(self) -> Notes:
         """What the tasks noted until now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import dag, task, task_group
 
@@ -112,6 +113,16 @@ def mapped() -> None:
         given: Any = first(word)
         second(given)
 
+    @task_group
+    def branching(word: str) -> None:
+        @task.branch
+        def choose(word: str) -> str:
+            return f"branching.{'left' if index() == 0 else 'right'}"
+
+        # Of mapped branches the scheduler skips the rest by itself, by what it reads in their XComs.
+        choosing: Any = choose(word)
+        choosing >> [EmptyOperator(task_id="left"), EmptyOperator(task_id="right")]
+
     @task
     def gather(
         lazy: Sequence[Any], gaps: Sequence[str], tokens: Sequence[str], fromgroup: Sequence[str]
@@ -124,6 +135,9 @@ def mapped() -> None:
                 got(f"{name}[{place}]", sequence[place])
             for cut in SLICES:
                 got(f"{name}[{cut.start}:{cut.stop}:{cut.step}]", sequence[cut])
+            whole = list(sequence)
+            other = [f"{cut.start}:{cut.stop}:{cut.step}" for cut in SLICES if sequence[cut] != whole[cut]]
+            said(f"{name}, slices that are not those of a list", repr(other))
             try:
                 said(f"{name} beyond its end", repr(sequence[len(sequence)]))
             except IndexError as error:
@@ -167,12 +181,11 @@ def mapped() -> None:
     zipped.expand(pair=worded.zip(listed, fillvalue="filled"))
     converted.expand(text=worded.map(lambda word: word.upper()[::-1]))
     joined.expand(item=worded.concat(gapped))
-    by_kwargs.partial(fixed=worded).expand_kwargs(
-        listed.map(lambda item: {"name": item["name"], "token": item["token"]})
-    )
+    by_kwargs.partial(fixed=worded).expand_kwargs(worded.map(lambda word: {"name": "a name", "token": word}))
     operator: Any = PythonOperator.partial(task_id="classic", python_callable=classic).expand(
-        op_args=listed.map(lambda item: [item])
+        op_args=worded.map(lambda word: [word])
     )
+    branching.expand(word=worded)
     grouped = group.expand(word=worded)
     gathered = gather(eached, gapped, out["token"], operator.output)
     grouped >> gathered >> [gather_by_pull(), gather_async()]

@@ -95,7 +95,9 @@ def build(name: str) -> None:
             return {"again": value, "password": value["password"]}
 
         def classic(value: Any, *, password: str, templates_dict: dict[str, str]) -> str:
-            show("template", [value, password, templates_dict])
+            show("template", password)
+            print(["in a list", value], json.dumps(templates_dict))
+            log.info("%s", [value, templates_dict])
             return password
 
         # Airflow's types know neither that a task's result may stand for its value nor that it has parts.

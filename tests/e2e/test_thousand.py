@@ -1,0 +1,53 @@
+"""A thousand mapped task instances, each a real task with real rows, by `dag.test()`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cases.thousand import COUNT, value_of
+from tests.e2e.conftest import SEED
+from tests.e2e.deployment import OURS, Deployment
+from tests.e2e.describe import digest
+
+pytestmark = pytest.mark.xdist_group("e2e-in-process")
+
+CASES = Path(__file__).parent / "cases"
+
+
+def test_a_thousand_mapped_instances_are_gathered(deployments: Path, migrated: Path) -> None:
+    """Every instance's value has its row and its object, and a later task gets all of them in every way."""
+    settings = {"logging.logging_level": "WARNING", "secure_xcom.mask_values": "named"}
+    with Deployment(
+        OURS, deployments / "thousand", SEED, dags=CASES, settings=settings, database=migrated
+    ) as deployment:
+        command = (sys.executable, "-m", "tests.e2e.in_process", str(CASES / "thousand.py"))
+        done = subprocess.run(
+            [*command, "thousand@2024-01-01T00:00:00+00:00"],
+            env=deployment.airflow.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+        assert deployment.runs()[0][2] == "success"
+        notes = deployment.notes()
+        rows = [
+            json.loads(row[0]) for row in deployment.airflow.sql("SELECT value FROM xcom WHERE task_id = 'each'")
+        ]
+        objects = [file for file in (deployment.root / "store").rglob("*") if file.is_file()]
+    values = [value_of(number, number) for number in range(COUNT)]
+    assert notes.said["length"] == [str(COUNT)]
+    for way in ("each item", "whole", "pulled"):
+        assert notes.got[way] == [("builtins.list", digest(values))]
+    assert notes.got["slice"] == [("builtins.list", digest(values[10:990:7]))]
+    assert notes.got["last"] == [("builtins.dict", digest(values[-1]))]
+    assert sorted(int(row["head"]["map_index"]) for row in rows) == list(range(COUNT))
+    # One data key per task instance, and one object per value.
+    assert len({row["keys"][0]["wrapped"] for row in rows}) == COUNT
+    assert len(objects) == COUNT + 1
