@@ -165,7 +165,8 @@ class Pipeline:
             placed.append((to.store_uri, path))
             self._store(to.store_uri).put(path, chain((first,), pieces))
         keys = tuple(WrappedKey(name, wrapped) for name, wrapped in wraps)
-        bare = Reference(head, keys, first[:HEADER_BYTES], size, payload)
+        routes = reference.routes_of(coordinate.key, encoded.structure)
+        bare = Reference(head, keys, first[:HEADER_BYTES], size, payload, routes)
         return bare.with_preview(self._preview(bare, encoded.structure))
 
     def _preview(self, bare: Reference, structure: object) -> object:

@@ -14,7 +14,7 @@ from typing import Any
 
 import rfc8785
 
-from secure_xcom.coordinate import Coordinate
+from secure_xcom.coordinate import ID_MAX_CHARACTERS, Coordinate
 from secure_xcom.errors import CoordinateInvalid, ReferenceMalformed, ReferenceVersionUnknown
 
 TAG = "secure_xcom"
@@ -27,6 +27,11 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 """RFC 3339, UTC, whole seconds."""
 TARGET_BYTES = 2048
 """What a reference without an inline payload stays under, unless its ids alone are longer."""
+
+ROUTES_KEY = "skipmixin_key"
+ROUTES = ("followed", "skipped")
+"""The XCom of a branching task, and its fields that Airflow's scheduler reads (airflow/sdk/bases/skipmixin.py)."""
+_ROUTES_MAX = 65_536
 
 # Caps of the strict parse. The longest legal record has ids of 250 and 512 characters of four bytes, twice
 # (once in the object's path), and a few wrapped keys.
@@ -96,6 +101,7 @@ class Reference:
     :ivar header: the sealed payload's first 56 bytes, so that a swapped object is told from an edited head.
     :ivar size: the sealed payload's size in bytes.
     :ivar payload: the sealed payload itself, when it is kept inline.
+    :ivar routes: what Airflow's scheduler reads of a branching task's XCom, by name; never read back either.
     :ivar preview: a picture for people; never read back, so a parsed reference has none.
     """
 
@@ -104,6 +110,7 @@ class Reference:
     header: bytes = field(repr=False)
     size: int
     payload: bytes | None = field(default=None, repr=False)
+    routes: Mapping[str, list[str]] | None = None
     preview: object = field(default=None, repr=False)
 
     def with_preview(self, preview: object) -> Reference:
@@ -120,9 +127,24 @@ class Reference:
         }
         if self.payload is not None:
             record["payload"] = base64.b64encode(self.payload).decode()
+        if self.routes is not None:
+            record.update(self.routes)
         if self.preview is not None:
             record["preview"] = self.preview
         return record
+
+
+def routes_of(key: str, structure: object) -> dict[str, list[str]] | None:
+    """The ids of tasks by which a branching task tells Airflow's scheduler what to skip, if this XCom is that.
+
+    The scheduler reads these rows itself, past every backend and without a key, when it schedules what was cleared
+    and what is mapped (airflow/ti_deps/deps/not_previously_skipped_dep.py). So they stand beside the sealed value.
+    """
+    if key != ROUTES_KEY or not isinstance(structure, dict) or not structure or set(structure) - set(ROUTES):
+        return None
+    if not all(isinstance(ids, list) and all(isinstance(name, str) for name in ids) for ids in structure.values()):
+        return None
+    return dict(structure)
 
 
 def is_reference(value: object) -> bool:
@@ -144,9 +166,11 @@ def parse(value: object) -> Reference:
         raise ReferenceVersionUnknown(
             f"the record is of version {version}, this release reads {VERSION}", where=TAG
         )
-    _fields(record, required={TAG, "head", "keys", "seal"}, optional={"payload", "preview"}, where="the record")
+    optional = {"payload", "preview", *ROUTES}
+    _fields(record, required={TAG, "head", "keys", "seal"}, optional=optional, where="the record")
 
     head = _head(record["head"])
+    _routes(record, head.key)
     keys = record["keys"]
     if not isinstance(keys, list) or not 1 <= len(keys) <= _KEYS_MAX:
         raise ReferenceMalformed(f"keys is not a list of 1 to {_KEYS_MAX} entries", where="keys")
@@ -193,6 +217,19 @@ def _head(value: object) -> Head:
     except CoordinateInvalid as error:
         raise ReferenceMalformed(error.what, where="head") from None
     return head
+
+
+def _routes(record: Mapping[str, object], key: str) -> None:
+    for name in ROUTES:
+        if name not in record:
+            continue
+        if key != ROUTES_KEY:
+            raise ReferenceMalformed(f"the field {name!r} is unknown", where="the record")
+        ids = record[name]
+        if not isinstance(ids, list) or len(ids) > _ROUTES_MAX:
+            raise ReferenceMalformed(f"not a list of at most {_ROUTES_MAX} ids", where=name)
+        for entry in ids:
+            _text(entry, name, ID_MAX_CHARACTERS)
 
 
 def _wrapped_key(value: object, where: str) -> WrappedKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_xcom.errors import ReferenceMalformed, ReferenceRefused, ReferenceVersionUnknown
-from secure_xcom.reference import Head, Reference, WrappedKey, is_reference, parse
+from secure_xcom.reference import Head, Reference, WrappedKey, is_reference, parse, routes_of
 
 HEAD = Head(
     dag_id="orders",
@@ -49,6 +50,33 @@ def test_dump_and_parse() -> None:
     parsed = parse(REFERENCE.dump())
     assert parsed.dump() == {name: value for name, value in REFERENCE.dump().items() if name != "preview"}
     assert parsed.preview is None
+
+
+def test_what_the_scheduler_reads_stands_beside_the_value() -> None:
+    """A branching task's XCom shows the tasks' ids as Airflow's scheduler looks for them; others show nothing."""
+    chosen = {"followed": ["one", "two"]}
+    assert routes_of("skipmixin_key", chosen) == chosen
+    assert routes_of("return_value", chosen) is None
+    for other in (
+        {},
+        ["followed"],
+        {"followed": "one"},
+        {"followed": [1]},
+        {"followed": ["one"], "more": ["two"]},
+    ):
+        assert routes_of("skipmixin_key", other) is None
+    branching = replace(REFERENCE, head=replace(HEAD, key="skipmixin_key"), routes=chosen)
+    assert branching.dump()["followed"] == ["one", "two"]
+    assert parse(branching.dump()).routes is None
+
+
+@pytest.mark.parametrize("ids", ["one", [""], [1], ["x" * 251], {"one": 1}])
+def test_what_the_scheduler_reads_is_parsed_strictly(ids: object) -> None:
+    """Only lists of ids are taken, and only of a branching task's XCom."""
+    with pytest.raises(ReferenceMalformed, match="skipped"):
+        parse(record(head__key="skipmixin_key", skipped=ids))
+    with pytest.raises(ReferenceMalformed, match="skipped"):
+        parse(record(skipped=["one"]))
 
 
 def test_the_head_is_canonical_json() -> None:
@@ -115,6 +143,6 @@ def test_anything_else_is_refused(value: Any) -> None:
 
 def test_no_key_in_the_repr() -> None:
     """Neither wrapped keys nor payloads are printed with a reference."""
-    secret = Reference(HEAD, (WrappedKey("local:///k", "WRAPPED"),), b"HEADER", 72, b"PAYLOAD", "PREVIEW")
+    secret = Reference(HEAD, (WrappedKey("local:///k", "WRAPPED"),), b"HEADER", 72, b"PAYLOAD", preview="PREVIEW")
     for word in ("WRAPPED", "HEADER", "PAYLOAD", "PREVIEW"):
         assert word not in repr(secret)

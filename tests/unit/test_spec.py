@@ -81,7 +81,7 @@ def test_the_reference_table_is_the_reference() -> None:
     listed = {row[0].strip("`"): row[2] for row in table("The reference")}
     assert set(listed) == {
         *("secure_xcom", "head", "keys", "keys[].uri", "keys[].wrapped", "seal", "seal.header", "seal.size"),
-        *("payload", "preview"),
+        *("payload", "preview", "followed", "skipped"),
     }
     for name, required in listed.items():
         if name in EXAMPLE and name != "secure_xcom":
@@ -89,6 +89,9 @@ def test_the_reference_table_is_the_reference() -> None:
             assert parses(record) is (required == "no")
     assert parses({**EXAMPLE, "preview": {"user": "str(7)"}})
     assert not parses({**EXAMPLE, "note": "x"})
+    branching = {**EXAMPLE, "head": {**EXAMPLE["head"], "key": "skipmixin_key"}, "followed": ["a"]}
+    assert parses(branching)
+    assert not parses({**EXAMPLE, "followed": ["a"]})
 
 
 def test_every_error_is_one_of_ours() -> None:
