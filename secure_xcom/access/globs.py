@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
-from secure_xcom.access.names import is_glob
+from secure_xcom.access.names import WILDCARDS, is_glob
 
 
 def matches(glob: str, text: str) -> bool:
     """Whether a glob takes a text."""
     head, star, tail = glob.partition("*")
     if "?" in glob or "*" in tail:
-        return text.startswith(glob[: _literal(glob)]) and _compiled(glob).fullmatch(text) is not None
+        return text.startswith(head_of(glob)) and _compiled(glob).fullmatch(text) is not None
     if not star:
         return text == glob
     return len(text) >= len(head) + len(tail) and text.startswith(head) and text.endswith(tail)
 
 
-def _literal(glob: str) -> int:
-    """How many characters stand before the first wildcard."""
-    found = [at for at in (glob.find("*"), glob.find("?")) if at >= 0]
-    return min(found, default=len(glob))
+def head_of(glob: str) -> str:
+    """What stands before the first wildcard."""
+    return WILDCARDS.split(glob, maxsplit=1)[0]
+
+
+def tail_of(glob: str) -> str:
+    """What stands behind the last wildcard."""
+    return WILDCARDS.split(glob)[-1]
 
 
 @lru_cache(maxsize=8192)
@@ -42,64 +45,31 @@ def _compiled(glob: str) -> re.Pattern[str]:
 class FirstMatch:
     """The first of many globs that takes a text, in little time however many there are.
 
-    Exact texts and prefixes (``finance_*``) are looked up; only other globs are tried one by one.
+    Globs are looked up by what stands before their first wildcard and behind their last one; only those that agree
+    in both with the text are tried.
 
     :param globs: in order; each is a glob and what it leads to.
     """
 
     def __init__(self, globs: Iterable[tuple[str, int]]) -> None:
         self._exact: dict[str, tuple[int, int]] = {}
-        self._prefix: dict[str, tuple[int, int]] = {}
-        self._others: list[tuple[int, str, int]] = []
+        self._by_ends: dict[tuple[str, str], list[tuple[int, str, int]]] = {}
         for place, (glob, leads_to) in enumerate(globs):
-            if not is_glob(glob):
-                self._exact.setdefault(glob, (place, leads_to))
-            elif glob.endswith("*") and not is_glob(glob[:-1]):
-                self._prefix.setdefault(glob[:-1], (place, leads_to))
+            if is_glob(glob):
+                self._by_ends.setdefault((head_of(glob), tail_of(glob)), []).append((place, glob, leads_to))
             else:
-                self._others.append((place, glob, leads_to))
-        self._lengths = sorted({len(prefix) for prefix in self._prefix})
+                self._exact.setdefault(glob, (place, leads_to))
+        self._lengths = sorted({(len(head), len(tail)) for head, tail in self._by_ends})
 
     def find(self, text: str) -> int | None:
         """What the first glob that takes the text leads to, or None."""
-        found = [self._exact.get(text)]
-        found += [self._prefix.get(text[:length]) for length in self._lengths if length <= len(text)]
-        best = min((hit for hit in found if hit is not None), default=None)
-        for place, glob, leads_to in self._others:
-            if best is not None and place > best[0]:
-                break
-            if matches(glob, text):
-                return leads_to
+        best = self._exact.get(text)
+        for before, behind in self._lengths:
+            if before + behind <= len(text):
+                for place, glob, leads_to in self._by_ends.get((text[:before], text[len(text) - behind :]), ()):
+                    if (best is None or place < best[0]) and matches(glob, text):
+                        best = (place, leads_to)
         return None if best is None else best[1]
-
-
-class GlobIndex:
-    """Which of many globs overlap with one, without comparing it to each.
-
-    Two globs overlap only if what stands before the first wildcard of one is the beginning of that of the other.
-
-    :param globs: each is a glob and what it leads to.
-    """
-
-    def __init__(self, globs: Iterable[tuple[str, int]]) -> None:
-        self._sorted = sorted((glob[: _literal(glob)], glob, leads_to) for glob, leads_to in globs)
-        self._heads = [head for head, _, _ in self._sorted]
-
-    def overlapping(self, glob: str) -> Iterator[int]:
-        """What the globs that overlap with this one lead to."""
-        head = glob[: _literal(glob)]
-        for length in range(len(head)):
-            # Shorter beginnings than its own.
-            yield from self._overlapping(glob, head[:length], exactly=True)
-        yield from self._overlapping(glob, head, exactly=False)
-
-    def _overlapping(self, glob: str, head: str, *, exactly: bool) -> Iterator[int]:
-        for at in range(bisect_left(self._heads, head), len(self._heads)):
-            found = self._heads[at]
-            if found != head if exactly else not found.startswith(head):
-                return
-            if overlap(self._sorted[at][1], glob):
-                yield self._sorted[at][2]
 
 
 def overlap(one: str, other: str) -> bool:

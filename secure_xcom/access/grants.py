@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from secure_xcom.access.globs import GlobIndex, overlap
+from secure_xcom.access.glob_index import GlobIndex
+from secure_xcom.access.globs import overlap
 from secure_xcom.access.identities import Grant, Identity
 from secure_xcom.access.model import Compartment, Reader
 from secure_xcom.access.names import is_glob
@@ -70,8 +71,9 @@ def _of_workers(policy: AccessPolicy) -> dict[str, list[Grant]]:
     """Compartment -> what those who run its tasks may do."""
     table = {own.name: [_grant(own.name, "both")] for own in policy.compartments}
     for own, reader in _readers(policy):
+        grant = _grant(own.name, "reader", reader.of_dags, reader.of_tasks)
         for name in sorted(consumers(policy, own, reader)):
-            table[name].append(_grant(own.name, "reader", reader.of_dags, reader.of_tasks))
+            table[name].append(grant)
     return table
 
 

@@ -42,7 +42,7 @@ Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[mhdw]$")]
 """Minutes, hours, days or weeks: ``30d``."""
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_WILD = re.compile(r"[*?]")
+WILDCARDS = re.compile(r"[*?]")
 
 
 class Strict(BaseModel):
@@ -63,4 +63,4 @@ def seconds(duration: str) -> int:
 
 def is_glob(text: str) -> bool:
     """Whether a glob stands for more than itself."""
-    return _WILD.search(text) is not None
+    return WILDCARDS.search(text) is not None

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from secure_xcom.access.globs import FirstMatch, GlobIndex, covers, matches, overlap
+from secure_xcom.access.glob_index import GlobIndex
+from secure_xcom.access.globs import FirstMatch, covers, matches, overlap
 
 # Few letters, so that texts and globs meet.
 texts = st.text("ab.", max_size=8)
@@ -85,7 +86,9 @@ def test_what_is_covered_is_taken(wide: str, narrow: str, text: str) -> None:
 @settings(max_examples=300)
 @given(st.lists(globs, max_size=8), globs)
 def test_the_index_finds_every_overlap(listed: list[str], glob: str) -> None:
-    """The index gives the places of all globs that overlap with one, and of no other."""
+    """The index gives the places of all globs that overlap with one or cover it, and of no other."""
     index = GlobIndex((entry, place) for place, entry in enumerate(listed))
     expected = [place for place, entry in enumerate(listed) if overlap(entry, glob)]
     assert sorted(index.overlapping(glob)) == expected
+    covering = [place for place, entry in enumerate(listed) if covers(entry, glob)]
+    assert sorted(index.covering(glob)) == covering

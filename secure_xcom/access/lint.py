@@ -1,0 +1,36 @@
+"""What is allowed in an access policy and hardly meant: `secure-xcom policy lint`.
+
+What a file may not hold at all is said when it is loaded; here it is one more remark, so that one call shows all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+
+from secure_xcom.access import lint_dags, lint_identities, lint_keys, lint_readers, loading, yaml_text
+from secure_xcom.access.policy import AccessPolicy
+from secure_xcom.access.remarks import Remark
+from secure_xcom.access.yaml_text import Marks
+
+
+def lint(raw: bytes, *, where: str) -> list[Remark]:
+    """Everything to be said about a policy file, in the order of the file.
+
+    :raises PolicyInvalid: it is not even YAML that we read.
+    """
+    marks: Marks = {}
+    file, problems = loading.check(yaml_text.read(raw, where=where, marks=marks))
+    found: list[Remark] = [Remark("invalid", "error", problem.path, problem.text) for problem in problems]
+    if file is not None and not problems:
+        policy = AccessPolicy.of(file, digest=hashlib.sha256(raw).hexdigest())
+        for rules in (lint_dags, lint_readers, lint_keys, lint_identities):
+            found.extend(rules.remarks(policy))
+    return sorted(_placed(found, marks), key=lambda one: (one.line, one.column, one.rule, one.text))
+
+
+def _placed(found: Iterable[Remark], marks: Marks) -> Iterable[Remark]:
+    for remark in found:
+        line, column = loading.place(marks, remark.path)
+        yield replace(remark, line=line, column=column)

@@ -1,0 +1,126 @@
+"""Lint: globs of DAGs that never match or match what another compartment has; where a compartment's tasks run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from secure_xcom.access.glob_index import GlobIndex
+from secure_xcom.access.globs import covers
+from secure_xcom.access.model import Compartment
+from secure_xcom.access.policy import AccessPolicy
+from secure_xcom.access.remarks import Remark
+from secure_xcom.access.yaml_text import Path
+
+
+def remarks(policy: AccessPolicy) -> Iterator[Remark]:
+    """What is to be said about which DAGs belong where."""
+    yield from _globs(policy)
+    yield from _default(policy)
+    yield from _places(policy)
+    for index, compartment in enumerate(policy.compartments):
+        if compartment.hide_return_values is False:
+            yield Remark(
+                "returned-values-logged",
+                "warning",
+                ("compartments", index, "hide_return_values"),
+                f"operators of {compartment.name!r} log what they return before it is sealed",
+                "leave hide_return_values out, unless nothing secret is ever returned there",
+            )
+
+
+def _globs(policy: AccessPolicy) -> Iterator[Remark]:
+    flat = [
+        (glob, compartment, ("compartments", index, "dags", number))
+        for index, compartment in enumerate(policy.compartments)
+        for number, glob in enumerate(compartment.dags)
+    ]
+    index = GlobIndex((glob, place) for place, (glob, _, _) in enumerate(flat))
+    for place, (glob, compartment, path) in enumerate(flat):
+        wider = min((found for found in index.covering(glob) if found < place), default=None)
+        if wider is not None:
+            other, owner, _ = flat[wider]
+            yield _unreachable(glob, other, compartment, owner, path)
+            continue
+        for earlier in index.overlapping(glob):
+            other, owner, _ = flat[earlier]
+            # An exception before its rule is the way to write exceptions.
+            if earlier < place and owner is not compartment and not covers(glob, other):
+                yield Remark(
+                    "overlap",
+                    "warning",
+                    path,
+                    f"a DAG that {other!r} of {owner.name!r} takes as well goes there, since it comes first",
+                    "make the globs differ, or name such DAGs in one of the two",
+                )
+                # One is enough to look at the glob again; there may be as many as compartments.
+                break
+
+
+def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compartment, path: Path) -> Remark:
+    if owner is compartment:
+        return Remark(
+            "repeated", "warning", path, f"{other!r} above takes all that {glob!r} takes", "leave one out"
+        )
+    return Remark(
+        "unreachable",
+        "error",
+        path,
+        f"no DAG ever comes here: {other!r} of {owner.name!r} takes all that {glob!r} takes, and comes first",
+        f"move {compartment.name!r} before {owner.name!r}, or leave the glob out",
+    )
+
+
+def _default(policy: AccessPolicy) -> Iterator[Remark]:
+    for index, compartment in enumerate(policy.compartments):
+        for number, glob in enumerate(compartment.dags):
+            if not glob.strip("*") and policy.default not in (None, compartment):
+                yield Remark(
+                    "unreachable-default",
+                    "warning",
+                    ("compartments", index, "dags", number),
+                    f"{glob!r} leaves no DAG for the default compartment",
+                    "leave the glob or the default out",
+                )
+
+
+def _places(policy: AccessPolicy) -> Iterator[Remark]:
+    """Compartments with workers of their own whose tasks are not sent to them."""
+    workers: dict[str, set[str]] = {}
+    for identity in policy.identities:
+        for name in identity.workers_of:
+            workers.setdefault(name, set()).add(identity.name)
+    if len({frozenset(names) for names in workers.values()}) < 2:
+        return
+    taken: dict[tuple[str, str], Compartment] = {}
+    for index, compartment in enumerate(policy.compartments):
+        here = compartment.tasks_run_on
+        path: Path = ("compartments", index)
+        carriers = {
+            field: getattr(here, field)
+            for field in ("queue", "executor", "service_account")
+            if here is not None and getattr(here, field) is not None
+        }
+        if compartment.name in workers and not carriers:
+            only = (
+                " (a pool counts slots and says nothing of the worker)" if here is not None and here.pool else ""
+            )
+            yield Remark(
+                "no-place",
+                "warning",
+                (*path, "tasks_run_on"),
+                f"{compartment.name!r} has workers of its own, but nothing sends its tasks to them{only}",
+                "give it tasks_run_on with a queue, an executor or a service_account",
+            )
+        for field, value in carriers.items():
+            other = taken.setdefault((field, value), compartment)
+            # One executor serves many queues and many service accounts.
+            if field == "executor" and len(carriers) > 1:
+                continue
+            if other is not compartment and workers.get(other.name) != workers.get(compartment.name):
+                yield Remark(
+                    "shared-place",
+                    "warning",
+                    (*path, "tasks_run_on", field),
+                    f"tasks of {other.name!r} run at the {field} {value!r} as well, on the same workers",
+                    f"give each its own {field}, or one identity that is workers_of both",
+                )
