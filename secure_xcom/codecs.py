@@ -115,6 +115,7 @@ def decompress(data: bytes, how: str, *, max_bytes: int, where: str = "") -> byt
     """Undo `compress`, giving at most ``max_bytes``.
 
     :raises ValueTooLarge: the value is over the limit.
+    :raises ValueNotDecodable: the bytes are not exactly one frame that says its size (docs/spec.md).
     :raises CodecUnknown: this release has no compression of this name.
     """
     if how == NO_COMPRESSION:
@@ -126,9 +127,15 @@ def decompress(data: bytes, how: str, *, max_bytes: int, where: str = "") -> byt
             size = zstandard.frame_content_size(data)
             if size > max_bytes:
                 raise ValueTooLarge(f"the value has {size} bytes, {max_bytes} are allowed", where=where)
-            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=max_bytes)
+            if size < 1:
+                # Without a size the library allocates the whole limit, and at size 0 it looks at nothing more.
+                raise ValueNotDecodable("a zstd frame that does not say what it holds", where=where)
+            # The size that the frame says is what is allocated, and what more than it unfolds is an error.
+            plain = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
         except zstandard.ZstdError:
-            raise ValueNotDecodable("not a zstd frame, or larger than it says", where=where) from None
+            raise ValueNotDecodable(
+                "not one whole zstd frame: no frame, another size than it says, or something after it", where=where
+            ) from None
     else:
         raise CodecUnknown(f"no compression is named {how!r:.40}", where=where)
     if len(plain) > max_bytes:

@@ -142,7 +142,10 @@ def routes_of(key: str, structure: object) -> dict[str, list[str]] | None:
     """
     if key != ROUTES_KEY or not isinstance(structure, dict) or not structure or set(structure) - set(ROUTES):
         return None
-    if not all(isinstance(ids, list) and all(isinstance(name, str) for name in ids) for ids in structure.values()):
+    try:
+        _routes(structure, key)
+    except ReferenceMalformed:
+        # Some other value under this key, which no reader would take as ids.
         return None
     return dict(structure)
 

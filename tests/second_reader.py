@@ -151,6 +151,20 @@ def unwrap(keyring: Mapping[str, Any], wrapped: str, context: Mapping[str, str])
 # --- the reference ----------------------------------------------------------------------------------------
 
 
+def routes(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What Airflow's scheduler reads of a branching task's record, without any key: docs/spec.md, "The reference".
+
+    :raises Refused: it stands in another XCom's record, or is no list of ids.
+    """
+    found = {name: record[name] for name in ("followed", "skipped") if name in record}
+    if found and record["head"]["key"] != "skipmixin_key":
+        raise Refused("followed or skipped in another XCom than a branching task's")
+    for ids in found.values():
+        if type(ids) is not list or any(type(name) is not str or not 1 <= len(name) <= 250 for name in ids):
+            raise Refused("followed or skipped is no list of ids")
+    return found
+
+
 def open_reference(
     record: Mapping[str, Any], keyrings: Mapping[str, Mapping[str, Any]], fetch: Callable[[str], bytes]
 ) -> bytes:
@@ -160,6 +174,7 @@ def open_reference(
     :param fetch: object URI -> the payload.
     :raises Refused: any step fails.
     """
+    routes(record)
     head, seal_record = record["head"], record["seal"]
     payload = base64.b64decode(record["payload"], validate=True) if "payload" in record else fetch(head["object"])
     if payload[: SALT_BYTES + COMMITMENT_BYTES] != base64.b64decode(seal_record["header"], validate=True):

@@ -108,6 +108,8 @@ def _values() -> list[tuple[Coordinate, object]]:
     return [
         (Coordinate("orders", _RUNS[0], "extract", -1, "return_value"), small),
         (Coordinate("orders", _RUNS[0], "extract", -1, "other"), [CANARY, None, 1.5]),
+        # Its ids stand in the record as well, where the scheduler reads them.
+        (Coordinate("orders", _RUNS[0], "choose", -1, "skipmixin_key"), {"followed": ["load", CANARY]}),
         (Coordinate("orders", _RUNS[1], "extract", -1, "return_value"), {CANARY: noise.randbytes(300).hex()}),
         (Coordinate("orders", _RUNS[0], "load", 0, "return_value"), f"{CANARY} " * 40),
         (Coordinate("orders", _RUNS[0], "load", 1, "return_value"), CANARY.encode() + noise.randbytes(500)),

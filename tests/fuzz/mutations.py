@@ -23,6 +23,8 @@ LEAVES = (
     )
     | st.sampled_from([[], {}, [[]], {"secure_xcom": 1}])
 )
+ADDED = ("expires", "readers", "exclusive", "object", "payload", "followed", "skipped", "x", "Key")
+IDS = st.lists(st.sampled_from(["load", "", "\ud800", "x" * 250, "x" * 251, 1, None, ["load"]]), max_size=3)
 CHARACTERS = st.sampled_from(list("0129-:/%.~=+ \n\x00AaZzé\u2028\U0001f600\ud800")) | st.characters()
 CHUNK = 16_384 + 16
 
@@ -70,9 +72,7 @@ def mutate_record(data: DataObject, record: dict[str, Any], others: list[dict[st
     elif kind == "drop":
         del parent[name]
     elif kind == "add" and isinstance(parent, dict):
-        parent[
-            data.draw(st.sampled_from(["expires", "readers", "exclusive", "object", "payload", "x", "Key"]))
-        ] = data.draw(LEAVES)
+        parent[data.draw(st.sampled_from(ADDED))] = data.draw(LEAVES | IDS)
     elif kind == "exchange":
         donors = [other for other in others if exists(other, path)]
         if donors:

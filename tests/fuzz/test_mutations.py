@@ -60,12 +60,14 @@ def attempt(home: Deployment, rows: list[Row], order: int = 0) -> tuple[list[Any
 
 
 def means(record: Any) -> str:
-    """All of a reference that decides what is opened. Several keys may open, and a preview is never read back."""
+    """All of a reference that decides what is opened.
+
+    Several keys may open; the preview, and what the scheduler reads of a branching task, are never read back.
+    """
     if not isinstance(record, dict):
         return json.dumps(record)
-    return json.dumps(
-        {name: part for name, part in record.items() if name not in ("keys", "preview")}, sort_keys=True
-    )
+    aside = ("keys", "preview", "followed", "skipped")
+    return json.dumps({name: part for name, part in record.items() if name not in aside}, sort_keys=True)
 
 
 def judge(home: Deployment, row: Row, values: list[Any] | None, *, payload_changed: bool = False) -> None:
@@ -100,6 +102,7 @@ def test_the_corpus_has_every_kind(home: Deployment) -> None:
     assert {sealed.path is None for sealed in home.sealed} == {True, False}
     assert {len(sealed.payload) // CHUNK for sealed in home.sealed} == {0, 1, 2}
     assert {sealed.row["head"]["compression"] for sealed in home.sealed} == {"none", "zstd"}
+    assert {"followed" in sealed.row for sealed in home.sealed} == {True, False}
     assert {sealed.row["keys"][0]["wrapped"][:9] for sealed in home.sealed} == {"local:v1:", "local:v2:"}
     home.lay({})
     for sealed in home.sealed:
@@ -225,7 +228,7 @@ def test_arbitrary_values_are_no_references(home: Deployment, record_property: R
     """Any JSON value in a row, with the tag or without, is refused."""
     tally: Counter[str] = Counter()
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
-    names = st.sampled_from(["secure_xcom", "head", "keys", "seal", "payload", "preview"]) | st.text(max_size=4)
+    names = st.sampled_from(["secure_xcom", "head", "keys", "seal", "payload", "preview", "followed"]) | st.text(max_size=4)
     values = st.recursive(
         leaves,
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=6),

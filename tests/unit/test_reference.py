@@ -62,6 +62,8 @@ def test_what_the_scheduler_reads_stands_beside_the_value() -> None:
         ["followed"],
         {"followed": "one"},
         {"followed": [1]},
+        {"followed": [""]},
+        {"followed": ["x" * 251]},
         {"followed": ["one"], "more": ["two"]},
     ):
         assert routes_of("skipmixin_key", other) is None

@@ -109,6 +109,14 @@ def references() -> dict[str, Vector]:
         "neither-payload-nor-object": ("Neither payload nor object.", malformed, drop_row("head", "object")),
     }
     made = {f"refused-{name}": pulled(title, expect, edit=edit) for name, (title, expect, edit) in refused.items()}
+    for name, title, key, ids in (
+        ("followed-elsewhere", "What a branch followed, in the XCom of another key.", "return_value", ["load"]),
+        ("followed-text", "What a branch followed, as a text.", "skipmixin_key", "load"),
+        ("followed-number", "What a branch followed, with a number.", "skipmixin_key", ["load", 1]),
+        ("followed-empty-id", "What a branch followed, with an empty id.", "skipmixin_key", ["load", ""]),
+        ("followed-long-id", "What a branch followed, with an id of 251 characters.", "skipmixin_key", ["x" * 251]),
+    ):
+        made[f"refused-{name}"] = pulled(title, malformed, head={"key": key}, edit=set_row("followed", to=ids))
     made["refused-payload-not-canonical"] = pulled(
         "An inline payload in base64 with a newline.",
         malformed,
@@ -258,6 +266,18 @@ def payloads() -> dict[str, Vector]:
         plain=zstd_frame("a", 300, says=4),
         head={"compression": "zstd"},
     )
+    frame = zstd_frame("a", 300)
+    for name, title, plain in (
+        ("trailing-byte", "A frame with a byte after it.", frame + b"\x00"),
+        ("two-frames", "Two frames.", frame * 2),
+        ("skippable", "A frame with a skippable one after it.", frame + b"\x50\x2a\x4d\x18\x01\x00\x00\x00x"),
+        ("cut", "A frame without its last byte.", frame[:-1]),
+        ("no-size", "A frame that does not say its size.", b"\x28\xb5\x2f\xfd\x00\x58\x11\x00\x001 "),
+        ("empty", "A frame of no content, with a byte after it.", b"\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00x"),
+    ):
+        made[f"refused-zstd-{name}"] = pulled(
+            title, error("ValueNotDecodable"), plain=plain, head={"compression": "zstd"}
+        )
     made["refused-no-zstd"] = pulled(
         "Sealed as zstd, and no frame.", error("ValueNotDecodable"), plain=b"{}", head={"compression": "zstd"}
     )

@@ -20,6 +20,7 @@ from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.local import LocalKeyring
 from secure_xcom.masking import SensitiveNames
 from secure_xcom.pipeline import Pipeline, Row
+from secure_xcom.reference import routes_of
 from secure_xcom.seal import HEADER_BYTES, unseal
 from tests import second_reader
 from tests.doubles import MemorySink, MemoryStores
@@ -138,9 +139,23 @@ def test_pulls_in_the_second_reader(vector: Vector) -> None:
             assert plain == base64.b64decode(expect["bytes"])
         elif vector["row"]["head"]["compression"] == "none":
             assert json.loads(plain) == expect["value"]
-    elif expect["error"] in BY_THE_FORMAT:
+    elif expect["error"] in BY_THE_FORMAT or "What a branch followed" in vector["title"]:
         with pytest.raises(second_reader.Refused):
             second_reader.open_reference(vector["row"], vector["keyrings"], objects.__getitem__)
+
+
+@pytest.mark.parametrize("vector", of_kind("pull"))
+def test_what_the_scheduler_reads(vector: Vector) -> None:
+    """A record that opens shows the scheduler a branching task's own ids and nothing more, without any key."""
+    if "error" in vector["expect"]:
+        return
+    shown = second_reader.routes(vector["row"])
+    value = vector["expect"].get("value")
+    branches = vector["row"]["head"]["key"] == "skipmixin_key"
+    assert bool(shown) is branches
+    assert routes_of(vector["row"]["head"]["key"], value) == (value if branches else None)
+    if "whatever it says" not in vector["title"] and branches:
+        assert shown == value
 
 
 def _pipeline(vector: Vector, sink: MemorySink, folder: Path) -> Pipeline:
