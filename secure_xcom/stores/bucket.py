@@ -7,7 +7,6 @@ is imported only for payloads of more than one part.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -75,19 +74,21 @@ def retry_config(transport: Transport) -> RetryConfig:
 def put_parts(parts: Iterator[bytes], put_part: Callable[[int, bytes], Part]) -> list[Part]:
     """Put each part, a few at once, and give what putting each has given, in order. Parts count from 1."""
     # Imported here, because most processes never put a payload of more than one part.
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-    done: list[Part] = []
+    begun: list[Future[Part]] = []
+    flying: set[Future[Part]] = set()
     with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
-        flying: deque[Future[Part]] = deque()
         try:
             for number, part in enumerate(parts, 1):
+                begun.append(threads.submit(put_part, number, part))
+                flying.add(begun[-1])
                 if len(flying) == PARTS_AT_ONCE:
-                    done.append(flying.popleft().result())
-                flying.append(threads.submit(put_part, number, part))
-            while flying:
-                done.append(flying.popleft().result())
+                    # Any of them makes room: were it the oldest, one slow answer would leave the others idle.
+                    arrived, flying = wait(flying, return_when=FIRST_COMPLETED)
+                    for future in arrived:
+                        future.result()
+            return [future.result() for future in begun]
         finally:
             for waiting in flying:
                 waiting.cancel()
-    return done

@@ -238,27 +238,28 @@ class _Parts(Iterator[bytes]):
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._over = b""
+        self._over = memoryview(b"")
         self.error: Exception | None = None
 
     def __next__(self) -> bytes:
-        held, size = [self._over], len(self._over)
-        while size < PART_BYTES:
-            try:
-                piece = next(self._pieces, None)
-            except Exception as error:
-                self.error = error
-                raise
-            if piece is None:
-                break
-            held.append(piece)
-            size += len(piece)
-        if not size:
+        held: list[memoryview] = []
+        room = PART_BYTES
+        while room:
+            if not self._over:
+                try:
+                    self._over = memoryview(next(self._pieces))
+                except StopIteration:
+                    break
+                except Exception as error:
+                    self.error = error
+                    raise
+            # Views, so that every byte is copied once: by the join.
+            taken, self._over = self._over[:room], self._over[room:]
+            room -= len(taken)
+            held.append(taken)
+        if room == PART_BYTES:
             raise StopIteration
-        whole = b"".join(held)
-        # A piece over the part's end is copied again, which costs nothing while pieces are small.
-        part, self._over = whole[:PART_BYTES], whole[PART_BYTES:]
-        return part
+        return b"".join(held)
 
 
 class _Memory:
