@@ -422,6 +422,41 @@ class ClaimError(SecureXComError):
     """An exclusive XCom cannot be claimed."""
 
 
+# --- maintenance ------------------------------------------------------------------------------------------
+
+
+class MaintenanceError(SecureXComError):
+    """A job of maintenance stopped. What it had done stays done, and running it again goes on from there."""
+
+
+class DatabaseUnknown(MaintenanceError):
+    """No metadata database is named."""
+
+    remedy = (
+        "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with rights "
+        "on the table xcom only"
+    )
+
+
+class DatabaseFailed(MaintenanceError):
+    """Airflow's metadata database cannot be reached, or refuses a statement."""
+
+    remedy = (
+        "see that this machine reaches the database, has its driver, and that its user has rights on the table "
+        "xcom; then run the same command again, which goes on where it stopped"
+    )
+
+
+class StateInvalid(MaintenanceError):
+    """The state file of a job cannot be used."""
+
+    remedy = "name another file with --state, or remove this one: the job then begins anew"
+
+
+class UnsafeRefused(MaintenanceError):
+    """What was asked for could delete what is still needed."""
+
+
 # --- the command ------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,337 @@
+"""Airflow's table ``xcom``, read and changed from outside of Airflow, with SQLAlchemy Core.
+
+A task process of Airflow 3 has no access to the metadata database, so maintenance has a database URL of its own:
+the environment's ``SECURE_XCOM_DB``, else Airflow's own ``[database] sql_alchemy_conn``. The URL holds a password:
+it is never taken from an argument of a process, and never printed.
+
+Permissions: ``SELECT`` on ``xcom`` for gc and doctor; ``UPDATE`` and ``DELETE`` on it for what changes rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from secure_xcom.coordinate import Coordinate
+from secure_xcom.errors import DatabaseFailed, DatabaseUnknown
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.engine import Connection, Engine
+
+ENVIRONMENT = "SECURE_XCOM_DB"
+
+PAGE_ROWS = 500
+TEXT_MAX_CHARACTERS = 128 << 10
+"""A reference with the largest inline payload is shorter. With PAGE_ROWS it bounds a page to 64 MiB."""
+
+_KEY = ("dag_run_id", "task_id", "map_index", "key")
+_IDS = ("dag_id", "run_id", "task_id", "map_index", "key")
+# SQLite takes 32,766 parameters in a statement, and older builds of it 999.
+_TASKS_AT_ONCE = 200
+
+
+class Position(NamedTuple):
+    """The primary key of a row, in the order in which rows are read."""
+
+    dag_run_id: int
+    task_id: str
+    map_index: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One row of the table ``xcom``.
+
+    :ivar text: the value as JSON text as the database gives it; None where it is over TEXT_MAX_CHARACTERS.
+    :ivar size: the text's length, in characters or bytes as the database counts.
+    """
+
+    position: Position
+    dag_id: str
+    run_id: str
+    text: str | None = field(repr=False)
+    size: int
+    timestamp: datetime | None = None
+
+    @property
+    def coordinate(self) -> Coordinate:
+        """Where this XCom lives.
+
+        :raises CoordinateInvalid: an id of the row cannot be one.
+        """
+        at = self.position
+        return Coordinate(self.dag_id, self.run_id, at.task_id, at.map_index, at.key)
+
+    @property
+    def value(self) -> Any:
+        """The value, decoded; None where the text is no JSON or was too long to be read."""
+        return decoded(self.text)
+
+    @property
+    def where(self) -> str:
+        """The row's ids, for people."""
+        at = self.position
+        mapped = f"[{at.map_index}]" if at.map_index >= 0 else ""
+        return f"{self.dag_id}/{self.run_id}/{at.task_id}{mapped}:{at.key}".encode("unicode_escape").decode()
+
+
+def decoded(text: str | None) -> Any:
+    """A value's JSON text as Airflow reads it; None for what is no JSON."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def database_url() -> str:
+    """The URL that this process is to use.
+
+    :raises DatabaseUnknown: neither the environment nor Airflow names one that can be used.
+    """
+    from importlib.util import find_spec
+
+    url = os.environ.get(ENVIRONMENT)
+    if not url and find_spec("airflow") is not None:
+        from airflow.configuration import conf
+
+        url = conf.get("database", "sql_alchemy_conn", fallback=None)
+    # Airflow sets this one in task processes, so that no task reaches the metadata database by accident.
+    if not url or url.startswith("airflow-db-not-allowed:"):
+        raise DatabaseUnknown("no metadata database is known to this process", where=ENVIRONMENT)
+    return str(url)
+
+
+class Database:
+    """The table ``xcom``. Every statement is a short transaction of its own, so no task ever waits long for it.
+
+    :param url: SQLAlchemy URL with a synchronous driver: SQLite, PostgreSQL or MySQL.
+    :raises DatabaseFailed: the URL cannot be read, or its driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        import sqlalchemy
+
+        with _translated("the database URL"):
+            options: dict[str, Any] = {"hide_parameters": True, "pool_pre_ping": True}
+            parsed = sqlalchemy.make_url(url)
+            if parsed.get_backend_name() == "sqlite":
+                # Another writer holds SQLite's one lock for as long as its transaction takes.
+                options["connect_args"] = {"timeout": 60}
+            self._engine: Engine = sqlalchemy.create_engine(parsed, **options)
+        self.name = parsed.render_as_string(hide_password=True)
+        self.dialect = self._engine.dialect.name
+        self._table = sqlalchemy.table(
+            "xcom",
+            *(sqlalchemy.column(name) for name in ("dag_run_id", "task_id", "map_index", "key")),
+            sqlalchemy.column("dag_id"),
+            sqlalchemy.column("run_id"),
+            sqlalchemy.column("timestamp", sqlalchemy.DateTime(timezone=True)),
+            sqlalchemy.column("value", self._json()),
+        )
+        self._text: ColumnElement[str] = sqlalchemy.cast(self._table.c.value, sqlalchemy.Text)
+
+    def __repr__(self) -> str:
+        return f"Database({self.dialect})"
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._engine.dispose()
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def rows(
+        self, after: Position | None = None, *, page: int = PAGE_ROWS, dag_id: str | None = None
+    ) -> Iterator[StoredRow]:
+        """Every row in the order of its position, page by page; rows that come and go meanwhile may be missed.
+
+        :param after: the position to go on behind; :param dag_id: rows of this DAG only.
+        :raises DatabaseFailed: the database does not answer.
+        """
+        for rows in self.pages(after, page=page, dag_id=dag_id):
+            yield from rows
+
+    def pages(
+        self, after: Position | None = None, *, page: int = PAGE_ROWS, dag_id: str | None = None
+    ) -> Iterator[list[StoredRow]]:
+        """`rows`, a page at a time."""
+        while True:
+            query = self._select().order_by(*(self._table.c[name] for name in _KEY)).limit(page)
+            if dag_id is not None:
+                query = query.where(self._table.c.dag_id == dag_id)
+            if after is not None:
+                query = query.where(self._behind(after))
+            with self._connected() as connection:
+                rows = [self._row(record) for record in connection.execute(query)]
+            if rows:
+                yield rows
+                after = rows[-1].position
+            if len(rows) < page:
+                return
+
+    def of_tasks(self, tasks: Iterable[tuple[str, str, str, int]]) -> Iterator[StoredRow]:
+        """The rows of task instances, each given as DAG id, run id, task id and map index."""
+        import sqlalchemy
+
+        columns = sqlalchemy.tuple_(*(self._table.c[name] for name in _IDS[:4]))
+        wanted = list(dict.fromkeys(tasks))
+        for start in range(0, len(wanted), _TASKS_AT_ONCE):
+            query = self._select().where(columns.in_(wanted[start : start + _TASKS_AT_ONCE]))
+            with self._connected() as connection:
+                found = [self._row(record) for record in connection.execute(query)]
+            yield from found
+
+    def one(self, position: Position) -> StoredRow | None:
+        """A row as it is now, or None."""
+        with self._connected() as connection:
+            record = connection.execute(self._select().where(self._at(position))).first()
+        return None if record is None else self._row(record)
+
+    def whole_text(self, position: Position) -> str | None:
+        """A row's text, however long; None where there is no such row."""
+        import sqlalchemy
+
+        with self._connected() as connection:
+            text = connection.execute(sqlalchemy.select(self._text).where(self._at(position))).scalar()
+        return None if text is None else str(text)
+
+    def object_of(self, position: Position) -> str | None:
+        """What a row that is too long to be read names as its object, looked up by the database itself."""
+        import sqlalchemy
+        from sqlalchemy.exc import DBAPIError
+
+        named = self._table.c.value["head"]["object"].as_string()
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(sqlalchemy.select(named).where(self._at(position))).scalar()
+        except DBAPIError as error:
+            # SQLite refuses to look into what is no JSON, such as a NaN that Python wrote.
+            if "malformed" in str(error.orig).lower():
+                return None
+            raise _failed(error, "reading a long row") from None
+        return None if found is None else str(found)
+
+    def count(self) -> int:
+        """How many rows there are, for a progress bar."""
+        import sqlalchemy
+
+        with self._connected() as connection:
+            return int(
+                connection.execute(
+                    sqlalchemy.select(sqlalchemy.func.count()).select_from(self._table)
+                ).scalar_one()
+            )
+
+    def tables(self) -> list[str]:
+        """The names of all tables."""
+        import sqlalchemy
+
+        with self._connected() as connection:
+            return sorted(sqlalchemy.inspect(connection).get_table_names())
+
+    def size_of(self, table: str) -> int:
+        """How many rows another table has.
+
+        :param table: one of `tables`.
+        """
+        import sqlalchemy
+
+        query = sqlalchemy.select(sqlalchemy.func.count()).select_from(sqlalchemy.table(table))
+        with self._connected() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    # --- changing -------------------------------------------------------------------------------------------
+
+    def replace(self, row: StoredRow, value: Any) -> bool:
+        """Give a row another value, if it still has the one that was read: compare and swap.
+
+        :param row: as it was read, with its text.
+        :returns: whether it did; False where a task has written or deleted the row meanwhile.
+        """
+        import sqlalchemy
+
+        statement = sqlalchemy.update(self._table).where(self._same(row)).values(value=value)
+        with self._connected() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def delete(self, row: StoredRow) -> bool:
+        """Delete a row, if it still has the value that was read."""
+        import sqlalchemy
+
+        with self._connected() as connection:
+            return connection.execute(sqlalchemy.delete(self._table).where(self._same(row))).rowcount == 1
+
+    # --- the statements' parts ------------------------------------------------------------------------------
+
+    def _json(self) -> Any:
+        import sqlalchemy
+        from sqlalchemy.dialects import postgresql
+
+        return sqlalchemy.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+    def _select(self) -> Any:
+        import sqlalchemy
+
+        size = sqlalchemy.func.length(self._text)
+        short = sqlalchemy.case((size <= TEXT_MAX_CHARACTERS, self._text), else_=None)
+        ids = [self._table.c[name] for name in ("dag_run_id", *_IDS)]
+        return sqlalchemy.select(*ids, short, sqlalchemy.func.coalesce(size, 0), self._table.c.timestamp)
+
+    def _behind(self, after: Position) -> ColumnElement[bool]:
+        """Behind a position, spelled out: MySQL does not use an index for a comparison of whole rows."""
+        import sqlalchemy
+
+        columns = [self._table.c[name] for name in _KEY]
+        ways = [
+            sqlalchemy.and_(
+                *(column == value for column, value in zip(columns[:depth], after[:depth], strict=True)),
+                columns[depth] > after[depth],
+            )
+            for depth in range(len(_KEY))
+        ]
+        return sqlalchemy.and_(columns[0] >= after[0], sqlalchemy.or_(*ways))
+
+    def _at(self, position: Position) -> ColumnElement[bool]:
+        import sqlalchemy
+
+        return sqlalchemy.and_(*(self._table.c[name] == getattr(position, name) for name in _KEY))
+
+    def _same(self, row: StoredRow) -> ColumnElement[bool]:
+        import sqlalchemy
+
+        if row.text is None:
+            raise DatabaseFailed("a row can be changed only by who has read its text", where=row.where)
+        return sqlalchemy.and_(self._at(row.position), self._text == row.text)
+
+    def _row(self, record: Sequence[Any]) -> StoredRow:
+        dag_run_id, dag_id, run_id, task_id, map_index, key, text, size, timestamp = record
+        return StoredRow(Position(dag_run_id, task_id, map_index, key), dag_id, run_id, text, size, timestamp)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with _translated(f"the metadata database ({self.dialect})"), self._engine.begin() as connection:
+            yield connection
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """No error of SQLAlchemy or of a driver leaves: its text may hold the URL with its password, or a value."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise _failed(error, where) from None
+
+
+def _failed(error: Exception, where: str) -> DatabaseFailed:
+    cause = getattr(error, "orig", None) or error
+    return DatabaseFailed(f"the metadata database did not answer ({type(cause).__name__})", where=where)

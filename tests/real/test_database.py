@@ -1,0 +1,48 @@
+"""The metadata database on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.database_contract import DatabaseContract, refuses_without_telling
+from tests.servers.postgres_server import PostgresServer, postgres_server
+from tests.servers.vault_server import free_port
+from tests.world import coordinate
+from tests.xcom_table import XComTable
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for this file."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def table(postgres: PostgresServer) -> Iterator[XComTable]:
+    """A new table in a new database."""
+    made = XComTable(postgres.new_database())
+    yield made
+    made.close()
+
+
+class TestPostgres(DatabaseContract):
+    """The contract."""
+
+
+def test_a_server_that_is_not_there_is_told_without_its_url() -> None:
+    """A refused connection is an error of ours without the password of the URL."""
+    refuses_without_telling(f"postgresql+psycopg2://me:canary-in-url@127.0.0.1:{free_port()}/a", "canary-in-url")
+
+
+def test_a_connection_that_broke_is_made_anew(postgres: PostgresServer, table: XComTable) -> None:
+    """After the server was stopped and started again the same object reads on."""
+    table.put(coordinate(), 1)
+    database = table.database()
+    assert database.count() == 1
+    postgres.stop()
+    postgres.start()
+    assert database.count() == 1
+    database.close()

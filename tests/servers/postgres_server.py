@@ -1,0 +1,128 @@
+"""A real PostgreSQL for tests, with a database for each caller.
+
+Looked for in this order: a server that ``SECURE_XCOM_TEST_POSTGRES_URL`` names (a SQLAlchemy URL of an operator),
+and ``initdb`` on PATH or in Debian's folder. PostgreSQL does not run as root, so as root it runs as nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers.vault_server import free_port
+
+START_SECONDS = 60
+
+
+@dataclass
+class PostgresServer:
+    """A server that answers.
+
+    :ivar url: SQLAlchemy URL of its database ``postgres``.
+    """
+
+    url: str
+    _folder: Path | None = None
+    _programs: Path | None = None
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        import sqlalchemy
+
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        engine = sqlalchemy.create_engine(self.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f'CREATE DATABASE "{name}"'))
+        engine.dispose()
+        return sqlalchemy.make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+    def stop(self) -> None:
+        """Stop it in the middle of whatever it does. Skips for a server that was not started here."""
+        self._control("stop", "-m", "immediate")
+
+    def start(self) -> None:
+        """Start it again at the same address."""
+        self._control("start")
+
+    def _control(self, *words: str) -> None:
+        if self._folder is None or self._programs is None:
+            pytest.skip("only a server that the tests started is stopped")
+        port = self.url.rpartition(":")[2].partition("/")[0]
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        _as_nobody(
+            str(self._programs / "pg_ctl"), "-D", str(self._folder), "-w", "-t", str(START_SECONDS), "-o", options,
+            "-l", str(self._folder / "log"), *words,
+        )  # fmt: skip
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Find the server or start it; it ends with the context. Skips where there is none."""
+    given = os.environ.get("SECURE_XCOM_TEST_POSTGRES_URL")
+    if given:
+        yield PostgresServer(given)
+        return
+    programs = _programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL: install its server, or set SECURE_XCOM_TEST_POSTGRES_URL")
+    with tempfile.TemporaryDirectory(prefix="secure-xcom-postgres-") as above:
+        folder = Path(above) / "data"
+        if os.geteuid() == 0:
+            os.chmod(above, 0o711)  # noqa: S103  # so that nobody reaches the folder in it
+            folder.mkdir(mode=0o700)
+            shutil.chown(folder, "nobody")
+        _as_nobody(
+            str(programs / "initdb"),
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-D",
+            str(folder),
+        )
+        server = PostgresServer(
+            f"postgresql+psycopg2://postgres@127.0.0.1:{free_port()}/postgres", folder, programs
+        )
+        server.start()
+        try:
+            yield server
+        finally:
+            # A test may have stopped it already, and then there is nothing to wait for.
+            if (folder / "postmaster.pid").exists():
+                server.stop()
+                time.sleep(0.1)
+
+
+def _programs() -> Path | None:
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return debian[-1].parent if debian else None
+
+
+def _as_nobody(*command: str) -> None:
+    prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*prefix, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd="/",
+        timeout=START_SECONDS * 2,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]

@@ -1,0 +1,66 @@
+"""The metadata database on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from secure_xcom.errors import DatabaseFailed, DatabaseUnknown
+from secure_xcom.maintenance.database import Database, database_url
+from tests.airflow_here import airflow_here
+from tests.database_contract import DatabaseContract, refuses_without_telling
+from tests.world import coordinate
+from tests.xcom_table import XComTable
+
+__all__ = ["airflow_here"]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[XComTable]:
+    """A new table."""
+    made = XComTable(f"sqlite:///{tmp_path}/airflow.db")
+    yield made
+    made.close()
+
+
+class TestSqlite(DatabaseContract):
+    """The contract."""
+
+
+def test_what_is_no_json_is_told_apart(table: XComTable) -> None:
+    """A NaN that Python wrote and text that nobody can parse stop no reading."""
+    table.put(coordinate(), 1)
+    table.execute("UPDATE xcom SET value = :text", [{"text": "{broken"}])
+    database = table.database()
+    row = next(database.rows())
+    assert row.value is None
+    assert row.text == "{broken"
+    assert database.object_of(row.position) is None
+    database.close()
+
+
+def test_an_error_tells_nothing_of_the_url(tmp_path: Path) -> None:
+    """What cannot be opened, and a driver that is not there, are errors of ours without the URL."""
+    refuses_without_telling(f"sqlite:///{tmp_path}/no/such/canary-in-url.db", "canary-in-url")
+    for url in ("no url at all canary-in-url", "postgresql+nodriver://u:canary-in-url@h/d"):
+        with pytest.raises(DatabaseFailed) as caught:
+            Database(url)
+        assert "canary-in-url" not in str(caught.value)
+
+
+def test_the_database_is_not_shown_with_its_password() -> None:
+    """The name for people has no password, and the representation has no address."""
+    database = Database("postgresql+psycopg2://me:canary-in-url@db.example/airflow")
+    assert "canary-in-url" not in database.name
+    assert repr(database) == "Database(postgresql)"
+
+
+def test_the_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, airflow_here: None) -> None:
+    """SECURE_XCOM_DB is the URL; what Airflow sets in task processes is none."""
+    monkeypatch.setenv("SECURE_XCOM_DB", "sqlite:////here")
+    assert database_url() == "sqlite:////here"
+    monkeypatch.setenv("SECURE_XCOM_DB", "airflow-db-not-allowed:///")
+    with pytest.raises(DatabaseUnknown):
+        database_url()
