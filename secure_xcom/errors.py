@@ -433,8 +433,8 @@ class DatabaseUnknown(MaintenanceError):
     """No metadata database is named."""
 
     remedy = (
-        "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with rights "
-        "on the table xcom only"
+        "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
+        "rights on the table xcom only"
     )
 
 

@@ -228,7 +228,9 @@ def test_arbitrary_values_are_no_references(home: Deployment, record_property: R
     """Any JSON value in a row, with the tag or without, is refused."""
     tally: Counter[str] = Counter()
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
-    names = st.sampled_from(["secure_xcom", "head", "keys", "seal", "payload", "preview", "followed"]) | st.text(max_size=4)
+    names = st.sampled_from(["secure_xcom", "head", "keys", "seal", "payload", "preview", "followed"]) | st.text(
+        max_size=4
+    )
     values = st.recursive(
         leaves,
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=6),

@@ -114,7 +114,12 @@ def references() -> dict[str, Vector]:
         ("followed-text", "What a branch followed, as a text.", "skipmixin_key", "load"),
         ("followed-number", "What a branch followed, with a number.", "skipmixin_key", ["load", 1]),
         ("followed-empty-id", "What a branch followed, with an empty id.", "skipmixin_key", ["load", ""]),
-        ("followed-long-id", "What a branch followed, with an id of 251 characters.", "skipmixin_key", ["x" * 251]),
+        (
+            "followed-long-id",
+            "What a branch followed, with an id of 251 characters.",
+            "skipmixin_key",
+            ["x" * 251],
+        ),
     ):
         made[f"refused-{name}"] = pulled(title, malformed, head={"key": key}, edit=set_row("followed", to=ids))
     made["refused-payload-not-canonical"] = pulled(
