@@ -85,7 +85,7 @@ def destination(
     sensitive = asked and holds_sensitive(encoded.structure, names=names, key=key)
     route = next((route for route in compartment.routes if route.takes(key, sensitive=sensitive)), None)
     now = datetime.now(timezone.utc)
-    lasts = compartment.retention_seconds
+    lasts = compartment.lasts(key)
     return Destination(
         compartment.name,
         compartment.store_uri if route is None else route.store_uri,

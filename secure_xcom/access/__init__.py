@@ -2,7 +2,7 @@
 
 from secure_xcom.access.grants import grants_of
 from secure_xcom.access.identities import Aws, Azure, Google, Grant, Identity
-from secure_xcom.access.model import Compartment, PolicyFile, Reader, Route, RunOn
+from secure_xcom.access.model import Compartment, KeyRetention, LegalHold, PolicyFile, Reader, Route, RunOn
 from secure_xcom.access.policy import DEFAULT_COMPARTMENT, AccessPolicy
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "Google",
     "Grant",
     "Identity",
+    "KeyRetention",
+    "LegalHold",
     "PolicyFile",
     "Reader",
     "Route",

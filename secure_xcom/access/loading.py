@@ -101,6 +101,7 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
     names = {compartment.name for compartment in file.compartments}
     yield from _twice("compartments", (compartment.name for compartment in file.compartments))
     yield from _twice("identities", (identity.name for identity in file.identities))
+    yield from _twice("legal_holds", (hold.name for hold in file.legal_holds))
     default = file.defaults.compartment
     if default is not None and default not in names:
         yield _nothing(("defaults", "compartment"), default)

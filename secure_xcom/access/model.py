@@ -58,6 +58,28 @@ class Route(Strict):
         return by_key or (self.sensitive is True and sensitive)
 
 
+class KeyRetention(Strict):
+    """How long the XComs with some keys are good for, where that is not the compartment's retention."""
+
+    keys: Annotated[tuple[KeyGlob, ...], a_list(min_length=1)]
+    retention: Duration
+
+
+class LegalHold(Strict):
+    """XComs that nothing of this product deletes or shreds while the hold stands. All that is given must hold.
+
+    A hold keeps bytes. It opens nothing: an expired XCom under a hold is refused to tasks all the same.
+    """
+
+    name: Name
+    dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
+    """DAG ids, or globs."""
+    runs: Annotated[tuple[KeyGlob, ...], a_list(min_length=1)] = ("*",)
+    """Run ids, or globs."""
+    reason: Annotated[str, Field(max_length=500, pattern=r"^[\w .,:;/@+=~#%()?!-]+$")] | None = None
+    """For people: the case, who asked for it."""
+
+
 class RunOn(Strict):
     """Where the tasks of a compartment run: what carries the identity that its keys are opened with."""
 
@@ -89,7 +111,11 @@ class Compartment(Strict):
     routes: Annotated[tuple[Route, ...], a_list(max_length=32)] = ()
     exclusive: Annotated[tuple[KeyGlob, ...], a_list()] = ()
     """XCom keys that one task instance only may read."""
+    exclusive_rerun: bool = True
+    """Whether that task instance may pull again after somebody cleared it. Its own retries always may."""
     retention: Duration | None = None
+    retention_of: Annotated[tuple[KeyRetention, ...], a_list(max_length=32)] = ()
+    """Other retentions for some keys; the first that names a key wins."""
     max_bytes: Bytes | None = None
     """The largest encoded value that may be pushed, in bytes, if that is less than ``[secure_xcom] max_bytes``."""
     mask_values: Literal["named", "all"] | None = None
@@ -100,8 +126,31 @@ class Compartment(Strict):
 
     @property
     def retention_seconds(self) -> int | None:
-        """How long an XCom is good for after its push."""
+        """How long an XCom is good for after its push, where no ``retention_of`` names its key."""
         return None if self.retention is None else seconds(self.retention)
+
+    def lasts(self, key: str) -> int | None:
+        """How many seconds an XCom with this key is good for after its push; None for ever."""
+        for other in self.retention_of:
+            if any(matches(glob, key) for glob in other.keys):
+                return seconds(other.retention)
+        return self.retention_seconds
+
+    @property
+    def longest_retention_seconds(self) -> int | None:
+        """How long any XCom of it may be good for; None where some are for ever."""
+        if self.retention is None:
+            # Unless a glob takes every key, there are keys that no retention names.
+            every = [entry for entry in self.retention_of if "*" in entry.keys]
+            if not every:
+                return None
+            named = self.retention_of[: self.retention_of.index(every[0]) + 1]
+            return max(seconds(entry.retention) for entry in named)
+        return max(seconds(self.retention), *(seconds(entry.retention) for entry in self.retention_of), 0)
+
+    def is_exclusive(self, key: str) -> bool:
+        """Whether XComs with this key may be read by one task instance only."""
+        return any(matches(glob, key) for glob in self.exclusive)
 
     @property
     def written_store_uris(self) -> tuple[str, ...]:
@@ -138,3 +187,4 @@ class PolicyFile(Strict):
     defaults: Defaults = Defaults()
     compartments: Annotated[tuple[Compartment, ...], a_list(min_length=1, max_length=100_000)]
     identities: Annotated[tuple[Identity, ...], a_list(max_length=100_000)] = ()
+    legal_holds: Annotated[tuple[LegalHold, ...], a_list()] = ()

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secure_xcom.access import loading
-from secure_xcom.access.globs import FirstMatch
+from secure_xcom.access.globs import FirstMatch, matches, overlap
 from secure_xcom.access.identities import Identity
-from secure_xcom.access.model import Compartment, PolicyFile
+from secure_xcom.access.model import Compartment, LegalHold, PolicyFile
 from secure_xcom.access.verdict import Verdict, judge
 from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid
@@ -47,9 +47,11 @@ class AccessPolicy:
         consumers_known: bool,
         default: str | None = None,
         identities: Sequence[Identity] = (),
+        legal_holds: Sequence[LegalHold] = (),
     ) -> None:
         self.compartments = tuple(compartments)
         self.identities = tuple(identities)
+        self.legal_holds = tuple(legal_holds)
         self.digest = digest
         # With one compartment for everything there is nobody to be kept out, and a consumer that Airflow does
         # not name (a callback after the task, a trigger) may pull; with a file it may not.
@@ -117,6 +119,7 @@ class AccessPolicy:
             consumers_known=True,
             default=file.defaults.compartment,
             identities=file.identities,
+            legal_holds=file.legal_holds,
         )
 
     def compartment(self, name: str) -> Compartment:
@@ -150,6 +153,22 @@ class AccessPolicy:
             )
         return found
 
+    def held(self, dag_id: str, run_id: str) -> LegalHold | None:
+        """The first legal hold on a DAG's run, or None. What is held is neither deleted nor shredded."""
+        for hold in self.legal_holds:
+            if _any(hold.dags, dag_id) and _any(hold.runs, run_id):
+                return hold
+        return None
+
+    def holds_in(self, compartment: Compartment) -> tuple[LegalHold, ...]:
+        """The legal holds that may be on something in a compartment."""
+        return tuple(
+            hold
+            for hold in self.legal_holds
+            if compartment is self.default
+            or any(overlap(glob, taken) for glob in hold.dags for taken in compartment.dags)
+        )
+
     def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Verdict:
         """Whether this consumer may pull, before any key is asked for.
 
@@ -180,6 +199,10 @@ class AccessPolicy:
         if theirs is own:
             return Verdict(own, "own")
         return judge(own, coordinate, consumer, None if theirs is None else theirs.name)
+
+
+def _any(globs: Sequence[str], text: str) -> bool:
+    return any(matches(glob, text) for glob in globs)
 
 
 def _with_defaults(compartment: Compartment, inherited: dict[str, object]) -> Compartment:

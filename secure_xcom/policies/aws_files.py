@@ -232,7 +232,10 @@ def _grants(arn: str, bucket: str, rights: Sequence[Right]) -> Iterator[Statemen
 
 
 def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
-    """Bucket -> its lifecycle: half-made uploads go after a week, payloads a day after they expire."""
+    """Bucket -> its lifecycle: half-made uploads go after a week, payloads a day after the last of them expires.
+
+    A lifecycle knows no legal hold, so a compartment with one has no expiration: ``secure-xcom expire`` deletes.
+    """
     found: dict[str, list[Statement]] = {}
     for own in policy.compartments:
         for place in buckets(own.all_store_uris, "s3"):
@@ -243,9 +246,10 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
                 "Filter": {"Prefix": prefix},
                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
             }
-            if own.retention_seconds is not None:
+            longest = own.longest_retention_seconds
+            if longest is not None and not policy.holds_in(own):
                 # A reference says to the second when it expires; S3 knows days, so the object goes a day later.
-                rule["Expiration"] = {"Days": math.ceil(own.retention_seconds / 86_400) + 1}
+                rule["Expiration"] = {"Days": math.ceil(longest / 86_400) + 1}
                 rule["NoncurrentVersionExpiration"] = {"NoncurrentDays": 1}
             rules = found.setdefault(place.bucket, [])
             if rule not in rules:

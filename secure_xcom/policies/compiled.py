@@ -68,7 +68,7 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
         about = "settings of a transit key: derived, not exportable, rotated"
         # A tilde is in no mount's name, so no two keys share a file.
         made.add(f"vault/transit/{mount.replace('/', '~')}~{name}.json", settings, about)
-    _shared_aws(made, policy, rights)
+    _shared_aws(made, policy, rights, known.notes)
     for bucket, bindings in google_files.bindings(rights).items():
         made.add(f"google/{bucket}.bindings.json", bindings, f"IAM bindings of the bucket {bucket}: wall 2")
         made.add("google/roles.json", google_files.ROLES, "custom roles that the bindings name")
@@ -82,7 +82,7 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
     return made
 
 
-def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right]) -> None:
+def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], notes: list[str]) -> None:
     for key, document in aws_files.key_policies(policy, rights).items():
         name = key.replace("/", "~").replace(":", "+")
         made.add(f"aws/keys/{name}.json", document, f"key policy of {key}: wall 1")
@@ -92,6 +92,12 @@ def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right]) -
         made.add(f"aws/buckets/{bucket}.policy.json", document, f"bucket policy of {bucket}: wall 2")
         about = f"no public access to {bucket}, whatever a policy says"
         made.add(f"aws/buckets/{bucket}.public-access.json", aws_files.NO_PUBLIC_ACCESS, about)
+    for own in policy.compartments:
+        holds = policy.holds_in(own)
+        if holds and own.longest_retention_seconds is not None:
+            notes.append(
+                f"{own.name}: no bucket deletes what expired by itself, for the legal hold {holds[0].name!r}"
+            )
     for bucket, rules in aws_files.lifecycles(policy).items():
         made.add(f"aws/buckets/{bucket}.lifecycle.json", rules, f"when payloads in {bucket} go")
 
