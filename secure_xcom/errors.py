@@ -418,6 +418,32 @@ class AuditError(SecureXComError):
     remedy = "make the sink of [secure_xcom] audit_sinks writable for this worker"
 
 
+class SealedLogError(SecureXComError):
+    """The sealed log (the Merkle log of access logs) cannot be read or extended."""
+
+    remedy = "run `secure-xcom audit verify`"
+
+
+class SealedLogInvalid(SealedLogError):
+    """Something in the sealed log is not what was signed, or is signed by nobody that is trusted here."""
+
+    remedy = (
+        "run `secure-xcom audit verify`, compare with a checkpoint kept elsewhere, and find out who wrote here"
+    )
+
+
+class SealRaced(SealedLogError):
+    """Another seal was first; nothing of this one was written into the log."""
+
+    remedy = "nothing is lost: run `secure-xcom audit seal` again when the other one is done"
+
+
+class SigningKeyError(SealedLogError):
+    """The key that signs checkpoints cannot be used."""
+
+    remedy = "see that the signing key's URI names an Ed25519 key that this identity may sign with"
+
+
 class ClaimError(SecureXComError):
     """An exclusive XCom cannot be claimed."""
 

@@ -38,6 +38,9 @@ _METHODS = {
     "ReEncrypt": "re_encrypt",
     "DescribeKey": "describe_key",
     "GetKeyRotationStatus": "get_key_rotation_status",
+    # For the key that signs the sealed log's checkpoints (secure_xcom.audit.tlog.signer_kms).
+    "GetPublicKey": "get_public_key",
+    "Sign": "sign",
 }
 
 Result = TypeVar("Result")
