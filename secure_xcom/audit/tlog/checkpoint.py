@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from secure_xcom.audit.tlog.merkle import EMPTY_ROOT, HASH_BYTES
 from secure_xcom.audit.tlog.note import Signer, Verifier, open_note, sign_note
@@ -21,7 +21,7 @@ class Checkpoint:
 
     origin: str
     size: int
-    root: bytes
+    root: bytes = field(repr=False)
 
     @classmethod
     def empty(cls, origin: str) -> Checkpoint:

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from secure_xcom.errors import SealedLogInvalid, SettingInvalid
@@ -36,7 +36,7 @@ class Verifier:
     """One key whose signatures count: its name and the 32 bytes of the Ed25519 public key."""
 
     name: str
-    public: bytes
+    public: bytes = field(repr=False)
 
     @property
     def key_id(self) -> bytes:
