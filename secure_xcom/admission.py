@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from secure_xcom.access import AccessPolicy, Compartment
-from secure_xcom.audit import Draft
+from secure_xcom.audit import Draft, KeyUse
 from secure_xcom.codecs import Encoded
 from secure_xcom.coordinate import Asked, TaskTry, encryption_context, object_path
 from secure_xcom.errors import (
@@ -18,7 +18,7 @@ from secure_xcom.errors import (
     ReferenceVersionUnknown,
     ValueTooLarge,
 )
-from secure_xcom.keys import openers
+from secure_xcom.keys import openers, version_of
 from secure_xcom.keys.holder import Candidates
 from secure_xcom.masking import SensitiveNames, holds_sensitive
 from secure_xcom.reference import TIME_FORMAT, Reference, parse
@@ -151,7 +151,8 @@ def recognise(row: Row, draft: Draft) -> Reference:
 def describe(found: Reference, draft: Draft) -> None:
     """What a reference says of itself, for the access log: ids only."""
     draft.coordinate, draft.codec, draft.size = found.head.coordinate, found.head.codec, found.size
-    draft.object, draft.keys = found.head.object, tuple(key.uri for key in found.keys)
+    draft.object = found.head.object
+    draft.keys = tuple(KeyUse(key.uri, version_of(key.wrapped)) for key in found.keys)
 
 
 def check_order(drafts: Iterable[Draft], order: int) -> None:

@@ -203,7 +203,7 @@ class Pipeline:
         self._enter(consumer)
         values: list[Any] = []
         structures: list[tuple[object, str]] = []
-        with self._recording("pull", [Draft() for _ in rows], consumer) as each:
+        with self._recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as each:
             admitted = [self._admit(row, consumer, draft) for draft, row in zip(each(), rows, strict=True)]
             check_order(each(), order)
             fetched = self._get_and_unwrap(admitted, each)
@@ -223,11 +223,11 @@ class Pipeline:
         if reference.is_reference(row.value):
             return admit(row, self.policy, consumer, max_bytes=self.settings.max_bytes, draft=draft)
         where = str(row.asked or "a row that was not asked for by its coordinate")
+        draft.plaintext = True
         if self.settings.on_plaintext == "refuse":
             raise PlaintextRefused("the row holds a value without a reference", where=where)
         if self.settings.on_plaintext == "warn":
             log.warning("A value without a reference was pulled, it lies in the database in plaintext: %s", where)
-        draft.plaintext = True
         return None
 
     def _get_and_unwrap(
@@ -252,12 +252,14 @@ class Pipeline:
             for (index, _), answer in zip(wanted, answers, strict=True):
                 keys[index] = answer
         log.debug("Data keys: %d unwrapped now, %d in the cache", len(wanted), len(self.keys.cache))
+        for draft, key in zip(each(), keys, strict=True):
+            # First of all of them, because what was unwrapped is recorded also where another one fails.
+            if isinstance(key, Unwrapped):
+                draft.opened_by, draft.cache_hit = key.uri, key.cached
         opened: list[Unwrapped | None] = []
         for draft, key in zip(each(), keys, strict=True):
             if isinstance(key, SecureXComError):
                 raise type(key)(key.what, where=f"{key.where} {draft.where}".strip(), remedy=key.remedy)
-            if key is not None:
-                draft.opened_with, draft.key_cached = key.uri, key.cached
             opened.append(key)
         if started is not None:
             payloads = chain((started.result(),), payloads)
@@ -295,7 +297,7 @@ class Pipeline:
         if not reference.is_reference(row.value):
             return
         try:
-            with self._recording("purge", [Draft()], producer) as each:
+            with self._recording("purge", [Draft(asked=row.asked)], producer) as each:
                 for draft in each():
                     found = recognise(row, draft)
                     compartment = self.policy.resolve(found.head.coordinate)

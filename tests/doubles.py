@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
+from secure_xcom.audit import Line
 from secure_xcom.coordinate import context_bytes
 from secure_xcom.errors import (
     AuditError,
@@ -243,16 +244,21 @@ class MemoryStores(dict[str, MemoryStore]):
 
 
 class MemorySink:
-    """A sink of the access log that keeps its records; ``full = True`` makes it take none."""
+    """A sink of the access log that keeps its events; ``full = True`` makes it take none."""
 
     uri = "memory-sink://test"
 
     def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
+        self.lines: list[Line] = []
         self.full = False
 
-    def write(self, records: Sequence[dict[str, Any]]) -> None:
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The events as JSON objects."""
+        return [line.record for line in self.lines]
+
+    def write(self, lines: Sequence[Line]) -> None:
         """See `Sink.write`."""
         if self.full:
             raise AuditError("the double was told to be full", where=self.uri)
-        self.records.extend(records)
+        self.lines.extend(lines)

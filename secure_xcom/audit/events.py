@@ -1,87 +1,120 @@
-"""One event of the access log, and its line."""
+"""One event of the access log: its fields, and the canonical line that holds it. The table is docs/audit.md."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from functools import lru_cache
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
 
-import uuid6
+from secure_xcom.coordinate import Asked, Coordinate, TaskTry
 
-from secure_xcom.coordinate import Coordinate, TaskTry
+VERSION = 1
+"""The version of the event's shape. Fields are added; none is renamed, dropped or given another meaning."""
 
-SCHEMA = 1
-"""The version of the event's shape. Fields are added, never renamed or dropped."""
-
-Action = Literal["push", "pull", "purge", "plaintext"]
+Action = Literal[
+    "push", "pull", "purge", "claim", "expire", "rewrap", "open", "policy_change", "plaintext_seen", "chain_end"
+]
 Outcome = Literal["ok", "refused", "failed"]
+
+# Whose try of a task an event names: in these the one that was given, or refused, a value.
+_BY_CONSUMER = ("pull", "plaintext_seen", "claim")
+
+
+class KeyUse(NamedTuple):
+    """A wrapping key that wrapped a data key: its URI, and its version where the service has numbered ones."""
+
+    uri: str
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to one XCom.
+    """What happened to one XCom. Ids only: there is no field for a value, a data key, a wrapped key or a preview.
 
     :ivar coordinate: the XCom's own (the producer's) coordinate; None where it could not be read.
-    :ivar task: the task instance's try that did it, where Airflow says which it is: recorded as the producer
-        of a push or purge, as the consumer of a pull.
+    :ivar task: the task instance's try that did it, where Airflow says which it is.
+    :ivar asked: what was asked of Airflow's database, where the coordinate alone does not say it.
     :ivar error: the class of our error tree, for an outcome that is not ok.
     :ivar rule: which rule of the access policy let a pull pass or refused it (`secure_xcom.access.verdict`).
-    :ivar keys: the key URIs of the reference; ``opened_with`` is the one that opened it.
+    :ivar keys: the keys of the reference; ``opened_by`` is the URI of the one that opened it.
     :ivar size: the sealed payload's size in bytes.
+    :ivar cache_hit: whether the data key was in this process's memory, so that no key service was asked.
+    :ivar policy: the digest of the access policy; ``policy_before`` the one before it, for a policy_change.
+    :ivar operator: who did it by hand, and ``reason`` what for, as the command was told.
     """
 
     action: Action
     outcome: Outcome
     coordinate: Coordinate | None = None
     task: TaskTry | None = None
+    asked: Asked | None = None
     compartment: str | None = None
     rule: str | None = None
     error: str | None = None
-    keys: tuple[str, ...] = ()
-    opened_with: str | None = None
+    keys: tuple[KeyUse, ...] = ()
+    opened_by: str | None = None
     object: str | None = None
     size: int | None = None
     codec: str | None = None
-    key_cached: bool | None = None
+    cache_hit: bool | None = None
     policy: str | None = None
+    policy_before: str | None = None
+    operator: str | None = None
+    reason: str | None = None
+    missed: Mapping[str, int] = field(default_factory=dict)
 
-    def record(self, version: str) -> dict[str, Any]:
-        """The event as a JSON object; fields without a value are left out."""
-        role = "producer" if self.action in ("push", "purge") else "consumer"
+    def fields(self) -> dict[str, Any]:
+        """What the event itself says, as JSON; fields without a value are left out."""
+        role = "consumer" if self.action in _BY_CONSUMER else "task"
         fields: dict[str, Any] = {
-            "schema": SCHEMA,
-            "id": str(uuid6.uuid7()),
-            "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "action": self.action,
             "outcome": self.outcome,
             "error": self.error,
-            "xcom": None if self.coordinate is None else asdict(self.coordinate),
+            "producer": None if self.coordinate is None else asdict(self.coordinate),
             role: None if self.task is None else asdict(self.task),
+            "asked": None if self.asked is None else _asked(self.asked),
             "compartment": self.compartment,
             "rule": self.rule,
-            "keys": list(self.keys) or None,
-            "opened_with": self.opened_with,
+            "keys": [_known(key._asdict()) for key in self.keys] or None,
+            "opened_by": self.opened_by,
             "object": self.object,
             "size": self.size,
             "codec": self.codec,
-            "key_cached": self.key_cached,
+            "cache_hit": self.cache_hit,
             "policy": self.policy,
-            "host": _host(),
-            "pid": os.getpid(),
-            "version": version,
+            "policy_before": self.policy_before,
+            "operator": self.operator,
+            "reason": self.reason,
+            "missed": [{"sink": uri, "events": count} for uri, count in self.missed.items()] or None,
         }
-        return {name: value for name, value in fields.items() if value is not None}
+        return _known(fields)
 
 
-def line(record: dict[str, Any]) -> bytes:
-    """A record as one line of JSON Lines. ASCII only, so no id can break or forge a line."""
-    return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+class Line(NamedTuple):
+    """One event as it is written: the JSON object, and its canonical bytes without a newline."""
+
+    record: dict[str, Any]
+    data: bytes
 
 
-@lru_cache(maxsize=1)
-def _host() -> str:
-    return socket.gethostname()
+def canonical(record: Mapping[str, Any]) -> bytes:
+    """A record as canonical JSON (RFC 8785).
+
+    Events hold text, whole numbers, booleans, lists and objects with ASCII names. For these Python's own encoder
+    writes what the RFC asks for, seven times faster than the library `rfc8785`; a test holds them together. A
+    newline is always escaped, so no id can break or forge a line.
+    """
+    return _ENCODER.encode(record).encode()
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _asked(asked: Asked) -> dict[str, Any]:
+    names = ("dag_id", "run_id", "task_id", "map_index", "key")
+    return _known({name: getattr(asked, name) for name in names})
+
+
+def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

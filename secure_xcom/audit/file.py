@@ -1,53 +1,61 @@
 """The file sink: JSON Lines, appended in one write.
 
-URI form: ``file:///path/access-log.jsonl``. The file and, if need be, its folder are made with modes 0640 and
-0750: auditors read it through the group.
+    file:///path/access-log.jsonl       one file; several processes of a machine may write to it
+    file:///path/                       the file HOSTNAME.jsonl in this folder, for a folder that hosts share
+
+Options: ``fsync=true`` waits until the disk has each event; ``optional=true``. The file and, if need be, its
+folder are made with modes 0640 and 0750: auditors read it through the group.
+
+Rotation: rename the file (logrotate's ``create`` or ``nocreate``, with ``delaycompress``); never ``copytruncate``,
+which loses what is written between its two steps.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from secure_xcom.audit.events import line
+from secure_xcom.audit.events import Line
+from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import AuditError, UriInvalid
 
 
 class FileSink:
     """Appends each batch of events with one write, under a lock, and follows a rotated file.
 
-    :raises UriInvalid: the URI does not name an absolute path.
+    :raises UriInvalid: the URI does not name an absolute path, or has an unknown option.
     """
 
-    def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        self.uri = uri
-        self._path = Path(unquote(parts.path))
-        if parts.scheme != "file" or parts.netloc or parts.query or parts.fragment or not self._path.name:
+    def __init__(self, uri: SinkUri) -> None:
+        parts = urlsplit(uri.place)
+        self.uri = uri.place
+        uri.only("fsync")
+        self._fsync = uri.switch("fsync")
+        folder = parts.path.endswith("/")
+        path = Path(unquote(parts.path))
+        self._path = path / f"{socket.gethostname()}.jsonl" if folder else path
+        if uri.scheme != "file" or parts.netloc or not path.is_absolute() or path == Path("/"):
             raise UriInvalid(
                 "a file sink is file:///absolute/path",
-                where=f"sink URI {uri!r:.120}",
+                where=f"sink URI {uri.shown:.120}",
                 remedy="write three slashes",
             )
 
-    def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Append the records.
+    def write(self, lines: Sequence[Line]) -> None:
+        """Append the events.
 
         :raises AuditError: the file cannot be written; a part of a batch that was written is taken back.
         """
-        data = b"".join(line(record) for record in records)
+        data = b"".join(line.data + b"\n" for line in lines)
         try:
-            descriptor = self._open()
+            descriptor = self._open_locked()
             try:
-                # The file is opened anew for each batch, so a rotated file is followed and a fork shares
-                # nothing. The lock makes taking back a half-written batch safe beside other processes.
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                before = os.fstat(descriptor).st_size
-                written = self._append(descriptor, data, before)
+                self._append(descriptor, data)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -55,18 +63,59 @@ class FileSink:
                 f"the access log cannot be written ({type(error).__name__}: {os.strerror(error.errno or 0)})",
                 where=self.uri,
             ) from None
-        if written != len(data):
-            raise AuditError("the access log took only a part of an event: the disk is full", where=self.uri)
 
-    def _append(self, descriptor: int, data: bytes, before: int) -> int:
+    def _append(self, descriptor: int, data: bytes) -> None:
+        now = os.fstat(descriptor)
+        before, regular = now.st_size, stat.S_ISREG(now.st_mode)
+        if data and regular and before and os.pread(descriptor, 1, before - 1) != b"\n":
+            # A process was killed, or the machine went down, within a line: it stays as it is, and by itself.
+            data = b"\n" + data
         # A write that fails has written nothing; one that finds the disk full half-way gives a smaller number.
         written = os.write(descriptor, data)
+        try:
+            if written == len(data) and self._fsync:
+                os.fsync(descriptor)
+        except OSError:
+            self._take_back(descriptor, before)
+            raise
         if written != len(data):
+            self._take_back(descriptor, before)
+            raise AuditError("the access log took only a part of an event: the disk is full", where=self.uri)
+
+    def _take_back(self, descriptor: int, before: int) -> None:
+        try:
             os.ftruncate(descriptor, before)
-        return written
+        except OSError as error:
+            # A file that can only be appended to (chattr +a) keeps it; the next line begins on a line of its own.
+            raise AuditError(
+                "the access log took only a part of an event, which cannot be taken back "
+                f"({os.strerror(error.errno or 0)})",
+                where=self.uri,
+            ) from None
+
+    def _open_locked(self) -> int:
+        # The file is opened anew for each batch, so a rotated file is followed and a fork shares nothing. The lock
+        # makes taking back a half-written batch safe beside other processes.
+        while True:
+            descriptor = self._open()
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if self._is_current(descriptor):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            # It was rotated away between the two calls.
+            os.close(descriptor)
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             return os.open(self._path, flags, 0o640)
         except FileNotFoundError:

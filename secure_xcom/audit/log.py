@@ -1,27 +1,98 @@
-"""The access log of one process: hands every event to every sink."""
+"""The access log of one process: chains every event and hands it to every sink."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import atexit
+import logging
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import Any
 
-from secure_xcom.audit.events import Event
+import uuid6
+
+from secure_xcom.audit.chain import Chain
+from secure_xcom.audit.events import VERSION, Event, Line
 from secure_xcom.audit.sinks import Sink, sink
+from secure_xcom.audit.uris import SinkUri
+from secure_xcom.errors import AuditError
+
+log = logging.getLogger(__name__)
+
+PENDING_MAX = 1000
+"""How many lines a process keeps for a sink that does not take them, before it makes no more of them."""
+
+
+@dataclass(slots=True)
+class _Target:
+    """A sink, and the lines that it has not taken yet."""
+
+    sink: Sink
+    optional: bool
+    pending: list[Line] = field(default_factory=list)
+    missed: int = 0
+
+    def give(self, lines: Sequence[Line]) -> AuditError | None:
+        """Offer the lines behind those that are left over; says what is wrong with a required sink."""
+        self.pending += lines
+        try:
+            self.sink.write(self.pending)
+        except AuditError as error:
+            if not self.optional:
+                return error
+            if not self.missed:
+                log.warning("An optional sink misses events, and the chain's end says how many: %s", error)
+            self.missed += len(self.pending)
+        self.pending = []
+        return None
 
 
 class AccessLog:
-    """Writes events to all sinks; all of them must take an event.
+    """Writes events to all sinks; all but the optional ones must take an event. Threads may share it.
+
+    A required sink that fails gets the lines that it did not take before the next ones, so its chain has no hole.
+    A forked child begins a chain of its own.
 
     :param version: this release, recorded in each event.
+    :param optional: sinks whose failure stops nothing; it is logged once, and counted at the chain's end.
+    :param now: the clock.
     """
 
-    def __init__(self, sinks: Sequence[Sink], *, version: str) -> None:
-        self.sinks = tuple(sinks)
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        *,
+        version: str,
+        optional: Sequence[Sink] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        self._targets = [_Target(one, False) for one in sinks] + [_Target(one, True) for one in optional]
         self._version = version
+        self._now = now
+        self._begin_process()
 
     @classmethod
     def open(cls, uris: Sequence[str], *, version: str) -> AccessLog:
-        """The log that writes to these sink URIs."""
-        return cls([sink(uri) for uri in uris], version=version)
+        """The log that writes to these sink URIs.
+
+        :raises UriInvalid: one of them cannot be used.
+        """
+        parsed = [(SinkUri.parse(uri).optional, sink(uri)) for uri in uris]
+        return cls(
+            [one for optional, one in parsed if not optional],
+            version=version,
+            optional=[one for optional, one in parsed if optional],
+        )
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """The sinks, the required ones first."""
+        return tuple(target.sink for target in self._targets)
 
     def record(self, events: Sequence[Event]) -> None:
         """Write events, in order, in one append per sink.
@@ -30,6 +101,98 @@ class AccessLog:
         """
         if not events:
             return
-        records = [event.record(self._version) for event in events]
-        for target in self.sinks:
-            target.write(records)
+        if self._pid != os.getpid():
+            self._begin_process()
+        with self._lock:
+            if self._busy:
+                raise AuditError(
+                    "a signal's handler asks for a value while an event is being written",
+                    where="the access log",
+                    remedy="push and pull outside of signal handlers and on_kill",
+                )
+            self._write(events)
+
+    def close(self) -> None:
+        """End the chain, if there is one: what comes after begins another.
+
+        Raises nothing: where the end cannot be written the chain stays open, as if the process had been killed.
+        """
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            if self._busy or self._chain.ended or not self._chain.length:
+                return
+            missed = {target.sink.uri: target.missed for target in self._targets if target.missed}
+            try:
+                self._write([Event("chain_end", "ok", missed=missed)])
+            except AuditError as error:
+                log.warning("The chain of events stays open: %s", error)
+
+    def _write(self, events: Sequence[Event]) -> None:
+        self._busy = True
+        try:
+            self._spare_memory()
+            if self._chain.ended:
+                self._chain = Chain()
+            self._at_exit()
+            lines = [self._chain.add(self._record(event)) for event in events]
+            errors = [target.give(lines) for target in self._targets]
+        except AuditError:
+            raise
+        except BaseException:
+            # A time-out that Airflow raises within a write: nobody knows what was written, so nothing is written
+            # behind it. The chain stays open, as if the process had been killed here, and another one begins.
+            self._chain = Chain()
+            for target in self._targets:
+                target.pending = []
+            raise
+        finally:
+            self._busy = False
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _spare_memory(self) -> None:
+        """A process that goes on asking while a sink is down makes no more events until it takes some."""
+        for target in self._targets:
+            if len(target.pending) >= PENDING_MAX and (error := target.give(())):
+                raise error
+
+    def _record(self, event: Event) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "id": str(uuid6.uuid7()),
+            "time": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            **event.fields(),
+            "host": _host(),
+            "pid": self._pid,
+            "release": self._version,
+        }
+
+    def _begin_process(self) -> None:
+        """State that a fork must not share: the lock may be held, and the lines are the parent's to write."""
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._busy = False
+        self._chain: Chain = Chain()
+        self._registered = False
+        for target in self._targets:
+            target.pending, target.missed = [], 0
+
+    def _at_exit(self) -> None:
+        # Registered here, in the process that writes: Airflow drops what was registered before its fork, and runs
+        # what was registered after it (airflow/sdk/execution_time/supervisor.py, _fork_main).
+        if not self._registered:
+            atexit.register(_close, weakref.ref(self))
+            self._registered = True
+
+
+def _close(reference: weakref.ref[AccessLog]) -> None:
+    found = reference()
+    if found is not None:
+        found.close()
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return socket.gethostname()

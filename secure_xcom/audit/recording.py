@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 
-from secure_xcom.audit.events import Action, Event, Outcome
+from secure_xcom.audit.events import Action, Event, KeyUse, Outcome
 from secure_xcom.audit.log import AccessLog
-from secure_xcom.coordinate import Coordinate, TaskTry
+from secure_xcom.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.errors import (
     AccessError,
+    AuditError,
     KeyServiceDenied,
     ReferenceRefused,
     SealError,
@@ -27,15 +28,16 @@ _REFUSALS = (AccessError, ReferenceRefused, SealError, UnwrapRefused, KeyService
 class Draft:
     """What is known of an XCom on its way: filled in step by step, so that a failure is recorded with it too.
 
-    The fields are those of `Event`. A push or pull of a value that has no reference is recorded as plaintext.
+    The fields are those of `Event`. A pull of a value that has no reference is recorded as plaintext_seen.
     """
 
     coordinate: Coordinate | None = None
+    asked: Asked | None = None
     compartment: str | None = None
     rule: str | None = None
-    keys: tuple[str, ...] = ()
-    opened_with: str | None = None
-    key_cached: bool | None = None
+    keys: tuple[KeyUse, ...] = ()
+    opened_by: str | None = None
+    cache_hit: bool | None = None
     object: str | None = None
     size: int | None = None
     codec: str | None = None
@@ -51,7 +53,10 @@ class Draft:
     ) -> Event:
         """The event that this became."""
         known = {name: getattr(self, name) for name in _SHARED}
-        done: Action = "plaintext" if self.plaintext and outcome == "ok" else action
+        done: Action = "plaintext_seen" if self.plaintext else action
+        if outcome == "ok" and self.coordinate is not None:
+            # It is what was asked for, or it would have been refused.
+            known["asked"] = None
         return Event(done, outcome, error=error, task=task, policy=policy, **known)
 
 
@@ -62,7 +67,7 @@ _SHARED = tuple(field.name for field in fields(Draft) if field.name != "plaintex
 def recording(
     access_log: AccessLog, action: Action, drafts: Sequence[Draft], *, task: TaskTry | None, policy: str
 ) -> Iterator[Callable[[], Iterator[Draft]]]:
-    """Record all drafts when the block is done, or the one that it was at when an error of our tree ended it.
+    """Record all drafts when the block is done, or the one that it was at when an error ended it.
 
     Gives a function that goes through the drafts and notes which one is being worked at.
 
@@ -77,11 +82,34 @@ def recording(
             current = draft
             yield draft
 
+    def failed(error: BaseException) -> list[Event]:
+        outcome: Outcome = "refused" if isinstance(error, _REFUSALS) else "failed"
+        name = type(error).__name__
+        # Keys that were unwrapped for the others stand in the key service's log, so they have events as well.
+        others = [draft for draft in drafts if draft is not current and draft.opened_by and not draft.cache_hit]
+        return [
+            *(draft.event(action, "failed", error=name, task=task, policy=policy) for draft in others),
+            current.event(action, outcome, error=name, task=task, policy=policy),
+        ]
+
     try:
         yield each
     except SecureXComError as error:
-        outcome: Outcome = "refused" if isinstance(error, _REFUSALS) else "failed"
-        name = type(error).__name__
-        access_log.record([current.event(action, outcome, error=name, task=task, policy=policy)])
+        access_log.record(failed(error))
         raise
-    access_log.record([draft.event(action, "ok", error=None, task=task, policy=policy) for draft in drafts])
+    except BaseException as error:
+        # A time-out of Airflow or an end of the task: whoever stops a task is not to meet another error instead.
+        with suppress(AuditError):
+            access_log.record(failed(error))
+        raise
+    try:
+        access_log.record([draft.event(action, "ok", error=None, task=task, policy=policy) for draft in drafts])
+    except AuditError as error:
+        # A sink that did take the events has them as done, so it is told that nothing was given. What this sink or
+        # another does not take is kept for it, and the caller gets the error either way.
+        name = type(error).__name__
+        with suppress(AuditError):
+            access_log.record(
+                [draft.event(action, "failed", error=name, task=task, policy=policy) for draft in drafts]
+            )
+        raise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
+from secure_xcom.audit.events import Line
+from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import UriInvalid
 
 
@@ -12,28 +14,30 @@ class Sink(Protocol):
     """Takes events whole, or raises."""
 
     uri: str
+    """Where it writes, as errors and events may show it: without options and passwords."""
 
-    def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Append the records in order; when it returns they are where the sink says they are.
+    def write(self, lines: Sequence[Line]) -> None:
+        """Append the events in order; when it returns they are where the sink says they are.
 
-        Without records it writes nothing, and tells all the same whether they could have been written.
+        Lines that it did not take are given to it again, before later ones. Without lines it writes nothing, and
+        tells all the same whether they could have been written.
 
         :raises AuditError: not one of them counts as written.
         """
 
 
 def sink(uri: str) -> Sink:
-    """The sink that a sink URI names.
+    """The sink that a sink URI names. Whether it is optional is the access log's to know.
 
-    :raises UriInvalid: no sink has this scheme.
+    :raises UriInvalid: no sink has this scheme, or the URI has a typo.
     """
-    scheme, separator, _ = uri.partition("://")
-    if separator and scheme == "file":
+    parsed = SinkUri.parse(uri)
+    if parsed.scheme == "file":
         from secure_xcom.audit.file import FileSink
 
-        return FileSink(uri)
+        return FileSink(parsed)
     raise UriInvalid(
-        f"no sink has the scheme {scheme!r:.40}",
-        where=f"sink URI {uri!r:.120}",
+        f"no sink has the scheme {parsed.scheme!r:.40}",
+        where=f"sink URI {parsed.shown:.120}",
         remedy="use file:///path/access-log.jsonl",
     )

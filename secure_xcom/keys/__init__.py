@@ -5,6 +5,7 @@ A service never sees a payload, and nothing else sees a wrapping key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, cast, get_args
@@ -13,6 +14,8 @@ from secure_xcom.errors import KeyServiceError, UriInvalid
 
 DATA_KEY_BYTES = 32
 """AES-256, and the length of Cobblestone-256's input key (C2SP chunked-encryption)."""
+
+_VERSION = re.compile(r"[a-z-]+:v([1-9][0-9]{0,8}):")
 
 WRAPPED_MAX_CHARACTERS = 4096
 """Far over what any service returns for 32 bytes (KMS: about 300, transit: about 110)."""
@@ -111,6 +114,12 @@ class KeyUri:
         others = [option for option in options if not option.startswith("wrap=")]
         service = f"{name}?{'&'.join(others)}" if others else name
         return cls(name, service, cast("Role", roles[0]) if roles else "required")
+
+
+def version_of(wrapped: str) -> int | None:
+    """The version of the wrapping key that a wrapped data key names: ``vault:v3:...``; KMS does not tell it."""
+    found = _VERSION.match(wrapped)
+    return int(found.group(1)) if found else None
 
 
 def openers(listed: Sequence[str], wraps: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -45,7 +45,7 @@ class House:
         """The access log's events of a kind about a DAG's XComs."""
         lines = (self.airflow.database.parent / "access-log.jsonl").read_text().splitlines()
         events = [json.loads(line) for line in lines]
-        return [event for event in events if event["action"] == action and event["xcom"]["dag_id"] == dag_id]
+        return [event for event in events if event["action"] == action and event["producer"]["dag_id"] == dag_id]
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         """Every object below a prefix, as the bucket's owner reads it."""
@@ -167,7 +167,7 @@ def test_the_run_succeeds(house: House, dag: str, compartment: str, key: str) ->
     assert len(pulls) >= 6
     assert {event["outcome"] for event in pulls} == {"ok"}
     assert {event["compartment"] for event in pulls} == {compartment}
-    assert all(event["opened_with"].startswith(key) for event in pulls)
+    assert all(event["opened_by"].startswith(key) for event in pulls)
 
 
 @pytest.mark.parametrize(("dag", "compartment", "key"), WAYS)

@@ -73,7 +73,7 @@ def test_a_kept_demo_can_be_looked_at(finished: tuple[Path, subprocess.Completed
     folder = Path(json.loads(done.stdout)["folder"])
     assert folder.stat().st_mode & 0o077 == 0
     log = [json.loads(line) for line in (folder / "audit/access-log.jsonl").read_text().splitlines()]
-    run_id = log[0]["xcom"]["run_id"]
+    run_id = log[0]["producer"]["run_id"]
     looked = subprocess.run(
         [
             Path(sys.executable).with_name("secure-xcom"),

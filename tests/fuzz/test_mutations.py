@@ -48,7 +48,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 
 def attempt(home: Deployment, rows: list[Row], order: int = 0) -> tuple[list[Any] | None, str]:
     """Pull. What was given, or None and the error's class; an error that is not ours fails the test by itself."""
-    home.sink.records.clear()
+    home.sink.lines.clear()
     try:
         values = home.reader.pull(rows, order=order)
     except SecureXComError as error:

@@ -316,7 +316,7 @@ def test_a_value_goes_its_way(account: Account, service: AwsKms) -> None:
         producer = TaskTry(at.dag_id, at.run_id, at.task_id, index, 1)
         rows.append(Row(pipeline(world, service.uri).push([Push(at, {"row": index})], producer=producer)[0]))
     assert pipeline(world, service.uri).pull(rows) == [{"row": index} for index in range(5)]
-    assert world.sink.records[-1]["opened_with"] == service.uri
+    assert world.sink.records[-1]["opened_by"] == service.uri
     reference: Any = rows[0].value
     assert len(json.dumps(reference)) < 2048
     assert KmsWrap.parse(reference["keys"][0]["wrapped"]) is not None
@@ -334,6 +334,6 @@ def test_from_an_alias_to_its_next_key(account: Account, alias: str, service: Aw
     retired = f"aws-kms://{account.conn_id}/{former}"
     both = pipeline(world, f"{retired}?wrap=never", service.uri)
     assert both.pull([row]) == ["old"]
-    assert world.sink.records[-1]["opened_with"] == retired
+    assert world.sink.records[-1]["opened_by"] == retired
     reference = both.push([Push(coordinate(), "new")])[0]
     assert [key["uri"] for key in reference["keys"]] == [service.uri]

@@ -5,31 +5,44 @@ from __future__ import annotations
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from secure_xcom.audit import Line
 from secure_xcom.audit.file import FileSink
+from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import AuditError
+
+
+def file_sink(uri: str) -> FileSink:
+    """The file sink of a URI."""
+    return FileSink(SinkUri.parse(uri))
+
+
+def lines(*records: dict[str, Any]) -> list[Line]:
+    """These records as lines."""
+    return [Line(record, json.dumps(record).encode()) for record in records]
 
 
 def test_a_full_disk_is_told_as_one() -> None:
     """The error says what the system said of the write: no space left."""
     with pytest.raises(AuditError, match="No space left on device"):
-        FileSink("file:///dev/full").write([{"action": "push"}])
+        file_sink("file:///dev/full").write(lines({"action": "push"}))
 
 
 def test_a_part_of_an_event_is_taken_back(tmp_path: Path) -> None:
     """Where only a part of a batch fits, none of it stays, and the lines before it are whole."""
-    sink = FileSink((tmp_path / "log.jsonl").as_uri())
-    sink.write([{"number": 1}])
+    sink = file_sink((tmp_path / "log.jsonl").as_uri())
+    sink.write(lines({"number": 1}))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
     try:
         with pytest.raises(AuditError, match="only a part"):
-            sink.write([{"text": "x" * 100}])
+            sink.write(lines({"text": "x" * 100}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    sink.write([{"number": 2}])
+    sink.write(lines({"number": 2}))
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [
         {"number": 1},
         {"number": 2},

@@ -130,7 +130,7 @@ def _event(action: str, task_id: str, map_index: int, consumer: str) -> dict[str
     return {
         "action": action,
         "outcome": "ok",
-        "xcom": {"task_id": task_id, "map_index": map_index},
+        "producer": {"task_id": task_id, "map_index": map_index},
         "consumer": {"task_id": consumer, "map_index": -1},
     }
 

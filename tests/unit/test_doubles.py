@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from secure_xcom.audit import Line
 from secure_xcom.errors import (
     AuditError,
     KeyServiceDenied,
@@ -145,8 +146,8 @@ def test_stores_are_chosen_by_uri() -> None:
 def test_a_full_sink_takes_nothing() -> None:
     """The sink's double keeps what it was given, and nothing of what it refuses."""
     sink = MemorySink()
-    sink.write([{"action": "push"}])
+    sink.write([Line({"action": "push"}, b"")])
     sink.full = True
     with pytest.raises(AuditError):
-        sink.write([{"action": "pull"}])
+        sink.write([Line({"action": "pull"}, b"")])
     assert sink.records == [{"action": "push"}]

@@ -267,7 +267,9 @@ def test_plaintext(mode: str, caplog: pytest.LogCaptureFixture) -> None:
     else:
         assert world.pipeline.pull([Row({"a": 1}, asked)]) == [{"a": 1}]
         assert ("without a reference" in caplog.text) == (mode == "warn")
-    assert world.sink.records[-1]["action"] == ("pull" if mode == "refuse" else "plaintext")
+    assert world.sink.records[-1]["action"] == "plaintext_seen"
+    assert world.sink.records[-1]["outcome"] == ("refused" if mode == "refuse" else "ok")
+    assert world.sink.records[-1]["asked"]["task_id"] == "extract"
 
 
 def test_no_key_no_object(world: World) -> None:
@@ -307,7 +309,7 @@ def test_any_of_several_keys_opens() -> None:
     reference = world.push({"a": 1})
     world.service("memory-key://one").unavailable = True
     assert world.pull(reference) == {"a": 1}
-    assert world.sink.records[-1]["opened_with"] == "memory-key://two"
+    assert world.sink.records[-1]["opened_by"] == "memory-key://two"
 
 
 def test_bad_values_leave_nothing() -> None:
@@ -379,8 +381,8 @@ def test_the_access_log_says_what_happened(world: World) -> None:
     push, pull = world.sink.records
     assert (push["action"], pull["action"]) == ("push", "pull")
     assert (
-        push["xcom"]
-        == pull["xcom"]
+        push["producer"]
+        == pull["producer"]
         == {
             "dag_id": "orders",
             "run_id": coordinate().run_id,
@@ -396,8 +398,8 @@ def test_the_access_log_says_what_happened(world: World) -> None:
         "map_index": -1,
         "try_number": 1,
     }
-    assert pull["opened_with"] == "memory-key://one"
-    assert pull["key_cached"] is False
+    assert pull["opened_by"] == "memory-key://one"
+    assert pull["cache_hit"] is False
     assert pull["object"] == push["object"]
     assert pull["size"] == push["size"]
     assert pull["codec"] == "json"

@@ -134,7 +134,7 @@ def _log(evidence: Evidence) -> Iterator[Claim]:
     yield Claim("the access log has every push", pushed == len(evidence.xcoms), f"{pushed} pushes")
     pulled = sum((event["action"], event["outcome"]) == ("pull", "ok") for event in log)
     missing = _PULLED - {
-        (event["xcom"]["task_id"], event["xcom"]["map_index"], event["consumer"]["task_id"])
+        (event["producer"]["task_id"], event["producer"]["map_index"], event["consumer"]["task_id"])
         for event in log
         if (event["action"], event["outcome"]) == ("pull", "ok")
     }

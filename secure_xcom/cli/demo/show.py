@@ -218,7 +218,7 @@ def _access_log(out: Console, evidence: Evidence) -> None:
         out, "\nThe access log", "time", "action", "outcome", "the XCom", "pulled by", ratios=(3, 2, 6, 4, 4)
     )
     for event in evidence.access_log:
-        xcom = event.get("xcom") or {}
+        xcom = event.get("producer") or {}
         by = event.get("consumer") or {}
         outcome = event["outcome"] if event["outcome"] == "ok" else f"{event['outcome']}: {event.get('error')}"
         table.add_row(
