@@ -63,6 +63,8 @@ class AccessLog:
     :param now: the clock.
     """
 
+    _chain: Chain
+
     def __init__(
         self,
         sinks: Sequence[Sink],
@@ -174,7 +176,7 @@ class AccessLog:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._busy = False
-        self._chain: Chain = Chain()
+        self._chain = Chain()
         self._registered = False
         for target in self._targets:
             target.pending, target.missed = [], 0
