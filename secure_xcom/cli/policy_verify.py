@@ -27,6 +27,7 @@ def policy_verify(
     """
     from secure_xcom.access import AccessPolicy
     from secure_xcom.errors import SettingMissing
+    from secure_xcom.policies.matrix import grouped
     from secure_xcom.policies.verify_vault import verify
     from secure_xcom.vault.client import VaultClient
 
@@ -45,10 +46,16 @@ def policy_verify(
         output.show_json({"matrix": record, "left_out": left_out})
     else:
         screen = output.console()
-        for row in rows:
-            words = f"{row.identity:20} {row.action:14} {row.compartment:20} {row.place:8}"
-            found = f"{'allowed' if row.allowed else 'denied':8}{'UNEXPECTED' if row.surprise else 'as expected'}"
-            screen.print(f"{words} {found}", style="bold red" if row.surprise else None, soft_wrap=True)
+        for line in grouped(rows):
+            screen.print(
+                f"{line.identity} | {line.service} | {line.compartment} | {output.clean(line.place)}",
+                soft_wrap=True,
+            )
+            for word, actions in (("allowed", line.allowed), ("denied", line.denied)):
+                if actions:
+                    screen.print(f"  {word:11}{', '.join(actions)}", soft_wrap=True)
+            for surprise in line.surprises:
+                screen.print(f"  UNEXPECTED {surprise}", style="bold red", soft_wrap=True)
         for name in left_out:
             screen.print(f"! {name}: no token, not tried", style="yellow", soft_wrap=True)
     found_any = left_out or any(row.surprise for row in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from secure_xcom.access import AccessPolicy, Identity
@@ -39,7 +40,6 @@ def transit_keys(uris: Sequence[str], *, pushing: bool = False) -> dict[tuple[st
 
 def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right], notes: list[str]) -> str | None:
     """An identity's policy, or None where it has nothing to do in Vault."""
-    owners = _owners(policy)
     # One block for each path: Vault merges two of one path in ways that depend on their order.
     transit: dict[tuple[Act, str, str], tuple[list[str], set[str]]] = {}
     kv: dict[tuple[Role, str, str, str], None] = {}
@@ -48,8 +48,7 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
         for (mount, name), single in transit_keys(own.all_key_uris, pushing=right.act == "push").items():
             scopes, names = transit.setdefault((right.act, mount, name), ([], set()))
             names.add(own.name)
-            shared = owners[mount, name] != {own.name}
-            if right.act != "look" and (single or shared or not right.scope.whole):
+            if right.act != "look" and limited_by_context(policy, right, (mount, name), single=single):
                 scopes += _scopes(own.name, right.scope)
                 if not single:
                     notes.append(
@@ -77,6 +76,15 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
     return head + "\n" + "\n".join(dict.fromkeys(blocks))
 
 
+def limited_by_context(policy: AccessPolicy, right: Right, key: tuple[str, str], *, single: bool) -> bool:
+    """Whether a right on a transit key takes single requests of its own contexts only, and no batch.
+
+    :param single: whether the key URI says ``?grant=scoped``.
+    """
+    return single or not right.scope.whole or _owners(policy)[key] != {right.compartment.name}
+
+
+@lru_cache(maxsize=2)
 def _owners(policy: AccessPolicy) -> dict[tuple[str, str], set[str]]:
     found: dict[tuple[str, str], set[str]] = {}
     for own in policy.compartments:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ from typer.testing import CliRunner
 from secure_xcom.access import AccessPolicy
 from secure_xcom.cli import app
 from secure_xcom.policies import compile_policy
-from tests.real.test_policies_vault import IDENTITIES, TEXT, weakened
-from tests.servers.vault_realm import Realm
+from secure_xcom.policies.verify_vault import verify
+from secure_xcom.vault.client import VaultClient
+from tests.real.test_policies_vault import IDENTITIES, TEXT
+from tests.servers.vault_realm import Realm, flavours
+from tests.weaken_hcl import narrowed, weakened
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_a_wider_and_a_narrower_policy_are_surprises(
     realm: Realm, policies: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A limit that was taken away and a right that is missing both end with 1 and are named."""
-    wide = next(weakened(policies["sales-worker"]))
+    wide = next(text for what, text in weakened(policies["sales-worker"]) if "no parameter limits" in what)
     code, record = run(tmp_path, realm, monkeypatch, {**policies, "sales-worker": wide})
     found = [row for row in record["matrix"] if row["surprise"]]
     assert (code, {row["identity"] for row in found}, {row["allowed"] for row in found}) == (
@@ -86,3 +91,26 @@ def test_an_identity_that_was_not_tried_is_named(
     code, record = run(tmp_path, realm, monkeypatch, {"pusher": policies["pusher"]})
     assert (code, set(record["left_out"])) == (1, set(IDENTITIES) - {"pusher"})
     assert {row["identity"] for row in record["matrix"]} == {"pusher"}
+
+
+@pytest.mark.timeout(600)
+def test_every_weakened_line_is_a_surprise(realm: Realm, policies: dict[str, str], tmp_path: Path) -> None:
+    """Each capability, path, parameter and context of each block, changed one at a time, is noticed."""
+    policy = AccessPolicy.load(str(tmp_path / "policy.yaml"))
+    wire = VaultClient("default").wire
+    counts, missed = Counter[str](), []
+    # The servers of the family read policies alike: everything on the first one, every ninth on the other.
+    whole = realm.server.flavour in (flavours()[0], "named")
+    every = 1 if whole else 9
+    for identity, text in policies.items():
+        name = realm.policy(text)
+        tokens = {identity: realm.server.new_token(name)}
+        for kind, ways in (("weakened", weakened), ("narrowed", narrowed)):
+            for what, changed in islice(ways(text), 0, None, every):
+                realm.server.do("PUT", f"sys/policies/acl/{name}", {"policy": changed})
+                counts[kind] += 1
+                if not any(row.surprise for row in verify(wire, policy, tokens)):
+                    missed.append(f"{identity}: {what}")
+    print(f"{counts['weakened']} weakened and {counts['narrowed']} narrowed lines, not noticed: {missed}")
+    assert missed == []
+    assert counts["weakened"] > (300 if whole else 30)

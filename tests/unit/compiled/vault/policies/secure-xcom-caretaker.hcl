@@ -32,11 +32,6 @@ path "secret/metadata/xcom/finance/*" {
   capabilities = ["list", "delete"]
 }
 
-# The same, for the folder itself.
-path "secret/metadata/xcom/finance" {
-  capabilities = ["list"]
-}
-
 # Sizes and times are only in the entries, which are sealed.
 path "secret/data/xcom/finance/*" {
   capabilities = ["read"]
