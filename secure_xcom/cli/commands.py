@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from secure_xcom.cli import check, inspect_reference, output
 from secure_xcom.cli import demo as demo_command
+from secure_xcom.cli import gc as gc_command
 from secure_xcom.cli import init as init_command
 from secure_xcom.cli import policy as policy_commands
 from secure_xcom.config import RELEASE
@@ -68,4 +69,5 @@ app.command("demo", short_help="The whole way of a value, on a throwaway Airflow
 app.command("init", short_help="Make a keyring and a folder, try both, print the settings.")(init_command.init)
 app.command("check", short_help="Check the deployment, as seen from this machine.")(check.check)
 app.command("inspect")(inspect_reference.inspect)
+app.command("gc", short_help="Payloads without a row, and rows without a payload.")(gc_command.gc)
 app.add_typer(policy_commands.app, name="policy")

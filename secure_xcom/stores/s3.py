@@ -113,7 +113,7 @@ class S3Bucket:
 
     def put_large(self, path: str, parts: Iterator[bytes]) -> None:
         """A multipart upload that is completed with ``If-None-Match: *`` or aborted."""
-        client = self._boto3()
+        client = self.boto3_client()
         at = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
         mark = os.urandom(16).hex()
 
@@ -166,7 +166,13 @@ class S3Bucket:
             headers["BucketKeyEnabled"] = options["bucket_key"] == "true"
         return headers
 
-    def _boto3(self) -> Any:
+    @property
+    def place(self) -> Place:
+        """The bucket and the prefix."""
+        return self._place
+
+    def boto3_client(self) -> Any:
+        """A client of AWS's own SDK, as this identity and with the same options."""
         try:
             from botocore import UNSIGNED
             from botocore.config import Config
