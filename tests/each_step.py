@@ -10,6 +10,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 Tick = Callable[[], None]
@@ -83,7 +84,7 @@ def every_step(begin: Callable[[], Any], job: Callable[[Any, Wrap], object], end
     step = 1
     while True:
         world = begin()
-        killed = killed_at(step, lambda wrap, world=world: job(world, wrap))
+        killed = killed_at(step, partial(job, world))
         if killed:
             job(world, lambda target: target)
         end(world)

@@ -10,7 +10,7 @@ import typer
 from secure_xcom.cli import output, upkeep
 
 if TYPE_CHECKING:
-    from secure_xcom.maintenance.gc import GcReport
+    from secure_xcom.maintenance.gc_report import GcReport
 
 
 def gc(

@@ -17,7 +17,7 @@ from secure_xcom.errors import CommandError
 
 if TYPE_CHECKING:
     from secure_xcom.maintenance.database import Database
-    from secure_xcom.maintenance.gc import Progress
+    from secure_xcom.maintenance.progress import Progress
 
 Config = Annotated[
     Path | None,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
@@ -25,60 +25,18 @@ from secure_xcom.admission import object_uri
 from secure_xcom.coordinate import object_path, path_segment
 from secure_xcom.errors import SecureXComError, StoreError, UnsafeRefused
 from secure_xcom.maintenance.database import Database, Position, StoredRow
+from secure_xcom.maintenance.gc_report import EXAMPLES, GcReport
 from secure_xcom.maintenance.inventory import Inventory, locked, name_of
 from secure_xcom.maintenance.paths import PayloadPath, is_staged
+from secure_xcom.maintenance.progress import Progress, silent
 from secure_xcom.reference import TAG, is_reference
 from secure_xcom.stores import Store, StoredObject, store
-
-Progress = Callable[[str, int, "int | None"], None]
-"""Told what is being done, how much of it is done, and how much there is, if that is known."""
 
 WINDOW = timedelta(hours=24)
 WINDOW_LEAST = timedelta(hours=2)
 """Twice what clocks of workers, stores and this machine may differ by, and far over what a push takes."""
 
 BATCH = 1000
-EXAMPLES = 20
-"""How many ids of each kind a report names."""
-
-
-def silent(_doing: str, _done: int, _of: int | None) -> None:
-    """Tell nobody."""
-
-
-@dataclass
-class GcReport:
-    """What was found and done. Sizes are in bytes.
-
-    :ivar young: payloads inside the window; :ivar foreign: names that are no payloads of ours, never touched.
-    :ivar held: orphans under legal hold, or beside a row that cannot be read; :ivar failed: not deleted.
-    :ivar missing: rows whose payload is not in its store.
-    """
-
-    deleting: bool
-    stores: list[dict[str, str]] = field(default_factory=list)
-    payloads: int = 0
-    young: int = 0
-    foreign: int = 0
-    rows: int = 0
-    references: int = 0
-    unreadable: int = 0
-    orphans: int = 0
-    orphan_bytes: int = 0
-    deleted: int = 0
-    deleted_bytes: int = 0
-    held: int = 0
-    alive: int = 0
-    failed: int = 0
-    missing: int = 0
-    orphan_examples: list[str] = field(default_factory=list)
-    missing_examples: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    @property
-    def found(self) -> bool:
-        """Whether anything is left that somebody should know of."""
-        return bool(self.missing or self.failed or self.unreadable or self.orphans > self.deleted)
 
 
 @dataclass(frozen=True)
@@ -124,7 +82,7 @@ def collect(
     with locked(state):
         inventory = Inventory(state, job)
         try:
-            run = _Run(units, database, inventory, window, stores, progress)
+            run = _Run(policy, units, database, inventory, window, stores, progress)
             report = run.find(GcReport(delete))
             if delete:
                 run.refuse_unsafe(report, max_share)
@@ -138,6 +96,7 @@ def collect(
 class _Run:
     def __init__(
         self,
+        policy: AccessPolicy,
         units: Sequence[_Unit],
         database: Database,
         inventory: Inventory,
@@ -145,6 +104,7 @@ class _Run:
         stores: Callable[[str], Store],
         progress: Progress,
     ) -> None:
+        self.policy = policy
         self.units = units
         self.database = database
         self.inventory = inventory
@@ -316,7 +276,7 @@ class _Run:
         kept: set[str] = set()
         parsed = {path: PayloadPath.parse(path, unit.compartment.name) for path in paths}
         for path, found in parsed.items():
-            if self.inventory.is_kept(path) or (found is not None and found.held(unit.compartment)):
+            if self.inventory.is_kept(path) or (found is not None and found.held(self.policy)):
                 kept.add(path)
         report.held += len(kept)
         tasks = [found.task_instance for found in parsed.values() if found is not None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from urllib.parse import unquote
 
-from secure_xcom.access import Compartment
+from secure_xcom.access import AccessPolicy
 from secure_xcom.coordinate import path_segment
 
 # The shape of `secure_xcom.coordinate.object_path`, whose last segment is a UUIDv7 (RFC 9562, section 5.7).
@@ -49,12 +49,12 @@ class PayloadPath:
             return None
         return str(ids[0]), str(ids[1]), str(ids[2]), self.map_index
 
-    def held(self, compartment: Compartment) -> bool:
+    def held(self, policy: AccessPolicy) -> bool:
         """Whether it may belong to a run under legal hold; an id that cannot be told counts as held."""
-        if not compartment.legal_hold:
+        if not policy.legal_holds:
             return False
         dag, run = _whole(self.dag), _whole(self.run)
-        return dag is None or run is None or compartment.holds(dag, run)
+        return dag is None or run is None or policy.held(dag, run) is not None
 
 
 def is_staged(path: str, compartment: str) -> bool:

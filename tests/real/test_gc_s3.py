@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from secure_xcom.errors import DatabaseFailed, StoreDenied
-from secure_xcom.maintenance.gc import GcReport, collect
+from secure_xcom.maintenance.gc import collect
+from secure_xcom.maintenance.gc_report import GcReport
 from secure_xcom.stores import store
 from secure_xcom.stores.s3_versions import EveryVersion, bucket_state
 from tests.servers.postgres_server import PostgresServer, postgres_server

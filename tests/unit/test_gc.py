@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.errors import DatabaseFailed, MaintenanceError, StateInvalid, StoreUnavailable, UnsafeRefused
-from secure_xcom.maintenance.gc import GcReport, collect
+from secure_xcom.maintenance.gc import collect
+from secure_xcom.maintenance.gc_report import GcReport
 from secure_xcom.maintenance.inventory import locked
 from secure_xcom.pipeline import Push
 from secure_xcom.stores import Store, StoredObject, store
@@ -146,7 +147,9 @@ def test_a_long_row_keeps_its_payload(upkeep: Upkeep) -> None:
 
 def test_a_legal_hold_keeps_orphans(upkeep: Upkeep) -> None:
     """Payloads of a held DAG or run stay, also without a row."""
-    upkeep.write_policy("    legal_hold:\n      - {dags: [held*]}\n      - {dags: [orders], runs: ['audit*']}\n")
+    upkeep.write_policy(
+        "legal_holds:\n  - {name: one, dags: [held*]}\n  - {name: two, dags: [orders], runs: ['audit*']}\n"
+    )
     upkeep.push(1, coordinate(dag_id="held-dag"), row=False)
     upkeep.push(1, coordinate(run_id="audit 1"), row=False)
     upkeep.push(1, coordinate(), row=False)
@@ -188,7 +191,7 @@ def test_killed_at_any_step_it_finishes_when_run_again(tmp_path: Path) -> None:
             window=ZERO,
             max_share=1.0,
             rate=0,
-            stores=lambda uri: wrap(store(uri)),  # type: ignore[no-any-return]  # it passes all of a store on
+            stores=lambda uri: wrap(store(uri)),
         )
         database.close()
 

@@ -1,0 +1,203 @@
+"""What gc costs for a million payloads and a million rows: time and peak memory.
+
+    python benchmarks/bench_gc.py [--count COUNT] [--s3 COUNT] [--database sqlite|postgres]
+
+The large count runs on a streaming double of the store interface, which makes up the listing as it goes (no
+machine of a developer has a million objects), and on a real database of a million rows, PostgreSQL if there is
+one. Every tenth payload is an orphan. The smaller count runs on a real S3 (SeaweedFS on loopback) with real payloads.
+
+Claims: peak memory of a million stays under 250 MiB and under 1.5 times that of a tenth; the orphans are found to
+the last one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from secure_xcom.errors import StoreError  # noqa: E402  # found through the line above
+from secure_xcom.maintenance.database import Database  # noqa: E402
+from secure_xcom.maintenance.gc import collect  # noqa: E402
+from secure_xcom.stores import StoredObject  # noqa: E402
+from tests.servers.postgres_server import postgres_server  # noqa: E402
+from tests.upkeep_world import Upkeep  # noqa: E402
+from tests.xcom_table import XComTable  # noqa: E402
+
+LONG_AGO = datetime.now(timezone.utc) - timedelta(days=3)
+ORPHAN_EVERY = 10
+
+
+def path_of(number: int) -> str:
+    """The path of one payload; each task instance of a hundred has a run of its own."""
+    milliseconds = int(LONG_AGO.timestamp() * 1000) - number % 1000
+    unique = uuid.UUID(int=(milliseconds << 80) | (7 << 76) | (0b10 << 62) | number)
+    return f"pay/orders/run-{number // 100}/extract/{number % 100}/{unique}"
+
+
+class Listing:
+    """The streaming double: a store of so many payloads that is never held anywhere."""
+
+    def __init__(self, uri: str, count: int) -> None:
+        self.uri = uri
+        self.count = count
+        self.deleted = 0
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Every payload, made up as it is asked for."""
+        return (StoredObject(path_of(number), 10_000, LONG_AGO) for number in range(self.count))
+
+    def delete_many(self, paths: Sequence[str]) -> Sequence[StoreError | None]:
+        """Count."""
+        self.deleted += len(paths)
+        return [None] * len(paths)
+
+
+def fill(table: XComTable, store_uri: str, count: int) -> None:
+    """Rows for all but every tenth payload, each a reference of the usual size."""
+    from tests.xcom_table import TABLE
+
+    filler = {"uri": "vault://vault_default/transit/keys/xcom-pay", "wrapped": "x" * 110}
+    with table.engine.begin() as connection:
+        batch: list[dict[str, Any]] = []
+        for number in range(count):
+            if number % ORPHAN_EVERY:
+                head = {"dag_id": "orders", "compartment": "pay", "object": f"{store_uri}/{path_of(number)}"}
+                value = {"secure_xcom": 1, "head": head, "keys": [filler], "preview": {"user": "str(12)"}}
+                batch.append(
+                    {
+                        "dag_run_id": number // 100,
+                        "dag_id": "orders",
+                        "run_id": f"run-{number // 100}",
+                        "task_id": "extract",
+                        "map_index": number % 100,
+                        "key": "return_value",
+                        "value": value,
+                    }
+                )
+            if len(batch) == 5000 or number == count - 1:
+                connection.execute(TABLE.insert(), batch)
+                batch = []
+
+
+def child(url: str, folder: str, count: int) -> None:
+    """In a process of its own: gc, then its time and peak memory."""
+    upkeep = Upkeep(Path(folder), url=url)
+    listing = Listing(upkeep.store_uri, count)
+    database = Database(url)
+    begun = time.monotonic()
+    report = collect(
+        upkeep.policy,
+        database,
+        Path(folder) / "state.sqlite",
+        delete=True,
+        stores=lambda _: listing,  # type: ignore[arg-type,return-value]  # gc lists and deletes, nothing else
+        progress=lambda doing, done, _of: None,
+    )
+    taken = time.monotonic() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    assert (report.payloads, report.deleted, listing.deleted) == (count, count // ORPHAN_EVERY, report.orphans)
+    assert report.missing == 0
+    print(f"{taken} {peak} {report.rows}")
+
+
+def double(kind: str, url_of: Any, count: int) -> None:
+    """The streaming double against a real database."""
+    peaks = []
+    for number in (count // 10, count):
+        with tempfile.TemporaryDirectory(prefix="secure-xcom-bench-") as folder:
+            url = url_of(folder)
+            table = XComTable(url)
+            fill(table, f"file://{folder}/one/store", number)
+            table.close()
+            done = subprocess.run(
+                [sys.executable, __file__, "--child", url, f"{folder}/one", str(number)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            ).stdout.split()
+            taken, peak, rows = float(done[0]), int(done[1]), int(done[2])
+            peaks.append(peak)
+            print(
+                f"{kind}: {number} payloads (streaming double), {rows} rows: {taken:.1f} s, "
+                f"{number / taken:.0f} payloads/s, peak memory {peak} MiB"
+            )
+    print(f"{kind}: peak memory of ten times as many: {peaks[1] / peaks[0]:.2f} x")
+    assert peaks[1] < 250
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def real(count: int) -> None:
+    """A real S3 with real payloads."""
+    from obstore.store import S3Store
+
+    from tests.servers.s3_server import REGION, s3_server
+
+    with s3_server() as server, tempfile.TemporaryDirectory(prefix="secure-xcom-bench-") as folder:
+        bucket = server.make_bucket()
+        os.environ |= {
+            "AWS_ACCESS_KEY_ID": server.root.access_key,
+            "AWS_SECRET_ACCESS_KEY": server.root.secret_key,
+            "AWS_REGION": REGION,
+        }
+        upkeep = Upkeep(Path(folder) / "one", store_uri=f"s3://{bucket}/x?endpoint={server.endpoint}")
+        raw = S3Store(
+            bucket, prefix="x", endpoint=server.endpoint, region=REGION, client_options={"allow_http": True}
+        )
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(lambda number: raw.put(path_of(number), b"x" * 100), range(count)))
+        fill(upkeep.table, f"s3://{bucket}/x", count)
+        database = upkeep.table.database()
+        begun = time.monotonic()
+        report = collect(
+            upkeep.policy,
+            database,
+            upkeep.state,
+            delete=True,
+            window=timedelta(0),
+        )
+        taken = time.monotonic() - begun
+        assert (report.payloads, report.deleted, report.missing) == (count, count // ORPHAN_EVERY, 0), report
+        print(
+            f"SeaweedFS: {count} real payloads, {report.rows} rows: {taken:.1f} s, {count / taken:.0f} payloads/s, "
+            f"{report.deleted} deleted"
+        )
+        upkeep.close()
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--s3", type=int, default=20_000)
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="postgres")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.child:
+        child(chosen.child[0], chosen.child[1], int(chosen.child[2]))
+        return
+    if chosen.database == "sqlite":
+        double("SQLite", lambda folder: f"sqlite:///{folder}/airflow.db", chosen.count)
+    else:
+        with postgres_server() as server:
+            double("PostgreSQL", lambda _: server.new_database(), chosen.count)
+    real(chosen.s3)
+
+
+if __name__ == "__main__":
+    main()
