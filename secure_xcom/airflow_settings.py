@@ -49,10 +49,14 @@ def backend_is_ours() -> bool:
     return any(base.__module__.partition(".")[0] == _BACKEND_MODULE for base in getattr(backend, "__mro__", ()))
 
 
+def log_folder() -> Path:
+    """Our own folder below Airflow's logs."""
+    return Path(str(_option("logging", "base_log_folder") or "logs")).expanduser().absolute() / SECTION
+
+
 def default_sink() -> str:
     """The sink URI of the access log when none is set: beside Airflow's logs."""
-    folder = str(_option("logging", "base_log_folder") or "logs")
-    return Path(folder).expanduser().absolute().joinpath(SECTION, "access-log.jsonl").as_uri()
+    return (log_folder() / "access-log.jsonl").as_uri()
 
 
 def _option(section: str, name: str) -> str | None:

@@ -71,7 +71,7 @@ def pipeline() -> Pipeline:
 
 def _build() -> Pipeline:
     from secure_xcom.access import AccessPolicy
-    from secure_xcom.audit import AccessLog
+    from secure_xcom.audit import AccessLog, IdHasher, PolicySeen
     from secure_xcom.codecs import Codecs
     from secure_xcom.masking import SensitiveNames
     from secure_xcom.pipeline import Pipeline
@@ -82,10 +82,18 @@ def _build() -> Pipeline:
         policy = AccessPolicy.load(settings.access_policy)
     else:
         policy = AccessPolicy.single(settings.key_uris, settings.store_uri or "")
+    hash_key = settings.audit_hash_key
+    access_log = AccessLog.open(
+        settings.audit_sinks or (airflow_settings.default_sink(),),
+        version=RELEASE,
+        policy=policy.digest,
+        seen=PolicySeen(airflow_settings.log_folder() / "policy-seen"),
+        hasher=IdHasher.load(hash_key, settings.audit_hash_ids) if hash_key else None,
+    )
     return Pipeline(
         settings,
         policy,
-        AccessLog.open(settings.audit_sinks or (airflow_settings.default_sink(),), version=RELEASE),
+        access_log,
         SensitiveNames.from_airflow(settings.sensitive_names),
         Codecs(BaseXCom.serialize_value, lambda structure: BaseXCom.deserialize_value(_Value(structure))),
     )

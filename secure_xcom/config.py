@@ -116,6 +116,20 @@ OPTIONS: dict[str, Option] = {
         "Sink URIs of the access log, comma-separated; every one must take an event before a value is given. "
         "Empty: secure_xcom/access-log.jsonl below [logging] base_log_folder.",
     ),
+    "audit_hash_key": Option(
+        None,
+        "string",
+        "/opt/airflow/keys/audit-ids.key",
+        "Path of a key file (32 random bytes or more, for its owner alone). With one, the access log holds ids as "
+        "a keyed hash; who has the key can still search for an id.",
+    ),
+    "audit_hash_ids": Option(
+        "",
+        "string",
+        "run_id,key",
+        "Which ids audit_hash_key hashes, comma-separated, of dag_id, run_id, task_id, key, object and operator. "
+        "Empty: all of them.",
+    ),
     "key_cache_seconds": Option(
         "300", "integer", None, "How long an unwrapped data key stays in a process's memory, in seconds."
     ),
@@ -135,7 +149,7 @@ _MINIMUM: dict[str, int] = {
     "key_cache_seconds": 0,
     "key_cache_size": 0,
 }
-_LISTS = ("key_uris", "sensitive_names", "audit_sinks")
+_LISTS = ("key_uris", "sensitive_names", "audit_sinks", "audit_hash_ids")
 # A sealed payload in the reference goes through Airflow's API server and into its database: over this, the
 # row would no longer be small.
 INLINE_LIMIT_BYTES = 65_536
@@ -159,6 +173,8 @@ class Settings:
     max_bytes: int = 1 << 30
     compression: str = "zstd"
     audit_sinks: tuple[str, ...] = ()
+    audit_hash_key: str | None = None
+    audit_hash_ids: tuple[str, ...] = ()
     key_cache_seconds: int = 300
     key_cache_size: int = 1000
 

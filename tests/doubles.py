@@ -247,6 +247,7 @@ class MemorySink:
     """A sink of the access log that keeps its events; ``full = True`` makes it take none."""
 
     uri = "memory-sink://test"
+    dear = False
 
     def __init__(self) -> None:
         self.lines: list[Line] = []

@@ -6,8 +6,22 @@ Events hold ids only: never a value, a data key, a wrapped key or a preview.
 from __future__ import annotations
 
 from secure_xcom.audit.events import Event, KeyUse, Line, Outcome
+from secure_xcom.audit.hashed_ids import IdHasher
 from secure_xcom.audit.log import AccessLog
+from secure_xcom.audit.policy_seen import PolicySeen
 from secure_xcom.audit.recording import Draft, recording
 from secure_xcom.audit.sinks import Sink, sink
 
-__all__ = ["AccessLog", "Draft", "Event", "KeyUse", "Line", "Outcome", "Sink", "recording", "sink"]
+__all__ = [
+    "AccessLog",
+    "Draft",
+    "Event",
+    "IdHasher",
+    "KeyUse",
+    "Line",
+    "Outcome",
+    "PolicySeen",
+    "Sink",
+    "recording",
+    "sink",
+]

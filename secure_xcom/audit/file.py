@@ -31,6 +31,8 @@ class FileSink:
     :raises UriInvalid: the URI does not name an absolute path, or has an unknown option.
     """
 
+    dear = False
+
     def __init__(self, uri: SinkUri) -> None:
         parts = urlsplit(uri.place)
         self.uri = uri.place

@@ -18,11 +18,19 @@ import uuid6
 
 from secure_xcom.audit.chain import Chain
 from secure_xcom.audit.events import VERSION, Event, Line
+from secure_xcom.audit.hashed_ids import IdHasher
+from secure_xcom.audit.policy_seen import PolicySeen
 from secure_xcom.audit.sinks import Sink, sink
 from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import AuditError
 
 log = logging.getLogger(__name__)
+
+# XCOM_RETURN_KEY of airflow.models.xcom, which is not imported for it.
+_RETURN_KEY = "return_value"
+
+CHAIN_MAX = 1000
+"""How many events a chain has at the most, so that those of a process that lives long are sealed as well."""
 
 PENDING_MAX = 1000
 """How many lines a process keeps for a sink that does not take them, before it makes no more of them."""
@@ -60,10 +68,15 @@ class AccessLog:
 
     :param version: this release, recorded in each event.
     :param optional: sinks whose failure stops nothing; it is logged once, and counted at the chain's end.
+    :param policy: the access policy's digest, for the events that do not say another.
+    :param seen: what tells a change of it.
+    :param hasher: hashes ids before an event is written.
     :param now: the clock.
     """
 
     _chain: Chain
+    _change: Event | None
+    _unkept: bool
 
     def __init__(
         self,
@@ -71,24 +84,32 @@ class AccessLog:
         *,
         version: str,
         optional: Sequence[Sink] = (),
+        policy: str | None = None,
+        seen: PolicySeen | None = None,
+        hasher: IdHasher | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._targets = [_Target(one, False) for one in sinks] + [_Target(one, True) for one in optional]
         self._version = version
+        self._policy = policy
+        self._seen = seen
+        self._hasher = hasher
         self._now = now
+        self._dear = any(target.sink.dear for target in self._targets)
         self._begin_process()
 
     @classmethod
-    def open(cls, uris: Sequence[str], *, version: str) -> AccessLog:
-        """The log that writes to these sink URIs.
+    def open(cls, uris: Sequence[str], *, version: str, **options: Any) -> AccessLog:
+        """The log that writes to these sink URIs; the options are this class's own.
 
-        :raises UriInvalid: one of them cannot be used.
+        :raises ConfigurationError: one of them cannot be used.
         """
         parsed = [(SinkUri.parse(uri).optional, sink(uri)) for uri in uris]
         return cls(
             [one for optional, one in parsed if not optional],
             version=version,
             optional=[one for optional, one in parsed if optional],
+            **options,
         )
 
     @property
@@ -124,9 +145,8 @@ class AccessLog:
         with self._lock:
             if self._busy or self._chain.ended or not self._chain.length:
                 return
-            missed = {target.sink.uri: target.missed for target in self._targets if target.missed}
             try:
-                self._write([Event("chain_end", "ok", missed=missed)])
+                self._write([self._end()])
             except AuditError as error:
                 log.warning("The chain of events stays open: %s", error)
 
@@ -136,8 +156,9 @@ class AccessLog:
             self._spare_memory()
             if self._chain.ended:
                 self._chain = Chain()
-            self._at_exit()
-            lines = [self._chain.add(self._record(event)) for event in events]
+            self._begin_once()
+            lines = [self._chain.add(self._record(event)) for event in self._with_others(events)]
+            self._change = None
             errors = [target.give(lines) for target in self._targets]
         except AuditError:
             raise
@@ -153,6 +174,23 @@ class AccessLog:
         for error in errors:
             if error is not None:
                 raise error
+        if self._unkept and self._seen is not None and self._policy is not None:
+            self._seen.keep(self._policy)
+            self._unkept = False
+
+    def _with_others(self, events: Sequence[Event]) -> list[Event]:
+        """These events, and those that are written with them in the same write."""
+        before = [] if self._change is None else [self._change]
+        last = events[-1]
+        # Behind its return value a task seldom has another event, so a request for the chain's end is saved.
+        returned = self._dear and last.coordinate is not None and last.coordinate.key == _RETURN_KEY
+        done = (returned and last.action == "push") or self._chain.length + len(events) >= CHAIN_MAX
+        behind = [self._end()] if done and last.action != "chain_end" and last.outcome == "ok" else []
+        return [*before, *events, *behind]
+
+    def _end(self) -> Event:
+        missed = {target.sink.uri: target.missed for target in self._targets if target.missed}
+        return Event("chain_end", "ok", missed=missed)
 
     def _spare_memory(self) -> None:
         """A process that goes on asking while a sink is down makes no more events until it takes some."""
@@ -161,11 +199,14 @@ class AccessLog:
                 raise error
 
     def _record(self, event: Event) -> dict[str, Any]:
+        fields = event.fields()
+        if self._policy is not None:
+            fields.setdefault("policy", self._policy)
         return {
             "version": VERSION,
             "id": str(uuid6.uuid7()),
             "time": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            **event.fields(),
+            **(self._hasher.fields(fields) if self._hasher else fields),
             "host": _host(),
             "pid": self._pid,
             "release": self._version,
@@ -178,15 +219,20 @@ class AccessLog:
         self._busy = False
         self._chain = Chain()
         self._registered = False
+        self._change = None
+        self._unkept = False
         for target in self._targets:
             target.pending, target.missed = [], 0
 
-    def _at_exit(self) -> None:
+    def _begin_once(self) -> None:
         # Registered here, in the process that writes: Airflow drops what was registered before its fork, and runs
         # what was registered after it (airflow/sdk/execution_time/supervisor.py, _fork_main).
-        if not self._registered:
-            atexit.register(_close, weakref.ref(self))
-            self._registered = True
+        if self._registered:
+            return
+        self._registered = True
+        atexit.register(_close, weakref.ref(self))
+        if self._seen is not None and self._policy is not None:
+            self._change, self._unkept = self._seen.change(self._policy), True
 
 
 def _close(reference: weakref.ref[AccessLog]) -> None:

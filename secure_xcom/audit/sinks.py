@@ -16,6 +16,9 @@ class Sink(Protocol):
     uri: str
     """Where it writes, as errors and events may show it: without options and passwords."""
 
+    dear: bool
+    """Whether each write costs a request that is paid for."""
+
     def write(self, lines: Sequence[Line]) -> None:
         """Append the events in order; when it returns they are where the sink says they are.
 
@@ -36,8 +39,25 @@ def sink(uri: str) -> Sink:
         from secure_xcom.audit.file import FileSink
 
         return FileSink(parsed)
+    if parsed.scheme == "log":
+        from secure_xcom.audit.python_log import LogSink
+
+        return LogSink(parsed)
+    if parsed.scheme == "db" or parsed.scheme.startswith("db+"):
+        from secure_xcom.audit.database import DatabaseSink
+
+        return DatabaseSink(parsed)
+    if parsed.scheme == "syslog+tls":
+        from secure_xcom.audit.syslog import SyslogSink
+
+        return SyslogSink(parsed)
+    if parsed.scheme in ("s3", "gs", "abfs", "memory"):
+        from secure_xcom.audit.objects import ObjectSink
+
+        return ObjectSink(parsed)
     raise UriInvalid(
         f"no sink has the scheme {parsed.scheme!r:.40}",
         where=f"sink URI {parsed.shown:.120}",
-        remedy="use file:///path/access-log.jsonl",
+        remedy="use file:///path/access-log.jsonl, s3://, gs:// or abfs://, db://CONN_ID, log://NAME, or "
+        "syslog+tls://host",
     )

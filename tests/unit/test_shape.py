@@ -430,8 +430,15 @@ def test_ciphers_come_from_one_place() -> None:
         if name.startswith((*banned, "cryptography"))
     }
     signing = {found for found in used if found[0] == "secure_xcom.audit.tlog.ed25519"}
-    assert [found for found in used - signing if found[1].startswith(banned)] == []
-    assert {name for _, name in used - signing} == {"cryptography.cobblestone", "cryptography.exceptions"}
+    hashing = {found for found in used if found[0] == "secure_xcom.audit.hashed_ids"}
+    others = used - signing - hashing
+    assert [found for found in others if found[1].startswith(banned)] == []
+    assert {name for _, name in others} == {"cryptography.cobblestone", "cryptography.exceptions"}
+    # docs/adr/0030: HMAC-SHA-256 for ids, and no cipher.
+    assert {name for _, name in hashing} == {
+        "cryptography.hazmat.primitives.hashes",
+        "cryptography.hazmat.primitives.hmac",
+    }
     # docs/adr/0020: the signatures of checkpoints, and no cipher.
     assert {name for _, name in signing} == {
         "cryptography.exceptions",
