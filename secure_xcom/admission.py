@@ -76,10 +76,8 @@ def destination(
     option = "[secure_xcom] max_bytes"
     if compartment.max_bytes is not None and compartment.max_bytes < max_bytes:
         option, max_bytes = f"max_bytes of compartment {compartment.name!r}", compartment.max_bytes
-    if len(encoded.data) > max_bytes:
-        raise ValueTooLarge(
-            f"the encoded value has {len(encoded.data)} bytes, {option} is {max_bytes}", where=where
-        )
+    if encoded.size > max_bytes:
+        raise ValueTooLarge(f"the encoded value has {encoded.size} bytes, {option} is {max_bytes}", where=where)
     # A whole value is searched for secrets only where a route asks.
     asked = any(route.sensitive for route in compartment.routes)
     sensitive = asked and holds_sensitive(encoded.structure, names=names, key=key)

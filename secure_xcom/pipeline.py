@@ -44,7 +44,7 @@ from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.holder import DataKeys, Unwrapped
 from secure_xcom.masking import SensitiveNames
 from secure_xcom.reference import HEADER_BYTES, Head, Reference, WrappedKey
-from secure_xcom.seal import seal, sealed_size, unseal
+from secure_xcom.seal import Counted, seal, sealed_size, unseal
 from secure_xcom.stores import Store, store
 from secure_xcom.stores.reading import Payload, read_all
 
@@ -133,10 +133,10 @@ class Pipeline:
         producer: TaskTry | None,
         placed: list[tuple[str, str]],
     ) -> Reference:
-        compression, plain = codecs.compress(encoded.data, self.settings.compression)
-        size = sealed_size(len(plain))
         path = None
-        if to.routed or size > self.settings.inline_max_bytes:
+        inline_to = self.settings.inline_max_bytes
+        compression, plain, size = codecs.pack(encoded, self.settings.compression, whole_to=inline_to)
+        if size is None or to.routed or sealed_size(size) > inline_to:
             path = object_path(to.compartment, coordinate, str(uuid6.uuid7()))
         head = Head(
             dag_id=coordinate.dag_id,
@@ -156,17 +156,18 @@ class Pipeline:
             encryption_context(to.compartment, coordinate),
             producer.try_number if producer else 0,
         )
-        pieces = seal(data_key.secret, head.canonical(), (plain,))
+        pieces = seal(data_key.secret, head.canonical(), plain)
         first = next(pieces)
+        count = Counted(chain((first,), pieces))
         payload = None
         if path is None:
-            payload = b"".join(chain((first,), pieces))
+            payload = b"".join(count)
         else:
             placed.append((to.store_uri, path))
-            self._store(to.store_uri).put(path, chain((first,), pieces))
+            self._store(to.store_uri).put(path, count)
         keys = tuple(WrappedKey(name, wrapped) for name, wrapped in wraps)
         routes = reference.routes_of(coordinate.key, encoded.structure)
-        bare = Reference(head, keys, first[:HEADER_BYTES], size, payload, routes)
+        bare = Reference(head, keys, first[:HEADER_BYTES], count.size, payload, routes)
         return bare.with_preview(self._preview(bare, encoded.structure))
 
     def _preview(self, bare: Reference, structure: object) -> object:
@@ -280,7 +281,7 @@ class Pipeline:
         context = head.canonical()
         opened = unseal(key.data_key.secret, context, pieces, header=found.header, size=found.size, where=where)
         limit = self.settings.max_bytes
-        data = codecs.decompress(b"".join(opened), head.compression, max_bytes=limit, where=where)
+        data = codecs.decompress(opened, head.compression, max_bytes=limit, where=where)
         return self._codecs.decode(head.codec, data, where=where)
 
     # --- purge ----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def sealed_size(size: int) -> int:
     return HEADER_BYTES + size + (size // _CHUNK_BYTES + 1) * _TAG_BYTES
 
 
-def seal(key: bytes, context: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def seal(key: bytes, context: bytes, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """Seal the plaintext's pieces; the first piece that comes out starts with the whole header.
 
     :param key: the data key, 32 uniformly random bytes.
@@ -90,3 +90,16 @@ def unseal(
         # The message opened whole, so only the reference's own copy of the size can be wrong.
         raise PayloadTruncated(f"the payload has {seen} bytes, the reference says {size}", where=where)
     yield last
+
+
+class Counted:
+    """Pieces that tell, once they were taken, how many bytes they were."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self.size += len(piece)
+            yield piece

@@ -84,6 +84,8 @@ def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveName
 def _texts(value: str | bytes | float) -> Iterator[str]:
     """A leaf as text, and each of its lines: logs are masked line by line."""
     if isinstance(value, bytes):
+        # More would not fit within CHARACTERS_MAX in the first of these forms already.
+        value = value[: CHARACTERS_MAX // 2]
         yield value.hex()
         yield base64.b64encode(value).decode()
         yield repr(value)[2:-1]

@@ -29,6 +29,8 @@ _COLLECTIONS = frozenset({"builtins.tuple", "builtins.set", "builtins.frozenset"
 _TEXT_DEPTH_MAX = 4
 # Over this a string is not tried as JSON: parsed it would take many times its size in memory.
 _JSON_MAX_CHARACTERS = 16 << 20
+# Of bytes no more than their beginning is read as text: what is larger is a file's content, which no log shows.
+_BYTES_MAX = 1 << 20
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
 _JSON = re.compile(r"\s*[\[{]")
@@ -63,7 +65,7 @@ def leaves(
                     yield Leaf(leaf, secret)
                 if len(leaf) < _TEXT_MIN_CHARACTERS:
                     continue
-                text = leaf if isinstance(leaf, str) else decoded(leaf)
+                text = leaf if isinstance(leaf, str) else decoded(leaf[:_BYTES_MAX])
                 parsed = parse_json(text) if depth < _TEXT_DEPTH_MAX else None
                 if parsed is not None:
                     stack.append((_children(parsed, names), secret, depth + 1))

@@ -250,10 +250,10 @@ def test_an_unknown_codec_is_refused_by_name(world: World) -> None:
     with pytest.raises(CodecUnknown, match="'arrow'"):
         Codecs(lambda value: value, lambda value: value).decode("arrow", b"")
     with pytest.raises(CodecUnknown, match="'lzma'"):
-        decompress(b"", "lzma", max_bytes=1)
+        decompress([b""], "lzma", max_bytes=1)
     name, small = compress(b"a" * 10_000, "zstd")
     with pytest.raises(ValueTooLarge):
-        decompress(small, name, max_bytes=9_999)
+        decompress([small], name, max_bytes=9_999)
 
 
 @pytest.mark.parametrize("mode", ["refuse", "warn", "allow"])

@@ -7,19 +7,34 @@ takes comes back as the same type; it is handed in, because the core runs withou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from secure_xcom.errors import CodecUnknown, ValueNotDecodable, ValueNotSerialisable, ValueTooLarge
+from secure_xcom.codecs.compression import (
+    NO_COMPRESSION,
+    STREAM_FROM_BYTES,
+    ZSTD,
+    compress,
+    compress_stream,
+    decompress,
+)
+from secure_xcom.codecs.registry import Codec, codec_for, codec_named
+from secure_xcom.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable
 
-NO_COMPRESSION = "none"
-ZSTD = "zstd"
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
-# The level at which zstd still outruns AES-GCM and a loopback store on one core.
-_ZSTD_LEVEL = 1
-# Under this a frame's own header eats what compression saves.
-_COMPRESS_FROM_BYTES = 256
+__all__ = [
+    "NO_COMPRESSION",
+    "ZSTD",
+    "Codec",
+    "Codecs",
+    "Encoded",
+    "compress",
+    "decompress",
+    "pack",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +42,24 @@ class Encoded:
     """An encoded value.
 
     :ivar codec: the name for the head.
-    :ivar data: the bytes.
+    :ivar buffers: joined, the bytes.
     :ivar structure: the value as plain structures (dict, list, str, numbers, None) or bytes, for masking.
     """
 
     codec: str
-    data: bytes = field(repr=False)
+    buffers: tuple[Buffer, ...] = field(repr=False)
     structure: object = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes; a single buffer of them is not copied."""
+        first = self.buffers[0] if self.buffers else b""
+        return first if isinstance(first, bytes) and len(self.buffers) == 1 else b"".join(self.buffers)
 
 
 class Codecs:
@@ -54,7 +80,28 @@ class Codecs:
         """
         if type(value) in (bytes, bytearray):
             # Airflow's serialisation has no form for bytes at all; kept raw they cost nothing.
-            return Encoded(type(value).__name__, bytes(value), bytes(value))  # type: ignore[call-overload]
+            data = bytes(value)  # type: ignore[call-overload]
+            return Encoded(type(value).__name__, (data,), data)
+        return self._encode_by_type(value, where) or self._encode_json(value, where)
+
+    def _encode_by_type(self, value: object, where: str) -> Encoded | None:
+        found = codec_for(value)
+        if found is None:
+            return None
+        name, codec = found
+        try:
+            buffers = codec.encode(value)
+            return None if buffers is None else Encoded(name, tuple(buffers), codec.picture(value))
+        except SecureXComError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a library's own error may quote the value
+            raise ValueNotSerialisable(
+                f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be encoded by codec "
+                f"{name!r:.40} ({type(error).__name__})",
+                where=where,
+            ) from None
+
+    def _encode_json(self, value: object, where: str) -> Encoded:
         try:
             structure = self._to_structure(value)
             text = json.dumps(structure, ensure_ascii=False, separators=(",", ":"))
@@ -66,7 +113,7 @@ class Codecs:
                 f"({type(error).__name__})",
                 where=where,
             ) from None
-        return Encoded("json", data, structure)
+        return Encoded("json", (data,), structure)
 
     def decode(self, codec: str, data: bytes, *, where: str = "") -> tuple[Any, object]:
         """Turn bytes back into the value and its plain structure.
@@ -79,12 +126,27 @@ class Codecs:
         if codec == "bytearray":
             return bytearray(data), data
         if codec != "json":
-            raise CodecUnknown(f"no codec is named {codec!r:.40}", where=where)
+            return self._decode_by_name(codec, data, where)
         try:
             structure = json.loads(data.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError) as error:
             raise ValueNotDecodable(f"not JSON ({type(error).__name__})", where=where) from None
         return self.restore(structure, where=where), structure
+
+    @staticmethod
+    def _decode_by_name(name: str, data: bytes, where: str) -> tuple[Any, object]:
+        codec = codec_named(name, where=where)
+        try:
+            value = codec.decode(data)
+            return value, codec.picture(value)
+        except ImportError as error:
+            raise ValueNotDecodable(
+                f"the codec {name!r:.40} needs a library that this worker does not have: {error.name}", where=where
+            ) from None
+        except Exception as error:  # noqa: BLE001  # a library's own error may quote the value
+            raise ValueNotDecodable(
+                f"not of the codec {name!r:.40} ({type(error).__name__})", where=where
+            ) from None
 
     def restore(self, structure: object, *, where: str = "") -> Any:
         """Airflow's deserialisation of a plain structure.
@@ -100,44 +162,13 @@ class Codecs:
             raise ValueNotDecodable(f"{type(error).__name__} while it was built anew", where=where) from None
 
 
-def compress(data: bytes, how: str) -> tuple[str, bytes]:
-    """Compress where it shrinks. Gives the name for the head and the bytes."""
-    if how == ZSTD and len(data) >= _COMPRESS_FROM_BYTES:
-        import zstandard
+def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[bytes | memoryview], int | None]:
+    """Compress an encoded value: the head's name for it, the pieces to seal, and their size.
 
-        smaller = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False).compress(data)
-        if len(smaller) < len(data):
-            return ZSTD, smaller
-    return NO_COMPRESSION, data
-
-
-def decompress(data: bytes, how: str, *, max_bytes: int, where: str = "") -> bytes:
-    """Undo `compress`, giving at most ``max_bytes``.
-
-    :raises ValueTooLarge: the value is over the limit.
-    :raises ValueNotDecodable: the bytes are not exactly one frame that says its size (docs/spec.md).
-    :raises CodecUnknown: this release has no compression of this name.
+    From 1 MiB on, and over ``whole_to`` bytes, it is done while the pieces are taken, and the size is not known
+    before: None.
     """
-    if how == NO_COMPRESSION:
-        plain = data
-    elif how == ZSTD:
-        import zstandard
-
-        try:
-            size = zstandard.frame_content_size(data)
-            if size > max_bytes:
-                raise ValueTooLarge(f"the value has {size} bytes, {max_bytes} are allowed", where=where)
-            if size < 1:
-                # Without a size the library allocates the whole limit, and at size 0 it looks at nothing more.
-                raise ValueNotDecodable("a zstd frame that does not say what it holds", where=where)
-            # The size that the frame says is what is allocated, and what more than it unfolds is an error.
-            plain = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
-        except zstandard.ZstdError:
-            raise ValueNotDecodable(
-                "not one whole zstd frame: no frame, another size than it says, or something after it", where=where
-            ) from None
-    else:
-        raise CodecUnknown(f"no compression is named {how!r:.40}", where=where)
-    if len(plain) > max_bytes:
-        raise ValueTooLarge(f"the value has {len(plain)} bytes, {max_bytes} are allowed", where=where)
-    return plain
+    if encoded.size <= max(STREAM_FROM_BYTES, whole_to):
+        compression, whole = compress(encoded.data, how)
+        return compression, (whole,), len(whole)
+    return *compress_stream(encoded.buffers, how), None

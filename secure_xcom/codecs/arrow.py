@@ -1,0 +1,123 @@
+"""Arrow tables and polars frames, as Arrow's IPC stream.
+
+https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from typing_extensions import Buffer
+
+KIND = b"secure_xcom"
+"""The name in the schema's metadata under which a codec keeps what Arrow has no place for."""
+
+PICTURE_ROWS = 1_000
+"""How many rows of a frame masks and the preview see."""
+
+
+def written(table: pa.Table) -> list[Buffer]:
+    """A table as the buffers of an IPC stream."""
+    import pyarrow as pa
+
+    sink = _Sink()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.buffers
+
+
+def read(data: bytes) -> pa.Table:
+    """The table of an IPC stream, over the stream's own memory."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+        return reader.read_all()
+
+
+class _Sink(io.RawIOBase):
+    """Keeps what Arrow writes, in the pieces in which it writes it."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: Any) -> int:
+        self.buffers.append(bytes(piece))
+        return len(self.buffers[-1])  # type: ignore[arg-type]
+
+
+class TableCodec:
+    """``pyarrow.Table`` and ``pyarrow.RecordBatch``."""
+
+    types = ("pyarrow.lib.Table", "pyarrow.lib.RecordBatch")
+
+    def encode(self, value: Any) -> Sequence[Buffer] | None:
+        """The IPC stream. Of a batch, its schema says that it is one."""
+        import pyarrow as pa
+
+        if KIND in (value.schema.metadata or {}):
+            return None
+        if isinstance(value, pa.RecordBatch):
+            table = pa.Table.from_batches([value])
+            return written(table.replace_schema_metadata({**(value.schema.metadata or {}), KIND: b"batch"}))
+        return written(value)
+
+    def decode(self, data: bytes) -> Any:
+        """The table or batch, over the bytes' own memory."""
+        import pyarrow as pa
+
+        table = read(data)
+        metadata = dict(table.schema.metadata or {})
+        if metadata.pop(KIND, None) is None:
+            return table
+        table = table.replace_schema_metadata(metadata or None).combine_chunks()
+        batches = table.to_batches()
+        return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+    def picture(self, value: Any) -> object:
+        """The first rows, by column."""
+        return framed("Table", value.num_rows, value.slice(0, PICTURE_ROWS).to_pydict())
+
+
+class PolarsCodec:
+    """``polars.DataFrame`` and ``polars.Series``."""
+
+    types = ("polars.dataframe.frame.DataFrame", "polars.series.series.Series")
+
+    def encode(self, value: Any) -> Sequence[Buffer] | None:
+        """The IPC stream as polars writes it; None where a column holds Python objects, which Arrow cannot."""
+        import polars as pl
+
+        frame = value.to_frame() if isinstance(value, pl.Series) else value
+        if any(dtype == pl.Object for dtype in frame.dtypes):
+            return None
+        kind = b"S" if isinstance(value, pl.Series) else b"F"
+        buffer = io.BytesIO(kind)
+        buffer.seek(len(kind))
+        frame.write_ipc_stream(buffer)
+        return [buffer.getbuffer()]
+
+    def decode(self, data: bytes) -> Any:
+        """The frame or series."""
+        import polars as pl
+
+        frame = pl.read_ipc_stream(io.BytesIO(memoryview(data)[1:]))
+        return frame.to_series() if data[:1] == b"S" else frame
+
+    def picture(self, value: Any) -> object:
+        """The first rows, by column."""
+        import polars as pl
+
+        frame = value.to_frame() if isinstance(value, pl.Series) else value
+        return framed(type(value).__name__, len(value), frame.head(PICTURE_ROWS).to_dict(as_series=False))
+
+
+def framed(kind: str, rows: int, columns: Mapping[Any, Any]) -> dict[str, Any]:
+    """The picture of a frame: what it is, how long, and the beginning of each column."""
+    return {kind: {"rows": rows, "columns": {str(name): values for name, values in columns.items()}}}
