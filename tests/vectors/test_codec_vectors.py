@@ -1,4 +1,4 @@
-"""What any release has encoded, every later one decodes: stored bytes of each codec, and the value that they are."""
+"""What any release has encoded, every later one decodes: stored bytes of each codec, and what they stand for."""
 
 from __future__ import annotations
 
