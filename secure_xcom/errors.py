@@ -483,6 +483,37 @@ class UnsafeRefused(MaintenanceError):
     """What was asked for could delete what is still needed."""
 
 
+# --- policies at AWS --------------------------------------------------------------------------------------
+
+
+class AwsTrouble(SecureXComError):
+    """AWS, or a server that speaks its API, did not do what was asked."""
+
+    remedy = "see that the endpoint, the region and the credentials are those of an operator of this account"
+
+
+class AwsDenied(AwsTrouble):
+    """The policies of these credentials do not allow it."""
+
+    remedy = "use credentials that may administer IAM, the buckets or the keys"
+
+
+class AwsUnreachable(AwsTrouble):
+    """There is no answer, or there are no credentials to ask with."""
+
+    remedy = "see AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, and that the endpoint can be reached from here"
+
+
+class AwsUnsupported(AwsTrouble):
+    """This server has no such operation."""
+
+    remedy = "leave this out with --to, and see that another wall stands in its place"
+
+
+class AwsRefused(AwsTrouble):
+    """The account is not as it must be, or does not take the request."""
+
+
 # --- the command ------------------------------------------------------------------------------------------
 
 

@@ -11,15 +11,15 @@ from secure_xcom.cli.policy_verify import policy_verify
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The access policy: compile it for services, bring it into a Vault, try it there.",
+    help="The access policy: compile it for services, bring it into Vault and AWS, try it there.",
 )
 
 
 @app.callback()
 def policy() -> None:
-    """The access policy: compile it for services, bring it into a Vault, try it there."""
+    """The access policy: compile it for services, bring it into Vault and AWS, try it there."""
 
 
 app.command("compile", short_help="Write the policies of Vault, AWS, Google and Azure.")(policy_compile)
-app.command("apply", short_help="Bring it into a Vault; --dry-run shows the plan.")(policy_apply)
+app.command("apply", short_help="Bring it into Vault and AWS; --dry-run shows the plan.")(policy_apply)
 app.command("verify", short_help="Try in Vault what it allows and what it forbids.")(policy_verify)

@@ -185,6 +185,19 @@ def _defaults() -> Any:
     return Config(**options)
 
 
+def profile_session(profile: str | None) -> Any:
+    """A session of boto3's own settings, for operators' commands: its default chain, or one of its profiles."""
+    import boto3
+
+    # boto3 alone among AWS's tools does not read AWS_REGION.
+    return boto3.session.Session(profile_name=profile, region_name=os.environ.get("AWS_REGION") or None)
+
+
+def retries_and_times() -> Any:
+    """The same bounds for them as for workers."""
+    return _defaults()
+
+
 _identities: dict[str, AwsIdentity] = {}
 _lock = threading.RLock()
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from secure_xcom.access import AccessPolicy
 from secure_xcom.errors import VaultRefused
+from secure_xcom.policies.changes import Change
 from secure_xcom.policies.compiled import Compiled
 from secure_xcom.policies.vault_files import policy_name, transit_settings
 from secure_xcom.stores.vault_kv_uri import split_uri
@@ -42,12 +43,16 @@ def plan(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[Plan
     return list({(one.step.method, one.step.path, one.step.text): one for one in found}.values())
 
 
-def apply(client: VaultClient, planned: list[Planned]) -> None:
-    """Do what is not done yet.
+def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[Change]:
+    """The same as `Change` objects, each of which does its own step.
 
-    :raises VaultTrouble: a step failed; those before it are done, and another run goes on from there.
+    :raises VaultTrouble: see `plan`.
     """
-    setup.apply(client, [one.step for one in planned])
+
+    def doing(step: Step) -> Callable[[], None]:
+        return lambda: setup.apply(client, [step])
+
+    return [Change(one.step.text, one.step.state, doing(one.step), one.diff) for one in plan(client, policy, made)]
 
 
 def _engines(client: VaultClient, policy: AccessPolicy) -> Iterator[Planned]:

@@ -18,6 +18,9 @@ from secure_xcom.policies.places import below, buckets, prefixes
 from secure_xcom.policies.rights import Act, Right
 
 Statement = dict[str, Any]
+SID = "SecureXcom"
+"""How the Sid of every statement and the ID of every lifecycle rule begins: what begins otherwise is not ours."""
+
 _CONTEXT = "kms:EncryptionContext:"
 _KMS: dict[Act, tuple[str, ...]] = {
     "push": ("kms:Encrypt",),
@@ -149,7 +152,7 @@ def _key_statements(key: KmsKey, compartments: list[str], users: list[Right]) ->
     principal = users[0].identity.aws.principal if users[0].identity.aws else ""
     _, partition, _, _, account, *_ = key.request_id.split(":") if key.region else principal.split(":")
     root = {"AWS": f"arn:{partition}:iam::{account}:root"}
-    yield {**_allow("AdministerWithoutUsing", _ADMINISTER, ["*"]), "Principal": root}
+    yield {**_allow(f"{SID}AdministerWithoutUsing", _ADMINISTER, ["*"]), "Principal": root}
     for right in users:
         for number, condition in enumerate(_conditions(right)):
             sid = _sid(right.identity.name, right.act, right.compartment.name, number)
@@ -158,7 +161,7 @@ def _key_statements(key: KmsKey, compartments: list[str], users: list[Right]) ->
     # A negated operator also holds where the context has no compartment: nothing without one is wrapped or opened.
     contexts = [kms_context_value(name) for name in compartments]
     yield {
-        "Sid": "NeverOutsideTheCompartment",
+        "Sid": f"{SID}NeverOutsideTheCompartment",
         "Effect": "Deny",
         "Principal": {"AWS": "*"},
         "Action": list(_USE),
@@ -176,12 +179,12 @@ def bucket_policies(policy: AccessPolicy, rights: Sequence[Right]) -> dict[str, 
 def _bucket(policy: AccessPolicy, rights: Sequence[Right], bucket: str) -> Iterator[Statement]:
     partitions = {right.identity.aws.principal.split(":")[1] for right in rights if right.identity.aws}
     arn = f"arn:{min(partitions, default='aws')}:s3:::{bucket}"
-    yield _deny("TlsOnly", ["s3:*"], [arn, f"{arn}/*"], {"Bool": {"aws:SecureTransport": "false"}})
+    yield _deny(f"{SID}TlsOnly", ["s3:*"], [arn, f"{arn}/*"], {"Bool": {"aws:SecureTransport": "false"}})
     own = _prefixes_of(policy, bucket)
     # Parts of a large object are put without the header, and become an object only with it.
     create_only = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
     resources = [f"{arn}/{prefix}*" for _, prefix in own]
-    yield _deny("CreateNeverOverwrite", ["s3:PutObject"], resources, create_only)
+    yield _deny(f"{SID}CreateNeverOverwrite", ["s3:PutObject"], resources, create_only)
     for name, prefix in own:
         yield from _others(arn, bucket, name, prefix, rights)
     yield from _grants(arn, bucket, rights)
@@ -268,7 +271,7 @@ NO_PUBLIC_ACCESS = {
 def _sid(*parts: str | int) -> str:
     """A Sid of letters and digits, unique: what the parts lose by that comes back as a short digest."""
     text = "".join(word[:1].upper() + word[1:] for part in parts[:3] for word in str(part).split("-"))
-    return text + hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:8]
+    return SID + text + hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:8]
 
 
 def _allow(

@@ -30,6 +30,7 @@ class Fault:
         answer comes one byte at a time, each after `seconds`.
     :param method: only for requests of this method.
     :param path: only for requests whose path has this in it.
+    :param holds: only for requests whose body or ``X-Amz-Target`` has this in it.
     """
 
     kind: Literal["answer", "drop", "lose", "cut", "wait", "drip"]
@@ -38,6 +39,7 @@ class Fault:
     body: bytes = b""
     after: int = 0
     path: str = ""
+    holds: str = ""
     seconds: float = 0.0
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/xml"),)
 
@@ -72,7 +74,12 @@ def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
             with lock:
                 proxy.seen.append(f"{self.command} {self.path}")
                 proxy.headers.append(dict(self.headers.items()))
-                fits = (one for one in proxy.faults if one.method in ("", self.command) and one.path in self.path)
+                said = body.decode("latin-1") + self.headers.get("X-Amz-Target", "")
+                fits = (
+                    one
+                    for one in proxy.faults
+                    if one.method in ("", self.command) and one.path in self.path and one.holds in said
+                )
                 fault = next(fits, None)
                 if fault:
                     proxy.faults.remove(fault)
