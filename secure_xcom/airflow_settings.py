@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,93 @@ def backend_is_ours() -> bool:
 def log_folder() -> Path:
     """Our own folder below Airflow's logs."""
     return Path(str(_option("logging", "base_log_folder") or "logs")).expanduser().absolute() / SECTION
+
+
+def placing_policy() -> str | None:
+    """The path of the access policy that tasks are placed by; None where they are left where Airflow runs them."""
+    path = policy_path()
+    return path if path and switched_on("place_tasks") else None
+
+
+def policy_path() -> str | None:
+    """The path of the access policy, where values pass our backend and there is one."""
+    return (_option(SECTION, "access_policy") or None) if backend_is_ours() else None
+
+
+def origins_told() -> frozenset[str]:
+    """What this Airflow tells of where DAGs come from, in the words of `secure_xcom.access.check_told`."""
+    told = {"bundles"}
+    if _multi_team() and "team_name" in _fields_of_a_run():
+        told.add("teams")
+    from airflow.policies import task_instance_mutation_hook
+
+    if "dag_run" in inspect.signature(task_instance_mutation_hook).parameters:
+        told.add("placed bundles")
+    return frozenset(told)
+
+
+def bundles() -> list[dict[str, Any]]:
+    """The entries of ``[dag_processor] dag_bundle_config_list`` that have the form that Airflow documents."""
+    try:
+        entries = json.loads(_option("dag_processor", "dag_bundle_config_list") or "[]")
+    except ValueError:
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def team_of(bundle: str | None) -> str | None:
+    """The team that a DAG bundle belongs to, as Airflow's configuration says."""
+    if bundle is None or not _multi_team():
+        return None
+    return next((entry.get("team_name") for entry in bundles() if entry.get("name") == bundle), None)
+
+
+def default_queue() -> str:
+    """The queue of tasks that name none."""
+    return _option("operators", "default_queue") or "default"
+
+
+def bundle_of(file: str) -> str | None:
+    """The bundle that a DAG file lies in, as far as the configuration tells where bundles lie.
+
+    :param file: an absolute path.
+    """
+    found: list[tuple[int, str]] = []
+    path = Path(file).resolve()
+    for entry in bundles():
+        name = str(entry.get("name"))
+        for root in _roots(name, entry):
+            if path.is_relative_to(root):
+                found.append((len(root.parts), name))
+    if not found:
+        return None
+    deepest = max(found)[0]
+    names = {name for depth, name in found if depth == deepest}
+    return names.pop() if len(names) == 1 else None
+
+
+def _roots(name: str, entry: dict[str, Any]) -> list[Path]:
+    """Where a bundle may lie: the folder of a local one, and the one below Airflow's storage of bundles."""
+    from airflow.dag_processing.bundles.base import get_bundle_storage_root_path
+
+    roots = [Path(get_bundle_storage_root_path()) / name]
+    if str(entry.get("classpath", "")).endswith(".LocalDagBundle"):
+        kwargs = entry.get("kwargs")
+        path = kwargs.get("path") if isinstance(kwargs, dict) else None
+        roots.append(Path(str(path or _option("core", "dags_folder") or "")))
+    return [root.expanduser().resolve() for root in roots if root.is_absolute()]
+
+
+def _multi_team() -> bool:
+    return (_option("core", "multi_team") or "").strip().lower() in ("true", "t", "1", "yes", "on")
+
+
+def _fields_of_a_run() -> frozenset[str]:
+    try:
+        from airflow.sdk.api.datamodels._generated import DagRun
+    except ImportError:
+        return frozenset()
+    return frozenset(DagRun.model_fields)
 
 
 def default_sink() -> str:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from secure_xcom import airflow_settings, lazy
+from secure_xcom import airflow_settings, lazy, running
 from secure_xcom.config import RELEASE
-from secure_xcom.coordinate import Asked, Coordinate, TaskTry
+from secure_xcom.coordinate import Asked, Coordinate
 from secure_xcom.errors import ReferenceRefused
 from secure_xcom.reference import is_reference, parse
 
@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _pipeline: tuple[int, Pipeline] | None = None
-_task: TaskTry | None = None
 # Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to
 # read its answer, and pulls that wait for the same connection would take them all.
 _threads = ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async")
@@ -70,7 +69,7 @@ def pipeline() -> Pipeline:
 
 
 def _build() -> Pipeline:
-    from secure_xcom.access import AccessPolicy
+    from secure_xcom.access import AccessPolicy, check_told, watched
     from secure_xcom.audit import AccessLog, IdHasher, PolicySeen
     from secure_xcom.codecs import Codecs
     from secure_xcom.masking import SensitiveNames
@@ -79,7 +78,8 @@ def _build() -> Pipeline:
     settings = airflow_settings.load()
     settings.require_place()
     if settings.access_policy:
-        policy = AccessPolicy.load(settings.access_policy)
+        policy = watched(settings.access_policy).current()
+        check_told(policy.compartments, airflow_settings.origins_told(), where=settings.access_policy)
     else:
         policy = AccessPolicy.single(settings.key_uris, settings.store_uri or "")
     hash_key = settings.audit_hash_key
@@ -121,7 +121,7 @@ class SecureXComBackend(BaseXCom):
         coordinate = Coordinate(
             dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index, key or ""
         )
-        return pipeline().push([Push(coordinate, value)], producer=_producer(coordinate))[0]
+        return pipeline().push([Push(coordinate, value)], producer=running.producer(coordinate))[0]
 
     @staticmethod
     def deserialize_value(result: Any) -> Any:
@@ -174,7 +174,7 @@ class SecureXComBackend(BaseXCom):
         from secure_xcom.pipeline import Row
 
         if is_reference(xcom.value):
-            pipeline().purge(Row(xcom.value, lazy.asked()), producer=_task_instance())
+            pipeline().purge(Row(xcom.value, lazy.asked()), producer=running.task())
 
     @classmethod
     def delete(cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None) -> None:
@@ -191,7 +191,7 @@ def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -
     from secure_xcom.pipeline import Row
 
     questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
-    return pipeline().pull(questions, consumer=_task_instance(), order=order)
+    return pipeline().pull(questions, consumer=running.task(), order=order)
 
 
 def _index_of(row: Any) -> int | None:
@@ -227,44 +227,6 @@ def _asked_one(query: dict[str, Any]) -> Asked:
 async def _in_thread(call: Callable[[], T]) -> T:
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call))
-
-
-def _task_instance() -> TaskTry | None:
-    """The try of the task instance that this process runs, as Airflow tells it.
-
-    Airflow's context is there while templates render and while the task executes; the return value is pushed
-    after it is gone, but the variables that Airflow exports for the task are still set.
-    """
-    global _task  # noqa: PLW0603  # a process runs one task at a time
-    from airflow.sdk import get_current_context
-
-    try:
-        instance = get_current_context()["ti"]
-    except RuntimeError:
-        return _from_environment()
-    index = -1 if instance.map_index is None else instance.map_index
-    _task = TaskTry(instance.dag_id, instance.run_id, instance.task_id, index, instance.try_number)
-    return _task
-
-
-def _producer(coordinate: Coordinate) -> TaskTry | None:
-    """The try that pushes. A task's own XComs have its own map index, which Airflow does not export."""
-    task = _task_instance()
-    if task is None:
-        return None
-    own = replace(task, map_index=coordinate.map_index)
-    return own if (own.dag_id, own.run_id, own.task_id) == coordinate.of_task else task
-
-
-def _from_environment() -> TaskTry | None:
-    names = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
-    ids = [os.environ.get(name) for name in names]
-    number = os.environ.get("AIRFLOW_CTX_TRY_NUMBER", "")
-    if not all(ids) or not number.isdigit():
-        return None
-    exported = TaskTry(str(ids[0]), str(ids[1]), str(ids[2]), -1, int(number))
-    # Airflow does not export the map index, but the context told it while it was there.
-    return _task if _task is not None and _task.same_task(exported) else exported
 
 
 lazy.guard_sequences(_pull_each, _index_of)

@@ -93,6 +93,13 @@ OPTIONS: dict[str, Option] = {
         "Mask the copy of task logs that the LocalExecutor writes to the scheduler's own output (a hook "
         "adds Airflow's masker to the component's log processors).",
     ),
+    "place_tasks": Option(
+        "True",
+        "boolean",
+        None,
+        "Send tasks where the access policy's tasks_run_on says, and refuse DAGs that name another place (a "
+        "cluster policy in the DAG processor, the API server and the scheduler).",
+    ),
     "inline_max_bytes": Option(
         "0",
         "integer",
@@ -169,6 +176,7 @@ class Settings:
     mask_max_values: int = 1000
     hide_return_values: bool = True
     mask_component_logs: bool = True
+    place_tasks: bool = True
     inline_max_bytes: int = 0
     max_bytes: int = 1 << 30
     compression: str = "zstd"

@@ -129,6 +129,9 @@ class TaskTry:
     """One try of a task instance: who pushes or pulls, as Airflow's context tells it.
 
     Defence in depth: the process says so itself.
+
+    :ivar bundle: the DAG bundle that the scheduler told this process to load the DAG from, and
+    :ivar team: the team that the API server says it belongs to; None where Airflow says none.
     """
 
     dag_id: str
@@ -136,6 +139,8 @@ class TaskTry:
     task_id: str
     map_index: int
     try_number: int
+    bundle: str | None = None
+    team: str | None = None
 
     def same_task(self, other: TaskTry) -> bool:
         """Whether it is the same try of the same task, of whichever map index."""

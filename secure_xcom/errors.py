@@ -168,6 +168,24 @@ class AccessRefused(AccessError):
     remedy = "ask the owner of the compartment to add the DAG to its readers"
 
 
+class OriginRefused(AccessRefused):
+    """A DAG is not of the bundle or the team that its compartment takes DAGs from, or Airflow does not say."""
+
+    remedy = (
+        "move the DAG file to a bundle of the compartment, rename the DAG, or add the bundle or team to the "
+        "compartment in the access policy"
+    )
+
+
+class PlacementRefused(AccessError):
+    """A task would run where the access policy does not send it, or it cannot be sent there."""
+
+    remedy = (
+        "leave queue, pool, executor and service account out of the DAG: the access policy's tasks_run_on says "
+        "where its tasks run"
+    )
+
+
 class ContextRefused(AccessError):
     """The reference names a key or an object outside its compartment."""
 

@@ -110,7 +110,7 @@ class Pipeline:
         try:
             with self._recording("push", [Draft(coordinate=push.coordinate) for push in pushes], producer) as each:
                 for draft, push in zip(each(), pushes, strict=True):
-                    compartment = self.policy.resolve(push.coordinate)
+                    compartment = self.policy.resolve_for(push.coordinate, producer)
                     draft.compartment = compartment.name
                     encoded = self._codecs.encode(push.value, where=draft.where)
                     draft.codec = encoded.codec

@@ -92,6 +92,12 @@ class RunOn(Strict):
     refuse_elsewhere: bool = True
     """Refuse a DAG that names another place. False: its tasks are sent here all the same."""
 
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """What is said of where, as fields and values."""
+        said = ((field, getattr(self, field)) for field in ("queue", "pool", "executor", "service_account"))
+        return tuple((field, value) for field, value in said if value is not None)
+
 
 class Compartment(Strict):
     """A named trust boundary: which DAGs belong to it, its keys, its store, who else may pull."""
@@ -100,9 +106,9 @@ class Compartment(Strict):
     dags: Annotated[tuple[IdGlob, ...], a_list()] = ()
     """DAG ids that belong to it. Only the compartment of ``defaults`` may have none."""
     bundles: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
-    """The DAG bundles that those DAGs must come from; Airflow refuses them from elsewhere when it parses them."""
+    """The DAG bundles that those DAGs must come from; from elsewhere they are refused."""
     teams: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
-    """The Airflow teams that those bundles must belong to."""
+    """The Airflow teams that those bundles must belong to (Airflow 3.3 and later, with ``[core] multi_team``)."""
     key_uris: Annotated[tuple[Uri, ...], a_list(min_length=1, max_length=8)]
     store_uri: Uri
     former_store_uris: Annotated[tuple[Uri, ...], a_list(max_length=8)] = ()

@@ -7,7 +7,6 @@ What holds against a hostile worker are the key service's and the bucket's own p
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,15 +14,12 @@ from secure_xcom.access import loading
 from secure_xcom.access.globs import FirstMatch, matches, overlap
 from secure_xcom.access.identities import Identity
 from secure_xcom.access.model import Compartment, LegalHold, PolicyFile
+from secure_xcom.access.origin import Origin, mismatch
 from secure_xcom.access.verdict import Verdict, judge
 from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid
 
-log = logging.getLogger(__name__)
-
 DEFAULT_COMPARTMENT = "default"
-# What the file may say already, so that files need not change when Airflow's cluster policy comes to act on it.
-_NOT_ENFORCED = ("tasks_run_on", "bundles", "teams", "hide_return_values")
 
 # A process sees the ids of few DAGs; a DAG processor sees thousands, one after the other.
 _CACHED_DAGS = 4096
@@ -82,22 +78,7 @@ class AccessPolicy:
 
         :raises PolicyInvalid: says what is wrong, and the line and column where.
         """
-        try:
-            raw = Path(path).read_bytes()
-        except OSError as error:
-            raise PolicyInvalid(f"the file cannot be read ({type(error).__name__})", where=path) from None
-        policy = cls.parse(raw, where=path)
-        for compartment in policy.compartments:
-            named = [name for name in _NOT_ENFORCED if name in compartment.model_fields_set]
-            if named:
-                log.warning(
-                    "Compartment %s of %s says %s, which this release reads and does not enforce: see to it that "
-                    "Airflow itself sends its tasks to the right workers.",
-                    compartment.name,
-                    path,
-                    ", ".join(named),
-                )
-        return policy
+        return cls.parse(read_bytes(path), where=path)
 
     @classmethod
     def parse(cls, raw: bytes, *, where: str) -> AccessPolicy:
@@ -169,6 +150,19 @@ class AccessPolicy:
             or any(overlap(glob, taken) for glob in hold.dags for taken in compartment.dags)
         )
 
+    def resolve_for(self, coordinate: Coordinate, producer: TaskTry | None) -> Compartment:
+        """The compartment that an XCom belongs to, for the task that pushes it.
+
+        :raises CompartmentUnknown: none takes its DAG.
+        :raises OriginRefused: the task's DAG is not from where the compartment takes DAGs.
+        """
+        found = self.resolve(coordinate)
+        origin = Origin.of(producer, coordinate.dag_id)
+        wrong = mismatch(found, coordinate.dag_id, origin, where=str(coordinate))
+        if wrong is not None:
+            raise wrong.refusal
+        return found
+
     def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Verdict:
         """Whether this consumer may pull, before any key is asked for.
 
@@ -196,6 +190,12 @@ class AccessPolicy:
             what = "the consumer is not known here, so it cannot be allowed"
             return Verdict(own, "consumer", AccessRefused(what, where=str(coordinate)))
         theirs = self.resolve_dag(consumer.dag_id)
+        if theirs is not None:
+            # A DAG that only bears the name of one of theirs is not one of theirs, for no rule.
+            origin = Origin.of(consumer, consumer.dag_id)
+            wrong = mismatch(theirs, consumer.dag_id, origin, where=str(coordinate))
+            if wrong is not None:
+                return Verdict(own, f"consumer.{wrong.field}", wrong.refusal)
         if theirs is own:
             return Verdict(own, "own")
         return judge(own, coordinate, consumer, None if theirs is None else theirs.name)
@@ -203,6 +203,17 @@ class AccessPolicy:
 
 def _any(globs: Sequence[str], text: str) -> bool:
     return any(matches(glob, text) for glob in globs)
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of a policy file.
+
+    :raises PolicyInvalid: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise PolicyInvalid(f"the file cannot be read ({type(error).__name__})", where=path) from None
 
 
 def _with_defaults(compartment: Compartment, inherited: dict[str, object]) -> Compartment:

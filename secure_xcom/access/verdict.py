@@ -17,8 +17,9 @@ class Verdict:
 
     :ivar rule: ``own`` (the consumer is of the compartment), ``readers[N]`` (that entry admits it, from 0),
         ``readers[N].FIELD`` (the entry for its DAG does not hold in this field), ``readers`` (there is none for
-        it), ``single`` (there is one compartment for all), ``consumer`` (it is not known), ``compartment`` (the
-        head names another one).
+        it), ``single`` (there is one compartment for all), ``consumer`` (it is not known), ``consumer.bundle`` and
+        ``consumer.team`` (its DAG is not from where its own compartment takes DAGs), ``compartment`` (the head
+        names another one).
     """
 
     decided_in: Compartment

@@ -72,7 +72,7 @@ class Event:
             "outcome": self.outcome,
             "error": self.error,
             "producer": None if self.coordinate is None else asdict(self.coordinate),
-            role: None if self.task is None else asdict(self.task),
+            role: None if self.task is None else _known(asdict(self.task)),
             "asked": None if self.asked is None else _asked(self.asked),
             "compartment": self.compartment,
             "rule": self.rule,

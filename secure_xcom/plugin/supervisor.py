@@ -14,6 +14,7 @@ from typing import Any
 
 from secure_xcom import airflow_settings
 from secure_xcom.masking import compile_once
+from secure_xcom.plugin import placing
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def before_fork() -> None:
         if not airflow_settings.backend_is_ours():
             return
         teach_masker()
+        placing.read_ahead()
         if airflow_settings.switched_on("mask_component_logs"):
             mask_component_logs()
     except Exception as error:  # noqa: BLE001  # a component must run on, whatever Airflow's logging looks like

@@ -66,13 +66,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "airflow_settings": {"config", "errors"},
     # docs/adr/0002: what Airflow's lazy sequences asked for.
     "lazy": ADDRESS,
+    # docs/adr/0010: whose process this is, which the cluster policy learns and the backend needs.
+    "running": ADDRESS,
     # docs/adr/0001: it puts the pipeline's parts together, once per process.
-    "backend": BELOW_MAINTENANCE | {"lazy"},
+    "backend": BELOW_MAINTENANCE | {"lazy", "running"},
     # Contexts, prefixes and policy texts are written where they are used: one text for both sides.
     "policies": ADDRESS | {"access", "keys", "stores", "vault"},
     "maintenance": BELOW_MAINTENANCE,
     # docs/adr/0001: masking, because a task's supervisor registers what the task registers.
-    "plugin": {"access", "audit", "reference", "config", "airflow_settings", "masking"},
+    "plugin": {"access", "audit", "reference", "config", "airflow_settings", "masking", "errors", "running"},
     # docs/adr/0001: what Airflow reads when it starts, so that it loads the options and nothing else.
     "provider_info": {"config"},
     # The package itself: its version, its root error, and the backend's name, found late.
