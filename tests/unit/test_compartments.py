@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from secure_xcom.access import AccessPolicy
+from secure_xcom.access import AccessPolicy, check_told
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import TaskTry
 from secure_xcom.errors import (
@@ -18,6 +17,8 @@ from secure_xcom.errors import (
     CompartmentUnknown,
     ContextRefused,
     KeyServiceDenied,
+    OriginRefused,
+    PolicyInvalid,
     ReferenceExpired,
     SecureXComError,
     ValueTooLarge,
@@ -268,13 +269,95 @@ def test_a_failed_push_takes_a_routed_payload_back(world: World) -> None:
     assert list(store(f"{world.store_uri}-secrets").list()) == []
 
 
-def test_what_is_not_enforced_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A field that this release reads and does not act on yet is named when the file is loaded."""
-    file = tmp_path / "access_policy.yaml"
-    file.write_text(
-        "version: 1\ncompartments:\n  - name: finance\n    dags: [a]\n    key_uris: ['local:///k.json']\n"
-        "    store_uri: file:///s\n    tasks_run_on: {queue: finance}\n"
-    )
-    AccessPolicy.load(str(file))
-    assert "finance" in caplog.text
-    assert "tasks_run_on, which this release reads and does not enforce" in caplog.text
+# --- bundles and teams --------------------------------------------------------------------------------------
+
+ORIGINS = """\
+version: 1
+compartments:
+  - name: finance
+    dags: ["finance_*"]
+    bundles: [finance-dags, finance-more]
+    teams: [finance]
+    key_uris: ["memory-key://finance"]
+    store_uri: memory://{id}-finance
+    readers: [{dags: ["report"]}]
+  - name: reports
+    dags: ["report"]
+    bundles: [report-dags]
+    key_uris: ["memory-key://reports"]
+    store_uri: memory://{id}-reports
+"""
+
+
+@pytest.fixture
+def house() -> World:
+    """A deployment whose compartments take DAGs of some bundles and teams only."""
+    name = uuid.uuid4().hex
+    return World(policy=AccessPolicy.parse(ORIGINS.replace("{id}", name).encode(), where="policy.yaml"))
+
+
+def of(dag_id: str, bundle: str | None, team: str | None = None) -> TaskTry:
+    """A task of a DAG that Airflow got from somewhere."""
+    return TaskTry(dag_id, "manual__1", "load", -1, 1, bundle=bundle, team=team)
+
+
+def test_dags_of_the_right_bundle_push_and_pull(house: World) -> None:
+    """Tasks from one of the compartment's bundles and its team push and pull; the log says their bundle."""
+    reference = house.pipeline.push([Push(FINANCE, 1)], producer=of("finance_daily", "finance-more", "finance"))[0]
+    assert house.sink.records[-1]["producer"]["bundle"] == "finance-more"
+    assert house.pull(reference, consumer=of("finance_other", "finance-dags", "finance")) == 1
+    assert house.pull(reference, consumer=of("report", "report-dags")) == 1
+    assert "team" not in house.sink.records[-1]["consumer"]
+
+
+@pytest.mark.parametrize(
+    ("producer", "said"),
+    [
+        (of("finance_daily", "marketing-dags", "finance"), "comes from 'marketing-dags'"),
+        (of("finance_daily", "finance-dags", "marketing"), "comes from 'marketing'"),
+        (of("finance_daily", "finance-dags"), "from team 'finance' only, and Airflow does not say"),
+        (
+            of("finance_daily", None, "finance"),
+            "from bundle 'finance-dags' or 'finance-more' only, and Airflow does",
+        ),
+        (of("finance_other", "finance-dags", "finance"), "Airflow does not say"),
+        (None, "Airflow does not say"),
+    ],
+)
+def test_dags_from_elsewhere_may_not_push(house: World, producer: TaskTry | None, said: str) -> None:
+    """A task of another bundle or team, of another DAG, or of nobody knows whom, pushes nothing."""
+    with pytest.raises(OriginRefused, match=said):
+        house.pipeline.push([Push(FINANCE, 1)], producer=producer)
+    assert house.sink.records[-1]["error"] == "OriginRefused"
+    assert house.service("memory-key://finance").requests["wrap"] == 0
+
+
+@pytest.mark.parametrize(
+    ("consumer", "rule"),
+    [
+        (of("finance_daily", "marketing-dags", "finance"), "consumer.bundle"),
+        (of("finance_daily", "finance-dags", "marketing"), "consumer.team"),
+        (of("finance_daily", "finance-dags"), "consumer.team"),
+        (of("report", "finance-dags", "finance"), "consumer.bundle"),
+        (of("report", None), "consumer.bundle"),
+    ],
+)
+def test_a_dag_that_only_bears_the_name_may_not_pull(house: World, consumer: TaskTry, rule: str) -> None:
+    """A DAG with the id of an own one, or of a reader, from another bundle or team is refused by rule."""
+    reference = house.pipeline.push([Push(FINANCE, 1)], producer=of("finance_daily", "finance-dags", "finance"))[0]
+    with pytest.raises(OriginRefused):
+        house.pull(reference, consumer=consumer)
+    assert (house.sink.records[-1]["outcome"], house.sink.records[-1]["rule"]) == ("refused", rule)
+
+
+def test_what_airflow_does_not_tell_is_refused_at_once() -> None:
+    """A policy with teams, or with bundles beside tasks_run_on, is refused where Airflow does not tell them."""
+    policy = AccessPolicy.parse(ORIGINS.replace("{id}", "x").encode(), where="policy.yaml")
+    check_told(policy.compartments, {"bundles", "teams"}, where="policy.yaml")
+    with pytest.raises(PolicyInvalid, match=r"'finance' has teams, .* multi_team"):
+        check_told(policy.compartments, {"bundles", "placed bundles"}, where="policy.yaml")
+    text = ORIGINS.replace("{id}", "x").replace("    teams: [finance]\n", "    tasks_run_on: {queue: q}\n")
+    placed = AccessPolicy.parse(text.encode(), where="policy.yaml")
+    check_told(placed.compartments, {"bundles", "placed bundles"}, where="policy.yaml")
+    with pytest.raises(PolicyInvalid, match="'finance' has bundles beside tasks_run_on"):
+        check_told(placed.compartments, {"bundles"}, where="policy.yaml")

@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "airflow_settings": {"config", "errors"},
     # docs/adr/0002: what Airflow's lazy sequences asked for.
     "lazy": ADDRESS,
-    # docs/adr/0010: whose process this is, which the cluster policy learns and the backend needs.
+    # docs/adr/0030: whose process this is, which the cluster policy learns and the backend needs.
     "running": ADDRESS,
     # docs/adr/0001: it puts the pipeline's parts together, once per process.
     "backend": BELOW_MAINTENANCE | {"lazy", "running"},

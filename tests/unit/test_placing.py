@@ -1,0 +1,372 @@
+"""The cluster policy that places tasks, in a fresh Airflow: what its parse of DAG files makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_plugin import run
+
+POLICY = """\
+version: 1
+defaults: {hide_return_values: true}
+compartments:
+  - name: finance
+    dags: ["finance_*"]
+    key_uris: ["local:///k.json"]
+    store_uri: file:///s
+    hide_return_values: false
+    tasks_run_on: {queue: finance, pool: finance_pool, executor: LocalExecutor, service_account: finance-worker}
+  - name: legal
+    dags: ["legal_*"]
+    key_uris: ["local:///k.json"]
+    store_uri: file:///s
+    tasks_run_on: {queue: legal, refuse_elsewhere: false}
+  - name: audit
+    dags: ["audit_*"]
+    bundles: [audit-dags]
+    key_uris: ["local:///k.json"]
+    store_uri: file:///s
+  - name: open
+    dags: ["open_*"]
+    key_uris: ["local:///k.json"]
+    store_uri: file:///s
+"""
+HEAD = """
+from datetime import datetime
+from airflow.sdk import DAG, task, setup, teardown, TaskGroup
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.providers.standard.sensors.python import PythonSensor
+def bash(name="t", **options): return BashOperator(task_id=name, bash_command="true", **options)
+def give(*_): return 1
+"""
+# File name -> what stands in it below the head. Each name says which DAG id it has.
+FILES = {
+    "finance_kinds": """
+with DAG("finance_kinds", schedule=None) as dag:
+    bash("plain")
+    bash("same", queue="finance", pool="finance_pool", executor="LocalExecutor")
+    BashOperator.partial(task_id="mapped").expand(bash_command=["true", "false"])
+    BashOperator.partial(task_id="mapped_same", queue="finance").expand(bash_command=["true"])
+    PythonSensor(task_id="sensor", python_callable=give, mode="reschedule")
+    @setup
+    def make(): return 1
+    @teardown
+    def clean(): return 2
+    @task
+    def decorated(x): return x
+    with TaskGroup("group"):
+        decorated.expand(x=[1, 2])
+    clean().as_teardown(setups=make())
+""",
+    "legal_moved": """
+with DAG("legal_moved", schedule=None, default_args={"queue": "big"}):
+    bash("sent")
+    BashOperator.partial(task_id="mapped", queue="bigger", pool="p").expand(bash_command=["true"])
+    PythonOperator(task_id="returns", python_callable=give)
+""",
+    "open_free": """
+with DAG("open_free", schedule=None):
+    bash("asked", queue="big", pool="finance_pool")
+    PythonOperator(task_id="returns", python_callable=give)
+""",
+    "finance_queue": 'with DAG("finance_queue", schedule=None): bash(queue="big")',
+    "finance_args": 'with DAG("finance_args", schedule=None, default_args={"queue": "big"}): bash()',
+    "finance_partial": """
+with DAG("finance_partial", schedule=None):
+    BashOperator.partial(task_id="m", queue="big").expand(bash_command=["true"])
+""",
+    "finance_pool": 'with DAG("finance_pool", schedule=None): bash(pool="big")',
+    "finance_late": 'with DAG("finance_late", schedule=None):\n    t = task(give)()\n    t.operator.queue = "big"',
+    "finance_pod": """
+from kubernetes.client import models
+spec = models.V1PodSpec(containers=[models.V1Container(name="base")], service_account_name="admin")
+with DAG("finance_pod", schedule=None):
+    bash(executor_config={"pod_override": models.V1Pod(spec=spec)})
+""",
+    "finance_dictionary": """
+with DAG("finance_dictionary", schedule=None):
+    bash(executor_config={"pod_override": {"spec": {"serviceAccount": "admin"}}})
+""",
+    "open_takes": 'with DAG("open_takes", schedule=None): bash(queue="finance")',
+    "nobodys": 'with DAG("nobodys", schedule=None): bash(queue="legal")',
+    "audit_elsewhere": 'with DAG("audit_elsewhere", schedule=None): bash()',
+}
+PARSE = """
+import json, os
+from pathlib import Path
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:
+    from airflow.models.dagbag import DagBag
+from airflow.serialization.serialized_objects import LazyDeserializedDAG
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+bag = DagBag(Path(os.environ["AIRFLOW_HOME"]) / "dags")
+def account(task):
+    pod = (task.executor_config or {}).get("pod_override")
+    return pod.spec.service_account_name if pod else None
+def facts(dag):
+    return {
+        task.task_id: [task.queue, task.pool, task.executor, account(task)]
+        for task in dag.tasks
+    }
+def switch(task):
+    mapped = getattr(task, "partial_kwargs", {})
+    return getattr(task, "show_return_value_in_logs", mapped.get("show_return_value_in_logs"))
+def read(dag): return DagSerialization.from_dict(DagSerialization.to_dict(dag))
+print(json.dumps({
+    "errors": {Path(name).stem: text for name, text in bag.import_errors.items()},
+    # As the scheduler reads them.
+    "read": {name: facts(read(dag)) for name, dag in bag.dags.items()},
+    "shown": {name: {task.task_id: switch(task) for task in dag.tasks} for name, dag in bag.dags.items()},
+}))
+"""
+
+
+def parsed(home: Path, policy: str, files: dict[str, str], **settings: str) -> dict[str, Any]:
+    """What Airflow's own parse gives: import errors, and each task as the scheduler reads it."""
+    dags = home / "dags"
+    dags.mkdir()
+    for name, text in files.items():
+        (dags / f"{name}.py").write_text(HEAD + text)
+    (home / "policy.yaml").write_text(policy)
+    bundles = [
+        {
+            "name": "all-dags",
+            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+            "kwargs": {"path": str(dags)},
+        }
+    ]
+    settings.setdefault("AIRFLOW__SECURE_XCOM__ACCESS_POLICY", str(home / "policy.yaml"))
+    settings["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)
+    found: dict[str, Any] = json.loads(run(PARSE, home, **settings).stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One parse of every file."""
+    return parsed(tmp_path_factory.mktemp("placing"), POLICY, FILES)
+
+
+def test_every_kind_of_task_is_sent_to_its_place(bag: dict[str, Any]) -> None:
+    """Classic, decorated, mapped, setup, teardown and sensor tasks have the place in what the scheduler reads."""
+    read = bag["read"]["finance_kinds"]
+    assert len(read) == 8
+    assert set(map(tuple, read.values())) == {("finance", "finance_pool", "LocalExecutor", "finance-worker")}
+
+
+def test_a_dag_may_be_sent_instead_of_refused(bag: dict[str, Any]) -> None:
+    """With refuse_elsewhere: false a DAG that names another queue is sent to its own and keeps its pool."""
+    read = bag["read"]["legal_moved"]
+    assert read["sent"] == ["legal", "default_pool", None, None]
+    assert read["mapped"] == ["legal", "p", None, None]
+
+
+def test_a_compartment_without_a_place_is_left_alone(bag: dict[str, Any]) -> None:
+    """A DAG whose compartment says nothing of a place runs where its author wrote."""
+    assert bag["read"]["open_free"]["asked"] == ["big", "finance_pool", None, None]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("finance_queue", "queue 'big', and tasks_run_on of compartment 'finance' sends it to queue 'finance'"),
+        ("finance_args", "asks for queue 'big'"),
+        ("finance_partial", "asks for queue 'big'"),
+        ("finance_pool", "asks for pool 'big'"),
+        ("finance_late", "asks for queue 'big'"),
+        ("finance_pod", "asks for service account 'admin'"),
+        ("finance_dictionary", "asks for service account 'admin'"),
+        ("open_takes", "asks for queue 'finance', which is that of compartment 'finance'"),
+        ("nobodys", "asks for queue 'legal', which is that of compartment 'legal'"),
+        ("audit_elsewhere", "'audit_elsewhere' from bundle 'audit-dags' only, and it comes from 'all-dags'"),
+    ],
+)  # fmt: skip
+def test_a_dag_that_would_run_elsewhere_is_an_import_error(bag: dict[str, Any], file: str, said: str) -> None:
+    """The import error names the DAG, the task, the rule and what to do; and Airflow has no such DAG."""
+    error = bag["errors"][file]
+    assert error.startswith("AirflowClusterPolicyViolation: ")
+    assert said in error
+    assert f"DAG {file}" in error
+    assert "What to do: " in error
+    assert file not in bag["read"]
+
+
+def test_nothing_else_is_an_import_error(bag: dict[str, Any]) -> None:
+    """Only the DAGs that ask for what is not theirs are refused."""
+    assert set(bag["read"]) == {"finance_kinds", "legal_moved", "open_free"}
+    assert set(bag["errors"]) == set(FILES) - set(bag["read"])
+
+
+def test_a_compartment_says_whether_returned_values_are_logged(bag: dict[str, Any]) -> None:
+    """hide_return_values of the compartment, or else of the file's defaults, decides for its operators."""
+    shown = bag["shown"]
+    assert shown["finance_kinds"]["make"] is True
+    assert shown["finance_kinds"]["group.decorated"] is None
+    assert shown["legal_moved"]["returns"] is False
+    assert shown["open_free"]["returns"] is False
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (POLICY.replace("version: 1", "version: 9"), "policy.yaml, line 1"),
+        (
+            POLICY.replace("    bundles: [audit-dags]", "    teams: [audit]"),
+            "has teams, and this Airflow does not",
+        ),
+    ],
+    ids=["broken", "teams without multi_team"],
+)
+def test_without_a_policy_nothing_runs_unplaced(tmp_path: Path, policy: str, said: str) -> None:
+    """A policy file that cannot be used makes every DAG an import error that says what is wrong with the file."""
+    found = parsed(tmp_path, policy, {name: FILES[name] for name in ("finance_kinds", "open_free")})
+    assert found["read"] == {}
+    assert len(found["errors"]) == 2
+    assert all(said in text and "What to do" in text for text in found["errors"].values())
+
+
+def test_placing_can_be_switched_off(tmp_path: Path) -> None:
+    """With place_tasks = False tasks run where their authors wrote; what compartments say of logs still holds."""
+    files = {name: FILES[name] for name in ("finance_queue", "legal_moved", "finance_kinds", "audit_elsewhere")}
+    found = parsed(tmp_path, POLICY, files, AIRFLOW__SECURE_XCOM__PLACE_TASKS="False")
+    assert found["errors"] == {}
+    assert found["read"]["finance_queue"]["t"] == ["big", "default_pool", None, None]
+    assert found["shown"]["finance_kinds"]["make"] is True
+    assert found["shown"]["legal_moved"]["returns"] is False
+
+
+INSTANCE = """
+import json, logging, sys
+from types import SimpleNamespace as Thing
+import airflow
+from airflow import settings
+from secure_xcom.plugin import policy
+
+def placed(dag_id, bundle="audit-dags", pool="default_pool", **asked):
+    fields = {"queue": "default", "pool": pool, "executor": None, "executor_config": None, **asked}
+    task = Thing(pool=pool)
+    instance = Thing(dag_id=dag_id, task_id="t", task=task, **fields)
+    run = None if bundle is None else Thing(dag_model=Thing(bundle_name=bundle))
+    policy._place_instance(instance, run)
+    first = instance.pool
+    policy._place_instance(instance, run)
+    assert instance.pool == first
+    pod = (instance.executor_config or {}).get("pod_override")
+    return [instance.queue, instance.pool, instance.executor, pod.spec.service_account_name if pod else None]
+"""
+CASES = """
+print(json.dumps({
+    "noop": bool(settings.task_instance_mutation_hook.is_noop),
+    "sent": placed("finance_x"),
+    "late": placed("finance_x", queue="legal", pool="p", executor="CeleryExecutor"),
+    "stolen": placed("open_x", queue="finance"),
+    "nobodys": placed("nobodys", queue="finance"),
+    "free": placed("open_x", queue="big"),
+    "right": placed("audit_x"),
+    "wrong": placed("audit_x", bundle="marketing"),
+    "unknown": placed("audit_x", bundle=None),
+}))
+"""
+HELD = "held by secure_xcom: see the log of the scheduler and the API server"
+
+
+def test_task_instances_are_placed_where_no_dag_file_is_loaded(tmp_path: Path) -> None:
+    """The scheduler's hook sends back what was moved after parsing, and holds what asks for another's identity."""
+    (tmp_path / "policy.yaml").write_text(
+        POLICY.replace("[audit-dags]", "[audit-dags]\n    tasks_run_on: {queue: a}")
+    )
+    settings = {"AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(tmp_path / "policy.yaml")}
+    done = run(INSTANCE + CASES, tmp_path, **settings)
+    found = json.loads(done.stdout.splitlines()[-1])
+    finance = ["finance", "finance_pool", "LocalExecutor", "finance-worker"]
+    assert found["noop"] is False
+    if _gives_runs():
+        assert found["sent"] == found["late"] == finance
+        assert found["free"] == ["big", "default_pool", None, None]
+        assert found["right"] == ["a", "default_pool", None, None]
+        for name in ("stolen", "nobodys", "wrong", "unknown"):
+            assert found[name][1] == HELD
+        said = done.stdout + done.stderr
+        assert "queue 'finance', which is that of compartment 'finance'" in said
+        assert "from bundle 'audit-dags' only, and it comes from 'marketing'" in said
+    else:
+        # Airflow before 3.3 does not tell a hook the run, so this policy is refused and every task is held.
+        assert {places[1] for name, places in found.items() if name != "noop"} == {HELD}
+        assert "has bundles beside tasks_run_on" in done.stdout + done.stderr
+
+
+def _gives_runs() -> bool:
+    from importlib import metadata
+
+    from packaging.version import Version
+
+    return Version(metadata.version("apache-airflow-core")) >= Version("3.3")
+
+
+def test_the_scheduler_keeps_the_last_good_policy(tmp_path: Path) -> None:
+    """A file that breaks while the scheduler runs holds no task; the last policy holds until it is mended."""
+    code = INSTANCE + (
+        "from pathlib import Path\n"
+        "file = Path(__import__('os').environ['AIRFLOW__SECURE_XCOM__ACCESS_POLICY'])\n"
+        "text = file.read_text(); found = [placed('legal_x')]\n"
+        "file.write_text('version: 9'); found.append(placed('legal_x'))\n"
+        "file.write_text(text.replace('queue: legal', 'queue: law')); found.append(placed('legal_x'))\n"
+        "print(json.dumps([queue for queue, *_ in found]))\n"
+    )
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    done = run(code, tmp_path, AIRFLOW__SECURE_XCOM__ACCESS_POLICY=str(tmp_path / "policy.yaml"))
+    assert json.loads(done.stdout.splitlines()[-1]) == ["legal", "legal", "law"]
+    assert "placed by the last file that could be used" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("what", ["no policy", "switched off", "a broken policy"])
+def test_when_the_scheduler_places(tmp_path: Path, what: str) -> None:
+    """Without a policy, or switched off, making task instances stays as it is; with a broken one they are held."""
+    settings = {"AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(tmp_path / "policy.yaml")}
+    (tmp_path / "policy.yaml").write_text("version: 9" if what == "a broken policy" else POLICY)
+    if what == "no policy":
+        settings.clear()
+    if what == "switched off":
+        settings["AIRFLOW__SECURE_XCOM__PLACE_TASKS"] = "False"
+    code = INSTANCE + (
+        "noop = bool(settings.task_instance_mutation_hook.is_noop)\n"
+        "print(json.dumps([noop, placed('legal_x', queue='finance')]))"
+    )
+    noop, place = json.loads(run(code, tmp_path, **settings).stdout.splitlines()[-1])
+    if what == "a broken policy":
+        assert (noop, place[1]) == (False, HELD)
+    else:
+        assert (noop, place) == (True, ["finance", "default_pool", None, None])
+
+
+def test_the_process_of_a_task_knows_its_bundle(tmp_path: Path) -> None:
+    """What a task's context says of its bundle is still known when its return value is pushed."""
+    code = (
+        "import json, os\nfrom types import SimpleNamespace as Thing\nimport airflow\n"
+        "from airflow import settings\n"
+        "from secure_xcom import running\n"
+        "from secure_xcom.coordinate import Coordinate\n"
+        "ti = Thing(dag_id='d', run_id='r', task_id='t', map_index=3, try_number=2)\n"
+        "ti.bundle_instance = Thing(name='b')\n"
+        "before = running.task()\n"
+        "variables = settings.get_airflow_context_vars({'ti': ti, 'dag_run': Thing(team_name='finance')})\n"
+        "settings.get_airflow_context_vars({'ti': None}); settings.get_airflow_context_vars({})\n"
+        "for name, value in (('DAG_ID', 'd'), ('DAG_RUN_ID', 'r'), ('TASK_ID', 't'), ('TRY_NUMBER', '2')):\n"
+        "    os.environ['AIRFLOW_CTX_' + name] = value\n"
+        "own = running.producer(Coordinate('d', 'r', 't', 3, 'k'))\n"
+        "os.environ['AIRFLOW_CTX_TRY_NUMBER'] = '3'\n"
+        "other = running.task()\n"
+        "own = [own.bundle, own.team, own.map_index]\n"
+        "print(json.dumps([before, variables, own, [other.bundle, other.team]]))\n"
+    )
+    found = json.loads(run(code, tmp_path).stdout.splitlines()[-1])
+    assert found == [None, {}, ["b", "finance", 3], [None, None]]
