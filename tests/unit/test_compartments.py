@@ -304,7 +304,7 @@ def of(dag_id: str, bundle: str | None, team: str | None = None) -> TaskTry:
 def test_dags_of_the_right_bundle_push_and_pull(house: World) -> None:
     """Tasks from one of the compartment's bundles and its team push and pull; the log says their bundle."""
     reference = house.pipeline.push([Push(FINANCE, 1)], producer=of("finance_daily", "finance-more", "finance"))[0]
-    assert house.sink.records[-1]["producer"]["bundle"] == "finance-more"
+    assert house.sink.records[-1]["task"]["bundle"] == "finance-more"
     assert house.pull(reference, consumer=of("finance_other", "finance-dags", "finance")) == 1
     assert house.pull(reference, consumer=of("report", "report-dags")) == 1
     assert "team" not in house.sink.records[-1]["consumer"]
