@@ -24,9 +24,9 @@ def grants_of(policy: AccessPolicy, identity: Identity) -> tuple[Grant, ...]:
     ``dags`` and ``tasks`` of a grant are None where they are everything, and may hold globs. Grants may repeat and
     contain each other; together they are what the identity may do.
     """
-    table = _of_workers(policy)
     found: dict[tuple[object, ...], Grant] = {}
-    for grant in (*(grant for name in identity.workers_of for grant in table[name]), *identity.grants):
+    theirs = (grant for name in identity.workers_of for grant in _of_workers(policy, name))
+    for grant in (*theirs, *identity.grants):
         found.setdefault((grant.compartment, grant.role, grant.dags, grant.tasks), grant)
     return tuple(found.values())
 
@@ -66,23 +66,58 @@ def _dags(policy: AccessPolicy) -> GlobIndex:
     )
 
 
+class _Readers:
+    """All readers of a policy, found by the compartments that they may admit.
+
+    Each reader is looked up from the consumer's side, so that what one identity may do costs as much as it is,
+    and not as much as all identities together.
+    """
+
+    def __init__(self, policy: AccessPolicy) -> None:
+        self._policy = policy
+        self._all = [(own, reader) for own in policy.compartments for reader in own.readers]
+        self._named: dict[str, list[int]] = {}
+        globs = []
+        self._of_default: list[int] = []
+        for number, (_, reader) in enumerate(self._all):
+            if reader.compartment is not None:
+                self._named.setdefault(reader.compartment, []).append(number)
+                continue
+            for glob in reader.dags:
+                if is_glob(glob):
+                    globs.append((glob, number))
+                    # Nobody knows which DAGs no other compartment takes.
+                    self._of_default.append(number)
+                elif (found := policy.resolve_dag(glob)) is not None:
+                    self._named.setdefault(found.name, []).append(number)
+        self._globs = GlobIndex(globs)
+
+    def admitting(self, theirs: Compartment) -> Iterator[tuple[Compartment, Reader]]:
+        """The readers of other compartments that may admit DAGs of this one, in the file's order."""
+        found = set(self._named.get(theirs.name, ()))
+        for glob in theirs.dags:
+            found.update(self._globs.overlapping(glob))
+        if theirs is self._policy.default:
+            found.update(self._of_default)
+        for number in sorted(found):
+            own, reader = self._all[number]
+            if own is not theirs and (reader.compartment is None or _meet(self._policy, reader, theirs)):
+                yield own, reader
+
+
 @lru_cache(maxsize=2)
-def _of_workers(policy: AccessPolicy) -> dict[str, list[Grant]]:
-    """Compartment -> what those who run its tasks may do."""
-    table = {own.name: [_grant(own.name, "both")] for own in policy.compartments}
-    for own, reader in _readers(policy):
-        grant = _grant(own.name, "reader", reader.of_dags, reader.of_tasks)
-        for name in sorted(consumers(policy, own, reader)):
-            table[name].append(grant)
-    return table
+def _readers(policy: AccessPolicy) -> _Readers:
+    return _Readers(policy)
 
 
-def _readers(policy: AccessPolicy) -> Iterator[tuple[Compartment, Reader]]:
-    for compartment in policy.compartments:
-        for reader in compartment.readers:
-            yield compartment, reader
+def _of_workers(policy: AccessPolicy, name: str) -> Iterator[Grant]:
+    """What those who run a compartment's tasks may do."""
+    yield _grant(name, "both")
+    for own, reader in _readers(policy).admitting(policy.compartment(name)):
+        yield _grant(own.name, "reader", reader.of_dags, reader.of_tasks)
 
 
+@lru_cache(maxsize=8192)
 def _grant(
     compartment: str, role: str, dags: tuple[str, ...] = _EVERYTHING, tasks: tuple[str, ...] = _EVERYTHING
 ) -> Grant:

@@ -6,18 +6,31 @@ What a file may not hold at all is said when it is loaded; here it is one more r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from secure_xcom.access import lint_dags, lint_identities, lint_keys, lint_readers, loading, yaml_text
+from secure_xcom.access import (
+    lint_compiled,
+    lint_dags,
+    lint_identities,
+    lint_keys,
+    lint_readers,
+    lint_transport,
+    loading,
+    yaml_text,
+)
 from secure_xcom.access.policy import AccessPolicy
 from secure_xcom.access.remarks import Remark
 from secure_xcom.access.yaml_text import Marks
 
 
-def lint(raw: bytes, *, where: str) -> list[Remark]:
+def lint(
+    raw: bytes, *, where: str, dags: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> list[Remark]:
     """Everything to be said about a policy file, in the order of the file.
 
+    :param dags: DAG ids that are there, as `secure-xcom policy compile --dag` is given them.
+    :param environment: where connections may be (``AIRFLOW_CONN_*``); they are looked at for http alone.
     :raises PolicyInvalid: it is not even YAML that we read.
     """
     marks: Marks = {}
@@ -27,6 +40,8 @@ def lint(raw: bytes, *, where: str) -> list[Remark]:
         policy = AccessPolicy.of(file, digest=hashlib.sha256(raw).hexdigest())
         for rules in (lint_dags, lint_readers, lint_keys, lint_identities):
             found.extend(rules.remarks(policy))
+        found.extend(lint_compiled.remarks(policy, dags))
+        found.extend(lint_transport.remarks(policy, environment or {}))
     return sorted(_placed(found, marks), key=lambda one: (one.line, one.column, one.rule, one.text))
 
 

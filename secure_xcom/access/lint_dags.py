@@ -81,6 +81,15 @@ def _default(policy: AccessPolicy) -> Iterator[Remark]:
                     f"{glob!r} leaves no DAG for the default compartment",
                     "leave the glob or the default out",
                 )
+            elif not glob.strip("*") and len(policy.compartments) > 1:
+                yield Remark(
+                    "wildcard-dags",
+                    "warning",
+                    ("compartments", index, "dags", number),
+                    f"every DAG that no other compartment takes comes to {compartment.name!r}, new and "
+                    "mistyped ones too",
+                    "name its DAGs; if it is meant for the rest, say so: defaults: {compartment: NAME}",
+                )
 
 
 def _places(policy: AccessPolicy) -> Iterator[Remark]:

@@ -102,18 +102,6 @@ def _scopes(policy: AccessPolicy, identity: Identity, grants: tuple[Grant, ...],
                     f"the DAG {dag!r} does not belong to {own.name!r}",
                     "correct the id",
                 )
-    for grant in grants:
-        globs = [glob for glob in (*(grant.dags or ()), *(grant.tasks or ())) if is_glob(glob) and glob != "*"]
-        if globs or (grant.tasks is not None and grant.dags == ("*",)):
-            listed = ", ".join(repr(glob) for glob in globs[:5]) or "tasks of all DAGs"
-            yield Remark(
-                "grant-glob",
-                "warning",
-                path,
-                f"{identity.name!r} is limited by globs in {grant.compartment!r} ({listed}). Services know no "
-                "globs: it is compiled to the DAG ids known then (policy compile --dag), else to more",
-                "name DAGs and tasks by their ids, or compile again when there are new ones",
-            )
 
 
 def _same_principal(policy: AccessPolicy) -> Iterator[Remark]:

@@ -19,7 +19,7 @@ FINE = 0
 FOUND_SOMETHING = 1
 COULD_NOT_RUN = 2
 
-_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 _GLYPHS = {"ok": "✓", "warning": "!", "error": "✗"}
 _ASCII_GLYPHS = {"ok": "+", "warning": "!", "error": "x"}
 
@@ -78,7 +78,7 @@ def show_finding(out: Console, finding: Finding) -> None:
 
     utf8 = (out.encoding or "").lower().replace("-", "").startswith("utf")
     glyph = (_GLYPHS if utf8 else _ASCII_GLYPHS)[finding.status]
-    line = Text(f"{glyph} ", style=_STYLES[finding.status])
+    line = Text(f"{glyph} ", style=STYLES[finding.status])
     line.append(f"{clean(finding.subject)}: ", style="bold")
     line.append(clean(finding.text), style="default")
     out.print(line, soft_wrap=True)

@@ -6,20 +6,24 @@ import typer
 
 from secure_xcom.cli.policy_apply import policy_apply
 from secure_xcom.cli.policy_compile import policy_compile
+from secure_xcom.cli.policy_lint import policy_lint
+from secure_xcom.cli.policy_show import policy_show
 from secure_xcom.cli.policy_verify import policy_verify
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The access policy: compile it for services, bring it into Vault and AWS, try it there.",
+    help="The access policy: look at it, compile it for services, bring it into them, try it there.",
 )
 
 
 @app.callback()
 def policy() -> None:
-    """The access policy: compile it for services, bring it into Vault and AWS, try it there."""
+    """The access policy: look at it, compile it for services, bring it into them, try it there."""
 
 
+app.command("show", short_help="The resolved policy, or where one DAG belongs and why.")(policy_show)
+app.command("lint", short_help="What is risky or cannot be meant, with line and column.")(policy_lint)
 app.command("compile", short_help="Write the policies of Vault, AWS, Google and Azure.")(policy_compile)
 app.command("apply", short_help="Bring it into Vault and AWS; --dry-run shows the plan.")(policy_apply)
 app.command("verify", short_help="Try in Vault what it allows and what it forbids.")(policy_verify)

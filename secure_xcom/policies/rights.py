@@ -74,10 +74,14 @@ class Known:
 
 def rights_of(policy: AccessPolicy, identity: Identity, known: Known) -> tuple[Right, ...]:
     """An identity's rights, by compartment in the file's order; one for each act."""
-    grants = grants_of(policy, identity)
+    grants: dict[str, list[Grant]] = {}
+    for grant in grants_of(policy, identity):
+        grants.setdefault(grant.compartment, []).append(grant)
     found = []
     for compartment in policy.compartments:
-        mine = [grant for grant in grants if grant.compartment == compartment.name]
+        mine = grants.get(compartment.name)
+        if mine is None:
+            continue
         for act in ("push", "pull", "rewrap", "look"):
             giving = [grant for grant in mine if act in ACTS[grant.role]]
             if giving:

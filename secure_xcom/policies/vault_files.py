@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -42,7 +42,7 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
     """An identity's policy, or None where it has nothing to do in Vault."""
     # One block for each path: Vault merges two of one path in ways that depend on their order.
     transit: dict[tuple[Act, str, str], tuple[list[str], set[str]]] = {}
-    kv: dict[tuple[Role, str, str, str], None] = {}
+    kv: dict[tuple[str, str, str], list[Role]] = {}
     for right in rights:
         own = right.compartment
         for (mount, name), single in transit_keys(own.all_key_uris, pushing=right.act == "push").items():
@@ -61,12 +61,13 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
                 _, mount, prefix = split_kv(uri)
                 for dag in right.scope.dags:
                     below = path_segment(own.name) + ("" if dag is None else f"/{path_segment(dag)}")
-                    kv[_ROLE[right.act], mount, prefix, below] = None
+                    roles = kv.setdefault((mount, prefix, below), [])
+                    roles += [role for role in (_ROLE[right.act],) if role not in roles]
     blocks = [
         f"# In {', '.join(sorted(names))}.\n{_transit(act, mount, name, list(dict.fromkeys(scopes)))}"
         for (act, mount, name), (scopes, names) in transit.items()
     ]
-    blocks += _distinct(kv_grant(*of) for of in kv)
+    blocks += [kv_grant(roles, *place) for place, roles in kv.items()]
     if not blocks:
         return None
     head = (
@@ -106,10 +107,6 @@ def _transit(act: Act, mount: str, name: str, scopes: Sequence[str]) -> str:
     text = transit_grant(_ROLE[act], mount, name, scopes)
     # Who rewraps looks as well, and that is a block of its own.
     return text.split("\n# See versions")[0] if act == "rewrap" else text
-
-
-def _distinct(texts: Iterator[str]) -> list[str]:
-    return list(dict.fromkeys(texts))
 
 
 def role(identity: Identity) -> tuple[str, dict[str, Any]] | None:

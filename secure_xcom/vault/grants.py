@@ -40,33 +40,36 @@ def transit_grant(role: Role, mount: str, key: str, scopes: Sequence[str] = ()) 
     )
 
 
-def kv_grant(role: Role, mount: str, prefix: str, below: str = "") -> str:
-    """What a role may do in a Vault KV store.
+def kv_grant(roles: Role | Sequence[Role], mount: str, prefix: str, below: str = "") -> str:
+    """What a role, or several together, may do in a Vault KV store: one block for each path.
 
     :param below: a path below the store's prefix, such as a compartment's, or nothing for the whole store.
     """
     path = f"{prefix}/{below}".strip("/")
     data, metadata = f"{mount}/data/{path}/*", f"{mount}/metadata/{path}/*"
-    if role == "writer":
-        return "\n".join(
+    grants: dict[Role, list[tuple[str, str, list[str]]]] = {
+        "writer": [
+            (data, "Push: create payloads. Without `update` none is ever overwritten.", ["create"]),
             (
-                _block("Push: create payloads. Without `update` none is ever overwritten.", data, ["create"]),
-                _block(
-                    "Purge with all versions, as when a task is cleared. Without it payloads stay until gc.",
-                    metadata,
-                    ["delete"],
-                ),
-            )
-        )
-    if role == "reader":
-        return _block("Pull: read payloads, which are sealed.", data, ["read"])
-    return "\n".join(
-        (
+                metadata,
+                "Purge with all versions, as when a task is cleared. Without it payloads stay until gc.",
+                ["delete"],
+            ),
+        ],
+        "reader": [(data, "Pull: read payloads, which are sealed.", ["read"])],
+        "maintenance": [
             # Vault takes this for the folder itself as well when it is listed.
-            _block("Find what no reference names, and destroy it.", metadata, ["list", "delete"]),
-            _block("Sizes and times are only in the entries, which are sealed.", data, ["read"]),
-        )
-    )
+            (metadata, "Find what no reference names, and destroy it.", ["list", "delete"]),
+            (data, "Sizes and times are only in the entries, which are sealed.", ["read"]),
+        ],
+    }
+    blocks: dict[str, tuple[list[str], list[str]]] = {}
+    for role in [roles] if isinstance(roles, str) else roles:
+        for place, reason, words in grants[role]:
+            reasons, given = blocks.setdefault(place, ([], []))
+            reasons.append(reason)
+            given += [word for word in words if word not in given]
+    return "\n".join(_block("\n# ".join(reasons), place, given) for place, (reasons, given) in blocks.items())
 
 
 def _grant(reason: str, path: str, text: str, scopes: Sequence[str]) -> str:

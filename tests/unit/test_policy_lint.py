@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import time
+from pathlib import Path
 
 import pytest
 
+from secure_xcom.access import rules
 from secure_xcom.access.lint import lint
 from secure_xcom.errors import PolicyInvalid
 
@@ -16,7 +19,7 @@ defaults:
 compartments:
   - name: finance
     dags: ["finance_*"]
-    key_uris: ["vault://vault_default/transit/keys/finance"]
+    key_uris: ["vault://vault_default/transit/keys/finance?grant=scoped"]
     store_uri: s3://xcom/sealed
     readers:
       - compartment: audit
@@ -62,73 +65,83 @@ SECOND = "  - name: second\n    workers_of: [audit]\n    vault: {auth: approle, 
 
 def remarks(text: str) -> list[str]:
     """Each remark as ``status rule line:column``."""
-    return [f"{one.status} {one.rule} {one.line}:{one.column}" for one in lint(text.encode(), where="p.yaml")]
+    found = lint(text.encode(), where="p.yaml", dags=["finance_known", "audit_known"])
+    return [f"{one.status} {one.rule} {one.line}:{one.column}" for one in found]
 
 
 def test_a_sound_policy_is_silent() -> None:
     """Nothing is said of a policy that is as it should be, an exception before its rule included."""
     assert remarks(SOUND) == []
-    catch_all = SOUND.replace('["shared_*"]', '["finance*", "*"]').replace(
+    exception = SOUND.replace('["shared_*"]', '["finance*", shared]').replace(
         "compartment: shared\n", "retention: 1d\n", 1
     )
-    assert remarks(catch_all) == []
+    assert remarks(exception) == []
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        # --- which DAGs belong where
-        (AUDIT, '    dags: [finance_audit]\n', "error unreachable 19:12"),
-        (AUDIT, '    dags: ["finance_audit_*"]\n', "error unreachable 19:12"),
-        (FINANCE, '    dags: ["*"]\n', "error unreachable 19:12"),
-        (FINANCE, '    dags: ["*"]\n', "warning unreachable-default 6:12"),
-        (FINANCE, '    dags: ["finance_*", finance_a]\n', "warning repeated 6:25"),
-        ('["shared_*"]', '["*_shared"]', "warning overlap 24:12"),
-        # --- where tasks run
-        ("    tasks_run_on: {queue: audit, executor: CeleryExecutor}\n", "", "warning no-place 18:5"),
-        ("{queue: audit, executor: CeleryExecutor}", "{pool: audit}", "warning no-place 22:19"),
-        ("{queue: audit,", "{queue: finance,", "warning shared-place 22:27"),
-        ("{service_account: shared}", "{service_account: other}", "error other-service-account 37:49"),
-        (FINANCE, FINANCE + "    hide_return_values: false\n", "warning returned-values-logged 7:25"),
-        # --- readers
-        (READER, READER.replace("audit", 'audit\n        dags: ["x_*"]'), "error reader-never 11:15"),
-        (READER, READER.replace("audit", "audit\n        dags: [finance_a]"), "error reader-never 11:15"),
-        (READER, READER.replace("audit", "audit\n        dags: [finance_a]"), "warning reader-of-itself 11:16"),
-        (READER, READER.replace("finance_daily", "audit_monthly"), "error reader-never 11:19"),
-        (READER, READER.replace("finance_daily", '"a*"'), "error reader-never 11:19"),
-        (READER, READER * 2, "warning unreachable-reader 12:9"),
-        (READER, '      - dags: ["*"]\n', "warning reader-everybody 10:16"),
-        (READER, '      - dags: ["audit_*"]\n', "warning reader-wider 10:16"),
-        (READER, "      - dags: [audit_monthly]\n", "ok reader-by-identity 10:9"),
-        (READER, READER + "        tasks: [load]\n", "ok reader-by-identity 10:9"),
-        ("    workers_of: [audit]", "    workers_of: [shared]", "warning reader-without-identity 10:9"),
-        # --- keys, stores, routes
-        ("transit/keys/audit", "transit/keys/finance", "error shared-key 20:16"),
-        ("vault_default/transit/keys/audit", "other/transit/keys/finance", "error shared-key 20:16"),
-        ('keys/finance"]', 'keys/finance?wrap=never"]', "error no-key-wraps 7:15"),
-        ("vault://vault_default/transit/keys/audit", "local:///k.json", "warning local-key 20:15"),
-        (FINANCE, FINANCE + '    former_store_uris: ["s3://xcom/sealed"]\n', "warning former-is-current 7:25"),
-        ("      - sensitive: true\n", '      - keys: ["my_token"]\n', "error unreachable-route 15:9"),
-        # --- identities
-        ("    workers_of: [audit]", "    workers_of: [audit, shared]", "warning shared-worker 33:17"),
-        (KEEPER, KEEPER + "      - {compartment: finance, as: reader}\n", "warning reads-and-administers 38:5"),
-        (KEEPER, KEEPER + "      - {compartment: finance, as: operator}\n", "warning reads-and-administers 38:5"),
-        ("    workers_of: [finance]\n", "    workers_of: [finance]\n    grants:\n" + KEEPER,
-            "warning reads-and-administers 29:5"),
-        (KEEPER, "      - {compartment: finance, as: reader, dags: [audit_yearly]}\n", "error grant-never 40:51"),
-        (KEEPER, '      - {compartment: finance, as: reader, dags: ["finance_a*"]}\n', "warning grant-glob 38:5"),
-        (READER, READER + '        of_tasks: ["load_*"]\n', "warning grant-glob 33:5"),
-        ("    workers_of: [finance]\n", "    workers_of: [finance]\n    grants:\n" + SWALLOWED,
-            "warning grant-swallowed 32:9"),
-        ("  - name: audit-workers\n", SECOND + "  - name: audit-workers\n", "warning shared-principal 34:12"),
-        ("    aws: {principal: \"arn:aws:iam::111122223333:role/keeper\"}\n", "", "warning no-principal 38:5"),
-        ("    grants:\n" + KEEPER, "", "warning no-grants 38:5"),
-        ("    workers_of: [shared]", "    workers_of: [audit]", "warning no-workers 23:5"),
-        # --- what the file may not hold at all
-        ("    workers_of: [audit]", "    workers_of: [nobody]", "error invalid 33:18"),
-        ("version: 1", "version: 2", "error invalid 1:10"),
-    ],
-)  # fmt: skip
+CASES: list[tuple[str, str, str]] = [
+    # --- which DAGs belong where
+    (AUDIT, '    dags: [finance_audit]\n', "error unreachable 19:12"),
+    (AUDIT, '    dags: ["finance_audit_*"]\n', "error unreachable 19:12"),
+    (FINANCE, '    dags: ["*"]\n', "error unreachable 19:12"),
+    (FINANCE, '    dags: ["*"]\n', "warning unreachable-default 6:12"),
+    (FINANCE, '    dags: ["finance_*", finance_a]\n', "warning repeated 6:25"),
+    ('["shared_*"]', '["*_shared"]', "warning overlap 24:12"),
+    (AUDIT, '    dags: [audit_monthly, "**"]\n', "warning unreachable-default 19:27"),
+    # --- where tasks run
+    ("    tasks_run_on: {queue: audit, executor: CeleryExecutor}\n", "", "warning no-place 18:5"),
+    ("{queue: audit, executor: CeleryExecutor}", "{pool: audit}", "warning no-place 22:19"),
+    ("{queue: audit,", "{queue: finance,", "warning shared-place 22:27"),
+    ("{service_account: shared}", "{service_account: other}", "error other-service-account 37:49"),
+    (FINANCE, FINANCE + "    hide_return_values: false\n", "warning returned-values-logged 7:25"),
+    # --- readers
+    (READER, READER.replace("audit", 'audit\n        dags: ["x_*"]'), "error reader-never 11:15"),
+    (READER, READER.replace("audit", "audit\n        dags: [finance_a]"), "error reader-never 11:15"),
+    (READER, READER.replace("audit", "audit\n        dags: [finance_a]"), "warning reader-of-itself 11:16"),
+    (READER, READER.replace("finance_daily", "audit_monthly"), "error reader-never 11:19"),
+    (READER, READER.replace("finance_daily", '"a*"'), "error reader-never 11:19"),
+    (READER, READER * 2, "warning unreachable-reader 12:9"),
+    (READER, '      - dags: ["*"]\n', "warning reader-everybody 10:16"),
+    (READER, '      - dags: ["audit_*"]\n', "warning reader-wider 10:16"),
+    (READER, "      - dags: [audit_monthly]\n", "ok reader-by-identity 10:9"),
+    (READER, READER + "        tasks: [load]\n", "ok reader-by-identity 10:9"),
+    ("    workers_of: [audit]", "    workers_of: [shared]", "warning reader-without-identity 10:9"),
+    # --- keys, stores, routes
+    ("transit/keys/audit", "transit/keys/finance", "error shared-key 20:16"),
+    ("vault_default/transit/keys/audit", "other/transit/keys/finance", "error shared-key 20:16"),
+    ('finance?grant=scoped"]', 'finance?wrap=never"]', "error no-key-wraps 7:15"),
+    ("vault://vault_default/transit/keys/audit", "local:///k.json", "warning local-key 20:15"),
+    (FINANCE, FINANCE + '    former_store_uris: ["s3://xcom/sealed"]\n', "warning former-is-current 7:25"),
+    ("      - sensitive: true\n", '      - keys: ["my_token"]\n', "error unreachable-route 15:9"),
+    # --- identities
+    ("    workers_of: [audit]", "    workers_of: [audit, shared]", "warning shared-worker 33:17"),
+    (KEEPER, KEEPER + "      - {compartment: finance, as: reader}\n", "warning reads-and-administers 38:5"),
+    (KEEPER, KEEPER + "      - {compartment: finance, as: operator}\n", "warning reads-and-administers 38:5"),
+    ("    workers_of: [finance]\n", "    workers_of: [finance]\n    grants:\n" + KEEPER,
+        "warning reads-and-administers 29:5"),
+    (KEEPER, "      - {compartment: finance, as: reader, dags: [audit_yearly]}\n", "error grant-never 40:51"),
+    (KEEPER, '      - {compartment: finance, as: reader, dags: ["finance_a*"]}\n', "warning glob-whole 40:51"),
+    (KEEPER, "      - {compartment: finance, as: reader, dags: [finance_a], tasks: [\"l*\"]}\n",
+        "warning glob-tasks 40:71"),
+    (READER, READER + '        of_tasks: ["load_*"]\n', "warning glob-tasks 12:20"),
+    (READER, READER.replace("finance_daily", '"finance_d*"'), "warning glob-whole 11:19"),
+    (READER, READER.replace("finance_daily", '"finance_k*"'), "ok glob-known 11:19"),
+    ("finance?grant=scoped", "finance", "warning batch-in-limited-key 7:16"),
+    # --- how services are reached
+    ("sealed\n    readers", "sealed?endpoint=http://s3.example\n    readers", "warning plain-http 8:16"),
+    ("sealed\n    readers", "sealed?endpoint=http://127.0.0.1:9\n    readers", "ok plain-http 8:16"),
+    ("    workers_of: [finance]\n", "    workers_of: [finance]\n    grants:\n" + SWALLOWED,
+        "warning grant-swallowed 32:9"),
+    ("  - name: audit-workers\n", SECOND + "  - name: audit-workers\n", "warning shared-principal 34:12"),
+    ("    aws: {principal: \"arn:aws:iam::111122223333:role/keeper\"}\n", "", "warning no-principal 38:5"),
+    ("    grants:\n" + KEEPER, "", "warning no-grants 38:5"),
+    ("    workers_of: [shared]", "    workers_of: [audit]", "warning no-workers 23:5"),
+    # --- what the file may not hold at all
+    ("    workers_of: [audit]", "    workers_of: [nobody]", "error invalid 33:18"),
+    ("version: 1", "version: 2", "error invalid 1:10"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), CASES)
 def test_each_rule_fires_where_it_should(old: str, new: str, expected: str) -> None:
     """A policy with one thing wrong gets that remark, at its line and column."""
     assert SOUND.count(old) == 1
@@ -139,6 +152,65 @@ def test_one_key_for_all_with_one_identity_is_a_warning() -> None:
     """Compartments that share a key and all its users are kept apart by the context alone, and lint says so."""
     text = SOUND.replace("keys/audit", "keys/finance").partition("identities:")[0]
     assert "warning shared-key 20:16" in remarks(text)
+
+
+def test_tasks_of_no_named_dag_become_the_whole_compartment() -> None:
+    """A task is known to services within its DAG only, and lint says what it is compiled to."""
+    text = SOUND.replace(READER, "      - {compartment: audit, of_tasks: [load]}\n")
+    assert [remark.rule for remark in lint(text.encode(), where="p", dags=["audit_known"])] == ["glob-whole"]
+    assert lint(text.encode(), where="p", dags=["finance_known"]) == []
+
+
+def test_a_reader_of_no_compartment_is_said() -> None:
+    """A DAG that no compartment takes has no workers, so it is no reader."""
+    text = SOUND.replace("defaults:\n  compartment: shared\n", "").replace(READER, "      - dags: [elsewhere]\n")
+    assert "warning reader-unknown 8:16" in remarks(text)
+
+
+def test_a_compartment_for_the_rest_is_written_as_the_default() -> None:
+    """A glob of stars takes new and mistyped DAGs, which only a default should."""
+    text = SOUND.replace("defaults:\n  compartment: shared\n", "").replace('["shared_*"]', '["*"]')
+    assert remarks(text) == ["warning wildcard-dags 22:12"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("AIRFLOW_CONN_VAULT_DEFAULT", "vault://:x@vault.example:8200", True),
+        ("AIRFLOW_CONN_VAULT_DEFAULT", "vault://:x@vault.example:8200?use_tls=true", False),
+        ("AIRFLOW_CONN_VAULT_DEFAULT", "vaults://:x@vault.example", False),
+        ("AIRFLOW_CONN_VAULT_DEFAULT", '{"conn_type": "vault", "host": "v.example", "password": "x"}', True),
+        ("AIRFLOW_CONN_VAULT_DEFAULT", '{"conn_type": "vault", "host": "v", "extra": {"use_tls": true}}', False),
+        (
+            "AIRFLOW_CONN_VAULT_DEFAULT",
+            '{"conn_type": "vault", "host": "v", "extra": "{\\"use_tls\\": false}"}',
+            True,
+        ),
+        ("AIRFLOW_CONN_VAULT_DEFAULT", "{broken", False),
+        ("AWS_ENDPOINT_URL", "http://s3.example", True),
+        ("AWS_ENDPOINT_URL_S3", "https://s3.example", False),
+        ("VAULT_ADDR", "http://nobody.asks", False),
+    ],
+)
+def test_connections_of_the_environment_are_looked_at_for_http(variable: str, value: str, expected: bool) -> None:
+    """A connection that leads to http is a remark, as Airflow's own hooks read it; nothing of it is repeated."""
+    found = lint(SOUND.encode(), where="p", environment={variable: value})
+    assert {remark.rule for remark in found} == ({"plain-http"} if expected else set())
+    assert all("x@" not in remark.text and variable in remark.text for remark in found)
+
+
+def test_aws_connections_lead_to_http_by_their_extra() -> None:
+    """The endpoint of an AWS connection, for all or for one service, is looked at."""
+    text = SOUND.replace("s3://xcom", "s3://team.s3@xcom")
+    for extra in (
+        '{"endpoint_url": "http://s3.example"}',
+        '{"service_config": {"s3": {"endpoint_url": "http://e"}}}',
+    ):
+        value = '{"conn_type": "aws", "extra": %s}' % extra  # noqa: UP031 - braces are JSON's here
+        assert any(
+            "AIRFLOW_CONN_TEAM.S3" in one.text
+            for one in lint(text.encode(), where="p", environment={"AIRFLOW_CONN_TEAM.S3": value})
+        )
 
 
 def test_a_remark_says_what_to_do() -> None:
@@ -181,3 +253,16 @@ def test_lint_of_many_compartments_ends_soon(dags: str, reader: str, expected: s
     found = remarks(f"version: 1\ncompartments:\n{each(entry)}identities:\n{each(worker)}")
     assert expected in {one.rpartition(" ")[0] for one in found}
     assert time.process_time() - begun < 30
+
+
+def test_every_rule_is_listed_and_tried() -> None:
+    """Each rule has its line in the list, and a policy of these tests that it fires for."""
+    said = set()
+    for path in Path(rules.__file__).parent.glob("lint*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Remark":
+                assert isinstance(node.args[0], ast.Constant)
+                said.add(node.args[0].value)
+    assert said == set(rules.RULES)
+    tried = {expected.split()[1] for _, _, expected in CASES} | {"wildcard-dags", "reader-unknown"}
+    assert tried == said

@@ -18,16 +18,12 @@ path "transit/decrypt/xcom-finance" {
 }
 
 # Push: create payloads. Without `update` none is ever overwritten.
+# Pull: read payloads, which are sealed.
 path "secret/data/xcom/finance/*" {
-  capabilities = ["create"]
+  capabilities = ["create", "read"]
 }
 
 # Purge with all versions, as when a task is cleared. Without it payloads stay until gc.
 path "secret/metadata/xcom/finance/*" {
   capabilities = ["delete"]
-}
-
-# Pull: read payloads, which are sealed.
-path "secret/data/xcom/finance/*" {
-  capabilities = ["read"]
 }

@@ -1,0 +1,148 @@
+"""HCL, as far as Vault's policies have it: blocks with a path, each with fields, and where they stand.
+
+Vault's own words: developer.hashicorp.com/vault/docs/concepts/policies. What is not of this form is refused, since
+a policy that is read wrongly is worse than one that is not read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_MAX_DEPTH = 12
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t\r\n]+|\#[^\n]*|//[^\n]*|/\*.*?\*/)"""
+    r"""|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<word>[A-Za-z_][\w.-]*)|(?P<number>-?[0-9]+)|(?P<sign>[{}\[\]=,])""",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One ``path "..." { ... }``.
+
+    :ivar places: field -> line and column of its value, from 1.
+    """
+
+    path: str
+    line: int
+    column: int
+    fields: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+
+class _Refused(Exception):
+    """Not of this form; `read` gives it out as a place and a text."""
+
+    def __init__(self, at: int, text: str) -> None:
+        super().__init__(text)
+        self.at = at
+
+
+def read(text: str) -> tuple[list[Block], tuple[int, int, str] | None]:
+    """The blocks, and line, column and text of what is not of this form."""
+    try:
+        return list(_Reader(text).blocks()), None
+    except _Refused as refused:
+        return [], (*_place(text, refused.at), str(refused))
+
+
+def _place(text: str, at: int) -> tuple[int, int]:
+    return text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = list(self._read())
+        self._at = 0
+
+    def _read(self) -> Iterator[_Token]:
+        at = 0
+        while at < len(self._text):
+            found = _TOKEN.match(self._text, at)
+            if found is None:
+                raise _Refused(at, "not HCL as Vault's policies have it")
+            if found.lastgroup != "space":
+                yield _Token(str(found.lastgroup), found.group(), at)
+            at = found.end()
+        yield _Token("end", "", len(self._text))
+
+    def _take(self, kind: str, text: str | None = None) -> _Token:
+        token = self._tokens[self._at]
+        if token.kind != kind or (text is not None and token.text != text):
+            raise _Refused(token.at, f"{text or f'a {kind}'} is missing")
+        self._at += 1
+        return token
+
+    def _is(self, text: str) -> bool:
+        token = self._tokens[self._at]
+        if token.kind == "sign" and token.text == text:
+            self._at += 1
+            return True
+        return False
+
+    def blocks(self) -> Iterator[Block]:
+        while self._tokens[self._at].kind != "end":
+            begin = self._take("word", "path")
+            path = self._string(self._take("string"))
+            block = Block(path, *_place(self._text, begin.at))
+            self._take("sign", "{")
+            while not self._is("}"):
+                name = self._name()
+                if name in block.fields:
+                    raise _Refused(self._tokens[self._at - 1].at, f"{name} stands twice")
+                if not self._is("=") and self._tokens[self._at].text != "{":
+                    raise _Refused(self._tokens[self._at].at, "= is missing")
+                block.places[name] = _place(self._text, self._tokens[self._at].at)
+                block.fields[name] = self._value(0)
+            yield block
+
+    def _name(self) -> str:
+        token = self._tokens[self._at]
+        return self._string(self._take("string")) if token.kind == "string" else self._take("word").text
+
+    def _string(self, token: _Token) -> str:
+        try:
+            text = json.loads(token.text)
+        except ValueError:
+            raise _Refused(token.at, "a string with an escape that is not read here") from None
+        return str(text)
+
+    def _value(self, depth: int) -> Any:
+        token = self._tokens[self._at]
+        if depth > _MAX_DEPTH:
+            raise _Refused(token.at, "nested too deep")
+        if self._is("["):
+            listed = []
+            while not self._is("]"):
+                listed.append(self._value(depth + 1))
+                if not self._is(",") and self._tokens[self._at].text != "]":
+                    raise _Refused(self._tokens[self._at].at, "a comma is missing")
+            return listed
+        if self._is("{"):
+            mapped: dict[str, Any] = {}
+            while not self._is("}"):
+                name = self._name()
+                self._take("sign", "=")
+                mapped[name] = self._value(depth + 1)
+                self._is(",")
+            return mapped
+        self._at += 1
+        if token.kind == "string":
+            return self._string(token)
+        if token.kind == "number":
+            return int(token.text)
+        if token.kind == "word" and token.text in ("true", "false"):
+            return token.text == "true"
+        raise _Refused(token.at, "a value is missing")
