@@ -436,6 +436,12 @@ class AuditError(SecureXComError):
     remedy = "make the sink of [secure_xcom] audit_sinks writable for this worker"
 
 
+class AccessLogUnreadable(SecureXComError):
+    """What a sink has written cannot be read back."""
+
+    remedy = "run it as a user who may read the access log, and restore what is damaged from a backup"
+
+
 class SealedLogError(SecureXComError):
     """The sealed log (the Merkle log of access logs) cannot be read or extended."""
 

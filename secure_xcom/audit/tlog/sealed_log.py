@@ -57,6 +57,8 @@ class Seal:
 
     :ivar first: the index of its first entry; :ivar size: the tree's size after it.
     :ivar time: when it was begun, UTC as in events.
+    :ivar sources: what was read, each as ``HOST:URI``; :ivar until: every event in there that is older than this
+        was sealed by this seal or earlier ones. Empty where more seals follow in the same run.
     :ivar chains: how far each chain that it took something of is sealed.
     """
 
@@ -65,6 +67,8 @@ class Seal:
     size: int
     time: str
     chains: dict[str, ChainEnd] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    until: str = ""
 
     def dump(self) -> bytes:
         """As one line of JSON."""
@@ -75,7 +79,9 @@ class Seal:
             "number": self.number,
             "secure_xcom_seal": 1,
             "size": self.size,
+            "sources": list(self.sources),
             "time": self.time,
+            "until": self.until,
         }
         return json.dumps(record, separators=(",", ":")).encode()
 
@@ -87,7 +93,13 @@ class Seal:
             version = record["secure_xcom_seal"]
             chains = {str(name): ChainEnd(int(a), str(b), bool(c)) for name, (a, b, c) in record["chains"].items()}
             found = cls(
-                int(record["number"]), int(record["first"]), int(record["size"]), str(record["time"]), chains
+                int(record["number"]),
+                int(record["first"]),
+                int(record["size"]),
+                str(record["time"]),
+                chains,
+                tuple(str(uri) for uri in record["sources"]),
+                str(record["until"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SealedLogInvalid("the record of a seal cannot be read", where=where) from None
@@ -235,13 +247,12 @@ class SealedLog:
         except ObjectMissing as error:
             raise SealedLogInvalid("an object of the sealed log is missing", where=error.where) from None
 
-    def seals_since(self, time: str) -> Iterator[Seal]:
-        """The seals from the newest back to the last one that was begun before a time."""
+    def seals_newest_first(self) -> Iterator[Seal]:
+        """What each seal took, from the newest back; those that count."""
+        counted = set(self.numbers("checkpoints"))
         for number in reversed(self.numbers("seals")):
-            seal = self.seal(number)
-            yield seal
-            if seal.time < time:
-                return
+            if number in counted:
+                yield self.seal(number)
 
 
 def _path(kind: str, number: int) -> str:

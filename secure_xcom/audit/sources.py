@@ -1,0 +1,199 @@
+"""Where a sink has written: its files, the rotated and compressed ones too, or its objects, oldest first."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+import zstandard
+
+from secure_xcom.audit.uris import SinkUri
+from secure_xcom.errors import AccessLogUnreadable, StoreError, UriInvalid
+from secure_xcom.stores import Store, store
+
+BLOCK_BYTES = 4 << 20
+# What is longer without a newline is no line of ours, and is handed on in pieces.
+_LINE_MAX_BYTES = 1 << 20
+# Names that logrotate gives: NAME.1, NAME-20261122, NAME-20261122.gz, NAME.2.zst
+_ROTATED = r"([.-]\d[\dT_.:-]*)?(\.gz|\.zst)?"
+_FIRST_BYTES = 64 << 10
+
+
+class RawLine(NamedTuple):
+    """One line as it lies there: in which file or object, its number from 1, its bytes without the newline."""
+
+    place: str
+    number: int
+    data: bytes
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One file or object of a sink.
+
+    :ivar size: in bytes as it is stored, for progress.
+    :ivar open: gives what was written, decompressed.
+    """
+
+    place: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+    def blocks(self, size: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
+        """Whole lines in blocks of about that size: the number of the first line, and the bytes.
+
+        Only the last block may end without a newline.
+
+        :raises AccessLogUnreadable: it cannot be read, or is damaged where it is compressed.
+        """
+        number, rest = 1, b""
+        try:
+            with self.open() as file:
+                while read := file.read(size):
+                    rest += read
+                    end = rest.rfind(b"\n") + 1
+                    if not end and len(rest) <= _LINE_MAX_BYTES:
+                        continue
+                    block, rest = rest[: end or len(rest)], rest[end or len(rest) :]
+                    yield number, block
+                    number += block.count(b"\n")
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            raise AccessLogUnreadable(
+                f"a part of the access log cannot be read ({type(error).__name__})", where=self.place
+            ) from None
+        if rest:
+            yield number, rest
+
+    def lines(self) -> Iterator[RawLine]:
+        """Every line, in order. Empty lines are none."""
+        for number, block in self.blocks():
+            lines = block.split(b"\n")
+            last = len(lines) - 1
+            for at, data in enumerate(lines):
+                if data:
+                    yield RawLine(self.place, number + at, data, at < last)
+
+
+class Source(Protocol):
+    """What can be read back of one sink."""
+
+    uri: str
+
+    def pieces(self) -> list[Piece]:
+        """The files or objects, oldest first.
+
+        :raises AccessLogUnreadable: they cannot be listed.
+        """
+
+
+class FileSource:
+    """A file sink's file, or each host's in a folder, with what logrotate has made of them."""
+
+    def __init__(self, uri: SinkUri) -> None:
+        self.uri = uri.place
+        path = unquote(urlsplit(uri.place).path)
+        self._folder = Path(path) if path.endswith("/") else Path(path).parent
+        self._name = r"[^/]+\.jsonl" if path.endswith("/") else re.escape(Path(path).name)
+
+    def pieces(self) -> list[Piece]:
+        """By the time of their first events; the order of files that have none is that of their names."""
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError as error:
+            raise AccessLogUnreadable(
+                f"the folder of the access log cannot be read ({os.strerror(error.errno or 0)})", where=self.uri
+            ) from None
+        form = re.compile(self._name + _ROTATED)
+        paths = [self._folder / name for name in names if form.fullmatch(name)]
+        found = [Piece(str(path), _size(path), _opener(path)) for path in paths if path.is_file()]
+        return sorted(found, key=lambda piece: (_first_time(piece), piece.place))
+
+
+class StoreSource:
+    """An object sink's objects: each holds the lines of one batch."""
+
+    def __init__(self, uri: SinkUri) -> None:
+        self.uri = uri.place
+        self._store: Store = store(uri.rest)
+
+    def pieces(self) -> list[Piece]:
+        """By name, which begins with a time."""
+        try:
+            found = sorted((entry.path, entry.size) for entry in self._store.list())
+        except StoreError as error:
+            raise AccessLogUnreadable(error.what, where=self.uri, remedy=error.remedy) from None
+        return [Piece(f"{self.uri.rstrip('/')}/{path}", size, self._opener(path)) for path, size in found]
+
+    def _opener(self, path: str) -> Callable[[], IO[bytes]]:
+        def opened() -> IO[bytes]:
+            try:
+                return BytesIO(b"".join(self._store.get(path)))
+            except StoreError as error:
+                raise AccessLogUnreadable(error.what, where=self.uri, remedy=error.remedy) from None
+
+        return opened
+
+
+def source(uri: str) -> Source:
+    """The source that reads back what the sink of this URI has written.
+
+    :raises UriInvalid: what was written there cannot be read back from here.
+    """
+    parsed = SinkUri.parse(uri)
+    if parsed.scheme == "file":
+        return FileSource(parsed)
+    if parsed.scheme in ("s3", "gs", "abfs", "memory"):
+        return StoreSource(parsed)
+    raise UriInvalid(
+        f"what a sink of the scheme {parsed.scheme!r:.40} has written is not read by this command",
+        where=f"sink URI {parsed.shown:.120}",
+        remedy="name a file sink or an object sink with --sink",
+    )
+
+
+def raw_lines(sources: Sequence[Source]) -> Iterator[RawLine]:
+    """Every line of every source, each source oldest first."""
+    for one in sources:
+        for piece in one.pieces():
+            yield from piece.lines()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        # It was rotated away meanwhile; whoever opens it hears of it.
+        return 0
+
+
+def _opener(path: Path) -> Callable[[], IO[bytes]]:
+    def opened() -> IO[bytes]:
+        if path.suffix == ".gz":
+            return gzip.open(path, "rb")
+        if path.suffix == ".zst":
+            return zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
+        return path.open("rb")
+
+    return opened
+
+
+_TIME = re.compile(rb'"time":"([0-9TZ:.-]{27})"')
+
+
+def _first_time(piece: Piece) -> str:
+    try:
+        with piece.open() as file:
+            found = _TIME.search(file.read(_FIRST_BYTES))
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
+        # What cannot be read is said when its lines are asked for.
+        found = None
+    return found.group(1).decode() if found else "~"
