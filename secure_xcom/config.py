@@ -137,6 +137,31 @@ OPTIONS: dict[str, Option] = {
         "Which ids audit_hash_key hashes, comma-separated, of dag_id, run_id, task_id, key, object and operator. "
         "Empty: all of them.",
     ),
+    "sealed_log": Option(
+        None,
+        "string",
+        "s3://aws_default@audit-bucket/sealed",
+        "Store URI of the sealed log, which `secure-xcom audit seal` copies the access log into.",
+    ),
+    "sealed_log_name": Option(
+        "secure_xcom/access-log",
+        "string",
+        "audit.example.com/airflow",
+        "The name of the sealed log in its checkpoints, written like a URL without a scheme. It stays for ever.",
+    ),
+    "sealing_key": Option(
+        None,
+        "string",
+        "vault://vault_default/transit/keys/xcom-sealing",
+        "URI of the Ed25519 key that signs checkpoints: of Vault transit, AWS KMS, or file:///path/sealing.pem.",
+    ),
+    "sealed_log_verifiers": Option(
+        "",
+        "string",
+        None,
+        "Verifier keys (NAME+ID+KEY) that checkpoints are believed by, comma-separated. Empty: that of "
+        "sealing_key, which is then asked for it.",
+    ),
     "key_cache_seconds": Option(
         "300", "integer", None, "How long an unwrapped data key stays in a process's memory, in seconds."
     ),
@@ -156,7 +181,7 @@ _MINIMUM: dict[str, int] = {
     "key_cache_seconds": 0,
     "key_cache_size": 0,
 }
-_LISTS = ("key_uris", "sensitive_names", "audit_sinks", "audit_hash_ids")
+_LISTS = ("key_uris", "sensitive_names", "audit_sinks", "audit_hash_ids", "sealed_log_verifiers")
 # A sealed payload in the reference goes through Airflow's API server and into its database: over this, the
 # row would no longer be small.
 INLINE_LIMIT_BYTES = 65_536
@@ -183,6 +208,10 @@ class Settings:
     audit_sinks: tuple[str, ...] = ()
     audit_hash_key: str | None = None
     audit_hash_ids: tuple[str, ...] = ()
+    sealed_log: str | None = None
+    sealed_log_name: str = "secure_xcom/access-log"
+    sealing_key: str | None = None
+    sealed_log_verifiers: tuple[str, ...] = ()
     key_cache_seconds: int = 300
     key_cache_size: int = 1000
 

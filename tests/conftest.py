@@ -67,13 +67,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many mutations the tests of tests/fuzz tried, and how each ended; and what the leak hunt found."""
+    """Say how many mutations the tests of tests/fuzz tried and how each ended; the leak hunt; the tamper table."""
     tally: Counter[str] = Counter()
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, value in report.user_properties:
                 if name == "mutations":
                     tally.update(value)
+                if name == "tampering":
+                    terminalreporter.section("the tamper table: what `audit verify` says of each tampering")
+                    terminalreporter.line(value)
                 if name == "leaks":
                     terminalreporter.section("the leak hunt: where each path's canary was found")
                     terminalreporter.line(value)

@@ -178,3 +178,12 @@ def read_proof(text: bytes) -> Proof:
     word, index = lines[1].split(" ")
     assert word == "index"
     return Proof(int(index), tuple(base64.b64decode(line) for line in lines[2:]), checkpoint)
+
+
+def read_extension(text: bytes) -> tuple[int, tuple[bytes, ...], bytes]:
+    """The add-checkpoint request of C2SP tlog-witness: old size, proof, the newer checkpoint."""
+    first, _, checkpoint = text.partition(b"\n\n")
+    lines = first.decode().split("\n")
+    word, size = lines[0].split(" ")
+    assert word == "old"
+    return int(size), tuple(base64.b64decode(line) for line in lines[1:]), checkpoint

@@ -70,6 +70,7 @@ def seal(
     :raises SealedLogError: the log cannot be extended; :raises AccessLogUnreadable: a source cannot be read.
     """
     done = Sealed()
+    log.tidy()
     if (begun := log.begun()) is not None:
         log.finish(*begun, signer)
         done.resumed = True

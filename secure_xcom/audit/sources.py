@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import zstandard
@@ -25,6 +25,7 @@ _LINE_MAX_BYTES = 1 << 20
 # Names that logrotate gives: NAME.1, NAME-20261122, NAME-20261122.gz, NAME.2.zst
 _ROTATED = r"([.-]\d[\dT_.:-]*)?(\.gz|\.zst)?"
 _FIRST_BYTES = 64 << 10
+_STORES = ("s3", "gs", "abfs", "memory")
 
 
 class RawLine(NamedTuple):
@@ -143,6 +144,11 @@ class StoreSource:
         return opened
 
 
+def readable(uri: str) -> bool:
+    """Whether what the sink of this URI has written can be read back from here."""
+    return SinkUri.parse(uri).scheme in ("file", *_STORES)
+
+
 def source(uri: str) -> Source:
     """The source that reads back what the sink of this URI has written.
 
@@ -151,7 +157,7 @@ def source(uri: str) -> Source:
     parsed = SinkUri.parse(uri)
     if parsed.scheme == "file":
         return FileSource(parsed)
-    if parsed.scheme in ("s3", "gs", "abfs", "memory"):
+    if parsed.scheme in _STORES:
         return StoreSource(parsed)
     raise UriInvalid(
         f"what a sink of the scheme {parsed.scheme!r:.40} has written is not read by this command",
@@ -178,7 +184,7 @@ def _size(path: Path) -> int:
 def _opener(path: Path) -> Callable[[], IO[bytes]]:
     def opened() -> IO[bytes]:
         if path.suffix == ".gz":
-            return gzip.open(path, "rb")
+            return cast("IO[bytes]", gzip.open(path, "rb"))
         if path.suffix == ".zst":
             return zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
         return path.open("rb")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from secure_xcom.cli import audit as audit_commands
 from secure_xcom.cli import check, inspect_reference, output
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import gc as gc_command
@@ -71,3 +72,4 @@ app.command("check", short_help="Check the deployment, as seen from this machine
 app.command("inspect")(inspect_reference.inspect)
 app.command("gc", short_help="Payloads without a row, and rows without a payload.")(gc_command.gc)
 app.add_typer(policy_commands.app, name="policy")
+app.add_typer(audit_commands.app, name="audit")

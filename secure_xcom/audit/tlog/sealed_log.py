@@ -15,7 +15,7 @@ Below the store's prefix, every object created once:
     the newest checkpoint once more, under the name where clients of tlog-tiles look. It is replaced, not
     atomically; nothing of ours reads it.
 ``pruned/N``
-    a signed note: the index below which entries were removed.
+    a signed note: the index N below which entries were removed, and the time that all of them are older than.
 """
 
 from __future__ import annotations
@@ -154,16 +154,19 @@ class SealedLog:
         """The tree of that size."""
         return Tiles(self.store, size)
 
-    def pruned(self) -> int:
-        """The index below which entries were removed by a prune that the log's key has signed; 0 for none."""
-        highest = 0
+    def pruned(self) -> tuple[int, str]:
+        """The index below which entries were removed by a prune that the log's key has signed, and since when.
+
+        0 for none; the entries that are gone are all older than the time.
+        """
+        highest, before = 0, ""
         for number in self.numbers("pruned"):
             where = f"{self.store.uri}/{_path('pruned', number)}"
             lines = open_note(self._read(_path("pruned", number)), self.verifiers, where).split("\n")
-            if lines[:2] != [_PRUNED, self.origin] or not lines[2].isdigit():
+            if lines[:2] != [_PRUNED, self.origin] or lines[2:3] != [str(number)] or len(lines) != 5:
                 raise SealedLogInvalid("the note is not that of a prune", where=where)
-            highest = max(highest, int(lines[2]))
-        return highest
+            highest, before = number, lines[3]
+        return highest, before
 
     # --- sealing --------------------------------------------------------------------------------------------
 
@@ -225,13 +228,28 @@ class SealedLog:
         self.store.delete_many([_path("pending", seal.number), *replaced])
         return made
 
-    def prune(self, index: int, signer: Signer) -> None:
-        """Say in a signed note that entries below the index are removed.
+    def say_pruned(self, index: int, before: str, signer: Signer) -> None:
+        """Say in a signed note that entries below the index, all older than a time, are removed.
 
         :raises SecureXComError: the signer did not sign.
         """
-        note = sign_note(f"{_PRUNED}\n{self.origin}\n{index}\n", self.origin, signer)
+        note = sign_note(f"{_PRUNED}\n{self.origin}\n{index}\n{before}\n", self.origin, signer)
         write_once(self.store, _path("pruned", index), note)
+
+    def tidy(self) -> None:
+        """Do what a crash behind the newest checkpoint has left undone."""
+        numbers = self.numbers("checkpoints")
+        if not numbers:
+            return
+        note = self.note(numbers[-1])
+        try:
+            published = b"".join(self.store.get("checkpoint"))
+        except ObjectMissing:
+            published = b""
+        if published != note:
+            self._publish(note)
+        done = [number for number in self.numbers("pending") if number <= numbers[-1]]
+        self.store.delete_many([_path("pending", number) for number in done])
 
     def _publish(self, note: bytes) -> None:
         self.store.delete_many(["checkpoint"])

@@ -1,0 +1,222 @@
+"""Verifying: the sealed log by itself, and what the sinks hold against their own chains and against the log.
+
+Two passes. The first reads everything once and only notes which chains are not exactly as they were written; the
+second reads the lines of those again and says what was done to them (`secure_xcom.audit.explaining`).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from secure_xcom.audit import entries
+from secure_xcom.audit.chain import FIRST
+from secure_xcom.audit.entries import Entry
+from secure_xcom.audit.explaining import Seen, explain
+from secure_xcom.audit.findings import Found
+from secure_xcom.audit.log_check import LogState, SealedEnd, check_log, sealed_entries
+from secure_xcom.audit.sealing import QUIET_SECONDS, text_of, time_of
+from secure_xcom.audit.sources import RawLine, Source
+from secure_xcom.audit.tlog.sealed_log import SealedLog
+
+SLACK = timedelta(seconds=60)
+"""How much later than its time an event may lie in a file before that means anything."""
+
+
+@dataclass(slots=True)
+class Verified:
+    """What a verification read and found.
+
+    :ivar open: chains without an end whose last event is younger than the quiet time: they are being written.
+    """
+
+    events: int = 0
+    chains: int = 0
+    open: int = 0
+    sealed: int = 0
+    pruned: int = 0
+    found: list[Found] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _ChainState:
+    following: int
+    last: str
+    ended: bool
+    time: str
+    place: str
+    line: int
+
+
+def verify(
+    sources: Sequence[Source],
+    log: SealedLog | None,
+    *,
+    trusted: Sequence[tuple[str, bytes]] = (),
+    quiet_seconds: float = QUIET_SECONDS,
+    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Verified:
+    """Verify sinks, and the sealed log if there is one.
+
+    :param trusted: notes of checkpoints kept elsewhere, each with where it was.
+    :param progress: told what is read, how much of how much (entries or bytes).
+    :raises AccessLogUnreadable: a sink cannot be read; :raises StoreError, SealedLogInvalid: the log cannot be.
+    """
+    done = Verified()
+    state = None
+    tell = progress or _tell_nobody
+    if log is not None:
+        state = check_log(log, trusted, lambda read, total: tell("sealed log", read, total))
+        done.found += state.found
+        done.sealed, done.pruned = state.head.size, state.pruned
+    quiet = text_of(now() - timedelta(seconds=quiet_seconds))
+    covered = _covered(sources, state)
+    checks = [
+        _SourceCheck(source, log, state, done, quiet, tell, until)
+        for source, until in zip(sources, covered, strict=True)
+    ]
+    for check in checks:
+        check.run()
+    # A log that other sinks are sealed into as well holds chains that these never had.
+    if state is not None and all(covered) and len(sources) >= len(state.covered):
+        done.found += _whole_chains(checks, state)
+    return done
+
+
+def _tell_nobody(_what: str, _done: int, _total: int) -> None:
+    return
+
+
+def _covered(sources: Sequence[Source], state: LogState | None) -> list[str]:
+    """The time before which each source was sealed whole; empty for one that never was."""
+    known = state.covered if state else {}
+    if len(sources) == len(known) == 1:
+        # The files may have been copied elsewhere to be verified.
+        return list(known.values())
+    return [known.get(f"{socket.gethostname()}:{source.uri}", "") for source in sources]
+
+
+def _whole_chains(checks: Sequence[_SourceCheck], state: LogState) -> Iterator[Found]:
+    """Sealed chains that are in no sink, although the sinks go back that far."""
+    begin = min((check.oldest for check in checks if check.oldest), default="")
+    since = text_of(time_of(begin) + SLACK) if begin else "~"
+    for chain, end in state.chains.items():
+        if since < end.time and not any(chain in check.chains for check in checks):
+            text = f"a whole chain of {end.following - end.first} sealed events is missing"
+            yield Found("removed", text, checks[0].source.uri, None, chain, end.first)
+
+
+class _SourceCheck:
+    """One sink's check: see the module's text."""
+
+    def __init__(
+        self,
+        source: Source,
+        log: SealedLog | None,
+        state: LogState | None,
+        done: Verified,
+        quiet: str,
+        progress: Callable[[str, int, int], None],
+        covered: str,
+    ) -> None:
+        self.source = source
+        self._log = log
+        self._state = state
+        self._done = done
+        self._quiet = quiet
+        self._progress = progress
+        self._sealed: dict[str, SealedEnd] = state.chains if state else {}
+        self._covered = covered
+        self.chains: dict[str, _ChainState] = {}
+        self._unpruned = text_of(time_of(state.pruned_before) + SLACK) if state and state.pruned else ""
+        self._suspicious: set[str] = set()
+        self.oldest = ""
+
+    def run(self) -> None:
+        pieces = self.source.pieces()
+        total, read = sum(piece.size for piece in pieces), 0
+        for piece in pieces:
+            for line in piece.lines():
+                self._take(line)
+            read += piece.size
+            self._progress(self.source.uri, read, total)
+        self._cut_chains()
+        if self._suspicious:
+            self._explain()
+        for chain, state in self.chains.items():
+            if not state.ended and chain not in self._suspicious:
+                self._say_open(chain, state)
+        self._done.chains += len(self.chains)
+
+    def _take(self, line: RawLine) -> None:
+        entry = entries.read(line.data)
+        if entry is None:
+            found = (
+                Found("half_written", "the beginning of an event", line.place, line.number)
+                if entries.is_half_written(line.data)
+                else Found("malformed", "no event", line.place, line.number)
+            )
+            self._done.found.append(found)
+            return
+        self._done.events += 1
+        self.oldest = self.oldest or entry.time
+        known = self.chains.get(entry.chain)
+        if known is None:
+            cut = entry.sequence > 0 and self._begins_late(entry.chain)
+            expected = (entry.sequence, entry.previous) if cut else (0, FIRST)
+        else:
+            expected = (known.following, known.last)
+        if (entry.sequence, entry.previous) != expected or (known is not None and known.ended):
+            self._suspicious.add(entry.chain)
+        self._against_seal(entry, line)
+        if known is None or entry.sequence >= known.following:
+            self.chains[entry.chain] = _ChainState(
+                entry.sequence + 1, entry.hash, entry.ends, entry.time, line.place, line.number
+            )
+
+    def _begins_late(self, chain: str) -> bool:
+        return entries.begun(chain) < self.oldest
+
+    def _against_seal(self, entry: Entry, line: RawLine) -> None:
+        end = self._sealed.get(entry.chain)
+        if end is None or entry.sequence >= end.following:
+            # An event of before the last seal that the seal did not see was written, or dated, afterwards.
+            late = end is None or not end.ended
+            if late and self._covered and self._unpruned < entry.time < text_of(time_of(self._covered) - SLACK):
+                text = "older than the last seal and not sealed: written later, or the clock was set back"
+                self._done.found.append(
+                    Found("unsealed", text, line.place, line.number, entry.chain, entry.sequence)
+                )
+        elif entry.sequence == end.following - 1 and entry.hash != end.last:
+            self._suspicious.add(entry.chain)
+
+    def _cut_chains(self) -> None:
+        """Chains that were sealed further than the files go."""
+        for chain, state in self.chains.items():
+            end = self._sealed.get(chain)
+            if end is not None and state.following < end.following:
+                self._suspicious.add(chain)
+
+    def _explain(self) -> None:
+        lines: dict[str, list[Seen]] = {chain: [] for chain in self._suspicious}
+        for piece in self.source.pieces():
+            for line in piece.lines():
+                entry = entries.read(line.data)
+                if entry is not None and entry.chain in lines:
+                    lines[entry.chain].append(Seen(line.place, line.number, entry))
+        wanted = self._suspicious & set(self._sealed)
+        sealed = sealed_entries(self._log, self._state, wanted) if self._log and self._state and wanted else {}
+        for chain in sorted(self._suspicious):
+            self._done.found += explain(
+                chain, lines[chain], sealed.get(chain, {}), begins_late=self._begins_late(chain)
+            )
+
+    def _say_open(self, chain: str, state: _ChainState) -> None:
+        if state.time > self._quiet:
+            self._done.open += 1
+            return
+        text = "the chain has no end: its process was killed or lost its sinks, or events behind this were cut off"
+        self._done.found.append(Found("interrupted", text, state.place, state.line, chain, state.following - 1))

@@ -1,0 +1,41 @@
+"""``secure-xcom audit key``: the key that signs checkpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from secure_xcom.cli import output
+from secure_xcom.cli.audit.place import ConfigOption, JsonOption, KeyOption, NameOption, Place
+
+
+def key(
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the key file of a file:/// URI; never overwrites one.")
+    ] = False,
+    key: KeyOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the verifier key of the sealed log, which whoever verifies it keeps. --create makes a local key.
+
+    A key in Vault is made by `vault write -f transit/keys/NAME type=ed25519`, one in KMS with the key spec
+    ECC_NIST_EDWARDS25519.
+    """
+    from secure_xcom.audit.tlog.note import Verifier
+    from secure_xcom.audit.tlog.signer_file import FileSigner
+    from secure_xcom.errors import CommandError
+
+    place = Place(config, key=key, name=name)
+    signer = place.signer()
+    if create:
+        if not isinstance(signer, FileSigner):
+            raise CommandError("only a key file is made here", where=signer.uri, remedy="make it in its service")
+        signer.create()
+    verifier = Verifier(place.name(), signer.public_key())
+    if as_json:
+        output.show_json({"key": signer.uri, "name": verifier.name, "verifier": str(verifier), "created": create})
+    else:
+        print(verifier)

@@ -1,0 +1,69 @@
+"""``secure-xcom audit prove``: proofs to be checked elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secure_xcom.cli import output
+from secure_xcom.cli.audit.place import (
+    ConfigOption,
+    JsonOption,
+    KeyOption,
+    LogOption,
+    NameOption,
+    Place,
+    VerifierOption,
+    read_file,
+    write_file,
+)
+
+
+def prove(
+    event: Annotated[str, typer.Option(metavar="ID", help="Prove that the event of this id is sealed.")] = "",
+    chain: Annotated[str, typer.Option(metavar="ID", help="The same for the event of a chain.")] = "",
+    sequence: Annotated[int, typer.Option(min=0, help="With --chain: its number.")] = 0,
+    index: Annotated[int, typer.Option(min=-1, help="The same for the entry of this index.")] = -1,
+    extends: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prove that the newest checkpoint extends this one."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the proof here.")] = None,
+    log: LogOption = None,
+    verifier: VerifierOption = None,
+    key: KeyOption = None,
+    name: NameOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a proof of inclusion (C2SP tlog-proof) or of consistency (the add-checkpoint request of C2SP
+    tlog-witness), which any software that knows those texts can check with the verifier key.
+    """
+    from secure_xcom.audit import proving
+    from secure_xcom.audit.tlog.checkpoint import Checkpoint
+    from secure_xcom.errors import CommandError
+
+    if sum((bool(event), bool(chain), index >= 0, extends is not None)) != 1:
+        raise CommandError(
+            "one thing is proved at a time", remedy="give one of --event, --chain, --index and --extends"
+        )
+    sealed_log = Place(config, log=log, key=key, name=name, verifiers=verifier).log()
+    line = b""
+    if extends is not None:
+        kept = Checkpoint.open(read_file(extends), sealed_log.verifiers, str(extends))
+        proof = proving.consistency(sealed_log, kept)
+    else:
+        if index < 0:
+            index, line = proving.find(sealed_log, event_id=event, chain=chain, sequence=sequence)
+        proof = proving.inclusion(sealed_log, index)
+    if out is not None:
+        write_file(out, proof)
+    if as_json:
+        where = None if extends is not None else index
+        output.show_json({"index": where, "line": line.decode() or None, "proof": proof.decode()})
+    elif out is None:
+        print(proof.decode(), end="")
+    else:
+        print(f"{out} written")

@@ -1,0 +1,53 @@
+"""``secure-xcom audit prune``: retention of the sealed log."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from secure_xcom.cli import output
+from secure_xcom.cli.audit.place import (
+    ConfigOption,
+    JsonOption,
+    KeyOption,
+    LogOption,
+    NameOption,
+    Place,
+    VerifierOption,
+)
+
+
+def prune(
+    keep: Annotated[
+        int, typer.Option("--keep-days", metavar="DAYS", min=1, help="Keep entries younger than this.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, say what would go.")] = False,
+    log: LogOption = None,
+    key: KeyOption = None,
+    name: NameOption = None,
+    verifier: VerifierOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove old entries from the sealed log, in whole bundles of 256.
+
+    Hashes and checkpoints stay, so that all that remains is still proved, and so is any event whose line was kept.
+    A note signed by the log's key says what was removed. Files and objects of sinks are not touched.
+    """
+    from datetime import datetime, timedelta, timezone
+
+    from secure_xcom.audit import pruning
+    from secure_xcom.audit.sealing import text_of
+
+    place = Place(config, log=log, key=key, name=name, verifiers=verifier)
+    before = text_of(datetime.now(timezone.utc) - timedelta(days=keep))
+    done = pruning.prune(place.log(), before, None if dry_run else place.signer())
+    if as_json:
+        output.show_json({**asdict(done), "before": before, "dry_run": dry_run})
+    else:
+        verb = "would go" if dry_run else "went"
+        print(
+            f"{done.entries} entries in {done.objects} objects {verb}; entry {done.below} is the first that stays"
+        )
