@@ -81,6 +81,7 @@ def chain(
         moment = start + timedelta(seconds=at * step)
         last = ended and at == length - 1
         record = event(moment, "chain_end") if last else event(moment, **fields)
+        record["id"] = uuid7_at(moment, number * 1_000_000 + at)
         lines.append(made.add(record).data)
     return lines
 

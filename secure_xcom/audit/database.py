@@ -80,8 +80,8 @@ class DatabaseSink:
             ) from None
         self.uri = uri.shown
         options = dict(uri.options)
-        self._table = options.pop("table", TABLE)
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", self._table):
+        self.table = options.pop("table", TABLE)
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", self.table):
             raise UriInvalid("the table's name is no plain name", where=f"sink URI {self.uri}", remedy=_FORM)
         try:
             self._url = _url(uri, options)
@@ -103,7 +103,7 @@ class DatabaseSink:
         from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
         rows = [_row(line) for line in lines]
-        table = sqlalchemy.table(self._table, *(sqlalchemy.column(name) for name in _COLUMNS))
+        table = sqlalchemy.table(self.table, *(sqlalchemy.column(name) for name in _COLUMNS))
         for attempt in (1, 2):
             try:
                 return self._insert(table, rows)
@@ -122,11 +122,11 @@ class DatabaseSink:
 
         if not rows:
             nothing = sqlalchemy.select(*(sqlalchemy.null() for _ in _COLUMNS)).where(sqlalchemy.false())
-            with self._engine().begin() as connection:
+            with self.engine().begin() as connection:
                 connection.execute(sqlalchemy.insert(table).from_select(list(_COLUMNS), nothing))
             return
         try:
-            with self._engine().begin() as connection:
+            with self.engine().begin() as connection:
                 connection.execute(sqlalchemy.insert(table), list(rows))
         except IntegrityError:
             if len(rows) == 1:
@@ -135,7 +135,11 @@ class DatabaseSink:
             for row in rows:
                 self._insert(table, [row])
 
-    def _engine(self) -> Engine:
+    def engine(self) -> Engine:
+        """The connections of this process.
+
+        :raises ExtraMissing: the driver is not there.
+        """
         import sqlalchemy
 
         if self._made is None or self._pid != os.getpid():

@@ -1,4 +1,4 @@
-"""Where a sink has written: its files, the rotated and compressed ones too, or its objects, oldest first."""
+"""What a sink has written: its files (rotated and compressed ones too), its objects, its rows; oldest first."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import IO, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import zstandard
+from typing_extensions import Self
 
 from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import AccessLogUnreadable, StoreError, UriInvalid
@@ -124,12 +125,13 @@ class StoreSource:
 
     def __init__(self, uri: SinkUri) -> None:
         self.uri = uri.place
-        self._store: Store = store(uri.rest)
+        left = {name: value for name, value in uri.options.items() if name != "batch"}
+        self._store: Store = store(SinkUri(uri.scheme, uri.place, left, uri.optional).rest)
 
     def pieces(self) -> list[Piece]:
-        """By name, which begins with a time."""
+        """By name: the day on which a chain began, the chain, the number of the first event."""
         try:
-            found = sorted((entry.path, entry.size) for entry in self._store.list())
+            found = sorted((entry.path, entry.size) for entry in self._store.list("events/"))
         except StoreError as error:
             raise AccessLogUnreadable(error.what, where=self.uri, remedy=error.remedy) from None
         return [Piece(f"{self.uri.rstrip('/')}/{path}", size, self._opener(path)) for path, size in found]
@@ -144,9 +146,66 @@ class StoreSource:
         return opened
 
 
+class DatabaseSource:
+    """A database sink's rows, chain by chain. Whoever reads needs SELECT, which workers do not have."""
+
+    def __init__(self, uri: SinkUri) -> None:
+        from secure_xcom.audit.database import DatabaseSink
+
+        self._sink = DatabaseSink(uri)
+        self.uri = self._sink.uri
+
+    def pieces(self) -> list[Piece]:
+        """All rows as one; a line's number is that of its row in this order."""
+        return [Piece(self.uri, 0, lambda: cast("IO[bytes]", _Rows(self._lines())))]
+
+    def _lines(self) -> Iterator[bytes]:
+        import sqlalchemy
+        from sqlalchemy.exc import SQLAlchemyError
+
+        names = ("chain", "sequence", "line")
+        table = sqlalchemy.table(self._sink.table, *(sqlalchemy.column(name) for name in names))
+        query = sqlalchemy.select(table.c.line).order_by(table.c.chain, table.c.sequence)
+        try:
+            with (
+                self._sink.engine().connect().execution_options(stream_results=True, yield_per=1000) as connection
+            ):
+                for row in connection.execute(query):
+                    yield str(row[0]).encode() + b"\n"
+        except SQLAlchemyError as error:
+            raise AccessLogUnreadable(
+                f"the rows cannot be read ({type(error).__name__})",
+                where=self.uri,
+                remedy="run it as a user who may SELECT from the table",
+            ) from None
+
+
+class _Rows:
+    """Lines as a file that is read once, from the front."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def read(self, size: int) -> bytes:
+        """Whole lines of at least that many bytes together, or what is left."""
+        taken = bytearray()
+        for line in self._lines:
+            taken += line
+            if len(taken) >= size:
+                break
+        return bytes(taken)
+
+
 def readable(uri: str) -> bool:
     """Whether what the sink of this URI has written can be read back from here."""
-    return SinkUri.parse(uri).scheme in ("file", *_STORES)
+    scheme = SinkUri.parse(uri).scheme
+    return scheme in ("file", "db", *_STORES) or scheme.startswith("db+")
 
 
 def source(uri: str) -> Source:
@@ -159,10 +218,12 @@ def source(uri: str) -> Source:
         return FileSource(parsed)
     if parsed.scheme in _STORES:
         return StoreSource(parsed)
+    if parsed.scheme == "db" or parsed.scheme.startswith("db+"):
+        return DatabaseSource(parsed)
     raise UriInvalid(
         f"what a sink of the scheme {parsed.scheme!r:.40} has written is not read by this command",
         where=f"sink URI {parsed.shown:.120}",
-        remedy="name a file sink or an object sink with --sink",
+        remedy="name a file sink, an object sink or a database sink with --sink",
     )
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from secure_xcom.audit.database import DDL
+from secure_xcom.audit.events import Line
 from secure_xcom.audit.proving import consistency, find, inclusion
 from secure_xcom.audit.pruning import prune
 from secure_xcom.audit.sealing import Sealed, seal
+from secure_xcom.audit.sinks import sink
 from secure_xcom.audit.sources import source
 from secure_xcom.audit.tlog.checkpoint import Checkpoint
 from secure_xcom.audit.tlog.note import Verifier
@@ -311,3 +315,28 @@ def test_tiles_can_be_grown_in_any_steps(tmp_path: Path) -> None:
         tiles, _ = tiles.extended(entries[tiles.size : tiles.size + rng.randint(1, 400)])
     second.check_tiles(tmp_path, 2000, [second.leaf(entry) for entry in entries])
     assert second.entries(tmp_path, 2000) == entries
+
+
+@pytest.mark.parametrize("kind", ["db", "objects", "folder"])
+def test_every_sink_that_can_be_read_back_is(world: World, kind: str, tmp_path: Path) -> None:
+    """What a database sink, an object sink and a folder of files hold is sealed and verified like one file."""
+    (tmp_path / "many").mkdir()
+    uri = {
+        "db": f"db+sqlite:///{tmp_path}/audit.db",
+        "objects": f"memory://{tmp_path.name}",
+        "folder": f"file://{tmp_path}/many/",
+    }[kind]
+    if kind == "db":
+        with sqlite3.connect(tmp_path / "audit.db") as made:
+            made.execute(DDL)
+    target = sink(uri)
+    for lines in (chain(1, 30), chain(2, 20)):
+        for start in range(0, len(lines), 7):
+            batch = lines[start : start + 7]
+            target.write([Line(json.loads(line), line) for line in batch])
+    sources = [source(uri)]
+    done = seal(world.log, sources, world.signer, now=lambda: START + timedelta(hours=1))
+    assert (done.entries, done.unsealable) == (50, [])
+    assert sorted(world.entries()) == sorted([*chain(1, 30), *chain(2, 20)])
+    result = verify(sources, world.log, now=lambda: START + timedelta(hours=2))
+    assert (result.events, result.found) == (50, [])
