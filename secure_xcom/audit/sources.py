@@ -7,7 +7,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol, cast
@@ -48,7 +48,7 @@ class Piece:
 
     place: str
     size: int
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], IO[bytes]] = field(repr=False)
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
         """Whole lines in blocks of about that size: the number of the first line, and the bytes.
