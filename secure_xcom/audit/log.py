@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -230,7 +231,14 @@ class AccessLog:
         if self._registered:
             return
         self._registered = True
-        atexit.register(_close, weakref.ref(self))
+        reference = weakref.ref(self)
+        atexit.register(_close, reference)
+        multiprocessing = sys.modules.get("multiprocessing.process")
+        if multiprocessing is not None and multiprocessing.parent_process() is not None:
+            # A child of multiprocessing ends with os._exit, behind these functions of its own.
+            from multiprocessing.util import Finalize
+
+            Finalize(None, _close, args=(reference,), exitpriority=0)
         if self._seen is not None and self._policy is not None:
             self._change, self._unkept = self._seen.change(self._policy), True
 
