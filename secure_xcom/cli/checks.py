@@ -9,6 +9,7 @@ from importlib import metadata
 
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.audit import sink
+from secure_xcom.audit.uris import shown
 from secure_xcom.cli.deployment import Deployment, airflow_is_installed
 from secure_xcom.cli.output import as_finding
 from secure_xcom.cli.probe import probe_coordinate, probe_key, probe_store
@@ -149,13 +150,14 @@ def _store(uri: str, compartment: Compartment, coordinate: Coordinate) -> list[F
 def sinks(uris: Iterable[str]) -> Iterator[Finding]:
     """Whether each sink of the access log would take an event; none is written."""
     for uri in uris:
-        yield from _guarded(f"access log {uri}", partial(_sink, uri))
+        yield from _guarded(f"access log {shown(uri)}", partial(_sink, uri))
 
 
 def _sink(uri: str) -> list[Finding]:
-    # An empty batch opens and locks what an event would be appended to, and appends nothing.
+    # An empty batch opens and locks what an event would be appended to, and appends nothing; a bucket, which has
+    # no other way to tell whether a worker may write, gets an empty object below check/.
     sink(uri).write([])
-    return [Finding(f"access log {uri}", "ok", "can be written")]
+    return [Finding(f"access log {shown(uri)}", "ok", "can be written")]
 
 
 def _guarded(subject: str, looks: Callable[[], Iterable[Finding]]) -> list[Finding]:

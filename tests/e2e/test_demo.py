@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.audit_reading import read_chains
+
 # Under two minutes is the promise for an idle machine; a shared one is slower.
 PATIENCE = 400
 
@@ -60,6 +62,16 @@ def test_every_claim_of_the_demo_holds(finished: tuple[Path, subprocess.Complete
     assert [claim for claim in printed["claims"] if not claim["held"]] == []
     errors = [attack["error"] for attack in printed["attacks"]]
     assert errors == ["", "CoordinateMismatch", "HeadTampered", "PayloadTampered"]
+
+
+def test_every_task_closed_its_chain(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Airflow's task processes end their chains of events in order, those of failed tasks as well."""
+    folder = Path(json.loads(finished[1].stdout)["folder"])
+    chains = read_chains((folder / "audit/access-log.jsonl").read_bytes()).values()
+    assert len(chains) > 10
+    assert len({(events[0]["host"], events[0]["pid"]) for events in chains}) == len(chains)
+    assert {events[-1]["action"] for events in chains} == {"chain_end"}
+    assert "refused" in {event["outcome"] for events in chains for event in events}
 
 
 def test_the_demo_leaves_no_process(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

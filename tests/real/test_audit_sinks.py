@@ -1,0 +1,209 @@
+"""The access log's sinks on real servers: PostgreSQL with a grant to INSERT alone, S3 with one to put alone."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+import sqlalchemy
+
+from secure_xcom.audit import AccessLog, Event, sink
+from secure_xcom.audit.database import DDL
+from secure_xcom.errors import AuditError
+from tests.audit_reading import read_chain, read_chains
+from tests.doubles import MemorySink
+from tests.servers.faulty_proxy import Fault, faulty_proxy
+from tests.servers.postgres_server import PostgresServer, postgres_server
+from tests.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
+from tests.servers.vault_server import free_port
+from tests.world import coordinate
+
+PULLED = Event("pull", "ok", coordinate=coordinate(run_id="\u017elut\u00fd\n\u2028"), compartment="finance")
+PUSHED = Event("push", "ok", coordinate=coordinate())
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for this file."""
+    with postgres_server() as server:
+        yield server
+
+
+class Table:
+    """The documented table in a new database, and a user that may INSERT into it and nothing else."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.owner = sqlalchemy.create_engine(server.new_database(), poolclass=sqlalchemy.NullPool)
+        user = f"worker_{uuid.uuid4().hex[:8]}"
+        self.run(DDL, f"CREATE ROLE {user} LOGIN PASSWORD 'canary-password'")
+        self.run(f"GRANT INSERT ON secure_xcom_events TO {user}")
+        self.worker = self.owner.url.set(username=user, password="canary-password")
+
+    @property
+    def uri(self) -> str:
+        """The worker's sink URI."""
+        return f"db+{self.worker.render_as_string(hide_password=False)}"
+
+    def run(self, *statements: str) -> None:
+        """Run statements as the owner."""
+        with self.owner.begin() as connection:
+            for statement in statements:
+                connection.execute(sqlalchemy.text(statement))
+
+    def lines(self) -> list[bytes]:
+        """What the owner reads."""
+        query = "SELECT line FROM secure_xcom_events ORDER BY chain, sequence"
+        with self.owner.connect() as connection:
+            return [str(line).encode() for (line,) in connection.execute(sqlalchemy.text(query))]
+
+
+@pytest.fixture
+def table(postgres: PostgresServer) -> Table:
+    """A table of the test's own."""
+    return Table(postgres)
+
+
+def test_a_grant_to_insert_is_enough(table: Table) -> None:
+    """Events are written with INSERT alone, with their very bytes; the user can read, change and delete none."""
+    log = AccessLog.open([table.uri], version="1")
+    log.record([PUSHED, PULLED])
+    log.close()
+    events = read_chain(table.lines())
+    assert [event["action"] for event in events] == ["push", "pull", "chain_end"]
+    assert events[1]["producer"]["run_id"] == "\u017elut\u00fd\n\u2028"
+    worker = sqlalchemy.create_engine(table.worker, poolclass=sqlalchemy.NullPool)
+    for statement in (
+        "SELECT line FROM secure_xcom_events",
+        "DELETE FROM secure_xcom_events",
+        "UPDATE secure_xcom_events SET line = ''",
+        "TRUNCATE secure_xcom_events",
+    ):
+        refused = pytest.raises(sqlalchemy.exc.ProgrammingError, match="permission denied")
+        with worker.connect() as connection, refused:
+            connection.execute(sqlalchemy.text(statement))
+
+
+def test_looking_tells_whether_the_user_may_insert(table: Table) -> None:
+    """Without events nothing is written; a user without the grant is told so, without the password."""
+    sink(table.uri).write([])
+    assert table.lines() == []
+    table.run(f"REVOKE INSERT ON secure_xcom_events FROM {table.worker.username}")
+    with pytest.raises(AuditError, match="InsufficientPrivilege") as caught:
+        sink(table.uri).write([])
+    assert "canary" not in f"{caught.value!r}{caught.value}"
+
+
+def test_an_insert_without_an_answer_is_made_again(table: Table) -> None:
+    """Rows that are there already are left, with a grant to INSERT alone; what was missing comes."""
+    double = MemorySink()
+    AccessLog([double], version="1").record([PUSHED, PULLED])
+    sink(table.uri).write(double.lines[:1])
+    sink(table.uri).write(double.lines)
+    assert table.lines() == [line.data for line in double.lines]
+
+
+def test_a_database_that_was_down_gets_all(postgres: PostgresServer, table: Table) -> None:
+    """While it is stopped nothing is taken; started again it gets what it missed, over a new connection."""
+    log = AccessLog.open([table.uri], version="1")
+    log.record([PUSHED])
+    postgres.stop()
+    try:
+        with pytest.raises(AuditError, match="OperationalError"):
+            log.record([PULLED])
+    finally:
+        postgres.start()
+    log.record([PUSHED])
+    log.close()
+    assert len(read_chain(table.lines())) == 4
+
+
+def test_a_restart_between_two_events_is_not_noticed(postgres: PostgresServer, table: Table) -> None:
+    """A connection that broke while nobody used it is made anew at once."""
+    log = AccessLog.open([table.uri], version="1")
+    log.record([PUSHED])
+    postgres.stop()
+    postgres.start()
+    log.record([PULLED])
+    assert len(read_chain(table.lines())) == 2
+
+
+def test_a_database_that_is_not_there(table: Table) -> None:
+    """A sink that is down from the start takes nothing, and no password is told."""
+    nowhere = table.worker.set(port=free_port()).render_as_string(hide_password=False)
+    with pytest.raises(AuditError, match="OperationalError") as caught:
+        AccessLog.open([f"db+{nowhere}"], version="1").record([PUSHED])
+    assert "canary" not in f"{caught.value!r}{caught.value}"
+
+
+# --- S3 -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    """One server for this file."""
+    with s3_server() as found:
+        yield found
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, endpoint: str, identity: Identity) -> str:
+    """An Airflow connection in the environment."""
+    conn_id = f"audit_{uuid.uuid4().hex[:8]}"
+    connection: dict[str, Any] = {
+        "conn_type": "aws",
+        "login": identity.access_key,
+        "password": identity.secret_key,
+    }
+    connection["extra"] = {"endpoint_url": endpoint, "region_name": REGION}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+    return conn_id
+
+
+def bodies(server: S3Server, bucket: str) -> list[bytes]:
+    """The objects of a bucket, by their names, as its owner reads them."""
+    client = server.client()
+    names = sorted(item["Key"] for item in client.list_objects_v2(Bucket=bucket).get("Contents", ()))
+    return [client.get_object(Bucket=bucket, Key=name)["Body"].read() for name in names]
+
+
+def test_a_right_to_put_is_enough(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that may only create objects below the prefix writes one object per call, and reads none."""
+    bucket = server.make_bucket()
+    worker = server.identity(allow(["PutObject"], f"{bucket}/log/*"))
+    conn_id = connect(monkeypatch, server.endpoint, worker)
+    sink(f"s3://{conn_id}@{bucket}/log").write([])
+    log = AccessLog.open([f"s3://{conn_id}@{bucket}/log"], version="1")
+    log.record([PULLED] * 50)
+    log.record([PUSHED])
+    log.close()
+    lying = [body for body in bodies(server, bucket) if body]
+    assert len(lying) == 2
+    [chain] = read_chains(b"".join(lying)).values()
+    assert [event["action"] for event in chain] == ["pull"] * 50 + ["push", "chain_end"]
+    with pytest.raises(AuditError, match="StoreDenied"):
+        AccessLog.open([f"s3://{conn_id}@{bucket}/elsewhere"], version="1").record([PUSHED])
+
+
+@pytest.mark.parametrize("kind", ["drop", "lose"])
+def test_a_bucket_that_was_away_gets_all(
+    kind: Literal["drop", "lose"], server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A put without an answer, done or not, is not taken; then the bucket has every event once."""
+    bucket = server.make_bucket()
+    with faulty_proxy(server.endpoint) as proxy:
+        conn_id = connect(monkeypatch, proxy.endpoint, server.root)
+        uri = f"s3://{conn_id}@{bucket}/log?retries=0&retry_seconds=1&timeout=5"
+        log = AccessLog.open([uri], version="1")
+        log.record([PULLED])
+        proxy.faults.append(Fault(kind, "PUT"))
+        with pytest.raises(AuditError, match="StoreUnavailable"):
+            log.record([PULLED])
+        log.record([PUSHED])
+        log.close()
+    [chain] = read_chains(b"".join(bodies(server, bucket))).values()
+    assert [event["action"] for event in chain] == ["pull", "pull", "push", "chain_end"]
