@@ -12,8 +12,9 @@ from secure_xcom.errors import SecureXComError
 
 if TYPE_CHECKING:
     from secure_xcom.backend import SecureXComBackend
+    from secure_xcom.claims.marking import exclusive
 
-__all__ = ["SecureXComBackend", "SecureXComError", "__version__"]
+__all__ = ["SecureXComBackend", "SecureXComError", "__version__", "exclusive"]
 __version__ = RELEASE
 
 
@@ -23,4 +24,9 @@ def __getattr__(name: str) -> Any:
         from secure_xcom.backend import SecureXComBackend
 
         return SecureXComBackend
+    # Airflow reads the list of options at every start, and needs no more of the package for that.
+    if name == "exclusive":
+        from secure_xcom.claims.marking import exclusive
+
+        return exclusive
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.audit import Draft, KeyUse
+from secure_xcom.claims import Claimant, Target
+from secure_xcom.claims.claiming import Wanted
 from secure_xcom.codecs import Encoded
-from secure_xcom.coordinate import Asked, TaskTry, encryption_context, object_path
+from secure_xcom.coordinate import Asked, TaskTry, encryption_context, object_path, object_uri
 from secure_xcom.errors import (
+    ClaimRefused,
+    ClockSkewed,
     ContextRefused,
     CoordinateMismatch,
     ReferenceExpired,
+    ReferenceShredded,
     ReferenceVersionUnknown,
     ValueTooLarge,
 )
 from secure_xcom.keys import openers, version_of
 from secure_xcom.keys.holder import Candidates
 from secure_xcom.masking import SensitiveNames, holds_sensitive
-from secure_xcom.reference import TIME_FORMAT, Reference, parse
+from secure_xcom.reference import LEDGERS, ROUTES_KEY, TIME_FORMAT, Reference, parse
 from secure_xcom.seal import sealed_size
 
-_CONNECTION = re.compile(r"(?<=://)[^/@]*@")
+SKEW = timedelta(hours=1)
+"""How far apart the clocks of two machines may be where an XCom expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,14 @@ class Admitted:
 
     :ivar place: the store's URI and the object's path below it; None for an inline payload.
     :ivar candidates: the wraps that may be asked for.
+    :ivar wanted: the claim that it needs, for an exclusive XCom.
     """
 
     reference: Reference
     compartment: Compartment
     place: tuple[str, str] | None
     candidates: Candidates
+    wanted: Wanted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class Destination:
     """Where an XCom goes, with which keys, and how long it is good for.
 
     :ivar routed: a route of the compartment names the store, so the payload never stays in the reference.
+    :ivar exclusive: one task instance only may read it: its data key is its own, and its payload an object.
     :ivar created: now, and :ivar expires: when its retention is over; as references have times.
     """
 
@@ -63,14 +71,23 @@ class Destination:
     routed: bool
     created: str
     expires: str | None
+    exclusive: bool = False
 
 
 def destination(
-    compartment: Compartment, encoded: Encoded, key: str, names: SensitiveNames, *, max_bytes: int, where: str
+    compartment: Compartment,
+    encoded: Encoded,
+    key: str,
+    names: SensitiveNames,
+    *,
+    marked: bool = False,
+    max_bytes: int,
+    where: str,
 ) -> Destination:
     """Hold a value against its compartment's limit, and choose its store and keys: the first route that takes it.
 
-    :param key: the XCom's key; :param max_bytes: the deployment's limit.
+    :param key: the XCom's key; :param marked: its DAG calls it exclusive.
+    :param max_bytes: the deployment's limit.
     :raises ValueTooLarge: it is over the deployment's limit or the compartment's.
     """
     option = "[secure_xcom] max_bytes"
@@ -91,6 +108,8 @@ def destination(
         routed=route is not None,
         created=now.strftime(TIME_FORMAT),
         expires=None if lasts is None else (now + timedelta(seconds=lasts)).strftime(TIME_FORMAT),
+        # What a branching task says is read by Airflow's scheduler as well, over and over and without a key.
+        exclusive=(marked or compartment.is_exclusive(key)) and key != ROUTES_KEY,
     )
 
 
@@ -104,12 +123,24 @@ def mask_mode(compartments: Iterable[Compartment | None], mode: str) -> str:
     return "all" if "all" in modes else "named"
 
 
-def admit(row: Row, policy: AccessPolicy, consumer: TaskTry | None, *, max_bytes: int, draft: Draft) -> Admitted:
+def admit(
+    row: Row,
+    policy: AccessPolicy,
+    consumer: TaskTry | None,
+    *,
+    claimant: Claimant | None = None,
+    ledger: str = "store",
+    max_bytes: int,
+    draft: Draft,
+) -> Admitted:
     """Parse, hold against what was asked for, decide.
 
+    :param claimant: the task instance that pulls, where it is known for certain.
+    :param ledger: where this deployment keeps claims.
     :param max_bytes: the largest payload that may be fetched.
     :param draft: filled in as far as this comes.
-    :raises ReferenceRefused: malformed, of another version, moved, copied, expired.
+    :raises ReferenceRefused: malformed, of another version, moved, copied, expired, shredded.
+    :raises ClaimRefused: it is exclusive, and nobody can say which task instance would claim it.
     :raises AccessError: the access policy refuses it, or it names a key or an object outside its compartment.
     :raises ValueTooLarge: the payload is over the limit.
     """
@@ -119,19 +150,64 @@ def admit(row: Row, policy: AccessPolicy, consumer: TaskTry | None, *, max_bytes
     verdict = policy.decide(head.coordinate, head.compartment, consumer)
     draft.compartment, draft.rule = verdict.decided_in.name, verdict.rule
     compartment = verdict.enforce()
-    if head.exclusive is not None or head.readers is not None:
+    if head.readers is not None or head.exclusive not in (None, *LEDGERS):
         raise ReferenceVersionUnknown(
             "the head carries a restriction that this release cannot enforce", where=where
         )
-    if head.expires is not None and head.expires <= datetime.now(timezone.utc).strftime(TIME_FORMAT):
-        raise ReferenceExpired(f"it expired at {head.expires}", where=where)
+    _check_time(found, where)
+    if found.shredded is not None:
+        raise ReferenceShredded(f"its data key was destroyed at {found.shredded}", where=where)
     if found.size > sealed_size(max_bytes):
         raise ValueTooLarge(
             f"the payload has {found.size} bytes, [secure_xcom] max_bytes is {max_bytes}", where=where
         )
-    return Admitted(
-        found, compartment, place_within(found, compartment, where), _candidates(found, compartment, where)
-    )
+    place = place_within(found, compartment, where)
+    wanted = None
+    if head.exclusive is not None and place is not None:
+        wanted = _wanted(row, found, compartment, place[0], claimant, ledger)
+    return Admitted(found, compartment, place, _candidates(found, compartment, where), wanted)
+
+
+def _check_time(found: Reference, where: str) -> None:
+    expires = found.head.expires
+    if expires is None:
+        return
+    now = datetime.now(timezone.utc)
+    if expires <= now.strftime(TIME_FORMAT):
+        raise ReferenceExpired(f"it expired at {expires}", where=where)
+    if found.head.created > (now + SKEW).strftime(TIME_FORMAT):
+        raise ClockSkewed(
+            f"it was made at {found.head.created}, over an hour after what this machine takes for now, so whether "
+            "it has expired cannot be told",
+            where=where,
+        )
+
+
+def _wanted(
+    row: Row, found: Reference, compartment: Compartment, store_uri: str, claimant: Claimant | None, ledger: str
+) -> Wanted:
+    head = found.head
+    where = str(head.coordinate)
+    if claimant is None:
+        raise ClaimRefused(
+            "an exclusive XCom is for one task instance, and nothing here says which one this is",
+            where=where,
+            remedy="pull it inside the task that it is for, not in a trigger, a callback or the API server",
+        )
+    if row.asked is None or row.asked.run_id is None:
+        raise ClaimRefused(
+            "an exclusive XCom is pulled of one run, and this pull takes that of any",
+            where=where,
+            remedy="pull it without include_prior_dates",
+        )
+    if head.exclusive != ledger:
+        raise ClaimRefused(
+            f"its claims are kept in the {head.exclusive}, and this machine keeps claims in the {ledger}",
+            where=where,
+            remedy="set [secure_xcom] claims_uri alike on all machines; clear the producing task if it changed",
+        )
+    target = Target(compartment.name, head.coordinate, store_uri, head.object or "")
+    return Wanted(target, claimant, compartment.exclusive_rerun)
 
 
 def recognise(row: Row, draft: Draft) -> Reference:
@@ -173,16 +249,6 @@ def check_order(drafts: Iterable[Draft], order: int) -> None:
         last = index
 
 
-def object_uri(store_uri: str, path: str) -> str:
-    """The head's name of an object: the store URI without what may change, and the path.
-
-    A deployment may rename the connection that leads to a bucket (``s3://CONN_ID@...``) and change a store's
-    options; the objects stay where they are.
-    """
-    place = _CONNECTION.sub("", store_uri.partition("?")[0], count=1).rstrip("/")
-    return f"{place}/{path}"
-
-
 def place_within(found: Reference, compartment: Compartment, where: str) -> tuple[str, str] | None:
     """The URI of the object's store and its path below it, None for an inline payload.
 
@@ -208,4 +274,5 @@ def _candidates(found: Reference, compartment: Compartment, where: str) -> Candi
         raise ContextRefused(
             f"none of the reference's keys belongs to compartment {compartment.name!r}", where=where
         )
-    return Candidates(wraps, encryption_context(compartment.name, found.head.coordinate))
+    context = encryption_context(compartment.name, found.head.coordinate)
+    return Candidates(wraps, context, keep=found.head.exclusive is None)

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom import airflow_settings, lazy, running
+from secure_xcom.claims import Claimant
 from secure_xcom.config import RELEASE
 from secure_xcom.coordinate import Asked, Coordinate
 from secure_xcom.errors import ReferenceRefused
 from secure_xcom.reference import is_reference, parse
 
 if TYPE_CHECKING:
+    from secure_xcom.claims import Ledger
     from secure_xcom.pipeline import Pipeline
 
 T = TypeVar("T")
@@ -96,7 +98,16 @@ def _build() -> Pipeline:
         access_log,
         SensitiveNames.from_airflow(settings.sensitive_names),
         Codecs(BaseXCom.serialize_value, lambda structure: BaseXCom.deserialize_value(_Value(structure))),
+        ledger=_ledger(settings.claims_uri),
     )
+
+
+def _ledger(uri: str | None) -> Ledger | None:
+    if uri is None:
+        return None
+    from secure_xcom.claims.database import ClaimTable
+
+    return ClaimTable(uri)
 
 
 class SecureXComBackend(BaseXCom):
@@ -191,7 +202,22 @@ def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -
     from secure_xcom.pipeline import Row
 
     questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
-    return pipeline().pull(questions, consumer=running.task(), order=order)
+    here = pipeline()
+    values = here.pull(questions, consumer=running.task(), claimant=_claimant(), order=order)
+    if here.claimed:
+        from secure_xcom.task_end import watch
+
+        watch(pipeline, _Rows)
+    return values
+
+
+def _claimant() -> Claimant | None:
+    """The task instance of this process, where its context told which one it is."""
+    known = running.known()
+    if known is None:
+        return None
+    task, clearing = known
+    return Claimant(task.dag_id, task.run_id, task.task_id, task.map_index, clearing)
 
 
 def _index_of(row: Any) -> int | None:

@@ -7,7 +7,7 @@ documentation all read it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
 from secure_xcom.errors import SettingInvalid, SettingMissing
@@ -24,6 +24,7 @@ class Option(NamedTuple):
     example: str | None
     text: str
     added: str = "0.1.0"
+    sensitive: bool = False
 
 
 OPTIONS: dict[str, Option] = {
@@ -162,6 +163,14 @@ OPTIONS: dict[str, Option] = {
         "Verifier keys (NAME+ID+KEY) that checkpoints are believed by, comma-separated. Empty: that of "
         "sealing_key, which is then asked for it.",
     ),
+    "claims_uri": Option(
+        None,
+        "string",
+        "db://claims_db",
+        "Where claims on exclusive XComs are kept, for workers that reach a database: db://CONN_ID (an Airflow "
+        "connection) or db+postgresql://USER:PASSWORD@HOST/NAME. Not set: beside the payloads, in their stores.",
+        sensitive=True,
+    ),
     "key_cache_seconds": Option(
         "300", "integer", None, "How long an unwrapped data key stays in a process's memory, in seconds."
     ),
@@ -212,6 +221,7 @@ class Settings:
     sealed_log_name: str = "secure_xcom/access-log"
     sealing_key: str | None = None
     sealed_log_verifiers: tuple[str, ...] = ()
+    claims_uri: str | None = field(default=None, repr=False)
     key_cache_seconds: int = 300
     key_cache_size: int = 1000
 

@@ -20,6 +20,9 @@ KEY_MAX_CHARACTERS = 512
 SEGMENT_MAX_BYTES = 200
 _HASHED_HEAD_BYTES = 150
 
+# A store URI's connection.
+_CONNECTION = re.compile(r"(?<=://)[^/@]*@")
+
 # NUL and lone surrogates cannot be stored by PostgreSQL or encoded as UTF-8.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -122,6 +125,33 @@ def object_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
             unique,
         )
     )
+
+
+def object_uri(store_uri: str, path: str) -> str:
+    """The head's name of an object: the store URI without what may change, and the path.
+
+    A deployment may rename the connection that leads to a bucket (``s3://CONN_ID@...``) and change a store's
+    options; the objects stay where they are.
+    """
+    place = _CONNECTION.sub("", store_uri.partition("?")[0], count=1).rstrip("/")
+    return f"{place}/{path}"
+
+
+CLAIMS = "~claims"
+"""The folder of a compartment's claims: no DAG's segment begins with a tilde."""
+
+
+def claims_folder(compartment: str) -> str:
+    """``COMPARTMENT/~claims/``: where a store keeps the claims on a compartment's exclusive XComs."""
+    return f"{path_segment(compartment)}/{CLAIMS}/"
+
+
+def claim_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
+    """Where a store keeps the claim on a payload: as `object_path`, in the folder of claims.
+
+    :param unique: the payload's own.
+    """
+    return claims_folder(compartment) + object_path(compartment, coordinate, unique).partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

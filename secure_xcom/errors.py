@@ -139,6 +139,18 @@ class ReferenceExpired(ReferenceRefused):
     remedy = "clear the producing task so that it pushes again, or lengthen the compartment's retention"
 
 
+class ClockSkewed(ReferenceRefused):
+    """The clocks of the producer and of this machine are too far apart to tell whether the XCom has expired."""
+
+    remedy = "set this machine's clock (NTP)"
+
+
+class ReferenceShredded(ReferenceRefused):
+    """The data key of an exclusive XCom was destroyed after its reader succeeded."""
+
+    remedy = "clear the producing task so that it pushes again"
+
+
 class CoordinateMismatch(ReferenceRefused):
     """The reference belongs to another row: it was moved, copied or replayed."""
 
@@ -470,6 +482,24 @@ class SigningKeyError(SealedLogError):
 
 class ClaimError(SecureXComError):
     """An exclusive XCom cannot be claimed."""
+
+    remedy = "see docs/exclusive.md for who may pull an exclusive XCom, and how"
+
+
+class ClaimRefused(ClaimError):
+    """Another task instance has claimed this XCom, or nobody says which task instance pulls it."""
+
+
+class ClaimTampered(ClaimError):
+    """The claim on this XCom was edited, moved or forged."""
+
+    remedy = "look for who wrote it, and clear the producing task so that it pushes again"
+
+
+class ClaimsUnavailable(ClaimError):
+    """The database of claims cannot be asked."""
+
+    remedy = "check [secure_xcom] claims_uri from this machine, and run `secure-xcom claims migrate` once"
 
 
 # --- maintenance ------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """The way of a value, written once: push and pull side by side, a list at a time.
 
 push:  resolve compartment -> encode -> mask -> seal -> put -> reference (with preview) -> audit -> returned
-pull:  parse reference -> check coordinate -> decide -> get and unwrap at the same time -> open -> decode ->
-       mask -> audit -> returned
+pull:  parse reference -> check coordinate -> decide -> get and unwrap at the same time -> (claim, where it is
+       exclusive) -> open -> decode -> mask -> audit -> returned
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -30,16 +30,19 @@ from secure_xcom.admission import (
     describe,
     destination,
     mask_mode,
-    object_uri,
     place_within,
     recognise,
 )
 from secure_xcom.audit import AccessLog, Draft, recording
 from secure_xcom.audit.events import Action
+from secure_xcom.claims import Claim, Claimant, Exclusive, Ledger, Target
+from secure_xcom.claims.claiming import Wanted, check_claimant, check_proof, take
+from secure_xcom.claims.objects import ClaimObjects
+from secure_xcom.claims.shredding import Rows, Shredded, shred
 from secure_xcom.codecs import Codecs, Encoded
 from secure_xcom.config import Settings
-from secure_xcom.coordinate import Coordinate, TaskTry, encryption_context, object_path
-from secure_xcom.errors import AuditError, PlaintextRefused, SecureXComError, StoreError
+from secure_xcom.coordinate import Coordinate, TaskTry, encryption_context, object_path, object_uri
+from secure_xcom.errors import AuditError, ClaimRefused, PlaintextRefused, SecureXComError, StoreError
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.holder import DataKeys, Unwrapped
 from secure_xcom.masking import SensitiveNames
@@ -68,6 +71,7 @@ class Pipeline:
     :param register: registers sensitive values with Airflow's masker.
     :param services: key URI -> key service.
     :param stores: store URI -> store.
+    :param ledger: where claims are kept; without one, in the payloads' own stores.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Pipeline:
         register: Callable[[masking.Secrets], None] = masking.register,
         services: Callable[[str], KeyService] = key_service,
         stores: Callable[[str], Store] = store,
+        ledger: Ledger | None = None,
     ) -> None:
         self.settings = settings
         self.policy = policy
@@ -93,6 +98,9 @@ class Pipeline:
         self._stores: dict[str, Store] = {}
         self._task: TaskTry | None = None
         self._lock = threading.Lock()
+        self.ledger: Ledger = ClaimObjects(self.store) if ledger is None else ledger
+        self.claimed: dict[str, Target] = {}
+        """What this process was given of exclusive XComs, by the payload's name: to be shredded on success."""
         # Threads start when they are first needed, so this costs nothing to a task that pulls nothing.
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="secure_xcom")
 
@@ -112,12 +120,16 @@ class Pipeline:
                 for draft, push in zip(each(), pushes, strict=True):
                     compartment = self.policy.resolve_for(push.coordinate, producer)
                     draft.compartment = compartment.name
-                    encoded = self._codecs.encode(push.value, where=draft.where)
+                    marked = isinstance(push.value, Exclusive)
+                    value = push.value.value if isinstance(push.value, Exclusive) else push.value
+                    encoded = self._codecs.encode(value, where=draft.where)
                     draft.codec = encoded.codec
                     key, limit = push.coordinate.key, self.settings.max_bytes
                     # Registered before anything can fail with the value in its hands.
                     self._mask([(encoded.structure, key)], mask_mode([compartment], self.settings.mask_values))
-                    to = destination(compartment, encoded, key, self._names, max_bytes=limit, where=draft.where)
+                    to = destination(
+                        compartment, encoded, key, self._names, marked=marked, max_bytes=limit, where=draft.where
+                    )
                     pushed.append(self._seal_and_put(encoded, to, push.coordinate, producer, placed))
                     describe(pushed[-1], draft)
         except BaseException:
@@ -134,9 +146,9 @@ class Pipeline:
         placed: list[tuple[str, str]],
     ) -> Reference:
         path = None
-        inline_to = self.settings.inline_max_bytes
+        inline_to = 0 if to.exclusive else self.settings.inline_max_bytes
         compression, plain, size = codecs.pack(encoded, self.settings.compression, whole_to=inline_to)
-        if size is None or to.routed or sealed_size(size) > inline_to:
+        if size is None or to.routed or to.exclusive or sealed_size(size) > inline_to:
             path = object_path(to.compartment, coordinate, str(uuid6.uuid7()))
         head = Head(
             dag_id=coordinate.dag_id,
@@ -150,12 +162,14 @@ class Pipeline:
             created=to.created,
             object=None if path is None else object_uri(to.store_uri, path),
             expires=to.expires,
+            exclusive=self.ledger.kind if to.exclusive else None,
         )
-        data_key, wraps = self.keys.for_try(
-            to.key_uris,
-            encryption_context(to.compartment, coordinate),
-            producer.try_number if producer else 0,
-        )
+        context = encryption_context(to.compartment, coordinate)
+        if to.exclusive:
+            data_key, wraps = self.keys.fresh(to.key_uris, context)
+        else:
+            number = producer.try_number if producer else 0
+            data_key, wraps = self.keys.for_try(to.key_uris, context, number)
         pieces = seal(data_key.secret, head.canonical(), plain)
         first = next(pieces)
         count = Counted(chain((first,), pieces))
@@ -164,7 +178,7 @@ class Pipeline:
             payload = b"".join(count)
         else:
             placed.append((to.store_uri, path))
-            self._store(to.store_uri).put(path, count)
+            self.store(to.store_uri).put(path, count)
         keys = tuple(WrappedKey(name, wrapped) for name, wrapped in wraps)
         routes = reference.routes_of(coordinate.key, encoded.structure)
         bare = Reference(head, keys, first[:HEADER_BYTES], count.size, payload, routes)
@@ -178,14 +192,15 @@ class Pipeline:
         room = reference.TARGET_BYTES - len(json.dumps(record)) - len(', "preview": ')
         if room < len('"***"'):
             return None
-        mode = self.settings.preview
+        # What one reader may see is shown to nobody else, so of an exclusive value there are shapes at the most.
+        mode = "shape" if bare.head.exclusive else self.settings.preview
         return masking.preview(structure, mode=mode, names=self._names, key=bare.head.key, max_bytes=room)
 
     def _take_back(self, placed: Iterable[tuple[str, str]]) -> None:
         """Delete what was put for a push that gives no reference. What cannot be deleted is left to gc."""
         for store_uri, path in placed:
             try:
-                failed = self._store(store_uri).delete_many([path])[0]
+                failed = self.store(store_uri).delete_many([path])[0]
             except StoreError as error:
                 failed = error
             if failed is not None:
@@ -193,10 +208,18 @@ class Pipeline:
 
     # --- pull -----------------------------------------------------------------------------------------------
 
-    def pull(self, rows: Sequence[Row], *, consumer: TaskTry | None = None, order: int = 0) -> list[Any]:
+    def pull(
+        self,
+        rows: Sequence[Row],
+        *,
+        consumer: TaskTry | None = None,
+        claimant: Claimant | None = None,
+        order: int = 0,
+    ) -> list[Any]:
         """Open references and give the values, in order. The first error stops all.
 
         :param consumer: the task instance that pulls, where Airflow says which it is.
+        :param claimant: the same, where it is certain to its map index: who claims what is exclusive.
         :param order: 1 or -1 where Airflow gives the rows of one task by rising or falling map index and does
             not say which row is which: a reference that was moved or copied among them is out of order.
         :raises SecureXComError: nothing is given.
@@ -205,24 +228,39 @@ class Pipeline:
         values: list[Any] = []
         structures: list[tuple[object, str]] = []
         with self._recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as each:
-            admitted = [self._admit(row, consumer, draft) for draft, row in zip(each(), rows, strict=True)]
+            admitted = [
+                self._admit(row, consumer, claimant, draft) for draft, row in zip(each(), rows, strict=True)
+            ]
             check_order(each(), order)
+            claims = self._claims(admitted, each, consumer)
             fetched = self._get_and_unwrap(admitted, each)
             for draft, row, entry, (key, pieces) in zip(each(), rows, admitted, fetched, strict=True):
                 if entry is None or key is None:
                     value, structure = self._codecs.restore(row.value, where=str(row.asked or "")), row.value
                 else:
+                    self._claim(entry, key, claims, draft, consumer)
                     value, structure = self._open_and_decode(entry.reference, key, pieces, draft.where)
                 values.append(value)
                 structures.append((structure, _key_of(draft, row)))
             compartments = [None if entry is None else entry.compartment for entry in admitted]
-            self._mask(structures, mask_mode(compartments, self.settings.mask_values))
+            self._mask(structures, "all" if claims else mask_mode(compartments, self.settings.mask_values))
+        self.claimed.update((one.target.object, one.target) for one in _exclusive(admitted))
         return values
 
-    def _admit(self, row: Row, consumer: TaskTry | None, draft: Draft) -> Admitted | None:
+    def _admit(
+        self, row: Row, consumer: TaskTry | None, claimant: Claimant | None, draft: Draft
+    ) -> Admitted | None:
         """The reference, or None for a plain value that the settings let pass."""
         if reference.is_reference(row.value):
-            return admit(row, self.policy, consumer, max_bytes=self.settings.max_bytes, draft=draft)
+            return admit(
+                row,
+                self.policy,
+                consumer,
+                claimant=claimant,
+                ledger=self.ledger.kind,
+                max_bytes=self.settings.max_bytes,
+                draft=draft,
+            )
         where = str(row.asked or "a row that was not asked for by its coordinate")
         draft.plaintext = True
         if self.settings.on_plaintext == "refuse":
@@ -230,6 +268,56 @@ class Pipeline:
         if self.settings.on_plaintext == "warn":
             log.warning("A value without a reference was pulled, it lies in the database in plaintext: %s", where)
         return None
+
+    def _claims(
+        self, admitted: Sequence[Admitted | None], each: Callable[[], Iterator[Draft]], consumer: TaskTry | None
+    ) -> dict[str, Claim | None]:
+        """What is claimed already of the exclusive XComs, by the payload's name; all of it by who pulls.
+
+        Looked at before a key is asked for, so that whoever comes second unwraps nothing; and all of a list before
+        anything of it is claimed.
+        """
+        targets = {one.target.object: one.target for one in _exclusive(admitted)}
+        if not targets:
+            return {}
+        found = dict(zip(targets, self.ledger.find_many(list(targets.values())), strict=True))
+        for draft, entry in zip(each(), admitted, strict=True):
+            if entry is None or entry.wanted is None:
+                continue
+            claim = found[entry.wanted.target.object]
+            if claim is None:
+                continue
+            try:
+                check_claimant(entry.wanted, claim)
+            except ClaimRefused:
+                # Recorded as the claim that it was as well, which is what an alarm watches.
+                with self._recording("claim", [draft], consumer) as alone:
+                    for _ in alone():
+                        raise
+        return found
+
+    def _claim(
+        self,
+        entry: Admitted,
+        key: Unwrapped,
+        claims: dict[str, Claim | None],
+        draft: Draft,
+        consumer: TaskTry | None,
+    ) -> None:
+        """Have the claim on an exclusive XCom before it is opened; a new one is an event of its own."""
+        if entry.wanted is None:
+            return
+        name = entry.wanted.target.object
+        found = claims[name]
+        if found is not None:
+            check_proof(found, key.data_key.secret)
+            return
+        # The pull's own event says that a key was unwrapped; told twice, it would be looked for twice elsewhere.
+        alone = replace(draft, opened_by=None, cache_hit=None)
+        with self._recording("claim", [alone], consumer) as each:
+            for _ in each():
+                # Kept, because the same XCom may stand in a list twice.
+                claims[name] = take(self.ledger, entry.wanted, key.data_key.secret)
 
     def _get_and_unwrap(
         self, admitted: Sequence[Admitted | None], each: Callable[[], Iterator[Draft]]
@@ -272,7 +360,7 @@ class Pipeline:
         if entry.place is None:
             return Payload(entry.reference.size, inline=entry.reference.payload or b"")
         store_uri, path = entry.place
-        return Payload(entry.reference.size, self._store(store_uri), path)
+        return Payload(entry.reference.size, self.store(store_uri), path)
 
     def _open_and_decode(
         self, found: Reference, key: Unwrapped, pieces: Iterable[bytes], where: str
@@ -304,13 +392,29 @@ class Pipeline:
                     compartment = self.policy.resolve(found.head.coordinate)
                     draft.compartment = compartment.name
                     place = place_within(found, compartment, draft.where)
-                    failed = self._store(place[0]).delete_many([place[1]])[0] if place else None
+                    failed = self.store(place[0]).delete_many([place[1]])[0] if place else None
                     if failed is not None:
                         raise failed
         except AuditError:
             raise
         except SecureXComError as error:
             log.warning("The payload of a row that is being deleted stays behind until gc: %s", error)
+
+    # --- shred ----------------------------------------------------------------------------------------------
+
+    def shred(self, rows: Rows) -> list[Shredded]:
+        """Destroy what this process was given of exclusive XComs; for the end of a task that has succeeded.
+
+        What is under a legal hold stays, and so does what this identity may not delete: maintenance does the rest.
+
+        :raises SecureXComError: a row cannot be read or written.
+        """
+        done = []
+        for name, target in list(self.claimed.items()):
+            if self.policy.held(target.coordinate.dag_id, target.coordinate.run_id) is None:
+                done.append(shred(target, rows, self.store))
+            del self.claimed[name]
+        return done
 
     # --- shared ---------------------------------------------------------------------------------------------
 
@@ -321,7 +425,8 @@ class Pipeline:
                 self.keys.forget()
             self._task = task
 
-    def _store(self, uri: str) -> Store:
+    def store(self, uri: str) -> Store:
+        """The store of a URI, opened once per process."""
         with self._lock:
             if uri not in self._stores:
                 self._stores[uri] = self._open_store(uri)
@@ -338,6 +443,10 @@ class Pipeline:
         self, action: Action, drafts: Sequence[Draft], task: TaskTry | None
     ) -> AbstractContextManager[Callable[[], Iterator[Draft]]]:
         return recording(self.access_log, action, drafts, task=task, policy=self.policy.digest)
+
+
+def _exclusive(admitted: Iterable[Admitted | None]) -> Iterator[Wanted]:
+    return (entry.wanted for entry in admitted if entry is not None and entry.wanted is not None)
 
 
 def _key_of(draft: Draft, row: Row) -> str:

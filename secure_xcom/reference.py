@@ -40,6 +40,9 @@ _KEYS_MAX = 8
 _URI_MAX_CHARACTERS = 512
 _PAYLOAD_MAX_CHARACTERS = 4 * 70_000 // 3
 
+LEDGERS = ("store", "database")
+"""The values of ``head.exclusive`` that this version enforces."""
+
 _MAP_INDEX = re.compile(r"-1|0|[1-9][0-9]{0,9}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,62}")
@@ -66,6 +69,7 @@ class Head:
     expires: str | None = None
     readers: str | None = None
     exclusive: str | None = None
+    """Where the claim that a reader must have is kept: one of `LEDGERS`."""
 
     @property
     def coordinate(self) -> Coordinate:
@@ -103,6 +107,7 @@ class Reference:
     :ivar payload: the sealed payload itself, when it is kept inline.
     :ivar routes: what Airflow's scheduler reads of a branching task's XCom, by name; never read back either.
     :ivar preview: a picture for people; never read back, so a parsed reference has none.
+    :ivar shredded: when its wrapped keys were destroyed; then it has none, and opens nothing any more.
     """
 
     head: Head
@@ -112,6 +117,14 @@ class Reference:
     payload: bytes | None = field(default=None, repr=False)
     routes: Mapping[str, list[str]] | None = None
     preview: object = field(default=None, repr=False)
+    shredded: str | None = None
+
+    def without_keys(self, shredded: str) -> Reference:
+        """What is left of an exclusive XCom: who pushed it, and that nobody can open it any more.
+
+        :param shredded: now, as references have times.
+        """
+        return Reference(self.head, (), self.header, self.size, shredded=shredded)
 
     def with_preview(self, preview: object) -> Reference:
         """The same reference with a picture for people."""
@@ -125,6 +138,8 @@ class Reference:
             "keys": [{"uri": key.uri, "wrapped": key.wrapped} for key in self.keys],
             "seal": {"header": base64.b64encode(self.header).decode(), "size": self.size},
         }
+        if self.shredded is not None:
+            record["shredded"] = self.shredded
         if self.payload is not None:
             record["payload"] = base64.b64encode(self.payload).decode()
         if self.routes is not None:
@@ -169,6 +184,8 @@ def parse(value: object) -> Reference:
         raise ReferenceVersionUnknown(
             f"the record is of version {version}, this release reads {VERSION}", where=TAG
         )
+    if "shredded" in record:
+        return _shredded(record)
     optional = {"payload", "preview", *ROUTES}
     _fields(record, required={TAG, "head", "keys", "seal"}, optional=optional, where="the record")
 
@@ -179,16 +196,7 @@ def parse(value: object) -> Reference:
         raise ReferenceMalformed(f"keys is not a list of 1 to {_KEYS_MAX} entries", where="keys")
     wrapped = tuple(_wrapped_key(entry, f"keys[{index}]") for index, entry in enumerate(keys))
 
-    seal = _mapping(record["seal"], "seal")
-    _fields(seal, required={"header", "size"}, optional=set(), where="seal")
-    header = _base64(seal["header"], "seal.header", HEADER_BYTES * 2)
-    if len(header) != HEADER_BYTES:
-        raise ReferenceMalformed(
-            f"the header has {len(header)} bytes instead of {HEADER_BYTES}", where="seal.header"
-        )
-    size = seal["size"]
-    if isinstance(size, bool) or not isinstance(size, int) or size < SMALLEST_BYTES:
-        raise ReferenceMalformed("the size is not that of a sealed payload", where="seal.size")
+    header, size = _seal(record["seal"])
 
     payload = None
     if "payload" in record:
@@ -198,6 +206,33 @@ def parse(value: object) -> Reference:
             "the payload is either inline or an object, not both and not neither", where="payload"
         )
     return Reference(head, wrapped, header, size, payload)
+
+
+def _seal(value: object) -> tuple[bytes, int]:
+    seal = _mapping(value, "seal")
+    _fields(seal, required={"header", "size"}, optional=set(), where="seal")
+    header = _base64(seal["header"], "seal.header", HEADER_BYTES * 2)
+    if len(header) != HEADER_BYTES:
+        raise ReferenceMalformed(
+            f"the header has {len(header)} bytes instead of {HEADER_BYTES}", where="seal.header"
+        )
+    size = seal["size"]
+    if isinstance(size, bool) or not isinstance(size, int) or size < SMALLEST_BYTES:
+        raise ReferenceMalformed("the size is not that of a sealed payload", where="seal.size")
+    return header, size
+
+
+def _shredded(record: Mapping[str, object]) -> Reference:
+    """What a shredding left: the head and no keys."""
+    _fields(record, required={TAG, "head", "keys", "seal", "shredded"}, optional=set(), where="the record")
+    head = _head(record["head"])
+    if head.exclusive is None or record["keys"] != []:
+        raise ReferenceMalformed("only an exclusive XCom without keys is shredded", where="shredded")
+    shredded = _text(record["shredded"], "shredded", _FIELD_MAX_CHARACTERS)
+    if not _TIME.fullmatch(shredded):
+        raise ReferenceMalformed("shredded is not in its canonical form", where="shredded")
+    header, size = _seal(record["seal"])
+    return Reference(head, (), header, size, shredded=shredded)
 
 
 def _head(value: object) -> Head:
@@ -219,6 +254,10 @@ def _head(value: object) -> Head:
         _ = head.coordinate
     except CoordinateInvalid as error:
         raise ReferenceMalformed(error.what, where="head") from None
+    if head.exclusive is not None and head.object is None:
+        raise ReferenceMalformed(
+            "the payload of an exclusive XCom is an object, never inline", where="head.object"
+        )
     return head
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from secure_xcom.coordinate import Coordinate, TaskTry
 
 _task: TaskTry | None = None
+_clearing: int | None = None
 
 
 def task() -> TaskTry | None:
@@ -36,7 +37,7 @@ def remember(context: Mapping[str, Any]) -> TaskTry:
 
     :param context: Airflow's, of a task.
     """
-    global _task  # noqa: PLW0603  # a process runs one task at a time
+    global _task, _clearing  # noqa: PLW0603  # a process runs one task at a time
     instance = context["ti"]
     index = -1 if instance.map_index is None else instance.map_index
     # The bundle that the executor's workload named, and the API server's answer when the task started.
@@ -45,7 +46,17 @@ def remember(context: Mapping[str, Any]) -> TaskTry:
     _task = TaskTry(
         instance.dag_id, instance.run_id, instance.task_id, index, instance.try_number, bundle=bundle, team=team
     )
+    _clearing = getattr(instance, "max_tries", None)
     return _task
+
+
+def known() -> tuple[TaskTry, int | None] | None:
+    """The task instance for certain, and Airflow's ``max_tries`` of it, which grows when it is cleared.
+
+    None where no context has told its map index: then two mapped instances could not be told apart.
+    """
+    found = task()
+    return None if found is None or found != _task else (found, _clearing)
 
 
 def producer(coordinate: Coordinate) -> TaskTry | None:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES, NONCE_BYTES, COMMITMENT_BYTES, SALT_BYTES, TAG_BYTES = 32, 12, 32, 24, 16
 CHUNK_BYTES = 16 * 1024
+COORDINATE = ("dag_id", "run_id", "task_id", "map_index", "key")
 WRAP_PREFIX = b"secure_xcom/local-wrap/1\x00"
 
 
@@ -121,6 +122,43 @@ def folder(head: Mapping[str, str]) -> str:
 def encryption_context(head: Mapping[str, str]) -> dict[str, str]:
     """What the wrap of this head's data key is bound to."""
     return {name: head[name] for name in ("compartment", "dag_id", "task_id", "run_id", "map_index")}
+
+
+# --- claims -----------------------------------------------------------------------------------------------
+
+
+def claims_folder(head: Mapping[str, str]) -> str:
+    """The path of the folder in which the claims on a coordinate's payloads lie: docs/spec.md, "Claims"."""
+    compartment, _, rest = folder(head).partition("/")
+    return f"{compartment}/~claims/{rest}"
+
+
+def claim(
+    head: Mapping[str, str], by: Mapping[str, Any], claimed: str, data_key: bytes, salt: bytes
+) -> dict[str, Any]:
+    """The record of a claim by a task instance, proved with the data key."""
+    fields = {
+        **{name: head[name] for name in (*COORDINATE, "compartment", "object")},
+        **{f"by_{name}": str(by[name]) for name in COORDINATE[:4]},
+        "by_clearing": "",
+        "claimed": claimed,
+    }
+    proof = seal(data_key, canonical({"secure_xcom_claim": "1", **fields}), b"", salt)
+    return {"secure_xcom_claim": 1, "claim": fields, "proof": base64.b64encode(proof).decode()}
+
+
+def claimant(record: Mapping[str, Any], head: Mapping[str, str], data_key: bytes) -> dict[str, str]:
+    """Who has claimed the payload of a head.
+
+    :raises Refused: the claim is on another payload, or who made it did not have the data key.
+    """
+    fields = record["claim"]
+    if any(fields[name] != head[name] for name in (*COORDINATE, "compartment", "object")):
+        raise Refused("a claim on another payload")
+    proof = base64.b64decode(record["proof"], validate=True)
+    if unseal(data_key, canonical({"secure_xcom_claim": "1", **fields}), proof) != b"":
+        raise Refused("a proof that is not empty")
+    return {name: fields[f"by_{name}"] for name in COORDINATE[:4]}
 
 
 # --- the local keyring ------------------------------------------------------------------------------------

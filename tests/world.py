@@ -10,6 +10,7 @@ from typing import Any
 
 from secure_xcom.access import AccessPolicy
 from secure_xcom.audit import AccessLog
+from secure_xcom.claims import Ledger
 from secure_xcom.codecs import Codecs
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Coordinate
@@ -37,10 +38,17 @@ class World:
             self.policy = AccessPolicy.single(["memory-key://one"], self.store.uri)
         self.pipeline = self.process()
 
-    def process(self, services: Callable[[str], KeyService] | None = None) -> Pipeline:
+    def process(
+        self,
+        services: Callable[[str], KeyService] | None = None,
+        *,
+        stores: Callable[[str], Store] = store,
+        ledger: Ledger | None = None,
+    ) -> Pipeline:
         """A pipeline of another process of the same deployment: it shares nothing but keys, store and log.
 
         :param services: other key services than the doubles.
+        :param stores: other stores; :param ledger: another place of claims.
         """
         assert self.policy is not None
         return Pipeline(
@@ -51,6 +59,8 @@ class World:
             Codecs(lambda value: value, lambda structure: structure),
             register=self._register,
             services=services or self.service,
+            stores=stores,
+            ledger=ledger,
         )
 
     def service(self, uri: str) -> MemoryKeyService:

@@ -125,11 +125,6 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
 def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: bool) -> Iterator[Problem]:
     if not here.dags and not is_default:
         yield Problem(path, f"the compartment {here.name!r} takes no DAGs: give it dags")
-    if here.exclusive:
-        yield Problem(
-            (*path, "exclusive"),
-            "this release cannot enforce exclusive keys, and no key is silently not exclusive: leave them out",
-        )
     for number, reader in enumerate(here.readers):
         at = (*path, "readers", number)
         if reader.compartment is None and all(is_glob(glob) and not glob.strip("*") for glob in reader.dags):

@@ -12,6 +12,7 @@ from secure_xcom.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.errors import (
     AccessError,
     AuditError,
+    ClaimRefused,
     KeyServiceDenied,
     ReferenceRefused,
     SealError,
@@ -21,7 +22,7 @@ from secure_xcom.errors import (
 )
 
 # What says no, as opposed to what could not be done.
-_REFUSALS = (AccessError, ReferenceRefused, SealError, UnwrapRefused, KeyServiceDenied, StoreDenied)
+_REFUSALS = (AccessError, ClaimRefused, ReferenceRefused, SealError, UnwrapRefused, KeyServiceDenied, StoreDenied)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from secure_xcom.errors import KeyServiceError, KeyServiceUnavailable, SecureXComError, SettingInvalid
 from secure_xcom.keys import DataKey, KeyService, KeyUri, Wrap, key_service
@@ -35,6 +35,8 @@ class Candidates:
 
     wraps: tuple[tuple[str, str], ...] = field(repr=False)
     context: Mapping[str, str]
+    keep: bool = True
+    """Whether the data key may stay in memory."""
 
 
 class DataKeys:
@@ -81,6 +83,16 @@ class DataKeys:
         for key_name, wrapped in wraps:
             self.cache.put(_cache_name(key_name, wrapped, context), data_key)
         return data_key, wraps
+
+    def fresh(
+        self, uris: Sequence[str], context: Mapping[str, str]
+    ) -> tuple[DataKey, tuple[tuple[str, str], ...]]:
+        """A data key of its own and its wraps, kept nowhere: for one exclusive XCom.
+
+        :raises KeyServiceError, ConfigurationError: as for `for_try`.
+        """
+        data_key = DataKey.generate()
+        return data_key, self._wraps(uris, data_key, context)
 
     def _wraps(
         self, uris: Sequence[str], data_key: DataKey, context: Mapping[str, str]
@@ -169,7 +181,7 @@ class DataKeys:
                     done[index] = Unwrapped(answer, key.name, False)
                 else:
                     errors.setdefault(index, answer)
-            if isinstance(answer, DataKey):
+            if isinstance(answer, DataKey) and all(many[index].keep for index in same):
                 self.cache.put(name, answer)
 
     def _by_cost(self, many: Sequence[Candidates]) -> list[Candidates]:
@@ -188,7 +200,7 @@ class DataKeys:
             else:
                 costs[uri] = 1 if service in self._services else 2
         return [
-            Candidates(tuple(sorted(candidates.wraps, key=lambda wrap: costs[wrap[0]])), candidates.context)
+            replace(candidates, wraps=tuple(sorted(candidates.wraps, key=lambda wrap: costs[wrap[0]])))
             for candidates in many
         ]
 

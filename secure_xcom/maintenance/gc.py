@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from secure_xcom.access import AccessPolicy, Compartment
-from secure_xcom.admission import object_uri
-from secure_xcom.coordinate import object_path, path_segment
+from secure_xcom.coordinate import object_path, object_uri, path_segment
 from secure_xcom.errors import SecureXComError, StoreError, UnsafeRefused
 from secure_xcom.maintenance.database import Database, Position, StoredRow
 from secure_xcom.maintenance.gc_report import EXAMPLES, GcReport

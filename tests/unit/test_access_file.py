@@ -114,7 +114,6 @@ def test_a_good_file() -> None:
         ("version: 1", "%YAML 1.1\n---\nversion: 1", "line 1, column 1: one document without directives"),
         ("version: 1", "version: 1\n---\nversion: 1", "line 2, column 1: one document without directives"),
         ("[a, b]", "[a, b", "line 19, column 66: not YAML"),
-        ("    tasks_run_on", "    exclusive: [a]\n    tasks_run_on", "line 11, column 16: this release cannot"),
         ("    tasks_run_on", "    retention_of: [{keys: [a]}]\n    tasks_run_on", "line 11, column 20: the field"),
         ("    tasks_run_on", "    retention: 30\n    tasks_run_on", "line 11, column 16: retention is a string"),
         ("    tasks_run_on", "    retention: 30 days\n    tasks_run_on", "line 11, column 16: retention has"),

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from secure_xcom.access import AccessPolicy, Compartment, Reader
-from secure_xcom.admission import object_uri
 from secure_xcom.config import Settings
-from secure_xcom.coordinate import Asked, TaskTry
+from secure_xcom.coordinate import Asked, TaskTry, object_uri
 from secure_xcom.errors import (
     AccessRefused,
     AuditError,

@@ -58,7 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0020: the sealed log lies in a store, is signed by a key service and held against Vault's log; rules
     # of alarms stand in the access policy.
     "audit": ADDRESS | {"access", "keys", "stores", "vault"},
-    "claims": ADDRESS | {"stores"},
+    # docs/adr/0010: a claim is proved with the data key, and shredding writes what is left of a reference.
+    "claims": ADDRESS | {"stores", "seal", "reference"},
     # docs/adr/0001: what the pipeline decides about a row on bytes alone, before any key or payload.
     "admission": CORE,
     "pipeline": CORE | {"admission"},
@@ -69,7 +70,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0030: whose process this is, which the cluster policy learns and the backend needs.
     "running": ADDRESS,
     # docs/adr/0001: it puts the pipeline's parts together, once per process.
-    "backend": BELOW_MAINTENANCE | {"lazy", "running"},
+    "backend": BELOW_MAINTENANCE | {"lazy", "running", "task_end"},
+    # docs/adr/0010: the listener that shreds, which only a process with something to shred has.
+    "task_end": BELOW_MAINTENANCE,
     # Contexts, prefixes and policy texts are written where they are used: one text for both sides.
     "policies": ADDRESS | {"access", "keys", "stores", "vault"},
     "maintenance": BELOW_MAINTENANCE,
@@ -78,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0001: what Airflow reads when it starts, so that it loads the options and nothing else.
     "provider_info": {"config"},
     # The package itself: its version, its root error, and the backend's name, found late.
-    "secure_xcom": {"config", "errors", "backend"},
+    "secure_xcom": {"config", "errors", "backend", "claims"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"provider_info"}
 
@@ -94,6 +97,8 @@ DOORS = (
     "secure_xcom.cli.airflow_cli",
     "secure_xcom.cli.demo.dag_file",  # A DAG file, which Airflow loads.
 )
+# Run by Alembic alone, when somebody migrates.
+MIGRATIONS = ("secure_xcom.claims.migrations",)
 # Exceptions that no caller sees, because foreign code stands between.
 SIGNALS = {
     "secure_xcom.stores.connections.NotRenewed",  # Raised into obstore, which gives back its text alone.
@@ -102,6 +107,7 @@ SIGNALS = {
 LONG: dict[str, str] = {
     "pipeline.py": "the order of the steps, push beside pull, to be read on one page",
     "errors.py": "the whole tree on one page, a few lines for each error",
+    "reference.py": "the record, and its dump and strict parse side by side",
     "stores/objects.py": "one class for every bucket; what differs between clouds is in a short file each",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
     "maintenance/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
@@ -207,7 +213,7 @@ def test_every_library_is_declared() -> None:
     # These come with Airflow or a library above, and are of use in the version that comes with it only.
     declared |= {
         canonicalize_name(name)
-        for name in ("apache-airflow-core", "psutil", "pydantic-core", "sqlalchemy", "urllib3")
+        for name in ("apache-airflow-core", "psutil", "pydantic-core", "sqlalchemy", "urllib3", "alembic")
     }
     brought_by = metadata.packages_distributions()
     undeclared = {
@@ -285,7 +291,7 @@ def _loaded_by(code: str, home: Path) -> dict[str, list[str]]:
 
 def test_the_core_loads_nothing_heavy(tmp_path: Path) -> None:
     """Importing any module but Airflow's doors loads no Airflow, no cloud library and no data frame library."""
-    light = [module for module in MODULES if not module.startswith(DOORS)]
+    light = [module for module in MODULES if not module.startswith(DOORS + MIGRATIONS)]
     loaded = _loaded_by(
         "import importlib, json, sys\n"
         "heavy = {}\n"
@@ -301,7 +307,7 @@ def test_the_core_loads_nothing_heavy(tmp_path: Path) -> None:
 
 def test_the_core_runs_without_airflow(tmp_path: Path) -> None:
     """Every module but Airflow's doors can be imported where Airflow is not installed."""
-    light = [module for module in MODULES if not module.startswith(DOORS)]
+    light = [module for module in MODULES if not module.startswith(DOORS + MIGRATIONS)]
     loaded = _loaded_by(
         "import importlib, json, sys\n"
         "class Absent:\n"
@@ -349,9 +355,10 @@ def test_the_provider_info_loads_only_the_options(tmp_path: Path) -> None:
 
 
 def test_exported_names() -> None:
-    """The package exports the backend, the root of the errors and the version, and each is there."""
-    assert secure_xcom.__all__ == ["SecureXComBackend", "SecureXComError", "__version__"]
+    """The package exports the backend, the root of the errors, the version and the mark, and each is there."""
+    assert secure_xcom.__all__ == ["SecureXComBackend", "SecureXComError", "__version__", "exclusive"]
     assert secure_xcom.SecureXComError is errors.SecureXComError
+    assert secure_xcom.exclusive(1).value == 1
     assert secure_xcom.SecureXComBackend.__name__ == "SecureXComBackend"
     with pytest.raises(AttributeError):
         secure_xcom.Unknown  # noqa: B018 - the access itself is what is tested

@@ -81,7 +81,7 @@ def test_the_reference_table_is_the_reference() -> None:
     listed = {row[0].strip("`"): row[2] for row in table("The reference")}
     assert set(listed) == {
         *("secure_xcom", "head", "keys", "keys[].uri", "keys[].wrapped", "seal", "seal.header", "seal.size"),
-        *("payload", "preview", "followed", "skipped"),
+        *("payload", "preview", "followed", "skipped", "shredded"),
     }
     for name, required in listed.items():
         if name in EXAMPLE and name != "secure_xcom":
@@ -92,6 +92,12 @@ def test_the_reference_table_is_the_reference() -> None:
     branching = {**EXAMPLE, "head": {**EXAMPLE["head"], "key": "skipmixin_key"}, "followed": ["a"]}
     assert parses(branching)
     assert not parses({**EXAMPLE, "followed": ["a"]})
+    shredded = {**EXAMPLE, "keys": [], "shredded": "2026-11-22T10:00:00Z"}
+    shredded.pop("payload")
+    shredded["head"] = {**EXAMPLE["head"], "object": "file:///a", "exclusive": "store"}
+    assert parses(shredded)
+    assert not parses({**shredded, "head": {**shredded["head"], "exclusive": None}})
+    assert not parses({**shredded, "payload": EXAMPLE["payload"]})
 
 
 def test_every_error_is_one_of_ours() -> None:

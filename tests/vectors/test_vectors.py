@@ -13,6 +13,7 @@ import pytest
 from secure_xcom import errors
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.audit import AccessLog
+from secure_xcom.claims import Claimant
 from secure_xcom.codecs import Codecs
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Asked, Coordinate, object_path
@@ -24,6 +25,7 @@ from secure_xcom.reference import routes_of
 from secure_xcom.seal import HEADER_BYTES, unseal
 from tests import second_reader
 from tests.doubles import MemorySink, MemoryStores
+from tests.vectors.build import DATA_KEY
 from tests.vectors.generate import FOLDER, dump, vectors
 
 Vector = dict[str, Any]
@@ -115,17 +117,20 @@ def test_pulls(vector: Vector, tmp_path: Path) -> None:
     pipeline = _pipeline(vector, sink, tmp_path)
     rows = [Row(vector["row"], Asked(**vector["asked"]))]
     expect = vector["expect"]
+    claimant = Claimant(**vector["consumer"]) if "consumer" in vector else None
     if "error" in expect:
         with pytest.raises(errors.SecureXComError) as caught:
-            pipeline.pull(rows)
+            pipeline.pull(rows, claimant=claimant)
         assert type(caught.value).__name__ == expect["error"]
-        assert [record["error"] for record in sink.records] == [expect["error"]]
+        # A refused claim is one event, and the pull that it ends is another.
+        assert {record["error"] for record in sink.records} == {expect["error"]}
+        assert [record["action"] for record in sink.records].count("claim") == len(sink.records) - 1
     else:
         wanted = base64.b64decode(expect["bytes"]) if "bytes" in expect else expect["value"]
-        [value] = pipeline.pull(rows)
+        [value] = pipeline.pull(rows, claimant=claimant)
         assert value == wanted
         assert type(value) is type(wanted)
-        assert [record["outcome"] for record in sink.records] == ["ok"]
+        assert {record["outcome"] for record in sink.records} == {"ok"}
 
 
 @pytest.mark.parametrize("vector", of_kind("pull"))
@@ -142,6 +147,24 @@ def test_pulls_in_the_second_reader(vector: Vector) -> None:
     elif expect["error"] in BY_THE_FORMAT or "What a branch followed" in vector["title"]:
         with pytest.raises(second_reader.Refused):
             second_reader.open_reference(vector["row"], vector["keyrings"], objects.__getitem__)
+
+
+@pytest.mark.parametrize("vector", of_kind("pull"))
+def test_claims_in_the_second_reader(vector: Vector) -> None:
+    """The second reader takes the claims that prove themselves, for who they name, and no others."""
+    for uri, text in vector["objects"].items():
+        if "/~claims/" not in uri:
+            continue
+        head = vector["row"]["head"]
+        assert uri.endswith(second_reader.claims_folder(head) + head["object"][-36:])
+        record = json.loads(base64.b64decode(text))
+        if vector["expect"].get("error") == "ClaimTampered":
+            with pytest.raises(second_reader.Refused):
+                second_reader.claimant(record, head, DATA_KEY)
+            continue
+        by = second_reader.claimant(record, head, DATA_KEY)
+        consumer = {name: str(text) for name, text in vector["consumer"].items()}
+        assert (by == consumer) is ("error" not in vector["expect"])
 
 
 @pytest.mark.parametrize("vector", of_kind("pull"))

@@ -1,0 +1,40 @@
+"""Exclusive XComs: readable by one task instance only. Its first pull makes a claim; every other is refused.
+
+Where claims are kept is one interface with two forms: objects beside the payloads, created and never overwritten
+(`secure_xcom.claims.objects`), or rows of a database (`secure_xcom.claims.database`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from secure_xcom.claims.marking import Exclusive, exclusive
+from secure_xcom.claims.record import Claim, Claimant, Target
+
+__all__ = ["Claim", "Claimant", "Exclusive", "Ledger", "Target", "exclusive"]
+
+
+class Ledger(Protocol):
+    """Where claims are kept: the first that is made for a target stays. Raises only errors of our tree."""
+
+    kind: str
+    """How heads name it: ``store`` or ``database``."""
+
+    uri: str
+    """For people; without a password."""
+
+    def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
+        """The claim of each target, in order; None where there is none.
+
+        :raises ClaimTampered: what lies there is no claim on this target.
+        """
+
+    def create(self, target: Target, claim: Claim) -> bool:
+        """Make the claim, unless there is one: then False, whoever made that. Atomic over all processes."""
+
+    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim]:
+        """Every claim in these places: a store URI and a compartment each."""
+
+    def remove(self, target: Target) -> None:
+        """Forget the claim. The target must not be readable any more: see `secure_xcom.claims.shredding`."""

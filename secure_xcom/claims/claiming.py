@@ -1,0 +1,88 @@
+"""Claiming on a pull: look who has claimed, before any key is asked for; claim, before anything is opened."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from secure_xcom.claims import Ledger
+from secure_xcom.claims.record import PROOF_BYTES, Claim, Claimant, Target
+from secure_xcom.errors import ClaimError, ClaimRefused, ClaimTampered, SealError
+from secure_xcom.seal import HEADER_BYTES, seal, unseal
+
+log = logging.getLogger(__name__)
+
+ALARM = "ALARM: a second reader of an exclusive XCom"
+"""How the log line of a refused claim begins; to be watched for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An exclusive XCom that is being pulled.
+
+    :ivar rerun: whether a claimant that was cleared since it claimed may pull again.
+    """
+
+    target: Target
+    claimant: Claimant
+    rerun: bool = True
+
+
+def take(ledger: Ledger, wanted: Wanted, data_key: bytes) -> Claim:
+    """Claim what nobody had claimed a moment ago; the claim that stands then.
+
+    :param data_key: the secret of the XCom's own data key.
+    :raises ClaimRefused: another task instance was faster.
+    :raises ClaimTampered: the claim says that it is ours and nobody who had the data key made it.
+    """
+    made = _proved(Claim.of(wanted.target, wanted.claimant), data_key)
+    if ledger.create(wanted.target, made):
+        return made
+    [found] = ledger.find_many([wanted.target])
+    if found is None:
+        raise ClaimError(
+            "a claim was made and taken away in the same moment",
+            where=str(wanted.target.coordinate),
+            remedy="look for who deletes claims; the task may be run again",
+        )
+    check_claimant(wanted, found)
+    check_proof(found, data_key)
+    return found
+
+
+def check_proof(claim: Claim, data_key: bytes) -> None:
+    """See that who made the claim had the data key.
+
+    :raises ClaimTampered: not so.
+    """
+    where = str(claim.coordinate)
+    header = claim.proof[:HEADER_BYTES]
+    try:
+        b"".join(unseal(data_key, claim.context(), (claim.proof,), header=header, size=PROOF_BYTES, where=where))
+    except SealError:
+        raise ClaimTampered("the claim was edited or forged: its proof does not open", where=where) from None
+
+
+def _proved(claim: Claim, data_key: bytes) -> Claim:
+    return replace(claim, proof=b"".join(seal(data_key, claim.context(), (b"",))))
+
+
+def check_claimant(wanted: Wanted, claim: Claim) -> None:
+    """See that the claim that there is was made by who pulls now.
+
+    :raises ClaimRefused: another task instance made it; this is an alarm.
+    """
+    where = str(wanted.target.coordinate)
+    if claim.claimant != wanted.claimant:
+        # Ids only, and repr'd ones: this line is meant for people and for what watches logs.
+        log.error("%s: %s, claimed by %s, asked for by %s", ALARM, where, claim.claimant, wanted.claimant)
+        raise ClaimRefused(f"another task instance has claimed this exclusive XCom: {claim.claimant}", where=where)
+    then, now = claim.claimant.clearing, wanted.claimant.clearing
+    if not wanted.rerun and then != now:
+        log.error("%s: %s was cleared after it had claimed %s", ALARM, wanted.claimant, where)
+        raise ClaimRefused(
+            "this task instance was cleared after it had claimed this exclusive XCom, and its compartment lets "
+            "only retries pull again",
+            where=where,
+            remedy="clear the producing task as well, so that it pushes again",
+        )

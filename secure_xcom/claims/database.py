@@ -1,0 +1,199 @@
+"""Claims as rows of a database: for workers that may reach one, with claims that no bucket's writer can take away.
+
+    db://CONN_ID                                    an Airflow connection of type postgres, mysql or sqlite
+    db+postgresql://USER:PASSWORD@HOST:PORT/NAME    a SQLAlchemy URL behind ``db+``; also mysql and sqlite
+
+The table is made by ``secure-xcom claims migrate``, and never by a pull. A task needs SELECT and INSERT on
+``claim_xcom``; maintenance DELETE as well. A URI is never shown with its password.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from secure_xcom.claims.record import Claim, Target
+from secure_xcom.errors import ClaimsUnavailable, ConnectionUnknown, UriInvalid
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import URL, Engine
+
+_KINDS = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
+_FORM = "write db://CONN_ID, or db+postgresql://USER:PASSWORD@HOST/NAME"
+_PAGE = 1000
+
+
+class ClaimTable:
+    """The table ``claim_xcom``. One connection for each request: a task makes few.
+
+    :raises UriInvalid: the URI has a typo, or names another kind of database.
+    """
+
+    kind = "database"
+
+    def __init__(self, uri: str) -> None:
+        self._url = _url(uri)
+        self.uri = f"db+{self._url.render_as_string(hide_password=True)}"
+        self._made: tuple[int, Engine] | None = None
+        self._lock = threading.Lock()
+
+    def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
+        """The claim of each target."""
+        from sqlalchemy import select
+
+        from secure_xcom.claims.table import claim_xcom
+
+        table = claim_xcom()
+        found: dict[str, Claim] = {}
+        with self.connection() as connection:
+            for at in range(0, len(targets), _PAGE):
+                some = [target.unique for target in targets[at : at + _PAGE]]
+                query = select(table.c.payload, table.c.record).where(table.c.payload.in_(some))
+                for payload, record in connection.execute(query):
+                    found[payload] = Claim.parse(record.encode(), f"claim_xcom {payload}")
+        claims = [found.get(target.unique) for target in targets]
+        for target, claim in zip(targets, claims, strict=True):
+            if claim is not None:
+                claim.check_target(target)
+        return claims
+
+    def create(self, target: Target, claim: Claim) -> bool:
+        """Insert the row; the primary key lets one in, on every database and at every isolation level."""
+        from sqlalchemy.exc import IntegrityError
+
+        from secure_xcom.claims.table import claim_xcom, row_of
+
+        with self.connection() as connection:
+            try:
+                connection.execute(claim_xcom().insert().values(**row_of(target, claim)))
+                connection.commit()
+            except IntegrityError:
+                connection.rollback()
+                return False
+        return True
+
+    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim]:
+        """Every claim of these compartments, page by page."""
+        from sqlalchemy import select
+
+        from secure_xcom.claims.table import claim_xcom
+
+        table = claim_xcom()
+        compartments = sorted({compartment for _, compartment in places})
+        last = ""
+        while True:
+            query = (
+                select(table.c.payload, table.c.record)
+                .where(table.c.payload > last, table.c.compartment.in_(compartments))
+                .order_by(table.c.payload)
+                .limit(_PAGE)
+            )
+            with self.connection() as connection:
+                page = connection.execute(query).all()
+            for payload, record in page:
+                yield Claim.parse(record.encode(), f"claim_xcom {payload}")
+            if len(page) < _PAGE:
+                return
+            last = page[-1][0]
+
+    def remove(self, target: Target) -> None:
+        """Delete the row."""
+        from secure_xcom.claims.table import claim_xcom
+
+        with self.connection() as connection:
+            connection.execute(claim_xcom().delete().where(claim_xcom().c.payload == target.unique))
+            connection.commit()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection. No error of SQLAlchemy's or a driver's leaves: its text holds parameters and URLs.
+
+        :raises ClaimsUnavailable: the database cannot be reached, or has no such table.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._engine().connect() as connection:
+                yield connection
+        except (SQLAlchemyError, ImportError) as error:
+            driver = type(getattr(error, "orig", None) or error).__name__
+            raise ClaimsUnavailable(
+                f"the database of claims does not do what it was asked for ({driver})", where=self.uri
+            ) from None
+
+    def _engine(self) -> Engine:
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import NullPool
+
+        with self._lock:
+            # A connection does not survive a fork.
+            if self._made is None or self._made[0] != os.getpid():
+                # SQLite waits for a lock as long as it is told to; servers wait by themselves.
+                waits = {"timeout": 60} if self._url.get_backend_name() == "sqlite" else {}
+                engine = create_engine(self._url, poolclass=NullPool, hide_parameters=True, connect_args=waits)
+                self._made = (os.getpid(), engine)
+            return self._made[1]
+
+
+def _url(uri: str) -> URL:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    where = "[secure_xcom] claims_uri"
+    if uri.startswith("db://"):
+        return _of_connection(uri.removeprefix("db://"))
+    if not uri.startswith("db+"):
+        raise UriInvalid("not a URI of a database of claims", where=where, remedy=_FORM)
+    try:
+        url = make_url(uri.removeprefix("db+"))
+    except (ArgumentError, ValueError):
+        # The foreign message repeats the URL.
+        raise UriInvalid("the URL behind db+ cannot be read", where=where, remedy=_FORM) from None
+    if url.get_backend_name() not in ("postgresql", "mysql", "sqlite"):
+        raise UriInvalid(
+            f"claims are kept in postgresql, mysql or sqlite, not in {url.get_backend_name()!r:.40}",
+            where=where,
+            remedy=_FORM,
+        )
+    return url
+
+
+def _of_connection(conn_id: str) -> URL:
+    from sqlalchemy.engine import URL
+
+    connection = _connection(conn_id)
+    backend = _KINDS.get(str(connection.conn_type or ""))
+    if backend is None:
+        raise UriInvalid(
+            f"the connection {conn_id!r:.80} is of type {connection.conn_type!r:.40}",
+            where="[secure_xcom] claims_uri",
+            remedy="give it the type postgres, mysql or sqlite",
+        )
+    if backend == "sqlite":
+        # Airflow writes a file's path into the host, as its SqliteHook reads it.
+        return URL.create(backend, database=connection.host or connection.schema or "")
+    return URL.create(
+        backend,
+        username=connection.login,
+        password=connection.password,
+        host=connection.host,
+        port=connection.port,
+        database=connection.schema,
+    )
+
+
+def _connection(conn_id: str) -> Any:
+    try:
+        from airflow.sdk import BaseHook
+
+        return BaseHook.get_connection(conn_id)
+    except Exception as error:  # noqa: BLE001  # AirflowNotFoundException here, other classes inside a task
+        raise ConnectionUnknown(
+            f"Airflow gives no connection {conn_id!r:.80} ({type(error).__name__})",
+            where="[secure_xcom] claims_uri",
+            remedy="add it (`airflow connections add`), or correct what stands behind db://",
+        ) from None

@@ -1,0 +1,1 @@
+"""One file for each form that the table of claims has had."""

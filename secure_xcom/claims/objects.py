@@ -1,0 +1,85 @@
+"""Claims as objects in the payload's own store: created, never overwritten. The default.
+
+Task processes of Airflow 3 have no way to a database, and all of them reach the store. A claim lies at
+``COMPARTMENT/~claims/DAG_ID/RUN_ID/TASK_ID/MAP_INDEX/UUID``: no DAG's segment begins with a tilde, so grants tell
+claims from payloads by prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from secure_xcom.claims.record import RECORD_MAX_BYTES, Claim, Target
+from secure_xcom.coordinate import claims_folder
+from secure_xcom.errors import ClaimTampered, ObjectExists, ObjectMissing, StoreDenied, StoreError
+from secure_xcom.stores import Store
+
+_REMEDY = (
+    "name the key under `exclusive` of the compartment, so that `secure-xcom policy compile` grants the making of "
+    "claims to whoever may pull"
+)
+
+
+class ClaimObjects:
+    """Claims in the stores of their payloads.
+
+    :param stores: store URI -> store.
+    """
+
+    kind = "store"
+    uri = "the store of each payload"
+
+    def __init__(self, stores: Callable[[str], Store]) -> None:
+        self._stores = stores
+
+    def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
+        """The claim of each target."""
+        answers: dict[int, bytes | StoreError] = {}
+        by_store: dict[str, list[int]] = {}
+        for index, target in enumerate(targets):
+            by_store.setdefault(target.store_uri, []).append(index)
+        for uri, indexes in by_store.items():
+            found = self._stores(uri).get_many([targets[index].path for index in indexes])
+            answers.update(zip(indexes, found, strict=True))
+        return [self._claim(answers[index], target) for index, target in enumerate(targets)]
+
+    def _claim(self, answer: bytes | StoreError, target: Target) -> Claim | None:
+        if isinstance(answer, ObjectMissing):
+            return None
+        if isinstance(answer, StoreDenied):
+            raise StoreDenied(answer.what, where=answer.where, remedy=_REMEDY)
+        if isinstance(answer, StoreError):
+            raise answer
+        claim = Claim.parse(answer, f"{target.store_uri}/{target.path}")
+        claim.check_target(target)
+        return claim
+
+    def create(self, target: Target, claim: Claim) -> bool:
+        """Put the object, unless there is one."""
+        try:
+            self._stores(target.store_uri).put(target.path, (claim.dump(),))
+        except ObjectExists:
+            return False
+        except StoreDenied as error:
+            raise StoreDenied(error.what, where=error.where, remedy=_REMEDY) from None
+        return True
+
+    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim]:
+        """Every claim of these compartments in these stores; what is gone meanwhile is passed over."""
+        for uri, compartment in dict.fromkeys(places):
+            store = self._stores(uri)
+            for entry in store.list(claims_folder(compartment)):
+                where = f"{uri}/{entry.path}"
+                if entry.size > RECORD_MAX_BYTES:
+                    raise ClaimTampered(f"over {RECORD_MAX_BYTES} bytes", where=where)
+                for answer in store.get_many([entry.path]):
+                    if isinstance(answer, StoreError) and not isinstance(answer, ObjectMissing):
+                        raise answer
+                    if isinstance(answer, bytes):
+                        yield Claim.parse(answer, where)
+
+    def remove(self, target: Target) -> None:
+        """Delete the object."""
+        [failed] = self._stores(target.store_uri).delete_many([target.path])
+        if failed is not None:
+            raise failed
