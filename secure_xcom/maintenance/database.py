@@ -286,10 +286,16 @@ class Database:
         return sqlalchemy.select(*ids, short, sqlalchemy.func.coalesce(size, 0), self._table.c.timestamp)
 
     def _behind(self, after: Position) -> ColumnElement[bool]:
-        """Behind a position, spelled out: MySQL does not use an index for a comparison of whole rows."""
+        """Behind a position: as one comparison of rows, for which PostgreSQL and SQLite use the primary key.
+
+        MySQL uses an index only where it is spelled out, and PostgreSQL only where it is not.
+        """
         import sqlalchemy
 
         columns = [self._table.c[name] for name in _KEY]
+        if self.dialect not in ("mysql", "mariadb"):
+            values = [sqlalchemy.literal(value, column.type) for value, column in zip(after, columns, strict=True)]
+            return sqlalchemy.tuple_(*columns) > sqlalchemy.tuple_(*values)
         ways = [
             sqlalchemy.and_(
                 *(column == value for column, value in zip(columns[:depth], after[:depth], strict=True)),
