@@ -10,9 +10,11 @@ from typer.core import TyperGroup
 from secure_xcom.cli import audit as audit_commands
 from secure_xcom.cli import check, inspect_reference, output
 from secure_xcom.cli import demo as demo_command
+from secure_xcom.cli import expire as expire_command
 from secure_xcom.cli import gc as gc_command
 from secure_xcom.cli import init as init_command
 from secure_xcom.cli import policy as policy_commands
+from secure_xcom.cli import rewrap as rewrap_command
 from secure_xcom.config import RELEASE
 from secure_xcom.errors import SecureXComError
 
@@ -71,5 +73,9 @@ app.command("init", short_help="Make a keyring and a folder, try both, print the
 app.command("check", short_help="Check the deployment, as seen from this machine.")(check.check)
 app.command("inspect")(inspect_reference.inspect)
 app.command("gc", short_help="Payloads without a row, and rows without a payload.")(gc_command.gc)
+app.command("expire", short_help="XComs whose time is over.")(expire_command.expire)
+app.command("rewrap", short_help="Wraps to the newest version of their key, or to another key.")(
+    rewrap_command.rewrap
+)
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(audit_commands.app, name="audit")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +18,8 @@ from secure_xcom.cli import output
 from secure_xcom.errors import CommandError
 
 if TYPE_CHECKING:
+    from secure_xcom.access import AccessPolicy
+    from secure_xcom.audit import AccessLog
     from secure_xcom.maintenance.database import Database
     from secure_xcom.maintenance.progress import Progress
 
@@ -42,6 +46,40 @@ def duration(text: str, option: str) -> timedelta:
     if form is None:
         raise CommandError("not a duration", where=option, remedy="write a number and s, m, h, d or w, as in 24h")
     return timedelta(seconds=int(form[1]) * _UNITS[form[2]])
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The access policy and the access log of a deployment."""
+
+    policy: AccessPolicy
+    access_log: AccessLog
+
+
+def deployed(config: Path | None) -> Deployed:
+    """The deployment that a command works in, with its access log opened.
+
+    :raises ConfigurationError: its settings cannot be used.
+    """
+    from secure_xcom.audit import AccessLog, IdHasher
+    from secure_xcom.cli import deployment
+    from secure_xcom.config import RELEASE
+
+    loaded = deployment.load(config)
+    policy, settings = loaded.policy(), loaded.settings
+    hasher = IdHasher.load(settings.audit_hash_key, settings.audit_hash_ids) if settings.audit_hash_key else None
+    return Deployed(policy, AccessLog.open(loaded.sinks, version=RELEASE, policy=policy.digest, hasher=hasher))
+
+
+def operator() -> str:
+    """Who runs this, for the access log: the operating system's name for the user, who cannot choose it freely."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        # A container's user may have no name.
+        return f"uid {os.getuid()}"
 
 
 def state_file(given: Path | None, job: str) -> Path:
@@ -110,12 +148,3 @@ def examples(title: str, names: Sequence[str], count: int) -> list[str]:
         return []
     more = [f"  ... and {count - len(names)} more"] if count > len(names) else []
     return [title, *(f"  {name}" for name in names), *more]
-
-
-def on_signal(work: Callable[[], None]) -> None:
-    """Do the work; Ctrl-C ends it with the word that it can go on."""
-    try:
-        work()
-    except KeyboardInterrupt:
-        output.console(stderr=True).print("stopped: run the same command again and it goes on from here")
-        raise

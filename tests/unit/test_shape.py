@@ -112,6 +112,7 @@ LONG: dict[str, str] = {
     "stores/objects.py": "one class for every bucket; what differs between clouds is in a short file each",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
     "maintenance/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
+    "maintenance/rewrap.py": "the two ways to a new wrap beside each other: in a key service, and through here",
     "maintenance/database.py": "all that is ever asked of the table xcom, in one class and for three databases",
     "cli/throwaway.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
 }

@@ -1,0 +1,70 @@
+"""``secure-xcom expire``: payloads and rows whose time is over."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secure_xcom.cli import output, upkeep
+
+if TYPE_CHECKING:
+    from secure_xcom.maintenance.expire import ExpireReport
+
+
+def expire(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete payloads and rows. Without it nothing is changed.")
+    ] = False,
+    grace: Annotated[
+        str, typer.Option(metavar="DURATION", help="How much longer than its time an XCom is left.")
+    ] = "1h",
+    rate: Annotated[
+        float, typer.Option(min=0, metavar="NUMBER", help="Deletions a second at the most; 0 for no limit.")
+    ] = 0,
+    state: upkeep.State = None,
+    config: upkeep.Config = None,
+    as_json: upkeep.AsJson = False,
+) -> None:
+    """Find XComs whose retention is over, and delete their payloads and rows.
+
+    What is under a legal hold stays. Each deletion is in the access log. Exit code 1 where anything is left.
+    """
+    from secure_xcom.maintenance.expire import expire as run
+
+    deployed = upkeep.deployed(config)
+    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+        report = run(
+            deployed.policy,
+            database,
+            deployed.access_log,
+            upkeep.state_file(state, "expire"),
+            delete=delete,
+            operator=upkeep.operator(),
+            grace=upkeep.duration(grace, "--grace"),
+            rate=rate,
+            progress=progress,
+        )
+    deployed.access_log.close()
+    upkeep.show(asdict(report), lines(report), as_json=as_json)
+    raise typer.Exit(output.FOUND_SOMETHING if report.found else output.FINE)
+
+
+def lines(report: ExpireReport) -> list[str]:
+    """The report for people."""
+    found = [
+        f"{report.rows} rows, {report.references} of them references",
+        f"{report.expired} expired ({upkeep.bytes_text(report.expired_bytes)}), {report.held} more are held",
+        *upkeep.examples("", report.examples, report.expired)[1:],
+    ]
+    if report.unreadable:
+        found.append(f"{report.unreadable} references were left alone: `secure-xcom doctor` says why")
+    if report.deleting:
+        found.append(
+            f"deleted {report.deleted}, {report.changed} were written anew meanwhile, {report.failed} failed"
+        )
+        found += upkeep.examples("could not be deleted:", report.failures, report.failed)
+    elif report.expired:
+        found.append("nothing was deleted: run it with --delete")
+    return found

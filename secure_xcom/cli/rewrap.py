@@ -1,0 +1,79 @@
+"""``secure-xcom rewrap``: wraps to the newest version of their key, or to another key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secure_xcom.cli import output, upkeep
+
+if TYPE_CHECKING:
+    from secure_xcom.maintenance.rewrap_plan import RewrapReport
+
+
+def rewrap(
+    apply: Annotated[bool, typer.Option("--apply", help="Change rows. Without it nothing is changed.")] = False,
+    compartment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="References of this compartment only.")
+    ] = None,
+    older_than_version: Annotated[
+        int | None, typer.Option(min=2, metavar="NUMBER", help="Wraps of older versions of their key only.")
+    ] = None,
+    add_key: Annotated[
+        str | None, typer.Option(metavar="KEY_URI", help="Let this key open every reference as well.")
+    ] = None,
+    remove_key: Annotated[
+        str | None, typer.Option(metavar="KEY_URI", help="Take this key's wraps out of every reference.")
+    ] = None,
+    state: upkeep.State = None,
+    config: upkeep.Config = None,
+    as_json: upkeep.AsJson = False,
+) -> None:
+    """Bring the wraps of references to the newest version of their key, or to other keys.
+
+    No payload moves. Within one key service no data key is seen; from one service to another it passes through
+    this process. Safe beside running tasks. Exit code 1 where anything is left to be done.
+    """
+    from secure_xcom.maintenance.rewrap import rewrap as run
+    from secure_xcom.maintenance.rewrap_plan import Plan
+
+    deployed = upkeep.deployed(config)
+    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+        report = run(
+            deployed.policy,
+            database,
+            deployed.access_log,
+            upkeep.state_file(state, "rewrap"),
+            Plan(compartment, older_than_version, add_key, remove_key),
+            apply=apply,
+            operator=upkeep.operator(),
+            progress=progress,
+        )
+    deployed.access_log.close()
+    upkeep.show(asdict(report), list(lines(report)), as_json=as_json)
+    raise typer.Exit(output.FOUND_SOMETHING if report.found else output.FINE)
+
+
+def lines(report: RewrapReport) -> Iterator[str]:
+    """The report for people."""
+    yield f"{report.rows} rows, {report.references} of them references, {report.due} with something to be done"
+    if report.unreadable:
+        yield f"{report.unreadable} references were left alone: `secure-xcom doctor` says why"
+    if not report.applying:
+        if report.due:
+            yield "nothing was changed: run it with --apply"
+        return
+    yield f"rewrapped {report.rewrapped}, {report.changed} were written anew meanwhile, {report.failed} failed"
+    yield from upkeep.examples("failed:", report.failures, report.failed)
+    for uri, version in sorted(report.oldest.items()):
+        yield f"{uri}: the oldest wrap is of version {version}"
+        if report.failed or report.changed or report.unreadable or version == 1 or not uri.startswith("vault://"):
+            continue
+        mount, _, name = uri.split("/", 3)[3].rpartition("/keys/")
+        yield (
+            "  min_decryption_version may be raised, unless archive tables or backups are still needed: "
+            f"vault write {mount}/keys/{name}/config min_decryption_version={version}"
+        )

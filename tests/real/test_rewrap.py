@@ -1,0 +1,154 @@
+"""Rewrap on a real Vault, on a KMS, and from the one to the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secure_xcom.audit import AccessLog
+from secure_xcom.cli.rewrap import lines
+from secure_xcom.errors import KeyServiceDenied
+from secure_xcom.keys import key_service
+from secure_xcom.maintenance.rewrap import rewrap
+from secure_xcom.maintenance.rewrap_plan import Plan, RewrapReport
+from secure_xcom.pipeline import Push
+from secure_xcom.vault.client import forget_clients
+from tests.servers import aws_connections
+from tests.servers.kms_server import kms_endpoint
+from tests.servers.vault_realm import Realm, connect
+from tests.upkeep_world import Upkeep
+from tests.world import coordinate
+
+
+@pytest.fixture(scope="module")
+def kms() -> Iterator[str]:
+    """A KMS for this file."""
+    with kms_endpoint() as endpoint:
+        yield endpoint
+
+
+def run(upkeep: Upkeep, plan: Plan | None = None, **options: Any) -> RewrapReport:
+    """Rewrap, for real."""
+    database = upkeep.table.database()
+    log = AccessLog([upkeep.sink], version="test")
+    try:
+        return rewrap(
+            upkeep.policy, database, log, upkeep.state, plan or Plan(), apply=True, operator="me", **options
+        )
+    finally:
+        database.close()
+
+
+def new_kms_key(endpoint: str) -> str:
+    """The alias of a new key."""
+    import boto3
+
+    kms = boto3.client(
+        "kms",
+        endpoint_url=endpoint,
+        region_name=aws_connections.REGION,
+        aws_access_key_id=aws_connections.ACCESS_KEY,
+        aws_secret_access_key=aws_connections.SECRET_KEY,
+    )
+    name = f"alias/xcom-{uuid.uuid4().hex[:12]}"
+    kms.create_alias(AliasName=name, TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
+    return name
+
+
+def test_a_thousand_wraps_by_an_identity_that_can_open_none(
+    realm: Realm, tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transit's own rewrap brings 1,000 references to the new version; then the old version can be forbidden.
+
+    The identity of the job holds `rewrap` alone, and may neither wrap nor unwrap.
+    """
+    upkeep = Upkeep(tmp_path)
+    key = realm.new_key()
+    worker = realm.worker(monkeypatch, key)
+    upkeep.write_policy(keys=worker.uri)
+    pushes = [Push(coordinate(map_index=n), n) for n in range(1000)]
+    upkeep.table.put_many(zip([push.coordinate for push in pushes], upkeep.pipeline().push(pushes), strict=True))
+    realm.rotate(key)
+    token = realm.may(f'path "{realm.transit}/rewrap/{key}" {{ capabilities = ["update"] }}')
+    name = f"AIRFLOW_CONN_{worker.conn_id.upper()}"
+    connection = json.loads(os.environ[name])
+    monkeypatch.setenv(name, json.dumps({**connection, "password": token}))
+    forget_clients()
+    with pytest.raises(KeyServiceDenied):
+        upkeep.pull(pushes[0].coordinate)
+    report = run(upkeep)
+    assert (report.rewrapped, report.failed, report.oldest) == (1000, 0, {worker.uri: 2})
+    assert run(upkeep).due == 0
+    told = "\n".join(lines(report))
+    assert f"vault write {realm.transit}/keys/{key}/config min_decryption_version=2" in told
+    realm.server.do("POST", f"{realm.transit}/keys/{key}/config", {"min_decryption_version": 2})
+    monkeypatch.setenv(name, json.dumps(connection))
+    forget_clients()
+    assert [upkeep.pull(pushes[n].coordinate) for n in (0, 500, 999)] == [0, 500, 999]
+    upkeep.close()
+
+
+def test_from_vault_to_kms_and_between_kms_keys(
+    realm: Realm, kms: str, tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """References move from Vault to KMS, and from one KMS key to another by KMS's own ReEncrypt; all open."""
+    aws_connections.clean_environment(monkeypatch, tmp_path)
+    upkeep = Upkeep(tmp_path / "one")
+    vault = realm.worker(monkeypatch, realm.new_key()).uri
+    upkeep.write_policy(keys=vault)
+    ats = [upkeep.push(n, coordinate(map_index=n)) for n in range(5)]
+    conn_id = aws_connections.connect(monkeypatch, kms)
+    first, second = (f"aws-kms://{conn_id}/{new_kms_key(kms)}" for _ in range(2))
+    upkeep.write_policy(keys=f"'{vault}?wrap=never', '{first}'")
+    assert run(upkeep, Plan(add=first)).rewrapped == 5
+    assert run(upkeep, Plan(remove=vault)).rewrapped == 5
+    upkeep.write_policy(keys=first)
+    assert [upkeep.pull(at) for at in ats] == list(range(5))
+
+    class NeverUnwraps:
+        def __init__(self, uri: str) -> None:
+            self.inner = key_service(uri)
+            self.uri = uri
+
+        def __getattr__(self, name: str) -> Any:
+            assert name not in ("wrap", "unwrap_many"), "a data key came out of KMS"
+            return getattr(self.inner, name)
+
+    upkeep.write_policy(keys=f"'{first}?wrap=never', '{second}'")
+    assert run(upkeep, Plan(add=second)).rewrapped == 5
+    assert run(upkeep, Plan(remove=first)).rewrapped == 5
+    upkeep.write_policy(keys=second)
+    assert [upkeep.pull(at) for at in ats] == list(range(5))
+    assert run(upkeep, services=NeverUnwraps).rewrapped == 5
+    assert [upkeep.pull(at) for at in ats] == list(range(5))
+    upkeep.close()
+
+
+def test_a_vault_that_takes_the_token_no_more_ends_it(
+    realm: Realm, tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a login that was revoked in the middle the job ends with an error, and goes on with a new one."""
+    upkeep = Upkeep(tmp_path)
+    key = realm.new_key()
+    worker = realm.worker(monkeypatch, key)
+    upkeep.write_policy(keys=worker.uri)
+    at = upkeep.push("x")
+    realm.rotate(key)
+    name = f"AIRFLOW_CONN_{worker.conn_id.upper()}"
+    before = os.environ[name]
+    dead = connect(monkeypatch, realm.server, password="s.revoked")
+    monkeypatch.setenv(name, os.environ[f"AIRFLOW_CONN_{dead.upper()}"])
+    forget_clients()
+    with pytest.raises(KeyServiceDenied):
+        run(upkeep)
+    monkeypatch.setenv(name, before)
+    forget_clients()
+    assert run(upkeep).rewrapped == 1
+    assert upkeep.pull(at) == "x"
+    upkeep.close()
