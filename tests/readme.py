@@ -1,4 +1,4 @@
-"""The parts of the README that the code knows better: ``python -m tests.readme`` writes them anew."""
+"""The parts of pages that the code knows better: ``python -m tests.readme`` writes them anew."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.config import OPTIONS
+from tests import policies_page
 
 README = Path(__file__).parents[1] / "README.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
@@ -56,13 +57,21 @@ def help_texts() -> str:
     return "\n\n".join(parts)
 
 
-PARTS: dict[str, Callable[[], str]] = {"settings": settings, "help": help_texts}
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "help": help_texts,
+    "fields": policies_page.fields,
+    "file_rules": policies_page.file_rules,
+    "document_rules": policies_page.document_rules,
+}
+PAGES = (README, policies_page.PAGE)
 
 
 def written(text: str) -> str:
-    """A README's text with its parts written anew."""
+    """A page's text with its parts written anew."""
     return _PART.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n\n{found[4]}", text)
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text()))
+    for page in PAGES:
+        page.write_text(written(page.read_text()))

@@ -50,7 +50,9 @@ class Route(Strict):
     sensitive: Literal[True] | None = None
     """XComs whose key is a sensitive name, or whose value holds something under one."""
     store_uri: Uri
+    """Where their payloads go."""
     key_uris: Annotated[tuple[Uri, ...], a_list(min_length=1, max_length=8)] | None = None
+    """What wraps their data keys, if not the compartment's own keys."""
 
     def takes(self, key: str, *, sensitive: bool) -> bool:
         """Whether an XCom goes this way."""
@@ -62,7 +64,9 @@ class KeyRetention(Strict):
     """How long the XComs with some keys are good for, where that is not the compartment's retention."""
 
     keys: Annotated[tuple[KeyGlob, ...], a_list(min_length=1)]
+    """XComs with these keys."""
     retention: Duration
+    """Minutes, hours, days or weeks after the push: ``30d``."""
 
 
 class LegalHold(Strict):
@@ -72,6 +76,7 @@ class LegalHold(Strict):
     """
 
     name: Name
+    """By which the hold is named in reports."""
     dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
     """DAG ids, or globs."""
     runs: Annotated[tuple[KeyGlob, ...], a_list(min_length=1)] = ("*",)
@@ -84,7 +89,9 @@ class RunOn(Strict):
     """Where the tasks of a compartment run: what carries the identity that its keys are opened with."""
 
     queue: Queue | None = None
+    """Of Celery, or of another executor that has queues."""
     pool: Pool | None = None
+    """It counts slots, and says nothing of which worker runs a task."""
     executor: Executor | None = None
     """An executor of ``[core] executor``, where there are several."""
     service_account: DnsName | None = None
@@ -103,6 +110,8 @@ class Compartment(Strict):
     """A named trust boundary: which DAGs belong to it, its keys, its store, who else may pull."""
 
     name: Name
+    """Lower case letters, digits and ``-``. It is a part of paths and contexts: a new name is a new compartment.
+"""
     dags: Annotated[tuple[IdGlob, ...], a_list()] = ()
     """DAG ids that belong to it. Only the compartment of ``defaults`` may have none."""
     bundles: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
@@ -110,16 +119,21 @@ class Compartment(Strict):
     teams: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
     """The Airflow teams that those bundles must belong to (Airflow 3.3 and later, with ``[core] multi_team``)."""
     key_uris: Annotated[tuple[Uri, ...], a_list(min_length=1, max_length=8)]
+    """The wrapping keys, any of which opens. One for each compartment, or nothing keeps two apart."""
     store_uri: Uri
+    """Where sealed payloads go."""
     former_store_uris: Annotated[tuple[Uri, ...], a_list(max_length=8)] = ()
     """Stores that are written to no longer, and that references still name."""
     readers: Annotated[tuple[Reader, ...], a_list()] = ()
+    """Tasks of other compartments that may pull. Its own always may."""
     routes: Annotated[tuple[Route, ...], a_list(max_length=32)] = ()
+    """Other stores and keys for some XComs."""
     exclusive: Annotated[tuple[KeyGlob, ...], a_list()] = ()
     """XCom keys that one task instance only may read."""
     exclusive_rerun: bool = True
     """Whether that task instance may pull again after somebody cleared it. Its own retries always may."""
     retention: Duration | None = None
+    """Minutes, hours, days or weeks after the push: ``30d``. Then an XCom is refused."""
     retention_of: Annotated[tuple[KeyRetention, ...], a_list(max_length=32)] = ()
     """Other retentions for some keys; the first that names a key wins."""
     max_bytes: Bytes | None = None
@@ -129,6 +143,7 @@ class Compartment(Strict):
     hide_return_values: bool | None = None
     """Instead of ``[secure_xcom] hide_return_values``."""
     tasks_run_on: RunOn | None = None
+    """Where its tasks run; the cluster policy sends them there."""
 
     @property
     def retention_seconds(self) -> int | None:
@@ -181,16 +196,25 @@ class Defaults(Strict):
     compartment: Name | None = None
     """The compartment of DAGs that no compartment's ``dags`` takes. Without one they are refused."""
     retention: Duration | None = None
+    """For compartments that do not say."""
     max_bytes: Bytes | None = None
+    """For compartments that do not say."""
     mask_values: Literal["named", "all"] | None = None
+    """For compartments that do not say."""
     hide_return_values: bool | None = None
+    """For compartments that do not say."""
 
 
 class PolicyFile(Strict):
     """An access policy file."""
 
     version: Literal[1]
+    """Of this format."""
     defaults: Defaults = Defaults()
+    """What holds where a compartment does not say."""
     compartments: Annotated[tuple[Compartment, ...], a_list(min_length=1, max_length=100_000)]
+    """In order: the first with a glob for a DAG's id takes it."""
     identities: Annotated[tuple[Identity, ...], a_list(max_length=100_000)] = ()
+    """Which principals workers and people have; policies are compiled for these."""
     legal_holds: Annotated[tuple[LegalHold, ...], a_list()] = ()
+    """What nothing of this product deletes while the hold stands."""

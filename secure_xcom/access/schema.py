@@ -37,6 +37,8 @@ def _plain(node: Any) -> Any:
         return [_plain(entry) for entry in node]
     if not isinstance(node, dict):
         return node
+    if isinstance(node.get("default"), dict):
+        node = {**node, "default": {name: value for name, value in node["default"].items() if value is not None}}
     kept = {name: _plain(value) for name, value in node.items() if not (name == "default" and value is None)}
     if isinstance(kept.get("title"), str):
         del kept["title"]

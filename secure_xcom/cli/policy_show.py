@@ -149,7 +149,7 @@ def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> N
             screen.print(f"  keys: {' '.join(own.key_uris)}", soft_wrap=True)
             screen.print(f"  store: {own.store_uri}", soft_wrap=True)
             if own.tasks_run_on is not None:
-                place = own.tasks_run_on.model_dump(mode="json", exclude_none=True)
-                words = ", ".join(f"{field} {value}" for field, value in place.items())
+                words = ", ".join(f"{field} {value}" for field, value in own.tasks_run_on.places)
+                words += ", and are refused elsewhere" if own.tasks_run_on.refuse_elsewhere else ""
                 screen.print(f"  its tasks run on: {words}", soft_wrap=True)
     raise typer.Exit(output.FOUND_SOMETHING if own is None else output.FINE)

@@ -15,7 +15,7 @@ from secure_xcom.keys.vault import split_uri as split_key
 from secure_xcom.policies.rights import Act, Right, Scope
 from secure_xcom.stores.vault_kv_uri import split_uri as split_kv
 from secure_xcom.vault.context import transit_scope
-from secure_xcom.vault.grants import Role, kv_grant, transit_grant
+from secure_xcom.vault.grants import Role, kv_grant, look_grant, transit_grant
 
 _ROLE: dict[Act, Role] = {"push": "writer", "pull": "reader", "rewrap": "maintenance"}
 
@@ -100,10 +100,7 @@ def _scopes(compartment: str, scope: Scope) -> list[str]:
 
 def _transit(act: Act, mount: str, name: str, scopes: Sequence[str]) -> str:
     if act == "look":
-        return (
-            "# See versions and settings of the key, never the key itself.\n"
-            f'path "{mount}/keys/{name}" {{\n  capabilities = ["read"]\n}}\n'
-        )
+        return look_grant(mount, name)
     text = transit_grant(_ROLE[act], mount, name, scopes)
     # Who rewraps looks as well, and that is a block of its own.
     return text.split("\n# See versions")[0] if act == "rewrap" else text
