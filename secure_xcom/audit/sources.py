@@ -116,7 +116,7 @@ class FileSource:
             ) from None
         form = re.compile(self._name + _ROTATED)
         paths = [self._folder / name for name in names if form.fullmatch(name)]
-        found = [Piece(str(path), _size(path), _opener(path)) for path in paths if path.is_file()]
+        found = [Piece(str(path), _size(path), opener(path)) for path in paths if path.is_file()]
         return sorted(found, key=lambda piece: (_first_time(piece), piece.place))
 
 
@@ -242,7 +242,9 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _opener(path: Path) -> Callable[[], IO[bytes]]:
+def opener(path: Path) -> Callable[[], IO[bytes]]:
+    """Opens a file, and gives what was compressed into it where its name says so (.gz, .zst)."""
+
     def opened() -> IO[bytes]:
         if path.suffix == ".gz":
             return cast("IO[bytes]", gzip.open(path, "rb"))
