@@ -1,7 +1,9 @@
 """For Azure Blob Storage: role assignments on each container, conditioned on the path of the blob.
 
-Source: Azure Storage, "Example Azure role assignment conditions for Blob Storage". A condition holds for the data
-actions of the roles below; ``{...}`` in a scope is filled in by whoever deploys.
+Sources: Azure Storage, "Actions and attributes for Azure role assignment conditions for Azure Blob Storage" and
+"Example Azure role assignment conditions for Blob Storage"; Azure RBAC, "Troubleshoot Azure RBAC". A condition
+holds for the data actions of the roles below; ``{...}`` in a scope is filled in by whoever deploys. Not tried on
+Azure.
 """
 
 from __future__ import annotations
@@ -19,10 +21,19 @@ _ACTIONS: dict[Act, tuple[str, ...]] = {
     "pull": (f"{_BLOBS}/read",),
     "rewrap": (f"{_BLOBS}/delete",),
 }
+# Azure takes descriptions of up to 1,024 characters.
+_DESCRIPTION = 1024
 _NAMES: dict[Act, str] = {
     "push": "secure-xcom push",
     "pull": "secure-xcom pull",
     "rewrap": "secure-xcom maintenance",
+}
+
+
+_ABOUT: dict[Act, str] = {
+    "push": "Create payloads. Azure has no right to write without the right to overwrite.",
+    "pull": "Read payloads, which are sealed. Names are not listed.",
+    "rewrap": "List and delete payloads, and read none: the assignment's condition leaves listing alone of read.",
 }
 
 
@@ -31,12 +42,16 @@ def roles() -> list[dict[str, Any]]:
     return [
         {
             "roleName": _NAMES[act],
+            "description": _ABOUT[act],
             "type": "CustomRole",
+            "assignableScopes": ["/subscriptions/{SUBSCRIPTION}"],
             "permissions": [
                 {
                     "actions": [],
-                    # Listing is a sub-operation of read: the assignment's condition leaves nothing else of it.
+                    "notActions": [],
+                    # Listing is a sub-operation of read.
                     "dataActions": [*actions, *((f"{_BLOBS}/read",) if act == "rewrap" else ())],
+                    "notDataActions": [],
                 }
             ],
         }
@@ -45,39 +60,50 @@ def roles() -> list[dict[str, Any]]:
 
 
 def assignments(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
-    """Container -> role assignments."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Container -> role assignments.
+
+    Azure keeps one assignment for each scope, role and principal (RoleAssignmentExists), so everything that one
+    principal may do with a role in a container is one assignment: its prefixes are alternatives of one condition.
+    """
+    found: dict[tuple[str, str, Act, str], tuple[Right, list[str], list[str]]] = {}
     for right in rights:
         if right.identity.azure is None or right.act == "look":
             continue
         own = right.compartment
         for place in buckets(own.written_store_uris if right.act == "push" else own.all_store_uris, "abfs"):
             account = place.options.get("account", "{ACCOUNT}")
-            texts = [below(place, own, dag) for dag in right.scope.dags]
-            assignment = {
+            key = (place.bucket, account, right.act, right.identity.azure.principal_id)
+            _, names, texts = found.setdefault(key, (right, [], []))
+            names += [f"{right.identity.name} in {own.name}"]
+            texts += [below(place, own, dag) for dag in right.scope.dags]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for (container, account, act, principal), (right, names, texts) in found.items():
+        kind = right.identity.azure.principal_type if right.identity.azure else "ServicePrincipal"
+        rows.setdefault(container, []).append(
+            {
                 "scope": "/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Storage/"
-                f"storageAccounts/{account}/blobServices/default/containers/{place.bucket}",
-                "roleName": _NAMES[right.act],
-                "principalId": right.identity.azure.principal_id,
-                "principalType": right.identity.azure.principal_type,
-                "description": f"secure_xcom: {right.identity.name}, {right.act} in {own.name}",
+                f"storageAccounts/{account}/blobServices/default/containers/{container}",
+                "roleName": _NAMES[act],
+                "principalId": principal,
+                "principalType": kind,
+                "description": f"secure_xcom: {act}, {', '.join(dict.fromkeys(names))}"[:_DESCRIPTION],
                 "conditionVersion": "2.0",
-                "condition": _condition(right.act, texts),
+                "condition": _condition(act, list(dict.fromkeys(texts))),
             }
-            rows = found.setdefault(place.bucket, [])
-            if assignment not in rows:
-                rows.append(assignment)
-    return dict(sorted(found.items()))
+        )
+    return dict(sorted(rows.items()))
 
 
 def _condition(act: Act, prefixes: Sequence[str]) -> str:
     paths = " OR ".join(f"@Resource[{_BLOBS}:path] StringStartsWith '{prefix}'" for prefix in prefixes)
-    clauses = [f"((!(ActionMatches{{'{action}'}})) OR ({paths}))" for action in _ACTIONS[act]]
+    # Listing has no path, and a path's test must not be asked of it: "Read a blob" is read and not Blob.List.
+    reads = f"ActionMatches{{'{_BLOBS}/read'}} AND NOT SubOperationMatches{{'Blob.List'}}"
+    lists = f"ActionMatches{{'{_BLOBS}/read'}} AND SubOperationMatches{{'Blob.List'}}"
     if act == "pull":
-        # Without this a reader would list the names of its prefix's blobs as well.
-        clauses.append(f"(!(ActionMatches{{'{_BLOBS}/read'}} AND SubOperationMatches{{'Blob.List'}}))")
+        # The second clause is true for everything but listing: without it a reader would list names as well.
+        return f"((!({reads})) OR ({paths})) AND (!({lists}))"
+    clauses = [f"((!(ActionMatches{{'{action}'}})) OR ({paths}))" for action in _ACTIONS[act]]
     if act == "rewrap":
         asked = " OR ".join(f"@Request[{_BLOBS}:prefix] StringStartsWith '{prefix}'" for prefix in prefixes)
-        read = f"ActionMatches{{'{_BLOBS}/read'}}"
-        clauses.append(f"((!({read})) OR (SubOperationMatches{{'Blob.List'}} AND ({asked})))")
+        clauses += [f"(!({reads}))", f"((!({lists})) OR ({asked}))"]
     return " AND ".join(clauses)

@@ -70,7 +70,11 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
         made.add(f"vault/transit/{mount.replace('/', '~')}~{name}.json", settings, about)
     _shared_aws(made, policy, rights, known.notes)
     for bucket, bindings in google_files.bindings(rights).items():
-        made.add(f"google/{bucket}.bindings.json", bindings, f"IAM bindings of the bucket {bucket}: wall 2")
+        made.add(
+            f"google/{bucket}.bindings.json",
+            bindings,
+            f"IAM bindings of the bucket {bucket}, with uniform access and policy version 3: wall 2",
+        )
         made.add("google/roles.json", google_files.ROLES, "custom roles that the bindings name")
     for container, assignments in azure_files.assignments(rights).items():
         about = f"role assignments on the container {container}: wall 2"

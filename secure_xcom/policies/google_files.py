@@ -1,7 +1,10 @@
 """For Google Cloud Storage: IAM bindings of each bucket, conditioned on the prefix of the object's name.
 
-Source: Cloud Storage, "Set IAM Conditions on buckets". Listing is a right on the bucket, so its condition can
-name the bucket only: who maintains sees the names of all objects, and reads none.
+Sources: Cloud Storage, "Set IAM Conditions on buckets" (uniform bucket-level access, policy version 3, the form of
+an object's name); IAM, "Attribute reference for IAM Conditions". Listing is a right on the bucket: its condition
+can name the bucket only: who maintains sees the names of all objects, and reads none. (The attribute
+``storage.googleapis.com/objectListPrefix`` is documented for credential access boundaries.) Not tried on Google
+Cloud.
 """
 
 from __future__ import annotations
@@ -13,14 +16,19 @@ from secure_xcom.policies.places import prefixes
 from secure_xcom.policies.rights import Right
 
 ROLES: dict[str, dict[str, Any]] = {
-    "secureXcomPush": {"includedPermissions": ["storage.multipartUploads.abort", "storage.multipartUploads.create",
-                                               "storage.multipartUploads.listParts", "storage.objects.create"]},
-    "secureXcomPull": {"includedPermissions": ["storage.objects.get"]},
-    "secureXcomDelete": {"includedPermissions": ["storage.objects.delete"]},
-    "secureXcomList": {"includedPermissions": ["storage.objects.list"]},
+    # As `gcloud iam roles create NAME --file` takes them. Without objects.delete nothing can be overwritten.
+    name: {"title": f"secure_xcom {word}", "description": about, "stage": "GA", "includedPermissions": permissions}
+    for name, word, about, permissions in (
+        ("secureXcomPush", "push", "Create payloads, and overwrite none.",
+            ["storage.multipartUploads.abort", "storage.multipartUploads.create",
+             "storage.multipartUploads.listParts", "storage.objects.create"]),
+        ("secureXcomPull", "pull", "Read payloads, which are sealed.", ["storage.objects.get"]),
+        ("secureXcomDelete", "delete", "Delete payloads, and read none.", ["storage.objects.delete"]),
+        ("secureXcomList", "list", "See the names of payloads.", ["storage.objects.list"]),
+    )
 }  # fmt: skip
 _ROLE = {"push": "secureXcomPush", "pull": "secureXcomPull", "rewrap": "secureXcomDelete"}
-# An expression may have twelve logical operators.
+# An expression may have twelve logical operators (IAM, "Quotas and limits").
 _IN_ONE_CONDITION = 10
 
 
