@@ -22,7 +22,7 @@ from secure_xcom.stores import store
 _ENTRY_POINTS = {
     "apache_airflow_provider": "Airflow lists the options of [secure_xcom]",
     "airflow.plugins": "Airflow lists the plugin",
-    "airflow.policy": "the hooks that hide return values and mask component logs",
+    "airflow.policy": "the hooks that place tasks, hide return values and mask component logs",
 }
 # https://github.com/apache/airflow/pull/58767
 _RENDERED_FIELDS_MASKED_FROM = "3.1.4"
@@ -81,6 +81,7 @@ def airflow_uses_us(deployment: Deployment) -> Iterator[Finding]:
     for name, leak in (
         ("hide_return_values", "operators log what they return before it is sealed"),
         ("mask_component_logs", "the LocalExecutor copies task logs to the scheduler's output unmasked"),
+        ("place_tasks", "a DAG's author decides on which workers, and with whose identity, its tasks run"),
     ):
         if not getattr(deployment.settings, name):
             yield Finding(f"[secure_xcom] {name}", "warning", f"is off: {leak}", f"set {name} = True")
