@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from secure_xcom.cli import audit as audit_commands
 from secure_xcom.cli import check, inspect_reference, output
 from secure_xcom.cli import demo as demo_command
+from secure_xcom.cli import doctor as doctor_command
 from secure_xcom.cli import expire as expire_command
 from secure_xcom.cli import gc as gc_command
 from secure_xcom.cli import init as init_command
@@ -73,6 +74,7 @@ app.command("init", short_help="Make a keyring and a folder, try both, print the
 app.command("check", short_help="Check the deployment, as seen from this machine.")(check.check)
 app.command("inspect")(inspect_reference.inspect)
 app.command("gc", short_help="Payloads without a row, and rows without a payload.")(gc_command.gc)
+app.command("doctor", short_help="What is ill, and what to do about it.")(doctor_command.doctor)
 app.command("expire", short_help="XComs whose time is over.")(expire_command.expire)
 app.command("rewrap", short_help="Wraps to the newest version of their key, or to another key.")(
     rewrap_command.rewrap

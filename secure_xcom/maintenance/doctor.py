@@ -1,0 +1,172 @@
+"""``secure-xcom doctor``, the rows: what lies in the table ``xcom`` and the tables beside it that should not.
+
+Nothing is opened and no key is asked for. A reference counts as one that cannot be opened where it is malformed,
+in another row than its own, of a compartment, key or store that the access policy does not have, or without its
+payload.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.admission import place_within
+from secure_xcom.errors import ContextRefused, SecureXComError
+from secure_xcom.keys import openers, version_of
+from secure_xcom.maintenance.ailments import Ailment, Ailments
+from secure_xcom.maintenance.database import Database, StoredRow
+from secure_xcom.maintenance.expire import due
+from secure_xcom.maintenance.gc import collect
+from secure_xcom.maintenance.progress import Progress, silent
+from secure_xcom.maintenance.references import Found, recognise
+from secure_xcom.stores import Store, store
+
+ARCHIVE = "_airflow_deleted__xcom__"
+
+
+def examine_rows(
+    policy: AccessPolicy, database: Database, ailments: Ailments, *, progress: Progress = silent
+) -> int:
+    """Look at every row and at the tables beside it; gives the number of rows.
+
+    :raises DatabaseFailed: the database does not answer.
+    """
+    versions: Counter[tuple[str, int]] = Counter()
+    total, done = database.count(), 0
+    now = datetime.now(timezone.utc)
+    for page in database.pages():
+        for row in page:
+            found = recognise(row, policy, database)
+            if found is None:
+                _plain(row, ailments)
+            elif isinstance(found, SecureXComError):
+                ailments.of_error("reference", found, row.where)
+            else:
+                _reference(found, ailments, versions, now)
+        done += len(page)
+        progress("reading rows", done, max(total, done))
+    _stale(versions, ailments)
+    _beside(database, ailments)
+    return done
+
+
+def examine_payloads(
+    policy: AccessPolicy,
+    database: Database,
+    state: Path,
+    ailments: Ailments,
+    *,
+    stores: Callable[[str], Store] = store,
+    progress: Progress = silent,
+) -> None:
+    """Hold rows and payloads against each other, as gc does, and change nothing.
+
+    :raises MaintenanceError: the database or the state file cannot be used; :raises StoreError: a store cannot.
+    """
+    report = collect(policy, database, state, delete=False, stores=stores, progress=progress)
+    if report.missing:
+        ailments.add(
+            Ailment(
+                "payload-missing",
+                "error",
+                "rows whose payload is not in its store: their pulls fail",
+                "clear their tasks so that they push again, or restore the payloads from a backup",
+                report.missing,
+                report.missing_examples,
+            )
+        )
+    if report.orphans:
+        ailments.add(
+            Ailment(
+                "payload-orphaned",
+                "warning",
+                "payloads that no row names: nobody can open them, and they take room",
+                "run `secure-xcom gc --delete`",
+                report.orphans,
+                report.orphan_examples,
+            )
+        )
+
+
+def _plain(row: StoredRow, ailments: Ailments) -> None:
+    if row.text is None and not row.size:
+        return
+    ailments.of_row(
+        "plaintext-row",
+        "error",
+        "rows with a value in plaintext: from before, from REST writes, triggers or operator links",
+        "run `secure-xcom seal-existing`; then find who writes past the backend (docs/threat-model.md)",
+        row.where,
+    )
+
+
+def _reference(found: Found, ailments: Ailments, versions: Counter[tuple[str, int]], now: datetime) -> None:
+    row, reference, compartment = found.row, found.reference, found.compartment
+    wraps = [(key.uri, key.wrapped) for key in reference.keys]
+    for uri, wrapped in wraps:
+        version = version_of(wrapped)
+        if version is not None:
+            versions[uri, version] += 1
+    try:
+        if not openers(compartment.all_key_uris, wraps):
+            raise ContextRefused(f"none of its keys belongs to compartment {compartment.name!r}", where=row.where)
+        place_within(reference, compartment, row.where)
+    except SecureXComError as error:
+        ailments.of_error("reference", error, row.where)
+    over = due(found)
+    if over is not None and over < now - timedelta(days=1):
+        ailments.of_row(
+            "expired-row",
+            "warning",
+            "references that expired over a day ago and are still there",
+            "run `secure-xcom expire --delete`, or let the maintenance DAG do it",
+            row.where,
+        )
+
+
+def _stale(versions: Counter[tuple[str, int]], ailments: Ailments) -> None:
+    newest: dict[str, int] = {}
+    for uri, version in versions:
+        newest[uri] = max(version, newest.get(uri, version))
+    for uri, latest in newest.items():
+        old = sum(count for (named, version), count in versions.items() if named == uri and version < latest)
+        if old:
+            oldest = min(version for named, version in versions if named == uri)
+            ailments.add(
+                Ailment(
+                    "stale-wrap",
+                    "warning",
+                    f"wraps by {uri} of version {oldest} and up, while {latest} is in use",
+                    "run `secure-xcom rewrap --apply`, and then raise min_decryption_version",
+                    old,
+                )
+            )
+
+
+def _beside(database: Database, ailments: Ailments) -> None:
+    for table in database.tables():
+        if table.startswith(ARCHIVE):
+            ailments.add(
+                Ailment(
+                    "archive-table",
+                    "warning",
+                    f"the table {table} keeps deleted rows: plaintext from before, or references with wraps",
+                    "export what must be kept, and run `airflow db drop-archived -t xcom`",
+                    database.size_of(table),
+                )
+            )
+    bodies = database.logged_xcom_bodies()
+    if bodies:
+        ailments.add(
+            Ailment(
+                "action-log-body",
+                "error",
+                "events in Airflow's table log with the body of a REST write of an XCom, its value included",
+                "delete those events (table log, events create_xcom_entry and update_xcom_entry), and take the "
+                "right to write XComs by REST away from users",
+                bodies,
+            )
+        )
