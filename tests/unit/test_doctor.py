@@ -177,7 +177,7 @@ def test_the_command_finds_and_repairs(upkeep: Upkeep, monkeypatch: pytest.Monke
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "any")
     os.chmod(upkeep.keyring, 0o644)
     os.chmod(log, 0o644)
-    os.chmod(upkeep.folder / "store", 0o750)
+    os.chmod(upkeep.folder / "store", 0o711)  # noqa: S103  # that it is open to others is the test
     upkeep.table.put(coordinate(), "plain")
 
     def run(*words: str) -> tuple[int, list[str], list[bool]]:
