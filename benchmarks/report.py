@@ -1,0 +1,89 @@
+"""The figures as a table, and as docs/performance.md with its charts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from benchmarks.bench_backend import Claim
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- benchmarks begin -->", "<!-- benchmarks end -->"
+
+
+def row(claim: Claim) -> tuple[str, ...]:
+    """A claim as cells."""
+    digits = 2 if min(claim.ours, claim.theirs) < 10 else 0
+    return (
+        claim.name,
+        claim.peer,
+        f"{claim.ours:,.{digits}f} {claim.unit}",
+        f"{claim.theirs:,.{digits}f} {claim.unit}",
+        f"{claim.ratio:.2f}",
+        f"{claim.low:.2f} to {claim.high:.2f}",
+        f"{claim.target:.2f}",
+        "yes" if claim.holds else "no",
+    )
+
+
+HEADER = ("claim", "peer", "ours", "peer's", "ratio", "spread", "target, at most", "reached")
+
+
+def show(claims: Sequence[Claim]) -> None:
+    """One table for people."""
+    table = Table(title=machine())
+    for name in HEADER:
+        table.add_column(name, overflow="fold")
+    for claim in claims:
+        table.add_row(*row(claim), style="" if claim.holds else "red")
+    Console(width=150).print(table)
+
+
+def machine() -> str:
+    """What it was measured on."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    model = re.search(r"model name\s*: (.*)", text)
+    cores = text.count("processor\t")
+    day = dt.datetime.now(dt.timezone.utc).date()
+    return (
+        f"{day}, {cores} cores of {model[1] if model else platform.machine()}, Python {platform.python_version()}"
+    )
+
+
+def write(claims: Sequence[Claim], charts: Sequence[str]) -> None:
+    """Put the table between the page's marks."""
+    lines = [BEGIN, "", f"Measured on {machine()}.", ""]
+    lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    lines += ["| " + " | ".join(row(claim)) + " |" for claim in claims]
+    lines += ["", *(f"![{name}](performance/{name}.svg)" for name in charts), "", END]
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(before + "\n".join(lines) + rest.partition(END)[2])
+
+
+def chart(name: str, title: str, label: str, sizes: Sequence[float], lines: dict[str, Sequence[float]]) -> None:
+    """Seconds over sizes, both in powers of ten, as docs/performance/NAME.svg."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = name
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    for line, seconds in lines.items():
+        axes.plot(sizes[: len(seconds)], seconds, marker="o", label=line)
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="seconds", title=title)
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend()
+    folder = PAGE.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
