@@ -2,9 +2,9 @@
 
     python benchmarks/bench_backend.py [--json FILE] [--write] [--only WORD]
 
-Each claim is a ratio of two processes that are told to do the same thing in turns; the median of the rounds counts,
-and the spread is that of the ratios. The servers (SeaweedFS; Vault or OpenBao) run on loopback. ``--write`` puts the
-table and the charts into docs/performance.md.
+Each claim is a ratio of two processes that are told to do the same thing in turns; the median of the rounds
+counts, and the spread is that of the ratios. The servers (SeaweedFS; Vault or OpenBao) run on loopback.
+``--write`` puts the table and the charts into docs/performance.md.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def aws_sdk() -> Callable[[bytes], bytes]:
 
         provider_id = "bench"
 
-        def _get_raw_key(self, key_id: bytes) -> WrappingKey:
+        def _get_raw_key(self, _key_id: bytes) -> WrappingKey:
             return WrappingKey(
                 wrapping_algorithm=WrappingAlgorithm.AES_256_GCM_IV12_TAG16_NO_PADDING,
                 wrapping_key=KEY,

@@ -90,7 +90,7 @@ class Supervisor:
     def __init__(self, rows: list[Any]) -> None:
         self.rows = rows
 
-    def send(self, msg: Any) -> Any:
+    def send(self, **_: Any) -> Any:
         """The rows; nothing else is asked for here."""
         from airflow.sdk.execution_time.comms import XComSequenceSliceResult
 

@@ -126,11 +126,13 @@ class Pipeline:
                     draft.codec = encoded.codec
                     key, limit = push.coordinate.key, self.settings.max_bytes
                     # Registered before anything can fail with the value in its hands.
-                    self._mask([(encoded.structure, key)], mask_mode([compartment], self.settings.mask_values))
+                    clean = encoded.codec == "json" and not self._names.may_be_in(encoded.data)
+                    mode = mask_mode([compartment], self.settings.mask_values)
+                    self._mask([(encoded.structure, key, clean)], mode)
                     to = destination(
                         compartment, encoded, key, self._names, marked=marked, max_bytes=limit, where=draft.where
                     )
-                    pushed.append(self._seal_and_put(encoded, to, push.coordinate, producer, placed))
+                    pushed.append(self._seal_and_put(encoded, to, push.coordinate, producer, placed, clean))
                     describe(pushed[-1], draft)
         except BaseException:
             self._take_back(placed)
@@ -144,6 +146,7 @@ class Pipeline:
         coordinate: Coordinate,
         producer: TaskTry | None,
         placed: list[tuple[str, str]],
+        clean: bool,
     ) -> Reference:
         path = None
         inline_to = 0 if to.exclusive else self.settings.inline_max_bytes
@@ -182,9 +185,9 @@ class Pipeline:
         keys = tuple(WrappedKey(name, wrapped) for name, wrapped in wraps)
         routes = reference.routes_of(coordinate.key, encoded.structure)
         bare = Reference(head, keys, first[:HEADER_BYTES], count.size, payload, routes)
-        return bare.with_preview(self._preview(bare, encoded.structure))
+        return bare.with_preview(self._preview(bare, encoded.structure, clean))
 
-    def _preview(self, bare: Reference, structure: object) -> object:
+    def _preview(self, bare: Reference, structure: object, clean: bool) -> object:
         if self.settings.preview == "none":
             return None
         record = bare.dump()
@@ -194,7 +197,8 @@ class Pipeline:
             return None
         # What one reader may see is shown to nobody else, so of an exclusive value there are shapes at the most.
         mode = "shape" if bare.head.exclusive else self.settings.preview
-        return masking.preview(structure, mode=mode, names=self._names, key=bare.head.key, max_bytes=room)
+        key, names = bare.head.key, self._names
+        return masking.preview(structure, mode=mode, names=names, key=key, max_bytes=room, clean=clean)
 
     def _take_back(self, placed: Iterable[tuple[str, str]]) -> None:
         """Delete what was put for a push that gives no reference. What cannot be deleted is left to gc."""
@@ -226,7 +230,7 @@ class Pipeline:
         """
         self._enter(consumer)
         values: list[Any] = []
-        structures: list[tuple[object, str]] = []
+        structures: list[tuple[object, str, bool]] = []
         with self._recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as each:
             admitted = [
                 self._admit(row, consumer, claimant, draft) for draft, row in zip(each(), rows, strict=True)
@@ -237,11 +241,12 @@ class Pipeline:
             for draft, row, entry, (key, pieces) in zip(each(), rows, admitted, fetched, strict=True):
                 if entry is None or key is None:
                     value, structure = self._codecs.restore(row.value, where=str(row.asked or "")), row.value
+                    clean = False
                 else:
                     self._claim(entry, key, claims, draft, consumer)
-                    value, structure = self._open_and_decode(entry.reference, key, pieces, draft.where)
+                    value, structure, clean = self._open_and_decode(entry.reference, key, pieces, draft.where)
                 values.append(value)
-                structures.append((structure, _key_of(draft, row)))
+                structures.append((structure, _key_of(draft, row), clean))
             compartments = [None if entry is None else entry.compartment for entry in admitted]
             self._mask(structures, "all" if claims else mask_mode(compartments, self.settings.mask_values))
         self.claimed.update((one.target.object, one.target) for one in _exclusive(admitted))
@@ -364,13 +369,15 @@ class Pipeline:
 
     def _open_and_decode(
         self, found: Reference, key: Unwrapped, pieces: Iterable[bytes], where: str
-    ) -> tuple[Any, object]:
+    ) -> tuple[Any, object, bool]:
+        """The value, its plain structure, and whether nothing in it can be secret by its name."""
         head = found.head
         context = head.canonical()
         opened = unseal(key.data_key.secret, context, pieces, header=found.header, size=found.size, where=where)
         limit = self.settings.max_bytes
         data = codecs.decompress(opened, head.compression, max_bytes=limit, where=where)
-        return self._codecs.decode(head.codec, data, where=where)
+        clean = head.codec == "json" and not self._names.may_be_in(data)
+        return *self._codecs.decode(head.codec, data, where=where), clean
 
     # --- purge ----------------------------------------------------------------------------------------------
 
@@ -432,10 +439,18 @@ class Pipeline:
                 self._stores[uri] = self._open_store(uri)
             return self._stores[uri]
 
-    def _mask(self, values: Sequence[tuple[object, str]], mode: str) -> None:
-        """Register the sensitive strings of several values in one call, within one cap."""
-        cap = self.settings.mask_max_values
-        secrets = masking.secrets_of_all(values, names=self._names, mode=mode, cap=cap)
+    def _mask(self, values: Sequence[tuple[object, str, bool]], mode: str) -> None:
+        """Register the sensitive strings of several values in one call, within one cap.
+
+        :param values: each as a plain structure, with its XCom's key, and whether it is clean by all names in it.
+        """
+        cap, names = self.settings.mask_max_values, self._names
+        asked = [
+            (structure, key)
+            for structure, key, clean in values
+            if mode == "all" or not clean or names.matches(key)
+        ]
+        secrets = masking.secrets_of_all(asked, names=names, mode=mode, cap=cap)
         if secrets.values or secrets.dropped:
             self._register(secrets)
 

@@ -103,7 +103,7 @@ class Codecs:
 
     def _encode_json(self, value: object, where: str) -> Encoded:
         try:
-            structure = self._to_structure(value)
+            structure = value if is_plain(value) else self._to_structure(value)
             text = json.dumps(structure, ensure_ascii=False, separators=(",", ":"))
             # Python strings may hold lone surrogates, which strict UTF-8 refuses and JSON's escapes keep.
             data = text.encode("utf-8", "surrogatepass")
@@ -131,7 +131,7 @@ class Codecs:
             structure = json.loads(data.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError) as error:
             raise ValueNotDecodable(f"not JSON ({type(error).__name__})", where=where) from None
-        return self.restore(structure, where=where), structure
+        return structure if is_plain(structure) else self.restore(structure, where=where), structure
 
     @staticmethod
     def _decode_by_name(name: str, data: bytes, where: str) -> tuple[Any, object]:
@@ -160,6 +160,37 @@ class Codecs:
             raise ValueNotDecodable(str(error), where=where) from None
         except Exception as error:  # noqa: BLE001  # a class's own deserialize may raise anything, and quote the value
             raise ValueNotDecodable(f"{type(error).__name__} while it was built anew", where=where) from None
+
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+# Airflow's serialisation ends at a depth of its own, and names the value; so this is the depth of what skips it.
+_PLAIN_DEPTH_MAX = 32
+
+
+def is_plain(value: object) -> bool:
+    """Whether Airflow's serialisation would only copy a value, both ways: JSON's own types, exactly, and no keys
+    that it gives a meaning to (they begin with two underscores, airflow/sdk/serde).
+    """
+    level: list[Any] = [value]
+    for _ in range(_PLAIN_DEPTH_MAX):
+        below: list[Any] = []
+        for node in level:
+            kind = type(node)
+            if kind in _SCALARS:
+                continue
+            if kind is dict:
+                for name in node:
+                    if type(name) is not str or name[:2] == "__":
+                        return False
+                below += node.values()
+            elif kind is list:
+                below += node
+            else:
+                return False
+        if not below:
+            return True
+        level = below
+    return False
 
 
 def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[bytes | memoryview], int | None]:

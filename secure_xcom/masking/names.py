@@ -45,6 +45,7 @@ _CACHE_SIZE = 4096
 _ACRONYM = re.compile(r"([A-Z]+)([A-Z][a-z])")
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
 _NOT_WORD = re.compile(r"[\W_]+")
+_NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
 class SensitiveNames:
@@ -61,6 +62,9 @@ class SensitiveNames:
         self._joined = frozenset(
             short for name, short in joined.items() if "_" in name.strip("_") or len(short) >= _JOINED_WORD_MIN
         )
+        # What `may_be_in` looks for. A name that is not ASCII has forms that lower-casing bytes does not find.
+        self._in_bytes = [name.replace("_", "").encode() for name in sorted(self.names) if name.isascii()]
+        self._only_ascii = len(self._in_bytes) == len(self.names)
         self._decide = lru_cache(_CACHE_SIZE)(self._holds_a_name)
 
     @classmethod
@@ -83,6 +87,18 @@ class SensitiveNames:
         if isinstance(name, bytes):
             name = name.decode("utf-8", "replace")
         return isinstance(name, str) and self._decide(name)
+
+    def may_be_in(self, text: bytes) -> bool:
+        """Whether any value within a JSON text may be secret, by a name anywhere in it or as a URL's password.
+
+        False is certain; True only says that the value has to be walked. Made for large values without secrets,
+        most of which need no walk then: what joins words or begins an escape is dropped, so that every spelling
+        of a name that `matches` knows, in a key, in a text or in JSON within JSON, is one run of letters.
+        """
+        if not (self._only_ascii and text.isascii()) or b"\\u" in text or (b"://" in text and b"@" in text):
+            return True
+        letters = text.lower().translate(None, _NO_LETTERS)
+        return any(name in letters for name in self._in_bytes)
 
     def __repr__(self) -> str:
         return f"SensitiveNames({len(self.names)} names)"

@@ -68,6 +68,9 @@ _FOUND_MAX = 2000
 # A key with more digits than this is an account, a card or a hash rather than a field's name.
 _FIELD_MAX_DIGITS = 4
 
+# The least that JSON has for any part (a digit), for a kind beyond that ("int"), for a name's quotes and colon.
+_PART_MIN_BYTES, _KIND_MIN_BYTES, _FIELD_MIN_BYTES = 1, 4, 4
+
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,39}")
 # PostgreSQL's JSONB refuses NUL, and lone surrogates cannot be UTF-8.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -77,11 +80,14 @@ class _TooDetailedError(Exception):
     """The picture has more parts than can fit; the next poorer one is drawn."""
 
 
-def preview(structure: object, *, mode: str, names: SensitiveNames, key: str, max_bytes: int) -> object | None:
+def preview(
+    structure: object, *, mode: str, names: SensitiveNames, key: str, max_bytes: int, clean: bool = False
+) -> object | None:
     """A JSON-able picture of a value, None if there is none.
 
     :param mode: ``none``, ``shape`` or ``masked``.
     :param key: the XCom's own key; if it is sensitive, the whole picture is ``***``.
+    :param clean: nothing in the value is secret by a name (`SensitiveNames.may_be_in`): a shape need not look.
     :param max_bytes: what ``json.dumps`` of the picture has at the most.
     """
     if mode == "none":
@@ -91,9 +97,9 @@ def preview(structure: object, *, mode: str, names: SensitiveNames, key: str, ma
     secrets = _secrets(structure, names) if mode == "masked" else None
     masked = secrets is not None
     if secrets is None:
-        secrets = _first_secrets(structure, names)
+        secrets = frozenset() if clean else _first_secrets(structure, names)
     for detail in _DETAILS:
-        painter = _Painter(names, secrets, detail, masked=masked, parts=max(1, max_bytes // 4))
+        painter = _Painter(names, secrets, detail, masked=masked, room=max_bytes)
         try:
             picture = painter.paint(structure, 0)
         except _TooDetailedError:
@@ -142,20 +148,22 @@ class _Painter:
     """Draws one picture at one detail."""
 
     def __init__(
-        self, names: SensitiveNames, secrets: frozenset[str], detail: _Detail, *, masked: bool, parts: int
+        self, names: SensitiveNames, secrets: frozenset[str], detail: _Detail, *, masked: bool, room: int
     ) -> None:
         self._names = names
         self._secrets = secrets
         self._inside = [text for text in secrets if len(text) >= _PART_MIN_CHARACTERS]
         self._detail = detail
         self._masked = masked
-        self._parts = parts
+        # Bytes that are left for the picture. No part is counted for more than it takes, so that what runs out
+        # of them could not fit, and is given up before the rest of it is drawn.
+        self._room = room
+        # The rows of a list of dicts have the same names again and again.
+        self._keys: dict[str, tuple[str, bool]] = {}
 
     def paint(self, node: object, depth: int) -> object:
         """One part; nothing above it is sensitive."""
-        self._parts -= 1
-        if self._parts < 0:
-            raise _TooDetailedError
+        self._spend(_PART_MIN_BYTES)
         if node is None or isinstance(node, bool):
             return node if self._masked else type(node).__name__.removesuffix("Type")
         if isinstance(node, (int, float)):
@@ -171,8 +179,14 @@ class _Painter:
             return self._paint_list(node, depth)
         return type(node).__name__
 
+    def _spend(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise _TooDetailedError
+
     def _paint_number(self, node: float) -> object:
         if not self._masked:
+            self._spend(_KIND_MIN_BYTES)
             return "int" if isinstance(node, int) else "float"
         number = _number(node)
         text = str(number)
@@ -195,8 +209,17 @@ class _Painter:
         labelled = is_labelled(node, self._names)
         picture: dict[str, object] = {}
         for key, child in islice(node.items(), self._detail.entries):
-            secret = self._names.matches(key) or (labelled and key in VALUE_KEYS)
-            picture[_free(self._paint_key(key), picture)] = MASK if secret else self.paint(child, depth + 1)
+            known = self._keys.get(key) if type(key) is str else None
+            if known is None:
+                known = (self._paint_key(key), self._names.matches(key))
+                if type(key) is str:
+                    self._keys[key] = known
+            name, secret = known
+            secret = secret or (labelled and key in VALUE_KEYS)
+            if name in picture:
+                name = _free(name, picture)
+            self._spend(len(name) + _FIELD_MIN_BYTES)
+            picture[name] = MASK if secret else self.paint(child, depth + 1)
         if len(node) > self._detail.entries:
             picture[_free(MORE, picture)] = f"{len(node) - self._detail.entries} more"
         return picture
