@@ -29,7 +29,7 @@ def check(
     """Check settings, keys, stores, access log, clock and Airflow, as seen from this machine.
 
     Run it as the user and in the environment of an Airflow component. A data key is wrapped and unwrapped, an
-    object is put, read and deleted; the access log is opened and nothing is written to it.
+    object is put, read and deleted; the access log is opened and no event is written to it.
     """
     from secure_xcom.cli import checks, deployment
     from secure_xcom.errors import ConfigurationError

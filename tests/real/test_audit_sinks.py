@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy
 
 from secure_xcom.audit import AccessLog, Event, sink
-from secure_xcom.audit.database import DDL
 from secure_xcom.errors import AuditError
 from tests.audit_reading import read_chain, read_chains
+from tests.audit_table import AuditTable
 from tests.doubles import MemorySink
 from tests.servers.faulty_proxy import Fault, faulty_proxy
 from tests.servers.postgres_server import PostgresServer, postgres_server
@@ -35,41 +35,13 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-class Table:
-    """The documented table in a new database, and a user that may INSERT into it and nothing else."""
-
-    def __init__(self, server: PostgresServer) -> None:
-        self.owner = sqlalchemy.create_engine(server.new_database(), poolclass=sqlalchemy.NullPool)
-        user = f"worker_{uuid.uuid4().hex[:8]}"
-        self.run(DDL, f"CREATE ROLE {user} LOGIN PASSWORD 'canary-password'")
-        self.run(f"GRANT INSERT ON secure_xcom_events TO {user}")
-        self.worker = self.owner.url.set(username=user, password="canary-password")
-
-    @property
-    def uri(self) -> str:
-        """The worker's sink URI."""
-        return f"db+{self.worker.render_as_string(hide_password=False)}"
-
-    def run(self, *statements: str) -> None:
-        """Run statements as the owner."""
-        with self.owner.begin() as connection:
-            for statement in statements:
-                connection.execute(sqlalchemy.text(statement))
-
-    def lines(self) -> list[bytes]:
-        """What the owner reads."""
-        query = "SELECT line FROM secure_xcom_events ORDER BY chain, sequence"
-        with self.owner.connect() as connection:
-            return [str(line).encode() for (line,) in connection.execute(sqlalchemy.text(query))]
-
-
 @pytest.fixture
-def table(postgres: PostgresServer) -> Table:
+def table(postgres: PostgresServer) -> AuditTable:
     """A table of the test's own."""
-    return Table(postgres)
+    return AuditTable(postgres)
 
 
-def test_a_grant_to_insert_is_enough(table: Table) -> None:
+def test_a_grant_to_insert_is_enough(table: AuditTable) -> None:
     """Events are written with INSERT alone, with their very bytes; the user can read, change and delete none."""
     log = AccessLog.open([table.uri], version="1")
     log.record([PUSHED, PULLED])
@@ -89,7 +61,7 @@ def test_a_grant_to_insert_is_enough(table: Table) -> None:
             connection.execute(sqlalchemy.text(statement))
 
 
-def test_looking_tells_whether_the_user_may_insert(table: Table) -> None:
+def test_looking_tells_whether_the_user_may_insert(table: AuditTable) -> None:
     """Without events nothing is written; a user without the grant is told so, without the password."""
     sink(table.uri).write([])
     assert table.lines() == []
@@ -99,7 +71,7 @@ def test_looking_tells_whether_the_user_may_insert(table: Table) -> None:
     assert "canary" not in f"{caught.value!r}{caught.value}"
 
 
-def test_an_insert_without_an_answer_is_made_again(table: Table) -> None:
+def test_an_insert_without_an_answer_is_made_again(table: AuditTable) -> None:
     """Rows that are there already are left, with a grant to INSERT alone; what was missing comes."""
     double = MemorySink()
     AccessLog([double], version="1").record([PUSHED, PULLED])
@@ -108,7 +80,7 @@ def test_an_insert_without_an_answer_is_made_again(table: Table) -> None:
     assert table.lines() == [line.data for line in double.lines]
 
 
-def test_a_database_that_was_down_gets_all(postgres: PostgresServer, table: Table) -> None:
+def test_a_database_that_was_down_gets_all(postgres: PostgresServer, table: AuditTable) -> None:
     """While it is stopped nothing is taken; started again it gets what it missed, over a new connection."""
     log = AccessLog.open([table.uri], version="1")
     log.record([PUSHED])
@@ -123,7 +95,7 @@ def test_a_database_that_was_down_gets_all(postgres: PostgresServer, table: Tabl
     assert len(read_chain(table.lines())) == 4
 
 
-def test_a_restart_between_two_events_is_not_noticed(postgres: PostgresServer, table: Table) -> None:
+def test_a_restart_between_two_events_is_not_noticed(postgres: PostgresServer, table: AuditTable) -> None:
     """A connection that broke while nobody used it is made anew at once."""
     log = AccessLog.open([table.uri], version="1")
     log.record([PUSHED])
@@ -133,7 +105,7 @@ def test_a_restart_between_two_events_is_not_noticed(postgres: PostgresServer, t
     assert len(read_chain(table.lines())) == 2
 
 
-def test_a_database_that_is_not_there(table: Table) -> None:
+def test_a_database_that_is_not_there(table: AuditTable) -> None:
     """A sink that is down from the start takes nothing, and no password is told."""
     nowhere = table.worker.set(port=free_port()).render_as_string(hide_password=False)
     with pytest.raises(AuditError, match="OperationalError") as caught:

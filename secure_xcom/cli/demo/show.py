@@ -217,7 +217,9 @@ def _access_log(out: Console, evidence: Evidence) -> None:
     table = _table(
         out, "\nThe access log", "time", "action", "outcome", "the XCom", "pulled by", ratios=(3, 2, 6, 4, 4)
     )
-    for event in evidence.access_log:
+    # What closes a process's chain is of use to `audit verify`, not to somebody who looks at the XComs.
+    events = [event for event in evidence.access_log if event["action"] != "chain_end"]
+    for event in events:
         xcom = event.get("producer") or {}
         by = event.get("consumer") or {}
         outcome = event["outcome"] if event["outcome"] == "ok" else f"{event['outcome']}: {event.get('error')}"
@@ -229,9 +231,9 @@ def _access_log(out: Console, evidence: Evidence) -> None:
             _instance(by),
         )
     out.print(table)
-    if evidence.access_log:
-        out.print("The last line as it is written:", style="dim")
-        out.print(output.clean(json.dumps(evidence.access_log[-1])), style="dim")
+    if events:
+        out.print("The last event as it is written:", style="dim")
+        out.print(output.clean(json.dumps(events[-1])), style="dim")
 
 
 def _instance(of: dict[str, Any]) -> str:
