@@ -12,7 +12,9 @@ sink of another kind beside this one. An event may arrive twice; its ``id`` says
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import socket
 import ssl
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ PORT = 6514
 
 # RFC 5424, section 6.2.1: facility 13 is "log audit"; severity 5 is "notice", 4 is "warning".
 _FACILITY, _NOTICE, _WARNING = 13, 5, 4
+_REFUSAL_SECONDS = 0.25
 
 
 class SyslogSink:
@@ -107,11 +110,18 @@ class SyslogSink:
             context.load_cert_chain(self._files["cert"], self._files["key"])
         plain = socket.create_connection((self._host, self._port), self._timeout)
         try:
-            self._open, self._pid = context.wrap_socket(plain, server_hostname=self._host), os.getpid()
+            made = context.wrap_socket(plain, server_hostname=self._host)
         except BaseException:
             plain.close()
             raise
-        return self._open
+        self._open, self._pid = made, os.getpid()
+        if made.version() == "TLSv1.3":
+            # A collector that wants another certificate, or any, says so only after the handshake (RFC 8446,
+            # section 4.4.2.4), when the first event would be lost already. One that is content sends tickets.
+            select.select([made], [], [], _REFUSAL_SECONDS)
+            if self._kept() is None:
+                raise ConnectionResetError(errno.ECONNRESET, "the collector refuses this worker's certificate")
+        return made
 
     def _drop(self) -> None:
         if self._open is not None:

@@ -267,6 +267,10 @@ def test_a_collector_may_ask_for_a_certificate(tmp_path: Path) -> None:
         place = f"syslog+tls://127.0.0.1:{found.port}?ca={ca.cert}"
         AccessLog.open([f"{place}&cert={own.cert}&key={own.key}"], version="1").record([PUSHED])
         found.wait_for(1)
+        # In TLS 1.3 the refusal comes after the handshake, and no event must be lost to it.
+        with pytest.raises(AuditError, match="certificate"):
+            AccessLog.open([place], version="1").record([PUSHED])
+        assert len(found.messages) == 1
 
 
 def test_nobody_listens() -> None:
