@@ -148,10 +148,19 @@ class DatabaseSink:
                 self._made.dispose(close=False)
             option = _PATIENCE.get(self._url.get_backend_name())
             given = option is not None and option[0] in self._url.query
-            arguments = {} if option is None or given else {option[0]: option[1]}
+            arguments: dict[str, object] = {} if option is None or given else {option[0]: option[1]}
+            if self._url.get_backend_name() == "sqlite":
+                # The access log lets one thread write at a time, but not always the same one.
+                arguments["check_same_thread"] = False
             try:
                 self._made = sqlalchemy.create_engine(
-                    self._url, pool_size=1, max_overflow=0, hide_parameters=True, connect_args=arguments
+                    self._url,
+                    # Named, so that a connection to SQLite is kept as well, whatever the release of SQLAlchemy.
+                    poolclass=sqlalchemy.pool.QueuePool,
+                    pool_size=1,
+                    max_overflow=0,
+                    hide_parameters=True,
+                    connect_args=arguments,
                 )
             except ImportError as error:
                 raise ExtraMissing(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from secure_xcom.audit.database import DDL
 from secure_xcom.audit.objects import ObjectSink
 from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import AuditError, ConfigurationError, SettingInvalid, UriInvalid
+from secure_xcom.keys.local import create_keyring
 from secure_xcom.stores import store
 from tests.audit_reading import read_chain, read_chains
 from tests.doubles import MemorySink, MemoryStore
@@ -139,6 +141,14 @@ def test_a_forked_child_has_its_own_connection(table: Path) -> None:
         True,
         False,
     ]
+
+
+def test_threads_share_a_database(table: Path) -> None:
+    """Asynchronous pulls write from several threads, over the one connection."""
+    log = AccessLog.open([f"db+sqlite:///{table}"], version="1")
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: log.record([PUSHED]), range(100)))
+    assert len(read_chain(line.encode() for (line,) in rows(table))) == 100
 
 
 def test_a_database_of_an_airflow_connection(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,3 +503,42 @@ def test_a_long_chain_is_ended_and_another_begins() -> None:
     chains = read_chains(b"".join(line.data + b"\n" for line in memory.lines))
     assert [len(chain) for chain in chains.values()] == [1001, 501]
     assert all(chain[-1]["action"] == "chain_end" for chain in chains.values())
+
+
+PUSH = """\
+from secure_xcom import SecureXComBackend
+SecureXComBackend.serialize_value({"a": 1}, key="k", task_id="t", dag_id="orders", run_id="r", map_index=-1)
+"""
+
+
+def test_the_backend_writes_as_the_settings_say(key_file: Path, tmp_path: Path) -> None:
+    """In Airflow's own settings: several sinks, hashed ids, and the change of the policy between two processes."""
+    create_keyring(str(tmp_path / "keys" / "keyring.json"))
+    (tmp_path / "sealed").mkdir()
+    settings = {
+        "KEY_URIS": f"local://{tmp_path}/keys/keyring.json",
+        "STORE_URI": f"file://{tmp_path}/sealed",
+        "AUDIT_SINKS": f"file://{tmp_path}/one.jsonl, file://{tmp_path}/folder/?fsync=true",
+        "AUDIT_HASH_KEY": str(key_file),
+        "AUDIT_HASH_IDS": "dag_id",
+    }
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    for change in ({}, {"STORE_URI": f"file://{tmp_path}/sealed/"}):
+        chosen = {f"AIRFLOW__SECURE_XCOM__{name}": value for name, value in {**settings, **change}.items()}
+        home = {"AIRFLOW_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", PUSH],
+            env={**clean, **home, **chosen},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    first, second = read_chains((tmp_path / "one.jsonl").read_bytes()).values()
+    assert [event["action"] for event in first] == ["push", "chain_end"]
+    assert [event["action"] for event in second] == ["policy_change", "push", "chain_end"]
+    assert second[0]["policy_before"] == first[0]["policy"] != second[0]["policy"]
+    assert first[0]["producer"]["dag_id"] == IdHasher.load(str(key_file)).hash("dag_id", "orders")
+    assert first[0]["producer"]["task_id"] == "t"
+    [copy] = (tmp_path / "folder").iterdir()
+    assert copy.read_bytes() == (tmp_path / "one.jsonl").read_bytes()
