@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.audit.events import Line
@@ -57,6 +58,8 @@ _COLUMNS = (
 )
 # The time that a database without an answer may take, where the URI does not say: seconds.
 _PATIENCE = {"postgresql": ("connect_timeout", 10), "mysql": ("connect_timeout", 10), "sqlite": ("timeout", 10)}
+# Airflow's provider has the first; which of them SQLAlchemy takes by itself depends on its release.
+_DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("MySQLdb", "pymysql")}
 _OF_CONNECTION = {"postgres": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 
 
@@ -83,14 +86,16 @@ class DatabaseSink:
         self.table = options.pop("table", TABLE)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", self.table):
             raise UriInvalid("the table's name is no plain name", where=f"sink URI {self.uri}", remedy=_FORM)
+        self._made: Engine | None = None
+        self._pid = 0
         try:
-            self._url = _url(uri, options)
+            self._url = _with_driver(_url(uri, options))
+            # It connects to nothing yet, and finds out whether the driver is there.
+            self.engine()
         except ArgumentError:
             raise UriInvalid(
                 "not a SQLAlchemy URL behind db+", where=f"sink URI {self.uri}", remedy=_FORM
             ) from None
-        self._made: Engine | None = None
-        self._pid = 0
 
     def write(self, lines: Sequence[Line]) -> None:
         """Insert the events, all or none. What stands there already, of an insert without an answer, is left.
@@ -189,6 +194,13 @@ def _row(line: Line) -> dict[str, Any]:
     record, producer = line.record, line.record.get("producer") or {}
     known = {name: record.get(name, producer.get(name)) for name in _COLUMNS[:-1]}
     return {**known, "line": line.data.decode()}
+
+
+def _with_driver(url: URL) -> URL:
+    """The URL with the first driver that is installed, where it names none."""
+    backend = url.get_backend_name()
+    found = next((name for name in _DRIVERS.get(backend, ()) if find_spec(name)), None)
+    return url if "+" in url.drivername or found is None else url.set(drivername=f"{backend}+{found.lower()}")
 
 
 def _url(uri: SinkUri, options: dict[str, str]) -> URL:

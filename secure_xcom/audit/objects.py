@@ -22,7 +22,7 @@ import uuid6
 
 from secure_xcom.audit.events import Line
 from secure_xcom.audit.uris import SinkUri
-from secure_xcom.errors import AuditError, StoreError, UriInvalid
+from secure_xcom.errors import AuditError, SecureXComError, UriInvalid
 from secure_xcom.stores import Store, store
 
 _CHAINS_MAX = 64
@@ -95,7 +95,7 @@ class ObjectSink:
     def _put(self, path: str, body: bytes, count: int) -> None:
         try:
             self._store.put(path, (body,))
-        except StoreError as error:
+        except SecureXComError as error:
             raise AuditError(
                 f"the store does not take {count} event(s) ({type(error).__name__}: {error.what})", where=self.uri
             ) from None

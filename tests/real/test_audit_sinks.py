@@ -61,6 +61,15 @@ def test_a_grant_to_insert_is_enough(table: AuditTable) -> None:
             connection.execute(sqlalchemy.text(statement))
 
 
+def test_a_connection_of_airflow_is_enough(table: AuditTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """db://CONN_ID takes place, user and password from an Airflow connection of type postgres."""
+    place = {"host": table.worker.host, "port": table.worker.port, "schema": table.worker.database}
+    login = {"login": table.worker.username, "password": table.worker.password}
+    monkeypatch.setenv("AIRFLOW_CONN_AUDIT_PG", json.dumps({"conn_type": "postgres", **place, **login}))
+    AccessLog.open(["db://audit_pg"], version="1").record([PUSHED])
+    assert len(read_chain(table.lines())) == 1
+
+
 def test_looking_tells_whether_the_user_may_insert(table: AuditTable) -> None:
     """Without events nothing is written; a user without the grant is told so, without the password."""
     sink(table.uri).write([])

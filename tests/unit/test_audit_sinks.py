@@ -21,7 +21,7 @@ from secure_xcom.audit import AccessLog, Event, IdHasher, PolicySeen, sink
 from secure_xcom.audit.database import DDL
 from secure_xcom.audit.objects import ObjectSink
 from secure_xcom.audit.uris import SinkUri
-from secure_xcom.errors import AuditError, ConfigurationError, SettingInvalid, UriInvalid
+from secure_xcom.errors import AuditError, ConfigurationError, ExtraMissing, SettingInvalid, UriInvalid
 from secure_xcom.keys.local import create_keyring
 from secure_xcom.stores import store
 from tests.audit_reading import read_chain, read_chains
@@ -51,6 +51,7 @@ PUSHED = Event("push", "ok", coordinate=coordinate(), task=TRY)
         "log://a?b=c",
         "db://not a name",
         "db+nothing",
+        "db+nodialect://host/db",
         "db+://",
         "db+postgresql://me:canary-password@host/db?table=a;b",
         "syslog+tls://",
@@ -141,6 +142,12 @@ def test_a_forked_child_has_its_own_connection(table: Path) -> None:
         True,
         False,
     ]
+
+
+def test_a_driver_that_is_missing_is_told_at_once() -> None:
+    """A database whose driver is not installed is an error of the settings, before any event is made."""
+    with pytest.raises(ExtraMissing, match="driver"):
+        sink("db+postgresql+pg8000://me:canary-password@host/db")
 
 
 def test_threads_share_a_database(table: Path) -> None:
