@@ -220,12 +220,13 @@ def _claimant() -> Claimant | None:
     return Claimant(task.dag_id, task.run_id, task.task_id, task.map_index, clearing)
 
 
-def _index_of(row: Any) -> int | None:
-    """The map index that a row names, before anything of it is proved."""
+def _peek(row: Any) -> lazy.Peek:
+    """What a row says of itself, before anything of it is proved."""
     try:
-        return parse(row).head.coordinate.map_index
+        found = parse(row)
     except ReferenceRefused:
-        return None
+        return lazy.Peek(None)
+    return lazy.Peek(found.head.coordinate.map_index, found.size, found.head.exclusive is not None)
 
 
 def _order(query: dict[str, Any]) -> int:
@@ -255,4 +256,4 @@ async def _in_thread(call: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call))
 
 
-lazy.guard_sequences(_pull_each, _index_of)
+lazy.guard_sequences(_pull_each, _peek)

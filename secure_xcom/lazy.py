@@ -8,15 +8,17 @@ they are pulled together, each held against its own coordinate. Why this is a pa
 from __future__ import annotations
 
 import functools
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from secure_xcom.coordinate import Asked
-from secure_xcom.errors import CoordinateMismatch
+from secure_xcom.errors import CoordinateMismatch, SecureXComError
 
 _asked: ContextVar[Asked | None] = ContextVar("secure_xcom_asked", default=None)
 _unopened: ContextVar[bool] = ContextVar("secure_xcom_unopened", default=False)
@@ -43,7 +45,7 @@ def asking(question: Asked) -> Iterator[None]:
 
 
 def guard_sequences(
-    pull: Callable[[Sequence[Any], Sequence[Asked], int], list[Any]], index_of: Callable[[Any], int | None]
+    pull: Callable[[Sequence[Any], Sequence[Asked], int], list[Any]], peek: Callable[[Any], Peek]
 ) -> None:
     """Wrap ``LazyXComSequence.__getitem__``, once per process.
 
@@ -51,9 +53,12 @@ def guard_sequences(
     value of a sequence all its rows are looked at, unopened: in their order the map indexes that they name must
     rise, and then it is known which one the n-th has to have.
 
+    A reader that takes one value after the other is read ahead for, in slices that grow to 64 rows or 16 MiB: one
+    question to Airflow, one batch to the key service and concurrent gets instead of one of each per value.
+
     :param pull: ``pull(rows, questions, order)`` opens rows, each held against its own question; order is 1 or
         -1 for map indexes that must rise or fall.
-    :param index_of: the map index that an unopened row names; None for one that names none.
+    :param peek: what an unopened row says of itself.
     """
     from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
 
@@ -68,17 +73,13 @@ def guard_sequences(
         finally:
             _unopened.reset(token)
 
-    @functools.wraps(original)
-    def guarded(self: Any, key: Any) -> Any:
-        found = unopened(self, key)
-        rows = found if isinstance(key, slice) else [found]
-        source = self._xcom_arg.operator
-        question = Asked(source.dag_id, source.task_id, self._xcom_arg.key, self._ti.run_id)
+    def asked_for(sequence: Any, key: Any, rows: Sequence[Any], question: Asked) -> list[Asked]:
+        """What each of the rows at a place or in a slice has to be."""
         wanted = _wanted(_places.get(question), key)
-        if wanted != [index_of(row) for row in rows]:
+        if wanted != [peek(row).map_index for row in rows]:
             # Not looked at yet, or other rows than then: an instance may have pushed since.
-            every = unopened(self, slice(None))
-            places = tuple(index_of(row) for row in every)
+            every = unopened(sequence, slice(None))
+            places = tuple(peek(row).map_index for row in every)
             if not _rising(places):
                 # Refused by the pipeline, which records it, before any of them is opened.
                 pull(every, [question] * len(every), 1)
@@ -88,13 +89,115 @@ def guard_sequences(
             wanted = _wanted(places, key)
         if wanted is None or len(wanted) != len(rows):
             raise CoordinateMismatch("rows come and go while they are read", where=str(question))
-        questions = [replace(question, map_index=index) for index in wanted]
+        return [replace(question, map_index=index) for index in wanted]
+
+    def ahead(sequence: Any, key: int, count: int, question: Asked) -> list[Any]:
+        """The value at a place and some that follow it; none where that cannot be done at once."""
+        rows = unopened(sequence, slice(key, key + count))
+        rows = rows[: at_once([peek(row) for row in rows])]
+        if len(rows) < 2:
+            return []
+        questions = asked_for(sequence, slice(key, key + len(rows)), rows, question)
+        try:
+            return pull(rows, questions, 1)
+        except SecureXComError:
+            # What comes before the one that cannot be opened is given, and then that one is asked for itself.
+            return []
+
+    @functools.wraps(original)
+    def guarded(self: Any, key: Any) -> Any:
+        source = self._xcom_arg.operator
+        question = Asked(source.dag_id, source.task_id, self._xcom_arg.key, self._ti.run_id)
+        reader = None if isinstance(key, slice) or key < 0 else _reader(question)
+        if reader is not None:
+            count = reader.wants(key)
+            if not count:
+                return reader.take()
+            if count > 1:
+                if values := ahead(self, key, count, question):
+                    reader.keep(values)
+                    return reader.take()
+                reader.slow_down()
+        found = unopened(self, key)
+        rows = found if isinstance(key, slice) else [found]
         order = -1 if isinstance(key, slice) and (key.step or 1) < 0 else 1
-        values = pull(rows, questions, order)
+        values = pull(rows, asked_for(self, key, rows, question), order)
         return values if isinstance(key, slice) else values[0]
 
     guarded._secure_xcom = True  # type: ignore[attr-defined]
     LazyXComSequence.__getitem__ = guarded  # type: ignore[method-assign]
+
+
+class Peek(NamedTuple):
+    """What an unopened row says of itself, before anything of it is proved.
+
+    :ivar map_index: None for a row without a reference.
+    :ivar size: bytes of its sealed payload.
+    :ivar exclusive: it is claimed by who pulls it, and so never pulled ahead.
+    """
+
+    map_index: int | None
+    size: int = 0
+    exclusive: bool = False
+
+
+AHEAD_ROWS, AHEAD_BYTES = 64, 16 << 20
+
+
+def at_once(peeks: Sequence[Peek]) -> int:
+    """How many of the rows, from the first on, may be pulled at once."""
+    total = 0
+    for count, row in enumerate(peeks):
+        total += row.size
+        if row.exclusive or total > AHEAD_BYTES:
+            return count
+    return len(peeks)
+
+
+class _Reader:
+    """Who reads a sequence, where they are, and what was read ahead for them."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._count = 0
+        self._values: deque[Any] = deque()
+
+    def wants(self, key: int) -> int:
+        """How many to pull now, for a value that is asked for at this place; 0 where it is there already."""
+        if key != self._next:
+            self._count = 0
+            self._values.clear()
+        self._next = key + 1
+        if self._values:
+            return 0
+        self._count = min(max(1, 2 * self._count), AHEAD_ROWS)
+        return self._count
+
+    def keep(self, values: list[Any]) -> None:
+        """What was pulled; each value is given once, so that who reads again reads anew."""
+        self._values.extend(values)
+
+    def slow_down(self) -> None:
+        """Begin anew with one at a time."""
+        self._count = 1
+
+    def take(self) -> Any:
+        """The next value."""
+        return self._values.popleft()
+
+
+_readers: dict[tuple[int, Asked], _Reader] = {}
+_READERS_MAX = 8
+
+
+def _reader(question: Asked) -> _Reader:
+    """The reader of a sequence on this thread."""
+    mine = (threading.get_ident(), question)
+    if mine not in _readers:
+        if len(_readers) >= _READERS_MAX:
+            _readers.clear()
+        _readers[mine] = _Reader()
+    return _readers[mine]
 
 
 # What the rows of each sequence named when all of them were looked at; a task has few sequences.

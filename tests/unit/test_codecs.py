@@ -354,7 +354,9 @@ def test_a_value_of_many_buffers() -> None:
         assert decompress([bytes(piece) for piece in pieces], compression, max_bytes=1 << 24) == joined
 
 
-@pytest.mark.parametrize("value", [os.urandom(3 << 20), b"ab" * (2 << 20), {"text": "x" * (3 << 20)}])
+@pytest.mark.parametrize(
+    "value", [os.urandom(3 << 20), b"ab" * (2 << 20), {"text": "x" * (3 << 20)}], ids=["random", "alike", "text"]
+)
 def test_large_values_go_the_whole_way(value: object) -> None:
     """Values that are sealed in pieces are pulled equal, and their reference says their size."""
     world = World(settings=Settings())

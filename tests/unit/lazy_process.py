@@ -1,0 +1,66 @@
+"""A task's process that reads a lazy sequence over a local keyring and a folder; told and answering in JSON.
+
+    python -m tests.unit.lazy_process FOLDER ROWS BROKEN
+
+Pushes ROWS values, breaks the payload of row BROKEN (-1: none), reads the sequence, and prints what was asked of
+Airflow's supervisor, which values came and which error ended it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+def main(folder: str, count: int, broken: int) -> None:
+    """Push, break, read."""
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time import comms, task_runner
+    from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
+
+    from secure_xcom import SecureXComBackend
+    from secure_xcom.errors import SecureXComError
+
+    def push(index: int) -> Any:
+        return SecureXComBackend.serialize_value(
+            {"n": index}, key="return_value", dag_id="d", task_id="t", run_id="r", map_index=index
+        )
+
+    rows = [push(index) for index in range(count)]
+    if broken >= 0:
+        path = Path(rows[broken]["head"]["object"].removeprefix("file://"))
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    asked: list[str] = []
+
+    class Supervisor:
+        def send(self, msg: Any) -> Any:
+            asked.append(type(msg).__name__)
+            if isinstance(msg, comms.GetXComSequenceSlice):
+                return comms.XComSequenceSliceResult(root=rows[slice(msg.start, msg.stop, msg.step)])
+            if msg.offset >= len(rows):
+                return comms.ErrorResponse(error=ErrorType.XCOM_NOT_FOUND)
+            return comms.XComSequenceIndexResult(root=rows[msg.offset])
+
+    task_runner.SUPERVISOR_COMMS = Supervisor()  # type: ignore[assignment]
+    operator = SimpleNamespace(dag_id="d", task_id="t", is_mapped=True)
+    sequence: Any = LazyXComSequence(
+        xcom_arg=SimpleNamespace(operator=operator, key="return_value"),  # type: ignore[arg-type]
+        ti=SimpleNamespace(dag_id="d", run_id="r", task_id="u"),  # type: ignore[arg-type]
+    )
+    values, error = [], None
+    try:
+        for value in sequence:
+            values.append(value["n"])
+    except SecureXComError as raised:
+        error = type(raised).__name__
+    asked_by_the_loop = len(asked)
+    again = [sequence[index]["n"] for index in (0, 5, 0)] if error is None and count > 5 else []
+    print(json.dumps({"values": values, "error": error, "asked": asked_by_the_loop, "again": again}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,66 @@
+"""Lazy sequences of mapped XComs: read ahead in slices, and each value still held against its own coordinate."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secure_xcom import lazy
+from secure_xcom.lazy import Peek
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(folder: Path, rows: int, broken: int = -1) -> dict[str, Any]:
+    """What a task's process gets of a sequence of so many rows."""
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__SECURE_XCOM__KEY_URIS": f"local://{folder}/keyring.json",
+        "AIRFLOW__SECURE_XCOM__STORE_URI": f"file://{folder}/store",
+        "AIRFLOW__SECURE_XCOM__ACCESS_POLICY": "",
+    }
+    place = ["--key", f"local://{folder}/keyring.json", "--store", f"file://{folder}/store"]
+    run([str(Path(sys.executable).with_name("secure-xcom")), "init", *place], environment)
+    script = [sys.executable, "-m", "tests.unit.lazy_process", str(folder), str(rows), str(broken)]
+    return dict(json.loads(run(script, environment).splitlines()[-1]))
+
+
+def run(command: list[str], environment: dict[str, str]) -> str:
+    """What a command says, if it succeeds."""
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_reader_is_read_ahead_for(tmp_path: Path) -> None:
+    """300 values come in order with a question to Airflow for up to 64 of them, and who reads again reads anew."""
+    found = read(tmp_path, 300)
+    assert found["values"] == list(range(300))
+    assert found["error"] is None
+    # 1, 2, 4, ... 64 at a time, one look at all places, and the ends; without reading ahead there were over 300.
+    assert found["asked"] <= 16
+    assert found["again"] == [0, 5, 0]
+
+
+@pytest.mark.parametrize("broken", [0, 1, 40])
+def test_what_cannot_be_opened_ends_the_loop_at_its_place(tmp_path: Path, broken: int) -> None:
+    """A payload that was changed is refused when its turn comes; all values before it were given."""
+    found = read(tmp_path, 70, broken)
+    assert found["values"] == list(range(broken))
+    assert found["error"] == "PayloadTampered"
+
+
+def test_how_much_is_read_ahead() -> None:
+    """Neither what is exclusive nor more than 16 MiB of payloads is pulled before it is asked for."""
+    small = Peek(0, 100)
+    assert lazy.at_once([small] * 64) == 64
+    assert lazy.at_once([small, small, Peek(2, 100, exclusive=True), small]) == 2
+    assert lazy.at_once([Peek(0, 10 << 20)] * 3) == 1
+    assert lazy.at_once([Peek(0, 20 << 20)] * 3) == 0
