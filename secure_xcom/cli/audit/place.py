@@ -79,15 +79,21 @@ class Place:
             self._deployment = load(self._config)
         return self._deployment
 
+    def sinks(self) -> list[str]:
+        """The sink URIs of the option, else those of the settings that can be read back (no syslog, for one)."""
+        from secure_xcom.audit.sources import readable
+
+        kept = [uri for uri in self.deployment.sinks if readable(uri)] if not self._sinks else []
+        return list(self._sinks or kept or self.deployment.sinks)
+
     def sources(self) -> list[Source]:
-        """What the sinks have written. Of the settings' sinks those that can be read back (no syslog, for one).
+        """What these sinks have written.
 
         :raises UriInvalid: one that an option names cannot be read back, or none of the settings can be.
         """
-        from secure_xcom.audit.sources import readable, source
+        from secure_xcom.audit.sources import source
 
-        kept = [uri for uri in self.deployment.sinks if readable(uri)] if not self._sinks else []
-        return [source(uri) for uri in self._sinks or kept or self.deployment.sinks]
+        return [source(uri) for uri in self.sinks()]
 
     def signer(self) -> Signer:
         """:raises ConfigurationError: there is none, or its URI cannot be used."""

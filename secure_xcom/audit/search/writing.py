@@ -1,0 +1,139 @@
+"""Events as rows: for CSV and Parquet, and the few columns that people look at."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from secure_xcom.audit.search.scanning import Hit
+from secure_xcom.errors import CommandError
+
+_COORDINATE = ("dag_id", "run_id", "task_id", "map_index", "key")
+_TRY = ("dag_id", "run_id", "task_id", "map_index", "try_number")
+_NUMBERS = ("version", "size", "pid", "sequence")
+COLUMNS = (
+    *("time", "action", "outcome", "error", "compartment", "rule"),
+    *(f"producer_{name}" for name in _COORDINATE),
+    *(f"consumer_{name}" for name in _TRY),
+    *(f"task_{name}" for name in _TRY),
+    *(
+        "keys",
+        "opened_by",
+        "object",
+        "size",
+        "codec",
+        "cache_hit",
+        "policy",
+        "policy_before",
+        "operator",
+        "reason",
+    ),
+    *("asked", "missed", "host", "pid", "release", "version", "id", "chain", "sequence", "previous"),
+)
+"""The columns of an export. Lists and the question asked are JSON in one column."""
+
+FORMATS = ("csv", "jsonl", "parquet")
+_BATCH = 10_000
+
+
+def row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An event as one row, each of `COLUMNS`; what it does not have is None."""
+    flat: dict[str, Any] = dict.fromkeys(COLUMNS)
+    for name, value in record.items():
+        if name in ("producer", "consumer", "task") and isinstance(value, dict):
+            flat |= {f"{name}_{part}": found for part, found in value.items() if f"{name}_{part}" in flat}
+        elif name in flat:
+            flat[name] = json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
+    return flat
+
+
+def export(hits: Iterable[Hit], form: str, path: Path) -> int:
+    """Write events to a new file; how many.
+
+    :param form: of `FORMATS`.
+    :raises CommandError: the file is there already, or cannot be written.
+    """
+    count = 0
+    try:
+        with path.open("xb") as file, _writer(form, file) as write:
+            for hit in hits:
+                write(hit.record)
+                count += 1
+    except FileExistsError:
+        raise CommandError("there is a file already", where=str(path), remedy="choose another path") from None
+    except OSError as error:
+        raise CommandError(
+            f"the file cannot be written ({type(error).__name__})", where=str(path), remedy="choose another path"
+        ) from None
+    return count
+
+
+@contextmanager
+def _writer(form: str, file: IO[bytes]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    if form == "jsonl":
+        yield lambda record: _line(file, record)
+    elif form == "csv":
+        import io
+
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        made = csv.DictWriter(text, COLUMNS)
+        made.writeheader()
+        yield lambda record: made.writerow(row(record))
+        text.detach()
+    else:
+        with _parquet(file) as write:
+            yield write
+
+
+def _line(file: IO[bytes], record: Mapping[str, Any]) -> None:
+    text = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    file.write(text.encode() + b"\n")
+
+
+@contextmanager
+def _parquet(file: IO[bytes]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def kind(name: str) -> Any:
+        if name in _NUMBERS or name.endswith(("_map_index", "_try_number")):
+            return pa.int64()
+        return pa.bool_() if name == "cache_hit" else pa.string()
+
+    schema = pa.schema([(name, kind(name)) for name in COLUMNS])
+    batch: list[dict[str, Any]] = []
+    with parquet.ParquetWriter(file, schema, compression="zstd") as made:
+
+        def write(record: Mapping[str, Any]) -> None:
+            batch.append(row(record))
+            if len(batch) == _BATCH:
+                made.write_table(pa.Table.from_pylist(batch, schema))
+                batch.clear()
+
+        yield write
+        made.write_table(pa.Table.from_pylist(batch, schema))
+
+
+def xcom(record: Mapping[str, Any]) -> str:
+    """The XCom in short: ``dag/run/task[index]:key``."""
+    found = record.get("producer") or record.get("asked") or {}
+    index = found.get("map_index", -1)
+    mapped = f"[{index}]" if isinstance(index, int) and index >= 0 else ""
+    parts = "/".join(str(found.get(name, "*")) for name in ("dag_id", "run_id", "task_id"))
+    return f"{parts}{mapped}:{found.get('key', '*')}" if found else ""
+
+
+def by(record: Mapping[str, Any]) -> str:
+    """Who did it: the task's try, or the operator."""
+    found = record.get("consumer") or record.get("task")
+    if not isinstance(found, dict):
+        return str(record.get("operator") or "")
+    index = found.get("map_index", -1)
+    mapped = f"[{index}]" if isinstance(index, int) and index >= 0 else ""
+    return (
+        f"{found.get('dag_id')}/{found.get('run_id')}/{found.get('task_id')}{mapped} try {found.get('try_number')}"
+    )

@@ -1,0 +1,103 @@
+"""``secure-xcom audit search``: who read this XCom, what did this task read, what was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secure_xcom.cli import output
+from secure_xcom.cli.audit import filters, progress
+from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
+
+if TYPE_CHECKING:
+    from secure_xcom.audit.search.scanning import Hit
+
+
+def search(
+    dag: filters.Dag = None,
+    run: filters.Run = None,
+    task: filters.Task = None,
+    map_index: filters.MapIndex = None,
+    xcom_key: filters.XComKey = None,
+    compartment: filters.Compartment = None,
+    consumer: filters.Consumer = None,
+    action: filters.Action = None,
+    outcome: filters.Outcome = None,
+    error: filters.Error = None,
+    operator: filters.Operator = None,
+    host: filters.Host = None,
+    event: filters.Event = None,
+    since: filters.Since = None,
+    until: filters.Until = None,
+    hash_key: filters.HashKey = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Stop after so many events; `audit export` has no limit.")
+    ] = 1000,
+    sink: SinkOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show events that match all that is given, oldest first.
+
+    Who read an XCom: --dag, --task, --xcom-key and --action pull. What a task read: --consumer DAG_ID/TASK_ID.
+    What was refused: --outcome refused.
+    """
+    from secure_xcom.audit.search.scanning import Scan
+
+    wanted = filters.query(
+        dag=dag,
+        run=run,
+        task=task,
+        map_index=map_index,
+        xcom_key=xcom_key,
+        compartment=compartment,
+        consumer=consumer,
+        action=action,
+        outcome=outcome,
+        error=error,
+        operator=operator,
+        host=host,
+        event=event,
+        since=since,
+        until=until,
+    )
+    place = Place(config, sinks=sink)
+    hasher = filters.hasher(place, hash_key, sinks_named=bool(sink))
+    with progress.shown(wanted=not as_json) as tell:
+        scan = Scan(place.sources(), wanted, hasher, tell)
+        found = list(islice(scan.hits(), limit + 1))
+    more, hits = len(found) > limit, found[:limit]
+    if as_json:
+        events = [{"event": hit.record, "place": hit.place, "line": hit.line} for hit in hits]
+        output.show_json({"events": events, "more": more, "lines": scan.lines, "unread": scan.unread})
+    else:
+        _show(hits)
+        ends = ", and more (--limit)" if more else ""
+        print(f"{len(hits)} events{ends}; {scan.lines} lines read, {scan.unread} of them no events")
+
+
+def _show(hits: Sequence[Hit]) -> None:
+    from rich.table import Table
+
+    from secure_xcom.audit.search.writing import by, xcom
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("time", "action", "outcome", "XCom", "by", "compartment"):
+        table.add_column(name, overflow="fold")
+    for hit in hits:
+        record = hit.record
+        said = f"{record.get('outcome')} ({record['error']})" if record.get("error") else record.get("outcome")
+        cells = (
+            record.get("time"),
+            record.get("action"),
+            said,
+            xcom(record),
+            by(record),
+            record.get("compartment"),
+        )
+        table.add_row(*(output.clean("" if cell is None else cell) for cell in cells))
+    if hits:
+        output.console().print(table)

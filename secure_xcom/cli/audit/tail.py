@@ -1,0 +1,120 @@
+"""``secure-xcom audit tail``: the newest events, and those to come."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secure_xcom.cli import output
+from secure_xcom.cli.audit import filters
+from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
+
+if TYPE_CHECKING:
+    from secure_xcom.audit.search.query import Matcher
+    from secure_xcom.audit.sources import Source
+
+_PAUSE_SECONDS = 0.5
+
+
+def tail(
+    dag: filters.Dag = None,
+    run: filters.Run = None,
+    task: filters.Task = None,
+    map_index: filters.MapIndex = None,
+    xcom_key: filters.XComKey = None,
+    compartment: filters.Compartment = None,
+    consumer: filters.Consumer = None,
+    action: filters.Action = None,
+    outcome: filters.Outcome = None,
+    error: filters.Error = None,
+    operator: filters.Operator = None,
+    host: filters.Host = None,
+    event: filters.Event = None,
+    since: filters.Since = None,
+    until: filters.Until = None,
+    hash_key: filters.HashKey = None,
+    count: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the newest to show.")] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new events, across rotations (file sinks).")
+    ] = False,
+    sink: SinkOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the newest events that match, one per line; with --json one JSON object per line."""
+    from secure_xcom.audit.entries import record_of
+    from secure_xcom.audit.search.following import Followed
+    from secure_xcom.audit.search.query import Matcher
+
+    wanted = filters.query(
+        dag=dag,
+        run=run,
+        task=task,
+        map_index=map_index,
+        xcom_key=xcom_key,
+        compartment=compartment,
+        consumer=consumer,
+        action=action,
+        outcome=outcome,
+        error=error,
+        operator=operator,
+        host=host,
+        event=event,
+        since=since,
+        until=until,
+    )
+    place = Place(config, sinks=sink)
+    hasher = filters.hasher(place, hash_key, sinks_named=bool(sink))
+    matcher = Matcher(wanted, hasher)
+    # Files are opened before the newest events are looked for, so that none is missed between the two.
+    followed = [Followed(uri) for uri in place.sinks()] if follow else []
+    newest = _newest(place.sources(), matcher, count)
+    for record in newest:
+        _show(record, as_json=as_json)
+    shown = {record.get("id") for record in newest}
+    while followed:
+        for one in followed:
+            for line in one.lines():
+                new = record_of(line)
+                if new is not None and matcher.matches(new) and new.get("id") not in shown:
+                    _show(new, as_json=as_json)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dict[str, Any]]:
+    """The newest events that match, oldest first; files are read from the newest back, as far as need be."""
+    from secure_xcom.audit.entries import record_of
+
+    found: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        left = count
+        for piece in reversed(source.pieces()):
+            kept: deque[dict[str, Any]] = deque(maxlen=left)
+            for line in piece.lines():
+                record = record_of(line.data)
+                if record is not None and matcher.matches(record):
+                    kept.append(record)
+            found |= {str(record.get("id")): record for record in kept}
+            left -= len(kept)
+            if left <= 0:
+                break
+    ordered = sorted(found.values(), key=lambda record: (str(record["time"]), str(record.get("id"))))
+    return ordered[-count:] if count else []
+
+
+def _show(record: Mapping[str, Any], *, as_json: bool) -> None:
+    import json
+
+    from secure_xcom.audit.search.writing import by, xcom
+
+    if as_json:
+        print(json.dumps(record, ensure_ascii=True), flush=True)
+        return
+    error = f" ({record['error']})" if record.get("error") else ""
+    words = f"{record.get('time')} {record.get('action')} {record.get('outcome')}{error} {xcom(record)}"
+    who = by(record)
+    print(output.clean(f"{words} by {who}" if who else words), flush=True)
