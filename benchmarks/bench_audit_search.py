@@ -101,14 +101,13 @@ def main() -> None:
                 taken[way] = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
             ours = taken["ours"]
             rate = options.events / ours["seconds"]
-            peer = (
+            took = f"{ours['seconds']:.1f} s ({rate:,.0f} events/s), peak {ours['peak']:.0f} MiB"
+            times = (
                 f", {taken['json']['seconds'] / ours['seconds']:.1f} times as fast as json"
                 if "json" in taken
                 else ""
             )
-            print(
-                f"{name}: {ours['found']:,} found in {ours['seconds']:.1f} s ({rate:,.0f} events/s), peak {ours['peak']:.0f} MiB{peer}"
-            )
+            print(f"{name}: {ours['found']:,} found in {took}{times}")
     return None
 
 
