@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from secure_xcom.cli import audit as audit_commands
-from secure_xcom.cli import check, inspect_reference, output
+from secure_xcom.cli import check, convert, inspect_reference, output
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import doctor as doctor_command
 from secure_xcom.cli import expire as expire_command
@@ -74,6 +74,8 @@ app.command("init", short_help="Make a keyring and a folder, try both, print the
 app.command("check", short_help="Check the deployment, as seen from this machine.")(check.check)
 app.command("inspect")(inspect_reference.inspect)
 app.command("gc", short_help="Payloads without a row, and rows without a payload.")(gc_command.gc)
+app.command("seal-existing", short_help="Seal what is there in plaintext.")(convert.seal_existing)
+app.command("unseal-all", short_help="The way back, for leaving the product.")(convert.unseal_all)
 app.command("doctor", short_help="What is ill, and what to do about it.")(doctor_command.doctor)
 app.command("expire", short_help="XComs whose time is over.")(expire_command.expire)
 app.command("rewrap", short_help="Wraps to the newest version of their key, or to another key.")(

@@ -20,6 +20,7 @@ from secure_xcom.errors import CommandError
 if TYPE_CHECKING:
     from secure_xcom.access import AccessPolicy
     from secure_xcom.audit import AccessLog
+    from secure_xcom.config import Settings
     from secure_xcom.maintenance.database import Database
     from secure_xcom.maintenance.progress import Progress
 
@@ -50,8 +51,9 @@ def duration(text: str, option: str) -> timedelta:
 
 @dataclass(frozen=True)
 class Deployed:
-    """The access policy and the access log of a deployment."""
+    """The settings, the access policy and the access log of a deployment."""
 
+    settings: Settings
     policy: AccessPolicy
     access_log: AccessLog
 
@@ -68,7 +70,9 @@ def deployed(config: Path | None) -> Deployed:
     loaded = deployment.load(config)
     policy, settings = loaded.policy(), loaded.settings
     hasher = IdHasher.load(settings.audit_hash_key, settings.audit_hash_ids) if settings.audit_hash_key else None
-    return Deployed(policy, AccessLog.open(loaded.sinks, version=RELEASE, policy=policy.digest, hasher=hasher))
+    return Deployed(
+        settings, policy, AccessLog.open(loaded.sinks, version=RELEASE, policy=policy.digest, hasher=hasher)
+    )
 
 
 def operator() -> str:

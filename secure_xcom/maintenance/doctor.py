@@ -105,6 +105,8 @@ def _plain(row: StoredRow, ailments: Ailments) -> None:
 
 def _reference(found: Found, ailments: Ailments, versions: Counter[tuple[str, int]], now: datetime) -> None:
     row, reference, compartment = found.row, found.reference, found.compartment
+    if reference.shredded is not None:
+        return
     wraps = [(key.uri, key.wrapped) for key in reference.keys]
     for uri, wrapped in wraps:
         version = version_of(wrapped)

@@ -186,7 +186,9 @@ class _Run:
         if is_reference(value) or uri is not None:
             counts["references"] += 1
         if isinstance(uri, str):
-            named.append((name_of(uri), row.where, self._old_path(uri)))
+            # Of an exclusive XCom that was shredded the row stays, and its payload is meant to be gone.
+            shredded = is_reference(value) and "shredded" in value
+            named.append((name_of(uri), row.where, None if shredded else self._old_path(uri)))
 
     def _old_path(self, uri: str) -> str | None:
         """The path of a payload that must have been listed: it is in one of our stores and old enough."""

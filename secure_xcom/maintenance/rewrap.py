@@ -96,6 +96,8 @@ class _Run:
             report.references += 1
             if isinstance(found, SecureXComError):
                 report.unreadable += 1
+            elif found.reference.shredded is not None:
+                continue
             elif self.plan.compartment in (None, found.compartment.name):
                 mine.append(found)
             else:

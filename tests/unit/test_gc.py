@@ -82,6 +82,23 @@ def test_rows_without_a_payload_are_named_and_stay(upkeep: Upkeep) -> None:
     assert report.found
 
 
+def test_a_shredded_xcom_misses_no_payload(upkeep: Upkeep) -> None:
+    """The row of an exclusive XCom that was read and shredded stays, and its payload counts as gone on purpose."""
+    at = upkeep.push("once")
+    value = upkeep.table.value(at)
+    upkeep.table.put(at, {**value, "keys": [], "shredded": "2026-01-01T00:00:00Z"})
+    upkeep.store().delete_many(upkeep.objects())
+    report = run(upkeep)
+    assert (report.references, report.missing, report.found) == (1, 0, False)
+
+
+def test_claims_are_no_orphans(upkeep: Upkeep) -> None:
+    """Claims of exclusive XComs lie below the compartment and are none of gc's."""
+    claim = f"pay/~claims/orders/run/extract/-1/{unique_of(long_ago(days=9))}"
+    upkeep.store().put(claim, [b"x"])
+    assert (run(upkeep).foreign, upkeep.objects()) == (1, [claim])
+
+
 def test_young_payloads_are_left_alone_by_either_clock(upkeep: Upkeep) -> None:
     """A payload stays while its own name or the store's clock says that it is young, an hour of skew included."""
     report = run(upkeep, window=timedelta(hours=24))

@@ -1,0 +1,141 @@
+"""``secure-xcom seal-existing`` and ``secure-xcom unseal-all``: what is there, sealed in place, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secure_xcom.cli import output, upkeep
+
+if TYPE_CHECKING:
+    from secure_xcom.maintenance.opening import Opener
+    from secure_xcom.maintenance.sealing import ConvertReport
+    from secure_xcom.pipeline import Pipeline
+
+_NOT_TOUCHED = (
+    "not touched: task logs, rendered template fields, Airflow's table log, archive tables and backups, which "
+    "keep what they had; see `secure-xcom doctor`"
+)
+
+
+def seal_existing(
+    apply: Annotated[
+        bool, typer.Option("--apply/--dry-run", help="Seal rows, or only count them (the default).")
+    ] = False,
+    state: upkeep.State = None,
+    config: upkeep.Config = None,
+    as_json: upkeep.AsJson = False,
+) -> None:
+    """Seal plaintext rows, and the objects of Airflow's XComObjectStorageBackend, in place.
+
+    What is sealed is read back and opened before the row is changed, and an old object is deleted last. Needs
+    rights to push and to pull in each compartment. Exit code 1 where anything is left.
+    """
+    from secure_xcom.maintenance.sealing import seal_existing as run
+    from secure_xcom.maintenance.stock_objects import old_objects
+
+    deployed = upkeep.deployed(config)
+    pipeline, opener = _tools(deployed)
+    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+        report = run(
+            deployed.policy,
+            database,
+            pipeline,
+            opener,
+            upkeep.state_file(state, "seal-existing"),
+            old_objects(),
+            apply=apply,
+            progress=progress,
+        )
+    deployed.access_log.close()
+    _show(report, "sealed", as_json=as_json)
+
+
+def unseal_all(
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the access log.")],
+    apply: Annotated[
+        bool, typer.Option("--apply/--dry-run", help="Unseal rows, or only count them (the default).")
+    ] = False,
+    state: upkeep.State = None,
+    config: upkeep.Config = None,
+    as_json: upkeep.AsJson = False,
+) -> None:
+    """Put every sealed value back into its row in plaintext, for leaving the product.
+
+    Needs an operator's identity, which may open every compartment. Each value is in the access log, with the
+    operator and the reason. Expired, exclusive and shredded XComs stay sealed.
+    """
+    from secure_xcom.errors import CommandError
+    from secure_xcom.maintenance.sealing import unseal_all as run
+
+    if not reason.strip():
+        raise CommandError("a reason is needed", where="--reason", remedy="say who decided this, and why")
+    deployed = upkeep.deployed(config)
+    _, opener = _tools(deployed)
+    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+        report = run(
+            deployed.policy,
+            database,
+            deployed.access_log,
+            opener,
+            upkeep.state_file(state, "unseal-all"),
+            apply=apply,
+            operator=upkeep.operator(),
+            reason=reason,
+            progress=progress,
+        )
+    deployed.access_log.close()
+    _show(report, "unsealed", as_json=as_json)
+
+
+def _tools(deployed: upkeep.Deployed) -> tuple[Pipeline, Opener]:
+    from secure_xcom.cli.deployment import airflow_is_installed
+    from secure_xcom.codecs import Codecs
+    from secure_xcom.keys import key_service
+    from secure_xcom.maintenance.opening import Opener
+    from secure_xcom.masking import SensitiveNames
+    from secure_xcom.pipeline import Pipeline
+    from secure_xcom.stores import store
+
+    settings = deployed.settings
+    installed = airflow_is_installed()
+    more = settings.sensitive_names
+    names = SensitiveNames.from_airflow(more) if installed else SensitiveNames(more)
+    # Rows hold what Airflow has serialised already: it is sealed as it is, and no class is ever loaded here.
+    codecs = Codecs(lambda value: value, lambda structure: structure)
+    pipeline = Pipeline(settings, deployed.policy, deployed.access_log, names, codecs, register=lambda _: None)
+    opener = Opener(_serialised, services=key_service, stores=store, max_bytes=settings.max_bytes)
+    return pipeline, opener
+
+
+def _serialised(value: Any) -> Any:
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    from secure_xcom.errors import ValueNotSerialisable
+
+    try:
+        return BaseXCom.serialize_value(value)
+    except Exception as error:  # noqa: BLE001  # a class's own serialize may raise anything, and quote the value
+        raise ValueNotSerialisable(
+            f"Airflow's own backend cannot keep a value of type {type(value).__qualname__} "
+            f"({type(error).__name__})"
+        ) from None
+
+
+def _show(report: ConvertReport, verb: str, *, as_json: bool) -> None:
+    lines = [f"{report.rows} rows, {report.due} to be {verb} ({report.objects} of them in objects)"]
+    if report.skipped:
+        lines.append(f"{report.skipped} references stay: expired, exclusive, shredded, or not readable")
+    if report.applying:
+        lines.append(
+            f"{verb} {report.converted}, {report.changed} were written anew meanwhile, {report.failed} failed"
+        )
+        lines += upkeep.examples("failed:", report.failures, report.failed)
+    elif report.due:
+        lines.append("nothing was changed: run it with --apply")
+    if verb == "sealed":
+        lines.append(_NOT_TOUCHED)
+    upkeep.show(asdict(report), lines, as_json=as_json)
+    raise typer.Exit(output.FOUND_SOMETHING if report.found else output.FINE)

@@ -1,0 +1,75 @@
+"""Opening a reference outside of a task: to hold a sealed value against the old one, and to leave the product.
+
+It is the pipeline's way back without a consumer, so it asks nothing of the access policy's readers: who runs it
+needs rights of their own at the key service and the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from secure_xcom import codecs
+from secure_xcom.admission import place_within
+from secure_xcom.codecs import Codecs
+from secure_xcom.coordinate import encryption_context
+from secure_xcom.errors import ContextRefused, SecureXComError
+from secure_xcom.keys import KeyService, openers
+from secure_xcom.keys.holder import Candidates, DataKeys
+from secure_xcom.maintenance.references import Found
+from secure_xcom.seal import unseal
+from secure_xcom.stores import Store
+
+
+class Opener:
+    """Opens references. It keeps no data key for longer than one page of rows.
+
+    :param to_structure: Airflow's ``serialize``, for values that were pushed by a codec of their own.
+    """
+
+    def __init__(
+        self,
+        to_structure: Callable[[object], object],
+        *,
+        services: Callable[[str], KeyService],
+        stores: Callable[[str], Store],
+        max_bytes: int,
+    ) -> None:
+        self._keys = DataKeys(0, 0, services)
+        self._codecs = Codecs(lambda value: value, lambda structure: structure)
+        self._to_structure = to_structure
+        self._open_store = stores
+        self._stores: dict[str, Store] = {}
+        self._max_bytes = max_bytes
+
+    def store(self, uri: str) -> Store:
+        """The store of a URI, opened once."""
+        if uri not in self._stores:
+            self._stores[uri] = self._open_store(uri)
+        return self._stores[uri]
+
+    def structure(self, found: Found) -> object:
+        """The value as the plain structure that the stock backend would have kept.
+
+        :raises SecureXComError: it does not open.
+        """
+        reference, compartment, where = found.reference, found.compartment, found.row.where
+        wraps = openers(compartment.all_key_uris, [(key.uri, key.wrapped) for key in reference.keys])
+        if not wraps:
+            raise ContextRefused(f"none of its keys belongs to compartment {compartment.name!r}", where=where)
+        context = encryption_context(compartment.name, reference.head.coordinate)
+        (key,) = self._keys.unwrap_many([Candidates(wraps, context)])
+        if isinstance(key, SecureXComError):
+            raise key
+        place = place_within(reference, compartment, where)
+        pieces = iter((reference.payload or b"",)) if place is None else self.store(place[0]).get(place[1])
+        opened = unseal(
+            key.data_key.secret,
+            reference.head.canonical(),
+            pieces,
+            header=reference.header,
+            size=reference.size,
+            where=where,
+        )
+        data = codecs.decompress(opened, reference.head.compression, max_bytes=self._max_bytes, where=where)
+        value, structure = self._codecs.decode(reference.head.codec, data, where=where)
+        return structure if reference.head.codec == "json" else self._to_structure(value)

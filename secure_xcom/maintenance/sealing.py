@@ -1,0 +1,294 @@
+"""``secure-xcom seal-existing`` and the way back, ``unseal-all``: the values of rows that are there, in place.
+
+Sealing a row: its value (or the object of the stock backend that it names) is pushed as a task would push it; the
+new payload is read back from its store, its data key unwrapped anew by the key service, and what comes out is held
+against the old value; then the row is changed by compare and swap; then the old object is deleted. Killed at any
+moment, the old value or the new one is there; running it again finishes the work, and gc removes a payload that
+was put and not used.
+
+What Airflow's table ``log``, rendered template fields, task logs and archive tables hold is not touched: it stays
+where it leaked to (`secure-xcom doctor` finds a part of it).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.admission import place_within
+from secure_xcom.audit import AccessLog, Event, Outcome
+from secure_xcom.errors import MaintenanceError, SecureXComError
+from secure_xcom.maintenance.checkpoint import Checkpoint
+from secure_xcom.maintenance.database import Database, Position, StoredRow
+from secure_xcom.maintenance.gc_report import EXAMPLES
+from secure_xcom.maintenance.inventory import locked
+from secure_xcom.maintenance.opening import Opener
+from secure_xcom.maintenance.progress import Progress, silent
+from secure_xcom.maintenance.references import Found, recognise
+from secure_xcom.maintenance.stock_objects import OldObjects
+from secure_xcom.pipeline import Pipeline, Push
+from secure_xcom.reference import is_reference
+
+
+@dataclass
+class ConvertReport:
+    """What was found and done.
+
+    :ivar due: rows to be converted; :ivar objects: those of them that name an object of the stock backend.
+    :ivar changed: written anew by a task meanwhile; :ivar skipped: expired, exclusive, or not readable.
+    """
+
+    applying: bool
+    rows: int = 0
+    due: int = 0
+    objects: int = 0
+    converted: int = 0
+    changed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is left to be done."""
+        return bool(self.failed or self.changed or self.due > self.converted)
+
+    def fail(self, where: str, error: SecureXComError) -> None:
+        """Note a row that stays as it is."""
+        self.failed += 1
+        if len(self.failures) < EXAMPLES:
+            self.failures.append(f"{where}: {error.what}")
+
+
+def seal_existing(
+    policy: AccessPolicy,
+    database: Database,
+    pipeline: Pipeline,
+    opener: Opener,
+    state: Path,
+    old: OldObjects,
+    *,
+    apply: bool,
+    progress: Progress = silent,
+) -> ConvertReport:
+    """Seal every row that holds a plain value.
+
+    :param pipeline: one whose codecs take structures as they are.
+    :param opener: what the new payloads are read back with.
+    :param old: the objects of the backend before.
+    :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
+    """
+    report = ConvertReport(apply)
+    with locked(state):
+        checkpoint = Checkpoint(state, {"job": "seal-existing", "database": database.name})
+        if apply:
+            _delete_left_over(database, checkpoint, old)
+        for row in _rows(database, report, progress):
+            if not row.size or is_reference(row.value):
+                continue
+            whole = replace(row, text=database.whole_text(row.position)) if row.text is None else row
+            if whole.text is None or is_reference(whole.value):
+                continue
+            report.due += 1
+            report.objects += old.names(whole.value)
+            if apply:
+                try:
+                    _seal(policy, database, pipeline, opener, checkpoint, old, whole, report)
+                except (MaintenanceError, SecureXComError) as error:
+                    if _concerns_all(error):
+                        raise
+                    report.fail(row.where, error)
+        checkpoint.forget()
+    return report
+
+
+def _seal(
+    policy: AccessPolicy,
+    database: Database,
+    pipeline: Pipeline,
+    opener: Opener,
+    checkpoint: Checkpoint,
+    old: OldObjects,
+    row: StoredRow,
+    report: ConvertReport,
+) -> None:
+    value = _decoded(row)
+    path = str(value) if old.names(value) else None
+    structure = old.read(path) if path is not None else value
+    sealed = pipeline.push([Push(row.coordinate, structure)])[0]
+    found = recognise(replace(row, text=json.dumps(sealed)), policy, database)
+    if not isinstance(found, Found):
+        raise MaintenanceError("what was sealed is no reference of its row", where=row.where)
+    try:
+        if not _same(opener.structure(found), structure):
+            raise MaintenanceError("what was sealed does not open as what it was", where=row.where)
+    except SecureXComError:
+        _delete_payload(opener, found)
+        raise
+    if path is not None:
+        # Noted before the row forgets the path, so that a run that is killed here deletes it the next time.
+        checkpoint.notes["old"] = {"position": list(row.position), "path": path}
+        checkpoint.save(row.position)
+    # Where its answer is lost the row may hold the new reference, so the new payload is left to gc then.
+    if not database.replace(row, sealed):
+        report.changed += 1
+        _delete_payload(opener, found)
+        return
+    report.converted += 1
+    if path is not None:
+        old.delete(path)
+        checkpoint.notes.pop("old", None)
+        checkpoint.save(row.position)
+
+
+def unseal_all(
+    policy: AccessPolicy,
+    database: Database,
+    access_log: AccessLog,
+    opener: Opener,
+    state: Path,
+    *,
+    apply: bool,
+    operator: str,
+    reason: str,
+    progress: Progress = silent,
+) -> ConvertReport:
+    """Put every value back into its row in plaintext, and delete its payload: for leaving the product.
+
+    Each value is in the access log as opened, with the operator and the reason, before it is opened. XComs that
+    are expired, exclusive or shredded stay sealed, since nobody may read them.
+
+    :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
+    """
+    report = ConvertReport(apply)
+    with locked(state):
+        for row in _rows(database, report, progress):
+            found = recognise(row, policy, database)
+            if found is None:
+                continue
+            if isinstance(found, SecureXComError) or _is_closed(found):
+                report.skipped += 1
+                continue
+            report.due += 1
+            if not apply:
+                continue
+            try:
+                access_log.record([_event(policy, found, "ok", operator, reason)])
+                structure = opener.structure(found)
+                if not database.replace(found.row, structure):
+                    report.changed += 1
+                    continue
+                _check_row(database, found, structure)
+                report.converted += 1
+                _delete_payload(opener, found)
+            except SecureXComError as error:
+                if _concerns_all(error):
+                    raise
+                access_log.record([_event(policy, found, "failed", operator, reason, type(error).__name__)])
+                report.fail(row.where, error)
+    return report
+
+
+def _rows(database: Database, report: ConvertReport, progress: Progress) -> Iterator[StoredRow]:
+    total = database.count()
+    for page in database.pages():
+        yield from page
+        report.rows += len(page)
+        progress("reading rows", report.rows, max(total, report.rows))
+
+
+def _delete_left_over(database: Database, checkpoint: Checkpoint, old: OldObjects) -> None:
+    """Finish what a killed run left: an old object whose row is sealed already."""
+    left = checkpoint.notes.pop("old", None)
+    if not isinstance(left, dict):
+        return
+    row = database.one(Position(*left["position"]))
+    if row is None or is_reference(row.value):
+        old.delete(str(left["path"]))
+
+
+def _delete_payload(opener: Opener, found: Found) -> None:
+    """Delete a payload that no row names. What cannot be deleted is left to gc."""
+    place = place_within(found.reference, found.compartment, found.row.where)
+    if place is not None:
+        opener.store(place[0]).delete_many([place[1]])
+
+
+def _check_row(database: Database, found: Found, structure: object) -> None:
+    text = database.whole_text(found.row.position)
+    if text is None or not _same(json.loads(text), structure):
+        raise MaintenanceError("the row does not hold what was opened; its payload is kept", where=found.row.where)
+
+
+def _decoded(row: StoredRow) -> Any:
+    try:
+        return json.loads(row.text or "")
+    except (ValueError, RecursionError):
+        raise MaintenanceError(
+            "the row holds no JSON", where=row.where, remedy="clear its task, or delete the row"
+        ) from None
+
+
+def _same(one: object, other: object) -> bool:
+    # As text, because a NaN is not equal to itself.
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _is_closed(found: Found) -> bool:
+    from datetime import datetime, timezone
+
+    from secure_xcom.reference import TIME_FORMAT
+
+    head = found.reference.head
+    expired = head.expires is not None and head.expires <= datetime.now(timezone.utc).strftime(TIME_FORMAT)
+    return expired or head.exclusive is not None or found.reference.shredded is not None
+
+
+def _concerns_all(error: SecureXComError) -> bool:
+    """Whether going on to the next row is of no use."""
+    from secure_xcom.errors import (
+        AuditError,
+        ConfigurationError,
+        DatabaseFailed,
+        KeyServiceDenied,
+        KeyServiceUnavailable,
+        StateInvalid,
+        StoreDenied,
+        StoreFull,
+        StoreUnavailable,
+    )
+
+    return isinstance(
+        error,
+        AuditError
+        | ConfigurationError
+        | DatabaseFailed
+        | KeyServiceDenied
+        | KeyServiceUnavailable
+        | StateInvalid
+        | StoreDenied
+        | StoreFull
+        | StoreUnavailable,
+    )
+
+
+def _event(
+    policy: AccessPolicy, found: Found, outcome: Outcome, operator: str, reason: str, error: str | None = None
+) -> Event:
+    head = found.reference.head
+    return Event(
+        "open",
+        outcome,
+        coordinate=head.coordinate,
+        compartment=head.compartment,
+        error=error,
+        object=head.object,
+        size=found.reference.size,
+        policy=policy.digest,
+        operator=operator,
+        reason=reason,
+    )
