@@ -26,4 +26,4 @@ app.command("show", short_help="The resolved policy, or where one DAG belongs an
 app.command("lint", short_help="What is risky or cannot be meant, with line and column.")(policy_lint)
 app.command("compile", short_help="Write the policies of Vault, AWS, Google and Azure.")(policy_compile)
 app.command("apply", short_help="Bring it into Vault and AWS; --dry-run shows the plan.")(policy_apply)
-app.command("verify", short_help="Try in Vault what it allows and what it forbids.")(policy_verify)
+app.command("verify", short_help="Try at the services what it allows and what it forbids.")(policy_verify)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,12 @@ from botocore.exceptions import ClientError
 
 from secure_xcom.access import AccessPolicy
 from secure_xcom.policies import compile_policy
+from secure_xcom.policies.aws_account import AwsAccount
+from secure_xcom.policies.rights import Known, rights_of
+from secure_xcom.policies.verify_s3 import S3Verifier
+from tests.servers.aws_connections import clean_environment
 from tests.servers.s3_server import Identity, S3Server, s3_server
+from tests.weaken_iam import narrowed, weakened
 
 TEXT = """
 version: 1
@@ -22,8 +30,13 @@ compartments:
     dags: ["fin_*"]
     key_uris: ["aws-kms://a/alias/fin"]
     store_uri: s3://a@{bucket}/xcom
+    routes: [{{keys: [routed], store_uri: "s3://a@{first}/xcom"}}]
     readers: [{{compartment: sales, of_dags: [fin_daily]}}]
-  - {{name: sales, dags: ["sales_*"], key_uris: ["aws-kms://a/alias/sal"], store_uri: "s3://a@{bucket}/xcom"}}
+  - name: sales
+    dags: ["sales_*"]
+    key_uris: ["aws-kms://a/alias/sal"]
+    store_uri: s3://a@{bucket}/xcom
+    routes: [{{keys: [routed], store_uri: "s3://a@{second}/xcom"}}]
 identities:
   - {{name: finance-worker, workers_of: [finance], aws: {{principal: "arn:aws:iam::000000000000:user/fin"}}}}
   - {{name: sales-worker, workers_of: [sales], aws: {{principal: "arn:aws:iam::000000000000:user/sal"}}}}
@@ -59,6 +72,7 @@ class Site:
 
     server: S3Server
     bucket: str
+    policy: AccessPolicy
     documents: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def matrix(self, identity: Identity) -> frozenset[tuple[str, str]]:
@@ -92,8 +106,10 @@ def site() -> Iterator[Site]:
     """A bucket with one object at each place."""
     with s3_server() as server:
         bucket = server.make_bucket()
-        made = compile_policy(AccessPolicy.parse(TEXT.format(bucket=bucket).encode(), where="policy.yaml"))
-        found = Site(server, bucket)
+        names = {"bucket": bucket, "first": server.make_bucket(), "second": server.make_bucket()}
+        policy = AccessPolicy.parse(TEXT.format(**names).encode(), where="policy.yaml")
+        made = compile_policy(policy)
+        found = Site(server, bucket, policy)
         for name in IDENTITIES:
             statements = json.loads(made.files[f"aws/identities/{name}.json"])["Statement"]
             # KMS is not this server's.
@@ -115,20 +131,55 @@ def test_each_identity_may_do_exactly_what_the_file_says(site: Site, name: str) 
     assert site.matrix(site.server.identity(*site.documents[name])) == expected(name)
 
 
-def test_every_weakened_statement_is_noticed(site: Site) -> None:
-    """Each statement with every object, every act or no condition changes what the matrix shows."""
-    count, missed = 0, []
-    for name, statements in site.documents.items():
-        for number, statement in enumerate(statements):
-            wider = [{**statement, "Resource": ["*"]}, {**statement, "Action": ["s3:*"]}]
-            if "Condition" in statement:
-                # With its condition a wider resource is the same bucket's listing.
-                wider = [{key: value for key, value in statement.items() if key != "Condition"}]
-            for one in wider:
-                count += 1
-                changed = [*statements[:number], one, *statements[number + 1 :]]
-                if site.matrix(site.server.identity(*changed)) == expected(name):
-                    missed.append((name, one))
-    print(f"{count} weakened statements, {count - len(missed)} noticed")
-    assert count > 10
-    assert missed == []
+@pytest.mark.timeout(600)
+def test_every_weakened_statement_is_a_surprise_to_verify(site: Site, tmp_path: Path) -> None:
+    """Each action, resource and condition of each statement, changed alone, is noticed by `policy verify`."""
+    iam = site.server.client(service="iam")
+    policy = site.policy
+    rights = {one.name: rights_of(policy, one, Known()) for one in policy.identities}
+    accounts, users = {}, {}
+    with pytest.MonkeyPatch.context() as patch:
+        clean_environment(patch, tmp_path)
+        patch.setenv("AWS_ENDPOINT_URL", site.server.endpoint)
+        patch.setenv("AWS_REGION", "us-east-1")
+        profiles = ""
+        for name in IDENTITIES:
+            users[name] = f"user-{uuid.uuid4().hex[:12]}"
+            iam.create_user(UserName=users[name])
+            key = iam.create_access_key(UserName=users[name])["AccessKey"]
+            profiles += f"[{name}]\naws_access_key_id={key['AccessKeyId']}\n"
+            profiles += f"aws_secret_access_key={key['SecretAccessKey']}\n"
+        (tmp_path / "credentials").write_text(profiles)
+        for name in IDENTITIES:
+            accounts[name] = AwsAccount(name)
+
+        def put(name: str, document: dict[str, Any]) -> None:
+            text = json.dumps(document)
+            iam.put_user_policy(UserName=users[name], PolicyName="p", PolicyDocument=text)
+
+        def surprises(*, first: bool) -> set[Any]:
+            rows = S3Verifier(policy, accounts, rights).rows()
+            found = ((row.identity, row.action, row.place) for row in rows if row.surprise)
+            # SeaweedFS does not know the condition key of create-only, so that is one of each run.
+            news = (one for one in found if one[1] != "put without If-None-Match")
+            return set(islice(news, 1 if first else None))
+
+        whole = {name: {"Version": "2012-10-17", "Statement": site.documents[name]} for name in IDENTITIES}
+        for name in IDENTITIES:
+            put(name, whole[name])
+        assert surprises(first=False) == set()
+        counts, missed = Counter[str](), []
+        for name in IDENTITIES:
+            for kind, ways in (("weakened", weakened), ("narrowed", narrowed)):
+                for what, changed in ways(whole[name]):
+                    put(name, changed)
+                    counts[kind] += 1
+                    if not surprises(first=True):
+                        missed.append(f"{name}: {kind}: {what}")
+            put(name, whole[name])
+    print(f"{counts['weakened']} weakened and {counts['narrowed']} narrowed statements, not noticed: {missed}")
+    # SeaweedFS ends an upload for whoever may put: this right is proved by evaluation (tests/unit).
+    assert [one for one in missed if not one.endswith("without s3:AbortMultipartUpload")] == []
+    assert len(missed) == 2
+    assert counts["weakened"] > 60
+    assert counts["narrowed"] > 10

@@ -1,0 +1,140 @@
+"""What each identity may really do with the KMS keys, tried with its own credentials. Nothing is left behind.
+
+KMS judges a request by the encryption context that the request names, before it looks at the ciphertext; so one
+wrap of a key, made by an identity that may push, is enough to try every context.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from secure_xcom.access import AccessPolicy, Compartment, Identity
+from secure_xcom.errors import AwsTrouble
+from secure_xcom.keys.aws_kms_text import KmsKey, kms_context
+from secure_xcom.policies.aws_account import AwsAccount
+from secure_xcom.policies.aws_files import kms_keys
+from secure_xcom.policies.matrix import INSIDE, Tried
+from secure_xcom.policies.rights import Act, Right
+
+_PLAIN = bytes(32)
+_ACTS: dict[str, Act] = {"encrypt": "push", "decrypt": "pull", "rewrap": "rewrap"}
+# Nobody of an access policy has these; each only reads.
+_NEVER = {"read the policy": "get_key_policy", "list grants": "list_grants", "list tags": "list_resource_tags"}
+_LOOKS = {"look": "describe_key", "see the rotation": "get_key_rotation_status"}
+
+
+class KmsVerifier:
+    """Tries every act of every identity whose credentials are given, on every key.
+
+    :param accounts: identity -> its own way in; :param rights: of all identities, by name.
+    :ivar left: what could not be tried.
+    """
+
+    def __init__(
+        self, policy: AccessPolicy, accounts: Mapping[str, AwsAccount], rights: Mapping[str, Sequence[Right]]
+    ) -> None:
+        self._policy, self._accounts, self._rights = policy, accounts, rights
+        self._probe = f"verify_{secrets.token_hex(4)}"
+        self.left: list[str] = []
+
+    def rows(self) -> Iterator[Tried]:
+        """The matrix.
+
+        :raises AwsTrouble: KMS does not answer.
+        """
+        for own in self._policy.compartments:
+            for key in kms_keys(own):
+                wrap = self._wrap(own, key)
+                if wrap is None:
+                    self.left.append(
+                        f"{key.request_id}: no identity with credentials may wrap, so only wrapping was tried"
+                    )
+                for identity in self._policy.identities:
+                    if identity.name in self._accounts:
+                        yield from self._of_key(identity, own, key, wrap)
+
+    def _wrap(self, own: Compartment, key: KmsKey) -> tuple[bytes, str] | None:
+        for name, aws in self._accounts.items():
+            for right in self._rights[name]:
+                if right.act == "push" and right.compartment is own:
+                    context = self._context(own.name, *next(right.scope.pairs()))
+                    try:
+                        answer = aws.ask("kms", "encrypt", **_at(key), Plaintext=_PLAIN, EncryptionContext=context)
+                    except AwsTrouble:
+                        # The row that tries it says so.
+                        continue
+                    answer = answer or {}
+                    return answer["CiphertextBlob"], answer["KeyId"]
+        return None
+
+    def _of_key(
+        self, identity: Identity, own: Compartment, key: KmsKey, made: tuple[bytes, str] | None
+    ) -> Iterator[Tried]:
+        aws, name = self._accounts[identity.name], identity.name
+        mine = {right.act: right for right in self._rights[name] if right.compartment is own}
+        # Some operations take no alias, and a wrap tells which key it is.
+        wrap, arn = made or (None, key.request_id)
+        for operation, act in _ACTS.items():
+            if wrap is None and operation != "encrypt":
+                continue
+            for place, context, expected in self._contexts(own, mine.get(act)):
+                allowed = self._may(aws, operation, key, wrap, context)
+                yield Tried(name, "kms", operation, own.name, place, allowed, expected)
+        inside = self._context(own.name, None, None)
+        request = {**_at(key), "NumberOfBytes": 32, "EncryptionContext": inside}
+        allowed = aws.may("kms", "generate_data_key", **request)
+        yield Tried(name, "kms", "make a data key", own.name, "the key", allowed, expected=False)
+        if wrap is None:
+            return
+        for action, operation in _LOOKS.items():
+            allowed = aws.may("kms", operation, region=key.region, KeyId=arn)
+            yield Tried(name, "kms", action, own.name, "the key", allowed, "look" in mine)
+        for action, operation in _NEVER.items():
+            more = {"PolicyName": "default"} if operation == "get_key_policy" else {}
+            allowed = aws.may("kms", operation, region=key.region, KeyId=arn, **more)
+            yield Tried(name, "kms", action, own.name, "the key", allowed, expected=False)
+
+    def _contexts(self, own: Compartment, right: Right | None) -> Iterator[tuple[str, dict[str, str], bool]]:
+        """Place, encryption context, whether it is allowed there."""
+        if right is None:
+            yield INSIDE, self._context(own.name, None, None), False
+        else:
+            for dag, task in right.scope.pairs():
+                place = INSIDE if dag is None else f"DAG {dag}" + ("" if task is None else f", task {task}")
+                yield place, self._context(own.name, dag, task), True
+                if task is not None:
+                    yield f"another task of DAG {dag}", self._context(own.name, dag, None), False
+            if not right.scope.whole:
+                _, task = next(right.scope.pairs())
+                yield "another DAG", self._context(own.name, None, task), False
+        dag, task = (None, None) if right is None else next(right.scope.pairs())
+        yield "another compartment", self._context(self._probe, dag, task), False
+        yield "no context", {}, False
+
+    def _context(self, compartment: str, dag: str | None, task: str | None) -> dict[str, str]:
+        ids = {"dag_id": dag or self._probe, "task_id": task or self._probe}
+        return kms_context({"compartment": compartment, **ids, "run_id": "verify", "map_index": "-1"})
+
+    def _may(
+        self, aws: AwsAccount, operation: str, key: KmsKey, wrap: bytes | None, context: dict[str, str]
+    ) -> bool:
+        if operation == "encrypt":
+            return aws.may("kms", "encrypt", **_at(key), Plaintext=_PLAIN, EncryptionContext=context)
+        if operation == "decrypt":
+            return aws.may("kms", "decrypt", **_at(key), CiphertextBlob=wrap, EncryptionContext=context)
+        return aws.may(
+            "kms",
+            "re_encrypt",
+            region=key.region,
+            CiphertextBlob=wrap,
+            SourceKeyId=key.request_id,
+            DestinationKeyId=key.request_id,
+            SourceEncryptionContext=context,
+            DestinationEncryptionContext=context,
+        )
+
+
+def _at(key: KmsKey) -> dict[str, Any]:
+    return {"region": key.region, "KeyId": key.request_id}
