@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 
 from secure_xcom.access import AccessPolicy, Compartment
-from secure_xcom.audit import sink
-from secure_xcom.audit.uris import shown
+from secure_xcom.audit import IdHasher, sink
+from secure_xcom.audit.uris import SinkUri, shown
 from secure_xcom.cli.deployment import Deployment, airflow_is_installed
 from secure_xcom.cli.output import as_finding
 from secure_xcom.cli.probe import probe_coordinate, probe_key, probe_store
 from secure_xcom.config import RELEASE
 from secure_xcom.coordinate import Coordinate
-from secure_xcom.errors import SecureXComError
+from secure_xcom.errors import SecureXComError, UriInvalid
 from secure_xcom.keys import Finding, key_service
 from secure_xcom.stores import store
 
@@ -41,12 +42,12 @@ def look(deployment: Deployment, dag_id: str) -> Iterator[Finding]:
         coordinate = probe_coordinate(dag_id)
     except SecureXComError as error:
         yield as_finding("settings", error)
-        yield from sinks(deployment.sinks)
+        yield from access_log(deployment)
         return
     yield Finding("settings", "ok", f"read from {deployment.source}")
     yield access_policy(deployment, policy)
     yield from places(policy, coordinate)
-    yield from sinks(deployment.sinks)
+    yield from access_log(deployment)
 
 
 def versions() -> Finding:
@@ -148,10 +149,31 @@ def _store(uri: str, compartment: Compartment, coordinate: Coordinate) -> list[F
     return probe_store(store(uri), compartment, coordinate)
 
 
-def sinks(uris: Iterable[str]) -> Iterator[Finding]:
-    """Whether each sink of the access log would take an event; none is written."""
-    for uri in uris:
-        yield from _guarded(f"access log {shown(uri)}", partial(_sink, uri))
+def access_log(deployment: Deployment) -> Iterator[Finding]:
+    """Whether each sink would take an event, of which none is written, and whether ids can be hashed as it is set.
+
+    What is wrong with an optional sink stops no push or pull, so it is a warning.
+    """
+    for uri in deployment.sinks:
+        for finding in _guarded(f"access log {shown(uri)}", partial(_sink, uri)):
+            lenient = finding.status == "error" and _is_optional(uri)
+            yield replace(finding, status="warning") if lenient else finding
+    settings = deployment.settings
+    if settings.audit_hash_key:
+        yield from _guarded("hashed ids", partial(_hasher, settings.audit_hash_key, settings.audit_hash_ids))
+
+
+def _is_optional(uri: str) -> bool:
+    try:
+        return SinkUri.parse(uri).optional
+    except UriInvalid:
+        # Nobody knows what it was to be.
+        return False
+
+
+def _hasher(path: str, names: Sequence[str]) -> list[Finding]:
+    hashed = sorted(IdHasher.load(path, names).names)
+    return [Finding("hashed ids", "ok", f"the access log holds {', '.join(hashed)} as keyed hashes")]
 
 
 def _sink(uri: str) -> list[Finding]:
