@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from secure_xcom.audit.events import Action, Event, KeyUse, Outcome
 from secure_xcom.audit.log import AccessLog
@@ -107,10 +107,12 @@ def recording(
         access_log.record([draft.event(action, "ok", error=None, task=task, policy=policy) for draft in drafts])
     except AuditError as error:
         # A sink that did take the events has them as done, so it is told that nothing was given. What this sink or
-        # another does not take is kept for it, and the caller gets the error either way.
+        # another does not take is kept for it, and the caller gets the error either way. That a key was unwrapped
+        # is in the first event; told twice, it would be looked for twice in the key service's log.
         name = type(error).__name__
+        again = [replace(draft, opened_by=None, cache_hit=None) for draft in drafts]
         with suppress(AuditError):
             access_log.record(
-                [draft.event(action, "failed", error=name, task=task, policy=policy) for draft in drafts]
+                [draft.event(action, "failed", error=name, task=task, policy=policy) for draft in again]
             )
         raise
