@@ -18,9 +18,12 @@ from botocore.exceptions import ClientError
 
 from secure_xcom.cli.throwaway import ThrowawayAirflow
 from secure_xcom.vault.grants import transit_grant
+from tests.audit_reading import read_chains
+from tests.audit_table import AuditTable
 from tests.real.conftest import binary_of
 from tests.servers.aws_connections import ACCESS_KEY, REGION, SECRET_KEY
 from tests.servers.kms_server import kms_endpoint
+from tests.servers.postgres_server import postgres_server
 from tests.servers.s3_server import Identity, S3Server, allow, s3_server
 from tests.servers.vault_auth import Auth
 from tests.servers.vault_realm import flavours, new_realm
@@ -40,6 +43,7 @@ class House:
     identities: dict[str, Identity]
     canary: str
     states: dict[str, str]
+    rows: list[bytes]
 
     def events(self, action: str, dag_id: str) -> list[dict[str, Any]]:
         """The access log's events of a kind about a DAG's XComs."""
@@ -107,7 +111,19 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         )
         canary = f"canary-{secrets.token_hex(12)}"
         parts = urlsplit(vault.address)
+        postgres = stack.enter_context(postgres_server())
+        table = AuditTable(postgres)
+        auditor = server.identity(allow(["PutObject"], f"{bucket}/audit/*"))
         connections = {
+            "s3_audit": _aws(server.endpoint, auditor),
+            "db_audit": {
+                "conn_type": "postgres",
+                "host": table.worker.host,
+                "port": table.worker.port,
+                "login": table.worker.username,
+                "password": table.worker.password,
+                "schema": table.worker.database,
+            },
             "s3_vault": _aws(server.endpoint, identities["with-vault"]),
             "s3_kms": _aws(server.endpoint, identities["with-kms"]),
             "kms_xcom": _aws(kms, Identity(ACCESS_KEY, SECRET_KEY)),
@@ -126,7 +142,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                 {
                     "core.xcom_backend": "secure_xcom.SecureXComBackend",
                     "secure_xcom.access_policy": str(policy),
-                    "secure_xcom.audit_sinks": f"file://{home}/access-log.jsonl",
+                    "secure_xcom.audit_sinks": (
+                        f"file://{home}/access-log.jsonl, s3://s3_audit@{bucket}/audit, db://db_audit, "
+                        "log://secure_xcom.access?optional=true"
+                    ),
                     "scheduler.scheduler_idle_sleep_time": "0.2",
                     "core.parallelism": "3",
                 },
@@ -144,7 +163,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         states = {dag: airflow.wait(dag, run, timeout=240) for dag, run in runs.items()}
         # Stopped, so that no file comes or goes while every byte is searched.
         airflow.stop()
-        yield House(airflow, server, bucket, identities, canary, states)
+        yield House(airflow, server, bucket, identities, canary, states, table.lines())
 
 
 def _aws(endpoint: str, identity: Identity) -> dict[str, Any]:
@@ -168,6 +187,24 @@ def test_the_run_succeeds(house: House, dag: str, compartment: str, key: str) ->
     assert {event["outcome"] for event in pulls} == {"ok"}
     assert {event["compartment"] for event in pulls} == {compartment}
     assert all(event["opened_by"].startswith(key) for event in pulls)
+
+
+def test_every_sink_has_every_event(house: House) -> None:
+    """File, bucket and database hold the same chains, all of them closed; the task logs have the lines as well."""
+    path = house.airflow.database.parent / "access-log.jsonl"
+    chains = read_chains(path.read_bytes())
+    assert {events[-1]["action"] for events in chains.values()} == {"chain_end"}
+    objects = house.objects("audit/")
+    assert read_chains(b"".join(objects[name] for name in sorted(objects))) == chains
+    assert read_chains(b"".join(line + b"\n" for line in house.rows)) == chains
+    # A task that only pushes its return value is one object; nothing was left over to be put again.
+    first = next(events for events in chains.values() if len(events) == 2 and events[0]["action"] == "push")
+    assert [name for name in objects if first[0]["chain"] in name] == [
+        f"audit/events/{first[0]['time'][:10]}/{first[0]['chain']}/000000000.jsonl"
+    ]
+    logs = b"".join(found.read_bytes() for found in house.airflow.database.parent.rglob("attempt=*.log"))
+    missing = [event["id"] for events in chains.values() for event in events if event["id"].encode() not in logs]
+    assert not [one for one in missing if one not in {events[-1]["id"] for events in chains.values()}]
 
 
 @pytest.mark.parametrize(("dag", "compartment", "key"), WAYS)
