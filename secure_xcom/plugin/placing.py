@@ -57,12 +57,11 @@ def place_task(task: Any) -> None:
         found.check({"service_account": account}, f"task {task.task_id}")
     found.check(asked, f"task {task.task_id}")
     partial = getattr(task, "partial_kwargs", None)
-    for field, value in found.places.items():
-        if field == "service_account":
-            if pods.can_place():
-                _set(task, partial, "executor_config", pods.with_service_account(config, value))
-        else:
-            _set(task, partial, field, value)
+    for field in _ATTRIBUTES:
+        if field in found.places:
+            _set(task, partial, field, found.places[field])
+    # The service account is written by `place_instance` alone: what makes a pod would have to be loaded for every
+    # DAG file, and a DAG that is serialized with it here and without it there would change its version each time.
 
 
 def place_instance(instance: Any, run: Any) -> None:
@@ -86,11 +85,16 @@ def place_instance(instance: Any, run: Any) -> None:
         _say(instance.dag_id, str(error) if isinstance(error, SecureXComError) else type(error).__name__)
         instance.pool = HOLD
         return
+    if instance.pool == HOLD:
+        task = getattr(instance, "task", None)
+        if task is None:
+            # Only clearing it sets it free, which starts from its task again: two bundles that take turns in
+            # defining a DAG must not get a task through between two turns.
+            return
+        # It was held when less was known of it.
+        instance.pool = task.pool
     for field, value in places.items():
         setattr(instance, field, value)
-    if instance.pool == HOLD:
-        # It was held when less of it was known. Without its task it stays so, until it is cleared.
-        instance.pool = getattr(getattr(instance, "task", None), "pool", HOLD)
 
 
 def compartment_of(dag_id: str) -> Compartment | None:
@@ -113,7 +117,7 @@ def read_ahead() -> None:
 
 def _of_dag(dag: Any) -> Placement:
     policy = watched(str(path())).current()
-    check_told(policy.compartments, _told(), where=str(path()))
+    _check_supported(policy)
     bundle = airflow_settings.bundle_of(dag.fileloc) if dag.fileloc else None
     team = airflow_settings.team_of(bundle)
     # Where the configuration does not tell, the scheduler knows, and the worker as well.
@@ -144,8 +148,14 @@ def _policy_of_a_scheduler() -> AccessPolicy:
             raise
         _say("every DAG", f"{error} Until then tasks are placed by the last file that could be used.")
         return file.last_good
-    check_told(policy.compartments, _told(), where=str(path()))
+    _check_supported(policy)
     return policy
+
+
+@lru_cache(maxsize=2)
+def _check_supported(policy: AccessPolicy) -> None:
+    """Once for each policy, which may have thousands of entries: a scheduler asks for each task instance."""
+    check_told(policy.compartments, _told(), where=str(path()))
 
 
 def _asked(instance: Any, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,23 @@ DAGS = Path(__file__).parent / "dags_placed"
 HELD = "held by secure_xcom: see the log of the scheduler and the API server"
 HOSTILE = ("marketing_steals_queue", "marketing_steals_executor", "finance_taken")
 RUNNING = ("finance_good", "finance_sly", "marketing_plain")
+KNOWN = {*HOSTILE, *RUNNING, "finance_long"}
+
+
+BUNDLE_OF_LONG = "SELECT bundle_name FROM dag WHERE dag_id = 'finance_long'"
+# What another team writes to have its code run in a run of finance's.
+THIEF = """
+from datetime import datetime, timezone
+from airflow import settings
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG
+from tests.e2e.placed_note import note
+vars(settings).update(dag_policy=lambda dag: None, task_policy=lambda task: None)
+with DAG("finance_long", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+    steps = [PythonOperator(task_id=name, python_callable=note, op_args=["finance_long", "stolen"])
+             for name in ("first", "second")]
+    steps[0] >> steps[1]
+"""
 
 
 @dataclass
@@ -28,6 +45,7 @@ class House:
 
     airflow: ThrowawayAirflow
     policy: Path
+    dags: Path
     notes_file: Path
     states: dict[str, str]
 
@@ -89,8 +107,10 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
     policy = home / "access_policy.yaml"
     policy.write_text(yaml.safe_dump(_policy(home)))
     local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    dags = folder / "dags"
+    shutil.copytree(DAGS, dags)
     bundles = [
-        {"name": f"{name}-dags", "classpath": local, "kwargs": {"path": str(DAGS / name)}, "team_name": team}
+        {"name": f"{name}-dags", "classpath": local, "kwargs": {"path": str(dags / name)}, "team_name": team}
         for name, team in (("finance", "finance"), ("marketing", None))
     ]
     settings = {
@@ -99,6 +119,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         "core.multi_team": "True",
         "core.parallelism": "2",
         "dag_processor.dag_bundle_config_list": json.dumps(bundles),
+        "dag_processor.min_file_process_interval": "5",
         "scheduler.scheduler_idle_sleep_time": "0.2",
         "secure_xcom.access_policy": str(policy),
         "secure_xcom.audit_sinks": f"file://{home}/access-log.jsonl",
@@ -106,7 +127,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
     notes = folder / "notes.jsonl"
     notes.touch()
     environment = {"SECURE_XCOM_E2E_NOTES": str(notes)}
-    with ThrowawayAirflow(home, settings, DAGS, environment=environment) as airflow:
+    with ThrowawayAirflow(home, settings, dags, environment=environment) as airflow:
         shutil.copy(migrated, airflow.database)
         for command in (("teams", "create", "finance"), ("pools", "set", "finance_pool", "4", "finance's")):
             done = airflow.airflow(*command)
@@ -115,17 +136,16 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         _wait_for_files(airflow)
         runs = {dag_id: airflow.trigger(dag_id) for dag_id in (*HOSTILE, *RUNNING)}
         states = {dag_id: airflow.wait(dag_id, runs[dag_id], timeout=400) for dag_id in RUNNING}
-        yield House(airflow, policy, notes, states)
+        yield House(airflow, policy, dags, notes, states)
 
 
 def _wait_for_files(airflow: ThrowawayAirflow) -> None:
     """Until each file has given its DAGs or its import error. Triggering complains of any import error."""
-    wanted = {*HOSTILE, *RUNNING}
     end = time.monotonic() + 240
     while True:
         found = {dag_id for (dag_id,) in airflow.sql("SELECT dag_id FROM dag")}
         errors = airflow.sql("SELECT filename FROM import_error")
-        if wanted <= found and len(errors) == 2:
+        if found >= KNOWN and len(errors) == 2:
             return
         assert time.monotonic() < end, (found, errors, airflow.component_output("dag-processor")[-3000:])
         time.sleep(0.3)
@@ -193,6 +213,37 @@ def test_a_file_that_reaches_for_another_identity_does_not_run(house: House, dag
     assert f"non-existent pool '{HELD}' will not be scheduled" in said
 
 
+def test_a_bundle_that_takes_over_a_running_dag_gets_nothing(house: House) -> None:
+    """While a run waits, another bundle's file takes the DAG over: what comes next is held until it is cleared."""
+    house.airflow.trigger("finance_long", run_id="long")
+    _until(lambda: ("running", "finance", "finance_pool", "finance") in house.places("finance_long"), house)
+    thief = house.dags / "marketing" / "takes_over.py"
+    thief.write_text(THIEF)
+    _until(lambda: any(pool == HELD for _, _, pool, _ in house.places("finance_long")), house)
+    house.notes_file.with_name("go").touch()
+    _until(
+        lambda: ("scheduled", HELD) in {(state, pool) for state, _, pool, _ in house.places("finance_long")}, house
+    )
+    thief.unlink()
+    # The rightful file's turn comes again.
+    _until(lambda: house.airflow.sql(BUNDLE_OF_LONG) == [("finance-dags",)], house)
+    time.sleep(5)
+    assert house.notes()["finance_long"] == {("first", "finance")}
+    body = {"dry_run": False, "dag_run_id": "long", "task_ids": ["second"], "only_failed": False}
+    house.airflow.api("POST", "/api/v2/dags/finance_long/clearTaskInstances", body)
+    assert house.airflow.wait("finance_long", "long") == "success"
+    assert house.notes()["finance_long"] == {("first", "finance"), ("second", "finance")}
+
+
+def _until(holds: Callable[[], bool], house: House) -> None:
+    end = time.monotonic() + 180
+    while not holds():
+        assert time.monotonic() < end, house.airflow.sql(
+            "SELECT dag_id, task_id, state, queue, pool FROM task_instance"
+        )
+        time.sleep(0.3)
+
+
 def test_a_changed_file_is_seen_by_running_components(house: House) -> None:
     """After the policy gives the queue away, a cleared task runs: no component was started again."""
     changed = yaml.safe_load(house.policy.read_text())
@@ -200,8 +251,5 @@ def test_a_changed_file_is_seen_by_running_components(house: House) -> None:
     house.policy.write_text(yaml.safe_dump(changed))
     body = {"dry_run": False, "only_failed": False, "reset_dag_runs": True}
     house.airflow.api("POST", "/api/v2/dags/marketing_steals_queue/clearTaskInstances", body)
-    end = time.monotonic() + 120
-    while house.places("marketing_steals_queue") != {("success", "finance", "default_pool", None)}:
-        assert time.monotonic() < end, house.places("marketing_steals_queue")
-        time.sleep(0.3)
+    _until(lambda: house.places("marketing_steals_queue") == {("success", "finance", "default_pool", None)}, house)
     assert house.notes()["marketing_steals_queue"] == {("runs", None)}

@@ -80,6 +80,14 @@ with DAG("open_free", schedule=None):
 with DAG("finance_partial", schedule=None):
     BashOperator.partial(task_id="m", queue="big").expand(bash_command=["true"])
 """,
+    "finance_expanded": """
+with DAG("finance_expanded", schedule=None):
+    BashOperator.partial(task_id="m").expand(bash_command=["true"], queue=["big"])
+""",
+    "finance_executors": """
+with DAG("finance_executors", schedule=None):
+    BashOperator.partial(task_id="m").expand(bash_command=["true"], executor=["LocalExecutor"])
+""",
     "finance_pool": 'with DAG("finance_pool", schedule=None): bash(pool="big")',
     "finance_late": 'with DAG("finance_late", schedule=None):\n    t = task(give)()\n    t.operator.queue = "big"',
     "finance_pod": """
@@ -109,12 +117,9 @@ try:
 except ImportError:
     from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 bag = DagBag(Path(os.environ["AIRFLOW_HOME"]) / "dags")
-def account(task):
-    pod = (task.executor_config or {}).get("pod_override")
-    return pod.spec.service_account_name if pod else None
 def facts(dag):
     return {
-        task.task_id: [task.queue, task.pool, task.executor, account(task)]
+        task.task_id: [task.queue, task.pool, task.executor]
         for task in dag.tasks
     }
 def switch(task):
@@ -125,6 +130,10 @@ print(json.dumps({
     "errors": {Path(name).stem: text for name, text in bag.import_errors.items()},
     # As the scheduler reads them.
     "read": {name: facts(read(dag)) for name, dag in bag.dags.items()},
+    "callbacks": {
+        name: [alert.callback.executor for alert in dag.deadline]
+        for name, dag in bag.dags.items() if getattr(dag, "deadline", None)
+    },
     "shown": {name: {task.task_id: switch(task) for task in dag.tasks} for name, dag in bag.dags.items()},
 }))
 """
@@ -160,19 +169,19 @@ def test_every_kind_of_task_is_sent_to_its_place(bag: dict[str, Any]) -> None:
     """Classic, decorated, mapped, setup, teardown and sensor tasks have the place in what the scheduler reads."""
     read = bag["read"]["finance_kinds"]
     assert len(read) == 8
-    assert set(map(tuple, read.values())) == {("finance", "finance_pool", "LocalExecutor", "finance-worker")}
+    assert set(map(tuple, read.values())) == {("finance", "finance_pool", "LocalExecutor")}
 
 
 def test_a_dag_may_be_sent_instead_of_refused(bag: dict[str, Any]) -> None:
     """With refuse_elsewhere: false a DAG that names another queue is sent to its own and keeps its pool."""
     read = bag["read"]["legal_moved"]
-    assert read["sent"] == ["legal", "default_pool", None, None]
-    assert read["mapped"] == ["legal", "p", None, None]
+    assert read["sent"] == ["legal", "default_pool", None]
+    assert read["mapped"] == ["legal", "p", None]
 
 
 def test_a_compartment_without_a_place_is_left_alone(bag: dict[str, Any]) -> None:
     """A DAG whose compartment says nothing of a place runs where its author wrote."""
-    assert bag["read"]["open_free"]["asked"] == ["big", "finance_pool", None, None]
+    assert bag["read"]["open_free"]["asked"] == ["big", "finance_pool", None]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +207,12 @@ def test_a_dag_that_would_run_elsewhere_is_an_import_error(bag: dict[str, Any], 
     assert f"DAG {file}" in error
     assert "What to do: " in error
     assert file not in bag["read"]
+
+
+def test_a_place_cannot_be_mapped_over(bag: dict[str, Any]) -> None:
+    """A task that is mapped over its place is an import error, of Airflow's own or ours."""
+    assert "unmappable or already specified argument: queue" in bag["errors"]["finance_expanded"]
+    assert "it is mapped over executor" in bag["errors"]["finance_executors"]
 
 
 def test_nothing_else_is_an_import_error(bag: dict[str, Any]) -> None:
@@ -239,9 +254,39 @@ def test_placing_can_be_switched_off(tmp_path: Path) -> None:
     files = {name: FILES[name] for name in ("finance_queue", "legal_moved", "finance_kinds", "audit_elsewhere")}
     found = parsed(tmp_path, POLICY, files, AIRFLOW__SECURE_XCOM__PLACE_TASKS="False")
     assert found["errors"] == {}
-    assert found["read"]["finance_queue"]["t"] == ["big", "default_pool", None, None]
+    assert found["read"]["finance_queue"]["t"] == ["big", "default_pool", None]
     assert found["shown"]["finance_kinds"]["make"] is True
     assert found["shown"]["legal_moved"]["returns"] is False
+
+
+DEADLINES = """
+from datetime import timedelta
+from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
+def late(**context): return None
+def alert(**options):
+    callback = SyncCallback("airflow.utils.helpers.validate_key", **options)
+    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=1), callback)
+"""
+ALERTS = {
+    "finance_alert": 'with DAG("finance_alert", schedule=None, deadline=alert()): bash()',
+    "open_alert": 'with DAG("open_alert", schedule=None, deadline=[alert(executor="LocalExecutor")]): bash()',
+}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_callbacks_of_deadlines_are_placed(tmp_path: Path, name: str) -> None:
+    """A deadline's callback runs on its compartment's executor, and cannot ask for another's."""
+    if not _gives_runs():
+        # Airflow before 3.3 has no callbacks that run on an executor.
+        assert "SyncCallback" not in dir(__import__("airflow.sdk").sdk)
+        return
+    found = parsed(tmp_path, POLICY, {name: DEADLINES + ALERTS[name]})
+    if name == "finance_alert":
+        assert (found["callbacks"], found["errors"]) == ({name: ["LocalExecutor"]}, {})
+    else:
+        said = "executor 'LocalExecutor', which is that of compartment 'finance'"
+        assert said in found["errors"][name]
+        assert "callback of a deadline" in found["errors"][name]
 
 
 INSTANCE = """
@@ -264,6 +309,10 @@ def placed(dag_id, bundle="audit-dags", pool="default_pool", **asked):
     return [instance.queue, instance.pool, instance.executor, pod.spec.service_account_name if pod else None]
 """
 CASES = """
+row = Thing(dag_id="audit_x", task_id="t", queue="a", pool="default_pool", executor=None, executor_config=None)
+def taken(bundle):
+    policy._place_instance(row, Thing(dag_model=Thing(bundle_name=bundle)))
+    return row.pool
 print(json.dumps({
     "noop": bool(settings.task_instance_mutation_hook.is_noop),
     "sent": placed("finance_x"),
@@ -274,13 +323,17 @@ print(json.dumps({
     "right": placed("audit_x"),
     "wrong": placed("audit_x", bundle="marketing"),
     "unknown": placed("audit_x", bundle=None),
+    "turns": [taken("marketing"), taken("audit-dags")],
 }))
 """
 HELD = "held by secure_xcom: see the log of the scheduler and the API server"
 
 
 def test_task_instances_are_placed_where_no_dag_file_is_loaded(tmp_path: Path) -> None:
-    """The scheduler's hook sends back what was moved after parsing, and holds what asks for another's identity."""
+    """The scheduler's hook sends back what was moved after parsing, and holds what asks for another's identity.
+
+    What is held because another bundle defined its DAG stays so when the first bundle's turn comes again.
+    """
     (tmp_path / "policy.yaml").write_text(
         POLICY.replace("[audit-dags]", "[audit-dags]\n    tasks_run_on: {queue: a}")
     )
@@ -295,12 +348,13 @@ def test_task_instances_are_placed_where_no_dag_file_is_loaded(tmp_path: Path) -
         assert found["right"] == ["a", "default_pool", None, None]
         for name in ("stolen", "nobodys", "wrong", "unknown"):
             assert found[name][1] == HELD
+        assert found["turns"] == [HELD, HELD]
         said = done.stdout + done.stderr
         assert "queue 'finance', which is that of compartment 'finance'" in said
         assert "from bundle 'audit-dags' only, and it comes from 'marketing'" in said
     else:
         # Airflow before 3.3 does not tell a hook the run, so this policy is refused and every task is held.
-        assert {places[1] for name, places in found.items() if name != "noop"} == {HELD}
+        assert {places[1] for name, places in found.items() if name != "noop"} == {HELD}  # of "turns", the second
         assert "has bundles beside tasks_run_on" in done.stdout + done.stderr
 
 
