@@ -133,7 +133,9 @@ class DatabaseSink:
         try:
             with self.engine().begin() as connection:
                 connection.execute(sqlalchemy.insert(table), list(rows))
-        except IntegrityError:
+        except IntegrityError as error:
+            if not _is_there(error.orig):
+                raise
             if len(rows) == 1:
                 # The id is new and cannot be guessed, so who wrote it was this process, whose answer got lost.
                 return
@@ -185,6 +187,17 @@ class DatabaseSink:
             where=self.uri,
             remedy="see that it answers, has the table of docs/audit.md, and that this worker's user may INSERT",
         )
+
+
+def _is_there(error: object) -> bool:
+    """Whether a driver's error is that of a key that is there already, and of no other constraint."""
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if state:
+        # PostgreSQL's unique_violation.
+        return bool(state == "23505")
+    arguments = getattr(error, "args", ())
+    # MySQL's ER_DUP_ENTRY; SQLite has no code for Python 3.10.
+    return bool(arguments[:1] == (1062,)) or str(error).startswith("UNIQUE constraint failed")
 
 
 _FORM = "write db://CONN_ID or db+postgresql://user@host:5432/database"

@@ -23,7 +23,7 @@ from secure_xcom.audit.hashed_ids import IdHasher
 from secure_xcom.audit.policy_seen import PolicySeen
 from secure_xcom.audit.sinks import Sink, sink
 from secure_xcom.audit.uris import SinkUri
-from secure_xcom.errors import AuditError
+from secure_xcom.errors import AuditError, SettingInvalid
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +103,15 @@ class AccessLog:
     def open(cls, uris: Sequence[str], *, version: str, **options: Any) -> AccessLog:
         """The log that writes to these sink URIs; the options are this class's own.
 
-        :raises ConfigurationError: one of them cannot be used.
+        :raises ConfigurationError: one of them cannot be used, or all are optional.
         """
         parsed = [(SinkUri.parse(uri).optional, sink(uri)) for uri in uris]
+        if all(optional for optional, _ in parsed):
+            raise SettingInvalid(
+                "no sink of the access log is required, so values could be given out unlogged",
+                where="[secure_xcom] audit_sinks",
+                remedy="leave optional=true out of at least one sink URI",
+            )
         return cls(
             [one for optional, one in parsed if not optional],
             version=version,

@@ -89,6 +89,14 @@ def test_an_insert_without_an_answer_is_made_again(table: AuditTable) -> None:
     assert table.lines() == [line.data for line in double.lines]
 
 
+def test_a_constraint_of_the_table_is_told(table: AuditTable) -> None:
+    """A row that the table refuses is not taken for one that is there already."""
+    table.run("ALTER TABLE secure_xcom_events ADD CHECK (length(line) < 10)")
+    with pytest.raises(AuditError, match="CheckViolation"):
+        AccessLog.open([table.uri], version="1").record([PUSHED])
+    assert table.lines() == []
+
+
 def test_a_database_that_was_down_gets_all(postgres: PostgresServer, table: AuditTable) -> None:
     """While it is stopped nothing is taken; started again it gets what it missed, over a new connection."""
     log = AccessLog.open([table.uri], version="1")

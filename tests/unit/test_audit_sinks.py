@@ -72,6 +72,13 @@ def test_a_sink_uri_with_a_typo_is_an_error(uri: str) -> None:
     assert "What to do" in str(caught.value)
 
 
+@pytest.mark.parametrize("uris", [[], ["memory://a?optional=true", "memory://b?optional=true"]])
+def test_one_sink_must_be_required(uris: list[str]) -> None:
+    """A deployment whose sinks may all fail would give values out unlogged."""
+    with pytest.raises(SettingInvalid, match="no sink"):
+        AccessLog.open(uris, version="1")
+
+
 # --- database --------------------------------------------------------------------------------------------
 
 
@@ -115,6 +122,18 @@ def test_a_row_that_is_there_is_not_written_twice(table: Path) -> None:
     target.write(double.lines[:1])
     target.write(double.lines)
     assert rows(table) == [(line.data.decode(),) for line in double.lines]
+
+
+def test_a_table_that_refuses_a_row_is_no_sink(tmp_path: Path) -> None:
+    """A constraint of the table's own is not taken for a row that is there already."""
+    connection = sqlite3.connect(tmp_path / "audit.db")
+    connection.execute(DDL.replace("line TEXT NOT NULL", "line TEXT NOT NULL CHECK (length(line) < 10)"))
+    connection.close()
+    log = AccessLog.open([f"db+sqlite:///{tmp_path}/audit.db"], version="1")
+    for _ in range(2):
+        with pytest.raises(AuditError, match="IntegrityError"):
+            log.record([PUSHED])
+    assert rows(tmp_path / "audit.db") == []
 
 
 def test_a_database_without_the_table_takes_nothing(tmp_path: Path) -> None:
@@ -324,7 +343,7 @@ def test_each_call_is_an_object() -> None:
 def test_a_whole_task_is_an_object() -> None:
     """An optional sink with batch=task writes one object at the end of the chain."""
     uri = f"memory://{uuid.uuid4().hex}"
-    log = AccessLog.open([f"{uri}?optional=true&batch=task"], version="1")
+    log = AccessLog.open([f"{uri}?optional=true&batch=task", f"memory://{uuid.uuid4().hex}"], version="1")
     log.record([FULL])
     log.record([FULL])
     assert objects(uri) == {}
