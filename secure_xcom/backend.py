@@ -26,6 +26,8 @@ from secure_xcom.errors import ReferenceRefused
 from secure_xcom.reference import is_reference, parse
 
 if TYPE_CHECKING:
+    from secure_xcom.access import AccessPolicy
+    from secure_xcom.audit import Sink
     from secure_xcom.claims import Ledger
     from secure_xcom.pipeline import Pipeline
 
@@ -91,6 +93,7 @@ def _build() -> Pipeline:
         policy=policy.digest,
         seen=PolicySeen(airflow_settings.log_folder() / "policy-seen"),
         hasher=IdHasher.load(hash_key, settings.audit_hash_ids) if hash_key else None,
+        beside=_alarms(policy),
     )
     return Pipeline(
         settings,
@@ -100,6 +103,14 @@ def _build() -> Pipeline:
         Codecs(BaseXCom.serialize_value, lambda structure: BaseXCom.deserialize_value(_Value(structure))),
         ledger=_ledger(settings.claims_uri),
     )
+
+
+def _alarms(policy: AccessPolicy) -> list[Sink]:
+    """What tells alarms at once, where the access policy has such."""
+    from secure_xcom.audit.alarms.telling import AlarmSink
+
+    found = AlarmSink(policy.alarms)
+    return [] if found.empty else [found]
 
 
 def _ledger(uri: str | None) -> Ledger | None:

@@ -454,6 +454,12 @@ class AccessLogUnreadable(SecureXComError):
     remedy = "run it as a user who may read the access log, and restore what is damaged from a backup"
 
 
+class AlarmNotTold(SecureXComError):
+    """An alarm was raised, and somebody could not be told."""
+
+    remedy = "correct the alarm's `notify` in the access policy, and tell them yourself this time"
+
+
 class SealedLogError(SecureXComError):
     """The sealed log (the Merkle log of access logs) cannot be read or extended."""
 

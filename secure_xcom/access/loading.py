@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from secure_xcom.access import yaml_text
+from secure_xcom.access.alarms import AT_ONCE
 from secure_xcom.access.model import Compartment, PolicyFile
 from secure_xcom.access.names import is_glob
 from secure_xcom.access.yaml_text import KEY, Marks, Path
@@ -102,6 +103,8 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
     yield from _twice("compartments", (compartment.name for compartment in file.compartments))
     yield from _twice("identities", (identity.name for identity in file.identities))
     yield from _twice("legal_holds", (hold.name for hold in file.legal_holds))
+    yield from _twice("alarms", (alarm.name for alarm in file.alarms))
+    yield from _alarms(file, names)
     default = file.defaults.compartment
     if default is not None and default not in names:
         yield _nothing(("defaults", "compartment"), default)
@@ -120,6 +123,21 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
                 yield _nothing((*at, "compartment"), grant.compartment)
             if grant.tasks is not None and grant.dags is None:
                 yield Problem((*at, "tasks"), "tasks without dags: a task's id is only known within its DAG")
+
+
+def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Problem]:
+    for index, alarm in enumerate(file.alarms):
+        here: Path = ("alarms", index)
+        for number, name in enumerate(alarm.compartments or ()):
+            if name not in names:
+                yield _nothing((*here, "compartments", number), name)
+        if alarm.at_once and alarm.when not in AT_ONCE:
+            text = f"only {' and '.join(AT_ONCE)} can be told at once: no single event decides {alarm.when}"
+            yield Problem((*here, "at_once"), text)
+        for number, way in enumerate(alarm.notify):
+            if way.ways != 1:
+                text = "a way to tell is one of log, webhook (or connection) and callback"
+                yield Problem((*here, "notify", number), text)
 
 
 def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: bool) -> Iterator[Problem]:

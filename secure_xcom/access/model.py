@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from secure_xcom.access.alarms import Alarm
 from secure_xcom.access.globs import matches
 from secure_xcom.access.identities import Identity
 from secure_xcom.access.names import (
@@ -216,5 +217,7 @@ class PolicyFile(Strict):
     """In order: the first with a glob for a DAG's id takes it."""
     identities: Annotated[tuple[Identity, ...], a_list(max_length=100_000)] = ()
     """Which principals workers and people have; policies are compiled for these."""
+    alarms: Annotated[tuple[Alarm, ...], a_list(max_length=1000)] = ()
+    """What is watched for in the access log, and who is told."""
     legal_holds: Annotated[tuple[LegalHold, ...], a_list()] = ()
     """What nothing of this product deletes while the hold stands."""

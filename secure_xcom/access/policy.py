@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secure_xcom.access import loading
+from secure_xcom.access.alarms import Alarm
 from secure_xcom.access.globs import FirstMatch, matches, overlap
 from secure_xcom.access.identities import Identity
 from secure_xcom.access.model import Compartment, LegalHold, PolicyFile
@@ -44,10 +45,12 @@ class AccessPolicy:
         default: str | None = None,
         identities: Sequence[Identity] = (),
         legal_holds: Sequence[LegalHold] = (),
+        alarms: Sequence[Alarm] = (),
     ) -> None:
         self.compartments = tuple(compartments)
         self.identities = tuple(identities)
         self.legal_holds = tuple(legal_holds)
+        self.alarms = tuple(alarms)
         self.digest = digest
         # With one compartment for everything there is nobody to be kept out, and a consumer that Airflow does
         # not name (a callback after the task, a trigger) may pull; with a file it may not.
@@ -101,6 +104,7 @@ class AccessPolicy:
             default=file.defaults.compartment,
             identities=file.identities,
             legal_holds=file.legal_holds,
+            alarms=file.alarms,
         )
 
     def compartment(self, name: str) -> Compartment:

@@ -100,8 +100,10 @@ class AccessLog:
         self._begin_process()
 
     @classmethod
-    def open(cls, uris: Sequence[str], *, version: str, **options: Any) -> AccessLog:
-        """The log that writes to these sink URIs; the options are this class's own.
+    def open(cls, uris: Sequence[str], *, version: str, beside: Sequence[Sink] = (), **options: Any) -> AccessLog:
+        """The log that writes to these sink URIs, and to sinks beside them that may fail.
+
+        The options are this class's own.
 
         :raises ConfigurationError: one of them cannot be used, or all are optional.
         """
@@ -115,7 +117,7 @@ class AccessLog:
         return cls(
             [one for optional, one in parsed if not optional],
             version=version,
-            optional=[one for optional, one in parsed if optional],
+            optional=[*(one for optional, one in parsed if optional), *beside],
             **options,
         )
 

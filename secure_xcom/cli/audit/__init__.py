@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from secure_xcom.cli.audit.alarms import alarms
 from secure_xcom.cli.audit.export import export
 from secure_xcom.cli.audit.key import key
 from secure_xcom.cli.audit.prove import prove
@@ -32,4 +33,5 @@ app.command("seal", short_help="Copy finished chains into the sealed log and sig
 app.command("verify", short_help="Find what was changed, and where.")(verify)
 app.command("prove", short_help="Write a proof that can be checked elsewhere.")(prove)
 app.command("reconcile", short_help="Hold it against Vault's and CloudTrail's own logs.")(reconcile)
+app.command("alarms", short_help="Hold new events against the access policy's alarms.")(alarms)
 app.command("prune", short_help="Remove old entries; what remains stays provable.")(prune)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secure_xcom.cli import output
+from secure_xcom.cli.audit.alarms import sound
 from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def reconcile(
     """Hold the access log against the key services' own logs.
 
     Every unwrap there that has no event is a use of the key outside secure_xcom; every event without a record
-    there is one that a log lacks, or that was forged. Exit code 1 where either is found.
+    there is one that a log lacks, or that was forged. Exit code 1 where either is found;
+    then the access policy's alarms for `reconcile_gap` are told.
     """
     from secure_xcom.audit.reconcile import cloudtrail as trail
     from secure_xcom.audit.reconcile import our_events
@@ -88,6 +90,9 @@ def reconcile(
     )
     done = match(found, ours, window=window, skew=skew, probes=probes)
     done.gaps = sorted([gap for gap in [*done.gaps, *gaps] if start <= gap.time <= end], key=lambda gap: gap.time)
+    not_told = sound(place, "reconcile_gap", [gap.text for gap in done.gaps if gap.finding])
+    for error in not_told:
+        output.show_error(error, as_json=False)
     _show(done, counts, start, end, as_json=as_json)
     raise typer.Exit(output.FOUND_SOMETHING if any(gap.finding for gap in done.gaps) else output.FINE)
 

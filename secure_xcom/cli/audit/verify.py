@@ -11,6 +11,7 @@ import typer
 
 from secure_xcom.cli import output
 from secure_xcom.cli.audit import progress
+from secure_xcom.cli.audit.alarms import sound
 from secure_xcom.cli.audit.place import (
     ConfigOption,
     JsonOption,
@@ -49,7 +50,7 @@ def verify(
     """Find edited, removed, moved, forged and repeated events, cut chains, and changes of the sealed log.
 
     Chains without an end (a killed process) are told apart and are no finding. Exit code 1 where anything was
-    tampered with.
+    tampered with; then the access policy's alarms for `tampering` are told.
     """
     from secure_xcom.audit import verifying
 
@@ -59,11 +60,14 @@ def verify(
     with progress.shown(wanted=not as_json) as tell:
         done = verifying.verify(place.sources(), sealed_log, trusted=kept, quiet_seconds=quiet, progress=tell)
     tampered = [one for one in done.found if one.tampering]
+    not_told = sound(place, "tampering", [f"{one.kind}: {one.text} [{one.where}]" for one in tampered])
     if as_json:
         found = [{**asdict(one), "tampering": one.tampering, "where": one.where} for one in done.found]
         output.show_json({**{k: v for k, v in asdict(done).items() if k != "found"}, "found": found})
     else:
         _show(done)
+    for error in not_told:
+        output.show_error(error, as_json=False)
     raise typer.Exit(output.FOUND_SOMETHING if tampered else output.FINE)
 
 
