@@ -30,6 +30,8 @@ _PARTS = {
     "Google": "An identity's `google`",
     "Azure": "An identity's `azure`",
     "LegalHold": "Each of `legal_holds`",
+    "Alarm": "Each of `alarms`: what is watched for in the access log",
+    "Notify": "Each of an alarm's `notify`: one of log, webhook (or connection) and callback",
 }
 
 
