@@ -47,6 +47,9 @@ class PandasCodec:
             notes["frequency"] = frequency
         if isinstance(value.columns, pd.RangeIndex):
             notes["range"] = [value.columns.start, value.columns.stop, value.columns.step]
+        if value.attrs:
+            # Older releases of Arrow leave them out.
+            notes["attributes"] = value.attrs
         try:
             table = pa.Table.from_pandas(value)
         except (pa.ArrowException, TypeError, ValueError, KeyError, OverflowError):
@@ -159,6 +162,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
         for row, cell in enumerate(_cells(table.column(int(at)), how, null)):
             cells[row] = cell
         frame.isetitem(int(at), pd.Series(cells, index=frame.index, dtype=object))
+    frame.attrs = notes.get("attributes", {})
     if "range" in notes:
         start, stop, step = notes["range"]
         frame.columns = pd.RangeIndex(start, stop, step, name=frame.columns.name)

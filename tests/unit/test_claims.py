@@ -117,14 +117,14 @@ def test_a_marked_value_is_never_printed() -> None:
 
 def test_a_part_of_a_value_cannot_be_exclusive() -> None:
     """An exclusive value inside another is refused at the push."""
-    from airflow.sdk.serde import serialize
+    from airflow.sdk.bases.xcom import BaseXCom
 
     there = World()
 
     assert there.policy is not None
     pipeline = Pipeline(
         there.settings, there.policy, AccessLog([there.sink], version="t"), SensitiveNames(set()),
-        Codecs(serialize, lambda structure: structure), services=there.service,
+        Codecs(BaseXCom.serialize_value, lambda structure: structure), services=there.service,
     )  # fmt: skip
     with pytest.raises(ValueNotSerialisable):
         pipeline.push([Push(coordinate(), {"a": exclusive("x")})])
