@@ -158,6 +158,9 @@ def access_log(deployment: Deployment) -> Iterator[Finding]:
         for finding in _guarded(f"access log {shown(uri)}", partial(_sink, uri)):
             lenient = finding.status == "error" and _is_optional(uri)
             yield replace(finding, status="warning") if lenient else finding
+    if all(map(_is_optional, deployment.sinks)):
+        text = "every sink is optional, so nothing is pushed or pulled"
+        yield Finding("access log", "error", text, "leave optional=true out of at least one sink URI")
     settings = deployment.settings
     if settings.audit_hash_key:
         yield from _guarded("hashed ids", partial(_hasher, settings.audit_hash_key, settings.audit_hash_ids))

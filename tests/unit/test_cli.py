@@ -358,6 +358,15 @@ def test_check_looks_at_every_sink_and_at_the_key_of_ids(tmp_path: Path, config:
     ]
 
 
+def test_check_finds_that_no_sink_is_required(tmp_path: Path, config: Path) -> None:
+    """Sinks that are all optional are an error, because the backend refuses to start with them."""
+    option = f"audit_sinks = file://{tmp_path}/log.jsonl?optional=true\n"
+    config.write_text(config.read_text().replace("[secure_xcom]\n", f"[secure_xcom]\n{option}"))
+    code, printed = run_json("check", "--config", str(config))
+    assert code == 1
+    assert "optional" in statuses(printed)["access log"]
+
+
 def test_check_looks_at_every_compartment(tmp_path: Path, config: Path) -> None:
     """With an access policy, each compartment's key and store is tried."""
     for name in ("finance", "sales"):
