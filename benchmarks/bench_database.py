@@ -5,8 +5,8 @@
 For values of 1 KB, 100 KB and 5 MB, each pushed so many times into a table of its own that is as Airflow defines
 it: how much the table (with its TOAST and indexes) and the write-ahead log grow for each XCom, and how long the
 row's INSERT takes. The values are random text, which no database compresses; stock is what `BaseXCom` writes: the
-value as JSONB. Payloads of ours go to a file store, which is not in the INSERT's time; sealing and putting are shown
-apart.
+value as JSONB. Payloads of ours go to a file store, which is not in the INSERT's time; sealing and putting are
+shown apart.
 
 Claim: at 100 KB at most a fiftieth of the stock backend's bytes, table and WAL alike.
 """
