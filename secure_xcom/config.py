@@ -121,7 +121,8 @@ OPTIONS: dict[str, Option] = {
         "",
         "string",
         "file:///var/log/airflow/access-log.jsonl",
-        "Sink URIs of the access log, comma-separated; every one must take an event before a value is given. "
+        "Sink URIs of the access log, comma-separated (file, bucket, database, syslog, logger: docs/audit.md); "
+        "each must take an event before a value is given, but for those with ?optional=true. "
         "Empty: secure_xcom/access-log.jsonl below [logging] base_log_folder.",
     ),
     "audit_hash_key": Option(
