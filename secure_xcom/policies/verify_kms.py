@@ -82,10 +82,10 @@ class KmsVerifier:
             for place, context, expected in self._contexts(own, mine.get(act)):
                 allowed = self._may(aws, operation, key, wrap, context)
                 yield Tried(name, "kms", operation, own.name, place, allowed, expected)
-        inside = self._context(own.name, None, None)
-        request = {**_at(key), "NumberOfBytes": 32, "EncryptionContext": inside}
-        allowed = aws.may("kms", "generate_data_key", **request)
-        yield Tried(name, "kms", "make a data key", own.name, "the key", allowed, expected=False)
+        for place, context, _ in self._contexts(own, None):
+            request = {**_at(key), "NumberOfBytes": 32, "EncryptionContext": context}
+            allowed = aws.may("kms", "generate_data_key", **request)
+            yield Tried(name, "kms", "make a data key", own.name, place, allowed, expected=False)
         if wrap is None:
             return
         for action, operation in _LOOKS.items():
@@ -97,19 +97,27 @@ class KmsVerifier:
             yield Tried(name, "kms", action, own.name, "the key", allowed, expected=False)
 
     def _contexts(self, own: Compartment, right: Right | None) -> Iterator[tuple[str, dict[str, str], bool]]:
-        """Place, encryption context, whether it is allowed there."""
-        if right is None:
-            yield INSIDE, self._context(own.name, None, None), False
-        else:
-            for dag, task in right.scope.pairs():
-                place = INSIDE if dag is None else f"DAG {dag}" + ("" if task is None else f", task {task}")
-                yield place, self._context(own.name, dag, task), True
+        """Place, encryption context, whether it is allowed: wherever anybody's right in here is limited to."""
+        limits = {
+            pair: None
+            for rights in self._rights.values()
+            for one in rights
+            if one.compartment is own and one.act != "look"
+            for pair in one.scope.pairs()
+        }
+        whole = right is not None and right.scope.whole
+        mine = set(right.scope.pairs()) if right is not None else set()
+        yield INSIDE if whole or right is None else "another DAG", self._context(own.name, None, None), whole
+        for dag, task in limits:
+            if dag is not None:
+                place = f"DAG {dag}" + ("" if task is None else f", task {task}")
+                covered = whole or bool({(dag, task), (dag, None)} & mine)
+                yield place, self._context(own.name, dag, task), covered
                 if task is not None:
-                    yield f"another task of DAG {dag}", self._context(own.name, dag, None), False
-            if not right.scope.whole:
-                _, task = next(right.scope.pairs())
-                yield "another DAG", self._context(own.name, None, task), False
-        dag, task = (None, None) if right is None else next(right.scope.pairs())
+                    covered = whole or (dag, None) in mine
+                    yield f"another task of DAG {dag}", self._context(own.name, dag, None), covered
+                    yield "another DAG", self._context(own.name, None, task), whole
+        dag, task = next(iter(limits), (None, None))
         yield "another compartment", self._context(self._probe, dag, task), False
         yield "no context", {}, False
 

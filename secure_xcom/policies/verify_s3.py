@@ -104,8 +104,7 @@ class S3Verifier:
             limited = any(not right.scope.whole for right in mine)
             place = INSIDE if not limited else "another DAG"
             if dag is not None:
-                if not any(dag in right.scope.dags for right in mine):
-                    continue
+                # Also where it is others who are limited to this DAG: nothing of theirs may be everyone's.
                 place = f"DAG {dag}"
             for action, allowed, act in self._acts(name, own, bucket, folder):
                 expected = act is not None and self._covers(name, act, own, bucket, folder)

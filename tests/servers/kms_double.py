@@ -230,6 +230,24 @@ class KmsDouble:
         key = self._key(request, request.body["KeyId"])
         return {"KeyRotationEnabled": key.rotates, "KeyId": key.arn, "RotationPeriodInDays": 365}
 
+    def _generate(self, request: Request) -> dict[str, Any]:
+        key = self._usable(request, request.body["KeyId"])
+        plain = bytes(request.body["NumberOfBytes"])
+        sealed = _sealed(key, plain, request.body.get("EncryptionContext", {}))
+        return {"KeyId": key.arn, "Plaintext": _text(plain), "CiphertextBlob": _text(sealed)}
+
+    def _policy(self, request: Request) -> dict[str, Any]:
+        self._key(request, request.body["KeyId"])
+        return {"Policy": "{}", "PolicyName": "default"}
+
+    def _grants(self, request: Request) -> dict[str, Any]:
+        self._key(request, request.body["KeyId"])
+        return {"Grants": [], "Truncated": False}
+
+    def _tags(self, request: Request) -> dict[str, Any]:
+        self._key(request, request.body["KeyId"])
+        return {"Tags": [], "Truncated": False}
+
 
 _OPERATIONS: dict[str, Callable[[KmsDouble, Request], dict[str, Any]]] = {
     "Encrypt": KmsDouble._encrypt,
@@ -237,6 +255,10 @@ _OPERATIONS: dict[str, Callable[[KmsDouble, Request], dict[str, Any]]] = {
     "ReEncrypt": KmsDouble._re_encrypt,
     "DescribeKey": KmsDouble._describe,
     "GetKeyRotationStatus": KmsDouble._rotation,
+    "GenerateDataKey": KmsDouble._generate,
+    "GetKeyPolicy": KmsDouble._policy,
+    "ListGrants": KmsDouble._grants,
+    "ListResourceTags": KmsDouble._tags,
 }
 
 
