@@ -97,7 +97,7 @@ def _requests(
     # A whole grant is for a key that no other compartment has, so what it wraps is this compartment's.
     dag, task = next(right.scope.pairs())
     body = {**text, "context": _context(other, dag or other, task or other)}
-    yield "another compartment", operation, body, whole
+    yield "another compartment's context", operation, body, whole
 
 
 def _of_keys(

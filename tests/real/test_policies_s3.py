@@ -181,5 +181,6 @@ def test_every_weakened_statement_is_a_surprise_to_verify(site: Site, tmp_path: 
     # SeaweedFS ends an upload for whoever may put: this right is proved by evaluation (tests/unit).
     assert [one for one in missed if not one.endswith("without s3:AbortMultipartUpload")] == []
     assert len(missed) == 2
-    assert counts["weakened"] > 60
-    assert counts["narrowed"] > 10
+    # The page tells these numbers.
+    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text()
+    assert f"{counts['weakened']} weakened and {counts['narrowed']} narrowed; `verify`" in page

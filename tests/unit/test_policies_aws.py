@@ -259,8 +259,9 @@ def test_every_weakened_statement_is_noticed() -> None:
                 missed += [f"{path} {what}"] if is_right(changed) else []
     print(f"{counts['weakened']} weakened and {counts['narrowed']} narrowed statements, not noticed: {missed}")
     assert missed == []
-    assert counts["weakened"] > 200
-    assert counts["narrowed"] > 20
+    # The page tells these numbers.
+    page = (Path(__file__).parents[2] / "docs" / "policies.md").read_text()
+    assert f"{counts['weakened']} weakened and {counts['narrowed']} narrowed, all noticed" in page
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.startswith("aws/identities/")])
