@@ -1,9 +1,10 @@
-"""What a large access policy costs: reading 5,000 compartments, and finding a DAG's compartment among them.
+"""What a large access policy costs: reading 5,000 compartments, finding a DAG's compartment, telling grants, lint.
 
     python benchmarks/bench_policy.py [--compartments COUNT]
 
 The peers, in the same run: PyYAML's own C loader with a JSON Schema validation of what it gives (the plain way to
-a checked file), the C loader alone, and fnmatch over the globs one by one.
+a checked file), the C loader alone, and fnmatch over the globs one by one; for grants every reader held against
+every compartment, as a table without an index would.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jsonschema
 import yaml
 
-from secure_xcom.access import AccessPolicy, schema
+from secure_xcom.access import AccessPolicy, grants_of, schema
+from secure_xcom.access.globs import overlap
+from secure_xcom.access.lint import lint
 
 
 def best(work: Callable[[], object], times: int = 3) -> float:
@@ -33,19 +36,26 @@ def best(work: Callable[[], object], times: int = 3) -> float:
     return min(found)
 
 
-def policy_text(count: int) -> str:
+def policy_text(
+    count: int,
+    readers: str = "{dags: [report_{index}], tasks: [load]}",
+    dags: str = '["team{index}_*", "*_of_team{index}", other_{index}]',
+) -> str:
     """A policy of many compartments, with three globs, a reader and an identity each."""
     compartments = "".join(
         f"""\
   - name: team-{index}
-    dags: ["team{index}_*", "*_of_team{index}", other_{index}]
+    dags: {dags.replace("{index}", str(index))}
     key_uris: ["vault://vault_default/transit/keys/xcom-team-{index}"]
     store_uri: s3://aws_default@xcom/sealed
-    readers: [{{dags: [report_{index}], tasks: [load]}}]
+    readers: [{readers.replace("{index}", str(index)).replace("{next}", str((index + 1) % count))}]
 """
         for index in range(count)
     )
-    identities = "".join(f"  - {{name: workers-{index}, workers_of: [team-{index}]}}\n" for index in range(count))
+    identities = "".join(
+        f"  - {{name: workers-{index}, workers_of: [team-{index}], vault: {{auth: approle}}}}\n"
+        for index in range(count)
+    )
     return f"version: 1\ncompartments:\n{compartments}identities:\n{identities}"
 
 
@@ -75,6 +85,42 @@ def main() -> None:
     one_by_one = best(lambda: [_plainly(policy, dag_id) for dag_id in asked[::20]], times=1) / len(asked[::20])
     print(f"a DAG's compartment, first time: {first * 1e6:.0f} us, again {again * 1e6:.2f} us")
     print(f"fnmatch, glob after glob:        {one_by_one * 1e6:.0f} us, {one_by_one / first:.0f} times ours")
+    grants(count)
+
+
+def grants(count: int) -> None:
+    """Figures for what identities may do: readers whose globs meet one other compartment, and readers for all."""
+    next_alone = '{dags: ["team{next}_*"], of_dags: [team{index}_x]}'
+    for name, dags, readers in (
+        ("the next", '["team{index}_*", other_{index}]', next_alone),
+        ("all, by their globs", '["team{index}_*", "*_of_team{index}"]', next_alone),
+        ("everybody", '["team{index}_*", other_{index}]', '{dags: ["*"]}'),
+    ):
+        _grants(count, name, policy_text(count, readers, dags).encode())
+
+
+def _grants(count: int, name: str, raw: bytes) -> None:
+    policy = AccessPolicy.parse(raw, where="policy.yaml")
+    one = best(lambda: grants_of(policy, policy.identities[count // 2]), times=1)
+    some = policy.identities[:: max(1, count // 100)]
+    each = best(lambda: [grants_of(policy, identity) for identity in some], times=1) / len(some)
+    sample = policy.compartments[:: max(1, count // 20)]
+    plain = best(lambda: [_plain_grants(policy, own.dags) for own in sample], times=1) / len(sample)
+    number = len(grants_of(policy, policy.identities[0]))
+    print(
+        f"readers admit {name}: {number} grants of an identity, first {one * 1e3:.1f} ms, each {each * 1e3:.3f} ms"
+    )
+    print(f"  each reader, one by one:       {plain * 1e3:.1f} ms, {plain / each:.1f} times ours")
+    if name == "the next":
+        print(f"  lint of the whole file:        {best(lambda: lint(raw, where='policy.yaml'), times=1):.1f} s")
+
+
+def _plain_grants(policy: AccessPolicy, dags: tuple[str, ...]) -> int:
+    return sum(
+        any(overlap(glob, taken) for glob in reader.dags for taken in dags)
+        for own in policy.compartments
+        for reader in own.readers
+    )
 
 
 def _plainly(policy: AccessPolicy, dag_id: str) -> str | None:

@@ -23,9 +23,9 @@ class GlobIndex:
     """
 
     def __init__(self, globs: Iterable[Entry]) -> None:
-        self._by_both: dict[tuple[str, str], list[Entry]] = {}
+        self._by_both: dict[tuple[str, str], list[tuple[str, int, bool]]] = {}
         for glob, leads_to in globs:
-            self._by_both.setdefault(_ends(glob), []).append((glob, leads_to))
+            self._by_both.setdefault(_ends(glob), []).append((glob, leads_to, _simple(glob)))
         self._by_head = _nested(self._by_both)
         self._by_tail = _nested((tail, head) for head, tail in self._by_both)
         self._heads = sorted(self._by_head)
@@ -39,8 +39,12 @@ class GlobIndex:
             places = ((one, other) for one in _meeting(self._heads, head) for other in self._tails_of(one, tail))
         else:
             places = ((other, one) for one in _meeting(self._tails, tail) for other in self._by_tail[one])
+        # Two globs of one star each overlap as soon as their ends do: the longer ones of both make a text.
+        simple = _simple(glob)
         for place in places:
-            yield from (leads_to for entry, leads_to in self._by_both[place] if overlap(entry, glob))
+            for entry, leads_to, alike in self._by_both[place]:
+                if (simple and alike) or overlap(entry, glob):
+                    yield leads_to
 
     def covering(self, glob: str) -> Iterator[int]:
         """What the globs that surely take all that this one takes lead to, in no order."""
@@ -48,12 +52,16 @@ class GlobIndex:
         heads = [text for text in _beginnings(head) if text in self._by_head]
         tails = [text for text in _beginnings(tail) if text in self._by_tail]
         for place in product(heads, tails):
-            for entry, leads_to in self._by_both.get(place, ()):
+            for entry, leads_to, _ in self._by_both.get(place, ()):
                 if covers(entry, glob):
                     yield leads_to
 
     def _tails_of(self, head: str, tail: str) -> Iterator[str]:
         return _meeting(self._by_head[head], tail)
+
+
+def _simple(glob: str) -> bool:
+    return glob.count("*") == 1 and "?" not in glob
 
 
 def _ends(glob: str) -> tuple[str, str]:

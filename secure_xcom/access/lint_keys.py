@@ -21,6 +21,7 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
         path: Path = ("compartments", index)
         yield from _of_one(compartment, path, alone=len(policy.compartments) == 1)
         yield from _routes(compartment, path)
+        yield from _retentions(compartment, path)
 
 
 def _keys(compartment: Compartment, path: Path) -> Iterator[tuple[str, Path]]:
@@ -91,6 +92,19 @@ def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Re
                 (*path, "former_store_uris", number),
                 "this store is still written to",
                 "leave it out here",
+            )
+
+
+def _retentions(compartment: Compartment, path: Path) -> Iterator[Remark]:
+    for number, entry in enumerate(compartment.retention_of):
+        before = [glob for earlier in compartment.retention_of[:number] for glob in earlier.keys]
+        if all(any(covers(wide, glob) for wide in before) for glob in entry.keys):
+            yield Remark(
+                "unreachable-retention",
+                "error",
+                (*path, "retention_of", number),
+                "the entries above name every key that this one names",
+                "move it up, or leave it out",
             )
 
 

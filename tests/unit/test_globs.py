@@ -9,8 +9,10 @@ from fnmatch import fnmatchcase
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from secure_xcom.access import AccessPolicy, Compartment, Identity, Reader, grants_of
 from secure_xcom.access.glob_index import GlobIndex
 from secure_xcom.access.globs import FirstMatch, covers, matches, overlap
+from secure_xcom.access.grants import consumers
 
 # Few letters, so that texts and globs meet.
 texts = st.text("ab.", max_size=8)
@@ -92,3 +94,37 @@ def test_the_index_finds_every_overlap(listed: list[str], glob: str) -> None:
     assert sorted(index.overlapping(glob)) == expected
     covering = [place for place, entry in enumerate(listed) if covers(entry, glob)]
     assert sorted(index.covering(glob)) == covering
+
+
+@given(globs, st.text("ab.*?", max_size=8))
+def test_an_id_is_never_a_glob(glob: str, text: str) -> None:
+    """Stars and question marks in an id are letters like any other: they take nothing."""
+    found = FirstMatch([(glob, 0)]).find(text)
+    assert (found == 0) is matches(glob, text)
+    # Letters that stand for the id's own stars and question marks change nothing for a glob without these.
+    assert matches(glob, text) is matches(glob, text.replace("*", "\ue000").replace("?", "\ue001"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.lists(globs, min_size=1, max_size=2), globs), min_size=2, max_size=5), st.booleans())
+def test_grants_are_found_as_readers_say(drawn: list[tuple[list[str], str]], has_default: bool) -> None:
+    """The index from the consumer's side finds exactly the readers that admit a compartment, one by one."""
+    compartments = [
+        Compartment(
+            name=f"c{number}",
+            dags=tuple(glob or "*" for glob in dags),
+            key_uris=("local:///k",),
+            store_uri="file:///s",
+            readers=(Reader(dags=(reader or "*",), of_dags=(f"d{number}",)),),
+        )
+        for number, (dags, reader) in enumerate(drawn)
+    ]
+    policy = AccessPolicy(
+        compartments, digest="", consumers_known=True, default=compartments[0].name if has_default else None
+    )
+    for theirs in policy.compartments:
+        identity = Identity(name="i", workers_of=(theirs.name,))
+        found = {grant.compartment for grant in grants_of(policy, identity) if grant.role == "reader"}
+        assert found == {
+            own.name for own in policy.compartments if theirs.name in consumers(policy, own, own.readers[0])
+        }

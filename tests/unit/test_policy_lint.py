@@ -112,6 +112,8 @@ CASES: list[tuple[str, str, str]] = [
     ("vault://vault_default/transit/keys/audit", "local:///k.json", "warning local-key 20:15"),
     (FINANCE, FINANCE + '    former_store_uris: ["s3://xcom/sealed"]\n', "warning former-is-current 7:25"),
     ("      - sensitive: true\n", '      - keys: ["my_token"]\n', "error unreachable-route 15:9"),
+    (FINANCE, FINANCE + '    retention_of: [{keys: ["a*"], retention: 1d}, {keys: [ab], retention: 2d}]\n',
+        "error unreachable-retention 7:51"),
     # --- identities
     ("    workers_of: [audit]", "    workers_of: [audit, shared]", "warning shared-worker 33:17"),
     (KEEPER, KEEPER + "      - {compartment: finance, as: reader}\n", "warning reads-and-administers 38:5"),
