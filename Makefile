@@ -21,8 +21,9 @@ help:
 	@echo "make requirements compile requirements/ anew from pyproject.toml"
 	@echo "make clean        remove what the above made in this checkout"
 
+# Where that variable is set, as it is in many containers, every process would compile Airflow anew.
 demo: core
-	$(BIN)/secure-xcom demo
+	PYTHONDONTWRITEBYTECODE= $(BIN)/secure-xcom demo
 
 test: lint types
 	$(PYTEST) $(PYTEST_ARGS)

@@ -15,19 +15,22 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 TESTS = Path(__file__).parent
-# Three whole Airflows beside each other take longer than CI should, and were not seen green as a whole yet: they
-# run where SECURE_XCOM_TEST_WHOLE=true asks for them (docs/testing.md).
-collect_ignore = (
-    []
-    if os.environ.get("SECURE_XCOM_TEST_WHOLE") == "true"
-    else [f"e2e/test_{name}.py" for name in ("coordinates", "faults", "leaks", "masks", "same", "thousand")]
-)
+# Nothing compiled is kept where this is set, as it is in many containers. Each of the some hundred processes that
+# the tests start would compile two thousand modules of Airflow's, which takes it longer than all the rest.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Seconds: a whole Airflow takes minutes, and the longest is to start first.
 E2E_TIMEOUT = 900
 
 
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
+
+
+def _rank(item: pytest.Item) -> int:
+    """What takes longest comes first: the three deployments that are compared, then other whole Airflows."""
+    if any(mark.args == ("e2e-live",) for mark in item.iter_markers("xdist_group")):
+        return 0
+    return {"e2e": 1, "real": 2}.get(_folder(item), 3)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -45,8 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
             item.add_marker(pytest.mark.xdist_group(f"{folder}-{item.path.stem}"))
         if folder == "e2e" and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(E2E_TIMEOUT))
-    order = {"e2e": 0, "real": 1}
-    items.sort(key=lambda item: order.get(_folder(item), 2))
+    items.sort(key=_rank)
     yield
 
 

@@ -249,6 +249,26 @@ class ThrowawayAirflow:
         for name, process in chosen.items():
             process.wait(timeout=5)
             del self._running[name]
+        if not self._running:
+            self._end_strays()
+
+    def _end_strays(self) -> None:
+        """End what was started at the moment of a signal, or forked while its parent ended."""
+        import psutil
+
+        for _ in range(5):
+            strays = []
+            for process in psutil.process_iter():
+                try:
+                    home = process.environ().get("AIRFLOW_HOME")
+                    if home == str(self.folder) and process.pid != os.getpid():
+                        process.kill()
+                        strays.append(process)
+                except (psutil.AccessDenied, psutil.NoSuchProcess):
+                    continue
+            if not strays:
+                return
+            psutil.wait_procs(strays, timeout=5)
 
     # --- runs -----------------------------------------------------------------------------------------------
 

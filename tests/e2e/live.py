@@ -16,8 +16,14 @@ from tests.e2e.hunt import Hunt
 RUN = "one"
 # Both runs of `later`, by their logical dates: the second one pulls what only the first one pushed.
 LATER = {"first": "2024-03-01T00:00:00Z", "second": "2024-03-02T00:00:00Z"}
-SAME = ("ways", "mapped", "prints_all", "prints_named", "unstoppable", "waiting")
+SAME = ("ways", "mapped", "branches", "prints_all", "prints_named", "unstoppable", "waiting")
 ONLY_OURS = ("faults", "tampered_live")
+# What is cleared when all has ended, and runs, or is skipped, again.
+CLEARED = {
+    ("ways", RUN): ["not_chosen"],
+    ("later", "first"): ["tries"],
+    ("branches", RUN): ["left", "right", "after_short", "whatever", "after_polite"],
+}
 # Its one task waits for a trigger that does not fire, so that what lies in the database meanwhile is hunted.
 ENDLESS = "waiting"
 _TIMEOUT = 600
@@ -66,9 +72,9 @@ def live(deployment: Deployment) -> Lived:
                 airflow.wait(dag_id, run_id, timeout=_TIMEOUT)
         _wait_for_state(deployment, ENDLESS, "deferred")
         airflow.api("POST", f"/api/v2/dags/unstoppable/dagRuns/{RUN}/taskInstances/give/xcomEntries", key)
-        for dag_id, run_id, task_id in (("ways", RUN, "not_chosen"), ("later", "first", "tries")):
-            _clear(deployment, dag_id, run_id, task_id)
-        for dag_id, run_id in (("ways", RUN), ("later", "first")):
+        for (dag_id, run_id), task_ids in CLEARED.items():
+            _clear(deployment, dag_id, run_id, task_ids)
+        for dag_id, run_id in CLEARED:
             airflow.wait(dag_id, run_id, timeout=_TIMEOUT)
     finally:
         airflow.stop()
@@ -110,11 +116,11 @@ def _trigger(deployment: Deployment) -> Iterator[tuple[str, str]]:
         yield "later", run_id
 
 
-def _clear(deployment: Deployment, dag_id: str, run_id: str, task_id: str) -> None:
+def _clear(deployment: Deployment, dag_id: str, run_id: str, task_ids: list[str]) -> None:
     body = {
         "dry_run": False,
         "dag_run_id": run_id,
-        "task_ids": [task_id],
+        "task_ids": task_ids,
         "only_failed": False,
         "reset_dag_runs": True,
     }

@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import secrets
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -260,3 +262,16 @@ def test_a_command_of_a_throwaway_airflow_ends_in_time(tmp_path: Path) -> None:
     """A command that takes too long is an error of our tree."""
     with ThrowawayAirflow(tmp_path) as airflow, pytest.raises(CommandError, match="not ended"):
         airflow.airflow("version", timeout=0.01)
+
+
+def test_a_process_that_nobody_noted_is_ended(tmp_path: Path) -> None:
+    """What was started in the throwaway's environment at the moment of a signal does not outlive it."""
+    with ThrowawayAirflow(tmp_path) as airflow:
+        command = (sys.executable, "-c", "import time; print(flush=True); time.sleep(60)")
+        stray = subprocess.Popen(command, env=airflow.environment, stdout=subprocess.PIPE)
+        with stray:
+            assert stray.stdout is not None
+            # By now it runs with its own environment, and not with this process's.
+            stray.stdout.readline()
+            airflow.stop()
+            assert stray.wait(timeout=10) != 0

@@ -156,6 +156,8 @@ class Attack:
     :ivar refused_as: the class of the error that a pull of that row ends with; ``""`` if it opens.
     :ivar pull: how it is pulled.
     :ivar source: the task whose row is attacked.
+    :ivar beside: other tasks whose row of the same key it needs.
+    :ivar earlier: whether it needs the row of the earlier run.
     :ivar map_index: the map index of the row that is attacked.
     :ivar inline: whether the attack makes sense for payloads in the reference, and for ``objects``.
     :ivar in_process: whether `dag.test()` can do the pull: it has no asynchronous ones.
@@ -165,10 +167,16 @@ class Attack:
     refused_as: str
     pull: Pull
     source: str = "push"
+    beside: tuple[str, ...] = ()
+    earlier: bool = False
     map_index: int = -1
     inline: bool = True
     objects: bool = True
     in_process: bool = True
+
+    def needs(self, task_id: str) -> bool:
+        """Whether a task is to push under this attack's key."""
+        return task_id == self.source or task_id in self.beside
 
 
 def _one(instance: Any, key: str, lazy: Any) -> Any:
@@ -260,7 +268,8 @@ def _missing(uri: str) -> str:
 
 
 ATTACKS: dict[str, Attack] = {
-    "nothing": Attack(lambda i: None, "", _one),
+    # The others take references of this key as well.
+    "nothing": Attack(lambda i: None, "", _one, beside=("other", "many")),
     "preview edited": Attack(lambda i: i.edit("preview", to={"harmless": "***"}), "", _one),
     # A reference of another row.
     "copied from another key": Attack(lambda i: i.copy_from(key="nothing"), "CoordinateMismatch", _one),
@@ -273,17 +282,21 @@ ATTACKS: dict[str, Attack] = {
     "copied from another key, async all": Attack(
         lambda i: i.copy_from(key="nothing"), "CoordinateMismatch", _async_all, in_process=False
     ),
-    "copied from another task": Attack(lambda i: i.copy_from(task_id="other"), "CoordinateMismatch", _one),
-    "copied from another task, prior dates": Attack(
-        lambda i: i.copy_from(task_id="other"), "CoordinateMismatch", _prior
+    "copied from another task": Attack(
+        lambda i: i.copy_from(task_id="other"), "CoordinateMismatch", _one, beside=("other",)
     ),
-    "copied from another run": Attack(lambda i: i.copy_from(run_id=i.earlier_run), "CoordinateMismatch", _one),
+    "copied from another task, prior dates": Attack(
+        lambda i: i.copy_from(task_id="other"), "CoordinateMismatch", _prior, beside=("other",)
+    ),
+    "copied from another run": Attack(
+        lambda i: i.copy_from(run_id=i.earlier_run), "CoordinateMismatch", _one, earlier=True
+    ),
     "copied from another DAG": Attack(lambda i: i.copy_from(dag_id="tampered_other"), "CoordinateMismatch", _one),
     "copied from another DAG, prior dates": Attack(
         lambda i: i.copy_from(dag_id="tampered_other"), "CoordinateMismatch", _prior
     ),
     "copied from a mapped task": Attack(
-        lambda i: i.copy_from(task_id="many", map_index=0), "CoordinateMismatch", _one
+        lambda i: i.copy_from(task_id="many", map_index=0), "CoordinateMismatch", _one, beside=("many",)
     ),
     # An edited head.
     "dag_id edited": Attack(lambda i: i.edit("head", "dag_id", to="other"), "CoordinateMismatch", _one),
@@ -305,11 +318,14 @@ ATTACKS: dict[str, Attack] = {
         "HeadTampered",
         _one,
     ),
-    "task_id edited to fit": Attack(_move("task_id", "push"), "UnwrapRefused", _one, source="other"),
+    "task_id edited to fit": Attack(
+        _move("task_id", "push"), "UnwrapRefused", _one, source="other", beside=("push",)
+    ),
     "run_id edited to fit": Attack(
         lambda i: _move("run_id", i.place.run_id)(Intruder(i.place._replace(run_id=i.earlier_run))),
         "UnwrapRefused",
         _one,
+        earlier=True,
     ),
     "compartment edited": Attack(lambda i: i.edit("head", "compartment", to="other"), "CompartmentUnknown", _one),
     "codec edited": Attack(lambda i: i.edit("head", "codec", to="bytes"), "HeadTampered", _one),
@@ -431,10 +447,13 @@ _MAPPED_PULLS: dict[str, Pull] = {
 def _mapped_attacks() -> Iterator[tuple[str, Attack]]:
     for how, pull in _MAPPED_PULLS.items():
         here = how != "async"
-        yield f"mapped, nothing, {how}", Attack(lambda i: None, "", pull, "many", 0, in_process=here)
+        yield (
+            f"mapped, nothing, {how}",
+            Attack(lambda i: None, "", pull, "many", map_index=0, in_process=here),
+        )
         for what, (index, act) in _MAPPED_ACTS.items():
             chosen = _mapped(index) if how == "one" else pull
-            refused = Attack(act, "CoordinateMismatch", chosen, "many", index, in_process=here)
+            refused = Attack(act, "CoordinateMismatch", chosen, "many", map_index=index, in_process=here)
             yield f"mapped, {what}, {how}", refused
 
 

@@ -17,5 +17,11 @@ CHOSEN = {
 # The run that is attacked comes after the one from which references are copied.
 FIRST, SECOND = (datetime(2024, 1, day, tzinfo=timezone.utc).isoformat() for day in (1, 2))
 
-tampered = attacked_dag("tampered", CHOSEN, earlier=lambda run_id: run_id.replace(SECOND, FIRST))
-tampered_other, _, _ = pushing_dag("tampered_other", CHOSEN)
+tampered = attacked_dag(
+    "tampered",
+    CHOSEN,
+    earlier=lambda run_id: run_id.replace(SECOND, FIRST),
+    is_earlier=lambda run_id: FIRST in run_id,
+)
+COPIED = {name: attack for name, attack in CHOSEN.items() if "another DAG" in name}
+tampered_other, _, _ = pushing_dag("tampered_other", COPIED)
