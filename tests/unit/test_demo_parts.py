@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 from secure_xcom.cli.demo import claims, thieves
@@ -274,4 +275,4 @@ def test_a_process_that_nobody_noted_is_ended(tmp_path: Path) -> None:
             # By now it runs with its own environment, and not with this process's.
             stray.stdout.readline()
             airflow.stop()
-            assert stray.wait(timeout=10) != 0
+            assert not psutil.pid_exists(stray.pid)
