@@ -53,6 +53,8 @@ def _content_of_libraries(value: Any) -> str:
         return _content({field.name: getattr(value, field.name) for field in value.__attrs_attrs__})
     if module == "numpy":
         return f"{value.dtype} {value.shape} {value.tobytes().hex()}"
+    if module == "pandas" and value.ndim == 1:
+        return f"{value.dtype!r} {value.name!r} {value.attrs!r} {value.to_dict()!r} {value.index!r}"
     if module == "pandas":
         return f"{value.dtypes.to_dict()!r} {value.attrs!r} {value.to_dict()!r} {value.index!r}"
     if module == "pyarrow":

@@ -22,7 +22,7 @@ ONLY_OURS = ("faults", "tampered_live")
 CLEARED = {
     ("ways", RUN): ["not_chosen"],
     ("later", "first"): ["tries"],
-    ("branches", RUN): ["left", "right", "after_short", "whatever", "after_polite"],
+    ("branches", RUN): ["left", "right", "after_short", "after_polite"],
 }
 # Its one task waits for a trigger that does not fire, so that what lies in the database meanwhile is hunted.
 ENDLESS = "waiting"

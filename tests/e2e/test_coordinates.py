@@ -87,7 +87,9 @@ def refusals(access_log: Path, dag_id: str) -> set[tuple[str, str]]:
     return {
         (event["consumer"]["task_id"], event["error"])
         for event in events
-        if event["action"] == "pull" and event["outcome"] != "ok" and event["consumer"]["dag_id"] == dag_id
+        if event["action"] in ("pull", "plaintext_seen")
+        and event["outcome"] != "ok"
+        and event["consumer"]["dag_id"] == dag_id
     }
 
 

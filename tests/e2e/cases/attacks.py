@@ -335,7 +335,16 @@ ATTACKS: dict[str, Attack] = {
     "expires added": Attack(lambda i: i.edit("head", "expires", to="2999-01-01T00:00:00Z"), "HeadTampered", _one),
     "expired": Attack(lambda i: i.edit("head", "expires", to="2020-01-01T00:00:00Z"), "ReferenceExpired", _one),
     "readers added": Attack(lambda i: i.edit("head", "readers", to="*"), "ReferenceVersionUnknown", _one),
-    "exclusive added": Attack(lambda i: i.edit("head", "exclusive", to="x"), "ReferenceVersionUnknown", _one),
+    "exclusive added": Attack(
+        lambda i: i.edit("head", "exclusive", to="x"), "ReferenceVersionUnknown", _one, inline=False
+    ),
+    "exclusive added, inline": Attack(
+        lambda i: i.edit("head", "exclusive", to="store"), "ReferenceMalformed", _one, objects=False
+    ),
+    # It is claimed, and then it does not open.
+    "exclusive added, to be claimed": Attack(
+        lambda i: i.edit("head", "exclusive", to="store"), "HeadTampered", _one, inline=False
+    ),
     "object outside": Attack(
         lambda i: i.edit("head", "object", to=_elsewhere), "ContextRefused", _one, inline=False
     ),

@@ -37,7 +37,6 @@ def branches() -> None:
         instance = task_instance()
         got("branch result", instance.xcom_pull("choose"))
         got("branch, what was followed", instance.xcom_pull("choose", key="skipmixin_key"))
-        got("short circuit, what was skipped", instance.xcom_pull("short", key="skipmixin_key"))
         got("chosen", instance.xcom_pull("left"))
         got("not chosen", instance.xcom_pull("right"))
 
