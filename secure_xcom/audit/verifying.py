@@ -129,7 +129,8 @@ class _SourceCheck:
         self._quiet = quiet
         self._progress = progress
         self._sealed: dict[str, SealedEnd] = state.chains if state else {}
-        self._covered = covered
+        # Events of before this time were sealed, all of them.
+        self._late = text_of(time_of(covered) - SLACK) if covered else ""
         self.chains: dict[str, _ChainState] = {}
         self._unpruned = text_of(time_of(state.pruned_before) + SLACK) if state and state.pruned else ""
         self._suspicious: set[str] = set()
@@ -185,7 +186,7 @@ class _SourceCheck:
         if end is None or entry.sequence >= end.following:
             # An event of before the last seal that the seal did not see was written, or dated, afterwards.
             late = end is None or not end.ended
-            if late and self._covered and self._unpruned < entry.time < text_of(time_of(self._covered) - SLACK):
+            if late and self._unpruned < entry.time < self._late:
                 text = "older than the last seal and not sealed: written later, or the clock was set back"
                 self._done.found.append(
                     Found("unsealed", text, line.place, line.number, entry.chain, entry.sequence)

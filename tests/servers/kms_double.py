@@ -26,6 +26,8 @@ from urllib.parse import parse_qs
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -126,8 +128,8 @@ class KmsDouble:
     def create_key(self, region: str = "eu-west-1", *, multi_region: bool = False, **changes: Any) -> Key:
         """A new key."""
         name = f"mrk-{uuid.uuid4().hex}" if multi_region else str(uuid.uuid4())
-        materials = [Cobblestone256Encryptor.generate_key()]
-        key = Key(f"arn:aws:kms:{region}:{ACCOUNT}:key/{name}", materials, **changes)
+        changes.setdefault("materials", [Cobblestone256Encryptor.generate_key()])
+        key = Key(f"arn:aws:kms:{region}:{ACCOUNT}:key/{name}", **changes)
         self.keys[key.arn] = key
         return key
 
@@ -247,6 +249,27 @@ class KmsDouble:
     def _tags(self, request: Request) -> dict[str, Any]:
         self._key(request, request.body["KeyId"])
         return {"Tags": [], "Truncated": False}
+    def _public(self, request: Request) -> dict[str, Any]:
+        key = self._usable_to_sign(request)
+        encoded = Ed25519PrivateKey.from_private_bytes(key.materials[0]).public_key()
+        spki = encoded.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return {"KeyId": key.arn, "PublicKey": _text(spki), "KeySpec": key.spec, "KeyUsage": key.usage}
+
+    def _sign(self, request: Request) -> dict[str, Any]:
+        key = self._usable_to_sign(request)
+        asked = request.body["SigningAlgorithm"], request.body.get("MessageType", "RAW")
+        # ED25519_SHA_512 takes the whole message; ED25519_PH_SHA_512 another scheme's digest.
+        if asked != ("ED25519_SHA_512", "RAW"):
+            raise KmsRefusal("ValidationException")
+        made = Ed25519PrivateKey.from_private_bytes(key.materials[0])
+        signature = made.sign(base64.b64decode(request.body["Message"]))
+        return {"KeyId": key.arn, "Signature": _text(signature), "SigningAlgorithm": asked[0]}
+
+    def _usable_to_sign(self, request: Request) -> Key:
+        key = self._key(request, request.body["KeyId"])
+        if (key.spec, key.usage) != ("ECC_NIST_EDWARDS25519", "SIGN_VERIFY"):
+            raise KmsRefusal("InvalidKeyUsageException")
+        return key
 
 
 _OPERATIONS: dict[str, Callable[[KmsDouble, Request], dict[str, Any]]] = {
@@ -259,6 +282,8 @@ _OPERATIONS: dict[str, Callable[[KmsDouble, Request], dict[str, Any]]] = {
     "GetKeyPolicy": KmsDouble._policy,
     "ListGrants": KmsDouble._grants,
     "ListResourceTags": KmsDouble._tags,
+    "GetPublicKey": KmsDouble._public,
+    "Sign": KmsDouble._sign,
 }
 
 

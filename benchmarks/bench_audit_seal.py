@@ -1,0 +1,79 @@
+"""Sealing and verifying: events per second and peak memory, against only hashing every line.
+
+python -m benchmarks.bench_audit_seal [--events 200000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from benchmarks.bench_audit_search import make
+from secure_xcom.audit.sealing import seal
+from secure_xcom.audit.sources import raw_lines, source
+from secure_xcom.audit.tlog.note import Verifier
+from secure_xcom.audit.tlog.sealed_log import SealedLog
+from secure_xcom.audit.tlog.signer_file import FileSigner
+from secure_xcom.audit.verifying import verify
+from secure_xcom.stores import store
+from tests.access_logs import START
+
+STEPS = ("hash", "seal", "seal again", "verify")
+
+
+def one(folder: Path, step: str) -> None:
+    """Run one step in this process and print what it took."""
+    signer = FileSigner((folder / "key.pem").as_uri())
+    log = SealedLog(store((folder / "log").as_uri()), [Verifier("bench", signer.public_key())])
+    sources = [source((folder / "access-log.jsonl").as_uri())]
+    started = time.perf_counter()
+    if step == "hash":
+        done = sum(1 for line in raw_lines(sources) if hashlib.sha256(line.data).digest())
+    elif step == "verify":
+        result = verify(sources, log)
+        assert result.found == [], result.found[:3]
+        done = result.sealed
+    else:
+        done = seal(log, sources, signer, now=lambda: START + timedelta(days=365)).entries
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"done": done, "seconds": seconds, "peak": peak}))
+
+
+def main() -> None:
+    """Make the events, run each step, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--one", nargs=2, metavar=("FOLDER", "STEP"))
+    options = parser.parse_args()
+    if options.one:
+        return one(Path(options.one[0]), options.one[1])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "log").mkdir()
+        FileSigner((folder / "key.pem").as_uri()).create()
+        make(folder / "access-log.jsonl", options.events)
+        base = 0.0
+        for step in STEPS:
+            words = [sys.executable, "-m", "benchmarks.bench_audit_seal", "--one", name, step]
+            taken = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+            base = base or taken["seconds"]
+            rate = (
+                f"{options.events / taken['seconds']:,.0f} events/s, {taken['seconds'] / base:.1f} times hashing"
+            )
+            print(f"{step}: {taken['done']:,} in {taken['seconds']:.1f} s, {rate}, peak {taken['peak']:.0f} MiB")
+        size = sum(path.stat().st_size for path in (folder / "log").rglob("*") if path.is_file())
+        print(f"sealed log: {size / (folder / 'access-log.jsonl').stat().st_size:.2f} of the access log's size")
+    return None
+
+
+if __name__ == "__main__":
+    main()
