@@ -249,6 +249,7 @@ class KmsDouble:
     def _tags(self, request: Request) -> dict[str, Any]:
         self._key(request, request.body["KeyId"])
         return {"Tags": [], "Truncated": False}
+
     def _public(self, request: Request) -> dict[str, Any]:
         key = self._usable_to_sign(request)
         encoded = Ed25519PrivateKey.from_private_bytes(key.materials[0]).public_key()
