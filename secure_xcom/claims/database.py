@@ -10,7 +10,9 @@ The table is made by ``secure-xcom claims migrate``, and never by a pull. A task
 from __future__ import annotations
 
 import os
+import random
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -30,16 +32,18 @@ _PAGE = 1000
 class ClaimTable:
     """The table ``claim_xcom``. One connection for each request: a task makes few.
 
+    :param patience: for how many seconds a connection is tried for: a restart of the server, or a rush of tasks.
     :raises UriInvalid: the URI has a typo, or names another kind of database.
     """
 
     kind = "database"
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, patience: float = 20.0) -> None:
         self._url = _url(uri)
         self.uri = f"db+{self._url.render_as_string(hide_password=True)}"
         self._made: tuple[int, Engine] | None = None
         self._lock = threading.Lock()
+        self._patience = patience
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
         """The claim of each target."""
@@ -117,13 +121,28 @@ class ClaimTable:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with self._engine().connect() as connection:
+            with self._connect() as connection:
                 yield connection
         except (SQLAlchemyError, ImportError) as error:
             driver = type(getattr(error, "orig", None) or error).__name__
             raise ClaimsUnavailable(
                 f"the database of claims does not do what it was asked for ({driver})", where=self.uri
             ) from None
+
+    def _connect(self) -> Connection:
+        """A new connection. Hundreds of tasks may ask at once, and a server has places for a hundred."""
+        from sqlalchemy.exc import OperationalError
+
+        engine, until, wait = self._engine(), time.monotonic() + self._patience, 0.05
+        while True:
+            try:
+                return engine.connect()
+            except OperationalError:
+                if time.monotonic() + wait > until:
+                    raise
+            # Not all at the same moment again.
+            time.sleep(wait * random.random())  # noqa: S311
+            wait = min(wait * 2, 2.0)
 
     def _engine(self) -> Engine:
         from sqlalchemy import create_engine
