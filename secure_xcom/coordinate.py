@@ -138,12 +138,15 @@ def object_uri(store_uri: str, path: str) -> str:
 
 
 CLAIMS = "~claims"
-"""The folder of a compartment's claims: no DAG's segment begins with a tilde."""
+"""The folder of all claims in a store: no compartment's segment begins with a tilde."""
 
 
 def claims_folder(compartment: str) -> str:
-    """``COMPARTMENT/~claims/``: where a store keeps the claims on a compartment's exclusive XComs."""
-    return f"{path_segment(compartment)}/{CLAIMS}/"
+    """``~claims/COMPARTMENT/``: where a store keeps the claims on a compartment's exclusive XComs.
+
+    Beside the payloads' folders and not in them: a grant on payloads, to delete them say, is none on claims.
+    """
+    return f"{CLAIMS}/{path_segment(compartment)}/"
 
 
 def claim_path(compartment: str, coordinate: Coordinate, unique: str) -> str:

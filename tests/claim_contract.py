@@ -7,6 +7,7 @@ which open the ledger by what ``race`` gives: the kind and the URI.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -106,7 +107,7 @@ class ClaimContract:
         outcomes = run_race(race, targets, self.THREADS, tmp_path)
         for number, at in enumerate(targets):
             here = Counter(outcome for outcome, _ in outcomes[number])
-            assert here == Counter({"won": 1, "ClaimRefused": self.THREADS * _PROCESSES - 1})
+            assert here == Counter({"won": 1, "ClaimRefused": self.THREADS * _PROCESSES - 1}), dict(here)
             [winner] = [name for outcome, name in outcomes[number] if outcome == "won"]
             [claim] = ledger.find_many([at])
             assert claim is not None
@@ -140,12 +141,14 @@ def run_race(
     for process in running:
         text, _ = process.communicate(timeout=240)
         assert process.returncode == 0
-        for here, some in zip(found, json.loads(text), strict=True):
+        for here, some in zip(found, json.loads(text.splitlines()[-1]), strict=True):
             here.extend((outcome, name) for outcome, name in some)
     return found
 
 
 def _race(job: dict[str, Any], process: str) -> None:
+    # Hundreds of refusals are nothing to be read, and Airflow may send logs where the outcome is awaited.
+    logging.disable()
     kind, uri = job["race"]
     ledger: Ledger
     if kind == "database":

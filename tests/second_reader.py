@@ -130,7 +130,7 @@ def encryption_context(head: Mapping[str, str]) -> dict[str, str]:
 def claims_folder(head: Mapping[str, str]) -> str:
     """The path of the folder in which the claims on a coordinate's payloads lie: docs/spec.md, "Claims"."""
     compartment, _, rest = folder(head).partition("/")
-    return f"{compartment}/~claims/{rest}"
+    return f"~claims/{compartment}/{rest}"
 
 
 def claim(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from dataclasses import dataclass, replace
 
 from secure_xcom.claims import Ledger
@@ -11,6 +13,8 @@ from secure_xcom.errors import ClaimError, ClaimRefused, ClaimTampered, SealErro
 from secure_xcom.seal import HEADER_BYTES, seal, unseal
 
 log = logging.getLogger(__name__)
+
+_PATIENCE = 15.0
 
 ALARM = "ALARM: a second reader of an exclusive XCom"
 """How the log line of a refused claim begins; to be watched for."""
@@ -36,18 +40,24 @@ def take(ledger: Ledger, wanted: Wanted, data_key: bytes) -> Claim:
     :raises ClaimTampered: the claim says that it is ours and nobody who had the data key made it.
     """
     made = _proved(Claim.of(wanted.target, wanted.claimant), data_key)
-    if ledger.create(wanted.target, made):
-        return made
-    [found] = ledger.find_many([wanted.target])
-    if found is None:
-        raise ClaimError(
-            "a claim was made and taken away in the same moment",
-            where=str(wanted.target.coordinate),
-            remedy="look for who deletes claims; the task may be run again",
-        )
-    check_claimant(wanted, found)
-    check_proof(found, data_key)
-    return found
+    until, wait = time.monotonic() + _PATIENCE, 0.05
+    while True:
+        if ledger.create(wanted.target, made):
+            return made
+        [found] = ledger.find_many([wanted.target])
+        if found is not None:
+            check_claimant(wanted, found)
+            check_proof(found, data_key)
+            return found
+        if time.monotonic() > until:
+            raise ClaimError(
+                "a claim can neither be made nor seen",
+                where=str(wanted.target.coordinate),
+                remedy="look for who deletes claims; the task may be run again",
+            )
+        # S3 refuses a conditional put already while another is under way (409 ConditionalRequestConflict).
+        time.sleep(wait * random.random())  # noqa: S311
+        wait = min(wait * 2, 1.0)
 
 
 def check_proof(claim: Claim, data_key: bytes) -> None:

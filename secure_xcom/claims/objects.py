@@ -1,8 +1,8 @@
 """Claims as objects in the payload's own store: created, never overwritten. The default.
 
 Task processes of Airflow 3 have no way to a database, and all of them reach the store. A claim lies at
-``COMPARTMENT/~claims/DAG_ID/RUN_ID/TASK_ID/MAP_INDEX/UUID``: no DAG's segment begins with a tilde, so grants tell
-claims from payloads by prefix.
+``~claims/COMPARTMENT/DAG_ID/RUN_ID/TASK_ID/MAP_INDEX/UUID``: no compartment's segment begins with a tilde, and no
+grant on payloads, to delete them say, is one on claims.
 """
 
 from __future__ import annotations

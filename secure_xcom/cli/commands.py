@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from secure_xcom.cli import audit as audit_commands
 from secure_xcom.cli import check, convert, inspect_reference, output
+from secure_xcom.cli import claims as claims_commands
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import doctor as doctor_command
 from secure_xcom.cli import expire as expire_command
@@ -81,5 +82,6 @@ app.command("expire", short_help="XComs whose time is over.")(expire_command.exp
 app.command("rewrap", short_help="Wraps to the newest version of their key, or to another key.")(
     rewrap_command.rewrap
 )
+app.add_typer(claims_commands.app, name="claims")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(audit_commands.app, name="audit")

@@ -248,6 +248,18 @@ class Database:
         with self._connected() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
+        """The state of a task instance now; None where there is none, or no state yet."""
+        import sqlalchemy
+
+        names = ("dag_id", "run_id", "task_id", "map_index")
+        table = sqlalchemy.table("task_instance", *map(sqlalchemy.column, (*names, "state")))
+        values = zip(names, (dag_id, run_id, task_id, map_index), strict=True)
+        query = sqlalchemy.select(table.c.state).where(*(table.c[name] == value for name, value in values))
+        with self._connected() as connection:
+            state = connection.execute(query).scalar()
+        return None if state is None else str(state)
+
     def logged_xcom_bodies(self) -> int:
         """How many events of Airflow's table ``log`` hold the body of a REST write of an XCom, if one may look."""
         import sqlalchemy

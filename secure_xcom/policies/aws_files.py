@@ -14,7 +14,7 @@ from typing import Any
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.keys import KeyUri
 from secure_xcom.keys.aws_kms_text import KmsKey, kms_context_value
-from secure_xcom.policies.places import below, buckets, prefixes
+from secure_xcom.policies.places import below, buckets, claim_prefixes, prefixes
 from secure_xcom.policies.rights import Act, Right
 
 Statement = dict[str, Any]
@@ -32,6 +32,11 @@ _S3: dict[Act, tuple[str, ...]] = {
     "push": ("s3:AbortMultipartUpload", "s3:PutObject"),
     "pull": ("s3:GetObject",),
     "rewrap": ("s3:DeleteObject",),
+}
+# Of claims, which nobody but maintenance takes away.
+_CLAIMS: dict[Act, tuple[str, ...]] = {
+    "pull": ("s3:GetObject", "s3:PutObject"),
+    "rewrap": ("s3:DeleteObject", "s3:GetObject"),
 }
 # What uses a key; who administers it may do none of them (KMS Developer Guide, "Key administrators").
 _USE = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
@@ -119,9 +124,13 @@ def _s3_of_identity(right: Right) -> Iterator[Statement]:
     name = right.compartment.name
     resources = [f"arn:{partition}:s3:::{one.bucket}/{one.prefix}*" for one in found]
     yield _allow(_sid("S3", right.act, name), _S3[right.act], resources)
+    claims = claim_prefixes(right, "s3")
+    if claims:
+        resources = [f"arn:{partition}:s3:::{one.bucket}/{one.prefix}*" for one in claims]
+        yield _allow(_sid("S3Claims", right.act, name), _CLAIMS[right.act], resources)
     if right.act == "rewrap":
         for bucket in dict.fromkeys(one.bucket for one in found):
-            mine = [f"{one.prefix}*" for one in found if one.bucket == bucket]
+            mine = [f"{one.prefix}*" for one in (*found, *claims) if one.bucket == bucket]
             condition = {"StringLike": {"s3:prefix": mine}}
             sid = _sid("S3", "list", name, 0, bucket)
             yield _allow(sid, ("s3:ListBucket",), [f"arn:{partition}:s3:::{bucket}"], condition)
@@ -183,17 +192,21 @@ def _bucket(policy: AccessPolicy, rights: Sequence[Right], bucket: str) -> Itera
     own = _prefixes_of(policy, bucket)
     # Parts of a large object are put without the header, and become an object only with it.
     create_only = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
-    resources = [f"{arn}/{prefix}*" for _, prefix in own]
+    claims = _prefixes_of(policy, bucket, claims=True)
+    resources = [f"{arn}/{prefix}*" for _, prefix in (*own, *claims)]
     yield _deny(f"{SID}CreateNeverOverwrite", ["s3:PutObject"], resources, create_only)
     for name, prefix in own:
         yield from _others(arn, bucket, name, prefix, rights)
+    for name, prefix in claims:
+        yield from _others_than_claimants(arn, bucket, name, prefix, rights)
     yield from _grants(arn, bucket, rights)
 
 
-def _prefixes_of(policy: AccessPolicy, bucket: str) -> list[tuple[str, str]]:
+def _prefixes_of(policy: AccessPolicy, bucket: str, *, claims: bool = False) -> list[tuple[str, str]]:
     found = [
-        (compartment.name, below(place, compartment))
+        (compartment.name, below(place, compartment, claims=claims))
         for compartment in policy.compartments
+        if compartment.exclusive or not claims
         for place in buckets(compartment.all_store_uris, "s3")
         if place.bucket == bucket
     ]
@@ -219,6 +232,28 @@ def _others(arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Righ
         yield _deny(_sid("NobodyElse", word, name, 0, prefix), kept, [f"{arn}/{prefix}*"], condition)
 
 
+def _others_than_claimants(
+    arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Right]
+) -> Iterator[Statement]:
+    """Deny everyone else the making, the reading and above all the taking away of claims."""
+    for act, acts, actions in (
+        ("claim", ("pull",), ["s3:PutObject"]),
+        ("see claims", ("pull", "rewrap"), ["s3:GetObject", "s3:GetObjectVersion"]),
+        ("delete claims", ("rewrap",), ["s3:DeleteObject", "s3:DeleteObjectVersion"]),
+    ):
+        who = {
+            right.identity.aws.principal
+            for right in rights
+            if right.identity.aws
+            and right.act in acts
+            and right.compartment.name == name
+            and any(one.bucket == bucket and one.prefix.startswith(prefix) for one in claim_prefixes(right, "s3"))
+        }
+        condition = {"ArnNotEquals": {"aws:PrincipalArn": sorted(who)}} if who else {}
+        word = "-".join(act.split())
+        yield _deny(_sid("NobodyElse", word, name, 0, prefix), actions, [f"{arn}/{prefix}*"], condition)
+
+
 def _grants(arn: str, bucket: str, rights: Sequence[Right]) -> Iterator[Statement]:
     for right in rights:
         mine = [one.prefix for one in prefixes(right, "s3") if one.bucket == bucket]
@@ -228,8 +263,13 @@ def _grants(arn: str, bucket: str, rights: Sequence[Right]) -> Iterator[Statemen
         who = {"AWS": right.identity.aws.principal}
         sid = _sid(right.identity.name, right.act, right.compartment.name)
         yield {**_allow(sid, _S3[right.act], resources), "Principal": who}
+        claims = [one.prefix for one in claim_prefixes(right, "s3") if one.bucket == bucket]
+        if claims:
+            sid = _sid(right.identity.name, f"{right.act}-claims", right.compartment.name)
+            resources = [f"{arn}/{prefix}*" for prefix in claims]
+            yield {**_allow(sid, _CLAIMS[right.act], resources), "Principal": who}
         if right.act == "rewrap":
-            condition = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in mine]}}
+            condition = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in (*mine, *claims)]}}
             sid = _sid(right.identity.name, "list", right.compartment.name)
             yield {**_allow(sid, ("s3:ListBucket",), [arn], condition), "Principal": who}
 
@@ -257,6 +297,12 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
             rules = found.setdefault(place.bucket, [])
             if rule not in rules:
                 rules.append(rule)
+            if own.exclusive and "Expiration" in rule:
+                # A claim is made after its payload, so it never goes before it.
+                claims = below(place, own, claims=True)
+                made = {**rule, "ID": _sid(own.name, "claims", "", 0, claims), "Filter": {"Prefix": claims}}
+                if made not in rules:
+                    rules.append(made)
     return {bucket: {"Rules": rules} for bucket, rules in sorted(found.items())}
 
 

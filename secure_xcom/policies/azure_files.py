@@ -37,6 +37,9 @@ _ABOUT: dict[Act, str] = {
 }
 
 
+_CLAIMS: dict[Act, tuple[Act, ...]] = {"pull": ("push", "pull"), "rewrap": ("rewrap", "pull")}
+
+
 def roles() -> list[dict[str, Any]]:
     """The custom roles that assignments name."""
     return [
@@ -76,6 +79,12 @@ def assignments(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
             _, names, texts = found.setdefault(key, (right, [], []))
             names += [f"{right.identity.name} in {own.name}"]
             texts += [below(place, own, dag) for dag in right.scope.dags]
+            # Who pulls makes claims and reads them; who maintains reads them and takes them away.
+            for act in _CLAIMS.get(right.act, ()) if own.exclusive else ():
+                more = (place.bucket, account, act, right.identity.azure.principal_id)
+                _, names, texts = found.setdefault(more, (right, [], []))
+                names += [f"{right.identity.name} in {own.name}"]
+                texts += [below(place, own, dag, claims=True) for dag in right.scope.dags]
     rows: dict[str, list[dict[str, Any]]] = {}
     for (container, account, act, principal), (right, names, texts) in found.items():
         kind = right.identity.azure.principal_type if right.identity.azure else "ServicePrincipal"

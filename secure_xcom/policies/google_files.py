@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from secure_xcom.policies.places import prefixes
+from secure_xcom.policies.places import claim_prefixes, prefixes
 from secure_xcom.policies.rights import Right
 
 ROLES: dict[str, dict[str, Any]] = {
@@ -28,6 +28,8 @@ ROLES: dict[str, dict[str, Any]] = {
     )
 }  # fmt: skip
 _ROLE = {"push": "secureXcomPush", "pull": "secureXcomPull", "rewrap": "secureXcomDelete"}
+# Of claims: who pulls creates and reads them, who maintains reads and deletes them.
+_CLAIMS = {"pull": ("secureXcomPush", "secureXcomPull"), "rewrap": ("secureXcomDelete", "secureXcomPull")}
 # An expression may have twelve logical operators (IAM, "Quotas and limits").
 _IN_ONE_CONDITION = 10
 
@@ -47,6 +49,14 @@ def bindings(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
             for at in range(0, len(names), _IN_ONE_CONDITION):
                 expression = " || ".join(names[at : at + _IN_ONE_CONDITION])
                 found.setdefault(bucket, []).append(_binding(right, _ROLE[right.act], title, expression))
+            claims = [one.prefix for one in claim_prefixes(right, "gs") if one.bucket == bucket]
+            for role in _CLAIMS.get(right.act, ()) if claims else ():
+                names = [
+                    f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{text}")' for text in claims
+                ]
+                for at in range(0, len(names), _IN_ONE_CONDITION):
+                    expression = " || ".join(names[at : at + _IN_ONE_CONDITION])
+                    found[bucket].append(_binding(right, role, f"{title} claims", expression))
             if right.act == "rewrap":
                 expression = f'resource.name == "projects/_/buckets/{bucket}"'
                 found[bucket].append(_binding(right, "secureXcomList", f"{title} list", expression))

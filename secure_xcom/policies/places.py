@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from secure_xcom.access import Compartment
-from secure_xcom.coordinate import path_segment
+from secure_xcom.coordinate import CLAIMS, path_segment
 from secure_xcom.policies.rights import Right
 from secure_xcom.stores.place import Place
 
@@ -36,7 +36,30 @@ def prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def below(place: Place, compartment: Compartment, dag: str | None = None) -> str:
-    """The prefix of a compartment, or of a DAG of it, with its slash."""
-    parts = [*([place.prefix] if place.prefix else []), path_segment(compartment.name)]
+def claim_prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
+    """The prefixes of the claims that a right needs: who pulls makes them, who maintains takes them away.
+
+    None where nothing of the compartment is exclusive by its key.
+    """
+    own = right.compartment
+    if not own.exclusive or right.act not in ("pull", "rewrap"):
+        return ()
+    found = [
+        Prefix(place.bucket, below(place, own, dag, claims=True))
+        for place in buckets(own.all_store_uris, scheme)
+        for dag in right.scope.dags
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def below(place: Place, compartment: Compartment, dag: str | None = None, *, claims: bool = False) -> str:
+    """The prefix of a compartment, or of a DAG of it, with its slash.
+
+    :param claims: that of the claims on its payloads.
+    """
+    parts = [
+        *([place.prefix] if place.prefix else []),
+        *([CLAIMS] if claims else []),
+        path_segment(compartment.name),
+    ]
     return "/".join([*parts, *([] if dag is None else [path_segment(dag)])]) + "/"

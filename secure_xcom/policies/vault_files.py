@@ -9,13 +9,13 @@ from typing import Any
 from secure_xcom.access import AccessPolicy, Identity
 from secure_xcom.access.identities import VaultAppRole, VaultJwt, VaultKubernetes
 from secure_xcom.access.names import seconds
-from secure_xcom.coordinate import path_segment
+from secure_xcom.coordinate import CLAIMS, path_segment
 from secure_xcom.keys import KeyUri
 from secure_xcom.keys.vault import split_uri as split_key
 from secure_xcom.policies.rights import Act, Right, Scope
 from secure_xcom.stores.vault_kv_uri import split_uri as split_kv
 from secure_xcom.vault.context import transit_scope
-from secure_xcom.vault.grants import Role, kv_grant, look_grant, transit_grant
+from secure_xcom.vault.grants import KvRole, Role, kv_grant, look_grant, transit_grant
 
 _ROLE: dict[Act, Role] = {"push": "writer", "pull": "reader", "rewrap": "maintenance"}
 
@@ -42,7 +42,7 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
     """An identity's policy, or None where it has nothing to do in Vault."""
     # One block for each path: Vault merges two of one path in ways that depend on their order.
     transit: dict[tuple[Act, str, str], tuple[list[str], set[str]]] = {}
-    kv: dict[tuple[str, str, str], list[Role]] = {}
+    kv: dict[tuple[str, str, str], list[KvRole]] = {}
     for right in rights:
         own = right.compartment
         for (mount, name), single in transit_keys(own.all_key_uris, pushing=right.act == "push").items():
@@ -63,6 +63,9 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
                     below = path_segment(own.name) + ("" if dag is None else f"/{path_segment(dag)}")
                     roles = kv.setdefault((mount, prefix, below), [])
                     roles += [role for role in (_ROLE[right.act],) if role not in roles]
+                    if own.exclusive and right.act != "push":
+                        role: KvRole = "claimant" if right.act == "pull" else "maintenance"
+                        kv.setdefault((mount, prefix, f"{CLAIMS}/{below}"), []).append(role)
     blocks = [
         f"# In {', '.join(sorted(names))}.\n{_transit(act, mount, name, list(dict.fromkeys(scopes)))}"
         for (act, mount, name), (scopes, names) in transit.items()

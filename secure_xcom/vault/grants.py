@@ -15,6 +15,7 @@ from string import Template
 from typing import Literal
 
 Role = Literal["writer", "reader", "maintenance"]
+KvRole = Literal["writer", "reader", "maintenance", "claimant"]
 ROLES: tuple[Role, ...] = ("writer", "reader", "maintenance")
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -39,7 +40,7 @@ def look_grant(mount: str, key: str) -> str:
     return _template("transit")["look"].substitute(mount=mount, key=key)
 
 
-def kv_grant(roles: Role | Sequence[Role], mount: str, prefix: str, below: str = "") -> str:
+def kv_grant(roles: KvRole | Sequence[KvRole], mount: str, prefix: str, below: str = "") -> str:
     """What a role, or several together, may do in a Vault KV store: one block for each path.
 
     :param below: a path below the store's prefix, such as a compartment's, or nothing for the whole store.

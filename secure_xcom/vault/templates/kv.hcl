@@ -18,6 +18,12 @@ path "${mount}/data/${path}/*" {
   capabilities = ["read"]
 }
 
+#: claimant
+# Claim exclusive payloads, and see who has. Without `update` and `delete` no claim is changed or taken away.
+path "${mount}/data/${path}/*" {
+  capabilities = ["create", "read"]
+}
+
 # Vault takes this path for the folder itself as well when it is listed.
 
 #: maintenance

@@ -1,0 +1,81 @@
+"""``secure-xcom claims``: the table of claims, and the end of exclusive XComs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from secure_xcom.cli import output, upkeep
+
+_HELP = "Exclusive XComs: the table of claims, and shredding what was read."
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
+
+
+@app.callback()
+def claims() -> None:
+    """Exclusive XComs: the table of claims, and shredding what was read."""
+
+
+@app.command("migrate", short_help="Make the table of claims, or bring it up to date.")
+def migrate(config: upkeep.Config = None, as_json: upkeep.AsJson = False) -> None:
+    """Make the table of claims in the database of [secure_xcom] claims_uri, or bring it up to date.
+
+    Run it as somebody who may make tables; tasks need SELECT and INSERT on claim_xcom.
+    """
+    from secure_xcom.claims.database import ClaimTable
+    from secure_xcom.claims.migrate import migrate as upgrade
+    from secure_xcom.cli import deployment
+    from secure_xcom.errors import SettingMissing
+
+    uri = deployment.load(config).settings.claims_uri
+    if uri is None:
+        raise SettingMissing(
+            "claims are kept in the stores, which need no table",
+            where="[secure_xcom] claims_uri",
+            remedy="set it to db://CONN_ID or db+postgresql://..., if claims are to be kept in a database",
+        )
+    table = ClaimTable(uri)
+    before, after = upgrade(table)
+    line = f"{table.uri}: {'already at' if before == after else 'migrated to'} {after}"
+    upkeep.show({"database": table.uri, "before": before, "after": after}, [line], as_json=as_json)
+
+
+@app.command("shred", short_help="Shred exclusive XComs whose reader has succeeded.")
+def shred(
+    delete: Annotated[
+        bool,
+        typer.Option("--delete", help="Destroy keys, payloads and claims. Without it nothing is changed."),
+    ] = False,
+    config: upkeep.Config = None,
+    as_json: upkeep.AsJson = False,
+) -> None:
+    """Shred exclusive XComs whose reader has succeeded: what tasks could not do themselves.
+
+    Airflow's database is that of SECURE_XCOM_DB, else Airflow's own. What is under a legal hold stays. Exit code 1
+    where anything is still to be done.
+    """
+    from secure_xcom.claims.database import ClaimTable
+    from secure_xcom.cli import deployment
+    from secure_xcom.maintenance.shred import shred_all
+
+    loaded = deployment.load(config)
+    uri = loaded.settings.claims_uri
+    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+        report = shred_all(
+            loaded.policy(),
+            database,
+            delete=delete,
+            ledger=None if uri is None else ClaimTable(uri),
+            progress=progress,
+        )
+    lines = [f"{report.due} exclusive XComs were read by a task that has succeeded"]
+    if delete:
+        lines.append(f"shredded {report.done}, not wholly {report.left}")
+        lines += upkeep.examples("could not be shredded:", report.failures, report.left)
+    elif report.due:
+        lines.append("nothing was changed: run it with --delete")
+    upkeep.show(asdict(report), lines, as_json=as_json)
+    raise typer.Exit(output.FOUND_SOMETHING if report.open else output.FINE)

@@ -1,0 +1,107 @@
+"""Shred what finished readers of exclusive XComs left: what their own identities may not do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.claims import Claimant, Ledger
+from secure_xcom.claims.objects import ClaimObjects
+from secure_xcom.claims.shredding import shred_finished
+from secure_xcom.coordinate import Coordinate
+from secure_xcom.maintenance.database import Database
+from secure_xcom.maintenance.progress import Progress, silent
+from secure_xcom.stores import Store, store
+
+_EXAMPLES = 10
+
+
+@dataclass
+class ShredReport:
+    """What a run found and did.
+
+    :ivar due: exclusive XComs whose reader has succeeded.
+    :ivar done: of these, shredded wholly, with their claim gone; :ivar left: not wholly, to be tried again.
+    """
+
+    deleting: bool
+    due: int = 0
+    done: int = 0
+    left: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def open(self) -> int:
+        """What is still to be done."""
+        return self.due - self.done
+
+
+class DatabaseRows:
+    """Rows of the metadata database, changed only as they were read: `secure_xcom.claims.shredding.Rows`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self, coordinate: Coordinate) -> Any:
+        """See `Rows.read`."""
+        return next((row.value for row in self._rows(coordinate)), None)
+
+    def replace(self, coordinate: Coordinate, old: object, new: object) -> bool:
+        """See `Rows.replace`."""
+        return any(self._database.replace(row, new) for row in self._rows(coordinate) if row.value == old)
+
+    def _rows(self, coordinate: Coordinate) -> list[Any]:
+        at = (*coordinate.of_task, coordinate.map_index)
+        return [row for row in self._database.of_tasks([at]) if row.position.key == coordinate.key]
+
+
+def shred_all(
+    policy: AccessPolicy,
+    database: Database,
+    *,
+    delete: bool = False,
+    ledger: Ledger | None = None,
+    stores: Callable[[str], Store] = store,
+    progress: Progress = silent,
+) -> ShredReport:
+    """Find the claims whose task instances have succeeded, and shred their XComs. Running it again finishes.
+
+    Needs no key, and of the stores the rights to list, to read claims and to delete.
+
+    :param delete: without it nothing is changed.
+    :param ledger: where claims are kept; without one, in the payloads' own stores.
+    :raises SecureXComError: the claims or the rows cannot be read.
+    """
+    opened: dict[str, Store] = {}
+
+    def of(uri: str) -> Store:
+        if uri not in opened:
+            opened[uri] = stores(uri)
+        return opened[uri]
+
+    def succeeded(claimant: Claimant) -> bool:
+        at = (claimant.dag_id, claimant.run_id, claimant.task_id, claimant.map_index)
+        return database.task_state(*at) == "success"
+
+    report = ShredReport(deleting=delete)
+    places = [(uri, own.name) for own in policy.compartments for uri in own.all_store_uris]
+    for claim, done in shred_finished(
+        ledger or ClaimObjects(of),
+        places,
+        succeeded=succeeded,
+        held=policy.held,
+        rows=DatabaseRows(database),
+        stores=of,
+        dry_run=not delete,
+    ):
+        report.due += 1
+        if done is not None and done.whole:
+            report.done += 1
+        elif done is not None:
+            report.left += 1
+            if len(report.failures) < _EXAMPLES:
+                report.failures.append(str(done.left or f"the row of {claim.coordinate} was written meanwhile"))
+        progress("shredding", report.due, None)
+    return report

@@ -1,0 +1,170 @@
+"""Exclusive and expired XComs on a whole Airflow: claimed, refused, shredded at the task's end."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.cli.throwaway import ThrowawayAirflow
+from secure_xcom.keys.keyring_file import create_keyring
+from secure_xcom.maintenance.database import Database
+from secure_xcom.maintenance.shred import shred_all
+from tests.e2e.deployment import REPOSITORY
+
+DAGS = Path(__file__).parent / "dags_exclusive"
+DAG = "exclusive_ways"
+
+
+@dataclass
+class House:
+    """What the run left behind."""
+
+    airflow: ThrowawayAirflow
+    home: Path
+    run_id: str
+    canary: str
+
+    def state(self, task_id: str) -> str:
+        """A task instance's state."""
+        [(state,)] = self.airflow.sql("SELECT state FROM task_instance WHERE task_id = ?", [task_id])
+        return str(state)
+
+    def raised(self, task_id: str) -> str:
+        """The class of the error that ended a task."""
+        lines = self.airflow.log_text(DAG, self.run_id, task_id).splitlines()
+        details = [detail for line in lines for detail in json.loads(line).get("error_detail", ())]
+        return str(details[0]["exc_type"])
+
+    def row(self, task_id: str) -> dict[str, Any]:
+        """What Airflow's database keeps of a task's XCom."""
+        [(text,)] = self.airflow.sql("SELECT value FROM xcom WHERE task_id = ?", [task_id])
+        found = json.loads(text)
+        return dict(json.loads(found) if isinstance(found, str) else found)
+
+    def files(self) -> list[str]:
+        """Payloads and claims in the store."""
+        store = self.home / "store"
+        return [str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()]
+
+    def events(self, action: str) -> list[dict[str, Any]]:
+        """The access log's events of a kind."""
+        lines = (self.home / "access-log.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["action"] == action]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[House]:
+    """One run, of tasks that are given exclusive and short-lived values."""
+    home = tmp_path_factory.mktemp("exclusive") / "airflow"
+    (home / "store").mkdir(mode=0o700, parents=True)
+    create_keyring(str(home / "keyring.json"))
+    compartment = {
+        "name": "all",
+        "dags": ["*"],
+        "key_uris": [f"local://{home}/keyring.json"],
+        "store_uri": f"file://{home}/store",
+        "exclusive": ["*_token"],
+        "retention_of": [{"keys": ["short"], "retention": "1m"}],
+    }
+    policy = home / "access_policy.yaml"
+    policy.write_text(yaml.safe_dump({"version": 1, "compartments": [compartment]}))
+    canary = f"canary-{secrets.token_hex(12)}"
+    airflow = ThrowawayAirflow(
+        home,
+        {
+            "core.xcom_backend": "secure_xcom.SecureXComBackend",
+            "secure_xcom.access_policy": str(policy),
+            "secure_xcom.audit_sinks": f"file://{home}/access-log.jsonl",
+            "scheduler.scheduler_idle_sleep_time": "0.2",
+            "core.parallelism": "4",
+        },
+        DAGS,
+        environment={"SECURE_XCOM_E2E_CANARY": canary, "PYTHONPATH": str(REPOSITORY)},
+    )
+    with airflow:
+        airflow.migrate()
+        airflow.start()
+        run_id = airflow.trigger(DAG)
+        airflow.wait(DAG, run_id, timeout=240)
+        airflow.stop()
+        yield House(airflow, home, run_id, canary)
+
+
+def test_a_retry_of_the_claimant_reads_again(house: House) -> None:
+    """The claimant's second try is given the value; its success makes one claim and one shredding."""
+    assert house.state("read_twice") == "success"
+    claims = [event for event in house.events("claim") if event["xcom"]["task_id"] == "make"]
+    assert [(event["outcome"], event["consumer"]["try_number"]) for event in claims] == [("ok", 1)]
+
+
+def test_after_success_the_key_is_destroyed(house: House) -> None:
+    """At the task's own end its listener has put what is left in the row's place and deleted the payload."""
+    row = house.row("make")
+    assert row["keys"] == []
+    assert row["shredded"]
+    assert [name for name in house.files() if "/make/" in name and "~claims" not in name] == []
+    assert "is destroyed" in house.airflow.log_text(DAG, house.run_id, "read_twice", try_number=2)
+
+
+def test_whoever_comes_after_is_told(house: House) -> None:
+    """A pull of what was shredded fails by name, and is not None."""
+    assert house.state("after_success") == "failed"
+    assert house.raised("after_success") == "ReferenceShredded"
+
+
+def test_a_second_reader_is_refused(house: House) -> None:
+    """Another task is refused what a failed claimant had claimed: by name, with an event and an alarm."""
+    assert house.state("second_reader") == "failed"
+    assert house.raised("second_reader") == "ClaimRefused"
+    assert "ALARM: " in house.airflow.log_text(DAG, house.run_id, "second_reader")
+    refused = [event for event in house.events("claim") if event["outcome"] == "refused"]
+    assert [event["consumer"]["task_id"] for event in refused] == ["second_reader"]
+    assert house.row("push_token")["keys"]
+
+
+def test_a_pull_of_any_run_is_refused(house: House) -> None:
+    """include_prior_dates takes no claim."""
+    assert house.raised("any_run") == "ClaimRefused"
+
+
+def test_an_argument_is_claimed_and_masked(house: House) -> None:
+    """A TaskFlow argument is pulled in the task's process; what is rendered of it is hidden."""
+    assert house.state("read_argument") == "success"
+    assert house.row("push_templated")["shredded"]
+    for path in house.home.rglob("*"):
+        if path.is_file():
+            assert house.canary.encode() not in path.read_bytes(), path.name
+
+
+def test_what_has_expired_is_refused(house: House) -> None:
+    """A task is given a short-lived value at once, and refused it a minute later, though its bytes are there."""
+    assert house.state("read_late") == "failed"
+    assert house.raised("read_late") == "ReferenceExpired"
+    pulls = [event for event in house.events("pull") if event["xcom"]["task_id"] == "push_short"]
+    assert [(event["outcome"], event.get("error")) for event in pulls] == [
+        ("ok", None),
+        ("refused", "ReferenceExpired"),
+    ]
+    assert [name for name in house.files() if "/push_short/" in name]
+
+
+def test_maintenance_takes_the_finished_claims_away(house: House) -> None:
+    """`claims shred` ends what succeeded, with its claim, and leaves its right to the claimant that failed."""
+    claims = [name for name in house.files() if "~claims" in name]
+    assert sorted(name.split("/")[4] for name in claims) == ["make", "push_templated", "push_token"]
+    database = Database(f"sqlite:///{house.airflow.database}")
+    policy = AccessPolicy.load(str(house.home / "access_policy.yaml"))
+    assert shred_all(policy, database).due == 2
+    report = shred_all(policy, database, delete=True)
+    database.close()
+    assert (report.due, report.done, report.left) == (2, 2, 0)
+    assert [name.split("/")[4] for name in house.files() if "~claims" in name] == ["push_token"]
+    assert house.row("push_token")["keys"]
