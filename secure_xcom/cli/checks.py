@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from importlib import metadata
 
-from secure_xcom.access import AccessPolicy, Compartment
+from secure_xcom.access import AccessPolicy, Compartment, check_told
 from secure_xcom.audit import IdHasher, sink
 from secure_xcom.audit.uris import SinkUri, shown
 from secure_xcom.cli.deployment import Deployment, airflow_is_installed
@@ -124,6 +124,11 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
     """What the access policy says."""
     names = ", ".join(compartment.name for compartment in policy.compartments)
     if deployment.settings.access_policy:
+        if deployment.told is not None:
+            try:
+                check_told(policy.compartments, deployment.told, where=deployment.settings.access_policy)
+            except SecureXComError as error:
+                return as_finding("access policy", error)
         return Finding("access policy", "ok", f"{deployment.settings.access_policy}: {names}")
     return Finding("access policy", "ok", "no file: one compartment takes every DAG, and every DAG may pull")
 

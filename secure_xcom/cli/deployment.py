@@ -24,12 +24,14 @@ class Deployment:
     :ivar source: where they were read, for people.
     :ivar backend: whether Airflow uses our backend there.
     :ivar default_sink: the sink URI of the access log when none is set.
+    :ivar told: what this Airflow tells of where DAGs come from (`secure_xcom.access.check_told`), if it was asked.
     """
 
     settings: Settings
     source: str
     backend: bool
     default_sink: str
+    told: frozenset[str] | None = None
 
     @property
     def sinks(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ def _of_airflow() -> Deployment:
         "Airflow's configuration",
         airflow_settings.backend_is_ours(),
         airflow_settings.default_sink(),
+        airflow_settings.origins_told(),
     )
 
 

@@ -43,7 +43,7 @@ class ThrowawayAirflow:
     :param settings: more settings, or others than the defaults, as ``{"section.option": "text"}``.
     :param dags_folder: the folder with the DAG files; by default ``folder/dags``.
     :param environment: more environment variables for the components.
-    :param triggerer: also start a triggerer, for deferrable tasks.
+    :param triggerer: also start a triggerer, for deferrable tasks; with these arguments, if it is a list.
     :param python: the interpreter that has Airflow.
     """
 
@@ -54,7 +54,7 @@ class ThrowawayAirflow:
         dags_folder: Path | None = None,
         *,
         environment: Mapping[str, str] | None = None,
-        triggerer: bool = False,
+        triggerer: bool | Sequence[str] = False,
         python: str = sys.executable,
     ) -> None:
         self.folder = Path(folder).absolute()
@@ -74,7 +74,8 @@ class ThrowawayAirflow:
             "dag-processor": ("dag-processor",),
         }
         if triggerer:
-            self._components["triggerer"] = ("triggerer", "--skip-serve-logs")
+            more = () if triggerer is True else triggerer
+            self._components["triggerer"] = ("triggerer", "--skip-serve-logs", *more)
         self.settings = {**self._defaults(), **(settings or {})}
         self.environment = self._environment(environment or {})
 

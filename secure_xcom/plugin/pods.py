@@ -8,7 +8,6 @@ that no other way of writing it goes unseen.
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import util
@@ -32,7 +31,7 @@ def service_accounts(config: Mapping[str, Any]) -> Iterator[str]:
 def with_service_account(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A copy of an executor_config whose pod has this service account.
 
-    :raises PlacementRefused: this process has no Kubernetes client, which the form is made with.
+    :raises PlacementRefused: this process has no Kubernetes provider, which the form is made and kept with.
     """
     pod = copy.deepcopy(config.get(_OVERRIDE))
     if isinstance(pod, dict):
@@ -41,7 +40,7 @@ def with_service_account(config: Mapping[str, Any], name: str) -> dict[str, Any]
         return {**config, _OVERRIDE: {**pod, "spec": {**kept, "serviceAccountName": name}}}
     if not can_place():
         raise PlacementRefused(
-            f"the service account {name!r} cannot be written here: the Kubernetes client is not installed",
+            f"the service account {name!r} cannot be written here: Airflow's Kubernetes provider is not installed",
             remedy="install apache-airflow-providers-cncf-kubernetes for the scheduler and the API server as well",
         )
     from kubernetes.client import models
@@ -58,8 +57,12 @@ def with_service_account(config: Mapping[str, Any], name: str) -> dict[str, Any]
 
 @cache
 def can_place() -> bool:
-    """Whether the Kubernetes client is installed here."""
-    return "kubernetes.client" in sys.modules or util.find_spec("kubernetes") is not None
+    """Whether what makes a pod, and what Airflow keeps it with in its database, is installed here."""
+    try:
+        return all(util.find_spec(name) for name in ("kubernetes.client", "airflow.providers.cncf.kubernetes"))
+    except ModuleNotFoundError:
+        # A package above it is missing.
+        return False
 
 
 def _get(thing: Any, name: str) -> Any:

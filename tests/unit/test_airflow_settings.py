@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from secure_xcom import airflow_settings
 from secure_xcom.config import Settings
@@ -114,3 +117,69 @@ class _Base:
 
 class Made(_Base):
     """A backend that somebody made from ours."""
+
+
+# --- where DAGs come from -----------------------------------------------------------------------------------
+
+
+def _bundles(monkeypatch: pytest.MonkeyPatch, *entries: object) -> None:
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(entries))
+
+
+def _local(name: str, path: Path | None, **more: object) -> dict[str, object]:
+    kwargs = {} if path is None else {"path": str(path)}
+    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    return {"name": name, "classpath": classpath, "kwargs": kwargs, **more}
+
+
+def test_the_bundle_of_a_file_is_told_by_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file's bundle is the deepest one that it lies in, local or in Airflow's storage, links and all."""
+    for folder in ("all/team", "storage/from-git/tracking_repo", "dags"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "all" / "team")
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "storage"))
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(tmp_path / "dags"))
+    git = {"name": "from-git", "classpath": "airflow.providers.git.bundles.git.GitDagBundle", "kwargs": {}}
+    _bundles(
+        monkeypatch, _local("all", tmp_path / "all"), _local("team", tmp_path / "linked"), git, _local("d", None)
+    )
+    found = {
+        name: airflow_settings.bundle_of(str(tmp_path / name))
+        for name in (
+            "all/a.py",
+            "all/team/a.py",
+            "linked/a.py",
+            "storage/from-git/tracking_repo/a.py",
+            "dags/a.py",
+        )
+    }
+    assert list(found.values()) == ["all", "team", "team", "from-git", "d"]
+    assert airflow_settings.bundle_of(str(tmp_path / "elsewhere" / "a.py")) is None
+
+
+def test_what_the_configuration_does_not_tell_is_not_guessed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two bundles in one folder, and a list of another form than Airflow's, tell no bundle."""
+    _bundles(monkeypatch, _local("one", tmp_path), _local("other", tmp_path))
+    assert airflow_settings.bundle_of(str(tmp_path / "a.py")) is None
+    for text in ("no json", "{}", '["text"]', '[{"name": 1, "kwargs": []}]'):
+        monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", text)
+        assert airflow_settings.bundle_of(str(tmp_path / "a.py")) is None
+        assert airflow_settings.team_of("one") is None
+
+
+def test_teams_are_those_of_bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A bundle's team is the configuration's, and there is none while [core] multi_team is off."""
+    _bundles(monkeypatch, _local("one", tmp_path, team_name="finance"), _local("other", tmp_path, team_name=None))
+    assert airflow_settings.team_of("one") is None
+    assert "teams" not in airflow_settings.origins_told()
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    assert [airflow_settings.team_of(name) for name in ("one", "other", "third", None)] == [
+        "finance",
+        None,
+        None,
+        None,
+    ]
+    newest = Version(metadata.version("apache-airflow-core")) >= Version("3.3")
+    assert airflow_settings.origins_told() == ({"bundles", "teams", "placed bundles"} if newest else {"bundles"})

@@ -297,9 +297,27 @@ def test_the_environment_is_stronger_than_the_file(config: Path, monkeypatch: py
     assert list(statuses(printed)) == [f"put, get and delete in file://{config.parent}/elsewhere"]
 
 
+def test_check_finds_what_this_airflow_does_not_tell(
+    config: Path, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that asks for teams, where Airflow has none, is found before a task meets it."""
+    policy = config.parent / "policy.yaml"
+    policy.write_text(
+        f"version: 1\ncompartments:\n  - name: one\n    dags: ['*']\n    teams: [finance]\n"
+        f"    key_uris: ['{place[0]}']\n    store_uri: '{place[1]}'\n"
+    )
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__ACCESS_POLICY", str(policy))
+    monkeypatch.setenv("AIRFLOW__CORE__XCOM_BACKEND", "secure_xcom.SecureXComBackend")
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__AUDIT_SINKS", f"file://{config.parent}/log.jsonl")
+    code, printed = run_json("check")
+    assert code == 1
+    assert "'one' has teams, and this Airflow does not tell them" in statuses(printed)["access policy"]
+
+
 @pytest.mark.parametrize(
     ("line", "subject", "text"),
     [
+        ("place_tasks = False", "[secure_xcom] place_tasks", "with whose identity"),
         ("on_plaintext = alow", "settings", "not one of refuse"),
         ("key_uri = local:///x", "settings", "unknown option 'key_uri'"),
         ("access_policy = /nowhere/policy.yaml", "settings", "cannot be read"),

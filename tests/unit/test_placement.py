@@ -155,11 +155,18 @@ def test_service_accounts_that_a_task_asks_for(config: dict[str, Any], found: li
 )
 def test_the_executors_own_pod_has_the_service_account(config: dict[str, Any]) -> None:
     """What the KubernetesExecutor builds from the config has our service account, whatever stood there before."""
+    import dill
     from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
+    from airflow.utils.sqlalchemy import ExecutorConfigType
+    from sqlalchemy.dialects import sqlite
 
     before = str(config)
     placed = pods.with_service_account(config, "finance-worker")
     assert str(config) == before
+    # By way of the database, where Airflow keeps it in a form of its own.
+    column: Any = ExecutorConfigType(pickler=dill)
+    stored = column.bind_processor(sqlite.dialect())(placed)
+    placed = column.result_processor(sqlite.dialect(), None)(stored)
     pod = PodGenerator.construct_pod(
         dag_id="finance_x",
         task_id="t",
