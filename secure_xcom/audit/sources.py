@@ -116,7 +116,7 @@ class FileSource:
             ) from None
         form = re.compile(self._name + _ROTATED)
         paths = [self._folder / name for name in names if form.fullmatch(name)]
-        found = [Piece(str(path), _size(path), opener(path)) for path in paths if path.is_file()]
+        found = [_piece(path) for path in paths if path.is_file()]
         return sorted(found, key=lambda piece: (_first_time(piece), piece.place))
 
 
@@ -234,12 +234,32 @@ def raw_lines(sources: Sequence[Source]) -> Iterator[RawLine]:
             yield from piece.lines()
 
 
-def _size(path: Path) -> int:
+def _piece(path: Path) -> Piece:
+    """The file that has this name now, whatever its name is when it is read: a rotation in between moves names."""
     try:
-        return path.stat().st_size
-    except OSError:
-        # It was rotated away meanwhile; whoever opens it hears of it.
-        return 0
+        status = path.stat()
+    except OSError as error:
+        raise _moved(str(path)) from error
+
+    def opened() -> IO[bytes]:
+        for candidate in (path, *sorted(path.parent.iterdir())):
+            try:
+                if os.path.samestat(candidate.stat(), status):
+                    return opener(candidate)()
+            except FileNotFoundError:
+                # It was renamed at this moment; another name is tried.
+                continue
+        raise _moved(str(path))
+
+    return Piece(str(path), status.st_size, opened)
+
+
+def _moved(place: str) -> AccessLogUnreadable:
+    return AccessLogUnreadable(
+        "the file was rotated away while the access log was read",
+        where=place,
+        remedy="run it again, and let logrotate compress with delaycompress",
+    )
 
 
 def opener(path: Path) -> Callable[[], IO[bytes]]:
@@ -262,7 +282,7 @@ def _first_time(piece: Piece) -> str:
     try:
         with piece.open() as file:
             found = _TIME.search(file.read(_FIRST_BYTES))
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
+    except (AccessLogUnreadable, OSError, EOFError, zlib.error, zstandard.ZstdError):
         # What cannot be read is said when its lines are asked for.
         found = None
     return found.group(1).decode() if found else "~"

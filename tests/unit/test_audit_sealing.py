@@ -108,6 +108,21 @@ def test_rotated_and_compressed_files_are_read(world: World, tmp_path: Path) -> 
     assert result.found == []
 
 
+def test_a_rotation_while_files_are_read_loses_nothing(world: World, tmp_path: Path) -> None:
+    """Files are read by what they were when the reading began; one that is gone by then is said."""
+    lines = chain(1, 30)
+    write(tmp_path / "access-log.jsonl.1", lines[:10])
+    write(world.file, lines[10:])
+    pieces = source(world.file.as_uri()).pieces()
+    (tmp_path / "access-log.jsonl.1").rename(tmp_path / "access-log.jsonl.2")
+    world.file.rename(tmp_path / "access-log.jsonl.1")
+    write(world.file, chain(2))
+    assert [line.data for piece in pieces for line in piece.lines()] == lines
+    (tmp_path / "access-log.jsonl.2").unlink()
+    with pytest.raises(AccessLogUnreadable, match="rotated away"):
+        list(pieces[0].lines())
+
+
 def test_a_damaged_rotated_file_is_said(world: World, tmp_path: Path) -> None:
     """What cannot be decompressed ends the run with its name."""
     write(world.file, chain(1))
