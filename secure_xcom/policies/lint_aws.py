@@ -10,11 +10,12 @@ from secure_xcom.access.remarks import Remark, Status
 from secure_xcom.access.yaml_text import Path
 
 _USE = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo")
-_OPEN = ("kms:Decrypt", "kms:ReEncryptFrom")
+# Who makes grants makes one for himself, so that is both.
+_OPEN = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant")
 _ADMINISTER = (
+    "kms:CreateGrant",
     "kms:PutKeyPolicy",
     "kms:ScheduleKeyDeletion",
-    "kms:CreateGrant",
     "kms:DisableKey",
     "kms:UpdateAlias",
 )
@@ -35,6 +36,8 @@ def of_document(document: Mapping[str, Any]) -> Iterator[Remark]:
     yield from _two_hats(pairs)
     if _of_bucket(pairs):
         yield from _bucket(pairs)
+    if any("Principal" in one and any(_allows(one, action) for action in _USE) for one, _ in pairs):
+        yield from _key(pairs)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -188,6 +191,23 @@ def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]
             "a payload can be overwritten by whoever may push",
             'deny s3:PutObject where {"Null": {"s3:if-none-match": "true"}}',
         )
+
+
+def _key(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+    for one, _ in pairs:
+        denied = one.get("Effect") == "Deny" and _anybody(one.get("Principal"))
+        whole = denied and all(
+            _names(one, action) for action in ("kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom")
+        )
+        if whole and "StringNotEquals" in str(one.get("Condition")) and _COMPARTMENT in str(one).lower():
+            return
+    yield Remark(
+        "aws-key-open",
+        "warning",
+        ("Statement",),
+        "uses outside the key's compartments are not denied, so a wide IAM policy elsewhere may allow them",
+        'deny use where {"StringNotEquals": {"kms:EncryptionContext:compartment": [...]}}',
+    )
 
 
 def _condition(one: Mapping[str, Any], operator: str, key: str) -> str | None:

@@ -122,6 +122,26 @@ def _of_block(block: Block) -> Iterator[Remark]:
     yield from _wildcards(block, engine, rest)
     if engine == "transit" and operation in LIMITED:
         yield from _limits(block)
+    yield from _needless(block, operation, words)
+
+
+def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Remark]:
+    needless: set[str] = set()
+    if operation in LIMITED:
+        needless, text = words - {"update", "create", "sudo", "deny"}, "these requests are all `update`"
+    elif operation == "data":
+        needless, text = words & {"update", "patch"}, "a payload that is there can be overwritten"
+    else:
+        return
+    if needless:
+        yield _remark(
+            block,
+            "vault-needless",
+            "warning",
+            f"{', '.join(sorted(needless))} on {block.path!r}: {text}",
+            "leave it out",
+            "capabilities",
+        )
 
 
 def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Remark]:

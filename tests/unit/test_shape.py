@@ -73,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backend": BELOW_MAINTENANCE | {"lazy", "running", "task_end"},
     # docs/adr/0010: the listener that shreds, which only a process with something to shred has.
     "task_end": BELOW_MAINTENANCE,
-    # Contexts, prefixes and policy texts are written where they are used: one text for both sides.
+    # docs/adr/0040: contexts, prefixes and policy texts are written where they are used: one text for both sides.
     "policies": ADDRESS | {"access", "keys", "stores", "vault"},
     "maintenance": BELOW_MAINTENANCE,
     # docs/adr/0001: masking, because a task's supervisor registers what the task registers.
