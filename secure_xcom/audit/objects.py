@@ -5,7 +5,7 @@
 
 An object is ``events/YYYY-MM-DD/CHAIN/SEQUENCE.jsonl``: the day on which its chain began (UTC), and the number
 of its first event. Options: ``optional=true``, and with it ``batch=task``, which keeps a chain's events until
-its end and writes one object for all of them: docs/adr/0030 says why only an optional sink may do that.
+its end and writes one object for all of them: docs/adr/0031 says why only an optional sink may do that.
 
 The worker needs the right to create objects below the prefix. It also needs the right to read them for one case:
 an answer that was lost is told from somebody else's object by its bytes.

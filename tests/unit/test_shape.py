@@ -446,7 +446,7 @@ def test_ciphers_come_from_one_place() -> None:
     others = used - signing - hashing
     assert [found for found in others if found[1].startswith(banned)] == []
     assert {name for _, name in others} == {"cryptography.cobblestone", "cryptography.exceptions"}
-    # docs/adr/0030: HMAC-SHA-256 for ids, and no cipher.
+    # docs/adr/0031: HMAC-SHA-256 for ids, and no cipher.
     assert {name for _, name in hashing} == {
         "cryptography.hazmat.primitives.hashes",
         "cryptography.hazmat.primitives.hmac",
