@@ -58,6 +58,15 @@ class DatabaseContract:
         assert database.one(first.position) is None
         database.close()
 
+    def test_upper_and_lower_case_differ(self, table: XComTable) -> None:
+        """A row that differs from what was read in the case of a letter only is another one."""
+        table.put(coordinate(), {"wrapped": "abC"})
+        database = table.database()
+        row = next(database.rows())
+        table.put(coordinate(), {"wrapped": "abc"})
+        assert not database.replace(row, {"late": True})
+        database.close()
+
     @pytest.mark.parametrize("value", [None, "text", 5, True, [], {}, "x" * 1000, {"a": {"b": ["c"]}}])
     def test_any_json_value_is_read_and_can_be_replaced(self, table: XComTable, value: Any) -> None:
         """Every kind of JSON value comes back as it is, and the compare-and-swap holds for it."""

@@ -346,6 +346,11 @@ class Database:
 
         if row.text is None:
             raise DatabaseFailed("a row can be changed only by who has read its text", where=row.where)
+        if self.dialect in ("mysql", "mariadb"):
+            # MySQL's usual collations take upper and lower case for the same.
+            binary = sqlalchemy.LargeBinary()
+            same = sqlalchemy.cast(self._text, binary) == sqlalchemy.cast(sqlalchemy.literal(row.text), binary)
+            return sqlalchemy.and_(self._at(row.position), same)
         return sqlalchemy.and_(self._at(row.position), self._text == row.text)
 
     def _row(self, record: Sequence[Any]) -> StoredRow:

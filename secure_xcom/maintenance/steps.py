@@ -1,0 +1,243 @@
+"""The jobs of the maintenance DAG, one function each, with Airflow's settings of the process that they run in.
+
+Each gives its report as JSON. None of them opens anything: the identity that they run as needs no right to unwrap
+a data key or to read a payload (role ``maintenance`` of the access policy).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from secure_xcom import airflow_settings
+from secure_xcom.access import AccessPolicy
+from secure_xcom.access.names import seconds
+from secure_xcom.audit import AccessLog, IdHasher
+from secure_xcom.config import RELEASE, Settings
+from secure_xcom.errors import UnsafeRefused
+from secure_xcom.maintenance.ailments import Ailments
+from secure_xcom.maintenance.database import Database, database_url
+from secure_xcom.maintenance.inventory import default_folder
+
+Report = dict[str, Any]
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Here:
+    """The deployment as this process knows it."""
+
+    settings: Settings
+    policy: AccessPolicy
+    sinks: tuple[str, ...]
+
+    @classmethod
+    def of_airflow(cls) -> Here:
+        """From Airflow's configuration.
+
+        :raises ConfigurationError: it cannot be used.
+        """
+        settings = airflow_settings.load()
+        settings.require_place()
+        if settings.access_policy:
+            policy = AccessPolicy.load(settings.access_policy)
+        else:
+            policy = AccessPolicy.single(settings.key_uris, settings.store_uri or "")
+        return cls(settings, policy, settings.audit_sinks or (airflow_settings.default_sink(),))
+
+    def access_log(self) -> AccessLog:
+        """The access log of this process."""
+        key, ids = self.settings.audit_hash_key, self.settings.audit_hash_ids
+        hasher = IdHasher.load(key, ids) if key else None
+        return AccessLog.open(self.sinks, version=RELEASE, policy=self.policy.digest, hasher=hasher)
+
+
+@contextmanager
+def database(options: Options) -> Iterator[Database]:
+    """The metadata database: of the Airflow connection that the options name, else of the environment."""
+    conn_id = options.get("database_conn_id")
+    opened = Database(url_of_connection(str(conn_id)) if conn_id else database_url())
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def url_of_connection(conn_id: str) -> str:
+    """The SQLAlchemy URL of an Airflow connection of type postgres, mysql or sqlite."""
+    from airflow.sdk import Connection
+    from sqlalchemy.engine import URL
+
+    found = Connection.get(conn_id)
+    if found.conn_type == "sqlite":
+        return f"sqlite:///{found.host}"
+    driver = {"postgres": "postgresql+psycopg2", "mysql": "mysql+mysqldb"}.get(found.conn_type, found.conn_type)
+    url = URL.create(driver, found.login, found.password, found.host, found.port, found.schema)
+    return url.render_as_string(hide_password=False)
+
+
+def expire(options: Options) -> Report:
+    """Payloads and rows whose time is over."""
+    from secure_xcom.maintenance.expire import expire as run
+
+    here = Here.of_airflow()
+    access_log = here.access_log()
+    with database(options) as opened:
+        report = run(
+            here.policy,
+            opened,
+            access_log,
+            _state("expire"),
+            delete=bool(options["delete"]),
+            operator=str(options["operator"]),
+            rate=float(options["rate"]),
+        )
+    access_log.close()
+    return {**asdict(report), "found": report.found}
+
+
+def gc(options: Options) -> Report:
+    """Payloads that no row names."""
+    from secure_xcom.maintenance.gc import WINDOW_LEAST, collect
+
+    window = timedelta(seconds=seconds(str(options["older_than"])))
+    if window < WINDOW_LEAST:
+        raise UnsafeRefused("the window is under two hours", where="older_than", remedy="write 2h or more")
+    here = Here.of_airflow()
+    with database(options) as opened:
+        report = collect(
+            here.policy,
+            opened,
+            _state("gc"),
+            delete=bool(options["delete"]),
+            window=window,
+            rate=float(options["rate"]),
+            max_share=float(options["max_share"]),
+        )
+    return {**asdict(report), "found": report.found}
+
+
+def rewrap(options: Options) -> Report:
+    """Wraps to the newest version of their key."""
+    from secure_xcom.maintenance.rewrap import rewrap as run
+    from secure_xcom.maintenance.rewrap_plan import Plan
+
+    here = Here.of_airflow()
+    access_log = here.access_log()
+    plan = Plan(options.get("compartment") or None, options.get("older_than_version") or None)
+    with database(options) as opened:
+        report = run(
+            here.policy,
+            opened,
+            access_log,
+            _state("rewrap"),
+            plan,
+            apply=bool(options["rewrap"]),
+            operator=str(options["operator"]),
+        )
+    access_log.close()
+    return {**asdict(report), "found": report.found}
+
+
+def audit_seal(_options: Options) -> Report:
+    """Finished chains of the access log into the sealed log; nothing where no sealed log is set."""
+    from secure_xcom.audit.sealing import seal
+    from secure_xcom.audit.sources import readable, source
+    from secure_xcom.audit.tlog.note import Verifier, checked_name
+    from secure_xcom.audit.tlog.sealed_log import SealedLog
+    from secure_xcom.audit.tlog.signers import signer
+    from secure_xcom.stores import store
+
+    here = Here.of_airflow()
+    settings = here.settings
+    if not settings.sealed_log or not settings.sealing_key:
+        return {"sealed_log": "none is set", "found": False}
+    key = signer(settings.sealing_key)
+    name = checked_name(settings.sealed_log_name, "[secure_xcom] sealed_log_name")
+    verifiers = [Verifier.parse(text) for text in settings.sealed_log_verifiers]
+    log = SealedLog(store(settings.sealed_log), verifiers or [Verifier(name, key.public_key())])
+    done = seal(log, [source(uri) for uri in here.sinks if readable(uri)], key)
+    return {**asdict(done), "found": bool(done.unsealable)}
+
+
+def audit_reconcile(options: Options) -> Report:
+    """The access log against the key services' own logs; nothing where no log of theirs is named."""
+    from secure_xcom.audit.reconcile import cloudtrail as trail
+    from secure_xcom.audit.reconcile import our_events
+    from secure_xcom.audit.reconcile import vault_log as vault_file
+    from secure_xcom.audit.reconcile.matching import match
+    from secure_xcom.audit.sources import readable, source
+
+    vault_log, cloudtrail = options.get("vault_log"), options.get("cloudtrail")
+    if not vault_log and not cloudtrail:
+        return {"logs": "none is named", "found": False}
+    here = Here.of_airflow()
+    sources = [source(uri) for uri in here.sinks if readable(uri)]
+    namers: dict[str, our_events.Namer] = {}
+    found, gaps, times = [], [], []
+    if vault_log:
+        listed = [uri for one in here.policy.compartments for uri in one.all_key_uris]
+        read = vault_file.read([Path(str(vault_log))], our_events.transit_keys(sources, listed))
+        namers[vault_file.SERVICE] = vault_file.Contexts(str(options["vault_conn_id"]), "file").name
+        found += read.uses
+        gaps += read.exports
+        times.append((read.first, read.last))
+    if cloudtrail:
+        uses, first, last = trail.read([Path(str(cloudtrail))])
+        namers[trail.SERVICE] = trail.name
+        found += uses
+        times.append((first, last))
+    window, skew = 300.0, 60.0
+    start = max((first for first, _ in times if first is not None), default=0.0)
+    end = min([last for _, last in times if last is not None] + [time.time() - window])
+    ours = list(our_events.uses(sources, namers, start - skew, end + window + skew, our_events.Counts()))
+    done = match(found, ours, window=window, skew=skew)
+    findings = [gap for gap in [*done.gaps, *gaps] if gap.finding and start <= gap.time <= end]
+    return {"uses": done.uses, "events": done.events, "gaps": len(findings), "found": bool(findings)}
+
+
+def doctor(options: Options) -> Report:
+    """What is ill."""
+    from secure_xcom.maintenance.doctor import examine_payloads, examine_rows
+    from secure_xcom.maintenance.doctor_here import examine_files, examine_rights, examine_settings
+
+    here = Here.of_airflow()
+    ailments = Ailments()
+    with database(options) as opened:
+        rows = examine_rows(here.policy, opened, ailments)
+        if options["payloads"]:
+            examine_payloads(here.policy, opened, _state("doctor"), ailments)
+    ailments.add(*examine_files(here.policy, here.sinks))
+    ailments.add(*examine_settings(here.settings, backend=airflow_settings.backend_is_ours()))
+    ailments.add(*examine_rights(here.policy, "maintenance"))
+    every = ailments.all()
+    kinds = [
+        {"kind": one.kind, "status": one.status, "text": one.text, "remedy": one.remedy, "count": one.count}
+        for one in every
+    ]
+    return {"rows": rows, "kinds": len(every), "ailments": kinds, "found": bool(every)}
+
+
+def _state(job: str) -> Path:
+    return default_folder() / f"dag-{job}.sqlite"
+
+
+STEPS: dict[str, Callable[[Options], Report]] = {
+    "expire": expire,
+    "rewrap": rewrap,
+    "gc": gc,
+    "audit_seal": audit_seal,
+    "audit_reconcile": audit_reconcile,
+    "doctor": doctor,
+}
+"""In the order in which the DAG runs them."""
+
+
+def counts(report: Report) -> dict[str, int | bool]:
+    """The numbers of a report: what may stand in an asset event, which Airflow keeps in plaintext."""
+    return {name: value for name, value in report.items() if isinstance(value, int)}
