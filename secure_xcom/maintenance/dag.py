@@ -97,7 +97,7 @@ def maintenance_dag(
     ) as dag:
 
         def step(name: str) -> Any:
-            @task(task_id=name, outlets=[reports], trigger_rule="all_done", **options)
+            @task(task_id=name, outlets=[reports], trigger_rule="all_done", multiple_outputs=False, **options)
             def run(params: Any = None, dag_run: Any = None, outlet_events: Any = None) -> dict[str, Any]:
                 try:
                     from airflow.sdk.exceptions import AirflowSkipException
@@ -114,7 +114,14 @@ def maintenance_dag(
 
             return run()
 
-        @task(task_id="summary", inlets=[reports], outlets=[summary], trigger_rule="all_done", **options)
+        @task(
+            task_id="summary",
+            inlets=[reports],
+            outlets=[summary],
+            trigger_rule="all_done",
+            multiple_outputs=False,
+            **options,
+        )
         def sum_up(
             params: Any = None, dag_run: Any = None, inlet_events: Any = None, outlet_events: Any = None
         ) -> dict[str, Any]:

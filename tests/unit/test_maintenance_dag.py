@@ -1,0 +1,106 @@
+"""The maintenance DAG as it is parsed, and its steps outside of a scheduler."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from secure_xcom.errors import UnsafeRefused
+from secure_xcom.maintenance import steps
+from secure_xcom.maintenance.dag import maintenance_dag
+from tests.airflow_here import airflow_here
+from tests.upkeep_world import Upkeep, settle
+from tests.world import coordinate
+
+__all__ = ["airflow_here"]
+pytestmark = pytest.mark.usefixtures("airflow_here")
+SHIPPED = Path(__file__).parents[2] / "deploy" / "dags" / "secure_xcom_maintenance.py"
+OPTIONS = {
+    "delete": True,
+    "rewrap": True,
+    "older_than": "24h",
+    "max_share": 0.5,
+    "rate": 0,
+    "payloads": True,
+    "operator": "the DAG",
+}
+
+
+def test_the_shipped_file_is_a_dag_that_airflow_finds() -> None:
+    """The file has what Airflow looks for in a file, and its DAG has every step, in order, as a dry run."""
+    text = SHIPPED.read_text().lower()
+    assert "airflow" in text
+    assert "dag" in text
+    spec = importlib.util.spec_from_file_location("shipped", SHIPPED)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    dag = module.dag
+    assert [task for task in dag.task_ids if task in steps.STEPS] == list(steps.STEPS)
+    assert set(dag.task_ids) - set(steps.STEPS) == {"summary", "watcher"}
+    assert dag.params["delete"] is False
+    assert dag.params["rewrap"] is False
+
+
+def test_every_param_has_a_form() -> None:
+    """Each Param has a title, a description and a type, which the form of a manual run shows."""
+    dag = maintenance_dag("another", schedule=None, delete=True, task_options={"queue": "caretaker"})
+    for name in dag.params:
+        schema = dag.params.get_param(name).schema
+        assert schema["title"], name
+        assert dag.params.get_param(name).description, name
+        assert schema["type"], name
+    assert dag.params["delete"] is True
+    assert {task.queue for task in dag.tasks} == {"caretaker"}
+
+
+@pytest.fixture
+def upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Upkeep:
+    """A deployment that Airflow's settings in the environment describe."""
+    made = Upkeep(tmp_path / "one")
+    monkeypatch.setenv("SECURE_XCOM_DB", made.table.url)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__ACCESS_POLICY", str(made.policy_file))
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__AUDIT_SINKS", f"file://{tmp_path}/log.jsonl")
+    return made
+
+
+def test_every_step_runs_with_airflows_settings(upkeep: Upkeep) -> None:
+    """Each step gives a report whose numbers, and nothing else, may stand in an asset event."""
+    upkeep.push({"password": "canary"})
+    settle()
+    for name, step in steps.STEPS.items():
+        report = step(OPTIONS)
+        numbers = steps.counts(report)
+        assert "found" in numbers, name
+        assert all(isinstance(value, int) for value in numbers.values())
+    assert len(upkeep.objects()) == 1
+    upkeep.close()
+
+
+def test_doctors_report_names_what_is_found(upkeep: Upkeep) -> None:
+    """A plaintext row is in doctor's report with its remedy, without its value."""
+    upkeep.table.put(coordinate(), "canary")
+    report = steps.doctor({**OPTIONS, "payloads": False})
+    assert report["found"] is True
+    assert "plaintext-row" in [one["kind"] for one in report["ailments"]]
+    assert "canary" not in str(report)
+    upkeep.close()
+
+
+def test_the_window_has_a_least(upkeep: Upkeep) -> None:
+    """A Param that would let gc delete what is being pushed is refused."""
+    with pytest.raises(UnsafeRefused):
+        steps.gc({**OPTIONS, "older_than": "1h"})
+    upkeep.close()
+
+
+def test_the_database_may_be_an_airflow_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection of type postgres, mysql or sqlite becomes a URL with its password, special letters included."""
+    monkeypatch.setenv("AIRFLOW_CONN_META", "postgres://me:a%40b%2Fc@db.example:5433/airflow")
+    assert steps.url_of_connection("meta") == "postgresql+psycopg2://me:a%40b%2Fc@db.example:5433/airflow"
+    monkeypatch.setenv("AIRFLOW_CONN_META", '{"conn_type": "sqlite", "host": "/tmp/airflow.db"}')
+    assert steps.url_of_connection("meta") == "sqlite:////tmp/airflow.db"
