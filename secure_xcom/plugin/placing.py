@@ -28,6 +28,8 @@ _ATTRIBUTES = ("queue", "pool", "executor")
 path = cache(airflow_settings.placing_policy)
 _default_queue = cache(airflow_settings.default_queue)
 _told = cache(airflow_settings.origins_told)
+# A file's path is resolved once, not for each of its tasks.
+_bundle_of = lru_cache(maxsize=256)(airflow_settings.bundle_of)
 
 
 def place_dag(dag: Any) -> None:
@@ -118,7 +120,9 @@ def read_ahead() -> None:
 def _of_dag(dag: Any) -> Placement:
     policy = watched(str(path())).current()
     _check_supported(policy)
-    bundle = airflow_settings.bundle_of(dag.fileloc) if dag.fileloc else None
+    if not _asks_for_origin(policy.resolve_dag(dag.dag_id)):
+        return placement(policy, dag.dag_id)
+    bundle = _bundle_of(dag.fileloc) if dag.fileloc else None
     team = airflow_settings.team_of(bundle)
     # Where the configuration does not tell, the scheduler knows, and the worker as well.
     return placement(policy, dag.dag_id, Origin(bundle, team), unknown_passes=True)
@@ -127,12 +131,16 @@ def _of_dag(dag: Any) -> Placement:
 def _of_instance(dag_id: str, run: Any) -> Placement:
     policy = _policy_of_a_scheduler()
     compartment = policy.resolve_dag(dag_id)
-    if compartment is None or (compartment.bundles is None and compartment.teams is None):
+    if compartment is None or not _asks_for_origin(compartment):
         return placement(policy, dag_id)
     # What the executor is told to load is the bundle of this row (airflow/executors/workloads/task.py).
     bundle = getattr(getattr(run, "dag_model", None), "bundle_name", None)
     origin = Origin(bundle, airflow_settings.team_of(bundle))
     return placement(policy, dag_id, origin, unknown_passes=compartment.tasks_run_on is None and run is None)
+
+
+def _asks_for_origin(compartment: Compartment | None) -> bool:
+    return compartment is not None and not (compartment.bundles is None and compartment.teams is None)
 
 
 def _policy_of_a_scheduler() -> AccessPolicy:

@@ -20,6 +20,8 @@ DAGS = Path(__file__).parent / "dags_placed"
 HELD = "held by secure_xcom: see the log of the scheduler and the API server"
 HOSTILE = ("marketing_steals_queue", "marketing_steals_executor", "finance_taken")
 RUNNING = ("finance_good", "finance_sly", "marketing_plain")
+# It takes triggers of this team and this queue only, so what it runs was sent to it.
+TRIGGERER = ("--team-name", "finance", "--queues", "finance")
 KNOWN = {*HOSTILE, *RUNNING, "finance_long"}
 
 
@@ -88,6 +90,7 @@ def _policy(folder: Path) -> dict[str, Any]:
                 "finance",
                 bundles=["finance-dags"],
                 teams=["finance"],
+                hide_return_values=False,
                 tasks_run_on={"queue": "finance", "pool": "finance_pool", "executor": "finance"},
             ),
             compartment("marketing"),
@@ -121,13 +124,14 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         "dag_processor.dag_bundle_config_list": json.dumps(bundles),
         "dag_processor.min_file_process_interval": "5",
         "scheduler.scheduler_idle_sleep_time": "0.2",
+        "triggerer.queues_enabled": "True",
         "secure_xcom.access_policy": str(policy),
         "secure_xcom.audit_sinks": f"file://{home}/access-log.jsonl",
     }
     notes = folder / "notes.jsonl"
     notes.touch()
     environment = {"SECURE_XCOM_E2E_NOTES": str(notes)}
-    with ThrowawayAirflow(home, settings, dags, environment=environment) as airflow:
+    with ThrowawayAirflow(home, settings, dags, environment=environment, triggerer=TRIGGERER) as airflow:
         shutil.copy(migrated, airflow.database)
         for command in (("teams", "create", "finance"), ("pools", "set", "finance_pool", "4", "finance's")):
             done = airflow.airflow(*command)
@@ -151,15 +155,15 @@ def _wait_for_files(airflow: ThrowawayAirflow) -> None:
         time.sleep(0.3)
 
 
-def _logs(house: House) -> str:
-    return "\n".join(path.read_text()[-3000:] for path in house.airflow.logs.rglob("*finance_good*/**/*.log"))
+def _logs(house: House, dag_id: str) -> str:
+    return "\n".join(path.read_text() for path in house.airflow.logs.rglob(f"dag_id={dag_id}/**/*.log"))
 
 
 def test_every_task_runs_with_its_compartments_identity(house: House) -> None:
-    """Setup, sensor, mapped, retried and plain tasks ran in their compartment's workers; XComs came through."""
-    assert house.states["finance_good"] == "success", _logs(house)
+    """Each kind of task, deferred and retried ones too, ran in its compartment's workers; XComs came through."""
+    assert house.states["finance_good"] == "success", _logs(house, "finance_good")
     assert house.places("finance_good") == {("success", "finance", "finance_pool", "finance")}
-    names = ("prepare", "wait", "produce", "double", "gather")
+    names = ("prepare", "wait", "before it defers", "after it deferred", "produce", "double", "gather")
     assert house.notes()["finance_good"] == {(name, "finance") for name in names}
 
 
@@ -168,6 +172,14 @@ def test_other_tasks_do_not(house: House) -> None:
     assert house.states["marketing_plain"] == "success"
     assert house.places("marketing_plain") == {("success", "default", "default_pool", None)}
     assert house.notes()["marketing_plain"] == {("runs", None)}
+
+
+def test_a_compartment_says_whether_its_operators_log_what_they_return(house: House) -> None:
+    """Where the compartment says so, a returned value is in the task's log; elsewhere it is not."""
+    logs = {dag_id: _logs(house, dag_id) for dag_id in ("finance_good", "marketing_plain")}
+    assert "Returned value was: [1, 2]" in logs["finance_good"]
+    assert "Done" in logs["marketing_plain"]
+    assert "Returned value was" not in logs["marketing_plain"]
 
 
 def test_the_access_log_says_the_bundle_and_the_team(house: House) -> None:

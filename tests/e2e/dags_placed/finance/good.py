@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
-from airflow.sdk import DAG, get_current_context, setup, task
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import DAG, BaseOperator, get_current_context, setup, task
 
 from tests.e2e.placed_note import note
 
@@ -43,6 +45,19 @@ with DAG(DAG_ID, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.
         note(DAG_ID, "gather")
         return sum(numbers)
 
+    class Defers(BaseOperator):
+        """Waits in the triggerer."""
+
+        def execute(self, context: Any) -> None:
+            """Before."""
+            note(DAG_ID, "before it defers")
+            self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=1)), method_name="after")
+
+        def after(self, context: Any, event: Any) -> str:
+            """Afterwards, in another process."""
+            note(DAG_ID, "after it deferred")
+            return "deferred"
+
     doubled = double.expand(number=produce())
-    prepare() >> wait() >> doubled
+    prepare() >> [wait(), Defers(task_id="defers")] >> doubled
     gather(doubled)  # type: ignore[arg-type]  # as TaskFlow is written
