@@ -13,15 +13,18 @@ import pytest
 
 from secure_xcom.audit import AccessLog
 from secure_xcom.cli.rewrap import lines
-from secure_xcom.errors import KeyServiceDenied
+from secure_xcom.errors import KeyServiceDenied, KeyServiceSealed
 from secure_xcom.keys import key_service
+from secure_xcom.maintenance.database import PAGE_ROWS
 from secure_xcom.maintenance.rewrap import rewrap
 from secure_xcom.maintenance.rewrap_plan import Plan, RewrapReport
 from secure_xcom.pipeline import Push
 from secure_xcom.vault.client import forget_clients
+from tests.real.conftest import binary_of
 from tests.servers import aws_connections
 from tests.servers.kms_server import kms_endpoint
-from tests.servers.vault_realm import Realm, connect
+from tests.servers.vault_own import own_server
+from tests.servers.vault_realm import Realm, connect, flavours, new_realm
 from tests.upkeep_world import Upkeep
 from tests.world import coordinate
 
@@ -128,6 +131,38 @@ def test_from_vault_to_kms_and_between_kms_keys(
     assert run(upkeep, services=NeverUnwraps).rewrapped == 5
     assert [upkeep.pull(at) for at in ats] == list(range(5))
     upkeep.close()
+
+
+def test_a_vault_that_is_sealed_in_the_middle(
+    tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sealed after the first page, Vault ends the job with its own error; unsealed, the next run does the rest."""
+    flavour = flavours()[0]
+    (tmp_path / "vault").mkdir()
+    with (
+        own_server(binary_of(flavour), tmp_path / "vault", flavour) as (server, _, _, _),
+        new_realm(server) as realm,
+    ):
+        upkeep = Upkeep(tmp_path / "one")
+        key = realm.new_key()
+        worker = realm.worker(monkeypatch, key)
+        upkeep.write_policy(keys=worker.uri)
+        pushes = [Push(coordinate(map_index=n), n) for n in range(PAGE_ROWS + 50)]
+        pushed = upkeep.pipeline().push(pushes)
+        upkeep.table.put_many(zip([push.coordinate for push in pushes], pushed, strict=True))
+        realm.rotate(key)
+
+        def progress(_doing: str, done: int, _of: int | None) -> None:
+            if done == PAGE_ROWS:
+                server.do("POST", "sys/seal")
+
+        with pytest.raises(KeyServiceSealed):
+            run(upkeep, progress=progress)
+        server.unseal()
+        report = run(upkeep)
+        assert (report.rewrapped, report.failed, report.oldest) == (50, 0, {worker.uri: 2})
+        assert upkeep.pull(pushes[-1].coordinate) == PAGE_ROWS + 49
+        upkeep.close()
 
 
 def test_a_vault_that_takes_the_token_no_more_ends_it(
