@@ -35,7 +35,7 @@ from secure_xcom.admission import (
 )
 from secure_xcom.audit import AccessLog, Draft, recording
 from secure_xcom.audit.events import Action
-from secure_xcom.claims import Claim, Claimant, Exclusive, Ledger, Target
+from secure_xcom.claims import Claim, Claimant, Exclusive, Ledger
 from secure_xcom.claims.claiming import Wanted, check_claimant, check_proof, take
 from secure_xcom.claims.objects import ClaimObjects
 from secure_xcom.claims.shredding import Rows, Shredded, shred
@@ -99,8 +99,8 @@ class Pipeline:
         self._task: TaskTry | None = None
         self._lock = threading.Lock()
         self.ledger: Ledger = ClaimObjects(self.store) if ledger is None else ledger
-        self.claimed: dict[str, Target] = {}
-        """What this process was given of exclusive XComs, by the payload's name: to be shredded on success."""
+        self.claimed: dict[str, Wanted] = {}
+        """What was given of exclusive XComs, by the payload's name: to be shredded when its claimant succeeds."""
         # Threads start when they are first needed, so this costs nothing to a task that pulls nothing.
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="secure_xcom")
 
@@ -249,7 +249,7 @@ class Pipeline:
                 structures.append((structure, _key_of(draft, row), clean))
             compartments = [None if entry is None else entry.compartment for entry in admitted]
             self._mask(structures, "all" if claims else mask_mode(compartments, self.settings.mask_values))
-        self.claimed.update((one.target.object, one.target) for one in _exclusive(admitted))
+        self.claimed.update((one.target.object, one) for one in _exclusive(admitted))
         return values
 
     def _admit(
@@ -409,15 +409,19 @@ class Pipeline:
 
     # --- shred ----------------------------------------------------------------------------------------------
 
-    def shred(self, rows: Rows) -> list[Shredded]:
-        """Destroy what this process was given of exclusive XComs; for the end of a task that has succeeded.
+    def shred(self, rows: Rows, claimant: Claimant) -> list[Shredded]:
+        """Destroy what a task instance was given of exclusive XComs, in this process; for when it has succeeded.
 
         What is under a legal hold stays, and so does what this identity may not delete: maintenance does the rest.
 
         :raises SecureXComError: a row cannot be read or written.
         """
         done = []
-        for name, target in list(self.claimed.items()):
+        for name, wanted in list(self.claimed.items()):
+            # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
+            if wanted.claimant != claimant:
+                continue
+            target = wanted.target
             if self.policy.held(target.coordinate.dag_id, target.coordinate.run_id) is None:
                 done.append(shred(target, rows, self.store))
             del self.claimed[name]

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from secure_xcom.claims import Claimant
 from secure_xcom.claims.shredding import Rows
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import SecureXComError
@@ -97,7 +98,9 @@ def finish(pipeline: Pipeline, rows: Rows, task_instance: Any) -> None:
         if not _succeeded(task_instance):
             log.warning("Airflow has not taken this task's success, so what it was given exclusively is kept.")
             return
-        for done in pipeline.shred(rows):
+        index = -1 if task_instance.map_index is None else task_instance.map_index
+        claimant = Claimant(task_instance.dag_id, task_instance.run_id, task_instance.task_id, index)
+        for done in pipeline.shred(rows, claimant):
             rest = "" if done.left is None else f"; its payload is left to maintenance: {done.left}"
             log.info("The data key of %s is %s%s", done.target.coordinate, done.keys, rest)
     except SecureXComError as error:

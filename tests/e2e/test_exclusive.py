@@ -101,7 +101,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
 def test_a_retry_of_the_claimant_reads_again(house: House) -> None:
     """The claimant's second try is given the value; its success makes one claim and one shredding."""
     assert house.state("read_twice") == "success"
-    claims = [event for event in house.events("claim") if event["xcom"]["task_id"] == "make"]
+    claims = [event for event in house.events("claim") if event["producer"]["task_id"] == "make"]
     assert [(event["outcome"], event["consumer"]["try_number"]) for event in claims] == [("ok", 1)]
 
 
@@ -148,7 +148,7 @@ def test_what_has_expired_is_refused(house: House) -> None:
     """A task is given a short-lived value at once, and refused it a minute later, though its bytes are there."""
     assert house.state("read_late") == "failed"
     assert house.raised("read_late") == "ReferenceExpired"
-    pulls = [event for event in house.events("pull") if event["xcom"]["task_id"] == "push_short"]
+    pulls = [event for event in house.events("pull") if event["producer"]["task_id"] == "push_short"]
     assert [(event["outcome"], event.get("error")) for event in pulls] == [
         ("ok", None),
         ("refused", "ReferenceExpired"),

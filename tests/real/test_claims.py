@@ -208,6 +208,11 @@ def pulled(folder: Path, task: TaskTry, step: str = "") -> Pipeline:
     return process
 
 
+def reader() -> Claimant:
+    """The reader's task instance."""
+    return Claimant(READER.dag_id, READER.run_id, READER.task_id, READER.map_index)
+
+
 def pull(folder: str, step: str) -> None:
     """Pull, as the reader."""
     pulled(Path(folder), READER, step)
@@ -215,7 +220,7 @@ def pull(folder: str, step: str) -> None:
 
 def pull_and_shred(folder: str, step: str) -> None:
     """Pull and come to a task's end, as the reader."""
-    pulled(Path(folder), READER, step).shred(Killing(FileRows(Path(folder)), "rows", step))
+    pulled(Path(folder), READER, step).shred(Killing(FileRows(Path(folder)), "rows", step), reader())
 
 
 def maintain(folder: str, step: str) -> None:
@@ -249,7 +254,7 @@ def finish(folder: Path) -> None:
     process = pulled(folder, READER)
     with pytest.raises(ClaimRefused):
         pulled(folder, OTHER)
-    assert process.shred(FileRows(folder))[0].whole
+    assert process.shred(FileRows(folder), reader())[0].whole
     nothing_is_left(folder)
 
 

@@ -445,7 +445,7 @@ def test_after_success_nothing_is_left_to_be_opened() -> None:
     rows = MemoryRows(reference)
     process = there.process()
     assert pull(process, reference) == "opensesame"
-    [done] = process.shred(rows)
+    [done] = process.shred(rows, claimant(FIRST))
     assert (done.keys, done.left, done.whole) == ("destroyed", None, True)
     assert objects_of(there) == []
     assert process.claimed == {}
@@ -463,7 +463,19 @@ def test_what_was_not_claimed_here_is_not_shredded() -> None:
     there = world()
     process = there.process()
     process.pull([row(there.push(1, coordinate()))], consumer=FIRST, claimant=claimant(FIRST))
-    assert process.shred(MemoryRows()) == []
+    assert process.shred(MemoryRows(), claimant(FIRST)) == []
+
+
+def test_only_the_claimant_that_succeeds_is_shredded_for() -> None:
+    """In a process of several tasks the success of one destroys nothing that another one has claimed."""
+    there = world()
+    mine, others = there.push("one", TOKEN), there.push("two", replace(TOKEN, map_index=1))
+    process = there.process()
+    pull(process, mine)
+    pull(process, others, OTHER)
+    rows = MemoryRows(mine, others)
+    assert [done.target.coordinate for done in process.shred(rows, claimant(FIRST))] == [TOKEN]
+    assert pull(there, rows.rows[replace(TOKEN, map_index=1)], OTHER) == "two"
 
 
 def test_what_is_held_is_not_shredded() -> None:
@@ -472,7 +484,7 @@ def test_what_is_held_is_not_shredded() -> None:
     reference = there.push("opensesame", TOKEN)
     process = there.process()
     pull(process, reference)
-    assert process.shred(MemoryRows(reference)) == []
+    assert process.shred(MemoryRows(reference), claimant(FIRST)) == []
     assert maintain(there, MemoryRows(reference)) == []
     assert len(objects_of(there)) == 1
 
@@ -484,14 +496,14 @@ def test_another_push_in_between_is_never_shredded() -> None:
     process = there.process()
     pull(process, first)
     rows = MemoryRows(second)
-    assert process.shred(rows)[0].keys == "gone"
+    assert process.shred(rows, claimant(FIRST))[0].keys == "gone"
     assert pull(there, rows.rows[TOKEN]) == "two"
 
     process = there.process()
     pull(process, second)
     third = there.push("three", TOKEN)
     rows.between = lambda: rows.rows.update({TOKEN: third})
-    assert process.shred(rows)[0].keys == "gone"
+    assert process.shred(rows, claimant(FIRST))[0].keys == "gone"
     assert pull(there, rows.rows[TOKEN]) == "three"
 
 
