@@ -24,6 +24,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.cli.throwaway import ThrowawayAirflow
 from secure_xcom.coordinate import encryption_context
 from secure_xcom.reference import Reference, parse
 from secure_xcom.seal import unseal
@@ -31,7 +32,7 @@ from secure_xcom.vault.context import transit_context
 from tests.proof import matrix
 from tests.servers.aws_connections import clean_environment
 from tests.servers.s3_server import ACCOUNT, Identity, S3Server, s3_server
-from tests.servers.vault_realm import Realm
+from tests.servers.vault_realm import Realm, flavours
 from tests.servers.vault_realm import clean_environment as no_vault
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,12 +89,11 @@ class Site:
     canaries: list[str] = field(default_factory=lambda: [f"canary-{secrets.token_hex(16)}" for _ in XCOMS])
     rows: list[Any] = field(default_factory=list)
 
-    def worker(self, identity: str, action: str, job: dict[str, Any], dag: str, task: str = "t") -> Any:
-        """Run a process of a worker: its environment holds nothing of any other identity."""
-        home = self.home / identity
-        home.mkdir(exist_ok=True)
+    def connections(self, identity: str) -> dict[str, str]:
+        """Airflow's connections of a worker, in its environment: the same ids for all, another identity each."""
         parts = urlsplit(self.realm.server.address)
         role_id, secret_id = self.approles[identity]
+        user = self.users[identity]
         vault = {
             "conn_type": "vault",
             "host": parts.hostname,
@@ -102,13 +102,18 @@ class Site:
             "password": secret_id,
             "extra": {"auth_type": "approle", "auth_mount_point": self.tag, "use_tls": False},
         }
-        user = self.users[identity]
         s3 = {
             "conn_type": "aws",
             "login": user.access_key,
             "password": user.secret_key,
             "extra": {"endpoint_url": self.server.endpoint, "region_name": "us-east-1"},
         }
+        return {"AIRFLOW_CONN_VAULT_XCOM": json.dumps(vault), "AIRFLOW_CONN_S3_XCOM": json.dumps(s3)}
+
+    def worker(self, identity: str, action: str, job: dict[str, Any], dag: str, task: str = "t") -> Any:
+        """Run a process of a worker: its environment holds nothing of any other identity."""
+        home = self.home / identity
+        home.mkdir(exist_ok=True)
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -118,8 +123,7 @@ class Site:
             "AIRFLOW__CORE__XCOM_BACKEND": "secure_xcom.SecureXComBackend",
             "AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(self.file),
             "AIRFLOW__SECURE_XCOM__AUDIT_SINKS": f"file://{home}/access-log.jsonl",
-            "AIRFLOW_CONN_VAULT_XCOM": json.dumps(vault),
-            "AIRFLOW_CONN_S3_XCOM": json.dumps(s3),
+            **self.connections(identity),
             "AIRFLOW_CTX_DAG_ID": dag,
             "AIRFLOW_CTX_DAG_RUN_ID": "run",
             "AIRFLOW_CTX_TASK_ID": task,
@@ -255,15 +259,16 @@ def site(realm: Realm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
 
 
 @pytest.fixture(scope="module")
-def attack(site: Site) -> list[dict[str, Any]]:
-    """Every route of the hostile process, with the stolen rows and sealed payloads in its hands."""
+def job(site: Site) -> dict[str, Any]:
+    """What the attacker has besides its own environment: the stolen rows, sealed payloads, names of everything."""
     versions = site.server.client().list_object_versions(Bucket=site.bucket)["Versions"]
     by_key = {one["Key"]: one["VersionId"] for one in versions}
     own = {"dag_id": "sales_a", "run_id": "run", "task_id": "t", "map_index": -1, "key": "return_value"}
     site.worker("sales-worker", "push", {"xcoms": [{"value": "own", "at": own}]}, "sales_a")
     places = [str(site.reference(number).head.object) for number in range(len(XCOMS))]
-    job = {
+    return {
         "rows": site.rows[STOLEN],
+        "all_rows": site.rows,
         "wraps": [
             {"wrapped": site.reference(number).keys[0].wrapped, "context": site.context(number)}
             for number in range(len(XCOMS))[STOLEN]
@@ -284,6 +289,11 @@ def attack(site: Site) -> list[dict[str, Any]]:
         "users": {"mine": f"{site.tag}-sal", "theirs": f"{site.tag}-fin"},
         "payloads": [base64.b64encode(site.payload(number)).decode() for number in (1, 2)],
     }
+
+
+@pytest.fixture(scope="module")
+def attack(site: Site, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every route of the hostile process."""
     rows: list[dict[str, Any]] = site.worker("sales-worker", "attack", job, "sales_a")
     return rows
 
@@ -354,6 +364,49 @@ def test_the_bucket_denies_each_route(attack: list[dict[str, Any]]) -> None:
     denied = [row for row in rows if row["status"] in DENIED]
     print(f"bucket: {len(rows)} routes, {len(denied)} denied")
     assert len(denied) > 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_task_of_a_scheduler_comes_no_further(
+    site: Site, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same in a task that a real scheduler runs: it pulls what it may, and each wall denies it the rest."""
+    if site.realm.server.flavour != flavours()[0]:
+        # One run is enough: what differs between the servers is tried above.
+        assert site.realm.server.flavour in flavours()
+        return
+    for name in list(os.environ):
+        if name.startswith(("VAULT_", "AWS_")):
+            # The operator's, who applied the policies from this process.
+            monkeypatch.delenv(name)
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    answer = tmp_path / "answer.json"
+    with ThrowawayAirflow(
+        tmp_path / "airflow",
+        {
+            "core.xcom_backend": "secure_xcom.SecureXComBackend",
+            "secure_xcom.access_policy": str(site.file),
+            "secure_xcom.audit_sinks": f"file://{tmp_path}/access-log.jsonl",
+        },
+        REPOSITORY / "tests" / "proof" / "dags",
+        environment={
+            **site.connections("sales-worker"),
+            "PYTHONPATH": str(REPOSITORY),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SECURE_XCOM_PROOF_JOB": str(tmp_path / "job.json"),
+            "SECURE_XCOM_PROOF_ANSWER": str(answer),
+        },
+    ) as airflow:
+        airflow.migrate()
+        airflow.start()
+        assert airflow.wait("sales_hostile", airflow.trigger("sales_hostile")) == "success"
+    found = json.loads(answer.read_text())
+    assert found["pulled"][0] == {"value": {"password": site.canaries[0]}}
+    assert [one["error"] for one in found["pulled"][1:]] == ["AccessRefused"] * 3
+    test_no_route_gives_anything_away(site, found["attack"])
+    test_vault_denies_each_route(found["attack"])
+    test_the_bucket_denies_each_route(found["attack"])
 
 
 def test_a_pull_with_every_check_patched_out_is_denied_by_a_server(attack: list[dict[str, Any]]) -> None:
