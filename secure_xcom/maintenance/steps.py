@@ -6,7 +6,6 @@ a data key or to read a payload (role ``maintenance`` of the access policy).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -167,38 +166,21 @@ def audit_seal(_options: Options) -> Report:
 
 def audit_reconcile(options: Options) -> Report:
     """The access log against the key services' own logs; nothing where no log of theirs is named."""
-    from secure_xcom.audit.reconcile import cloudtrail as trail
-    from secure_xcom.audit.reconcile import our_events
-    from secure_xcom.audit.reconcile import vault_log as vault_file
-    from secure_xcom.audit.reconcile.matching import match
+    from secure_xcom.audit.reconcile.comparing import ServiceLogs, compare
     from secure_xcom.audit.sources import readable, source
 
     vault_log, cloudtrail = options.get("vault_log"), options.get("cloudtrail")
     if not vault_log and not cloudtrail:
         return {"logs": "none is named", "found": False}
     here = Here.of_airflow()
-    sources = [source(uri) for uri in here.sinks if readable(uri)]
-    namers: dict[str, our_events.Namer] = {}
-    found, gaps, times = [], [], []
-    if vault_log:
-        listed = [uri for one in here.policy.compartments for uri in one.all_key_uris]
-        read = vault_file.read([Path(str(vault_log))], our_events.transit_keys(sources, listed))
-        namers[vault_file.SERVICE] = vault_file.Contexts(str(options["vault_conn_id"]), "file").name
-        found += read.uses
-        gaps += read.exports
-        times.append((read.first, read.last))
-    if cloudtrail:
-        uses, first, last = trail.read([Path(str(cloudtrail))])
-        namers[trail.SERVICE] = trail.name
-        found += uses
-        times.append((first, last))
-    window, skew = 300.0, 60.0
-    start = max((first for first, _ in times if first is not None), default=0.0)
-    end = min([last for _, last in times if last is not None] + [time.time() - window])
-    ours = list(our_events.uses(sources, namers, start - skew, end + window + skew, our_events.Counts()))
-    done = match(found, ours, window=window, skew=skew)
-    findings = [gap for gap in [*done.gaps, *gaps] if gap.finding and start <= gap.time <= end]
-    return {"uses": done.uses, "events": done.events, "gaps": len(findings), "found": bool(findings)}
+    logs = ServiceLogs(
+        [Path(str(vault_log))] if vault_log else (),
+        conn_id=str(options["vault_conn_id"]),
+        cloudtrail=[Path(str(cloudtrail))] if cloudtrail else (),
+    )
+    done = compare([source(uri) for uri in here.sinks if readable(uri)], here.policy, logs)
+    gaps = len(done.findings)
+    return {"uses": done.matched.uses, "events": done.matched.events, "gaps": gaps, "found": bool(gaps)}
 
 
 def doctor(options: Options) -> Report:

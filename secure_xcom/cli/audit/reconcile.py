@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,8 +14,7 @@ from secure_xcom.cli.audit.alarms import sound
 from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
 
 if TYPE_CHECKING:
-    from secure_xcom.audit.reconcile.matching import Matched
-    from secure_xcom.audit.reconcile.our_events import Counts, Namer
+    from secure_xcom.audit.reconcile.comparing import Compared
 
 
 def reconcile(
@@ -50,51 +48,27 @@ def reconcile(
     there is one that a log lacks, or that was forged. Exit code 1 where either is found;
     then the access policy's alarms for `reconcile_gap` are told.
     """
-    from secure_xcom.audit.reconcile import cloudtrail as trail
-    from secure_xcom.audit.reconcile import our_events
-    from secure_xcom.audit.reconcile import vault_log as vault_file
-    from secure_xcom.audit.reconcile.matching import match
+    from secure_xcom.audit.reconcile.comparing import ServiceLogs, compare
     from secure_xcom.cli.probe import probe_coordinate
-    from secure_xcom.coordinate import encryption_context
     from secure_xcom.errors import CommandError
 
     if not vault_log and not cloudtrail:
         raise CommandError("there is nothing to compare with", remedy="give --vault-log or --cloudtrail")
     place = Place(config, sinks=sink)
-    sources = place.sources()
-    policy = place.deployment.policy() if _has_policy(place) else None
-    namers: dict[str, Namer] = {}
-    found, gaps, times = [], [], []
-    if vault_log:
-        listed = [uri for one in policy.compartments for uri in one.all_key_uris] if policy else []
-        read = vault_file.read(vault_log, our_events.transit_keys(sources, listed))
-        namers[vault_file.SERVICE] = vault_file.Contexts(vault, device).name
-        found += read.uses
-        gaps += read.exports
-        times += [(read.first, read.last)]
-    if cloudtrail:
-        uses, first, last = trail.read(cloudtrail)
-        namers[trail.SERVICE] = trail.name
-        found += uses
-        times += [(first, last)]
-    start = _seconds(since) or max((first for first, _ in times if first is not None), default=0.0)
-    end = _seconds(until) or min(
-        [last for _, last in times if last is not None] + [time.time() - window], default=0.0
+    done = compare(
+        place.sources(),
+        place.deployment.policy() if _has_policy(place) else None,
+        ServiceLogs(vault_log or (), device, vault, cloudtrail or ()),
+        since=_seconds(since),
+        until=_seconds(until),
+        window=window,
+        skew=skew,
+        probe=probe_coordinate(),
     )
-    counts = our_events.Counts()
-    # Events around the time may belong to uses within it, and the other way round.
-    ours = list(our_events.uses(sources, namers, start - skew, end + window + skew, counts))
-    names = [one.name for one in policy.compartments] if policy else []
-    probes = frozenset(
-        namer(encryption_context(name, probe_coordinate())) for namer in namers.values() for name in names
-    )
-    done = match(found, ours, window=window, skew=skew, probes=probes)
-    done.gaps = sorted([gap for gap in [*done.gaps, *gaps] if start <= gap.time <= end], key=lambda gap: gap.time)
-    not_told = sound(place, "reconcile_gap", [gap.text for gap in done.gaps if gap.finding])
-    for error in not_told:
+    for error in sound(place, "reconcile_gap", [gap.text for gap in done.findings]):
         output.show_error(error, as_json=False)
-    _show(done, counts, start, end, as_json=as_json)
-    raise typer.Exit(output.FOUND_SOMETHING if any(gap.finding for gap in done.gaps) else output.FINE)
+    _show(done, as_json=as_json)
+    raise typer.Exit(output.FOUND_SOMETHING if done.findings else output.FINE)
 
 
 def _has_policy(place: Place) -> bool:
@@ -110,25 +84,33 @@ def _text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _show(done: Matched, counts: Counts, start: float, end: float, *, as_json: bool) -> None:
+def _show(done: Compared, *, as_json: bool) -> None:
+    matched, counts = done.matched, done.counts
     if as_json:
         gaps: list[dict[str, Any]] = [
             {**asdict(gap), "time": _text(gap.time), "finding": gap.finding} for gap in done.gaps
         ]
-        summary = {"uses": done.uses, "events": done.events, "pairs": done.pairs, "shared": done.shared}
-        times = {"since": _text(start), "until": _text(end)}
+        summary = {
+            "uses": matched.uses,
+            "events": matched.events,
+            "pairs": matched.pairs,
+            "shared": matched.shared,
+        }
+        times = {"since": _text(done.since), "until": _text(done.until)}
         output.show_json({**times, **summary, "cached": counts.cached, "hashed": counts.hashed, "gaps": gaps})
         return
     out = output.console()
     for gap in done.gaps:
-        out.print(
-            f"{gap.kind}: {output.clean(gap.text)}", style="bold red" if gap.finding else "yellow", soft_wrap=True
-        )
+        style = "bold red" if gap.finding else "yellow"
+        out.print(f"{gap.kind}: {output.clean(gap.text)}", style=style, soft_wrap=True)
         who = f", {gap.who} from {gap.address}" if gap.who else ""
         out.print(f"  {_text(gap.time)}{output.clean(who)}, {output.clean(gap.place)}", soft_wrap=True)
-    out.print(
-        f"{_text(start)} to {_text(end)}: {done.uses} unwraps in the services' logs, {done.events} events that "
-        f"asked them, {done.pairs} belong together, {done.shared} share one; {counts.cached} events needed no "
-        f"request, {counts.hashed} hide their ids",
-        soft_wrap=True,
+    told = (
+        f"{matched.uses} unwraps in the services' logs",
+        f"{matched.events} events that asked them",
+        f"{matched.pairs} belong together",
+        f"{matched.shared} share one",
+        f"{counts.cached} events needed no request",
+        f"{counts.hashed} hide their ids",
     )
+    out.print(f"{_text(done.since)} to {_text(done.until)}: {', '.join(told)}", soft_wrap=True)
