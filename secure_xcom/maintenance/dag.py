@@ -1,4 +1,4 @@
-"""The maintenance DAG: expire, rewrap, gc, seal and reconcile the access log, doctor; and one summary.
+"""The maintenance DAG: shred, expire, rewrap, gc, seal and reconcile the access log, doctor; and one summary.
 
     from secure_xcom.maintenance.dag import maintenance_dag
 
@@ -35,7 +35,7 @@ def maintenance_dag(
 ) -> Any:
     """The DAG. What stands here are its Params' defaults, which the form of a manual run shows.
 
-    :param delete: whether expire and gc delete; :param rewrap: whether rewrap changes rows.
+    :param delete: whether shred, expire and gc delete; :param rewrap: whether rewrap changes rows.
     :param older_than: gc's window.
     :param database_conn_id: Airflow connection to the metadata database; without one SECURE_XCOM_DB of the worker.
     :param task_options: for every task, such as ``{"queue": "caretaker"}``.
@@ -50,7 +50,7 @@ def maintenance_dag(
             examples=list(STEPS), description="Which steps are run, in this order.",
         ),
         "delete": Param(
-            delete, type="boolean", title="Delete", description="Let expire and gc delete; else they count.",
+            delete, type="boolean", title="Delete", description="Let steps delete; else they count.",
         ),
         "older_than": Param(
             older_than, type="string", pattern="^[1-9][0-9]{0,4}[hdw]$", title="gc's window",

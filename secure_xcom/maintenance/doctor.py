@@ -98,7 +98,7 @@ def _plain(row: StoredRow, ailments: Ailments) -> None:
         "plaintext-row",
         "error",
         "rows with a value in plaintext: from before, from REST writes, triggers or operator links",
-        "run `secure-xcom seal-existing`; then find who writes past the backend (docs/threat-model.md)",
+        "run `secure-xcom seal-existing --apply`; then find who writes past the backend (docs/threat-model.md)",
         row.where,
     )
 

@@ -143,7 +143,7 @@ class _Run:
                     payloads.append((name_of(object_uri(unit.store_uri, found.path)), found.path, found.size))
             yield payloads, counts
             done += len(batch)
-            self.progress(f"listing {unit.name}", done, None)
+            self.progress(f"listing {unit.compartment.name}", done, None)
 
     def _kind(self, found: StoredObject, compartment: str) -> str:
         path = PayloadPath.parse(found.path, compartment)

@@ -80,6 +80,19 @@ def url_of_connection(conn_id: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def shred(options: Options) -> Report:
+    """Exclusive XComs whose reader has succeeded."""
+    from secure_xcom.claims.database import ClaimTable
+    from secure_xcom.maintenance.shred import shred_all
+
+    here = Here.of_airflow()
+    uri = here.settings.claims_uri
+    with database(options) as opened:
+        ledger = None if uri is None else ClaimTable(uri)
+        report = shred_all(here.policy, opened, delete=bool(options["delete"]), ledger=ledger)
+    return {**asdict(report), "found": bool(report.open)}
+
+
 def expire(options: Options) -> Report:
     """Payloads and rows whose time is over."""
     from secure_xcom.maintenance.expire import expire as run
@@ -210,6 +223,7 @@ def _state(job: str) -> Path:
 
 
 STEPS: dict[str, Callable[[Options], Report]] = {
+    "shred": shred,
     "expire": expire,
     "rewrap": rewrap,
     "gc": gc,
