@@ -237,6 +237,7 @@ def bucket_is_right(whole: dict[str, Any]) -> bool:
     return bucket_policy(whole) == bucket_wanted() and half == wanted
 
 
+@pytest.mark.timeout(600)
 def test_every_weakened_statement_is_noticed() -> None:
     """Each action, resource, principal and condition of KMS and the bucket, changed alone, shows somewhere."""
     counts, missed = Counter[str](), []
