@@ -254,7 +254,7 @@ def _head(value: object) -> Head:
         _ = head.coordinate
     except CoordinateInvalid as error:
         raise ReferenceMalformed(error.what, where="head") from None
-    if head.exclusive is not None and head.object is None:
+    if head.exclusive in LEDGERS and head.object is None:
         raise ReferenceMalformed(
             "the payload of an exclusive XCom is an object, never inline", where="head.object"
         )
