@@ -15,13 +15,6 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 TESTS = Path(__file__).parent
-# Three whole Airflows beside each other take longer than CI should, and were not seen green as a whole yet: they
-# run where SECURE_XCOM_TEST_WHOLE=true asks for them (docs/testing.md).
-collect_ignore = (
-    []
-    if os.environ.get("SECURE_XCOM_TEST_WHOLE") == "true"
-    else [f"e2e/test_{name}.py" for name in ("coordinates", "faults", "leaks", "masks", "same", "thousand")]
-)
 # Nothing compiled is kept where this is set, as it is in many containers. Each of the some hundred processes that
 # the tests start would compile two thousand modules of Airflow's, which takes it longer than all the rest.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
