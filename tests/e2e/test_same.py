@@ -32,6 +32,7 @@ ONLY_OURS_GIVES = {
     "lone surrogate",
     "Series",
     "arrow Table",
+    "numpy array",
 }
 # What Airflow's own backend gives back as another type, and ours as it was pushed.
 ONLY_OURS_KEEPS = {"-0.0", "whole float"}
