@@ -74,7 +74,8 @@ def test_every_block_of_the_templates_is_used() -> None:
     made = [
         grants.transit_grant(role, "MOUNT", "KEY", scopes) for role in grants.ROLES for scopes in ((), (scope,))
     ]
-    made += [grants.kv_grant(role, "MOUNT", "PREFIX") for role in grants.ROLES]
+    roles: tuple[grants.KvRole, ...] = (*grants.ROLES, "claimant")
+    made += [grants.kv_grant(role, "MOUNT", "PREFIX") for role in roles]
     written = "".join(made)
     for name, filled in (("transit", {"key": "KEY", "contexts": f'"{scope}*"'}), ("kv", {"path": "PREFIX"})):
         text = (grants.TEMPLATES / f"{name}.hcl").read_text()

@@ -1,6 +1,7 @@
 # Templates of Vault policies: what one identity may do in a Vault KV store (version 2). ${path} is the store's prefix
 # and below it a compartment, or a DAG of one. An identity with several of these roles gets one block for each path,
-# with the capabilities of all: two blocks of one path would depend on their order. See transit.hcl for "#:".
+# with the capabilities of all: two blocks of one path would depend on their order. Vault takes such a path for the
+# folder itself as well when it is listed. See transit.hcl for "#:".
 
 #: writer
 # Push: create payloads. Without `update` none is ever overwritten.
@@ -23,8 +24,6 @@ path "${mount}/data/${path}/*" {
 path "${mount}/data/${path}/*" {
   capabilities = ["create", "read"]
 }
-
-# Vault takes this path for the folder itself as well when it is listed.
 
 #: maintenance
 # Find what no reference names, and destroy it.
