@@ -33,11 +33,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_lock = threading.Lock()
+_lock: threading.Lock
+_threads: ThreadPoolExecutor
 _pipeline: tuple[int, Pipeline] | None = None
-# Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to
-# read its answer, and pulls that wait for the same connection would take them all.
-_threads = ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async")
+
+
+def _begin_process() -> None:
+    """What a fork must not share: the lock may be held by a thread that the child does not have, and a pool takes
+    threads that are gone for idle ones.
+    """
+    global _lock, _threads  # noqa: PLW0603  # neither can be renewed in place
+    _lock = threading.Lock()
+    # Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to
+    # read its answer, and pulls that wait for the same connection would take them all.
+    _threads = ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async")
+
+
+_begin_process()
+os.register_at_fork(after_in_child=_begin_process)
 
 
 class _Value:

@@ -108,7 +108,7 @@ def guard_sequences(
     def guarded(self: Any, key: Any) -> Any:
         source = self._xcom_arg.operator
         question = Asked(source.dag_id, source.task_id, self._xcom_arg.key, self._ti.run_id)
-        reader = None if isinstance(key, slice) or key < 0 else _reader(question)
+        reader = None if isinstance(key, slice) or key < 0 else _reader(getattr(self._ti, "id", None), question)
         if reader is not None:
             count = reader.wants(key)
             if not count:
@@ -186,18 +186,23 @@ class _Reader:
         return self._values.popleft()
 
 
-_readers: dict[tuple[int, Asked], _Reader] = {}
+_readers: dict[tuple[int, object, Asked], _Reader] = {}
 _READERS_MAX = 8
 
 
-def _reader(question: Asked) -> _Reader:
-    """The reader of a sequence on this thread."""
-    mine = (threading.get_ident(), question)
-    if mine not in _readers:
+def _reader(task: object, question: Asked) -> _Reader:
+    """The reader of a sequence on this thread, for one task instance's try.
+
+    A process may run several tasks (`dag.test()`); what was pulled for one was decided and recorded for it alone.
+    """
+    mine = (threading.get_ident(), task, question)
+    found = _readers.get(mine)
+    if found is None:
         if len(_readers) >= _READERS_MAX:
             _readers.clear()
-        _readers[mine] = _Reader()
-    return _readers[mine]
+        # Kept here as well, because another thread may clear them now.
+        found = _readers[mine] = _Reader()
+    return found
 
 
 # What the rows of each sequence named when all of them were looked at; a task has few sequences.

@@ -45,6 +45,8 @@ _CACHE_SIZE = 4096
 _ACRONYM = re.compile(r"([A-Z]+)([A-Z][a-z])")
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
 _NOT_WORD = re.compile(r"[\W_]+")
+# What joins words, and has a letter in JSON.
+_LETTER_ESCAPES = (rb"\b", rb"\f", rb"\n", rb"\r", rb"\t")
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
@@ -92,10 +94,19 @@ class SensitiveNames:
         """Whether any value within a JSON text may be secret, by a name anywhere in it or as a URL's password.
 
         False is certain; True only says that the value has to be walked. Made for large values without secrets,
-        most of which need no walk then: what joins words or begins an escape is dropped, so that every spelling
+        most of which need no walk then: what joins words, an escape as well, is dropped, so that every spelling
         of a name that `matches` knows, in a key, in a text or in JSON within JSON, is one run of letters.
         """
-        if not (self._only_ascii and text.isascii()) or b"\\u" in text or (b"://" in text and b"@" in text):
+        if not (self._only_ascii and text.isascii()) or b"\\u" in text:
+            return True
+        if b"\\" in text:
+            for escape in _LETTER_ESCAPES:
+                # Behind two, it is a letter behind a backslash, or an escape of JSON within JSON.
+                if b"\\" + escape in text:
+                    return True
+                text = text.replace(escape, b"")
+        # JSON may write a slash as an escape.
+        if b"@" in text and b"://" in text.replace(b"\\", b""):
             return True
         letters = text.lower().translate(None, _NO_LETTERS)
         return any(name in letters for name in self._in_bytes)

@@ -47,10 +47,14 @@ def main(folder: str, count: int, broken: int) -> None:
 
     task_runner.SUPERVISOR_COMMS = Supervisor()  # type: ignore[assignment]
     operator = SimpleNamespace(dag_id="d", task_id="t", is_mapped=True)
-    sequence: Any = LazyXComSequence(
-        xcom_arg=SimpleNamespace(operator=operator, key="return_value"),  # type: ignore[arg-type]
-        ti=SimpleNamespace(dag_id="d", run_id="r", task_id="u"),  # type: ignore[arg-type]
-    )
+
+    def of_task(task_id: str) -> Any:
+        return LazyXComSequence(
+            xcom_arg=SimpleNamespace(operator=operator, key="return_value"),  # type: ignore[arg-type]
+            ti=SimpleNamespace(id=task_id, dag_id="d", run_id="r", task_id=task_id),  # type: ignore[arg-type]
+        )
+
+    sequence = of_task("u")
     values, error = [], None
     try:
         for value in sequence:
@@ -59,7 +63,12 @@ def main(folder: str, count: int, broken: int) -> None:
         error = type(raised).__name__
     asked_by_the_loop = len(asked)
     again = [sequence[index]["n"] for index in (0, 5, 0)] if error is None and count > 5 else []
-    print(json.dumps({"values": values, "error": error, "asked": asked_by_the_loop, "again": again}))
+    asked_before = len(asked)
+    if again:
+        # One and two are pulled together, for the first task alone.
+        assert [sequence[0], sequence[1], of_task("v")[2]] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    answer = {"values": values, "error": error, "asked": asked_by_the_loop, "again": again}
+    print(json.dumps({**answer, "asked_by_two": asked[asked_before:]}))
 
 
 if __name__ == "__main__":

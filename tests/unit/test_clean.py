@@ -15,7 +15,23 @@ from secure_xcom.masking.leaves import leaves
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
 SPELLINGS = st.sampled_from(
-    ["password", "passWord", "api-key", "API key", "api_key", "ApiKey", "toKen", "T O K E N", "s.e.c.r.e.t", "dsn"]
+    [
+        "password",
+        "passWord",
+        "api-key",
+        "API key",
+        "api_key",
+        "ApiKey",
+        "toKen",
+        "T O K E N",
+        "s.e.c.r.e.t",
+        "dsn",
+        "api\nkey",
+        "private\tkey",
+        "service\r\nkey",
+        "access\\key",
+        "api\\\nkey",
+    ]
 )
 TEXTS = st.one_of(
     st.text(max_size=12),
@@ -25,6 +41,9 @@ TEXTS = st.one_of(
     st.builds("https://{}:{}@host/{}".format, st.text(max_size=4), st.text(max_size=8), st.text(max_size=4)),
     st.builds(lambda name, value: json.dumps({name: value}), SPELLINGS, st.text(max_size=8)),
     st.builds(lambda name, value: json.dumps(json.dumps({name: [value]})), SPELLINGS, st.text(max_size=8)),
+    st.builds(
+        lambda value: json.dumps({"at": f"https://anna:{value}@host/"}).replace("/", "\\/"), st.text(max_size=8)
+    ),
     st.builds(lambda value: '{"\\u0070assword": ' + json.dumps(value) + "}", st.text(max_size=8)),
 )
 VALUES = st.recursive(
@@ -37,6 +56,9 @@ VALUES = st.recursive(
 @given(VALUES)
 @example({"name": "password", "value": "swordfish-1"})
 @example([["token", "swordfish-1"], ["user", "anna"]])
+@example({"API\nKey": "swordfish-1"})
+@example({"within": '{"private\\nkey": "swordfish-1"}'})
+@example({"within": '{"at": "https:\\/\\/anna:swordfish-1@host"}'})
 @example({"K": "x", "to\u212aen": "swordfish-1"})
 @settings(max_examples=400)
 def test_nothing_secret_is_called_clean(value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,6 +258,24 @@ def test_other_bytes_are_refused(codec: str) -> None:
     with pytest.raises(ValueNotDecodable) as caught:
         CODECS.decode(codec, b"swordfish" * 9)
     assert "swordfish" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [pa.table({"a": [b"one", b"three"]}), pd.DataFrame({"a": [b"one", b"three"]})])
+def test_what_points_past_its_memory_is_refused(value: object) -> None:
+    """An Arrow stream whose offsets point past its end, as a hostile task may seal it, gives no foreign memory."""
+    encoded = CODECS.encode(value)
+    true, false = struct.pack("<3i", 0, 3, 8), struct.pack("<3i", 0, 3, 4000)
+    assert encoded.data.count(true) == 1
+    with pytest.raises(ValueNotDecodable, match="ArrowInvalid"):
+        CODECS.decode(encoded.codec, encoded.data.replace(true, false))
+
+
+def test_a_panic_of_polars_is_refused() -> None:
+    """What makes polars panic, which is no `Exception`, is an error of ours as well."""
+    data = bytearray(CODECS.encode(pl.DataFrame({"a": [1, 2, 3]})).data)
+    data[199] ^= 0xFF
+    with pytest.raises(ValueNotDecodable, match="arrow-polars"):
+        CODECS.decode("arrow-polars", bytes(data))
 
 
 class Mesh:

@@ -17,8 +17,8 @@ from secure_xcom.lazy import Peek
 ROOT = Path(__file__).parents[2]
 
 
-def read(folder: Path, rows: int, broken: int = -1) -> dict[str, Any]:
-    """What a task's process gets of a sequence of so many rows."""
+def set_up(folder: Path) -> dict[str, str]:
+    """The environment of a task's process over a keyring and a folder."""
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(folder / "airflow"),
@@ -28,6 +28,12 @@ def read(folder: Path, rows: int, broken: int = -1) -> dict[str, Any]:
     }
     place = ["--key", f"local://{folder}/keyring.json", "--store", f"file://{folder}/store"]
     run([str(Path(sys.executable).with_name("secure-xcom")), "init", *place], environment)
+    return environment
+
+
+def read(folder: Path, rows: int, broken: int = -1) -> dict[str, Any]:
+    """What a task's process gets of a sequence of so many rows."""
+    environment = set_up(folder)
     script = [sys.executable, "-m", "tests.unit.lazy_process", str(folder), str(rows), str(broken)]
     return dict(json.loads(run(script, environment).splitlines()[-1]))
 
@@ -47,6 +53,12 @@ def test_a_reader_is_read_ahead_for(tmp_path: Path) -> None:
     # 1, 2, 4, ... 64 at a time, one look at all places, and the ends; without reading ahead there were over 300.
     assert found["asked"] <= 16
     assert found["again"] == [0, 5, 0]
+
+
+def test_what_was_read_ahead_for_one_task_is_not_given_to_another(tmp_path: Path) -> None:
+    """In a process of several tasks, the second one pulls for itself what the first one has at hand already."""
+    asked = read(tmp_path, 6)["asked_by_two"]
+    assert asked == ["GetXComSequenceItem", "GetXComSequenceSlice", "GetXComSequenceItem"]
 
 
 @pytest.mark.parametrize("broken", [0, 1, 40])

@@ -1,0 +1,14 @@
+"""A process that forks: what a child of a task's process can still do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.unit.test_lazy import run, set_up
+
+
+def test_a_forked_child_pulls_without_blocking(tmp_path: Path) -> None:
+    """A child of a process that has pulled with `aget_one` does so too, and waits for no thread of its parent."""
+    said = run([sys.executable, "-m", "tests.unit.forked_process"], set_up(tmp_path)).splitlines()
+    assert said[-3:] == ['{"n": 1}', '{"n": 1}', "0"]
