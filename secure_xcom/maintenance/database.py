@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import DatabaseFailed, DatabaseUnknown
+from secure_xcom.maintenance.database_errors import URL_PLACE, failed, refuse_a_missing_file, translated
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -114,16 +115,17 @@ class Database:
     """The table ``xcom``. Every statement is a short transaction of its own, so no task ever waits long for it.
 
     :param url: SQLAlchemy URL with a synchronous driver: SQLite, PostgreSQL or MySQL.
-    :raises DatabaseFailed: the URL cannot be read, or its driver is not installed.
+    :raises DatabaseFailed: the URL cannot be read, its driver is not installed, or a file is not there.
     """
 
     def __init__(self, url: str) -> None:
         import sqlalchemy
 
-        with _translated("the database URL"):
+        with translated(URL_PLACE):
             options: dict[str, Any] = {"hide_parameters": True, "pool_pre_ping": True}
             parsed = sqlalchemy.make_url(url)
             if parsed.get_backend_name() == "sqlite":
+                refuse_a_missing_file(parsed)
                 # Another writer holds SQLite's one lock for as long as its transaction takes.
                 options["connect_args"] = {"timeout": 60}
             self._engine: Engine = sqlalchemy.create_engine(parsed, **options)
@@ -216,7 +218,7 @@ class Database:
             # SQLite refuses to look into what is no JSON, such as a NaN that Python wrote.
             if "malformed" in str(error.orig).lower():
                 return None
-            raise _failed(error, "reading a long row") from None
+            raise failed(error, "reading a long row") from None
         return None if found is None else str(found)
 
     def count(self) -> int:
@@ -359,21 +361,5 @@ class Database:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with _translated(f"the metadata database ({self.dialect})"), self._engine.begin() as connection:
+        with translated(f"the metadata database ({self.dialect})"), self._engine.begin() as connection:
             yield connection
-
-
-@contextmanager
-def _translated(where: str) -> Iterator[None]:
-    """No error of SQLAlchemy or of a driver leaves: its text may hold the URL with its password, or a value."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        raise _failed(error, where) from None
-
-
-def _failed(error: Exception, where: str) -> DatabaseFailed:
-    cause = getattr(error, "orig", None) or error
-    return DatabaseFailed(f"the metadata database did not answer ({type(cause).__name__})", where=where)

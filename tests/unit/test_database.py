@@ -50,6 +50,30 @@ def test_an_error_tells_nothing_of_the_url(tmp_path: Path) -> None:
         assert "canary-in-url" not in str(caught.value)
 
 
+def test_a_mistyped_path_makes_no_database(tmp_path: Path) -> None:
+    """A file of SQLite that is not there is an error that names the cure, and no empty database is left behind."""
+    with pytest.raises(DatabaseFailed, match="airflow db migrate"):
+        Database(f"sqlite:///{tmp_path}/airflow.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_is_not_airflows_is_told_as_such(tmp_path: Path) -> None:
+    """Where there is no table xcom the error says so, instead of that nothing answers."""
+    (tmp_path / "other.db").touch()
+    database = Database(f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(DatabaseFailed, match="no table xcom"):
+        list(database.rows())
+    database.close()
+
+
+def test_what_is_no_url_is_told_apart_from_a_missing_driver() -> None:
+    """Each of the two has a cure of its own."""
+    with pytest.raises(DatabaseFailed, match=r"cannot be read.*SQLAlchemy URL"):
+        Database("no url at all")
+    with pytest.raises(DatabaseFailed, match="install the driver"):
+        Database("postgresql+nodriver://h/d")
+
+
 def test_the_database_is_not_shown_with_its_password() -> None:
     """The name for people has no password, and the representation has no address."""
     database = Database("postgresql+psycopg2://me:canary-in-url@db.example/airflow")

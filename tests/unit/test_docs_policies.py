@@ -56,17 +56,3 @@ def test_show_of_the_page_is_a_table(page: Path) -> None:
 def test_there_is_something_to_run() -> None:
     """The page shows commands, and each one that it shows with a dollar is run above."""
     assert len(SHOWN) == TEXT.count("\n$ secure-xcom ") >= 4
-
-
-def test_every_link_leads_somewhere() -> None:
-    """Relative links name files that are there, and links within the page its headings."""
-    links = re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT)
-    headings = {
-        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
-        for title in re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
-    }
-    assert links
-    for link in links:
-        path, _, anchor = link.partition("#")
-        assert not path or (policies_page.PAGE.parent / path).exists(), link
-        assert not anchor or path or anchor in headings, link

@@ -31,13 +31,6 @@ def test_every_command_is_in_the_readme() -> None:
     assert [path for path in readme.commands() if f"$ secure-xcom {' '.join((*path, '--help'))}" not in text] == []
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    """Relative links name files that are there."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", readme.README.read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
-
-
 def test_the_readme_names_make_targets_that_are_there() -> None:
     """Each `make` target of the README is one of the Makefile."""
     named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]+)", readme.README.read_text(), re.MULTILINE))
