@@ -42,7 +42,14 @@ from secure_xcom.claims.shredding import Rows, Shredded, shred
 from secure_xcom.codecs import Codecs, Encoded
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Coordinate, TaskTry, encryption_context, object_path, object_uri
-from secure_xcom.errors import AuditError, ClaimRefused, PlaintextRefused, SecureXComError, StoreError
+from secure_xcom.errors import (
+    AccessRefused,
+    AuditError,
+    ClaimRefused,
+    PlaintextRefused,
+    SecureXComError,
+    StoreError,
+)
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.holder import DataKeys, Unwrapped
 from secure_xcom.masking import SensitiveNames
@@ -385,8 +392,8 @@ class Pipeline:
         """Delete the payload of a row that Airflow is about to delete.
 
         Only an object below the coordinate's own path is ever deleted, so a reference that was copied from
-        elsewhere cannot be used to delete what it names. A payload that cannot be deleted stops nothing: with
-        the row goes the only wrapped data key, and gc removes the bytes.
+        elsewhere cannot be used to delete what it names; and none that is under a legal hold. What is not deleted
+        stops nothing: with the row goes the only wrapped data key, and gc removes the bytes.
 
         :raises AuditError: the access log cannot be written.
         """
@@ -398,6 +405,13 @@ class Pipeline:
                     found = recognise(row, draft)
                     compartment = self.policy.resolve(found.head.coordinate)
                     draft.compartment = compartment.name
+                    at = found.head.coordinate
+                    if (hold := self.policy.held(at.dag_id, at.run_id)) is not None:
+                        raise AccessRefused(
+                            f"it is under the legal hold {hold.name!r}",
+                            where=draft.where,
+                            remedy="lift the hold, and gc deletes it",
+                        )
                     place = place_within(found, compartment, draft.where)
                     failed = self.store(place[0]).delete_many([place[1]])[0] if place else None
                     if failed is not None:

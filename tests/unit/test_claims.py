@@ -478,6 +478,14 @@ def test_only_the_claimant_that_succeeds_is_shredded_for() -> None:
     assert pull(there, rows.rows[replace(TOKEN, map_index=1)], OTHER) == "two"
 
 
+def test_what_is_held_is_not_purged() -> None:
+    """Under a legal hold a row that Airflow deletes leaves its payload, and the access log says so."""
+    there = world("legal_holds: [{name: case, dags: [orders]}]\n")
+    there.pipeline.purge(row(there.push("it", TOKEN)))
+    assert len(list(there.store.list())) == 1
+    assert (there.sink.records[-1]["action"], there.sink.records[-1]["outcome"]) == ("purge", "refused")
+
+
 def test_what_is_held_is_not_shredded() -> None:
     """A legal hold keeps the keys and the payload of what was claimed, at the task's end and in maintenance."""
     there = world("legal_holds: [{name: case, dags: [orders]}]\n")
