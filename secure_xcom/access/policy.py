@@ -217,7 +217,11 @@ def read_bytes(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise PolicyInvalid(f"the file cannot be read ({type(error).__name__})", where=path) from None
+        raise PolicyInvalid(
+            f"the file cannot be read ({type(error).__name__})",
+            where=path,
+            remedy="name a file that is there and readable",
+        ) from None
 
 
 def _with_defaults(compartment: Compartment, inherited: dict[str, object]) -> Compartment:

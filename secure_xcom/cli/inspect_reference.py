@@ -35,7 +35,8 @@ def inspect(
         typer.Option(
             envvar="SECURE_XCOM_DB",
             metavar="URL",
-            help="SQLAlchemy URL of the metadata database, by default Airflow's own.",
+            help="SQLAlchemy URL of the metadata database, by default Airflow's own; one with a password belongs "
+            "into the variable, since others can see a process's arguments.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

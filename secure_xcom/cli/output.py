@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 FINE = 0
 FOUND_SOMETHING = 1
 COULD_NOT_RUN = 2
+
+_TABLE_COLUMNS = 160
 
 STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 _GLYPHS = {"ok": "✓", "warning": "!", "error": "✗"}
@@ -37,6 +40,18 @@ def console(*, stderr: bool = False, plain: bool = False, width: int | None = No
         emoji=False,
         width=width,
     )
+
+
+def table_console() -> Console:
+    """A console for tables, which is not narrow where no terminal says how wide it is, such as in a job of CI."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return console(width=None if known else _TABLE_COLUMNS)
+
+
+def nothing_there(sinks: Iterable[str]) -> None:
+    """Tell people on standard error that a sink is empty: no event of it is no answer, if its URI is wrong."""
+    for uri in sinks:
+        print(f"nothing has been written to {clean(uri)} yet: see that this is the sink's URI", file=sys.stderr)
 
 
 def clean(text: object) -> str:

@@ -78,7 +78,11 @@ def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise PolicyInvalid(f"the file cannot be read ({type(error).__name__})", where=str(path)) from None
+        raise PolicyInvalid(
+            f"the file cannot be read ({type(error).__name__})",
+            where=str(path),
+            remedy="name a file that is there and readable",
+        ) from None
     for remark in lint(raw, where=str(path), dags=tuple(dags), environment=os.environ):
         yield Looked(str(path), remark)
 

@@ -50,7 +50,7 @@ def policy_show(
             "\n".join(one["key_uris"]),
             "\n".join([one["store_uri"], *one["routes"]]),
         )
-    output.console().print(table)
+    output.table_console().print(table)
 
 
 def _with_identities(policy: AccessPolicy) -> list[tuple[Compartment, dict[str, list[str]]]]:

@@ -25,7 +25,7 @@ def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
 
     :param what: JSON text, a file's path, ``-``, or a coordinate.
     :param db: SQLAlchemy URL for a coordinate; None: Airflow's own.
-    :raises CommandError: it is nothing of these, or cannot be read.
+    :raises CommandError: it is nothing of these, or cannot be read; :raises DatabaseFailed: nor can the database.
     """
     if what == "-":
         return _json(output.stdin_text(_TEXT_MAX_CHARACTERS), "standard input"), "standard input", None
@@ -55,10 +55,11 @@ def read_row(url: str, coordinate: Coordinate) -> Any:
     """The value of one row of the table ``xcom``, as Airflow stores it.
 
     :param url: SQLAlchemy URL of Airflow's metadata database.
-    :raises CommandError: the database cannot be read, or has no such row.
+    :raises DatabaseFailed: the database cannot be read; :raises CommandError: it has no such row.
     """
     import sqlalchemy
-    from sqlalchemy.exc import SQLAlchemyError
+
+    from secure_xcom.maintenance.database_errors import URL_PLACE, refuse_a_missing_file, translated
 
     where = str(coordinate)
     table = sqlalchemy.table(
@@ -69,21 +70,17 @@ def read_row(url: str, coordinate: Coordinate) -> Any:
     query = sqlalchemy.select(table.c.value)
     for name in ("dag_id", "run_id", "task_id", "map_index", "key"):
         query = query.where(table.c[name] == getattr(coordinate, name))
-    try:
+    with translated(URL_PLACE):
         # An async driver's URL is Airflow's own affair; a query needs the plain one.
-        engine = sqlalchemy.create_engine(url)
-        try:
-            with engine.connect() as connection:
-                found = connection.execute(query).all()
-        finally:
-            engine.dispose()
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        # The driver's own message may hold the URL with its password.
-        raise CommandError(
-            f"the metadata database cannot be read ({type(error).__name__})",
-            where=where,
-            remedy="check --db, and that this machine reaches the database and has its driver",
-        ) from None
+        parsed = sqlalchemy.make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            refuse_a_missing_file(parsed)
+        engine = sqlalchemy.create_engine(parsed)
+    try:
+        with translated(where), engine.connect() as connection:
+            found = connection.execute(query).all()
+    finally:
+        engine.dispose()
     if not found:
         raise CommandError(
             "there is no such XCom", where=where, remedy="look for its ids in Airflow's XCom tab, or name --db"

@@ -82,7 +82,11 @@ def _text(file: Path) -> str | Remark:
     except UnicodeDecodeError:
         return _unreadable(1, 1, "not UTF-8")
     except OSError as error:
-        raise PolicyInvalid(f"the file cannot be read ({type(error).__name__})", where=str(file)) from None
+        raise PolicyInvalid(
+            f"the file cannot be read ({type(error).__name__})",
+            where=str(file),
+            remedy="name a file that is there and readable",
+        ) from None
 
 
 def _unreadable(line: int, column: int, text: str) -> Remark:

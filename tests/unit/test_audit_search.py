@@ -218,6 +218,18 @@ def test_search_shows_a_table(path: Path) -> None:
     assert "2 events, and more" in run(path, "search", "--limit", "2").stdout
 
 
+def test_a_mistyped_sink_is_no_silent_answer(path: Path, tmp_path: Path) -> None:
+    """Where nothing was ever written, a search and an export say so beside their count of none."""
+    path = tmp_path / "mistyped.jsonl"
+    for words in (("search",), ("export", "--out", str(tmp_path / "none.jsonl"))):
+        result = run(path, *words)
+        assert result.exit_code == 0
+        assert f"nothing has been written to {path.as_uri()}" in result.stderr
+    assert json.loads(run(path, "search", "--json").stdout)["empty"] == [path.as_uri()]
+    path.write_bytes(b"no event\n")
+    assert "nothing has been written" not in run(path, "search").stderr
+
+
 def test_exports_hold_every_event(path: Path, tmp_path: Path) -> None:
     """CSV, Parquet and JSON Lines have the same events; a file that is there is not overwritten."""
     for name in ("out.csv", "out.parquet", "out.jsonl"):

@@ -546,6 +546,15 @@ def database(tmp_path: Path, reference: dict[str, Any]) -> str:
     return url
 
 
+def test_a_mistyped_database_is_told_and_not_made(tmp_path: Path) -> None:
+    """`inspect` of a row in a file that is not there ends with 2, and leaves no empty database behind."""
+    url = f"sqlite:///{tmp_path}/mistyped.db"
+    result = CliRunner().invoke(app, ["inspect", "d/r/t:k", "--db", url])
+    assert result.exit_code == 2
+    assert "file is not there" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_inspect_reads_every_form(tmp_path: Path, reference: dict[str, Any], database: str) -> None:
     """An argument, a file, standard input, a quoted text and a row all give the same."""
     text = json.dumps(reference)

@@ -64,6 +64,17 @@ def test_show_says_what_comes_later_and_what_is_the_default(tmp_path: Path) -> N
     assert "tasks run on" not in run("show", policy, "--dag", "other").stdout
 
 
+def test_a_table_is_not_narrow_where_no_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a job of CI, names of compartments and globs stand on one line each."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    shown = (
+        CliRunner()
+        .invoke(app, ["policy", "show", str(HERE.parents[1] / "policies/examples/celery-queues.yaml")])
+        .stdout
+    )
+    assert "finance-workers: both" in shown
+
+
 def test_lint_ends_with_1_until_what_it_says_is_allowed() -> None:
     """Warnings are printed as FILE:LINE:COLUMN with a remedy; allowing their rule leaves nothing."""
     done = run("lint", EXAMPLE)

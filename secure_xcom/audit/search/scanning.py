@@ -38,6 +38,7 @@ class Scan:
     """One search.
 
     :ivar lines: how many lines were read; :ivar unread: how many of them are no events.
+    :ivar empty: the sinks that nothing has been written to, as one is whose URI was mistyped.
     :param progress: told what is read, how many bytes of how many.
     """
 
@@ -55,6 +56,7 @@ class Scan:
         self._progress = progress
         self.lines = 0
         self.unread = 0
+        self.empty: list[str] = []
 
     def hits(self) -> Iterator[Hit]:
         """What matches, each sink oldest first.
@@ -63,6 +65,8 @@ class Scan:
         """
         for source in self._sources:
             pieces = source.pieces()
+            if not pieces:
+                self.empty.append(source.uri)
             total, done = sum(piece.size for piece in pieces), 0
             for piece in pieces:
                 for number, block in piece.blocks(BLOCK_BYTES):

@@ -69,6 +69,9 @@ def export(
         scan = Scan(place.sources(), wanted, hasher, tell)
         count = writing.export(scan.hits(), form, out)
     if as_json:
-        output.show_json({"events": count, "file": str(out), "lines": scan.lines, "unread": scan.unread})
+        output.show_json(
+            {"events": count, "file": str(out), "lines": scan.lines, "unread": scan.unread, "empty": scan.empty}
+        )
     else:
         print(f"{count} events of {scan.lines} lines written to {out}")
+        output.nothing_there(scan.empty)

@@ -72,11 +72,14 @@ def search(
     more, hits = len(found) > limit, found[:limit]
     if as_json:
         events = [{"event": hit.record, "place": hit.place, "line": hit.line} for hit in hits]
-        output.show_json({"events": events, "more": more, "lines": scan.lines, "unread": scan.unread})
+        output.show_json(
+            {"events": events, "more": more, "lines": scan.lines, "unread": scan.unread, "empty": scan.empty}
+        )
     else:
         _show(hits)
         ends = ", and more (--limit)" if more else ""
         print(f"{len(hits)} events{ends}; {scan.lines} lines read, {scan.unread} of them no events")
+        output.nothing_there(scan.empty)
 
 
 def _show(hits: Sequence[Hit]) -> None:
@@ -100,4 +103,4 @@ def _show(hits: Sequence[Hit]) -> None:
         )
         table.add_row(*(output.clean("" if cell is None else cell) for cell in cells))
     if hits:
-        output.console().print(table)
+        output.table_console().print(table)
