@@ -215,7 +215,7 @@ class Settings:
     inline_max_bytes: int = 0
     max_bytes: int = 1 << 30
     compression: str = "zstd"
-    audit_sinks: tuple[str, ...] = ()
+    audit_sinks: tuple[str, ...] = field(default=(), repr=False)
     audit_hash_key: str | None = None
     audit_hash_ids: tuple[str, ...] = ()
     sealed_log: str | None = None

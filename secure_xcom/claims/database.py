@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _KINDS = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 _FORM = "write db://CONN_ID, or db+postgresql://USER:PASSWORD@HOST/NAME"
 _PAGE = 1000
+_REST_OF_PASSWORD = re.compile(r":\*\*\*@.*@")
 
 
 class ClaimTable:
@@ -40,7 +42,9 @@ class ClaimTable:
 
     def __init__(self, uri: str, *, patience: float = 20.0) -> None:
         self._url = _url(uri)
-        self.uri = f"db+{self._url.render_as_string(hide_password=True)}"
+        # A driver takes a password among the options as well, and an @ within one looks like the login's end.
+        shown = self._url.set(query={}).render_as_string(hide_password=True)
+        self.uri = f"db+{_REST_OF_PASSWORD.sub(':***@', shown)}"
         self._made: tuple[int, Engine] | None = None
         self._lock = threading.Lock()
         self._patience = patience

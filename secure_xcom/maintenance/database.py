@@ -129,7 +129,8 @@ class Database:
                 # Another writer holds SQLite's one lock for as long as its transaction takes.
                 options["connect_args"] = {"timeout": 60}
             self._engine: Engine = sqlalchemy.create_engine(parsed, **options)
-        self.name = parsed.render_as_string(hide_password=True)
+        # A driver takes a password among the options as well.
+        self.name = parsed.set(query={}).render_as_string(hide_password=True)
         self.dialect = self._engine.dialect.name
         self._table = sqlalchemy.table(
             "xcom",

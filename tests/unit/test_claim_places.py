@@ -15,6 +15,7 @@ from secure_xcom.claims.database import ClaimTable
 from secure_xcom.claims.migrate import VERSION_TABLE, migrate, version
 from secure_xcom.claims.objects import ClaimObjects
 from secure_xcom.claims.table import claim_xcom
+from secure_xcom.config import Settings
 from secure_xcom.errors import ClaimsUnavailable, ConnectionUnknown, UriInvalid
 from secure_xcom.stores import store
 from tests.claim_contract import ClaimContract, target
@@ -107,6 +108,14 @@ def test_a_database_that_is_not_there_is_named_without_its_password() -> None:
         table.find_many([target("memory://x")])
     assert "geheim" not in f"{caught.value} {table.uri} {caught.value.__cause__}"
     assert "airflow:***@127.0.0.1" in str(caught.value)
+
+
+@pytest.mark.parametrize("login", ["u:geheim@h/n?sslmode=require", "u:gehe@geheim@h/n", "h/n?password=geheim"])
+def test_no_form_of_a_password_is_shown(login: str) -> None:
+    """A password among a URL's options, or one with an unescaped @, is not shown either."""
+    uri = f"db+postgresql://{login}"
+    assert "geheim" not in ClaimTable(uri).uri
+    assert "geheim" not in repr(Settings(claims_uri=uri, audit_sinks=(uri,)))
 
 
 def test_a_connection_of_airflow_names_the_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
