@@ -60,7 +60,8 @@ def server_from_environment() -> Server:
         raise SettingMissing(
             "VAULT_ADDR is not set, so the Vault of the `default` connection is not known",
             where="environment of this process",
-            remedy="set VAULT_ADDR and VAULT_TOKEN for the workers, or name an Airflow connection in the URI",
+            remedy="set VAULT_ADDR and VAULT_TOKEN for this process, on workers for theirs; a URI can name "
+            "an Airflow connection instead",
         )
     return Server(
         address=checked_address(address, "VAULT_ADDR"),

@@ -151,3 +151,14 @@ def test_without_settings_the_missing_option_is_named(tmp_path: Path) -> None:
     (tmp_path / "airflow.cfg").write_text("")
     assert "[secure_xcom] sealed_log" in run(tmp_path, "seal").output
     assert "[secure_xcom] sealing_key" in run(tmp_path, "key").output
+
+
+def test_the_remedies_can_be_followed_as_they_stand(tmp_path: Path) -> None:
+    """What the command says to do about a missing key or sealed log is a command line that works."""
+    (tmp_path / "airflow.cfg").write_text(f"[secure_xcom]\naudit_sinks = file://{tmp_path}/access-log.jsonl\n")
+    write(tmp_path / "access-log.jsonl", chain(1, start=AGO))
+    assert "audit key --create --key file:///path/sealing.pem" in run(tmp_path, "key", "--create").output
+    made = run(tmp_path, "key", "--create", "--key", f"file://{tmp_path}/sealing.pem")
+    assert made.exit_code == 0, made.output
+    assert "audit verify --chains-only" in run(tmp_path, "verify").output
+    assert run(tmp_path, "verify", "--chains-only").exit_code == 0

@@ -104,7 +104,8 @@ class Place:
             raise SettingMissing(
                 "no key is set that signs the sealed log",
                 where="[secure_xcom] sealing_key",
-                remedy="set it, or name it with --key; `secure-xcom audit key --create` makes a local one",
+                remedy="set it, or name it with --key; a local one is made by "
+                "`secure-xcom audit key --create --key file:///path/sealing.pem`",
             )
         return signer(uri)
 
@@ -137,7 +138,8 @@ class Place:
             raise SettingMissing(
                 "no sealed log is set",
                 where="[secure_xcom] sealed_log",
-                remedy="set it to a store URI such as file:///path or s3://..., or name one with --log",
+                remedy="set it to a store URI such as file:///path or s3://..., or name one with --log; "
+                "`secure-xcom audit verify --chains-only` needs none",
             )
         return SealedLog(store(uri), self.verifiers())
 
