@@ -1,0 +1,150 @@
+"""Sets up the compose deployment, once: Vault, the bucket, an identity for each worker. Run again, it goes on.
+
+What `secure-xcom policy apply` does from the access policy it does here as well; this file has only what that command
+leaves to an operator: the first start of the server, the bucket, the users, and handing out their credentials.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+POLICY = "/opt/airflow/config/access_policy.yaml"
+BUCKET = "xcom"
+# Whose file it is where Docker has no user of that name: Airflow's in the official image.
+AIRFLOW_UID = 50_000
+START_SECONDS = 120
+# identity of the access policy -> the volume that its worker alone mounts
+IDENTITIES = {
+    "finance-workers": "finance",
+    "marketing-workers": "marketing",
+    "maintenance": "maintenance",
+}
+
+
+class Vault:
+    """The few calls that an operator makes with a token."""
+
+    def __init__(self, address: str, token: str = "") -> None:
+        self.address = address
+        self.token = token
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """One request. The answer, or {} where there is none to read."""
+        request = urllib.request.Request(  # noqa: S310  # the address is the deployment's own
+            f"{self.address}/v1/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"X-Vault-Token": self.token} if self.token else {},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            text = answer.read()
+        return json.loads(text) if text else {}
+
+
+def start(vault: Vault, kept: Path) -> str:
+    """Initialise the server if nobody has, and give the operator's token, which is kept in a volume of its own."""
+    if not vault.call("GET", "sys/init")["initialized"]:
+        # With an auto-unseal these are recovery keys: they allow a new root token, and open nothing.
+        made = vault.call("PUT", "sys/init", {"recovery_shares": 1, "recovery_threshold": 1})
+        write_private(kept, json.dumps(made), owner=0)
+    deadline = time.monotonic() + START_SECONDS
+    while vault.call("GET", "sys/seal-status")["sealed"]:
+        if time.monotonic() > deadline:
+            raise SystemExit("Vault stays sealed: look at its log")
+        time.sleep(1)
+    return str(json.loads(kept.read_text())["root_token"])
+
+
+def make_users(s3: Any, iam: Any) -> None:
+    """The bucket and a user for each identity, where they are not there yet."""
+    from botocore.exceptions import ClientError
+
+    if BUCKET not in {one["Name"] for one in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket=BUCKET)
+    for name in IDENTITIES:
+        try:
+            iam.get_user(UserName=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchEntity":
+                raise
+            iam.create_user(UserName=name)
+
+
+def connections(role_id: str, secret_id: str, access_key: str, secret_key: str) -> dict[str, Any]:
+    """The two Airflow connections that the access policy names, as one identity."""
+    return {
+        "vault_xcom": {
+            "conn_type": "vault",
+            "host": "vault",
+            "port": 8200,
+            "login": role_id,
+            "password": secret_id,
+            "extra": {"auth_type": "approle", "use_tls": False},
+        },
+        "s3_xcom": {
+            "conn_type": "aws",
+            "login": access_key,
+            "password": secret_key,
+            "extra": {"endpoint_url": "http://s3:8333", "region_name": "us-east-1"},
+        },
+    }
+
+
+def hand_out(vault: Vault, iam: Any, name: str, file: Path) -> None:
+    """New credentials of one identity into its file. The old ones end: an access key at once, a secret id later."""
+    role = f"auth/approle/role/{name}"
+    role_id = vault.call("GET", f"{role}/role-id")["data"]["role_id"]
+    secret_id = vault.call("POST", f"{role}/secret-id", {})["data"]["secret_id"]
+    for old in iam.list_access_keys(UserName=name)["AccessKeyMetadata"]:
+        iam.delete_access_key(UserName=name, AccessKeyId=old["AccessKeyId"])
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    found = connections(role_id, secret_id, key["AccessKeyId"], key["SecretAccessKey"])
+    write_private(file, json.dumps(found), owner=AIRFLOW_UID)
+
+
+def write_private(file: Path, text: str, *, owner: int) -> None:
+    """A file for its owner alone, all of it or none."""
+    new = file.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    if os.geteuid() == 0:
+        os.chown(new, owner, 0)
+    new.replace(file)
+
+
+def main(arguments: list[str]) -> int:
+    """Everything, in order. `--renew` hands out new credentials to identities that have some."""
+    import boto3
+
+    vault = Vault(os.environ["VAULT_ADDR"])
+    vault.token = start(vault, Path("/operator/init.json"))
+    s3, iam = boto3.client("s3"), boto3.client("iam")
+    make_users(s3, iam)
+    # The token goes by the environment, never by an argument: those can be seen by every process.
+    subprocess.run(
+        ["secure-xcom", "policy", "apply", POLICY, "--to", "vault", "--to", "iam"],  # noqa: S607
+        env={**os.environ, "VAULT_TOKEN": vault.token},
+        check=True,
+    )
+    for name, volume in IDENTITIES.items():
+        file = Path("/identities") / volume / "connections.json"
+        if "--renew" in arguments or not file.exists():
+            hand_out(vault, iam, name, file)
+            sys.stdout.write(f"{name}: new credentials\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
