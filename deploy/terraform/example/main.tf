@@ -1,4 +1,4 @@
-# policies/examples/kubernetes-service-accounts.yaml on EKS: pods log in to Vault by their service account, and to AWS
+# deploy/helm/access_policy_vault.yaml on EKS: pods log in to Vault by their service account, and to AWS
 # by the same (IRSA). Copy this folder and change the names.
 #
 #   secure-xcom policy compile access_policy.yaml --out compiled
@@ -44,8 +44,8 @@ variable "namespace" {
 locals {
   # Identity of the access policy => name of its role (as in its principal) and its service account.
   pods = {
-    "risk-pods"    = { role = "xcom-risk-pods", service_account = "xcom-risk" }
-    "sandbox-pods" = { role = "xcom-sandbox-pods", service_account = "xcom-sandbox" }
+    "xcom-risk"    = { role = "xcom-risk-pods", service_account = "xcom-risk" }
+    "xcom-sandbox" = { role = "xcom-sandbox-pods", service_account = "xcom-sandbox" }
   }
 }
 
