@@ -1,7 +1,7 @@
 """Sets up the compose deployment, once: Vault, the bucket, an identity for each worker. Run again, it goes on.
 
-What `secure-xcom policy apply` does from the access policy it does here as well; this file has only what that command
-leaves to an operator: the first start of the server, the bucket, the users, and handing out their credentials.
+Keys, policies and roles are made by `secure-xcom policy apply`; this file has only what that command leaves to an
+operator: the first start of the server, the bucket, the users, and handing out their credentials.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def connections(role_id: str, secret_id: str, access_key: str, secret_key: str) 
 
 
 def hand_out(vault: Vault, iam: Any, name: str, file: Path) -> None:
-    """New credentials of one identity into its file. The old ones end: an access key at once, a secret id later."""
+    """New credentials of one identity into its file. The old access key ends at once, the secret id later."""
     role = f"auth/approle/role/{name}"
     role_id = vault.call("GET", f"{role}/role-id")["data"]["role_id"]
     secret_id = vault.call("POST", f"{role}/secret-id", {})["data"]["secret_id"]
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> int:
     s3, iam = boto3.client("s3"), boto3.client("iam")
     make_users(s3, iam)
     # The token goes by the environment, never by an argument: those can be seen by every process.
-    subprocess.run(
+    subprocess.run(  # noqa: S603  # a list of our own words
         ["secure-xcom", "policy", "apply", POLICY, "--to", "vault", "--to", "iam"],  # noqa: S607
         env={**os.environ, "VAULT_TOKEN": vault.token},
         check=True,

@@ -1,0 +1,180 @@
+"""deploy/compose and deploy/docker: what can be known of them without a Docker."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.access.lint import lint
+from secure_xcom.config import Settings
+from tests import deployed
+from tests.deployed import COMPOSE, DEPLOY, DIGEST
+
+FILE = deployed.compose()
+SERVICES: dict[str, dict[str, Any]] = FILE["services"]
+WORKERS = sorted(name for name in SERVICES if name.startswith("worker-"))
+POLICY = COMPOSE / "access_policy.yaml"
+# Secrets of Airflow's own core, with which a worker could read the database or make tokens for any task.
+CORE_SECRETS = {"sql_alchemy_conn", "fernet_key", "jwt_secret", "postgres_password"}
+
+
+SETUP = deployed.compose_setup()
+
+
+def test_every_image_is_named_by_digest() -> None:
+    """Nothing is pulled by a tag alone, and the variables of the file are those of images.env."""
+    images = deployed.images_env()
+    assert all(DIGEST.match(image) for image in images.values()), images
+    text = (COMPOSE / "compose.yaml").read_text()
+    assert set(re.findall(r"\$\{(\w+_IMAGE)", text)) == set(images)
+    for name, service in SERVICES.items():
+        own = service["image"].startswith("secure-xcom-airflow:")
+        assert own == ("build" in service), name
+        assert own or re.fullmatch(r"\$\{\w+_IMAGE:\?[^}]+\}", service["image"]), name
+    dockerfile = (DEPLOY / "docker/Dockerfile").read_text()
+    assert f"ARG AIRFLOW_IMAGE={images['AIRFLOW_IMAGE']}\n" in dockerfile
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"${AIRFLOW_IMAGE}"}
+
+
+def test_the_image_is_made_from_files_that_are_there() -> None:
+    """What the Dockerfile copies exists, reaches the builder, and no secret does; it ends as Airflow's user."""
+    dockerfile = (DEPLOY / "docker/Dockerfile").read_text()
+    allowed = (DEPLOY / "docker/Dockerfile.dockerignore").read_text().splitlines()
+    assert "**" in allowed
+    for line in re.findall(r"^COPY --chown=airflow:0 (.*)$", dockerfile, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (deployed.ROOT / source).exists(), source
+            assert f"!{source}" in allowed, source
+    assert dockerfile.rstrip().endswith("USER airflow")
+
+
+def test_every_service_that_stays_says_when_it_is_healthy() -> None:
+    """A service without a check is one that ends, and nobody waits for the health of a service without one."""
+    for name, service in SERVICES.items():
+        assert ("healthcheck" in service) == (service["restart"] == "unless-stopped"), name
+        for other, how in service.get("depends_on", {}).items():
+            wanted = "service_healthy" if "healthcheck" in SERVICES[other] else "service_completed_successfully"
+            assert how == {"condition": wanted}, (name, other)
+
+
+def test_what_a_service_names_is_declared() -> None:
+    """Secrets, volumes and networks of services are those at the end of the file, all of them, and files exist."""
+    used: dict[str, set[str]] = {"secrets": set(), "volumes": set(), "networks": set()}
+    for service in SERVICES.values():
+        used["secrets"] |= set(service.get("secrets", ()))
+        used["networks"] |= set(service["networks"])
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                assert (COMPOSE / source).exists(), source
+            else:
+                used["volumes"].add(source)
+    assert used == {kind: set(FILE[kind]) for kind in used}
+    for name, service in SERVICES.items():
+        read = set(
+            re.findall(r"/run/secrets/([\w.]+)", json.dumps({k: service[k] for k in service if k != "build"}))
+        )
+        if name != "vault":
+            assert read <= set(service.get("secrets", ())), name
+    assert "/run/secrets/vault_unseal_key" in (COMPOSE / "openbao.hcl").read_text()
+
+
+def test_no_password_stands_in_a_file() -> None:
+    """Every setting that holds a secret is read from a file, and the one port is open on loopback only."""
+    secret = re.compile(r"PASSWORD|SECRET|TOKEN|FERNET|SQL_ALCHEMY|BROKER|RESULT_BACKEND")
+    harmless = re.compile(r"_CMD$|_FILE$|SECRETS(__|_)BACKEND")
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            assert not secret.search(variable) or harmless.search(variable), (name, variable)
+            assert "://" not in value or "@" not in value, (name, variable)
+    assert [port for service in SERVICES.values() for port in service.get("ports", ())] == ["127.0.0.1:8080:8080"]
+    assert (COMPOSE / ".gitignore").read_text().startswith("secrets/\n")
+
+
+def test_every_setting_of_ours_exists() -> None:
+    """Options in the environment are those of the code, with values that it takes."""
+    for name, service in SERVICES.items():
+        section = {
+            variable.removeprefix("AIRFLOW__SECURE_XCOM__").lower(): value
+            for variable, value in service.get("environment", {}).items()
+            if variable.startswith("AIRFLOW__SECURE_XCOM__")
+        }
+        Settings.parse(section)
+        assert not section or section["access_policy"] == "/opt/airflow/config/access_policy.yaml", name
+        assert not section or f"./access_policy.yaml:{section['access_policy']}:ro" in service["volumes"], name
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_a_worker_has_its_own_identity_and_nothing_of_the_core(worker: str) -> None:
+    """It consumes its compartment's queue and mounts one identity; it has no database and no key of Airflow's."""
+    service = SERVICES[worker]
+    team = worker.removeprefix("worker-")
+    assert service["command"][:4] == ["celery", "worker", "--queues", team]
+    mounted = [volume for volume in service["volumes"] if volume.startswith("identity-")]
+    assert mounted == [f"identity-{team}:/run/identity:ro"]
+    assert not CORE_SECRETS & set(service["secrets"])
+    assert not any("SQL_ALCHEMY" in name or "FERNET" in name for name in service["environment"])
+    kwargs = json.loads(service["environment"]["AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS"])
+    assert kwargs == {"connections_file_path": "/run/identity/connections.json"}
+
+
+def test_no_component_but_workers_has_an_identity() -> None:
+    """The core sees no identity, the caretaker that of maintenance alone, and setup all of them."""
+    for name, service in SERVICES.items():
+        mounted = {v.split(":")[0] for v in service.get("volumes", ()) if v.startswith(("identity-", "operator"))}
+        expected = {
+            "setup": {"operator", *(f"identity-{volume}" for volume in SETUP.IDENTITIES.values())},
+            "caretaker": {"identity-maintenance"},
+        }
+        if name not in WORKERS:
+            assert mounted == expected.get(name, set()), name
+
+
+def test_the_access_policy_is_that_of_the_deployment() -> None:
+    """Clean by lint; its queues have workers, and its identities are those that setup makes."""
+    assert list(lint(POLICY.read_bytes(), where=POLICY.name)) == []
+    policy = AccessPolicy.load(str(POLICY))
+    queues = {own["tasks_run_on"]["queue"] for own in yaml.safe_load(POLICY.read_text())["compartments"]}
+    assert {f"worker-{queue}" for queue in queues} == set(WORKERS)
+    assert {identity.name for identity in policy.identities} == set(SETUP.IDENTITIES)
+    for identity in policy.identities:
+        assert identity.aws
+        assert identity.aws.principal == f"arn:aws:iam::000000000000:user/{identity.name}"
+    stores = {uri for own in policy.compartments for uri in own.all_store_uris}
+    assert {uri.split("@")[1].split("/")[0] for uri in stores} == {SETUP.BUCKET}
+
+
+def test_every_command_exists() -> None:
+    """Calls of secure-xcom in the files are commands and options of ours."""
+    found = [
+        words
+        for path in (COMPOSE / "setup.py", DEPLOY / "docker/Dockerfile", COMPOSE / "compose.yaml")
+        for words in deployed.commands(path.read_text())
+    ]
+    assert ["policy", "apply", "--to", "vault", "--to", "iam"] in found
+    assert [deployed.refused(words) for words in found if deployed.refused(words)] == []
+    assert deployed.refused(SERVICES["caretaker"]["command"]) is None
+    assert deployed.refused(["policy", "nothing"])
+    assert deployed.refused(["check", "--nothing"])
+
+
+def test_the_form_is_that_of_the_compose_specification() -> None:
+    """Fields are those of the specification; with its schema at hand, the whole file is held against that."""
+    fields = {"build", "image", "command", "entrypoint", "environment", "user", "profiles"}
+    fields |= {"networks", "ports", "volumes", "secrets", "cap_add", "cap_drop", "security_opt"}
+    fields |= {"depends_on", "healthcheck", "restart", "stop_grace_period"}
+    top = {name for name in FILE if not name.startswith("x-")}
+    assert top == {"name", "services", "networks", "volumes", "secrets"}
+    for service in SERVICES.values():
+        assert set(service) <= fields
+    schema = os.environ.get("SECURE_XCOM_TEST_COMPOSE_SCHEMA")
+    if schema:
+        jsonschema.Draft7Validator(json.loads(Path(schema).read_text())).validate(FILE)

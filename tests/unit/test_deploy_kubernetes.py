@@ -1,0 +1,229 @@
+"""deploy/helm: pods and manifests against Kubernetes' own models, values and access policies by each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from kubernetes.client import models
+
+from secure_xcom.access import AccessPolicy
+from secure_xcom.access.lint import lint
+from secure_xcom.config import Settings
+from secure_xcom.policies import compile_policy
+from tests import deployed
+from tests.deployed import DIGEST, HELM
+
+VARIANTS = {None: "irsa", "vault-kubernetes": "vault", "vault-agent": "vault_agent"}
+POLICIES = sorted(HELM.glob("access_policy_*.yaml"))
+# The chart's parameters that are used here, as its values.yaml has them.
+PARAMETERS = {"executor", "airflowVersion", "images", "config", "volumes", "volumeMounts", "data", "podTemplate"}
+PARAMETERS |= {
+    "fernetKeySecretName",
+    "apiSecretKeySecretName",
+    "jwtSecretName",
+    "createUserJob",
+    "allowPodLaunching",
+}
+PARAMETERS |= {"postgresql", "redis", "scheduler", "apiServer", "dagProcessor", "triggerer", "workers"}
+KINDS = {
+    "Namespace": models.V1Namespace,
+    "ServiceAccount": models.V1ServiceAccount,
+    "ClusterRoleBinding": models.V1ClusterRoleBinding,
+    "ConfigMap": models.V1ConfigMap,
+    "NetworkPolicy": models.V1NetworkPolicy,
+    "Pod": models.V1Pod,
+}
+
+
+def faults(value: Any, kind: str, where: str) -> list[str]:
+    """What Kubernetes' API does not know in an object, or knows with another type."""
+    if kind.startswith("list["):
+        if not isinstance(value, list):
+            return [f"{where} is no list"]
+        return [fault for i, one in enumerate(value) for fault in faults(one, kind[5:-1], f"{where}[{i}]")]
+    if kind.startswith("dict["):
+        of = kind[5:-1].split(", ")[1]
+        if not isinstance(value, dict):
+            return [f"{where} is no mapping"]
+        return [fault for name, one in value.items() for fault in faults(one, of, f"{where}.{name}")]
+    plain: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "object": (str, int)}
+    if kind in plain:
+        good = isinstance(value, plain[kind]) and (kind == "bool" or not isinstance(value, bool))
+        return [] if good else [f"{where} is no {kind}"]
+    model = getattr(models, kind)
+    names = {json_name: name for name, json_name in model.attribute_map.items()}
+    found = [f"{where}.{name} is not known" for name in value if name not in names]
+    for name, one in value.items():
+        if name in names:
+            found += faults(one, model.openapi_types[names[name]], f"{where}.{name}")
+    return found
+
+
+def pod(variant: str | None) -> dict[str, Any]:
+    """The pod of a task."""
+    found: dict[str, Any] = yaml.safe_load(deployed.values(variant)["podTemplate"])
+    return found
+
+
+def containers(variant: str | None) -> list[dict[str, Any]]:
+    """All of a pod's."""
+    spec = pod(variant)["spec"]
+    return [*spec.get("initContainers", ()), *spec["containers"]]
+
+
+def test_the_models_notice_what_is_wrong() -> None:
+    """A field of no such name and a value of another type are faults, at any depth."""
+    wrong = {"metadata": {"nam": "x"}, "spec": {"containers": [{"name": "x", "env": {}}], "hostIPC": "yes"}}
+    assert faults(wrong, "V1Pod", "pod") == [
+        "pod.metadata.nam is not known",
+        "pod.spec.containers[0].env is no list",
+        "pod.spec.hostIPC is no bool",
+    ]
+
+
+def test_every_manifest_is_an_object_of_kubernetes() -> None:
+    """Each has a known kind and version, fields that the API has, and a place in the namespace of Airflow."""
+    for one in deployed.manifests():
+        assert faults(one, KINDS[one["kind"]].__name__, one["kind"]) == []
+        group = {"ClusterRoleBinding": "rbac.authorization.k8s.io/v1", "NetworkPolicy": "networking.k8s.io/v1"}
+        assert one["apiVersion"] == group.get(one["kind"], "v1")
+        scoped = one["kind"] not in ("Namespace", "ClusterRoleBinding")
+        assert one["metadata"].get("namespace") == ("airflow" if scoped else None)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_pod_of_a_task_is_one_that_kubernetes_takes(variant: str | None) -> None:
+    """Known fields only, the container's name as Airflow wants it, a volume for each mount and no other."""
+    found = pod(variant)
+    assert faults(found, "V1Pod", "pod") == []
+    assert [one["name"] for one in found["spec"]["containers"]] == ["base"]
+    mounted = {mount["name"] for one in containers(variant) for mount in one["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in found["spec"]["volumes"]}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_task_has_no_more_than_its_own_account(variant: str | None) -> None:
+    """No token of the cluster's API, not root, no secret of Airflow's, by default an account without rights."""
+    spec = pod(variant)["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["serviceAccountName"] == deployed.values()["workers"]["serviceAccount"]["name"]
+    assert "secretKeyRef" not in json.dumps(spec)
+    assert not any("secret" in volume for volume in spec["volumes"])
+    for one in containers(variant):
+        assert one["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert one["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_every_image_is_named_by_digest() -> None:
+    """In pods and in the chart's values; ours is a placeholder, and the same one everywhere."""
+    ours = deployed.values()["images"]["airflow"]
+    for variant in VARIANTS:
+        for one in containers(variant):
+            assert DIGEST.match(one["image"]), one["image"]
+            if one["name"] == "base":
+                assert one["image"] == f"{ours['repository']}@{ours['digest']}"
+            else:
+                assert one["image"] == deployed.images_env()["VAULT_IMAGE"]
+
+
+def test_the_values_are_parameters_of_the_chart() -> None:
+    """Names at the top are those of the chart; with it at hand, all of it is held against its schema."""
+    for variant in VARIANTS:
+        found = deployed.values(variant)
+        assert set(found) == PARAMETERS
+        chart = os.environ.get("SECURE_XCOM_TEST_AIRFLOW_CHART")
+        if chart:
+            schema = json.loads((Path(chart) / "values.schema.json").read_text())
+            jsonschema.Draft7Validator(schema).validate(found)
+
+
+def test_no_secret_stands_in_the_values() -> None:
+    """Secrets are named and never written; no user and no database with a known password is made."""
+    found = deployed.values()
+    for name in ("fernetKeySecretName", "apiSecretKeySecretName", "jwtSecretName"):
+        assert re.fullmatch(r"airflow-[a-z-]+", found[name])
+    assert found["data"] == {"metadataSecretName": "airflow-metadata"}
+    assert (
+        found["createUserJob"]["enabled"] is found["postgresql"]["enabled"] is found["redis"]["enabled"] is False
+    )
+
+
+def test_every_setting_of_ours_exists() -> None:
+    """The section is taken by our own parser, and the access policy lies where components and pods mount it."""
+    found = deployed.values()
+    settings = Settings.parse(found["config"]["secure_xcom"])
+    assert settings.access_policy
+    folder = os.path.dirname(settings.access_policy)
+    assert [mount["mountPath"] for mount in found["volumeMounts"]] == [folder]
+    for variant in VARIANTS:
+        base = pod(variant)["spec"]["containers"][0]
+        assert folder in [mount["mountPath"] for mount in base["volumeMounts"]]
+        assert deployed.unknown_settings(deployed.values(variant)["podTemplate"]) == set()
+    assert found["config"]["core"]["xcom_backend"] == "secure_xcom.SecureXComBackend"
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+def test_an_access_policy_is_clean_and_its_accounts_are_made(path: Path) -> None:
+    """Nothing for lint or the compiler to remark; its service accounts are in the manifests, its roles on them."""
+    assert list(lint(path.read_bytes(), where=path.name)) == []
+    policy = AccessPolicy.load(str(path))
+    assert compile_policy(policy).notes == []
+    gke = path.stem.endswith("gke")
+    file = "service-accounts-workload-identity.yaml" if gke else "service-accounts-irsa.yaml"
+    made = {
+        one["metadata"]["name"]: one["metadata"]["annotations"]
+        for one in yaml.safe_load_all((HELM / "manifests" / file).read_text())
+    }
+    placed = {own["tasks_run_on"]["service_account"] for own in yaml.safe_load(path.read_text())["compartments"]}
+    assert placed == set(made) == {identity.name for identity in policy.identities}
+    for raw in yaml.safe_load(path.read_text())["identities"]:
+        # The pod logs in to the role that has its account's name.
+        assert raw.get("vault", {"service_accounts": [raw["name"]]})["service_accounts"] == [raw["name"]]
+        if gke:
+            assert (
+                raw["google"]["member"] == f"serviceAccount:{made[raw['name']]['iam.gke.io/gcp-service-account']}"
+            )
+        else:
+            assert raw["aws"]["principal"] == made[raw["name"]]["eks.amazonaws.com/role-arn"]
+
+
+def test_the_kubernetes_variant_has_the_connection_of_its_policy() -> None:
+    """The connection of the key URIs is in the pod and logs in as its account, by a token for Vault alone."""
+    spec = pod("vault-kubernetes")["spec"]
+    env = {one["name"]: one for one in spec["containers"][0]["env"]}
+    assert list(env).index("XCOM_SERVICE_ACCOUNT") < list(env).index("AIRFLOW_CONN_VAULT_XCOM")
+    assert env["XCOM_SERVICE_ACCOUNT"]["valueFrom"] == {"fieldRef": {"fieldPath": "spec.serviceAccountName"}}
+    connection = json.loads(env["AIRFLOW_CONN_VAULT_XCOM"]["value"])
+    assert connection["extra"]["auth_type"] == "kubernetes"
+    assert connection["extra"]["kubernetes_role"] == "$(XCOM_SERVICE_ACCOUNT)"
+    assert connection["extra"]["use_tls"] is True
+    (token,) = [volume for volume in spec["volumes"] if volume["name"] == "vault-token"]
+    (source,) = token["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == "vault"
+    assert connection["extra"]["kubernetes_jwt_path"] == "/var/run/secrets/vault/token"
+    for name in ("vault", "gke"):
+        assert "vault://vault_xcom/" in (HELM / f"access_policy_{name}.yaml").read_text()
+
+
+def test_the_agent_variant_reads_the_token_that_the_agent_writes() -> None:
+    """The agent logs in as the pod's account, by its own projected token; the task sees only the agent's file."""
+    spec = pod("vault-agent")["spec"]
+    (agent,) = spec["initContainers"]
+    (base,) = spec["containers"]
+    assert agent["restartPolicy"] == "Always"
+    env = {one["name"]: one.get("value") for one in base["env"]}
+    text = (HELM / "manifests/vault-agent.yaml").read_text()
+    assert f'path = "{env["VAULT_TOKEN_FILE"]}"' in text
+    assert f'address = "{env["VAULT_ADDR"]}"' in text
+    assert env["VAULT_TOKEN_FILE"] in agent["startupProbe"]["exec"]["command"]
+    assert 'role       = "SERVICE_ACCOUNT"' in text
+    assert "vault-login" not in {mount["name"] for mount in base["volumeMounts"]}
+    assert "vault://default/" in (HELM / "access_policy_vault_agent.yaml").read_text()

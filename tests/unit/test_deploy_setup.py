@@ -1,0 +1,137 @@
+"""deploy/compose/make-secrets and setup.py: what they make is new, whole, for its owner alone, and can be read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow.secrets.local_filesystem import LocalFilesystemBackend
+from cryptography.fernet import Fernet
+
+from tests import deployed
+from tests.deployed import COMPOSE
+
+FILE = deployed.compose()
+POLICY = COMPOSE / "access_policy.yaml"
+SETUP = deployed.compose_setup()
+
+
+def _made(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "secrets").iterdir()}
+
+
+def test_make_secrets_makes_each_secret_once(tmp_path: Path) -> None:
+    """New ones in each checkout, kept when it is run again, for the owner alone, and all that the file names."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+        shutil.copy(COMPOSE / "make-secrets", folder)
+        subprocess.run([folder / "make-secrets"], check=True, capture_output=True)
+    first, other = (_made(folder) for folder in folders)
+    assert {f"secrets/{name}" for name in first} >= {secret["file"] for secret in FILE["secrets"].values()}
+    assert all(first[name] != other[name] for name in first)
+    subprocess.run([folders[0] / "make-secrets"], check=True, capture_output=True)
+    assert _made(folders[0]) == first
+    assert stat.S_IMODE((folders[0] / "secrets").stat().st_mode) == 0o700
+
+
+def test_what_make_secrets_makes_is_read_by_the_programs(tmp_path: Path) -> None:
+    """Keys have their lengths, files their forms, and a service's password is in the address of its client."""
+    shutil.copy(COMPOSE / "make-secrets", tmp_path)
+    subprocess.run([tmp_path / "make-secrets"], check=True, capture_output=True)
+    made = _made(tmp_path)
+    Fernet(made["fernet_key"])
+    assert len(made["vault_unseal_key"]) == 32
+    assert made["sql_alchemy_conn"].decode().count(made["postgres_password"].decode()) == 1
+    assert f"requirepass {made['redis_password'].decode()}\n".encode() in made["redis.conf"]
+    assert made["redis_password"] in made["broker_url"]
+    assert len(json.loads(made["admin_password.json"])["admin"]) == 32
+    (operator,) = json.loads(made["s3.json"])["identities"]
+    assert operator["credentials"][0]["secretKey"].encode() in made["s3_operator.ini"]
+    assert json.loads(made["s3_iam.json"])["policy"]["defaultEffect"] == "Deny"
+
+
+def test_the_connections_of_an_identity_are_read_by_airflow(tmp_path: Path) -> None:
+    """The file that setup writes gives Airflow's own backend the connections that the access policy names."""
+    file = tmp_path / "connections.json"
+    SETUP.write_private(file, json.dumps(SETUP.connections("role", "a-secret-id", "AKID", "a-secret")), owner=0)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o400
+    backend = LocalFilesystemBackend(connections_file_path=str(file))
+    named = set(re.findall(r"(?:vault|s3)://(\w+)[@/]", POLICY.read_text()))
+    assert named == set(json.loads(file.read_text()))
+    vault, s3 = backend.get_connection("vault_xcom"), backend.get_connection("s3_xcom")
+    assert vault
+    assert (vault.host, vault.login, vault.extra_dejson["auth_type"]) == ("vault", "role", "approle")
+    assert s3
+    assert (s3.conn_type, s3.extra_dejson["endpoint_url"]) == ("aws", "http://s3:8333")
+
+
+class Vault:
+    """A Vault in memory, of which setup asks only this."""
+
+    def __init__(self, *, initialized: bool) -> None:
+        self.initialized = initialized
+        self.asked: list[tuple[str, str]] = []
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """An answer in the form of Vault's API."""
+        self.asked.append((method, path))
+        if (method, path) == ("PUT", "sys/init"):
+            assert not self.initialized
+            self.initialized = True
+            return {"root_token": "of-the-operator", "recovery_keys": ["kept"]}
+        answers: dict[str, dict[str, Any]] = {
+            "sys/init": {"initialized": self.initialized},
+            "sys/seal-status": {"sealed": not self.initialized},
+            "auth/approle/role/finance-workers/role-id": {"data": {"role_id": "role-of-finance"}},
+            "auth/approle/role/finance-workers/secret-id": {"data": {"secret_id": "secret-of-finance"}},
+        }
+        return answers[path]
+
+
+class Iam:
+    """The users' keys of an IAM in memory."""
+
+    def __init__(self) -> None:
+        self.keys = {"finance-workers": ["OLD"], "maintenance": ["OTHER"]}
+
+    def list_access_keys(self, *, UserName: str) -> dict[str, Any]:  # noqa: N803  # IAM's own names
+        """As IAM answers."""
+        return {"AccessKeyMetadata": [{"AccessKeyId": key} for key in self.keys[UserName]]}
+
+    def delete_access_key(self, *, UserName: str, AccessKeyId: str) -> None:  # noqa: N803
+        """As IAM does."""
+        self.keys[UserName].remove(AccessKeyId)
+
+    def create_access_key(self, *, UserName: str) -> dict[str, Any]:  # noqa: N803
+        """As IAM answers."""
+        self.keys[UserName].append("NEW")
+        return {"AccessKey": {"AccessKeyId": "NEW", "SecretAccessKey": "new-secret"}}
+
+
+def test_setup_starts_a_vault_once_and_keeps_the_operators_token(tmp_path: Path) -> None:
+    """The token is on the disk before anything else is asked, for its owner alone, and a second run uses it."""
+    vault, kept = Vault(initialized=False), tmp_path / "init.json"
+    assert SETUP.start(vault, kept) == "of-the-operator"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o400
+    assert SETUP.start(vault, kept) == "of-the-operator"
+    assert vault.asked.count(("PUT", "sys/init")) == 1
+
+
+def test_setup_hands_out_one_identity_and_ends_its_old_key(tmp_path: Path) -> None:
+    """The file holds the new credentials of that identity; the old access key is gone, another user's is not."""
+    vault, iam, file = Vault(initialized=True), Iam(), tmp_path / "connections.json"
+    SETUP.hand_out(vault, iam, "finance-workers", file)
+    found = json.loads(file.read_text())
+    assert (found["vault_xcom"]["login"], found["vault_xcom"]["password"]) == (
+        "role-of-finance",
+        "secret-of-finance",
+    )
+    assert (found["s3_xcom"]["login"], found["s3_xcom"]["password"]) == ("NEW", "new-secret")
+    assert iam.keys == {"finance-workers": ["NEW"], "maintenance": ["OTHER"]}
