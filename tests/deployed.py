@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import typer.main
 import yaml
 
@@ -71,7 +70,8 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def refused(words: list[str]) -> str | None:
     """Why the command line has no such command or option; None if it has."""
-    command: click.Command = typer.main.get_command(app)
+    # typer brings a click of its own, or uses the one that is installed.
+    command: Any = typer.main.get_command(app)
     rest = list(words)
     while rest and hasattr(command, "commands"):
         name = rest.pop(0)

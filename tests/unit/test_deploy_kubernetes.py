@@ -48,7 +48,8 @@ def faults(value: Any, kind: str, where: str) -> list[str]:
         if not isinstance(value, list):
             return [f"{where} is no list"]
         return [fault for i, one in enumerate(value) for fault in faults(one, kind[5:-1], f"{where}[{i}]")]
-    if kind.startswith("dict["):
+    # Newer clients write dict[str, str], older ones dict(str, str).
+    if kind.startswith(("dict[", "dict(")):
         of = kind[5:-1].split(", ")[1]
         if not isinstance(value, dict):
             return [f"{where} is no mapping"]

@@ -114,7 +114,9 @@ def outline(text: str) -> tuple[list[str], list[str]]:
         r'"(?:\\.|\$\{[^}]*\}|[^"\\])*"', lambda match: '"' + re.sub(r"[^\w./-]", "", match[0]) + '"', text
     )
     text = re.sub(r"#.*", "", text)
-    open_, faults, heads = [], [], []
+    open_: list[str] = []
+    faults: list[str] = []
+    heads: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not open_ and (match := re.match(r'([a-z_]+(?: "[\w./-]+")*) \{', line)):
             heads.append(match[1].replace('"', ""))
