@@ -17,6 +17,7 @@ from secure_xcom.access import AccessPolicy
 from secure_xcom.access.lint import lint
 from secure_xcom.config import Settings
 from secure_xcom.policies import compile_policy
+from secure_xcom.vault.sources import token_source
 from tests import deployed
 from tests.deployed import DIGEST, HELM
 
@@ -196,7 +197,7 @@ def test_an_access_policy_is_clean_and_its_accounts_are_made(path: Path) -> None
             assert raw["aws"]["principal"] == made[raw["name"]]["eks.amazonaws.com/role-arn"]
 
 
-def test_the_kubernetes_variant_has_the_connection_of_its_policy() -> None:
+def test_the_kubernetes_variant_has_the_connection_of_its_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection of the key URIs is in the pod and logs in as its account, by a token for Vault alone."""
     spec = pod("vault-kubernetes")["spec"]
     env = {one["name"]: one for one in spec["containers"][0]["env"]}
@@ -205,7 +206,9 @@ def test_the_kubernetes_variant_has_the_connection_of_its_policy() -> None:
     connection = json.loads(env["AIRFLOW_CONN_VAULT_XCOM"]["value"])
     assert connection["extra"]["auth_type"] == "kubernetes"
     assert connection["extra"]["kubernetes_role"] == "$(XCOM_SERVICE_ACCOUNT)"
-    assert connection["extra"]["use_tls"] is True
+    monkeypatch.setenv("AIRFLOW_CONN_VAULT_XCOM", json.dumps(connection))
+    server = token_source("vault_xcom").server
+    assert (server.address, server.verify) == ("https://vault.vault.svc:8200", "/etc/vault-ca/ca.pem")
     (token,) = [volume for volume in spec["volumes"] if volume["name"] == "vault-token"]
     (source,) = token["projected"]["sources"]
     assert source["serviceAccountToken"]["audience"] == "vault"

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from airflow.secrets.local_filesystem import LocalFilesystemBackend
 from cryptography.fernet import Fernet
 
+from secure_xcom.keys.aws_session import AwsIdentity
+from secure_xcom.vault.sources import token_source
 from tests import deployed
 from tests.deployed import COMPOSE
 
@@ -70,6 +73,17 @@ def test_the_connections_of_an_identity_are_read_by_airflow(tmp_path: Path) -> N
     assert (vault.host, vault.login, vault.extra_dejson["auth_type"]) == ("vault", "role", "approle")
     assert s3
     assert (s3.conn_type, s3.extra_dejson["endpoint_url"]) == ("aws", "http://s3:8333")
+
+
+def test_the_connections_lead_to_the_servers_of_the_compose_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own code makes of them the addresses under which the compose file's services answer."""
+    for conn_id, one in SETUP.connections("a-role-id", "a-secret-id", "AN-ID", "a-secret").items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(one))
+    assert token_source("vault_xcom").server.address == "http://vault:8200"
+    assert AwsIdentity("s3_xcom").client("s3", None).meta.endpoint_url == "http://s3:8333"
+    assert {"vault", "s3"} <= set(FILE["services"])
+    assert "-s3.port=8333" in FILE["services"]["s3"]["command"]
+    assert 'address     = "0.0.0.0:8200"' in (COMPOSE / "openbao.hcl").read_text()
 
 
 class Vault:
