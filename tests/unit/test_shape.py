@@ -464,3 +464,26 @@ def test_files_stay_short() -> None:
     lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in MODULES.values()}
     assert [name for name, lines in lengths.items() if lines > 300 and name not in LONG] == []
     assert set(LONG) <= set(lengths)
+
+
+@pytest.mark.skipif(not (PACKAGE.parent / ".git").exists(), reason="not a checkout")
+def test_git_leaves_out_only_what_is_made_anew() -> None:
+    """No rule of a .gitignore hides a file that somebody wrote: it would be missing in every other checkout."""
+    done = subprocess.run(
+        ["git", "status", "--porcelain", "--ignored", "--untracked-files=all", "-z"],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    left_out = [line[3:] for line in done.stdout.split("\0") if line.startswith("!! ")]
+    caches = ("__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".cache")
+    built = ("build", "dist", ".terraform", "terraform.tfstate", "images.env.")
+    by_our_commands = ("deploy/compose/secrets/", "deploy/terraform/example/compiled/")
+    hidden = [
+        path
+        for path in left_out
+        if not path.startswith(by_our_commands)
+        and not any(part.startswith(caches + built) or part.endswith(".egg-info") for part in path.split("/"))
+    ]
+    assert hidden == []
