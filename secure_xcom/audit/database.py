@@ -14,12 +14,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.audit.events import Line
 from secure_xcom.audit.uris import SinkUri
-from secure_xcom.errors import AuditError, ConfigurationError, ExtraMissing, UriInvalid
+from secure_xcom.connections.databases import FORM, database_url, with_driver
+from secure_xcom.errors import AuditError, ExtraMissing, UriInvalid
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
@@ -58,9 +58,6 @@ _COLUMNS = (
 )
 # The time that a database without an answer may take, where the URI does not say: seconds.
 _PATIENCE = {"postgresql": ("connect_timeout", 10), "mysql": ("connect_timeout", 10), "sqlite": ("timeout", 10)}
-# Airflow's provider has the first; which of them SQLAlchemy takes by itself depends on its release.
-_DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("MySQLdb", "pymysql")}
-_OF_CONNECTION = {"postgres": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
 
 
 class DatabaseSink:
@@ -73,28 +70,22 @@ class DatabaseSink:
     dear = False
 
     def __init__(self, uri: SinkUri) -> None:
-        try:
-            from sqlalchemy.exc import ArgumentError
-        except ImportError:
-            raise ExtraMissing(
-                "SQLAlchemy cannot be imported",
-                where=f"sink URI {uri.shown:.120}",
-                remedy="install SQLAlchemy and the database's driver on this worker",
-            ) from None
         self.uri = uri.shown
         options = dict(uri.options)
         self.table = options.pop("table", TABLE)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", self.table):
-            raise UriInvalid("the table's name is no plain name", where=f"sink URI {self.uri}", remedy=_FORM)
+            raise UriInvalid("the table's name is no plain name", where=f"sink URI {self.uri}", remedy=FORM)
         self._made: Engine | None = None
         self._pid = 0
+        self._url = with_driver(_url(uri, options))
+        from sqlalchemy.exc import ArgumentError
+
         try:
-            self._url = _with_driver(_url(uri, options))
             # It connects to nothing yet, and finds out whether the driver is there.
             self.engine()
         except ArgumentError:
             raise UriInvalid(
-                "not a SQLAlchemy URL behind db+", where=f"sink URI {self.uri}", remedy=_FORM
+                "not a SQLAlchemy URL behind db+", where=f"sink URI {self.uri}", remedy=FORM
             ) from None
 
     def write(self, lines: Sequence[Line]) -> None:
@@ -200,42 +191,14 @@ def _is_there(error: object) -> bool:
     return bool(arguments[:1] == (1062,)) or str(error).startswith("UNIQUE constraint failed")
 
 
-_FORM = "write db://CONN_ID or db+postgresql://user@host:5432/database"
-
-
 def _row(line: Line) -> dict[str, Any]:
     record, producer = line.record, line.record.get("producer") or {}
     known = {name: record.get(name, producer.get(name)) for name in _COLUMNS[:-1]}
     return {**known, "line": line.data.decode()}
 
 
-def _with_driver(url: URL) -> URL:
-    """The URL with the first driver that is installed, where it names none."""
-    backend = url.get_backend_name()
-    found = next((name for name in _DRIVERS.get(backend, ()) if find_spec(name)), None)
-    return url if "+" in url.drivername or found is None else url.set(drivername=f"{backend}+{found.lower()}")
-
-
 def _url(uri: SinkUri, options: dict[str, str]) -> URL:
-    from sqlalchemy.engine import URL, make_url
-
-    if uri.scheme.startswith("db+"):
-        return make_url(uri.place.removeprefix("db+")).update_query_dict(options)
-    conn_id = uri.place.removeprefix("db://")
     where = f"sink URI {uri.shown:.120}"
-    if not re.fullmatch(r"[\w.-]{1,250}", conn_id, re.ASCII):
-        raise UriInvalid("what stands behind db:// is not a connection id", where=where, remedy=_FORM)
-    from secure_xcom.stores.connections import airflow_connection
-
-    found = airflow_connection(conn_id, uri.shown)
-    backend = _OF_CONNECTION.get(str(found.conn_type))
-    if backend is None:
-        raise ConfigurationError(
-            f"a connection of type {found.conn_type!r:.40} is no database of this sink",
-            where=where,
-            remedy=f"use one of type {', '.join(sorted(_OF_CONNECTION))}, or db+DIALECT://...",
-        )
-    place = found.host if backend == "sqlite" else found.schema
-    if backend == "sqlite":
-        return URL.create(backend, database=place, query=options)
-    return URL.create(backend, found.login, found.password, found.host, found.port, place, options)
+    if uri.scheme == "db" and not re.fullmatch(r"db://[\w.-]{1,250}", uri.place, re.ASCII):
+        raise UriInvalid("what stands behind db:// is not a connection id", where=where, remedy=FORM)
+    return database_url(uri.place, where=where).update_query_dict(options)

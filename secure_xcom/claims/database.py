@@ -16,17 +16,16 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from secure_xcom.claims.record import Claim, Target
-from secure_xcom.errors import ClaimsUnavailable, ConnectionUnknown, UriInvalid
+from secure_xcom.connections.databases import FORM, database_url, with_driver
+from secure_xcom.errors import ClaimsUnavailable, UriInvalid
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.engine import URL, Engine
 
-_KINDS = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "sqlite": "sqlite"}
-_FORM = "write db://CONN_ID, or db+postgresql://USER:PASSWORD@HOST/NAME"
 _PAGE = 1000
 _REST_OF_PASSWORD = re.compile(r":\*\*\*@.*@")
 
@@ -157,66 +156,20 @@ class ClaimTable:
             if self._made is None or self._made[0] != os.getpid():
                 # SQLite waits for a lock as long as it is told to; servers wait by themselves.
                 waits = {"timeout": 60} if self._url.get_backend_name() == "sqlite" else {}
-                engine = create_engine(self._url, poolclass=NullPool, hide_parameters=True, connect_args=waits)
+                engine = create_engine(
+                    with_driver(self._url), poolclass=NullPool, hide_parameters=True, connect_args=waits
+                )
                 self._made = (os.getpid(), engine)
             return self._made[1]
 
 
 def _url(uri: str) -> URL:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     where = "[secure_xcom] claims_uri"
-    if uri.startswith("db://"):
-        return _of_connection(uri.removeprefix("db://"))
-    if not uri.startswith("db+"):
-        raise UriInvalid("not a URI of a database of claims", where=where, remedy=_FORM)
-    try:
-        url = make_url(uri.removeprefix("db+"))
-    except (ArgumentError, ValueError):
-        # The foreign message repeats the URL.
-        raise UriInvalid("the URL behind db+ cannot be read", where=where, remedy=_FORM) from None
+    url = database_url(uri, where=where)
     if url.get_backend_name() not in ("postgresql", "mysql", "sqlite"):
         raise UriInvalid(
             f"claims are kept in postgresql, mysql or sqlite, not in {url.get_backend_name()!r:.40}",
             where=where,
-            remedy=_FORM,
+            remedy=FORM,
         )
     return url
-
-
-def _of_connection(conn_id: str) -> URL:
-    from sqlalchemy.engine import URL
-
-    connection = _connection(conn_id)
-    backend = _KINDS.get(str(connection.conn_type or ""))
-    if backend is None:
-        raise UriInvalid(
-            f"the connection {conn_id!r:.80} is of type {connection.conn_type!r:.40}",
-            where="[secure_xcom] claims_uri",
-            remedy="give it the type postgres, mysql or sqlite",
-        )
-    if backend == "sqlite":
-        # Airflow writes a file's path into the host, as its SqliteHook reads it.
-        return URL.create(backend, database=connection.host or connection.schema or "")
-    return URL.create(
-        backend,
-        username=connection.login,
-        password=connection.password,
-        host=connection.host,
-        port=connection.port,
-        database=connection.schema,
-    )
-
-
-def _connection(conn_id: str) -> Any:
-    try:
-        from airflow.sdk import BaseHook
-
-        return BaseHook.get_connection(conn_id)
-    except Exception as error:  # noqa: BLE001  # AirflowNotFoundException here, other classes inside a task
-        raise ConnectionUnknown(
-            f"Airflow gives no connection {conn_id!r:.80} ({type(error).__name__})",
-            where="[secure_xcom] claims_uri",
-            remedy="add it (`airflow connections add`), or correct what stands behind db://",
-        ) from None

@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from secure_xcom.errors import ConnectionUnknown, ExtraMissing, SettingInvalid
-
-if TYPE_CHECKING:
-    from airflow.sdk import Connection
+from secure_xcom.connections import airflow_connection, hook_with
+from secure_xcom.errors import ExtraMissing, SettingInvalid
 
 log = logging.getLogger(__name__)
 
@@ -112,21 +110,12 @@ def _hook(conn_id: str) -> Any:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     except ImportError as error:
         raise _missing(error, where) from None
-    connection = _airflow_connection(conn_id, where)
-
-    class Hook(AwsBaseHook):
-        """The hook with the connection that was looked up already.
-
-        Its own lookup falls back to the default credential chain where there is no such connection.
-        """
-
-        @classmethod
-        def get_connection(cls, conn_id: str) -> Any:  # noqa: ARG003  # the signature is Airflow's
-            return connection
-
+    connection = airflow_connection(
+        conn_id, where=where, named="the id in the key URI (`default` is for the default credential chain)"
+    )
     try:
         unknown = sorted(set(connection.extra_dejson) - _EXTRA)
-        hook = Hook(aws_conn_id=conn_id, client_type="kms")
+        hook = hook_with(AwsBaseHook, connection)(aws_conn_id=conn_id, client_type="kms")
         config = hook.conn_config
         # STS is asked with this as well, before there is a client of ours.
         config.botocore_config = _defaults().merge(hook.config)
@@ -139,20 +128,6 @@ def _hook(conn_id: str) -> Any:
     if unknown:
         log.warning("The extra of connection %s has options of no effect: %s", conn_id, ", ".join(unknown))
     return hook
-
-
-def _airflow_connection(conn_id: str, where: str) -> Connection:
-    from airflow.sdk import BaseHook
-
-    try:
-        return BaseHook.get_connection(conn_id)
-    except Exception as error:  # noqa: BLE001  # AirflowNotFoundException here, other classes inside a task
-        raise ConnectionUnknown(
-            f"Airflow gives no connection of this id ({type(error).__name__})",
-            where=where,
-            remedy="add it (`airflow connections add`), or correct the id in the key URI (`default` is for the "
-            "default credential chain)",
-        ) from None
 
 
 def _import_boto3() -> None:

@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from secure_xcom.connections import hook_with
 from secure_xcom.errors import UriInvalid
 from secure_xcom.stores.bucket import client_options, put_parts, retry_config
 from secure_xcom.stores.connections import (
-    airflow_connection,
+    connection_of,
     extra_of,
-    hook_with,
     missing,
     refused,
     renewed,
@@ -154,7 +154,7 @@ def _is_marked(blob: Any, mark: str) -> bool:
 
 
 def _of_connection(place: Place, conn_id: str) -> _Access:
-    connection = airflow_connection(conn_id, place.uri)
+    connection = connection_of(conn_id, place.uri)
     names = {name.removeprefix("extra__wasb__") for name in extra_of(connection, place.uri)}
     warn_of_unknown(connection, names, _HOOK, "extra, other than for payloads over 8 MiB,")
     try:

@@ -1,7 +1,4 @@
-"""Airflow connections for stores: looked up once, on the thread that makes the store.
-
-Inside a task the lookup goes through the task's one channel to its supervisor, which other threads must not use.
-"""
+"""What stores make of an Airflow connection, and what they say of one that cannot be used."""
 
 from __future__ import annotations
 
@@ -9,7 +6,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.errors import ConnectionUnknown, ExtraMissing, SettingInvalid
+from secure_xcom.connections import airflow_connection
+from secure_xcom.errors import ExtraMissing, SettingInvalid
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -17,21 +15,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def airflow_connection(conn_id: str, uri: str) -> Connection:
-    """The connection, from the environment, a secrets backend or Airflow's database.
+def connection_of(conn_id: str, uri: str) -> Connection:
+    """The connection that a store URI names.
 
     :raises ConnectionUnknown: there is none, or Airflow cannot be asked.
     """
-    try:
-        from airflow.sdk import BaseHook
-
-        return BaseHook.get_connection(conn_id)
-    except Exception as error:  # noqa: BLE001  # AirflowNotFoundException here, other classes inside a task
-        raise ConnectionUnknown(
-            f"Airflow gives no connection {conn_id!r:.80} ({type(error).__name__})",
-            where=f"store URI {uri}",
-            remedy="add it (`airflow connections add`), or correct what stands before the @",
-        ) from None
+    return airflow_connection(conn_id, where=f"store URI {uri}", named="what stands before the @")
 
 
 def extra_of(connection: Connection, uri: str) -> dict[str, Any]:
@@ -48,14 +37,6 @@ def extra_of(connection: Connection, uri: str) -> dict[str, Any]:
             remedy="write a JSON object into the connection's extra",
         ) from None
     return dict(extra)
-
-
-def hook_with(hook: Any, connection: Connection) -> Any:
-    """The hook's class with the connection that was looked up already, on the thread that may do so.
-
-    AwsBaseHook's own lookup also falls back to the default credentials when there is no such connection.
-    """
-    return type(hook.__name__, (hook,), {"get_connection": classmethod(lambda _cls, _conn_id: connection)})
 
 
 def warn_of_unknown(connection: Connection, given: Iterable[str], understood: Iterable[str], within: str) -> None:

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
+from secure_xcom.connections import hook_with
 from secure_xcom.stores.bucket import PART_BYTES, client_options, retry_config
 from secure_xcom.stores.connections import (
-    airflow_connection,
+    connection_of,
     extra_of,
-    hook_with,
     missing,
     refused,
     renewed,
@@ -165,7 +165,7 @@ def _is_marked(blob: Any, mark: str) -> bool:
 
 
 def _of_connection(place: Place, conn_id: str) -> _Access:
-    connection = airflow_connection(conn_id, place.uri)
+    connection = connection_of(conn_id, place.uri)
     names = {name.removeprefix("extra__google_cloud_platform__") for name in extra_of(connection, place.uri)}
     warn_of_unknown(connection, names, _HOOK, "extra")
     try:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
+from secure_xcom.connections import hook_with
 from secure_xcom.errors import SettingInvalid
 from secure_xcom.stores.connections import (
-    airflow_connection,
+    connection_of,
     extra_of,
-    hook_with,
     missing,
     refused,
     renewed,
@@ -65,7 +65,7 @@ class Access:
 
 
 def _of_connection(place: Place, conn_id: str) -> Access:
-    connection = airflow_connection(conn_id, place.uri)
+    connection = connection_of(conn_id, place.uri)
     extra = extra_of(connection, place.uri)
     warn_of_unknown(connection, extra, _STATIC | _SHARED | _HOOK, "extra")
     config = _mapping(extra, "config_kwargs", place)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from secure_xcom.connections import airflow_connection, hook_with
 from secure_xcom.errors import (
-    ConnectionUnknown,
     ExtraMissing,
     SettingInvalid,
     VaultDenied,
@@ -20,9 +20,6 @@ from secure_xcom.errors import (
 )
 from secure_xcom.vault.server import Server, server_from_client_kwargs, server_from_environment, variable
 from secure_xcom.vault.wire import new_session, trouble_of_error, trouble_of_status
-
-if TYPE_CHECKING:
-    from airflow.sdk import Connection
 
 DEFAULT = "default"
 """The connection id that stands for the environment."""
@@ -118,7 +115,7 @@ class ConnectionSource:
 
     def __init__(self, conn_id: str) -> None:
         self._where = f"connection {conn_id}"
-        self._connection = airflow_connection(conn_id)
+        self._connection = airflow_connection(conn_id, where=self._where, named="the id in the URI")
         extra = self._connection.extra_dejson
         given = extra.get("client_kwargs") or {}
         if not isinstance(given, dict):
@@ -148,17 +145,8 @@ class ConnectionSource:
                 remedy="install secure-xcom[vault] on this worker",
             ) from None
 
-        connection = self._connection
-
-        class Hook(VaultHook):
-            """The hook with the connection that was looked up already, on the thread that may do so."""
-
-            @classmethod
-            def get_connection(cls, conn_id: str) -> Any:  # noqa: ARG003  # the hook's own interface
-                return connection
-
         try:
-            return Hook(connection.conn_id, **client_kwargs)
+            return hook_with(VaultHook, self._connection)(self._connection.conn_id, **client_kwargs)
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
             found = _COMPLAINT.search(str(error))
             raise SettingInvalid(
@@ -210,20 +198,3 @@ class ConnectionSource:
         denied = "denies the {} login, or has no such auth method at its mount point"
         what = denied if isinstance(trouble, VaultDenied) else "does not take the {} login"
         return VaultLoginRefused(f"Vault {what.format(self.method)}", where=self._where, remedy=remedy)
-
-
-def airflow_connection(conn_id: str) -> Connection:
-    """The connection, from the environment, a secrets backend or Airflow's database.
-
-    :raises ConnectionUnknown: there is none, or Airflow cannot be asked.
-    """
-    from airflow.sdk import BaseHook
-
-    try:
-        return BaseHook.get_connection(conn_id)
-    except Exception as error:  # noqa: BLE001  # AirflowNotFoundException here, other classes inside a task
-        raise ConnectionUnknown(
-            f"Airflow gives no connection of this id ({type(error).__name__})",
-            where=f"connection {conn_id}",
-            remedy="add it (`airflow connections add`), or correct the id in the URI",
-        ) from None

@@ -115,6 +115,18 @@ def test_a_task_needs_two_rights_in_the_database(postgres: PostgresServer) -> No
         migrate(table, to="base")
 
 
+def test_a_connection_of_airflow_is_enough(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """db://CONN_ID is an Airflow connection of type postgres, over the driver that Airflow's provider brings."""
+    url = sqlalchemy.make_url(postgres.new_database())
+    place = {"host": url.host, "port": url.port, "schema": url.database}
+    login = {"login": url.username, "password": url.password}
+    monkeypatch.setenv("AIRFLOW_CONN_CLAIMS_PG", json.dumps({"conn_type": "postgres", **place, **login}))
+    table = ClaimTable("db://claims_pg")
+    assert migrate(table) == (None, "0001")
+    at = target("memory://x")
+    assert taken(table, at, "a") == table.find_many([at])[0]
+
+
 def test_a_stopped_database_refuses_and_loses_nothing(postgres: PostgresServer) -> None:
     """Without the database nothing is claimed and nothing given; when it is back the claims are there."""
     url = f"db+{postgres.new_database()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,17 @@ def test_a_database_that_is_not_there_is_named_without_its_password() -> None:
         table.find_many([target("memory://x")])
     assert "geheim" not in f"{caught.value} {table.uri} {caught.value.__cause__}"
     assert "airflow:***@127.0.0.1" in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["db://claims", "db+postgresql://u:geheim@127.0.0.1:1/claims"])
+def test_claims_take_the_driver_that_is_installed(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    """PostgreSQL is asked with psycopg2 where that is installed: it is the server that does not answer."""
+    place = {"conn_type": "postgres", "login": "u", "password": "geheim", "host": "127.0.0.1", "port": 1}
+    monkeypatch.setenv("AIRFLOW_CONN_CLAIMS", json.dumps({**place, "schema": "claims"}))
+    table = ClaimTable(uri, patience=0)
+    assert table.uri == "db+postgresql://u:***@127.0.0.1:1/claims"
+    with pytest.raises(ClaimsUnavailable, match="OperationalError"):
+        table.find_many([target("memory://x")])
 
 
 @pytest.mark.parametrize("login", ["u:geheim@h/n?sslmode=require", "u:gehe@geheim@h/n", "h/n?password=geheim"])

@@ -35,6 +35,7 @@ CORE = ADDRESS | {
     "codecs",
     "access",
     "reference",
+    "connections",
     "keys",
     "seal",
     "stores",
@@ -51,15 +52,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "access": ADDRESS,
     "reference": ADDRESS,
     "seal": {"errors"},
+    # docs/adr/0012: Airflow connections and the databases that they name, below all that need one.
+    "connections": {"errors"},
     # docs/adr/0001: the one way to a Vault, for the key service and the store that both live there.
-    "vault": ADDRESS,
-    "keys": ADDRESS | {"vault"},
-    "stores": ADDRESS | {"vault"},
+    "vault": ADDRESS | {"connections"},
+    "keys": ADDRESS | {"connections", "vault"},
+    "stores": ADDRESS | {"connections", "vault"},
     # docs/adr/0020: the sealed log lies in a store, is signed by a key service and held against Vault's log; rules
     # of alarms stand in the access policy.
-    "audit": ADDRESS | {"access", "keys", "stores", "vault"},
+    "audit": ADDRESS | {"access", "connections", "keys", "stores", "vault"},
     # docs/adr/0010: a claim is proved with the data key, and shredding writes what is left of a reference.
-    "claims": ADDRESS | {"stores", "seal", "reference"},
+    "claims": ADDRESS | {"connections", "stores", "seal", "reference"},
     # docs/adr/0001: what the pipeline decides about a row on bytes alone, before any key or payload.
     "admission": CORE,
     "pipeline": CORE | {"admission"},

@@ -13,6 +13,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from secure_xcom.access.alarms import AT_ONCE, Alarm, Notify
 from secure_xcom.audit.alarms.rules import Raised, single
 from secure_xcom.audit.events import Line
+from secure_xcom.connections import airflow_connection
 from secure_xcom.errors import AlarmNotTold, SecureXComError
 
 log = logging.getLogger("secure_xcom.alarms")
@@ -88,9 +89,7 @@ def _call(name: str, found: Raised) -> None:
 def _post(way: Notify, found: Raised) -> None:
     url, token = way.webhook or "", ""
     if way.connection is not None:
-        from secure_xcom.stores.connections import airflow_connection
-
-        known = airflow_connection(way.connection, f"alarm {found.alarm}")
+        known = airflow_connection(way.connection, where=f"alarm {found.alarm}", named="the rule's connection")
         token = str(known.password or "")
         url = url or str(known.host or "")
     parts = urlsplit(url)
