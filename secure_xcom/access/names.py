@@ -41,7 +41,9 @@ DnsName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[mhdw]$")]
 """Minutes, hours, days or weeks: ``30d``."""
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+# A person at a terminal may write seconds, and a longer number than the file takes.
+_DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 WILDCARDS = re.compile(r"[*?]")
 
 
@@ -57,8 +59,14 @@ def a_list(*, min_length: int = 0, max_length: int = 10_000) -> Any:
 
 
 def seconds(duration: str) -> int:
-    """A duration in seconds."""
-    return int(duration[:-1]) * _SECONDS[duration[-1]]
+    """A duration such as ``24h``, in seconds.
+
+    :raises ValueError: it is no number with s, m, h, d or w. A `Duration` of the file always is.
+    """
+    form = _DURATION.fullmatch(duration)
+    if form is None:
+        raise ValueError("not a duration")
+    return int(form[1]) * _SECONDS[form[2]]
 
 
 def is_glob(text: str) -> bool:

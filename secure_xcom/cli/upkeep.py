@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,19 +33,20 @@ State = Annotated[
     typer.Option(metavar="FILE", help="The state file, by default below AIRFLOW_HOME/secure_xcom/state."),
 ]
 
-_DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
 
 def duration(text: str, option: str) -> timedelta:
     """A duration such as ``24h``.
 
     :raises CommandError: it has another form.
     """
-    form = _DURATION.fullmatch(text)
-    if form is None:
-        raise CommandError("not a duration", where=option, remedy="write a number and s, m, h, d or w, as in 24h")
-    return timedelta(seconds=int(form[1]) * _UNITS[form[2]])
+    from secure_xcom.access.names import seconds
+
+    try:
+        return timedelta(seconds=seconds(text))
+    except ValueError:
+        raise CommandError(
+            "not a duration", where=option, remedy="write a number and s, m, h, d or w, as in 24h"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import pytest
 
 from secure_xcom.access import AccessPolicy
 from secure_xcom.access.lint import lint
-from secure_xcom.errors import PolicyInvalid
+from secure_xcom.access.names import seconds
+from secure_xcom.cli import upkeep
+from secure_xcom.errors import CommandError, PolicyInvalid
 from secure_xcom.policies.compiled import compile_policy
 from secure_xcom.reference import TIME_FORMAT
 from tests.world import World, coordinate
@@ -152,3 +154,22 @@ def test_expiry_is_counted_in_utc() -> None:
     """The head's times are UTC whatever the machine's zone is."""
     head = world().push(1, coordinate(dag_id="sales_a"))["head"]
     assert abs(when(head["created"]) - datetime.now(timezone.utc)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("45s", 45), ("10m", 600), ("24h", 86_400), ("30d", 2_592_000), ("999999w", 604_799_395_200)],
+)
+def test_a_duration_is_one_text_everywhere(text: str, length: int) -> None:
+    """The file and the commands read the same text as the same time."""
+    assert seconds(text) == length
+    assert upkeep.duration(text, "--grace") == timedelta(seconds=length)
+
+
+@pytest.mark.parametrize("text", ["", "24", "h", "1.5h", "-1h", "24H", " 24h", "24h\n", "1h30m", "1000000s"])
+def test_what_is_no_duration_is_refused_with_its_option(text: str) -> None:
+    """A command says which option it was, and what to write."""
+    with pytest.raises(CommandError, match="not a duration") as caught:
+        upkeep.duration(text, "--grace")
+    assert caught.value.where == "--grace"
+    assert "24h" in caught.value.remedy
