@@ -79,6 +79,11 @@ class Place:
             self._deployment = load(self._config)
         return self._deployment
 
+    @property
+    def sinks_named(self) -> bool:
+        """Whether the option names the sinks, and not the settings."""
+        return bool(self._sinks)
+
     def sinks(self) -> list[str]:
         """The sink URIs of the option, else those of the settings that can be read back (no syslog, for one)."""
         from secure_xcom.audit.sources import readable

@@ -9,30 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_xcom.cli import output
-from secure_xcom.cli.audit import filters, progress
+from secure_xcom.cli.audit import progress
+from secure_xcom.cli.audit.filters import Filters, filtered
 from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
 
 if TYPE_CHECKING:
     from secure_xcom.audit.search.scanning import Hit
 
 
+@filtered
 def search(
-    dag: filters.Dag = None,
-    run: filters.Run = None,
-    task: filters.Task = None,
-    map_index: filters.MapIndex = None,
-    xcom_key: filters.XComKey = None,
-    compartment: filters.Compartment = None,
-    consumer: filters.Consumer = None,
-    action: filters.Action = None,
-    outcome: filters.Outcome = None,
-    error: filters.Error = None,
-    operator: filters.Operator = None,
-    host: filters.Host = None,
-    event: filters.Event = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    hash_key: filters.HashKey = None,
+    filters: Filters,
     limit: Annotated[
         int, typer.Option(min=1, help="Stop after so many events; `audit export` has no limit.")
     ] = 1000,
@@ -47,27 +34,10 @@ def search(
     """
     from secure_xcom.audit.search.scanning import Scan
 
-    wanted = filters.query(
-        dag=dag,
-        run=run,
-        task=task,
-        map_index=map_index,
-        xcom_key=xcom_key,
-        compartment=compartment,
-        consumer=consumer,
-        action=action,
-        outcome=outcome,
-        error=error,
-        operator=operator,
-        host=host,
-        event=event,
-        since=since,
-        until=until,
-    )
     place = Place(config, sinks=sink)
-    hasher = filters.hasher(place, hash_key, sinks_named=bool(sink))
+    hasher = filters.hasher(place)
     with progress.shown(wanted=not as_json) as tell:
-        scan = Scan(place.sources(), wanted, hasher, tell)
+        scan = Scan(place.sources(), filters.query(), hasher, tell)
         found = list(islice(scan.hits(), limit + 1))
     more, hits = len(found) > limit, found[:limit]
     if as_json:

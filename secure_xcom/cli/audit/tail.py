@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secure_xcom.cli import output
-from secure_xcom.cli.audit import filters
+from secure_xcom.cli.audit.filters import Filters, filtered
 from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
 
 if TYPE_CHECKING:
@@ -20,23 +20,9 @@ if TYPE_CHECKING:
 _PAUSE_SECONDS = 0.5
 
 
+@filtered
 def tail(
-    dag: filters.Dag = None,
-    run: filters.Run = None,
-    task: filters.Task = None,
-    map_index: filters.MapIndex = None,
-    xcom_key: filters.XComKey = None,
-    compartment: filters.Compartment = None,
-    consumer: filters.Consumer = None,
-    action: filters.Action = None,
-    outcome: filters.Outcome = None,
-    error: filters.Error = None,
-    operator: filters.Operator = None,
-    host: filters.Host = None,
-    event: filters.Event = None,
-    since: filters.Since = None,
-    until: filters.Until = None,
-    hash_key: filters.HashKey = None,
+    filters: Filters,
     count: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the newest to show.")] = 20,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new events, across rotations (file sinks).")
@@ -50,26 +36,8 @@ def tail(
     from secure_xcom.audit.search.following import Followed
     from secure_xcom.audit.search.query import Matcher
 
-    wanted = filters.query(
-        dag=dag,
-        run=run,
-        task=task,
-        map_index=map_index,
-        xcom_key=xcom_key,
-        compartment=compartment,
-        consumer=consumer,
-        action=action,
-        outcome=outcome,
-        error=error,
-        operator=operator,
-        host=host,
-        event=event,
-        since=since,
-        until=until,
-    )
     place = Place(config, sinks=sink)
-    hasher = filters.hasher(place, hash_key, sinks_named=bool(sink))
-    matcher = Matcher(wanted, hasher)
+    matcher = Matcher(filters.query(), filters.hasher(place))
     # Files are opened before the newest events are looked for, so that none is missed between the two.
     followed = [Followed(uri) for uri in place.sinks()] if follow else []
     newest = _newest(place.sources(), matcher, count)
