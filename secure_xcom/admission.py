@@ -150,17 +150,9 @@ def admit(
     verdict = policy.decide(head.coordinate, head.compartment, consumer)
     draft.compartment, draft.rule = verdict.decided_in.name, verdict.rule
     compartment = verdict.enforce()
-    if head.readers is not None or head.exclusive not in (None, *LEDGERS):
-        raise ReferenceVersionUnknown(
-            "the head carries a restriction that this release cannot enforce", where=where
-        )
-    _check_time(found, where)
-    if found.shredded is not None:
-        raise ReferenceShredded(f"its data key was destroyed at {found.shredded}", where=where)
-    if found.size > sealed_size(max_bytes):
-        raise ValueTooLarge(
-            f"the payload has {found.size} bytes, [secure_xcom] max_bytes is {max_bytes}", where=where
-        )
+    check_restrictions(found, where)
+    check_time(found, where)
+    check_content(found, max_bytes, where)
     place = place_within(found, compartment, where)
     wanted = None
     if head.exclusive is not None and place is not None:
@@ -168,7 +160,35 @@ def admit(
     return Admitted(found, compartment, place, _candidates(found, compartment, where), wanted)
 
 
-def _check_time(found: Reference, where: str) -> None:
+def check_restrictions(found: Reference, where: str) -> None:
+    """See that this release knows every restriction of a head.
+
+    :raises ReferenceVersionUnknown: it carries another one.
+    """
+    if found.head.readers is not None or found.head.exclusive not in (None, *LEDGERS):
+        raise ReferenceVersionUnknown(
+            "the head carries a restriction that this release cannot enforce", where=where
+        )
+
+
+def check_content(found: Reference, max_bytes: int, where: str) -> None:
+    """See that there is something to open, and that it is no larger than may be fetched.
+
+    :raises ReferenceShredded: its keys are gone; :raises ValueTooLarge: the payload is over the limit.
+    """
+    if found.shredded is not None:
+        raise ReferenceShredded(f"its data key was destroyed at {found.shredded}", where=where)
+    if found.size > sealed_size(max_bytes):
+        raise ValueTooLarge(
+            f"the payload has {found.size} bytes, [secure_xcom] max_bytes is {max_bytes}", where=where
+        )
+
+
+def check_time(found: Reference, where: str) -> None:
+    """See that the retention of an XCom is not over.
+
+    :raises ReferenceExpired: it is; :raises ClockSkewed: that cannot be told.
+    """
     expires = found.head.expires
     if expires is None:
         return

@@ -42,6 +42,8 @@ class Draft:
     object: str | None = None
     size: int | None = None
     codec: str | None = None
+    operator: str | None = None
+    reason: str | None = None
     plaintext: bool = False
 
     @property

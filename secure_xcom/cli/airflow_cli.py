@@ -29,7 +29,7 @@ def get_secure_xcom_cli_commands() -> list[CLICommand]:
     return [
         ActionCommand(
             name="secure-xcom",
-            help="Sealed XComs: check, inspect, doctor, policy, audit, rewrap and more",
+            help="Sealed XComs: check, inspect, open, doctor, policy, audit, rewrap and more",
             func=_run,
             args=(rest,),
         )

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from secure_xcom.cli import audit as audit_commands
-from secure_xcom.cli import check, convert, inspect_reference, output
+from secure_xcom.cli import check, convert, inspect_reference, open_xcom, output
 from secure_xcom.cli import claims as claims_commands
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import doctor as doctor_command
@@ -74,6 +74,7 @@ app.command("demo", short_help="The whole way of a value, on a throwaway Airflow
 app.command("init", short_help="Make a keyring and a folder, try both, print the settings.")(init_command.init)
 app.command("check", short_help="Check the deployment, as seen from this machine.")(check.check)
 app.command("inspect")(inspect_reference.inspect)
+app.command("open", short_help="Open one XCom in an emergency, with a reason.")(open_xcom.open_xcom)
 app.command("gc", short_help="Payloads without a row, and rows without a payload.")(gc_command.gc)
 app.command("seal-existing", short_help="Seal what is there in plaintext.")(convert.seal_existing)
 app.command("unseal-all", short_help="The way back, for leaving the product.")(convert.unseal_all)

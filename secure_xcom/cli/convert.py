@@ -67,11 +67,9 @@ def unseal_all(
     Needs an operator's identity, which may open every compartment. Each value is in the access log, with the
     operator and the reason. Expired, exclusive and shredded XComs stay sealed.
     """
-    from secure_xcom.errors import CommandError
     from secure_xcom.maintenance.sealing import unseal_all as run
 
-    if not reason.strip():
-        raise CommandError("a reason is needed", where="--reason", remedy="say who decided this, and why")
+    reason = upkeep.reason_of(reason)
     deployed = upkeep.deployed(config)
     _, opener = _tools(deployed)
     with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:

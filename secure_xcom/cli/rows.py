@@ -34,21 +34,31 @@ def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
     path = Path(what)
     if os.path.isfile(path):
         return _json(_read(path), what), what, None
-    form = _COORDINATE.fullmatch(what)
-    if form is None:
+    coordinate = coordinate_of(what)
+    if coordinate is None:
         raise CommandError(
             "neither JSON, nor a file, nor a coordinate",
             where=what[:200],
             remedy="give a reference as JSON, a file's path, - for standard input, or DAG/RUN/TASK[MAP_INDEX]:KEY",
         )
-    coordinate = Coordinate(
+    return read_row(db or _airflow_url(), coordinate), str(coordinate), coordinate
+
+
+def coordinate_of(what: str) -> Coordinate | None:
+    """The coordinate that ``DAG/RUN/TASK[MAP_INDEX]:KEY`` names; None for a text of another form.
+
+    :raises CoordinateInvalid: an id cannot be one.
+    """
+    form = _COORDINATE.fullmatch(what)
+    if form is None:
+        return None
+    return Coordinate(
         form["dag_id"],
         form["run_id"],
         form["task_id"],
         -1 if form["map_index"] is None else int(form["map_index"]),
         form["key"] or "return_value",
     )
-    return read_row(db or _airflow_url(), coordinate), str(coordinate), coordinate
 
 
 def read_row(url: str, coordinate: Coordinate) -> Any:

@@ -86,6 +86,22 @@ def operator() -> str:
         return f"uid {os.getuid()}"
 
 
+def reason_of(text: str) -> str:
+    """A reason for the access log, as it was given.
+
+    :raises CommandError: there is none, or none that can be kept as text.
+    """
+    if not text.strip():
+        raise CommandError("a reason is needed", where="--reason", remedy="say who decided this, and why")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CommandError(
+            "the reason is not text that can be kept", where="--reason", remedy="write it in UTF-8"
+        ) from None
+    return text.strip()
+
+
 def state_file(given: Path | None, job: str) -> Path:
     """The state file of a job."""
     from secure_xcom.maintenance.inventory import default_folder

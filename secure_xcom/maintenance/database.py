@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -197,6 +197,12 @@ class Database:
         with self._connected() as connection:
             record = connection.execute(self._select().where(self._at(position))).first()
         return None if record is None else self._row(record)
+
+    def at(self, coordinate: Coordinate) -> StoredRow | None:
+        """The row of a coordinate with its text, however long; None where there is no such row."""
+        task = (coordinate.dag_id, coordinate.run_id, coordinate.task_id, coordinate.map_index)
+        row = next((row for row in self.of_tasks([task]) if row.position.key == coordinate.key), None)
+        return replace(row, text=self.whole_text(row.position)) if row and row.text is None else row
 
     def whole_text(self, position: Position) -> str | None:
         """A row's text, however long; None where there is no such row."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from secure_xcom.access import AccessPolicy
-from secure_xcom.admission import place_within
-from secure_xcom.audit import AccessLog, Event, Outcome
+from secure_xcom.admission import describe, place_within
+from secure_xcom.audit import AccessLog, Draft, recording
 from secure_xcom.errors import MaintenanceError, SecureXComError
 from secure_xcom.maintenance.checkpoint import Checkpoint
 from secure_xcom.maintenance.database import Database, Position, StoredRow
@@ -124,7 +124,8 @@ def _seal(
     if not isinstance(found, Found):
         raise MaintenanceError("what was sealed is no reference of its row", where=row.where)
     try:
-        if not _same(opener.structure(found), structure):
+        key = opener.unwrap(found.reference, found.compartment, row.where)
+        if not _same(opener.structure(found, key), structure):
             raise MaintenanceError("what was sealed does not open as what it was", where=row.where)
     except SecureXComError:
         _delete_payload(opener, found)
@@ -159,8 +160,8 @@ def unseal_all(
 ) -> ConvertReport:
     """Put every value back into its row in plaintext, and delete its payload: for leaving the product.
 
-    Each value is in the access log as opened, with the operator and the reason, before it is opened. XComs that
-    are expired, exclusive or shredded stay sealed, since nobody may read them.
+    Each value is in the access log as opened, with the operator and the reason, before it is written into its row.
+    XComs that are expired, exclusive or shredded stay sealed, since nobody may read them.
 
     :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
     """
@@ -177,8 +178,7 @@ def unseal_all(
             if not apply:
                 continue
             try:
-                access_log.record([_event(policy, found, "ok", operator, reason)])
-                structure = opener.structure(found)
+                structure = _open(policy, access_log, opener, found, operator, reason)
                 if not database.replace(found.row, structure):
                     report.changed += 1
                     continue
@@ -188,7 +188,6 @@ def unseal_all(
             except SecureXComError as error:
                 if _concerns_all(error):
                     raise
-                access_log.record([_event(policy, found, "failed", operator, reason, type(error).__name__)])
                 report.fail(row.where, error)
     return report
 
@@ -276,19 +275,16 @@ def _concerns_all(error: SecureXComError) -> bool:
     )
 
 
-def _event(
-    policy: AccessPolicy, found: Found, outcome: Outcome, operator: str, reason: str, error: str | None = None
-) -> Event:
-    head = found.reference.head
-    return Event(
-        "open",
-        outcome,
-        coordinate=head.coordinate,
-        compartment=head.compartment,
-        error=error,
-        object=head.object,
-        size=found.reference.size,
-        policy=policy.digest,
-        operator=operator,
-        reason=reason,
-    )
+def _open(
+    policy: AccessPolicy, access_log: AccessLog, opener: Opener, found: Found, operator: str, reason: str
+) -> object:
+    """The value, once the access log has that it was opened."""
+    draft = Draft(compartment=found.compartment.name, operator=operator, reason=reason)
+    describe(found.reference, draft)
+    structure = None
+    with recording(access_log, "open", [draft], task=None, policy=policy.digest) as each:
+        for _ in each():
+            key = opener.unwrap(found.reference, found.compartment, found.row.where)
+            draft.opened_by, draft.cache_hit = key.uri, key.cached
+            structure = opener.structure(found, key)
+    return structure

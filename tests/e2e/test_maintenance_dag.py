@@ -60,7 +60,8 @@ class Ran:
                 if (row.run_id, row.position.task_id, row.position.key) == (run_id, task_id, "return_value"):
                     found = recognise(row, policy, database)
                     assert isinstance(found, Found)
-                    return opener.structure(found)
+                    key = opener.unwrap(found.reference, found.compartment, row.where)
+                    return opener.structure(found, key)
         finally:
             database.close()
         raise AssertionError(f"no XCom of {task_id} in {run_id}")

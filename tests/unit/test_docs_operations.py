@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from tests.upkeep_world import Upkeep
+from tests.world import coordinate
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 SHOWN = [
@@ -30,7 +31,7 @@ def test_the_page_shows_commands() -> None:
 def test_a_command_of_the_page_runs(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command runs as it is written and finds something or nothing; it never could not run."""
     upkeep = Upkeep(tmp_path / "one")
-    upkeep.push({"a": 1})
+    upkeep.push({"a": 1}, coordinate())
     config = upkeep.folder / "airflow.cfg"
     config.write_text(
         f"[secure_xcom]\naccess_policy = {upkeep.policy_file}\naudit_sinks = file://{upkeep.folder}/log.jsonl\n"

@@ -63,7 +63,7 @@ def test_every_command_of_every_page_is_there(page: Path) -> None:
 
 def test_an_unknown_command_or_option_would_be_noticed() -> None:
     """A command that is not there, and an option that another command has, are found."""
-    assert unknown_in("secure-xcom open COORD --reason TEXT") == ["open"]
+    assert unknown_in("secure-xcom reveal COORD --reason TEXT") == ["reveal"]
     assert unknown_in("secure-xcom gc --apply") == ["--apply"]
     assert unknown_in("secure-xcom gc --delete") == []
 

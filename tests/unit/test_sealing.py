@@ -118,7 +118,7 @@ def test_there_and_back(upkeep: Upkeep) -> None:
 
 
 def test_an_opened_value_has_its_operator_and_reason_in_the_log(upkeep: Upkeep) -> None:
-    """The way back is in the access log before anything is opened, and without the log nothing is."""
+    """The way back is in the access log before anything is written, with its key; without the log nothing is."""
     upkeep.push("x")
     upkeep.sink.full = True
     with pytest.raises(AuditError):
@@ -128,6 +128,7 @@ def test_an_opened_value_has_its_operator_and_reason_in_the_log(upkeep: Upkeep) 
     unseal(upkeep)
     record = next(record for record in reversed(upkeep.sink.records) if record["action"] == "open")
     assert (record["operator"], record["reason"], record["outcome"]) == ("me", "we leave", "ok")
+    assert (record["opened_by"], record["codec"]) == (upkeep.key_uri, "json")
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

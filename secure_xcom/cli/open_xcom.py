@@ -1,0 +1,215 @@
+"""``secure-xcom open``: a break-glass read of one XCom by an operator with rights of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secure_xcom.cli import output, upkeep
+
+if TYPE_CHECKING:
+    from secure_xcom.coordinate import Coordinate
+    from secure_xcom.maintenance.break_glass import Opened
+
+_JSON = "json"
+# Codecs whose values can be pictured without a library that builds them anew.
+_PICTURED = (_JSON, "bytes", "bytearray")
+_SHAPE_MAX_BYTES = 4096
+
+
+def open_xcom(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="COORD", help="DAG/RUN/TASK[MAP_INDEX]:KEY; without :KEY that of the return value."
+        ),
+    ],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the access log.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the value, as its codec has it, to a new file of mode 0600."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the value, if it is JSON.")] = False,
+    expired: Annotated[
+        bool,
+        typer.Option("--expired", help="Open it behind its retention too, if it is under a legal hold."),
+    ] = False,
+    config: upkeep.Config = None,
+    as_json: upkeep.AsJson = False,
+) -> None:
+    """Open one XCom in an emergency, with rights of your own at the key service and the store.
+
+    The access log has who opened it and why before anything is given out. Without --out and --show only its
+    shape is shown: types, lengths, field names. Exclusive XComs are never opened, expired ones only under a
+    legal hold. Exit code 1 says that the XCom is there and is not to be opened, or does not open.
+    """
+    from secure_xcom.cli import rows
+    from secure_xcom.errors import CommandError, SecureXComError
+
+    at = rows.coordinate_of(what)
+    if at is None:
+        raise CommandError("not a coordinate", where=what[:200], remedy="write DAG/RUN/TASK[MAP_INDEX]:KEY")
+    reason = upkeep.reason_of(reason)
+    deployed = upkeep.deployed(config)
+    # The file comes first: nothing is opened for a place that cannot take it.
+    with _new_file(out) as write:
+        try:
+            opened = _open(deployed, at, reason, expired=expired)
+        except SecureXComError as error:
+            if not _is_of_the_xcom(error):
+                raise
+            output.show_error(error, as_json=as_json)
+            raise typer.Exit(output.FOUND_SOMETHING) from None
+        finally:
+            deployed.access_log.close()
+        write(opened.data)
+    record = _record(opened, deployed, reason, out)
+    if not show:
+        upkeep.show(record, _lines(record), as_json=as_json)
+        return
+    value = _decoded(opened, (_JSON,))
+    if as_json:
+        output.show_json({**record, "value": value})
+        return
+    # What is piped on is the value alone.
+    for line in _lines(record):
+        output.console(stderr=True).print(output.clean(line), soft_wrap=True)
+    output.show_json(value)
+
+
+def _open(deployed: upkeep.Deployed, at: Coordinate, reason: str, *, expired: bool) -> Opened:
+    from secure_xcom.keys import key_service
+    from secure_xcom.maintenance.break_glass import break_glass
+    from secure_xcom.maintenance.opening import Opener
+    from secure_xcom.stores import store
+
+    limit = deployed.settings.max_bytes
+    opener = Opener(lambda value: value, services=key_service, stores=store, max_bytes=limit)
+    with upkeep.database() as database:
+        return break_glass(
+            deployed.policy,
+            database,
+            deployed.access_log,
+            opener,
+            at,
+            operator=upkeep.operator(),
+            reason=reason,
+            expired=expired,
+        )
+
+
+def _is_of_the_xcom(error: Exception) -> bool:
+    """Whether the XCom is there and is not to be opened; not so where this machine or identity cannot."""
+    from secure_xcom.errors import (
+        ClaimError,
+        CodecError,
+        CompartmentUnknown,
+        ContextRefused,
+        KeyVersionUnknown,
+        ObjectMissing,
+        ReferenceRefused,
+        SealError,
+        UnwrapRefused,
+    )
+
+    refusals = ClaimError | CodecError | CompartmentUnknown | ContextRefused | ReferenceRefused
+    return isinstance(error, refusals | SealError | KeyVersionUnknown | ObjectMissing | UnwrapRefused)
+
+
+@contextmanager
+def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
+    """What writes a value to a file that was not there before; the file goes where nothing was written.
+
+    :raises CommandError: it is there already, or cannot be made or written.
+    """
+    from secure_xcom.errors import CommandError
+
+    if path is None:
+        yield lambda _: None
+        return
+
+    def failed(error: OSError) -> CommandError:
+        reason = os.strerror(error.errno or 0)
+        return CommandError(f"the file cannot be written ({reason})", where=str(path), remedy="name a new file")
+
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise failed(error) from None
+    written = False
+
+    def write(data: bytes) -> None:
+        nonlocal written
+        try:
+            file.write(data)
+            file.flush()
+        except OSError as error:
+            raise failed(error) from None
+        written = True
+
+    with os.fdopen(descriptor, "wb") as file:
+        try:
+            yield write
+        finally:
+            if not written:
+                path.unlink(missing_ok=True)
+
+
+def _record(opened: Opened, deployed: upkeep.Deployed, reason: str, out: Path | None) -> dict[str, Any]:
+    from secure_xcom.cli.deployment import airflow_is_installed
+    from secure_xcom.masking import SensitiveNames, preview
+
+    head = opened.reference.head
+    shape = None
+    if head.codec in _PICTURED:
+        more = deployed.settings.sensitive_names
+        names = SensitiveNames.from_airflow(more) if airflow_is_installed() else SensitiveNames(more)
+        value = _decoded(opened, _PICTURED)
+        shape = preview(value, mode="shape", names=names, key=head.key, max_bytes=_SHAPE_MAX_BYTES)
+    return {
+        "coordinate": str(head.coordinate),
+        "compartment": head.compartment,
+        "codec": head.codec,
+        "bytes": len(opened.data),
+        "created": head.created,
+        "expires": head.expires,
+        "legal_hold": opened.hold,
+        "opened_by": opened.opened_by,
+        "operator": upkeep.operator(),
+        "reason": reason,
+        "shape": shape,
+        "out": None if out is None else str(out),
+    }
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    """The record for people: a line for each that is known."""
+    import json
+
+    texts = {**record, "shape": None if record["shape"] is None else json.dumps(record["shape"])}
+    return [f"{name.replace('_', ' '):<15} {text}" for name, text in texts.items() if text is not None]
+
+
+def _decoded(opened: Opened, codecs: tuple[str, ...]) -> Any:
+    """The value as plain structures, or bytes.
+
+    :raises CommandError: it is of another codec, whose bytes say nothing by themselves.
+    """
+    from secure_xcom.codecs import Codecs
+    from secure_xcom.errors import CommandError
+
+    head = opened.reference.head
+    if head.codec not in codecs:
+        raise CommandError(
+            f"a value of the codec {head.codec!r} is not text",
+            where=str(head.coordinate),
+            remedy="give --out FILE instead of --show",
+        )
+    _, structure = Codecs(lambda value: value, lambda structure: structure).decode(head.codec, opened.data)
+    return structure
