@@ -47,7 +47,8 @@ def unseal(
 
     Every piece that comes out is authentic, but only the end of the iteration proves that none is missing: the
     caller must not act on any of them before it. ``header`` and ``size`` (bytes) come from the reference and
-    only tell apart *what* was tampered with: whether the payload opens is decided by the message itself.
+    only tell apart *what* was tampered with: whether the payload opens is decided by the message itself. Of a
+    payload that is longer than its size, no more is taken than shows that it is.
 
     :raises PayloadSwapped: the payload starts with another header than the reference was made with.
     :raises PayloadTruncated: the payload has another length.
@@ -78,18 +79,28 @@ def unseal(
     try:
         for part in chain[bytes | memoryview]((rest,), stream):
             seen += len(part)
+            if seen > size:
+                break
             if opened := decryptor.update(part):
                 yield opened
-        last = decryptor.finalize()
+        last = b"" if seen > size else decryptor.finalize()
     except InvalidTag:
-        seen += sum(len(piece) for piece in stream)
+        for piece in stream:
+            seen += len(piece)
+            if seen > size:
+                break
         if seen != size:
-            raise PayloadTruncated(f"the payload has {seen} bytes instead of {size}", where=where) from None
+            raise _of_another_length(seen, size, where) from None
         raise PayloadTampered("the payload was changed after it was sealed", where=where) from None
     if seen != size:
-        # The message opened whole, so only the reference's own copy of the size can be wrong.
-        raise PayloadTruncated(f"the payload has {seen} bytes, the reference says {size}", where=where)
+        raise _of_another_length(seen, size, where)
     yield last
+
+
+def _of_another_length(seen: int, size: int, where: str) -> PayloadTruncated:
+    # One that is longer is not read to its end to say by how much: that may be for ever.
+    found = f"{seen} bytes instead of {size}" if seen < size else f"more than the {size} bytes of its reference"
+    return PayloadTruncated(f"the payload has {found}", where=where)
 
 
 class Counted:

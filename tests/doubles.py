@@ -33,6 +33,7 @@ from secure_xcom.errors import (
 from secure_xcom.keys import DataKey, Finding, Wrap
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
+from secure_xcom.stores.whole import with_sizes
 
 _WRAPPED = re.compile(r"memory:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]{139}=)")
 
@@ -185,12 +186,13 @@ class MemoryStore:
         whole = self._get(path)
         return (whole[at : at + self.PIECE_BYTES] for at in range(0, len(whole), self.PIECE_BYTES))
 
-    def get_many(self, paths: Sequence[str]) -> Iterator[bytes | StoreError]:
+    def get_many(self, paths: Sequence[str], sizes: Sequence[int] | None = None) -> Iterator[bytes | StoreError]:
         """See `Store.get_many`."""
         self._request("get_many")
-        for path in paths:
+        for path, size in with_sizes(paths, sizes):
             try:
-                yield self._get(path)
+                found = self._get(path)
+                yield found if size is None else found[: size + 1]
             except StoreError as error:
                 yield error
 

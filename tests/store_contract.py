@@ -186,6 +186,32 @@ class StoreContract:
         answer = list(store.get_many([f"{folder}/small", f"{folder}/large", f"{folder}/small"]))
         assert answer == [b"s", bytes(9 << 20), b"s"]
 
+    def test_get_many_of_longer_objects(self, store: Store, folder: str) -> None:
+        """Of an object that is longer than its size, that much and one byte more is given; others come whole."""
+        body = Random(6).randbytes(200_000)
+        asked = {"exact": 200_000, "shorter": 200_500, "longer": 1000, "none": 0, "by-one": 199_999}
+        for name in asked:
+            store.put(f"{folder}/{name}", [body])
+        paths, sizes = [f"{folder}/{name}" for name in asked], list(asked.values())
+        expected = [body, body, body[:1001], body[:1], body]
+        assert list(store.get_many(paths, sizes)) == expected
+        assert [*store.get_many(paths[2:3], sizes[2:3])] == expected[2:3]
+        missing = next(store.get_many([f"{folder}/missing"], [5]))
+        assert isinstance(missing, ObjectMissing)
+        assert list(store.get_many([], [])) == []
+
+    def test_get_many_of_longer_large_objects(self, store: Store, folder: str) -> None:
+        """The same holds of objects that are too large to be fetched ahead, or are meant to be."""
+        store.put(f"{folder}/large", [bytes(3 << 20)] * 3)
+        sizes = [9 << 20, (9 << 20) - 1, 10 << 20, 5 << 20, 4 << 20, 100]
+        answer = list(store.get_many([f"{folder}/large"] * 6, sizes))
+        assert [len(found) for found in answer if isinstance(found, bytes)] == [
+            *[9 << 20] * 3,
+            (5 << 20) + 1,
+            (4 << 20) + 1,
+            101,
+        ]
+
     def test_get_many_can_be_left(self, store: Store, folder: str) -> None:
         """A reader that stops after the first object is not held up, and the store goes on working."""
         for number in range(40):

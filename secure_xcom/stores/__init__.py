@@ -42,10 +42,13 @@ class Store(Protocol):
         :raises ObjectMissing: there is none.
         """
 
-    def get_many(self, paths: Sequence[str]) -> Iterator[bytes | StoreError]:
+    def get_many(self, paths: Sequence[str], sizes: Sequence[int] | None = None) -> Iterator[bytes | StoreError]:
         """Whole objects, in order, fetched concurrently within a bounded window.
 
         What is wrong with one object stands in its place.
+
+        :param sizes: how many bytes each object is to have. Of one that is longer, that many and one more are
+            given, so that its reader refuses it, and nobody holds what a stranger has put there.
         """
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:

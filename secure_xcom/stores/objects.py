@@ -30,6 +30,7 @@ from secure_xcom.stores import StoredObject
 from secure_xcom.stores.answers import store_error
 from secure_xcom.stores.bucket import PART_BYTES, Bucket
 from secure_xcom.stores.paths import checked_path, checked_prefix
+from secure_xcom.stores.whole import whole, with_sizes
 
 if TYPE_CHECKING:
     from obstore import BytesStream
@@ -106,23 +107,24 @@ class ObjectStore:
             data = bytes(answer.bytes())
         return iter((data,) if data else ())
 
-    def get_many(self, paths: Sequence[str]) -> Iterator[bytes | StoreError]:
+    def get_many(self, paths: Sequence[str], sizes: Sequence[int] | None = None) -> Iterator[bytes | StoreError]:
         """Whole objects, in order. Up to 16 of at most 4 MiB are fetched ahead, a larger one at its turn."""
-        if len(paths) < 2:
-            yield from map(self._whole, paths)
+        wanted = with_sizes(paths, sizes)
+        if len(wanted) < 2:
+            yield from (self._whole(*one) for one in wanted)
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(min(WINDOW, len(paths))) as threads:
-            waiting = iter(paths)
-            ahead = deque((path, threads.submit(self._small, path)) for path in islice(waiting, WINDOW))
+        with ThreadPoolExecutor(min(WINDOW, len(wanted))) as threads:
+            waiting = iter(wanted)
+            ahead = deque((one, threads.submit(self._small, *one)) for one in islice(waiting, WINDOW))
             try:
                 while ahead:
-                    path, future = ahead.popleft()
+                    one, future = ahead.popleft()
                     fetched = future.result()
                     for following in islice(waiting, 1):
-                        ahead.append((following, threads.submit(self._small, following)))
-                    yield self._whole(path) if fetched is None else fetched
+                        ahead.append((following, threads.submit(self._small, *following)))
+                    yield self._whole(*one) if fetched is None else fetched
             finally:
                 # A reader that stops early does not wait for what it no longer wants.
                 for _, future in ahead:
@@ -157,7 +159,7 @@ class ObjectStore:
                 self._client().put(path, body, mode="create", attributes=dict(self._bucket.attributes) or None)
         except ObjectExists:
             # Sealed payloads are random bytes, so an equal object is this put's own, of a try without an answer.
-            if not self._bucket.network or self._whole(path) != body:
+            if not self._bucket.network or self._whole(path, len(body)) != body:
                 raise
 
     def _put_large(self, path: str, parts: _Parts) -> None:
@@ -171,20 +173,24 @@ class ObjectStore:
                 raise
             raise store_error(error, f"{self.uri}/{path}") from None
 
-    def _whole(self, path: str) -> bytes | StoreError:
+    def _whole(self, path: str, size: int | None) -> bytes | StoreError:
         try:
-            pieces = list(self.get(path))
+            return whole(self.get(path), size)
         except StoreError as error:
             return error
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _small(self, path: str) -> bytes | StoreError | None:
+    def _small(self, path: str, size: int | None) -> bytes | StoreError | None:
         """The object, or None when it is too large to be held ahead of its turn."""
+        if size is not None and size > PIECE_BYTES:
+            return None
         try:
             checked_path(path, self.uri)
             with self._translated(path):
                 answer = self._client().get(path)
-                return bytes(answer.bytes()) if answer.meta["size"] <= PIECE_BYTES else None
+                if answer.meta["size"] <= PIECE_BYTES:
+                    return whole((bytes(answer.bytes()),), size)
+                # Larger than it is to be, or of no known size.
+                return None if size is None else whole(self._stream(answer.stream(PIECE_BYTES), path), size)
         except StoreError as error:
             return error
 

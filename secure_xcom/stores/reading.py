@@ -32,13 +32,16 @@ class Payload:
 def read_all(payloads: Sequence[Payload]) -> Iterator[Iterable[bytes]]:
     """Each payload's pieces, in order. Those of one store are fetched within that store's bounded window.
 
-    An error of the store is raised where the pieces of its payload are read.
+    An error of the store is raised where the pieces of its payload are read. Of an object that is longer than its
+    payload's size, no more is read than shows that it is.
     """
-    whole: dict[str, tuple[Store, list[str]]] = {}
+    whole: dict[str, tuple[Store, list[str], list[int]]] = {}
     for payload in payloads:
         if payload._whole and payload.store is not None:
-            whole.setdefault(payload.store.uri, (payload.store, []))[1].append(payload.path)
-    fetched = {uri: store.get_many(paths) for uri, (store, paths) in whole.items()}
+            _, paths, sizes = whole.setdefault(payload.store.uri, (payload.store, [], []))
+            paths.append(payload.path)
+            sizes.append(payload.size)
+    fetched = {uri: store.get_many(paths, sizes) for uri, (store, paths, sizes) in whole.items()}
     for payload in payloads:
         if payload.store is None:
             yield (payload.inline,)

@@ -37,6 +37,7 @@ from secure_xcom.errors import (
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.vault_kv_uri import split_uri
+from secure_xcom.stores.whole import whole, with_sizes
 from secure_xcom.vault.client import VaultClient, vault_client
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from secure_xcom.vault.wire import Answer
 
+    Wanted = TypeVar("Wanted")
     Result = TypeVar("Result")
 
 PAYLOAD_MAX_BYTES = 256 << 10
@@ -114,9 +116,9 @@ class VaultKv:
         data = self._whole(path)
         return iter((data,) if data else ())
 
-    def get_many(self, paths: Sequence[str]) -> Iterator[bytes | StoreError]:
-        """Whole payloads, in order, eight requests at a time."""
-        return self._ahead(paths, self._try_whole)
+    def get_many(self, paths: Sequence[str], sizes: Sequence[int] | None = None) -> Iterator[bytes | StoreError]:
+        """Whole payloads, in order, eight requests at a time. Vault bounds what an entry holds."""
+        return self._ahead(with_sizes(paths, sizes), self._try_whole)
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
         """Destroy each with all its versions and its metadata."""
@@ -166,9 +168,10 @@ class VaultKv:
         except StoreError as error:
             return error
 
-    def _try_whole(self, path: str) -> bytes | StoreError:
+    def _try_whole(self, wanted: tuple[str, int | None]) -> bytes | StoreError:
+        path, size = wanted
         try:
-            return self._whole(path)
+            return whole((self._whole(path),), size)
         except StoreError as error:
             return error
 
@@ -205,19 +208,19 @@ class VaultKv:
             return error
         return None
 
-    def _ahead(self, paths: Iterable[str], do: Callable[[str], Result]) -> Iterator[Result]:
+    def _ahead(self, each: Iterable[Wanted], do: Callable[[Wanted], Result]) -> Iterator[Result]:
         """The results in order, eight under way at a time; who stops early waits for no more than those."""
-        waiting = iter(paths)
+        waiting = iter(each)
         first = list(islice(waiting, 2))
         if len(first) < 2:
             yield from map(do, first)
             return
         with ThreadPoolExecutor(WINDOW, thread_name_prefix="vault-kv") as threads:
-            ahead = deque(threads.submit(do, path) for path in (*first, *islice(waiting, WINDOW - 2)))
+            ahead = deque(threads.submit(do, one) for one in (*first, *islice(waiting, WINDOW - 2)))
             try:
                 while ahead:
                     result = ahead.popleft().result()
-                    ahead.extend(threads.submit(do, path) for path in islice(waiting, 1))
+                    ahead.extend(threads.submit(do, one) for one in islice(waiting, 1))
                     yield result
             finally:
                 for future in ahead:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -259,6 +260,44 @@ class Sts(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Nothing to say."""
+
+
+class Endless(BaseHTTPRequestHandler):
+    """A bucket in which each object is of a TiB, sent for as long as somebody reads on."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        """Any object."""
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(1 << 40))
+        self.send_header("Last-Modified", "Sun, 22 Nov 2026 10:00:00 GMT")
+        self.send_header("ETag", '"endless"')
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(bytes(1 << 20))
+
+    def log_message(self, *args: object) -> None:
+        """Nothing to say."""
+
+
+def test_an_object_that_a_stranger_made_endless(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request for each, and no more of an object is held than its reference says, be it small or large."""
+    endless = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=endless.serve_forever, daemon=True).start()
+    try:
+        at = f"http://127.0.0.1:{endless.server_address[1]}"
+        mine = store(f"s3://{connect(monkeypatch, at, server.root)}@bucket")
+        sizes = [100, 5 << 20, 0, 4 << 20]
+        answer = [len(found) for found in mine.get_many(list("abcd"), sizes) if isinstance(found, bytes)]
+        assert answer == [size + 1 for size in sizes]
+        assert sorted(Endless.asked) == [f"/bucket/{name}" for name in "abcd"]
+        assert [len(found) for found in mine.get_many(["e"], [7]) if isinstance(found, bytes)] == [8]
+    finally:
+        endless.shutdown()
+        endless.server_close()
 
 
 def test_session_is_renewed_in_mid_run(

@@ -77,6 +77,12 @@ class TestContract(StoreContract):
         answer = list(store.get_many([f"{folder}/small", f"{folder}/large", f"{folder}/small"]))
         assert answer == [b"s", bytes(PAYLOAD_MAX_BYTES), b"s"]
 
+    def test_get_many_of_longer_large_objects(self, store: Store, folder: str) -> None:
+        """The largest payload is cut like any other that is longer than its size."""
+        store.put(f"{folder}/large", [bytes(PAYLOAD_MAX_BYTES)])
+        answer = store.get_many([f"{folder}/large"] * 2, [PAYLOAD_MAX_BYTES, 100])
+        assert list(answer) == [bytes(PAYLOAD_MAX_BYTES), bytes(101)]
+
     def test_get_can_be_left(self, store: Store, folder: str) -> None:
         """A reader that stops leaves nothing open, and can begin again."""
         store.put(f"{folder}/one", [b"x" * 100_000])

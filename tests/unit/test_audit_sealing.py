@@ -162,8 +162,8 @@ class Dying:
     def get(self, path: str) -> Iterator[bytes]:
         return self.inner.get(path)
 
-    def get_many(self, paths: object) -> Iterator[object]:
-        return iter(self.inner.get_many(paths))  # type: ignore[arg-type]  # handed on as it came
+    def get_many(self, paths: object, sizes: object = None) -> Iterator[object]:
+        return iter(self.inner.get_many(paths, sizes))  # type: ignore[arg-type]  # handed on as it came
 
     def delete_many(self, paths: object) -> list[object]:
         self._step()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +93,26 @@ def test_every_extension_is_found(extra: bytes) -> None:
     message = sealed(bytes(20_000))
     with pytest.raises(PayloadTruncated):
         opened(message + extra, of=message)
+
+
+@pytest.mark.parametrize("changed", [0, HEADER_BYTES + 5, -1])
+def test_a_payload_without_end_is_refused(changed: int) -> None:
+    """Of a payload that is longer than it is to be, no more is read than shows it, whatever else was changed."""
+    message = bytearray(sealed(bytes(20_000)))
+    size, header = len(message), bytes(message[:HEADER_BYTES])
+    message[changed] ^= changed != 0
+    taken = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal taken
+        yield bytes(message)
+        while True:
+            taken += 1
+            yield bytes(1000)
+
+    with pytest.raises(PayloadTruncated, match=f"more than the {size} bytes"):
+        list(unseal(KEY, CONTEXT, endless(), header=header, size=size))
+    assert taken == 1
 
 
 def test_the_formats_constants_agree() -> None:
