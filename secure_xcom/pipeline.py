@@ -384,7 +384,7 @@ class Pipeline:
         limit = self.settings.max_bytes
         data = codecs.decompress(opened, head.compression, max_bytes=limit, where=where)
         clean = head.codec == "json" and not self._names.may_be_in(data)
-        return *self._codecs.decode(head.codec, data, where=where), clean
+        return *self._codecs.decode(head.codec, data, max_bytes=limit, where=where), clean
 
     # --- purge ----------------------------------------------------------------------------------------------
 

@@ -211,5 +211,6 @@ def _decoded(opened: Opened, codecs: tuple[str, ...]) -> Any:
             where=str(head.coordinate),
             remedy="give --out FILE instead of --show",
         )
-    _, structure = Codecs(lambda value: value, lambda structure: structure).decode(head.codec, opened.data)
+    plain = Codecs(lambda value: value, lambda structure: structure)
+    _, structure = plain.decode(head.codec, opened.data, max_bytes=len(opened.data))
     return structure

@@ -19,8 +19,8 @@ from secure_xcom.codecs.compression import (
     compress_stream,
     decompress,
 )
-from secure_xcom.codecs.registry import Codec, codec_for, codec_named
-from secure_xcom.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable
+from secure_xcom.codecs.registry import Codec, Unfolding, codec_for, codec_named
+from secure_xcom.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable, ValueTooLarge
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -31,6 +31,7 @@ __all__ = [
     "Codec",
     "Codecs",
     "Encoded",
+    "Unfolding",
     "compress",
     "decompress",
     "pack",
@@ -115,10 +116,12 @@ class Codecs:
             ) from None
         return Encoded("json", (data,), structure)
 
-    def decode(self, codec: str, data: bytes, *, where: str = "") -> tuple[Any, object]:
+    def decode(self, codec: str, data: bytes, *, max_bytes: int, where: str = "") -> tuple[Any, object]:
         """Turn bytes back into the value and its plain structure.
 
+        :param max_bytes: to how many bytes what is compressed within them may unfold.
         :raises CodecUnknown: this release has no codec of this name.
+        :raises ValueTooLarge: they would unfold to more.
         :raises ValueNotDecodable: the bytes are not of this codec, or a class is missing on this worker.
         """
         if codec == "bytes":
@@ -126,7 +129,7 @@ class Codecs:
         if codec == "bytearray":
             return bytearray(data), data
         if codec != "json":
-            return self._decode_by_name(codec, data, where)
+            return self._decode_by_name(codec, data, max_bytes, where)
         try:
             structure = json.loads(data.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError) as error:
@@ -134,11 +137,15 @@ class Codecs:
         return structure if is_plain(structure) else self.restore(structure, where=where), structure
 
     @staticmethod
-    def _decode_by_name(name: str, data: bytes, where: str) -> tuple[Any, object]:
+    def _decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> tuple[Any, object]:
         codec = codec_named(name, where=where)
         try:
+            if isinstance(codec, Unfolding):
+                _check_unfolded(codec.unfolded(data), max_bytes, where)
             value = codec.decode(data)
             return value, codec.picture(value)
+        except ValueTooLarge:
+            raise
         except ImportError as error:
             raise ValueNotDecodable(
                 f"the codec {name!r:.40} needs a library that this worker does not have: {error.name}", where=where
@@ -160,6 +167,13 @@ class Codecs:
             raise ValueNotDecodable(str(error), where=where) from None
         except Exception as error:  # noqa: BLE001  # a class's own deserialize may raise anything, and quote the value
             raise ValueNotDecodable(f"{type(error).__name__} while it was built anew", where=where) from None
+
+
+def _check_unfolded(size: int, max_bytes: int, where: str) -> None:
+    if size > max_bytes:
+        raise ValueTooLarge(
+            f"what is compressed in the value unfolds to {size} bytes, {max_bytes} are allowed", where=where
+        )
 
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})

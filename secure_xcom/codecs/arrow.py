@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from secure_xcom.codecs.arrow_bodies import unfolded
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Buffer
@@ -84,6 +86,10 @@ class TableCodec:
         batches = table.to_batches()
         return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
+    def unfolded(self, data: bytes) -> int:
+        """What its compressed buffers unfold to."""
+        return unfolded(data)
+
     def picture(self, value: Any) -> object:
         """The first rows, by column."""
         return framed("Table", value.num_rows, value.slice(0, PICTURE_ROWS).to_pydict())
@@ -115,6 +121,10 @@ class PolarsCodec:
         with _without_panic():
             frame = pl.read_ipc_stream(io.BytesIO(memoryview(data)[1:]))
         return frame.to_series() if data[:1] == b"S" else frame
+
+    def unfolded(self, data: bytes) -> int:
+        """What its compressed buffers unfold to."""
+        return unfolded(memoryview(data)[1:])
 
     def picture(self, value: Any) -> object:
         """The first rows, by column."""

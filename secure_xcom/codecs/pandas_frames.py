@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.codecs.arrow import KIND, PICTURE_ROWS, framed, read, written
+from secure_xcom.codecs.arrow_bodies import unfolded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,11 +68,15 @@ class PandasCodec:
     def decode(self, data: bytes) -> Any:
         """The frame or series, with memory of its own."""
         table = read(data)
-        frame = _frame(table)
-        notes = json.loads(table.schema.metadata[KIND])
+        notes = _notes(table)
+        frame = _frame(table, notes)
         if "frequency" in notes:
             frame.index.freq = notes["frequency"]  # type: ignore[attr-defined]
         return frame["value"].rename(notes["name"]) if notes["type"] == "Series" else frame
+
+    def unfolded(self, data: bytes) -> int:
+        """What its compressed buffers unfold to."""
+        return unfolded(data)
 
     def picture(self, value: Any) -> object:
         """The first rows, by column."""
@@ -110,7 +115,7 @@ def _is_kept(frame: pd.DataFrame, table: pa.Table) -> bool:
     """Whether dtypes and indexes come back, tried without the rows."""
     import pandas as pd
 
-    back, empty = _frame(table.slice(0, 0)), frame.iloc[:0]
+    back, empty = _frame(table.slice(0, 0), _notes(table)), frame.iloc[:0]
     return (
         back.columns.equals(empty.columns)
         and back.columns.dtype == empty.columns.dtype
@@ -150,11 +155,15 @@ def _cells(array: pa.ChunkedArray, how: str, null: str | None) -> list[Any]:
     return [float("nan") if cell is None else cell for cell in cells] if null == "nan" else cells
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
+def _notes(table: pa.Table) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(table.schema.metadata[KIND])
+    return found
+
+
+def _frame(table: pa.Table, notes: dict[str, Any]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    notes = json.loads(table.schema.metadata[KIND])
     frame: pd.DataFrame = table.to_pandas()
     for at, (how, null) in notes["columns"].items():
         # An array of objects is filled by hand: numpy would make a second dimension of lists.

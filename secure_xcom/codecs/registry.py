@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from secure_xcom.errors import CodecUnknown
 
@@ -63,6 +63,14 @@ class Codec(Protocol):
 
     def picture(self, value: Any) -> object:
         """The value, or the beginning of it, as plain structures, for masks and the preview."""
+
+
+@runtime_checkable
+class Unfolding(Codec, Protocol):
+    """A codec whose bytes may make more bytes than they are, and that tells how many before it makes them."""
+
+    def unfolded(self, data: bytes) -> int:
+        """How many bytes `decode` unfolds, beyond those that it is given."""
 
 
 def codec_for(value: object) -> tuple[str, Codec] | None:

@@ -31,10 +31,15 @@ CODECS = Codecs(lambda value: {"left": type(value).__name__}, lambda structure: 
 BERLIN = pd.date_range("2026-01-01", periods=3, freq="D", tz="Europe/Berlin")
 
 
+def decoded(codec: str, data: bytes, max_bytes: int = 1 << 30) -> Any:
+    """What the codec of this name makes of some bytes."""
+    return CODECS.decode(codec, data, max_bytes=max_bytes)[0]
+
+
 def through(value: object) -> tuple[str, Any]:
     """The codec that took a value, and what comes back."""
     encoded = CODECS.encode(value)
-    return encoded.codec, CODECS.decode(encoded.codec, encoded.data)[0]
+    return encoded.codec, decoded(encoded.codec, encoded.data)
 
 
 FRAMES = {
@@ -249,14 +254,14 @@ def test_columns_under_sensitive_names_are_masked() -> None:
 def test_a_codec_that_nobody_has_is_refused_by_name() -> None:
     """A head's unknown codec is named."""
     with pytest.raises(CodecUnknown, match=r"acme\.mesh"):
-        CODECS.decode("acme.mesh", b"")
+        decoded("acme.mesh", b"")
 
 
 @pytest.mark.parametrize("codec", ["arrow-pandas", "arrow-polars", "arrow-table", "npy"])
 def test_other_bytes_are_refused(codec: str) -> None:
     """Bytes that are not of the codec are an error of ours that quotes none of them."""
     with pytest.raises(ValueNotDecodable) as caught:
-        CODECS.decode(codec, b"swordfish" * 9)
+        decoded(codec, b"swordfish" * 9)
     assert "swordfish" not in str(caught.value)
 
 
@@ -267,7 +272,7 @@ def test_what_points_past_its_memory_is_refused(value: object) -> None:
     true, false = struct.pack("<3i", 0, 3, 8), struct.pack("<3i", 0, 3, 4000)
     assert encoded.data.count(true) == 1
     with pytest.raises(ValueNotDecodable, match="ArrowInvalid"):
-        CODECS.decode(encoded.codec, encoded.data.replace(true, false))
+        decoded(encoded.codec, encoded.data.replace(true, false))
 
 
 def test_a_panic_of_polars_is_refused() -> None:
@@ -275,7 +280,7 @@ def test_a_panic_of_polars_is_refused() -> None:
     data = bytearray(CODECS.encode(pl.DataFrame({"a": [1, 2, 3]})).data)
     data[199] ^= 0xFF
     with pytest.raises(ValueNotDecodable, match="arrow-polars"):
-        CODECS.decode("arrow-polars", bytes(data))
+        decoded("arrow-polars", bytes(data))
 
 
 class Mesh:
@@ -341,7 +346,7 @@ def test_a_package_adds_a_codec(installed: None) -> None:
     # None of ours is ever replaced.
     assert through(np.arange(3))[0] == "npy"
     with pytest.raises(CodecUnknown, match="cannot be loaded"):
-        CODECS.decode("acme.broken", b"")
+        decoded("acme.broken", b"")
 
 
 def packed(data: bytes, how: str = "zstd") -> tuple[str, list[bytes], int | None]:
