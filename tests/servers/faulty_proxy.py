@@ -25,9 +25,9 @@ class Fault:
     """What happens to one request.
 
     :param kind: ``answer``: `status` and `body` without asking the server; ``drop``: the connection ends before
-        the server is asked; ``lose``: the server is asked and does it, and its answer is thrown away; ``cut``: the
-        answer ends after `after` bytes of its body; ``wait``: the answer comes `seconds` late; ``drip``: the
-        answer comes one byte at a time, each after `seconds`.
+        the server is asked, after `seconds` in which nothing is heard; ``lose``: the server is asked and does it,
+        and its answer is thrown away; ``cut``: the answer ends after `after` bytes of its body; ``wait``: the
+        answer comes `seconds` late; ``drip``: the answer comes one byte at a time, each after `seconds`.
     :param method: only for requests of this method.
     :param path: only for requests whose path has this in it.
     :param holds: only for requests whose body or ``X-Amz-Target`` has this in it.
@@ -84,6 +84,7 @@ def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
                 if fault:
                     proxy.faults.remove(fault)
             if fault and fault.kind == "drop":
+                time.sleep(fault.seconds)
                 self._end()
                 return
             if fault and fault.kind == "answer":
@@ -91,7 +92,12 @@ def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
                 return
             if proxy.before_pass:
                 proxy.before_pass(self.command)
-            status, headers, answer = self._pass_on(body)
+            try:
+                status, headers, answer = self._pass_on(body)
+            except OSError:
+                # The server is away: so is this one, as far as a client can tell.
+                self._end()
+                return
             if fault and fault.kind == "lose":
                 self._end()
                 return
@@ -149,9 +155,11 @@ def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
                 self._end()
 
         def _end(self) -> None:
-            self.wfile.flush()
             self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            # A client that was killed meanwhile has ended it already.
+            with contextlib.suppress(OSError):
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

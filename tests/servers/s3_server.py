@@ -41,6 +41,33 @@ class Identity:
     token: str | None = field(default=None, repr=False)
 
 
+@dataclass
+class _Life:
+    """The process of a server that was started here."""
+
+    command: list[str]
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-3000:]
+
+    @property
+    def ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder)
+
+    def stop(self) -> None:
+        # Asked to end, it takes ten seconds to say goodbye to itself.
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A server that answers at `endpoint`. `own`: it was started here, with an IAM that tests may change."""
@@ -48,6 +75,21 @@ class S3Server:
     endpoint: str
     root: Identity
     own: bool
+    _life: _Life | None = field(default=None, repr=False)
+
+    def stop(self) -> None:
+        """End it as a power cut does: what it has taken stays. Skips for a server that was not started here."""
+        self._own_life().stop()
+
+    def start(self) -> None:
+        """Start it again, at the same address and with all that it has taken."""
+        self._own_life().start()
+        _wait(self)
+
+    def _own_life(self) -> _Life:
+        if self._life is None:
+            pytest.skip("only a server that the tests started is stopped")
+        return self._life
 
     def client(self, identity: Identity | None = None, service: str = "s3") -> Any:
         """A boto3 client, which has no part in what is tested."""
@@ -148,16 +190,13 @@ def _started(binary: str, folder: Path, *, role: bool) -> Iterator[S3Server]:
         "s3.iam.readOnly": "false",
     }
     command = [binary, "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())]
-    server = S3Server(f"http://127.0.0.1:{s3}", root, own=True)
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
-        try:
-            _wait(server, process, folder / "log")
-            yield server
-        finally:
-            # Asked to end, it takes ten seconds to say goodbye to itself; what it stored goes with the folder.
-            process.kill()
-            process.wait()
+    life = _Life(command, folder)
+    server = S3Server(f"http://127.0.0.1:{s3}", root, own=True, _life=life)
+    try:
+        server.start()
+        yield server
+    finally:
+        life.stop()
 
 
 def _write_iam(folder: Path, root: Identity, *, role: bool) -> None:
@@ -210,9 +249,10 @@ def _free_ports(count: int) -> list[int]:
     return found
 
 
-def _wait(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(server: S3Server) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
+    life = server._life
     client = server.client()
     deadline = time.monotonic() + START_SECONDS
     name = f"ready-{uuid.uuid4().hex}"
@@ -224,8 +264,8 @@ def _wait(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None
         except (BotoCoreError, ClientError) as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"].startswith("BucketAlready"):
                 name = f"ready-{uuid.uuid4().hex}"
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"SeaweedFS did not come up: {log.read_text(errors='replace')[-3000:]}")
+            if life and (life.ended or time.monotonic() > deadline):
+                pytest.fail(f"SeaweedFS did not come up: {life.log}")
             time.sleep(0.1)
         else:
             return

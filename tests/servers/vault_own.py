@@ -1,4 +1,4 @@
-"""A Vault with TLS of a private CA, to be sealed, stopped and started again; and two in a cluster."""
+"""A Vault with TLS of a private CA, to be sealed, stopped and started again; one without TLS; two in a cluster."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ def own_server(binary: Path, folder: Path, flavour: str) -> Iterator[tuple[OwnSe
 
 
 @contextlib.contextmanager
+def sealable(binary: Path, folder: Path, flavour: str) -> Iterator[OwnServer]:
+    """One node with raft storage on loopback, two of three shares of whose key unseal it."""
+    server = _node(binary, folder / "vault", flavour, None)
+    try:
+        server.start()
+        server.initialise(3, 2)
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
 def cluster(binary: Path, folder: Path, flavour: str) -> Iterator[tuple[OwnServer, OwnServer]]:
     """Two nodes with raft storage on loopback: the active one, and a standby that has joined it."""
     active = _node(binary, folder / "active", flavour, None)
@@ -96,7 +108,7 @@ def _node(binary: Path, folder: Path, flavour: str, leader: str | None) -> OwnSe
         }}
         api_addr = "http://127.0.0.1:{port}"
         cluster_addr = "https://127.0.0.1:{peer}"
-        {"disable_mlock = true" if flavour == "vault" else ""}
+        {"disable_mlock = true" if flavour == "vault" else "unsafe_allow_api_audit_creation = true"}
         ui = false
         """
     )

@@ -97,6 +97,7 @@ class OwnServer(VaultServer):
 
     folder: Path = Path()
     unseal_key: str = field(default="", repr=False)
+    shares: list[str] = field(default_factory=list, repr=False)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -123,16 +124,25 @@ class OwnServer(VaultServer):
             self.process.wait()
             self.process = None
 
-    def initialise(self) -> None:
-        """Make its keys and unseal it."""
-        body = {"secret_shares": 1, "secret_threshold": 1}
+    def initialise(self, shares: int = 1, threshold: int = 1) -> None:
+        """Make its keys and unseal it.
+
+        :param threshold: how many of the shares unseal it.
+        """
+        body = {"secret_shares": shares, "secret_threshold": threshold}
         made = self.do("PUT", "sys/init", body, token="")
-        self.unseal_key, self.token = made["keys_base64"][0], made["root_token"]
+        self.shares, self.token = made["keys_base64"][:threshold], made["root_token"]
+        self.unseal_key = self.shares[0]
         self.unseal()
 
+    def seal(self) -> None:
+        """As `vault operator seal` does."""
+        self.do("PUT", "sys/seal")
+
     def unseal(self) -> None:
-        """Unseal it and wait until it is active."""
-        self.do("PUT", "sys/unseal", {"key": self.unseal_key}, token="")
+        """Unseal it, share by share, and wait until it is active."""
+        for share in self.shares or [self.unseal_key]:
+            self.do("PUT", "sys/unseal", {"key": share}, token="")
         deadline = time.monotonic() + START_SECONDS
         while self.api("GET", "sys/health").status_code != 200:
             assert time.monotonic() < deadline, "not active in time"
