@@ -20,14 +20,13 @@ from secure_xcom.cli.throwaway import ThrowawayAirflow
 from secure_xcom.vault.grants import transit_grant
 from tests.audit_reading import read_chains
 from tests.audit_table import AuditTable
-from tests.real.conftest import binary_of
 from tests.servers.aws_connections import ACCESS_KEY, REGION, SECRET_KEY
 from tests.servers.kms_server import kms_endpoint
 from tests.servers.postgres_server import postgres_server
 from tests.servers.s3_server import Identity, S3Server, allow, s3_server
 from tests.servers.vault_auth import Auth
+from tests.servers.vault_found import found_server
 from tests.servers.vault_realm import flavours, new_realm
-from tests.servers.vault_server import dev_server
 
 DAGS = Path(__file__).parent / "dags_buckets"
 FLAVOUR = next((one for one in flavours() if one != "named"), "vault")
@@ -63,7 +62,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """An access policy of two compartments, Airflow's connections for each, and one run of each DAG."""
     folder = tmp_path_factory.mktemp("buckets")
     with ExitStack() as stack:
-        vault = stack.enter_context(dev_server(binary_of(FLAVOUR), folder, FLAVOUR))
+        vault = stack.enter_context(found_server(FLAVOUR, folder))
         realm = stack.enter_context(new_realm(vault))
         server = stack.enter_context(s3_server())
         kms = stack.enter_context(kms_endpoint())

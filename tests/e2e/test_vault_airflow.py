@@ -19,8 +19,8 @@ import pytest
 
 from secure_xcom.cli.throwaway import ThrowawayAirflow
 from secure_xcom.vault.grants import transit_grant
-from tests.real.conftest import binary_of
 from tests.servers.vault_auth import AppRole, Auth
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_realm import Realm, flavours, new_realm
 from tests.servers.vault_server import VaultServer, dev_server
 

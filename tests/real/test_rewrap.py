@@ -20,9 +20,9 @@ from secure_xcom.maintenance.rewrap import rewrap
 from secure_xcom.maintenance.rewrap_plan import Plan, RewrapReport
 from secure_xcom.pipeline import Push
 from secure_xcom.vault.client import forget_clients
-from tests.real.conftest import binary_of
 from tests.servers import aws_connections
 from tests.servers.kms_server import kms_endpoint
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_own import own_server
 from tests.servers.vault_realm import Realm, connect, flavours, new_realm
 from tests.upkeep_world import Upkeep

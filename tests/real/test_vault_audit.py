@@ -15,7 +15,7 @@ from secure_xcom.keys import DataKey, Wrap, key_service
 from secure_xcom.stores import store
 from secure_xcom.vault.context import transit_context
 from secure_xcom.vault.grants import kv_grant, transit_grant
-from tests.real.conftest import binary_of
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_realm import Realm, connect, flavours, new_realm
 from tests.servers.vault_server import VaultServer, dev_server
 from tests.world import coordinate

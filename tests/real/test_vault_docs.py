@@ -12,7 +12,7 @@ import pytest
 
 from secure_xcom.vault.client import forget_clients, vault_client
 from secure_xcom.vault.setup import Wanted, plan
-from tests.real.conftest import binary_of
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_realm import flavours
 from tests.servers.vault_server import dev_server
 

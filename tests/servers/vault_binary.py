@@ -1,4 +1,4 @@
-"""A Vault or OpenBao to be started: found on this machine, taken out of an image, or built once into the cache.
+"""The program of Vault or OpenBao: found on this machine, taken out of an image, or built once into the cache.
 
 ``SECURE_XCOM_CACHE`` names the cache folder, otherwise it is ``secure_xcom`` in the user's cache folder.
 """
@@ -15,9 +15,9 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.servers.containers import image_name
+
 MODULE = Path(__file__).parent / "vault"
-# The versions that tests/servers/vault/go.mod names, and that the suite is run with.
-IMAGE = "hashicorp/vault:1.21.1"
 GO_NEEDED = (1, 25)
 BUILD_SECONDS = 1800
 # Tests give themselves another home.
@@ -64,7 +64,7 @@ def _from_image(target: Path) -> bool:
     """Copy the binary out of the official image, where a Docker engine answers and has or gets it."""
     if os.uname().sysname != "Linux":
         return False
-    created = _docker("create", IMAGE)
+    created = _docker("create", image_name("vault"))
     if created is None:
         return False
     container = created.splitlines()[-1]
@@ -115,11 +115,17 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
+def at_hand(flavour: str) -> bool:
+    """Whether the program of a flavour is here, without a download, an image or a build."""
+    if flavour == "openbao":
+        return openbao_binary() is not None
+    return bool(shutil.which("vault") or (cache_folder() / "vault").exists())
+
+
 def vault_is_at_hand() -> bool:
     """Whether Vault can be had without a download, or was asked for."""
     return bool(
-        shutil.which("vault")
-        or (cache_folder() / "vault").exists()
+        at_hand("vault")
         or os.environ.get("SECURE_XCOM_TEST_BUILD") == "true"
-        or (os.uname().sysname == "Linux" and _docker("image", "inspect", IMAGE))
+        or (os.uname().sysname == "Linux" and _docker("image", "inspect", image_name("vault")))
     )

@@ -15,7 +15,7 @@ import pytest
 
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.vault.client import forget_clients
-from tests.servers import vault_binary
+from tests.servers import containers, vault_binary
 from tests.servers.vault_server import VaultServer
 
 
@@ -23,8 +23,8 @@ def flavours() -> list[str]:
     """Which servers the tests run against: the one that is named, else every one that is at hand."""
     if os.environ.get("SECURE_XCOM_TEST_VAULT_ADDR"):
         return ["named"]
-    found = ["vault"] if vault_binary.vault_is_at_hand() else []
-    found += ["openbao"] if vault_binary.openbao_binary() else []
+    found = ["vault"] if vault_binary.vault_is_at_hand() or containers.come_first() else []
+    found += ["openbao"] if vault_binary.openbao_binary() or containers.come_first() else []
     # With neither, Vault is tried: its image is pulled or its module is built.
     return found or ["vault"]
 

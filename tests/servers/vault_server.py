@@ -16,12 +16,21 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 
 START_SECONDS = 30
 ROOT_TOKEN = "operator-of-the-tests"
+# OpenBao makes audit devices from its configuration only, unless it is told that the API may as well.
+DEV_CONFIG = "unsafe_allow_api_audit_creation = true\n"
+
+
+class Ending(Protocol):
+    """What can be asked whether it has ended: a process, a container."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
 
 
 def free_port() -> int:
@@ -153,17 +162,13 @@ class OwnServer(VaultServer):
 def dev_server(binary: Path, folder: Path, flavour: str) -> Iterator[VaultServer]:
     """A server in memory, unsealed, ended at the end."""
     port = free_port()
-    # OpenBao makes audit devices from its configuration only, unless it is told that the API may as well.
-    (folder / "dev.hcl").write_text("unsafe_allow_api_audit_creation = true\n")
+    (folder / "dev.hcl").write_text(DEV_CONFIG)
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [
                 str(binary),
                 "server",
-                "-dev",
-                "-dev-no-store-token",
-                f"-dev-root-token-id={ROOT_TOKEN}",
-                f"-dev-listen-address=127.0.0.1:{port}",
+                *dev_flags(f"127.0.0.1:{port}"),
                 *([f"-config={folder / 'dev.hcl'}"] if flavour == "openbao" else []),
             ],
             stdout=log,
@@ -178,7 +183,17 @@ def dev_server(binary: Path, folder: Path, flavour: str) -> Iterator[VaultServer
         end(process)
 
 
-def wait_until_up(server: VaultServer, process: subprocess.Popen[bytes]) -> None:
+def dev_flags(address: str) -> list[str]:
+    """What makes a server one in memory, unsealed, with the token of the tests."""
+    return [
+        "-dev",
+        "-dev-no-store-token",
+        f"-dev-root-token-id={ROOT_TOKEN}",
+        f"-dev-listen-address={address}",
+    ]
+
+
+def wait_until_up(server: VaultServer, process: Ending) -> None:
     """Wait until the server answers, sealed or not."""
     deadline = time.monotonic() + START_SECONDS
     while True:
