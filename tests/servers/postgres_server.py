@@ -99,7 +99,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     if given:
         yield PostgresServer(given)
         return
-    programs = _programs()
+    programs = installed_programs()
     image = containers.image_of("postgres") if programs is None or containers.come_first() else None
     if image:
         yield from _in_container(image)
@@ -157,7 +157,8 @@ def _in_container(image: str) -> Iterator[PostgresServer]:
         yield server
 
 
-def _programs() -> Path | None:
+def installed_programs() -> Path | None:
+    """The folder of PostgreSQL's programs, None where there is none."""
     found = shutil.which("initdb")
     if found:
         return Path(found).resolve().parent

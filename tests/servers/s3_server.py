@@ -182,8 +182,7 @@ def s3_server(*, role: bool = True) -> Iterator[S3Server]:
         access_key = os.environ["SECURE_XCOM_TEST_S3_ACCESS_KEY"]
         yield S3Server(given, Identity(access_key, os.environ["SECURE_XCOM_TEST_S3_SECRET_KEY"]), own=False)
         return
-    beside = Path(sys.executable).parent / "weed"
-    binary = shutil.which("weed") or (str(beside) if beside.exists() else None)
+    binary = installed_weed()
     image = containers.image_of("s3") if binary is None or containers.come_first() else None
     if image:
         yield from _in_container(image, role=role)
@@ -197,13 +196,20 @@ def s3_server(*, role: bool = True) -> Iterator[S3Server]:
         yield from _started(binary, Path(folder), role=role)
 
 
-def _started(binary: str, folder: Path, *, role: bool) -> Iterator[S3Server]:
+def installed_weed() -> Path | None:
+    """SeaweedFS's program, on PATH or beside this Python."""
+    beside = Path(sys.executable).parent / "weed"
+    found = shutil.which("weed") or (beside if beside.exists() else None)
+    return Path(found) if found else None
+
+
+def _started(binary: Path, folder: Path, *, role: bool) -> Iterator[S3Server]:
     root = _root()
     for name, text in _iam(root, role=role).items():
         (folder / name).write_text(text)
     master, volume, filer, s3, admin = _free_ports(5)
     command = [
-        *(binary, "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(str(binary), "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}"),
         *(f"-s3.port={s3}", *FLAGS, f"-s3.config={folder}/s3.json", f"-s3.iam.config={folder}/iam.json"),
     ]

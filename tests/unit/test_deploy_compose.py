@@ -17,6 +17,7 @@ from secure_xcom.access.lint import lint
 from secure_xcom.config import Settings
 from tests import deployed
 from tests.deployed import COMPOSE, DEPLOY, DIGEST
+from tests.servers.containers import IMAGES
 
 FILE = deployed.compose()
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
@@ -42,6 +43,12 @@ def test_every_image_is_named_by_digest() -> None:
     dockerfile = (DEPLOY / "docker/Dockerfile").read_text()
     assert f"ARG AIRFLOW_IMAGE={images['AIRFLOW_IMAGE']}\n" in dockerfile
     assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"${AIRFLOW_IMAGE}"}
+
+
+def test_the_servers_of_the_tests_are_those_of_the_deployment() -> None:
+    """What the suite runs against in containers is the release that is deployed."""
+    deployed_tags = {image.split("@")[0] for image in deployed.images_env().values()}
+    assert {IMAGES[server] for server in ("openbao", "s3", "postgres")} <= deployed_tags
 
 
 def test_the_image_is_made_from_files_that_are_there() -> None:
