@@ -29,11 +29,11 @@ from tests import deployed
 from tests.e2e.celery_worker import REPOSITORY, CeleryWorker
 from tests.e2e.deployment import OURS, Notes
 from tests.e2e.hunt import Hunt
-from tests.real.conftest import binary_of
 from tests.servers.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.servers.postgres_server import postgres_server
 from tests.servers.redis_server import RedisServer, redis_server
 from tests.servers.s3_server import Identity, S3Server, s3_server
+from tests.servers.vault_found import binary_of
 from tests.servers.vault_own import sealable
 from tests.servers.vault_realm import flavours
 from tests.servers.vault_server import OwnServer

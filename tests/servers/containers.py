@@ -97,7 +97,7 @@ class Running:
         return str(self._container.logs(tail=60).decode(errors="replace"))
 
     def stop(self, signal: str = "SIGKILL", seconds: float = 30) -> None:
-        """Send its first process a signal and wait until it has ended. What it wrote stays until the context ends."""
+        """Send its first process a signal and wait until it has ended. What it wrote stays."""
         self._container.kill(signal)
         self._container.wait(timeout=seconds)
 

@@ -226,8 +226,8 @@ def _in_container(image: str, *, role: bool) -> Iterator[S3Server]:
     root = _root()
     files = {f"/tests/{name}": text for name, text in _iam(root, role=role).items()}
     command = [
-        *("mini", "-dir=/data", "-ip=127.0.0.1", "-ip.bind=0.0.0.0", f"-s3.port={PORT}", *FLAGS),
-        *("-s3.config=/tests/s3.json", "-s3.iam.config=/tests/iam.json"),
+        *("-logtostderr=true", "mini", "-dir=/data", "-ip=127.0.0.1", "-ip.bind=0.0.0.0"),
+        *(f"-s3.port={PORT}", *FLAGS, "-s3.config=/tests/s3.json", "-s3.iam.config=/tests/iam.json"),
     ]
     with containers.container(image, command, [PORT], files=files) as running:
         server = S3Server(f"http://127.0.0.1:{running.ports[PORT]}", root, own=True, _life=running)
