@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.probe import PROBE_DAG
 
 
 def check(
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="A file in the form of airflow.cfg to read instead of Airflow's configuration."
-        ),
-    ] = None,
+    config: options.Config = None,
     dag: Annotated[
         str,
         typer.Option(
             metavar="DAG_ID", help="The DAG that probes pretend to be, where policies are scoped by DAG."
         ),
     ] = PROBE_DAG,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Check settings, keys, stores, access log, clock and Airflow, as seen from this machine.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import output, upkeep
+from secure_xcom.cli import options, output, upkeep
 
 _HELP = "Exclusive XComs: the table of claims, and shredding what was read."
 
@@ -20,7 +20,7 @@ def claims() -> None:
 
 
 @app.command("migrate", short_help="Make the table of claims, or bring it up to date.")
-def migrate(config: upkeep.Config = None, as_json: upkeep.AsJson = False) -> None:
+def migrate(config: upkeep.Config = None, as_json: options.AsJson = False) -> None:
     """Make the table of claims in the database of [secure_xcom] claims_uri, or bring it up to date.
 
     Run it as somebody who may make tables; tasks need SELECT and INSERT on claim_xcom.
@@ -50,7 +50,7 @@ def shred(
         typer.Option("--delete", help="Destroy keys, payloads and claims. Without it nothing is changed."),
     ] = False,
     config: upkeep.Config = None,
-    as_json: upkeep.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Shred exclusive XComs whose reader has succeeded: what tasks could not do themselves.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secure_xcom.cli import output, upkeep
+from secure_xcom.cli import options, upkeep
 
 if TYPE_CHECKING:
     from secure_xcom.maintenance.opening import Opener
@@ -26,7 +25,7 @@ def seal_existing(
     ] = False,
     state: upkeep.State = None,
     config: upkeep.Config = None,
-    as_json: upkeep.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Seal plaintext rows, and the objects of Airflow's XComObjectStorageBackend, in place.
 
@@ -36,9 +35,8 @@ def seal_existing(
     from secure_xcom.maintenance.sealing import seal_existing as run
     from secure_xcom.maintenance.stock_objects import old_objects
 
-    deployed = upkeep.deployed(config)
-    pipeline, opener = _tools(deployed)
-    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+    with upkeep.at_work(config, as_json=as_json) as (deployed, database, progress):
+        pipeline, opener = _tools(deployed)
         report = run(
             deployed.policy,
             database,
@@ -49,18 +47,17 @@ def seal_existing(
             apply=apply,
             progress=progress,
         )
-    deployed.access_log.close()
-    _show(report, "sealed", as_json=as_json)
+    upkeep.end(report, lines(report, "sealed"), as_json=as_json)
 
 
 def unseal_all(
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the access log.")],
+    reason: options.Reason,
     apply: Annotated[
         bool, typer.Option("--apply/--dry-run", help="Unseal rows, or only count them (the default).")
     ] = False,
     state: upkeep.State = None,
     config: upkeep.Config = None,
-    as_json: upkeep.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Put every sealed value back into its row in plaintext, for leaving the product.
 
@@ -70,9 +67,8 @@ def unseal_all(
     from secure_xcom.maintenance.sealing import unseal_all as run
 
     reason = upkeep.reason_of(reason)
-    deployed = upkeep.deployed(config)
-    _, opener = _tools(deployed)
-    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+    with upkeep.at_work(config, as_json=as_json) as (deployed, database, progress):
+        _, opener = _tools(deployed)
         report = run(
             deployed.policy,
             database,
@@ -84,8 +80,7 @@ def unseal_all(
             reason=reason,
             progress=progress,
         )
-    deployed.access_log.close()
-    _show(report, "unsealed", as_json=as_json)
+    upkeep.end(report, lines(report, "unsealed"), as_json=as_json)
 
 
 def _tools(deployed: upkeep.Deployed) -> tuple[Pipeline, Opener]:
@@ -122,18 +117,18 @@ def _serialised(value: Any) -> Any:
         ) from None
 
 
-def _show(report: ConvertReport, verb: str, *, as_json: bool) -> None:
-    lines = [f"{report.rows} rows, {report.due} to be {verb} ({report.objects} of them in objects)"]
+def lines(report: ConvertReport, verb: str) -> list[str]:
+    """The report for people."""
+    found = [f"{report.rows} rows, {report.due} to be {verb} ({report.objects} of them in objects)"]
     if report.skipped:
-        lines.append(f"{report.skipped} references stay: expired, exclusive, shredded, or not readable")
+        found.append(f"{report.skipped} references stay: expired, exclusive, shredded, or not readable")
     if report.applying:
-        lines.append(
+        found.append(
             f"{verb} {report.converted}, {report.changed} were written anew meanwhile, {report.failed} failed"
         )
-        lines += upkeep.examples("failed:", report.failures, report.failed)
+        found += upkeep.examples("failed:", report.failures, report.failed)
     elif report.due:
-        lines.append("nothing was changed: run it with --apply")
+        found.append("nothing was changed: run it with --apply")
     if verb == "sealed":
-        lines.append(_NOT_TOUCHED)
-    upkeep.show(asdict(report), lines, as_json=as_json)
-    raise typer.Exit(output.FOUND_SOMETHING if report.found else output.FINE)
+        found.append(_NOT_TOUCHED)
+    return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from secure_xcom.cli import output, upkeep
+from secure_xcom.cli import options, output, upkeep
 
 if TYPE_CHECKING:
     from secure_xcom.maintenance.ailments import Ailment
@@ -26,7 +26,7 @@ def doctor(
     ] = "maintenance",
     state: upkeep.State = None,
     config: upkeep.Config = None,
-    as_json: upkeep.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find plaintext rows, references that cannot be opened, stale keys, settings and rights that leak.
 

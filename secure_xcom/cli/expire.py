@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output, upkeep
+from secure_xcom.cli import options, upkeep
 
 if TYPE_CHECKING:
     from secure_xcom.maintenance.expire import ExpireReport
@@ -20,12 +19,10 @@ def expire(
     grace: Annotated[
         str, typer.Option(metavar="DURATION", help="How much longer than its time an XCom is left.")
     ] = "1h",
-    rate: Annotated[
-        float, typer.Option(min=0, metavar="NUMBER", help="Deletions a second at the most; 0 for no limit.")
-    ] = 0,
+    rate: options.DeletionRate = 0,
     state: upkeep.State = None,
     config: upkeep.Config = None,
-    as_json: upkeep.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find XComs whose retention is over, and delete their payloads and rows.
 
@@ -33,8 +30,7 @@ def expire(
     """
     from secure_xcom.maintenance.expire import expire as run
 
-    deployed = upkeep.deployed(config)
-    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+    with upkeep.at_work(config, as_json=as_json) as (deployed, database, progress):
         report = run(
             deployed.policy,
             database,
@@ -46,9 +42,7 @@ def expire(
             rate=rate,
             progress=progress,
         )
-    deployed.access_log.close()
-    upkeep.show(asdict(report), lines(report), as_json=as_json)
-    raise typer.Exit(output.FOUND_SOMETHING if report.found else output.FINE)
+    upkeep.end(report, lines(report), as_json=as_json)
 
 
 def lines(report: ExpireReport) -> list[str]:

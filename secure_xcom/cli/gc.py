@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output, upkeep
+from secure_xcom.cli import options, upkeep
 
 if TYPE_CHECKING:
     from secure_xcom.maintenance.gc_report import GcReport
@@ -20,9 +19,7 @@ def gc(
     older_than: Annotated[
         str, typer.Option(metavar="DURATION", help="Leave younger payloads alone; 2h at the least.")
     ] = "24h",
-    rate: Annotated[
-        float, typer.Option(min=0, metavar="NUMBER", help="Deletions a second at the most; 0 for no limit.")
-    ] = 0,
+    rate: options.DeletionRate = 0,
     max_share: Annotated[
         float,
         typer.Option(
@@ -34,7 +31,7 @@ def gc(
     ] = False,
     state: upkeep.State = None,
     config: upkeep.Config = None,
-    as_json: upkeep.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find payloads that no row names, and rows whose payload is gone.
 
@@ -74,8 +71,7 @@ def gc(
             stores=opened,
             progress=progress,
         )
-    upkeep.show(asdict(report), lines(report), as_json=as_json)
-    raise typer.Exit(output.FOUND_SOMETHING if report.found else output.FINE)
+    upkeep.end(report, lines(report), as_json=as_json)
 
 
 def lines(report: GcReport) -> list[str]:

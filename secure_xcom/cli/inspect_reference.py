@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
     from secure_xcom.coordinate import Coordinate
@@ -39,7 +39,7 @@ def inspect(
             "into the variable, since others can see a process's arguments.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show what a reference says, without any key.
 

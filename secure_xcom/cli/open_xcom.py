@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secure_xcom.cli import output, upkeep
+from secure_xcom.cli import options, output, upkeep
 
 if TYPE_CHECKING:
     from secure_xcom.coordinate import Coordinate
@@ -29,7 +29,7 @@ def open_xcom(
             metavar="COORD", help="DAG/RUN/TASK[MAP_INDEX]:KEY; without :KEY that of the return value."
         ),
     ],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the access log.")],
+    reason: options.Reason,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the value, as its codec has it, to a new file of mode 0600."),
@@ -40,7 +40,7 @@ def open_xcom(
         typer.Option("--expired", help="Open it behind its retention too, if it is under a legal hold."),
     ] = False,
     config: upkeep.Config = None,
-    as_json: upkeep.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Open one XCom in an emergency, with rights of your own at the key service and the store.
 

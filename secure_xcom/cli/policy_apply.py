@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
     from secure_xcom.access import AccessPolicy
@@ -27,17 +26,14 @@ class Target(str, Enum):
 
 
 def policy_apply(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The access policy.")],
+    file: options.PolicyFile,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, show the plan.")] = False,
     to: Annotated[
         list[Target] | None,
         typer.Option(metavar="SERVICE", help="vault, iam, s3 or kms, and nothing else. May repeat."),
     ] = None,
-    dag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DAG_ID", help="A DAG that is there, for globs that limit a grant. May repeat."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    dag: options.DagsThatLimit = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Bring what an access policy needs into the Vault of VAULT_ADDR (VAULT_TOKEN) and into AWS, as an operator.
 

@@ -7,19 +7,16 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 
 
 def policy_compile(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The access policy.")],
+    file: options.PolicyFile,
     out: Annotated[
         Path, typer.Option("--out", metavar="FOLDER", help="Where the files go: new, empty or compiled.")
     ],
-    dag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DAG_ID", help="A DAG that is there, for globs that limit a grant. May repeat."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    dag: options.DagsThatLimit = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write the policies of Vault, AWS, Google and Azure that an access policy needs.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
     from secure_xcom.access.remarks import Remark
@@ -35,11 +35,8 @@ def policy_lint(
     allow: Annotated[
         list[str] | None, typer.Option(metavar="RULE", help="A rule that is not to be remarked. May repeat.")
     ] = None,
-    dag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DAG_ID", help="A DAG that is there, as for `policy compile`. May repeat."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    dag: options.DagsAsCompiled = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say what is risky or cannot be meant, each remark with its rule, line and column.
 
@@ -68,22 +65,14 @@ def policy_lint(
 
 def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
     from secure_xcom.access.lint import lint
-    from secure_xcom.errors import PolicyInvalid
+    from secure_xcom.access.policy import read_bytes
     from secure_xcom.policies.lint_documents import lint_documents
 
     if path.is_dir() or path.suffix in (".hcl", ".json"):
         for name, remark in lint_documents(path):
             yield Looked(name, remark)
         return
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise PolicyInvalid(
-            f"the file cannot be read ({type(error).__name__})",
-            where=str(path),
-            remedy="name a file that is there and readable",
-        ) from None
-    for remark in lint(raw, where=str(path), dags=tuple(dags), environment=os.environ):
+    for remark in lint(read_bytes(str(path)), where=str(path), dags=tuple(dags), environment=os.environ):
         yield Looked(str(path), remark)
 
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
     from secure_xcom.access import AccessPolicy, Compartment, Grant, Reader
 
 
 def policy_show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The access policy.")],
+    file: options.PolicyFile,
     dag: Annotated[
         str | None, typer.Option(metavar="DAG_ID", help="Say to which compartment this DAG belongs, and why.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show the compartments with defaults written in: whose DAGs push, who may pull, and which identity has what.
 
@@ -119,9 +119,10 @@ def _identities(policy: AccessPolicy) -> list[dict[str, Any]]:
 
 
 def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> None:
+    from secure_xcom.access.policy import read_bytes
     from secure_xcom.access.why import why
 
-    reason = why(policy, file.read_bytes(), dag, where=str(file))
+    reason = why(policy, read_bytes(str(file)), dag, where=str(file))
     own = reason.compartment
     identities = {} if own is None else next(names for one, names in _with_identities(policy) if one is own)
     record = {

@@ -6,12 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
     from secure_xcom.access import AccessPolicy
@@ -36,16 +35,13 @@ class _Matrix:
 
 
 def policy_verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The access policy.")],
+    file: options.PolicyFile,
     on: Annotated[
         list[Service] | None,
         typer.Option(metavar="SERVICE", help="vault, s3 or kms, and nothing else. May repeat."),
     ] = None,
-    dag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DAG_ID", help="A DAG that is there, as for `policy compile`. May repeat."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    dag: options.DagsAsCompiled = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Try what a policy allows and what it forbids, each identity with its own credentials.
 

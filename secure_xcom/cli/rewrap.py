@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output, upkeep
+from secure_xcom.cli import options, upkeep
 
 if TYPE_CHECKING:
     from secure_xcom.maintenance.rewrap_plan import RewrapReport
@@ -30,7 +29,7 @@ def rewrap(
     ] = None,
     state: upkeep.State = None,
     config: upkeep.Config = None,
-    as_json: upkeep.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Bring the wraps of references to the newest version of their key, or to other keys.
 
@@ -40,8 +39,7 @@ def rewrap(
     from secure_xcom.maintenance.rewrap import rewrap as run
     from secure_xcom.maintenance.rewrap_plan import Plan
 
-    deployed = upkeep.deployed(config)
-    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+    with upkeep.at_work(config, as_json=as_json) as (deployed, database, progress):
         report = run(
             deployed.policy,
             database,
@@ -52,9 +50,7 @@ def rewrap(
             operator=upkeep.operator(),
             progress=progress,
         )
-    deployed.access_log.close()
-    upkeep.show(asdict(report), list(lines(report)), as_json=as_json)
-    raise typer.Exit(output.FOUND_SOMETHING if report.found else output.FINE)
+    upkeep.end(report, list(lines(report)), as_json=as_json)
 
 
 def lines(report: RewrapReport) -> Iterator[str]:

@@ -6,10 +6,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Protocol
 
 import typer
 
@@ -27,7 +27,6 @@ Config = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file in the form of airflow.cfg to read instead of Airflow's."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 State = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The state file, by default below AIRFLOW_HOME/secure_xcom/state."),
@@ -47,6 +46,18 @@ def duration(text: str, option: str) -> timedelta:
         raise CommandError(
             "not a duration", where=option, remedy="write a number and s, m, h, d or w, as in 24h"
         ) from None
+
+
+class Report(Protocol):
+    """What a job says of itself: a dataclass.
+
+    :ivar found: whether anything is left to be done.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def found(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,18 @@ def database() -> Iterator[Database]:
 
 
 @contextmanager
+def at_work(config: Path | None, *, as_json: bool) -> Iterator[tuple[Deployed, Database, Progress]]:
+    """The deployment, its metadata database and a progress bar. The access log's chain ends where nothing failed.
+
+    :raises ConfigurationError: the settings cannot be used.
+    """
+    here = deployed(config)
+    with database() as opened, progress(as_json=as_json) as told:
+        yield here, opened, told
+    here.access_log.close()
+
+
+@contextmanager
 def progress(*, as_json: bool) -> Iterator[Progress]:
     """A bar on the terminal; nothing where nobody looks or JSON was asked for."""
     out = output.console(stderr=True)
@@ -150,6 +173,12 @@ def show(record: Mapping[str, Any], lines: Sequence[str], *, as_json: bool) -> N
     out = output.console()
     for line in lines:
         out.print(output.clean(line), soft_wrap=True)
+
+
+def end(report: Report, lines: Sequence[str], *, as_json: bool) -> NoReturn:
+    """Show a job's report and end the command: 1 where anything is left, 0 where nothing is."""
+    show(asdict(report), lines, as_json=as_json)
+    raise typer.Exit(output.FOUND_SOMETHING if report.found else output.FINE)
 
 
 def bytes_text(size: int) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output
-from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
+from secure_xcom.cli import options, output
+from secure_xcom.cli.audit.place import Place, SinkOption
 
 if TYPE_CHECKING:
     from secure_xcom.access.alarms import When
@@ -28,8 +28,8 @@ def alarms(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell nobody and remember nothing.")] = False,
     sink: SinkOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Hold events since the last run against the access policy's alarms, and tell who is to be told.
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress
 from secure_xcom.cli.audit.filters import Filters, filtered
-from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
+from secure_xcom.cli.audit.place import Place, SinkOption
 
 
 @filtered
@@ -20,8 +20,8 @@ def export(
     ],
     filters: Filters,
     sink: SinkOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write all events that match to a CSV, JSON Lines or Parquet file, in bounded memory."""
     from secure_xcom.audit.search import writing

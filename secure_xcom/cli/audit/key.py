@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import output
-from secure_xcom.cli.audit.place import ConfigOption, JsonOption, KeyOption, NameOption, Place
+from secure_xcom.cli import options, output
+from secure_xcom.cli.audit.place import KeyOption, NameOption, Place
 
 
 def key(
@@ -16,8 +16,8 @@ def key(
     ] = False,
     key: KeyOption = None,
     name: NameOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Print the verifier key of the sealed log, which whoever verifies it keeps. --create makes a local key.
 

@@ -42,13 +42,6 @@ VerifierOption = Annotated[
         help="Verifier key to believe. May repeat. Default: [secure_xcom] sealed_log_verifiers.",
     ),
 ]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="A file in the form of airflow.cfg to read instead of Airflow's configuration."
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Place:

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.place import (
-    ConfigOption,
-    JsonOption,
     KeyOption,
     LogOption,
     NameOption,
@@ -35,8 +33,8 @@ def prove(
     verifier: VerifierOption = None,
     key: KeyOption = None,
     name: NameOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write a proof of inclusion (C2SP tlog-proof) or of consistency (the add-checkpoint request of C2SP
     tlog-witness), which any software that knows those texts can check with the verifier key.

@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.place import (
-    ConfigOption,
-    JsonOption,
     KeyOption,
     LogOption,
     NameOption,
@@ -28,8 +26,8 @@ def prune(
     key: KeyOption = None,
     name: NameOption = None,
     verifier: VerifierOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Remove old entries from the sealed log, in whole bundles of 256.
 

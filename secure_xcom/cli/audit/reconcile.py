@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.alarms import sound
-from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
+from secure_xcom.cli.audit.place import Place, SinkOption
 
 if TYPE_CHECKING:
     from secure_xcom.audit.reconcile.comparing import Compared
@@ -39,8 +39,8 @@ def reconcile(
     ] = 300.0,
     skew: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How far clocks may be apart.")] = 60.0,
     sink: SinkOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Hold the access log against the key services' own logs.
 

@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.place import (
-    ConfigOption,
-    JsonOption,
     KeyOption,
     LogOption,
     NameOption,
@@ -37,8 +35,8 @@ def seal(
             "--checkpoint", metavar="FILE", help="Write the newest checkpoint here too, to be kept apart."
         ),
     ] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Copy events of chains that have ended or gone quiet into the sealed log, and sign the new checkpoint.
 

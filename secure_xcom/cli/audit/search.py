@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress
 from secure_xcom.cli.audit.filters import Filters, filtered
-from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
+from secure_xcom.cli.audit.place import Place, SinkOption
 
 if TYPE_CHECKING:
     from secure_xcom.audit.search.scanning import Hit
@@ -24,8 +24,8 @@ def search(
         int, typer.Option(min=1, help="Stop after so many events; `audit export` has no limit.")
     ] = 1000,
     sink: SinkOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show events that match all that is given, oldest first.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.filters import Filters, filtered
-from secure_xcom.cli.audit.place import ConfigOption, JsonOption, Place, SinkOption
+from secure_xcom.cli.audit.place import Place, SinkOption
 
 if TYPE_CHECKING:
     from secure_xcom.audit.search.query import Matcher
@@ -28,8 +28,8 @@ def tail(
         bool, typer.Option("--follow", "-f", help="Go on with new events, across rotations (file sinks).")
     ] = False,
     sink: SinkOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show the newest events that match, one per line; with --json one JSON object per line."""
     from secure_xcom.audit.entries import record_of

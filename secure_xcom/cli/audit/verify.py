@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress
 from secure_xcom.cli.audit.alarms import sound
 from secure_xcom.cli.audit.place import (
-    ConfigOption,
-    JsonOption,
     KeyOption,
     LogOption,
     NameOption,
@@ -44,8 +42,8 @@ def verify(
         bool, typer.Option("--chains-only", help="Leave the sealed log out: only what chains tell by themselves.")
     ] = False,
     quiet: Annotated[int, typer.Option("--quiet", metavar="SECONDS", min=0, help="As for `audit seal`.")] = 300,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find edited, removed, moved, forged and repeated events, cut chains, and changes of the sealed log.
 

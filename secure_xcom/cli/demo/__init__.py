@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 
 
 def demo(
@@ -26,7 +26,7 @@ def demo(
     plain: Annotated[
         bool, typer.Option("--plain", help="No colour and no box drawing, as where no terminal listens.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show the whole way of a value on a throwaway Airflow, and what thieves and tampering come to.
 

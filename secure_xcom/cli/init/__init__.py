@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secure_xcom.cli import output
+from secure_xcom.cli import options, output
 from secure_xcom.cli.init import folder, keyring
 from secure_xcom.keys import Finding
 
@@ -62,7 +62,7 @@ def init(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --vault: change nothing, show the plan.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Make a local keyring and a store's folder, or what a Vault needs; try all, and print the settings.
 
