@@ -12,10 +12,10 @@ from typing import Any
 from secure_xcom.access import AccessPolicy
 from secure_xcom.errors import AwsRefused
 from secure_xcom.keys.aws_kms_text import KmsKey
-from secure_xcom.policies import aws_files
 from secure_xcom.policies.apply_iam import TAG
 from secure_xcom.policies.aws_account import AwsAccount
 from secure_xcom.policies.aws_documents import Document, difference, is_ours, merged, refuse_lock_out, same
+from secure_xcom.policies.aws_keys import key_policies, kms_keys
 from secure_xcom.policies.changes import Change, state_of
 from secure_xcom.policies.rights import Known, rights_of
 
@@ -28,8 +28,8 @@ def plan(aws: AwsAccount, policy: AccessPolicy, dags: Sequence[str] = ()) -> Ite
     """
     known = Known(tuple(sorted(set(dags))))
     rights = [right for identity in policy.identities for right in rights_of(policy, identity, known)]
-    documents = aws_files.key_policies(policy, rights)
-    keys = {key.request_id: key for own in policy.compartments for key in aws_files.kms_keys(own)}
+    documents = key_policies(policy, rights)
+    keys = {key.request_id: key for own in policy.compartments for key in kms_keys(own)}
     for name, document in documents.items():
         yield from _key(aws, keys[name], document)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from secure_xcom.errors import AwsRefused
-from secure_xcom.policies.aws_files import SID
+from secure_xcom.policies.aws_statements import SID
 
 Document = dict[str, Any]
 _LISTS = ("Action", "NotAction", "Resource", "NotResource")

@@ -10,7 +10,7 @@ from typing import Any
 
 from secure_xcom.access import AccessPolicy
 from secure_xcom.errors import PolicyInvalid
-from secure_xcom.policies import aws_files, azure_files, google_files, vault_files
+from secure_xcom.policies import aws_buckets, aws_identities, aws_keys, azure_files, google_files, vault_files
 from secure_xcom.policies.rights import Known, Right, rights_of
 
 INDEX = "README.md"
@@ -60,7 +60,7 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
                     about = f"who gets the policy {name}"
                     made.add(f"vault/roles/{identity.name}.json", {"path": path, "body": body}, about)
         if identity.aws is not None:
-            document = aws_files.identity_policy(mine)
+            document = aws_identities.identity_policy(mine)
             if document is not None:
                 about = f"IAM policy of {identity.aws.principal}: walls 1 (KMS) and 2 (S3)"
                 made.add(f"aws/identities/{identity.name}.json", document, about)
@@ -87,22 +87,22 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
 
 
 def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], notes: list[str]) -> None:
-    for key, document in aws_files.key_policies(policy, rights).items():
+    for key, document in aws_keys.key_policies(policy, rights).items():
         name = key.replace("/", "~").replace(":", "+")
         made.add(f"aws/keys/{name}.json", document, f"key policy of {key}: wall 1")
     if not any(right.identity.aws for right in rights):
         return
-    for bucket, document in aws_files.bucket_policies(policy, rights).items():
+    for bucket, document in aws_buckets.bucket_policies(policy, rights).items():
         made.add(f"aws/buckets/{bucket}.policy.json", document, f"bucket policy of {bucket}: wall 2")
         about = f"no public access to {bucket}, whatever a policy says"
-        made.add(f"aws/buckets/{bucket}.public-access.json", aws_files.NO_PUBLIC_ACCESS, about)
+        made.add(f"aws/buckets/{bucket}.public-access.json", aws_buckets.NO_PUBLIC_ACCESS, about)
     for own in policy.compartments:
         holds = policy.holds_in(own)
         if holds and own.longest_retention_seconds is not None:
             notes.append(
                 f"{own.name}: no bucket deletes what expired by itself, for the legal hold {holds[0].name!r}"
             )
-    for bucket, rules in aws_files.lifecycles(policy).items():
+    for bucket, rules in aws_buckets.lifecycles(policy).items():
         made.add(f"aws/buckets/{bucket}.lifecycle.json", rules, f"when payloads in {bucket} go")
 
 

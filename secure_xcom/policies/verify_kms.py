@@ -14,7 +14,7 @@ from secure_xcom.access import AccessPolicy, Compartment, Identity
 from secure_xcom.errors import AwsTrouble
 from secure_xcom.keys.aws_kms_text import KmsKey, kms_context
 from secure_xcom.policies.aws_account import AwsAccount
-from secure_xcom.policies.aws_files import kms_keys
+from secure_xcom.policies.aws_keys import kms_keys
 from secure_xcom.policies.matrix import INSIDE, Tried
 from secure_xcom.policies.rights import Act, Right
 

@@ -111,7 +111,6 @@ LONG: dict[str, str] = {
     "pipeline.py": "the order of the steps, push beside pull, to be read on one page",
     "errors.py": "the whole tree on one page, a few lines for each error",
     "config.py": "every option with its text, once: Airflow, the parser and the documentation read this list",
-    "policies/aws_files.py": "every statement for AWS on one page, identities beside keys and buckets",
     "reference.py": "the record, and its dump and strict parse side by side",
     "stores/objects.py": "one class for every bucket; what differs between clouds is in a short file each",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
