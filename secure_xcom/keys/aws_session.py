@@ -109,7 +109,7 @@ def _hook(conn_id: str) -> Any:
     try:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     except ImportError as error:
-        raise _missing(error, where) from None
+        raise missing(error, where) from None
     connection = airflow_connection(
         conn_id, where=where, named="the id in the key URI (`default` is for the default credential chain)"
     )
@@ -134,10 +134,11 @@ def _import_boto3() -> None:
     try:
         import boto3  # noqa: F401  # whether it is there is all that is asked
     except ImportError as error:
-        raise _missing(error, f"connection {DEFAULT}") from None
+        raise missing(error, f"connection {DEFAULT}") from None
 
 
-def _missing(error: ImportError, where: str) -> ExtraMissing:
+def missing(error: ImportError, where: str) -> ExtraMissing:
+    """What to raise where boto3 or Airflow's provider is not installed."""
     return ExtraMissing(
         f"{error.name or 'a library'} cannot be imported",
         where=where,

@@ -12,9 +12,8 @@ from secure_xcom.errors import (
     AwsTrouble,
     AwsUnreachable,
     AwsUnsupported,
-    ExtraMissing,
 )
-from secure_xcom.keys.aws_session import profile_session, retries_and_times
+from secure_xcom.keys.aws_session import missing, profile_session, retries_and_times
 
 # Error codes are those of the API references of S3, IAM and KMS ("Error responses", "Common errors").
 _DENIED = re.compile(r"AccessDenied(Exception)?|UnauthorizedOperation|AllAccessDisabled|Forbidden|403")
@@ -36,11 +35,7 @@ class AwsAccount:
         try:
             self._session = profile_session(profile)
         except ImportError as error:
-            raise ExtraMissing(
-                f"{error.name or 'a library'} cannot be imported",
-                where=self.where,
-                remedy="run `pip install secure-xcom[aws]` on this machine",
-            ) from None
+            raise missing(error, self.where) from None
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
             self._trouble(error, "session")
 
