@@ -39,6 +39,16 @@ def switched_on(name: str) -> bool:
         return True
 
 
+def metrics_on() -> bool:
+    """Whether Airflow sends metrics anywhere."""
+    return any(_is_on("metrics", name) for name in ("statsd_on", "statsd_datadog_enabled", "otel_on"))
+
+
+def traces_on() -> bool:
+    """Whether Airflow sends traces anywhere."""
+    return _is_on("traces", "otel_on")
+
+
 def backend_is_ours() -> bool:
     """Whether ``[core] xcom_backend`` is `secure_xcom.SecureXComBackend` or a class made from it."""
     try:
@@ -158,6 +168,16 @@ def _option(section: str, name: str) -> str | None:
             remedy="write each % of the value as %% in airflow.cfg, or look at `airflow config get-value`",
         ) from None
     return None if text is None else str(text)
+
+
+def _is_on(section: str, name: str) -> bool:
+    try:
+        text = _option(section, name)
+    except SettingInvalid:
+        # Airflow itself reports what it cannot read there, and no value is worth less for it.
+        return False
+    # As Airflow's own getboolean() reads it.
+    return (text or "").split("#")[0].strip().lower() in ("t", "true", "1")
 
 
 def _unknown_options() -> list[str]:

@@ -91,6 +91,7 @@ def _build() -> Pipeline:
     from secure_xcom.codecs import Codecs
     from secure_xcom.masking import SensitiveNames
     from secure_xcom.pipeline import Pipeline
+    from secure_xcom.telemetry.from_airflow import telemetry
 
     settings = airflow_settings.load()
     settings.require_place()
@@ -115,6 +116,7 @@ def _build() -> Pipeline:
         SensitiveNames.from_airflow(settings.sensitive_names),
         Codecs(BaseXCom.serialize_value, lambda structure: BaseXCom.deserialize_value(_Value(structure))),
         ledger=_ledger(settings.claims_uri),
+        telemetry=telemetry(metrics=airflow_settings.metrics_on(), traces=airflow_settings.traces_on()),
     )
 
 

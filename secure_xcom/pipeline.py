@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -57,6 +57,7 @@ from secure_xcom.reference import HEADER_BYTES, Head, Reference, WrappedKey
 from secure_xcom.seal import Counted, seal, sealed_size, unseal
 from secure_xcom.stores import Store, store
 from secure_xcom.stores.reading import Payload, read_all
+from secure_xcom.telemetry import Telemetry
 
 __all__ = ["Pipeline", "Push", "Row"]
 
@@ -79,6 +80,7 @@ class Pipeline:
     :param services: key URI -> key service.
     :param stores: store URI -> store.
     :param ledger: where claims are kept; without one, in the payloads' own stores.
+    :param telemetry: what is told how long all this took; without one, nobody.
     """
 
     def __init__(
@@ -93,10 +95,13 @@ class Pipeline:
         services: Callable[[str], KeyService] = key_service,
         stores: Callable[[str], Store] = store,
         ledger: Ledger | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.settings = settings
         self.policy = policy
         self.access_log = access_log
+        self._telemetry = telemetry or Telemetry()
+        services = self._telemetry.services(services)
         self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
         self._names = names
         self._codecs = codecs
@@ -472,10 +477,15 @@ class Pipeline:
         if secrets.values or secrets.dropped:
             self._register(secrets)
 
+    @contextmanager
     def _recording(
         self, action: Action, drafts: Sequence[Draft], task: TaskTry | None
-    ) -> AbstractContextManager[Callable[[], Iterator[Draft]]]:
-        return recording(self.access_log, action, drafts, task=task, policy=self.policy.digest)
+    ) -> Iterator[Callable[[], Iterator[Draft]]]:
+        with (
+            self._telemetry.operation(action, drafts),
+            recording(self.access_log, action, drafts, task=task, policy=self.policy.digest) as each,
+        ):
+            yield each
 
 
 def _exclusive(admitted: Iterable[Admitted | None]) -> Iterator[Wanted]:

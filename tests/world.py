@@ -18,6 +18,7 @@ from secure_xcom.keys import KeyService
 from secure_xcom.masking import Secrets, SensitiveNames
 from secure_xcom.pipeline import Pipeline, Push, Row
 from secure_xcom.stores import Store, store
+from secure_xcom.telemetry import Telemetry
 from tests.doubles import MemoryKeyService, MemorySink
 
 
@@ -44,11 +45,13 @@ class World:
         *,
         stores: Callable[[str], Store] = store,
         ledger: Ledger | None = None,
+        telemetry: Telemetry | None = None,
     ) -> Pipeline:
         """A pipeline of another process of the same deployment: it shares nothing but keys, store and log.
 
         :param services: other key services than the doubles.
         :param stores: other stores; :param ledger: another place of claims.
+        :param telemetry: what is told of it.
         """
         assert self.policy is not None
         return Pipeline(
@@ -61,6 +64,7 @@ class World:
             services=services or self.service,
             stores=stores,
             ledger=ledger,
+            telemetry=telemetry,
         )
 
     def service(self, uri: str) -> MemoryKeyService:

@@ -66,6 +66,11 @@ class Draft:
 _SHARED = tuple(field.name for field in fields(Draft) if field.name != "plaintext")
 
 
+def outcome_of(error: BaseException) -> Outcome:
+    """Whether an error says no, or that something could not be done."""
+    return "refused" if isinstance(error, _REFUSALS) else "failed"
+
+
 @contextmanager
 def recording(
     access_log: AccessLog, action: Action, drafts: Sequence[Draft], *, task: TaskTry | None, policy: str
@@ -86,7 +91,7 @@ def recording(
             yield draft
 
     def failed(error: BaseException) -> list[Event]:
-        outcome: Outcome = "refused" if isinstance(error, _REFUSALS) else "failed"
+        outcome = outcome_of(error)
         name = type(error).__name__
         # Keys that were unwrapped for the others stand in the key service's log, so they have events as well.
         others = [draft for draft in drafts if draft is not current and draft.opened_by and not draft.cache_hit]

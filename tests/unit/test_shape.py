@@ -65,7 +65,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "claims": ADDRESS | {"connections", "stores", "seal", "reference"},
     # docs/adr/0001: what the pipeline decides about a row on bytes alone, before any key or payload.
     "admission": CORE,
-    "pipeline": CORE | {"admission"},
+    # docs/adr/0050: what Airflow's metrics and traces are told.
+    "telemetry": {"errors", "keys", "audit"},
+    "pipeline": CORE | {"admission", "telemetry"},
     # docs/adr/0001: Airflow's configuration as Settings, for all that run beside the backend.
     "airflow_settings": {"config", "errors"},
     # docs/adr/0002: what Airflow's lazy sequences asked for.
@@ -73,7 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0030: whose process this is, which the cluster policy learns and the backend needs.
     "running": ADDRESS,
     # docs/adr/0001: it puts the pipeline's parts together, once per process.
-    "backend": BELOW_MAINTENANCE | {"lazy", "running", "task_end"},
+    "backend": BELOW_MAINTENANCE | {"lazy", "running", "task_end", "telemetry"},
     # docs/adr/0010: the listener that shreds, which only a process with something to shred has.
     "task_end": BELOW_MAINTENANCE,
     # docs/adr/0040: contexts, prefixes and policy texts are written where they are used: one text for both sides.
@@ -218,7 +220,15 @@ def test_every_library_is_declared() -> None:
     # These come with Airflow or a library above, and are of use in the version that comes with it only.
     declared |= {
         canonicalize_name(name)
-        for name in ("apache-airflow-core", "psutil", "pydantic-core", "sqlalchemy", "urllib3", "alembic")
+        for name in (
+            "apache-airflow-core",
+            "psutil",
+            "pydantic-core",
+            "sqlalchemy",
+            "urllib3",
+            "alembic",
+            "opentelemetry-api",
+        )
     }
     brought_by = metadata.packages_distributions()
     undeclared = {
