@@ -183,3 +183,23 @@ def test_teams_are_those_of_bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     ]
     newest = Version(metadata.version("apache-airflow-core")) >= Version("3.3")
     assert airflow_settings.origins_told() == ({"bundles", "teams", "placed bundles"} if newest else {"bundles"})
+
+
+def test_metrics_and_traces_are_on_where_airflow_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of Airflow's own switches counts, in the words that Airflow takes; without any, nothing is on."""
+    switches = {"METRICS": ("STATSD_ON", "STATSD_DATADOG_ENABLED", "OTEL_ON"), "TRACES": ("OTEL_ON",)}
+    for section, names in switches.items():
+        for name in names:
+            monkeypatch.delenv(f"AIRFLOW__{section}__{name}", raising=False)
+    assert not airflow_settings.metrics_on()
+    assert not airflow_settings.traces_on()
+    for word, on in (("True", True), ("t", True), ("1", True), ("False", False), ("0", False), ("", False)):
+        for name in switches["METRICS"]:
+            with monkeypatch.context() as patched:
+                patched.setenv(f"AIRFLOW__METRICS__{name}", word)
+                assert airflow_settings.metrics_on() is on
+                assert not airflow_settings.traces_on()
+        with monkeypatch.context() as patched:
+            patched.setenv("AIRFLOW__TRACES__OTEL_ON", word)
+            assert airflow_settings.traces_on() is on
+            assert not airflow_settings.metrics_on()
