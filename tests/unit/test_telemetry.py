@@ -216,6 +216,22 @@ def test_an_access_log_that_cannot_be_written_is_counted(observed: Observed) -> 
     assert (tags["outcome"], tags["error"]) == ("failed", "AuditError")
 
 
+def test_an_error_that_is_not_ours_has_no_name_of_its_own(observed: Observed) -> None:
+    """What stops a push from outside counts as failed and foreign, and passes as it is."""
+
+    class TimeIsUp(BaseException):
+        """As a task's time-out."""
+
+    class Stopping:
+        def __getattribute__(self, name: str) -> object:
+            raise TimeIsUp
+
+    with pytest.raises(TimeIsUp):
+        observed.process().push([Push(coordinate(), Stopping())])
+    ((_, tags),) = observed.meter.of(OPERATIONS)
+    assert (tags["outcome"], tags["error"]) == ("failed", "foreign")
+
+
 def test_a_pull_from_several_compartments_is_split() -> None:
     """XComs and bytes are counted per compartment; the operation that took several says so."""
     policy = AccessPolicy(
