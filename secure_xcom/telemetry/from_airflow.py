@@ -30,15 +30,24 @@ def telemetry(*, metrics: bool, traces: bool) -> Telemetry:
 
 
 class AirflowMeter:
-    """Airflow's stats, found when something is told."""
+    """Airflow's stats, found when something is first told."""
+
+    def __init__(self) -> None:
+        self._found: Any = None
 
     def incr(self, stat: str, count: int, *, tags: Mapping[str, str]) -> None:
         """See `Meter.incr`."""
-        _stats().incr(stat, count=count, tags=dict(tags))
+        self._stats().incr(stat, count=count, tags=dict(tags))
 
     def timing(self, stat: str, milliseconds: float, *, tags: Mapping[str, str]) -> None:
         """See `Meter.timing`."""
-        _stats().timing(stat, milliseconds, tags=dict(tags))
+        self._stats().timing(stat, milliseconds, tags=dict(tags))
+
+    def _stats(self) -> Any:
+        # Kept, because an import that fails looks through the whole path each time.
+        if self._found is None:
+            self._found = _stats()
+        return self._found
 
 
 class AirflowTracer:

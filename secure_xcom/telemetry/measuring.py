@@ -169,7 +169,12 @@ class Telemetry:
         try:
             yield tell, ended
         finally:
-            self._guarded(stack.close)
+            # Also where telling was given up within the block: a span that stays open would be the task's current
+            # one for the rest of its life.
+            try:
+                stack.close()
+            except Exception as error:  # noqa: BLE001  # as in _guarded()
+                self._give_up(error)
 
     def _count(self, action: Action, drafts: Sequence[Draft]) -> None:
         counted: Counter[tuple[str, str, str]] = Counter()
@@ -195,12 +200,18 @@ class Telemetry:
         try:
             return call()
         except Exception as error:  # noqa: BLE001  # a value is worth more than a number about it
-            log.warning(
-                "Metrics and spans of XComs are switched off in this process, telling them failed (%s).",
-                type(error).__name__,
-            )
-            self._meter = self._tracer = None
+            self._give_up(error)
             return None
+
+    def _give_up(self, error: Exception) -> None:
+        if not self.on:
+            return
+        self._meter = self._tracer = None
+        # Its class alone: the message is another's, and may say anything.
+        log.warning(
+            "Metrics and spans of XComs are switched off in this process, telling them failed (%s).",
+            type(error).__name__,
+        )
 
     def services(self, open_service: Callable[[str], KeyService]) -> Callable[[str], KeyService]:
         """The same key services, with their calls measured."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,9 +18,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from secure_xcom.keys.keyring_file import create_keyring
-from secure_xcom.telemetry.measuring import COUNTERS, TIMERS
+from secure_xcom.telemetry.measuring import COUNTERS, DATA_KEYS, KEY_CALLS, OPERATIONS, TIMERS, XCOMS
 
 PROGRAM = Path(__file__).with_name("observed_task.py")
+# Pulls in threads and on an event loop, beside one plain pull and one that is refused.
+THREADED, ASYNC = 40, 10
 
 
 class Receiver(ThreadingHTTPServer):
@@ -96,7 +99,7 @@ def run(folder: Path, receiver: Receiver, *, on: bool) -> None:
         "OTEL_TRACES_EXPORTER": "otlp_proto_http",
     }
     done = subprocess.run(
-        [sys.executable, str(PROGRAM)],
+        [sys.executable, str(PROGRAM), str(THREADED), str(ASYNC)],
         env={**kept, **environment, "PYTHONPATH": str(PROGRAM.parents[2])},
         capture_output=True,
         text=True,
@@ -112,31 +115,52 @@ def attributes(entry: dict[str, Any]) -> dict[str, str]:
     return {one["key"]: next(iter(one["value"].values())) for one in entry.get("attributes", [])}
 
 
+def added_up(receiver: Receiver, stat: str) -> dict[tuple[str, ...], int]:
+    """What all processes sent of a counter, by the values of its labels in the order of their names."""
+    sums: Counter[tuple[str, ...]] = Counter()
+    for one in receiver.metrics:
+        if one["name"] == f"airflow.{stat}":
+            for point in one["sum"]["dataPoints"]:
+                sums[tuple(value for _, value in sorted(attributes(point).items()))] += int(point["asInt"])
+    return dict(sums)
+
+
 def test_airflow_sends_what_is_measured(tmp_path: Path, receiver: Receiver) -> None:
-    """With Airflow on every metric arrives, and spans below the span of the task, with nothing of the value."""
+    """Every metric arrives, and what threads, async pulls and a forked child did is counted once; and there are
+    spans below the span of the task, with nothing of the value.
+    """
     run(tmp_path, receiver, on=True)
-    ours = {one["name"]: one for one in receiver.metrics if ".secure_xcom." in one["name"]}
-    assert set(ours) == {f"airflow.{name}" for name in (*COUNTERS, *TIMERS)}
-    for name in COUNTERS:
-        # As deltas, so that the numbers of many short processes can be added up.
-        summed = ours[f"airflow.{name}"]["sum"]
-        assert (summed["isMonotonic"], summed["aggregationTemporality"]) == (True, "AGGREGATION_TEMPORALITY_DELTA")
-    for name in TIMERS:
-        assert ours[f"airflow.{name}"]["unit"] == "ms"
-        assert ours[f"airflow.{name}"]["exponentialHistogram"]["dataPoints"]
-    points = ours["airflow.secure_xcom.operations"]["sum"]["dataPoints"]
-    told = sorted((attributes(point)["action"], attributes(point)["outcome"], point["asInt"]) for point in points)
-    assert told == [("pull", "ok", "1"), ("pull", "refused", "1"), ("push", "ok", "1")]
+    ours = [one for one in receiver.metrics if ".secure_xcom." in one["name"]]
+    assert {one["name"] for one in ours} == {f"airflow.{name}" for name in (*COUNTERS, *TIMERS)}
+    for one in ours:
+        if one["name"].removeprefix("airflow.") in COUNTERS:
+            # As deltas, so that the numbers of many short processes can be added up.
+            assert one["sum"]["isMonotonic"]
+            assert one["sum"]["aggregationTemporality"] == "AGGREGATION_TEMPORALITY_DELTA"
+            assert "unit" not in one
+        else:
+            assert one["unit"] == "ms"
+            assert one["exponentialHistogram"]["dataPoints"]
+    pulled = 1 + THREADED + ASYNC
+    assert added_up(receiver, OPERATIONS) == {
+        ("pull", "default", "ok"): pulled,
+        # By action, compartment, error and outcome.
+        ("pull", "default", "ContextRefused", "refused"): 1,
+        # One of them in the child.
+        ("push", "default", "ok"): 2,
+    }
+    assert added_up(receiver, XCOMS) == {("pull", "default"): pulled, ("push", "default"): 2}
+    assert added_up(receiver, DATA_KEYS) == {("default", "cache"): pulled}
+    assert added_up(receiver, KEY_CALLS) == {("wrap", "ok", "local"): 2}
     spans = {span["spanId"]: span for span in receiver.spans}
-    tree = sorted(
+    tree = Counter(
         (span["name"], spans[span["parentSpanId"]]["name"]) for span in spans.values() if "parentSpanId" in span
     )
-    assert tree == [
-        ("secure_xcom.key_service.wrap", "secure_xcom.push"),
-        ("secure_xcom.pull", "worker.extract"),
-        ("secure_xcom.pull", "worker.extract"),
-        ("secure_xcom.push", "worker.extract"),
-    ]
+    assert tree == {
+        ("secure_xcom.key_service.wrap", "secure_xcom.push"): 1,
+        ("secure_xcom.push", "worker.extract"): 1,
+        ("secure_xcom.pull", "worker.extract"): pulled + 1,
+    }
     assert b"correct-horse" not in receiver.raw
     assert [span["name"] for span in spans.values() if "events" in span] == []
 

@@ -50,9 +50,7 @@ def test_deployed_files_of_the_page_are_there() -> None:
     """Files that the page says to deploy or to run are in the repository."""
     text = (DOCS / "observability.md").read_text()
     folder = DOCS.parent / "deploy" / "observability"
-    assert {path.name for path in folder.iterdir()} == set(re.findall(r"`([a-z_-]+\.(?:json|yaml))`", text)) | {
-        "otel-collector.yaml"
-    }
+    assert {path.name for path in folder.iterdir()} == set(re.findall(r"`([a-z_-]+\.(?:json|yaml))`", text))
     assert [
         path for path in re.findall(r"`((?:tests|deploy)/[\w/.-]+)`", text) if not (DOCS.parent / path).exists()
     ] == []

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -88,6 +89,7 @@ class MemoryTracer:
     """Keeps its spans; raises instead when it is broken."""
 
     broken: bool = False
+    stuck: bool = False
     spans: list[MemorySpan] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
 
@@ -100,6 +102,8 @@ class MemoryTracer:
         self.spans.append(span)
         self.open.append(name)
         yield span
+        if self.stuck:
+            raise OSError("no collector any more")
         span.ended = True
         self.open.pop()
 
@@ -299,6 +303,42 @@ def test_broken_traces_stop_no_value(observed: Observed) -> None:
     process = observed.process()
     reference = process.push([Push(coordinate(), 1)])[0]
     assert process.pull([Row(reference)]) == [1]
+
+
+def test_a_span_is_closed_where_metrics_break_within_it(observed: Observed) -> None:
+    """When the meter fails, the spans that are open by then end, so that none stays the task's current one."""
+    observed.meter.broken = True
+    observed.process().push([Push(coordinate(), 1)])
+    assert [(span.name, span.ended) for span in observed.tracer.spans] == [
+        ("secure_xcom.push", True),
+        ("secure_xcom.key_service.wrap", True),
+    ]
+    assert observed.tracer.open == []
+
+
+def test_a_span_that_does_not_end_stops_no_value(observed: Observed) -> None:
+    """A tracer that fails when a span ends stops neither a push nor its error, and is not asked again."""
+    observed.tracer.stuck = True
+    process = observed.process()
+    reference = process.push([Push(coordinate(), 1)])[0]
+    assert process.pull([Row(reference)]) == [1]
+    assert len(observed.tracer.spans) == 2
+    observed.world.service("memory-key://one").denied = True
+    with pytest.raises(KeyServiceDenied):
+        observed.process().pull([Row(reference)])
+
+
+def test_threads_count_each_of_their_pulls(observed: Observed) -> None:
+    """Pulls of several threads at once, as async pulls are, are counted one for one, as are their data keys."""
+    reference = observed.world.push(1)
+    process = observed.world.process(telemetry=Telemetry(observed.meter))
+    process.pull([Row(reference)])
+    with ThreadPoolExecutor(8) as threads:
+        pulled = list(threads.map(lambda _: process.pull([Row(reference)]), range(200)))
+    assert pulled == [[1]] * 200
+    assert sum(count for count, _ in observed.meter.of(OPERATIONS)) == 201
+    assert len(observed.meter.timed(OPERATION_TIME)) == 201
+    assert sum(count for count, tags in observed.meter.of(DATA_KEYS) if tags["source"] == "cache") == 200
 
 
 def test_an_error_passes_broken_metrics(observed: Observed) -> None:
