@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from secure_xcom.errors import SecureXComError
-from secure_xcom.maintenance.gc_report import EXAMPLES
+from secure_xcom.maintenance.examples import name_one
 
 
 @dataclass
@@ -32,8 +32,7 @@ class Ailment:
     def seen(self, where: str) -> None:
         """Once more, here."""
         self.count += 1
-        if len(self.examples) < EXAMPLES:
-            self.examples.append(where)
+        name_one(self.examples, where)
 
 
 class Ailments:

@@ -8,10 +8,10 @@ legal hold stays. A grace of an hour keeps a clock that is fast from deleting ea
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from pathlib import Path
 
 from secure_xcom.access import AccessPolicy
@@ -19,8 +19,9 @@ from secure_xcom.admission import place_within
 from secure_xcom.audit import AccessLog, Event, Outcome
 from secure_xcom.errors import SecureXComError
 from secure_xcom.maintenance.database import Database, StoredRow
-from secure_xcom.maintenance.gc_report import EXAMPLES
+from secure_xcom.maintenance.examples import name_one
 from secure_xcom.maintenance.inventory import locked
+from secure_xcom.maintenance.pace import Pace
 from secure_xcom.maintenance.progress import Progress, silent
 from secure_xcom.maintenance.references import Found, recognise
 from secure_xcom.reference import TIME_FORMAT
@@ -108,9 +109,8 @@ class _Run:
     rate: float
 
     def __post_init__(self) -> None:
-        self._opened: dict[str, Store] = {}
-        self._begun = time.monotonic()
-        self._done = 0
+        self._store = cache(self.stores)
+        self._pace = Pace(self.rate)
 
     def look(self, row: StoredRow, report: ExpireReport) -> Found | None:
         report.rows += 1
@@ -129,8 +129,7 @@ class _Run:
             return None
         report.expired += 1
         report.expired_bytes += found.reference.size
-        if len(report.examples) < EXAMPLES:
-            report.examples.append(row.where)
+        name_one(report.examples, row.where)
         return found
 
     def delete(self, expired: Sequence[Found], report: ExpireReport) -> None:
@@ -141,16 +140,13 @@ class _Run:
             error = failed.get(id(found))
             if error is not None:
                 report.failed += 1
-                if len(report.failures) < EXAMPLES:
-                    report.failures.append(str(error))
+                name_one(report.failures, str(error))
                 self.access_log.record([self._event(found, "failed", type(error).__name__)])
             elif self.database.delete(found.row):
                 report.deleted += 1
             else:
                 report.changed += 1
-        self._done += len(expired)
-        if self.rate:
-            time.sleep(max(0.0, self._begun + self._done / self.rate - time.monotonic()))
+        self._pace.did(len(expired))
 
     def _delete_payloads(self, expired: Sequence[Found]) -> dict[int, SecureXComError]:
         """Delete the payloads, in bulk for each store; what went wrong stands by its row."""
@@ -166,9 +162,7 @@ class _Run:
                 by_store.setdefault(place[0], []).append((found, place[1]))
         for uri, entries in by_store.items():
             try:
-                if uri not in self._opened:
-                    self._opened[uri] = self.stores(uri)
-                answers = self._opened[uri].delete_many([path for _, path in entries])
+                answers = self._store(uri).delete_many([path for _, path in entries])
             except SecureXComError as error:
                 failed.update({id(found): error for found, _ in entries})
                 continue

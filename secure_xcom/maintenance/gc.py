@@ -12,7 +12,6 @@ and what a killed put left in a file store.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -24,8 +23,10 @@ from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.coordinate import object_path, object_uri, path_segment
 from secure_xcom.errors import SecureXComError, StoreError, UnsafeRefused
 from secure_xcom.maintenance.database import Database, Position, StoredRow
-from secure_xcom.maintenance.gc_report import EXAMPLES, GcReport
+from secure_xcom.maintenance.examples import EXAMPLES, name_one
+from secure_xcom.maintenance.gc_report import GcReport
 from secure_xcom.maintenance.inventory import Inventory, locked, name_of
+from secure_xcom.maintenance.pace import Pace
 from secure_xcom.maintenance.paths import PayloadPath, is_staged
 from secure_xcom.maintenance.progress import Progress, silent
 from secure_xcom.reference import TAG, is_reference
@@ -217,8 +218,7 @@ class _Run:
             for _, place, uri in batch:
                 if not self._is_there(uri):
                     report.missing += 1
-                    if len(report.missing_examples) < EXAMPLES:
-                        report.missing_examples.append(place)
+                    name_one(report.missing_examples, place)
             self.progress("looking for missing payloads", report.missing, None)
 
     def _is_there(self, uri: str) -> bool:
@@ -243,17 +243,15 @@ class _Run:
             )
 
     def delete(self, report: GcReport, rate: float) -> None:
-        size = BATCH if not rate else max(1, min(BATCH, int(rate)))
-        begun, asked = time.monotonic(), 0
+        pace = Pace(rate)
+        size = pace.batch(BATCH)
         for unit in self.units:
             after = 0
             while batch := self.inventory.orphans(unit.name, after=after, limit=size):
                 after = batch[-1][0]
                 self._delete_batch(unit, batch, report)
-                asked += len(batch)
                 self.progress("deleting", report.deleted, report.orphans)
-                if rate:
-                    time.sleep(max(0.0, begun + asked / rate - time.monotonic()))
+                pace.did(len(batch))
 
     def _delete_batch(self, unit: _Unit, batch: Sequence[tuple[int, str, int]], report: GcReport) -> None:
         kept = self._kept(unit, [path for _, path, _ in batch], report)
@@ -297,8 +295,7 @@ class _Run:
     @staticmethod
     def _failed(error: StoreError, where: str, report: GcReport) -> None:
         report.failed += 1
-        if len(report.failures) < EXAMPLES:
-            report.failures.append(f"{where}: {error.what}")
+        name_one(report.failures, f"{where}: {error.what}")
 
 
 def _described(store_uri: str) -> dict[str, str]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-EXAMPLES = 20
-"""How many ids of each kind a report names."""
-
 
 @dataclass
 class GcReport:

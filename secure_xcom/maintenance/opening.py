@@ -8,6 +8,7 @@ needs rights of their own at the key service and the store.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from secure_xcom import codecs
 from secure_xcom.access import Compartment
@@ -41,14 +42,8 @@ class Opener:
         self._keys = DataKeys(0, 0, services)
         self._codecs = Codecs(lambda value: value, lambda structure: structure)
         self._to_structure = to_structure
-        self._open_store = stores
-        self._stores: dict[str, Store] = {}
-
-    def store(self, uri: str) -> Store:
+        self.store: Callable[[str], Store] = cache(stores)
         """The store of a URI, opened once."""
-        if uri not in self._stores:
-            self._stores[uri] = self._open_store(uri)
-        return self._stores[uri]
 
     def unwrap(self, reference: Reference, compartment: Compartment, where: str) -> Unwrapped:
         """The data key, from the first of the compartment's keys that gives it.

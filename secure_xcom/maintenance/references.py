@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.errors import CoordinateMismatch, SecureXComError
@@ -25,9 +25,7 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
         if not row.size or database.object_of(row.position) is None:
             return None
         # A branching task's list of what to skip can be long.
-        row = StoredRow(
-            row.position, row.dag_id, row.run_id, database.whole_text(row.position), row.size, row.timestamp
-        )
+        row = replace(row, text=database.whole_text(row.position))
     value = row.value
     if not is_reference(value):
         return None

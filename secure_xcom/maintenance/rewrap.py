@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from secure_xcom.errors import KeyServiceError, SecureXComError, UnsafeRefused, 
 from secure_xcom.keys import KeyService, KeyUri, Wrap, key_service, openers, version_of
 from secure_xcom.maintenance.checkpoint import Checkpoint
 from secure_xcom.maintenance.database import Database
-from secure_xcom.maintenance.gc_report import EXAMPLES
+from secure_xcom.maintenance.examples import name_one
 from secure_xcom.maintenance.inventory import locked
 from secure_xcom.maintenance.progress import Progress, silent
 from secure_xcom.maintenance.references import Found, recognise
@@ -85,7 +85,7 @@ class _Run:
     apply: bool
 
     def __post_init__(self) -> None:
-        self._open: dict[str, KeyService] = {}
+        self._open = cache(self.services)
         self._newest: dict[str, int | None] = {}
 
     def page(self, page: Sequence[Found | SecureXComError | None], report: RewrapReport) -> None:
@@ -116,8 +116,7 @@ class _Run:
             if error is not None:
                 report.due += 1
                 report.failed += 1
-                if len(report.failures) < EXAMPLES:
-                    report.failures.append(f"{found.row.where}: {error.what}")
+                name_one(report.failures, f"{found.row.where}: {error.what}")
                 self._note_oldest(before[id(found)], report)
             elif tuple(keys[id(found)]) != before[id(found)]:
                 report.due += 1
@@ -277,10 +276,7 @@ class _Run:
                 report.oldest[uri] = min(version, report.oldest.get(uri, version))
 
     def _service(self, uri: str) -> KeyService:
-        name = KeyUri.parse(uri).service
-        if name not in self._open:
-            self._open[name] = self.services(name)
-        return self._open[name]
+        return self._open(KeyUri.parse(uri).service)
 
     def _event(self, found: Found, wraps: Sequence[tuple[str, str]]) -> Event:
         head = found.reference.head

@@ -24,7 +24,7 @@ from secure_xcom.audit import AccessLog, Draft, recording
 from secure_xcom.errors import MaintenanceError, SecureXComError
 from secure_xcom.maintenance.checkpoint import Checkpoint
 from secure_xcom.maintenance.database import Database, Position, StoredRow
-from secure_xcom.maintenance.gc_report import EXAMPLES
+from secure_xcom.maintenance.examples import name_one
 from secure_xcom.maintenance.inventory import locked
 from secure_xcom.maintenance.opening import Opener
 from secure_xcom.maintenance.progress import Progress, silent
@@ -60,8 +60,7 @@ class ConvertReport:
     def fail(self, where: str, error: SecureXComError) -> None:
         """Note a row that stays as it is."""
         self.failed += 1
-        if len(self.failures) < EXAMPLES:
-            self.failures.append(f"{where}: {error.what}")
+        name_one(self.failures, f"{where}: {error.what}")
 
 
 def seal_existing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from secure_xcom.access import AccessPolicy
@@ -12,10 +13,9 @@ from secure_xcom.claims.objects import ClaimObjects
 from secure_xcom.claims.shredding import shred_finished
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.maintenance.database import Database
+from secure_xcom.maintenance.examples import name_one
 from secure_xcom.maintenance.progress import Progress, silent
 from secure_xcom.stores import Store, store
-
-_EXAMPLES = 10
 
 
 @dataclass
@@ -74,12 +74,7 @@ def shred_all(
     :param ledger: where claims are kept; without one, in the payloads' own stores.
     :raises SecureXComError: the claims or the rows cannot be read.
     """
-    opened: dict[str, Store] = {}
-
-    def of(uri: str) -> Store:
-        if uri not in opened:
-            opened[uri] = stores(uri)
-        return opened[uri]
+    of = cache(stores)
 
     def succeeded(claimant: Claimant) -> bool:
         at = (claimant.dag_id, claimant.run_id, claimant.task_id, claimant.map_index)
@@ -101,7 +96,7 @@ def shred_all(
             report.done += 1
         elif done is not None:
             report.left += 1
-            if len(report.failures) < _EXAMPLES:
-                report.failures.append(str(done.left or f"the row of {claim.coordinate} was written meanwhile"))
+            why = done.left or f"the row of {claim.coordinate} was written meanwhile"
+            name_one(report.failures, str(why))
         progress("shredding", report.due, None)
     return report
