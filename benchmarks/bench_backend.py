@@ -230,19 +230,15 @@ def small(bench: Bench, push: float, pull: float) -> Iterator[Claim]:
 def large(bench: Bench, targets: tuple[float, float, float]) -> Iterator[Claim]:
     """A pandas frame of 100 MB."""
     push, pull, memory = targets
-    work: Callable[[Process], float] = lambda side: side.seconds("push")  # noqa: E731
-    yield bench.compare("push of a 100 MB frame", work, push, before=made("frame", 100 * MB), rounds=3)
-    work = lambda side: side.seconds("pull")  # noqa: E731
-    yield bench.compare("pull of a 100 MB frame", work, pull, before=then_pushed("frame", 100 * MB), rounds=3)
+    yield bench.compare("push of a 100 MB frame", pushes(1), push, before=made("frame", 100 * MB), rounds=3)
+    yield bench.compare("pull of a 100 MB frame", pulls(1), pull, before=then_pushed("frame", 100 * MB), rounds=3)
     yield from bench.memory("a 100 MB frame", "frame", 100 * MB, memory)
 
 
 def whole_way(bench: Bench) -> Iterator[Claim]:
     """1 GiB of bytes through seal and store, against the store's client without sealing."""
-    work: Callable[[Process], float] = lambda side: side.seconds("push")  # noqa: E731
-    yield bench.compare("push of 1 GiB", work, 1 / 0.9, before=made("bytes", GIB), rounds=5, peer=RAW)
-    work = lambda side: side.seconds("pull")  # noqa: E731
-    yield bench.compare("pull of 1 GiB", work, 1 / 0.9, before=then_pushed("bytes", GIB), rounds=5, peer=RAW)
+    yield bench.compare("push of 1 GiB", pushes(1), 1 / 0.9, before=made("bytes", GIB), rounds=5, peer=RAW)
+    yield bench.compare("pull of 1 GiB", pulls(1), 1 / 0.9, before=then_pushed("bytes", GIB), rounds=5, peer=RAW)
     size = GIB / (1 << 20)
     with bench.sides(RAW) as (ours, _):
         before = ours.do("make", kind="bytes", size=GIB)["mib"]

@@ -574,8 +574,7 @@ class TestRetries:
         config = {**ONCE, "max_pool_connections": 1}
         service = AwsKms(f"aws-kms://{connect(monkeypatch, kms.endpoint, config=config)}/{key.arn}")
         keys, wraps = wraps_of(service, 4)
-        fine: Fault = lambda handler: False  # noqa: E731  # a fault that does nothing
-        kms.faults = [fine, fine, say(503, {})]
+        kms.faults = [no_fault, no_fault, say(503, {})]
         answers = service.unwrap_many(wraps)
         assert [opened(answer) for answer in answers[:2]] == [key.secret for key in keys[:2]]
         assert [type(answer) for answer in answers[2:]] == [KeyServiceUnavailable] * 2
@@ -587,6 +586,11 @@ class TestRetries:
         answers = service.unwrap_many(wraps)
         assert [index for index, answer in enumerate(answers) if isinstance(answer, KeyServiceDenied)] == [2, 4]
         assert opened(answers[5]) == keys[5].secret
+
+
+def no_fault(_handler: object) -> bool:
+    """A fault that does nothing."""
+    return False
 
 
 # --- logins ---------------------------------------------------------------------------------------------------
