@@ -1,4 +1,4 @@
-"""The maintenance DAG: shred, expire, rewrap, gc, seal and reconcile the access log, doctor; and one summary.
+"""The maintenance DAG: shred, expire, rewrap, gc, the access log (seal, alarms, reconcile), doctor; one summary.
 
     from secure_xcom.maintenance.dag import maintenance_dag
 
@@ -11,6 +11,7 @@ their own (``task_options``), to which only that identity's worker listens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +30,7 @@ def maintenance_dag(
     delete: bool = False,
     rewrap: bool = False,
     older_than: str = "24h",
+    steps: Sequence[str] = tuple(STEPS),
     database_conn_id: str = "",
     task_options: dict[str, Any] | None = None,
     **dag_options: Any,
@@ -36,7 +38,7 @@ def maintenance_dag(
     """The DAG. What stands here are its Params' defaults, which the form of a manual run shows.
 
     :param delete: whether shred, expire and gc delete; :param rewrap: whether rewrap changes rows.
-    :param older_than: gc's window.
+    :param older_than: gc's window; :param steps: which steps are run, for a DAG that runs some of them more often.
     :param database_conn_id: Airflow connection to the metadata database; without one SECURE_XCOM_DB of the worker.
     :param task_options: for every task, such as ``{"queue": "caretaker"}``.
     :param dag_options: Airflow's own, for the DAG.
@@ -46,7 +48,7 @@ def maintenance_dag(
     summary, reports = Asset(SUMMARY), Asset(REPORTS)
     params = {
         "steps": Param(
-            list(STEPS), type="array", items={"type": "string", "enum": list(STEPS)}, title="Steps",
+            list(steps), type="array", items={"type": "string", "enum": list(STEPS)}, title="Steps",
             examples=list(STEPS), description="Which steps are run, in this order.",
         ),
         "delete": Param(
@@ -142,9 +144,9 @@ def maintenance_dag(
 
             raise MaintenanceError("a step failed", remedy="read its task's log; the next run goes on from there")
 
-        steps = [step(name) for name in STEPS]
-        for before, after in pairwise(steps):
+        tasks = [step(name) for name in STEPS]
+        for before, after in pairwise(tasks):
             before >> after
-        steps[-1] >> sum_up()
-        steps >> watcher()
+        tasks[-1] >> sum_up()
+        tasks >> watcher()
     return dag

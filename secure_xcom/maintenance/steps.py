@@ -6,6 +6,7 @@ a data key or to read a payload (role ``maintenance`` of the access policy).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from secure_xcom.errors import UnsafeRefused
 from secure_xcom.maintenance.ailments import Ailments
 from secure_xcom.maintenance.database import Database, database_url
 from secure_xcom.maintenance.inventory import default_folder
+
+log = logging.getLogger(__name__)
 
 Report = dict[str, Any]
 Options = Mapping[str, Any]
@@ -177,8 +180,35 @@ def audit_seal(_options: Options) -> Report:
     return {**asdict(done), "found": bool(done.unsealable)}
 
 
+def audit_alarms(_options: Options) -> Report:
+    """The access policy's alarms against what is new in the access log; nothing where it has none.
+
+    :raises AlarmNotTold: of the first alarm that could not be told. The task's log has all of them.
+    """
+    from secure_xcom.audit.alarms.looking import default_state, look
+    from secure_xcom.audit.sources import readable, source
+
+    here = Here.of_airflow()
+    if not here.policy.alarms:
+        return {"alarms": "none is set", "found": False}
+    done = look(here.policy.alarms, [source(uri) for uri in here.sinks if readable(uri)], default_state())
+    for error in done.not_told:
+        log.error("An alarm was not told: %s", error)
+    if done.not_told:
+        raise done.not_told[0]
+    return {
+        "raised": len(done.raised),
+        "alarms": [one.as_json() for one in done.raised],
+        "found": bool(done.raised),
+    }
+
+
 def audit_reconcile(options: Options) -> Report:
-    """The access log against the key services' own logs; nothing where no log of theirs is named."""
+    """The access log against the key services' own logs; nothing where no log of theirs is named.
+
+    Where they differ, the access policy's alarms for ``reconcile_gap`` are told.
+    """
+    from secure_xcom.audit.alarms.looking import sound
     from secure_xcom.audit.reconcile.comparing import ServiceLogs, compare
     from secure_xcom.audit.sources import readable, source
 
@@ -193,7 +223,16 @@ def audit_reconcile(options: Options) -> Report:
     )
     done = compare([source(uri) for uri in here.sinks if readable(uri)], here.policy, logs)
     gaps = len(done.findings)
-    return {"uses": done.matched.uses, "events": done.matched.events, "gaps": gaps, "found": bool(gaps)}
+    not_told = sound(here.policy.alarms, "reconcile_gap", [gap.text for gap in done.findings])
+    for error in not_told:
+        log.error("An alarm was not told: %s", error)
+    return {
+        "uses": done.matched.uses,
+        "events": done.matched.events,
+        "gaps": gaps,
+        "not_told": len(not_told),
+        "found": bool(gaps),
+    }
 
 
 def doctor(options: Options) -> Report:
@@ -228,6 +267,7 @@ STEPS: dict[str, Callable[[Options], Report]] = {
     "rewrap": rewrap,
     "gc": gc,
     "audit_seal": audit_seal,
+    "audit_alarms": audit_alarms,
     "audit_reconcile": audit_reconcile,
     "doctor": doctor,
 }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from secure_xcom.errors import UnsafeRefused
+from secure_xcom.errors import AlarmNotTold, UnsafeRefused
 from secure_xcom.maintenance import steps
 from secure_xcom.maintenance.dag import maintenance_dag
+from tests import alarm_callbacks
+from tests.access_logs import chain, write
 from tests.airflow_here import airflow_here
 from tests.upkeep_world import Upkeep, settle
 from tests.world import coordinate
@@ -54,6 +57,7 @@ def test_every_param_has_a_form() -> None:
         assert dag.params.get_param(name).description, name
         assert schema["type"], name
     assert dag.params["delete"] is True
+    assert maintenance_dag("alarms", steps=["audit_alarms"]).params["steps"] == ["audit_alarms"]
     assert {task.queue for task in dag.tasks} == {"caretaker"}
 
 
@@ -78,6 +82,40 @@ def test_every_step_runs_with_airflows_settings(upkeep: Upkeep) -> None:
         assert "found" in numbers, name
         assert all(isinstance(value, int) for value in numbers.values())
     assert len(upkeep.objects()) == 1
+    upkeep.close()
+
+
+ALARMS = """
+alarms:
+  - {name: refused, when: refusals, over: 1, within: 1h, notify: [{callback: "tests.alarm_callbacks:told"}]}
+  - {name: gap, when: reconcile_gap, notify: [{callback: "tests.alarm_callbacks:told"}]}
+"""
+
+
+def test_alarms_are_told_once(upkeep: Upkeep, tmp_path: Path) -> None:
+    """What is new in the access log is held against the policy's alarms, and the next run tells nothing again."""
+    assert steps.audit_alarms(OPTIONS) == {"alarms": "none is set", "found": False}
+    upkeep.policy_file.write_text(upkeep.policy_file.read_text() + ALARMS)
+    alarm_callbacks.TOLD.clear()
+    assert steps.audit_alarms(OPTIONS)["raised"] == 0
+    lines = chain(1, 3, start=datetime.now(timezone.utc), outcome="refused", error="AccessRefused", ended=False)
+    write(tmp_path / "log.jsonl", lines)
+    report = steps.audit_alarms(OPTIONS)
+    assert (report["raised"], report["found"]) == (1, True)
+    assert (
+        [one["alarm"] for one in alarm_callbacks.TOLD] == ["refused"] == [one["alarm"] for one in report["alarms"]]
+    )
+    assert steps.audit_alarms(OPTIONS)["raised"] == 0
+    upkeep.close()
+
+
+def test_an_alarm_that_cannot_be_told_fails_its_step(upkeep: Upkeep, tmp_path: Path) -> None:
+    """The step ends with the error, which names the callback, after all alarms were tried."""
+    upkeep.policy_file.write_text(upkeep.policy_file.read_text() + ALARMS.replace(":told", ":nothing_there"))
+    lines = chain(1, 3, start=datetime.now(timezone.utc), outcome="refused", error="AccessRefused", ended=False)
+    write(tmp_path / "log.jsonl", lines)
+    with pytest.raises(AlarmNotTold, match="nothing_there"):
+        steps.audit_alarms(OPTIONS)
     upkeep.close()
 
 
