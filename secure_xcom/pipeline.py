@@ -138,7 +138,7 @@ class Pipeline:
                     draft.codec = encoded.codec
                     key, limit = push.coordinate.key, self.settings.max_bytes
                     # Registered before anything can fail with the value in its hands.
-                    clean = encoded.codec == "json" and not self._names.may_be_in(encoded.data)
+                    clean = encoded.parts is not None and masking.is_clean(encoded.parts, self._names)
                     mode = mask_mode([compartment], self.settings.mask_values)
                     self._mask([(encoded.structure, key, clean)], mode)
                     to = destination(
@@ -388,8 +388,8 @@ class Pipeline:
         opened = unseal(key.data_key.secret, context, pieces, header=found.header, size=found.size, where=where)
         limit = self.settings.max_bytes
         data = codecs.decompress(opened, head.compression, max_bytes=limit, where=where)
-        clean = head.codec == "json" and not self._names.may_be_in(data)
-        return *self._codecs.decode(head.codec, data, max_bytes=limit, where=where), clean
+        value, structure, parts = self._codecs.decode(head.codec, data, max_bytes=limit, where=where)
+        return value, structure, parts is not None and masking.is_clean(parts, self._names)
 
     # --- purge ----------------------------------------------------------------------------------------------
 

@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-import rfc8785
-
-from secure_xcom.coordinate import ID_MAX_CHARACTERS, Coordinate
+from secure_xcom.coordinate import ID_MAX_CHARACTERS, Coordinate, canonical_json
 from secure_xcom.errors import CoordinateInvalid, ReferenceMalformed, ReferenceVersionUnknown
 
 TAG = "secure_xcom"
@@ -83,7 +81,7 @@ class Head:
 
     def canonical(self) -> bytes:
         """The context of the seal: canonical JSON (RFC 8785) of strings only."""
-        return rfc8785.dumps(self.dump())
+        return canonical_json(self.dump())
 
 
 _HEAD_FIELDS = tuple(entry.name for entry in fields(Head))

@@ -12,7 +12,8 @@ from typing import Any
 
 import uuid6
 
-from secure_xcom.audit.events import Line, canonical
+from secure_xcom.audit.events import Line
+from secure_xcom.coordinate import canonical_json
 
 FIRST = "0" * 64
 """What the first event of a chain has as ``previous``: there is none before it."""
@@ -36,7 +37,7 @@ class Chain:
         ``previous`` is the SHA-256, in lowercase hexadecimal, of the previous line's bytes without its newline.
         """
         whole = {**record, "chain": self.id, "sequence": self.length, "previous": self._previous}
-        data = canonical(whole)
+        data = canonical_json(whole)
         self._previous = hashlib.sha256(data).hexdigest()
         self.length += 1
         self.ended = record["action"] == "chain_end"

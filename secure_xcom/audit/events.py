@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 from secure_xcom.coordinate import Asked, Coordinate, TaskTry
@@ -19,6 +18,9 @@ Outcome = Literal["ok", "refused", "failed"]
 
 # Whose try of a task an event names: in these the one that was given, or refused, a value.
 _BY_CONSUMER = ("pull", "plaintext_seen", "claim")
+
+_PLACE = tuple(entry.name for entry in fields(Coordinate))
+_TASK = tuple(entry.name for entry in fields(TaskTry))
 
 
 class KeyUse(NamedTuple):
@@ -71,9 +73,9 @@ class Event:
             "action": self.action,
             "outcome": self.outcome,
             "error": self.error,
-            "producer": None if self.coordinate is None else asdict(self.coordinate),
-            role: None if self.task is None else _known(asdict(self.task)),
-            "asked": None if self.asked is None else _asked(self.asked),
+            "producer": None if self.coordinate is None else _named(self.coordinate, _PLACE),
+            role: None if self.task is None else _named(self.task, _TASK),
+            "asked": None if self.asked is None else _named(self.asked, _PLACE),
             "compartment": self.compartment,
             "rule": self.rule,
             "keys": [_known(key._asdict()) for key in self.keys] or None,
@@ -98,22 +100,8 @@ class Line(NamedTuple):
     data: bytes
 
 
-def canonical(record: Mapping[str, Any]) -> bytes:
-    """A record as canonical JSON (RFC 8785).
-
-    Events hold text, whole numbers, booleans, lists and objects with ASCII names. For these Python's own encoder
-    writes what the RFC asks for, seven times faster than the library `rfc8785`; a test holds them together. A
-    newline is always escaped, so no id can break or forge a line.
-    """
-    return _ENCODER.encode(record).encode()
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _asked(asked: Asked) -> dict[str, Any]:
-    names = ("dag_id", "run_id", "task_id", "map_index", "key")
-    return _known({name: getattr(asked, name) for name in names})
+def _named(thing: Coordinate | Asked | TaskTry, names: tuple[str, ...]) -> dict[str, Any]:
+    return _known({name: getattr(thing, name) for name in names})
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, Any]:

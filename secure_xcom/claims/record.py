@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from secure_xcom.coordinate import Coordinate, claim_path
+from secure_xcom.coordinate import Coordinate, canonical_json, claim_path
 from secure_xcom.errors import ClaimTampered, CoordinateInvalid
 
 TAG = "secure_xcom_claim"
@@ -105,9 +105,7 @@ class Claim:
 
     def context(self) -> bytes:
         """The context of the proof: canonical JSON (RFC 8785). Its tag keeps it from ever being that of a head."""
-        import rfc8785
-
-        return rfc8785.dumps({TAG: "1", **self.fields()})
+        return canonical_json({TAG: "1", **self.fields()})
 
     def dump(self) -> bytes:
         """The record as it is kept: JSON."""

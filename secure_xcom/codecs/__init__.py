@@ -6,10 +6,9 @@ takes comes back as the same type; it is handed in, because the core runs withou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.codecs.compression import (
     NO_COMPRESSION,
@@ -19,6 +18,7 @@ from secure_xcom.codecs.compression import (
     compress_stream,
     decompress,
 )
+from secure_xcom.codecs.plain import Parts, from_json, plain_parts, to_json
 from secure_xcom.codecs.registry import Codec, Unfolding, codec_for, codec_named
 from secure_xcom.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable, ValueTooLarge
 
@@ -30,7 +30,9 @@ __all__ = [
     "ZSTD",
     "Codec",
     "Codecs",
+    "Decoded",
     "Encoded",
+    "Parts",
     "Unfolding",
     "compress",
     "decompress",
@@ -45,11 +47,13 @@ class Encoded:
     :ivar codec: the name for the head.
     :ivar buffers: joined, the bytes.
     :ivar structure: the value as plain structures (dict, list, str, numbers, None) or bytes, for masking.
+    :ivar parts: what the structure is made of, where it is the value itself.
     """
 
     codec: str
     buffers: tuple[Buffer, ...] = field(repr=False)
     structure: object = field(repr=False)
+    parts: Parts | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -61,6 +65,14 @@ class Encoded:
         """The bytes; a single buffer of them is not copied."""
         first = self.buffers[0] if self.buffers else b""
         return first if isinstance(first, bytes) and len(self.buffers) == 1 else b"".join(self.buffers)
+
+
+class Decoded(NamedTuple):
+    """A value again, its plain structure, and that structure's parts where it is the value itself."""
+
+    value: Any
+    structure: object
+    parts: Parts | None = None
 
 
 class Codecs:
@@ -104,20 +116,19 @@ class Codecs:
 
     def _encode_json(self, value: object, where: str) -> Encoded:
         try:
-            structure = value if is_plain(value) else self._to_structure(value)
-            text = json.dumps(structure, ensure_ascii=False, separators=(",", ":"))
-            # Python strings may hold lone surrogates, which strict UTF-8 refuses and JSON's escapes keep.
-            data = text.encode("utf-8", "surrogatepass")
+            parts = plain_parts(value)
+            structure = self._to_structure(value) if parts is None else value
+            data = to_json(structure, parts)
         except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueNotSerialisable(
                 f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be serialised "
                 f"({type(error).__name__})",
                 where=where,
             ) from None
-        return Encoded("json", (data,), structure)
+        return Encoded("json", (data,), structure, parts)
 
-    def decode(self, codec: str, data: bytes, *, max_bytes: int, where: str = "") -> tuple[Any, object]:
-        """Turn bytes back into the value and its plain structure.
+    def decode(self, codec: str, data: bytes, *, max_bytes: int, where: str = "") -> Decoded:
+        """Turn bytes back into the value.
 
         :param max_bytes: to how many bytes what is compressed within them may unfold.
         :raises CodecUnknown: this release has no codec of this name.
@@ -125,25 +136,26 @@ class Codecs:
         :raises ValueNotDecodable: the bytes are not of this codec, or a class is missing on this worker.
         """
         if codec == "bytes":
-            return data, data
+            return Decoded(data, data)
         if codec == "bytearray":
-            return bytearray(data), data
+            return Decoded(bytearray(data), data)
         if codec != "json":
             return self._decode_by_name(codec, data, max_bytes, where)
         try:
-            structure = json.loads(data.decode("utf-8", "surrogatepass"))
+            structure = from_json(data)
         except (ValueError, RecursionError) as error:
             raise ValueNotDecodable(f"not JSON ({type(error).__name__})", where=where) from None
-        return structure if is_plain(structure) else self.restore(structure, where=where), structure
+        parts = plain_parts(structure)
+        return Decoded(self.restore(structure, where=where) if parts is None else structure, structure, parts)
 
     @staticmethod
-    def _decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> tuple[Any, object]:
+    def _decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> Decoded:
         codec = codec_named(name, where=where)
         try:
             if isinstance(codec, Unfolding):
                 _check_unfolded(codec.unfolded(data), max_bytes, where)
             value = codec.decode(data)
-            return value, codec.picture(value)
+            return Decoded(value, codec.picture(value))
         except ValueTooLarge:
             raise
         except ImportError as error:
@@ -174,37 +186,6 @@ def _check_unfolded(size: int, max_bytes: int, where: str) -> None:
         raise ValueTooLarge(
             f"what is compressed in the value unfolds to {size} bytes, {max_bytes} are allowed", where=where
         )
-
-
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-# Airflow's serialisation ends at a depth of its own, and names the value; so this is the depth of what skips it.
-_PLAIN_DEPTH_MAX = 32
-
-
-def is_plain(value: object) -> bool:
-    """Whether Airflow's serialisation would only copy a value, both ways: JSON's own types, exactly, and no keys
-    that it gives a meaning to (they begin with two underscores, airflow/sdk/serde).
-    """
-    level: list[Any] = [value]
-    for _ in range(_PLAIN_DEPTH_MAX):
-        below: list[Any] = []
-        for node in level:
-            kind = type(node)
-            if kind in _SCALARS:
-                continue
-            if kind is dict:
-                for name in node:
-                    if type(name) is not str or name[:2] == "__":
-                        return False
-                below += node.values()
-            elif kind is list:
-                below += node
-            else:
-                return False
-        if not below:
-            return True
-        level = below
-    return False
 
 
 def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[bytes | memoryview], int | None]:

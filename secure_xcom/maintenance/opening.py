@@ -84,5 +84,7 @@ class Opener:
         """
         reference, where = found.reference, found.row.where
         data = self.data(reference, found.compartment, key, where)
-        value, structure = self._codecs.decode(reference.head.codec, data, max_bytes=self.max_bytes, where=where)
+        value, structure, _ = self._codecs.decode(
+            reference.head.codec, data, max_bytes=self.max_bytes, where=where
+        )
         return structure if reference.head.codec == "json" else self._to_structure(value)

@@ -6,6 +6,7 @@ bool and None, with ``__classname__``/``__data__`` around everything else; or as
 
 from __future__ import annotations
 
+from secure_xcom.masking.clean import is_clean
 from secure_xcom.masking.collect import Secrets, secrets_of, secrets_of_all
 from secure_xcom.masking.names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.masking.picture import MASK, preview
@@ -19,6 +20,7 @@ __all__ = [
     "SensitiveNames",
     "compile_once",
     "holds_sensitive",
+    "is_clean",
     "preview",
     "register",
     "secrets_of",

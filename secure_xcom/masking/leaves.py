@@ -18,7 +18,7 @@ CLASSNAME, VERSION, DATA = "__classname__", "__version__", "__data__"
 """What Airflow's serialisation puts around everything that is no plain structure (airflow/sdk/serde)."""
 
 # {"name": "password", "value": "..."}: the shape of Kubernetes' env, of HTTP archives, of forms and tags.
-_LABEL_KEYS = ("name", "key", "field", "header")
+LABEL_KEYS = ("name", "key", "field", "header")
 VALUE_KEYS = frozenset({"value", "val", "default", "data"})
 
 # These are kept as packed bytes in text, which no log ever shows.
@@ -134,7 +134,7 @@ def short_name(classname: str) -> str:
 
 def is_labelled(node: dict[Any, Any], names: SensitiveNames) -> bool:
     """Whether a field of this dict says that its `VALUE_KEYS` are secret."""
-    return not VALUE_KEYS.isdisjoint(node) and any(names.matches(node.get(label)) for label in _LABEL_KEYS)
+    return not VALUE_KEYS.isdisjoint(node) and any(names.matches(node.get(label)) for label in LABEL_KEYS)
 
 
 def are_pairs(node: Iterable[object]) -> bool:

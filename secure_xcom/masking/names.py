@@ -45,9 +45,6 @@ _CACHE_SIZE = 4096
 _ACRONYM = re.compile(r"([A-Z]+)([A-Z][a-z])")
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
 _NOT_WORD = re.compile(r"[\W_]+")
-# What joins words, and has a letter in JSON.
-_LETTER_ESCAPES = (rb"\b", rb"\f", rb"\n", rb"\r", rb"\t")
-_NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
 class SensitiveNames:
@@ -64,9 +61,11 @@ class SensitiveNames:
         self._joined = frozenset(
             short for name, short in joined.items() if "_" in name.strip("_") or len(short) >= _JOINED_WORD_MIN
         )
-        # What `may_be_in` looks for. A name that is not ASCII has forms that lower-casing bytes does not find.
-        self._in_bytes = [name.replace("_", "").encode() for name in sorted(self.names) if name.isascii()]
-        self._only_ascii = len(self._in_bytes) == len(self.names)
+        # What `may_be_in` looks for: of names that hold one another (access_token and token) the shorter ones.
+        plain = sorted({name.replace("_", "") for name in self.names if name.isascii()}, key=len)
+        short = [name for at, name in enumerate(plain) if not any(other in name for other in plain[:at])]
+        self._in_bytes = [name.encode() for name in short]
+        self._only_ascii = all(map(str.isascii, self.names))
         self._decide = lru_cache(_CACHE_SIZE)(self._holds_a_name)
 
     @classmethod
@@ -90,25 +89,17 @@ class SensitiveNames:
             name = name.decode("utf-8", "replace")
         return isinstance(name, str) and self._decide(name)
 
-    def may_be_in(self, text: bytes) -> bool:
-        """Whether any value within a JSON text may be secret, by a name anywhere in it or as a URL's password.
+    def may_be_in(self, text: str, *, joints: bytes) -> bool:
+        """Whether a name that this name-like text holds, or one of many such texts in a row, may be sensitive.
 
-        False is certain; True only says that the value has to be walked. Made for large values without secrets,
-        most of which need no walk then: what joins words, an escape as well, is dropped, so that every spelling
-        of a name that `matches` knows, in a key, in a text or in JSON within JSON, is one run of letters.
+        False is certain; True only says that each has to be looked at. For many names, which cost less together.
+
+        :param joints: ASCII characters that may stand within a name; what is no ASCII may anyway.
         """
-        if not (self._only_ascii and text.isascii()) or b"\\u" in text:
+        if not self._only_ascii:
             return True
-        if b"\\" in text:
-            for escape in _LETTER_ESCAPES:
-                # Behind two, it is a letter behind a backslash, or an escape of JSON within JSON.
-                if b"\\" + escape in text:
-                    return True
-                text = text.replace(escape, b"")
-        # JSON may write a slash as an escape.
-        if b"@" in text and b"://" in text.replace(b"\\", b""):
-            return True
-        letters = text.lower().translate(None, _NO_LETTERS)
+        # What lies between the letters of a name is dropped, so that every spelling of it is one run of letters.
+        letters = text.lower().encode("ascii", "ignore").translate(None, joints)
         return any(name in letters for name in self._in_bytes)
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from secure_xcom.masking.leaves import (
+    CLASSNAME,
     PACKED,
     VALUE_KEYS,
     Leaf,
@@ -68,8 +69,12 @@ _FOUND_MAX = 2000
 # A key with more digits than this is an account, a card or a hash rather than a field's name.
 _FIELD_MAX_DIGITS = 4
 
-# The least that JSON has for any part (a digit), for a kind beyond that ("int"), for a name's quotes and colon.
-_PART_MIN_BYTES, _KIND_MIN_BYTES, _FIELD_MIN_BYTES = 1, 4, 4
+# The least that JSON has for any part (a digit), for a kind beyond that ("int"), for a name's quotes and colon,
+# for what stands between two entries, and for a part of a shape ({}).
+_PART_MIN_BYTES, _KIND_MIN_BYTES, _FIELD_MIN_BYTES, _COMMA_BYTES, _EMPTY_BYTES = 1, 4, 4, 2, 2
+
+# What a shape says of the commonest kinds.
+_KINDS = {int: "int", float: "float", bool: "bool", type(None): "None"}
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,39}")
 # PostgreSQL's JSONB refuses NUL, and lone surrogates cannot be UTF-8.
@@ -87,7 +92,7 @@ def preview(
 
     :param mode: ``none``, ``shape`` or ``masked``.
     :param key: the XCom's own key; if it is sensitive, the whole picture is ``***``.
-    :param clean: nothing in the value is secret by a name (`SensitiveNames.may_be_in`): a shape need not look.
+    :param clean: nothing in the value is secret by a name (`secure_xcom.masking.is_clean`): a shape need not look.
     :param max_bytes: what ``json.dumps`` of the picture has at the most.
     """
     if mode == "none":
@@ -160,6 +165,7 @@ class _Painter:
         self._room = room
         # The rows of a list of dicts have the same names again and again.
         self._keys: dict[str, tuple[str, bool]] = {}
+        self._rows: dict[tuple[Any, ...], tuple[str, ...] | None] = {}
 
     def paint(self, node: object, depth: int) -> object:
         """One part; nothing above it is sensitive."""
@@ -216,12 +222,58 @@ class _Painter:
                     self._keys[key] = known
             name, secret = known
             secret = secret or (labelled and key in VALUE_KEYS)
-            if name in picture:
-                name = _free(name, picture)
+            if picture:
+                self._spend(_COMMA_BYTES)
+                if name in picture:
+                    name = _free(name, picture)
             self._spend(len(name) + _FIELD_MIN_BYTES)
-            picture[name] = MASK if secret else self.paint(child, depth + 1)
+            picture[name] = MASK if secret else self._paint_child(child, depth + 1)
         if len(node) > self._detail.entries:
             picture[_free(MORE, picture)] = f"{len(node) - self._detail.entries} more"
+        return picture
+
+    def _paint_child(self, node: object, depth: int) -> object:
+        """As `paint`, without its questions for what most parts of a shape are."""
+        if self._masked:
+            return self.paint(node, depth)
+        kind = type(node)
+        if kind is dict and depth < self._detail.depth:
+            names = self._row_names(node)  # type: ignore[arg-type]
+            return self.paint(node, depth) if names is None else self._paint_row(node, names, depth)  # type: ignore[arg-type]
+        shape = f"str({len(node)})" if kind is str else _KINDS.get(kind)  # type: ignore[arg-type]
+        if shape is None:
+            return self.paint(node, depth)
+        self._spend(len(shape) + 2)
+        return shape
+
+    def _row_names(self, node: dict[Any, Any]) -> tuple[str, ...] | None:
+        """What a shape calls the fields of a dict, where none of them says anything of another; else None.
+
+        The rows of a list of dicts have the same names again and again.
+        """
+        keys = tuple(node)
+        if keys not in self._rows:
+            plain = len(keys) <= self._detail.entries and VALUE_KEYS.isdisjoint(keys) and CLASSNAME not in keys
+            names = tuple(map(self._paint_key, keys)) if plain else ()
+            if len(set(names)) < len(keys) or any(map(self._names.matches, keys)):
+                self._rows[keys] = None
+            else:
+                self._rows[keys] = names
+        return self._rows[keys]
+
+    def _paint_row(self, node: dict[Any, Any], names: tuple[str, ...], depth: int) -> object:
+        picture: dict[str, object] = {}
+        for name, child in zip(names, node.values(), strict=True):
+            kind = type(child)
+            shape = f"str({len(child)})" if kind is str else _KINDS.get(kind)
+            if shape is None:
+                picture[name] = self._paint_child(child, depth + 1)
+            else:
+                picture[name] = shape
+                self._room -= len(shape) + 2
+            self._room -= len(name) + _FIELD_MIN_BYTES + _COMMA_BYTES
+        # With the commas the two braces are counted, since the last entry has none.
+        self._spend(0)
         return picture
 
     def _paint_key(self, key: object) -> str:
@@ -235,14 +287,28 @@ class _Painter:
     def _paint_list(self, node: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], depth: int) -> object:
         if depth >= self._detail.depth:
             return f"{type(node).__name__}({len(node)})"
-        entries = islice(node, self._detail.entries)
+        entries = list(islice(node, self._detail.entries))
+        if not self._masked and depth + 1 < self._detail.depth:
+            self._check_rows(entries)
         if are_pairs(node):
             picture = [self._paint_pair(item, depth + 1) for item in entries]
         else:
-            picture = [self.paint(item, depth + 1) for item in entries]
+            picture = [self._paint_child(item, depth + 1) for item in entries]
+            self._spend(_COMMA_BYTES * max(0, len(picture) - 1))
         if len(node) > self._detail.entries:
             picture.append(f"{MORE} {len(node) - self._detail.entries} more")
         return picture
+
+    def _check_rows(self, entries: list[Any]) -> None:
+        """Give up before the first of many rows is drawn, where all that are like it could not fit."""
+        first = entries[0] if entries else None
+        if type(first) is not dict or (names := self._row_names(first)) is None:
+            return
+        keys = tuple(first)
+        alike = sum(type(entry) is dict and tuple(entry) == keys for entry in entries)
+        least = sum(map(len, names)) + len(names) * (_FIELD_MIN_BYTES + _EMPTY_BYTES + _COMMA_BYTES)
+        if alike * least > self._room:
+            raise _TooDetailedError
 
     def _paint_pair(self, item: object, depth: int) -> object:
         name, value = pair_of(item) or ("", None)

@@ -35,7 +35,7 @@ _GUESS_MIN, _TOKEN_MIN = 8, 16
 # What closes a bracket around an unquoted value is no part of it, unless it is.
 _CLOSING = ")]}."
 # Guessing costs up to 0.3 s for as much text as this; a longer one is guessed at in its beginning only.
-_TEXT_MAX_CHARACTERS = 1 << 20
+TEXT_MAX_CHARACTERS = 1 << 20
 
 
 class Span(NamedTuple):
@@ -81,7 +81,7 @@ def cut_out(text: str, found: Iterable[tuple[int, int]], mask: str) -> str:
 
 def spans(text: str, names: SensitiveNames) -> Iterator[Span]:
     """Where secrets stand in a text, in no order; they may overlap."""
-    text = text[:_TEXT_MAX_CHARACTERS]
+    text = text[:TEXT_MAX_CHARACTERS]
     if "://" in text:
         for match in _URL.finditer(text):
             yield from _in_url(match)

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from secure_xcom.audit import AccessLog, Event, KeyUse
-from secure_xcom.audit.events import Action, Outcome, canonical
-from secure_xcom.coordinate import Asked, TaskTry
+from secure_xcom.audit.events import Action, Outcome
+from secure_xcom.coordinate import Asked, TaskTry, canonical_json
 from secure_xcom.errors import AuditError
 from secure_xcom.keys import version_of
 from tests.audit_reading import SCHEMA, read_chain, read_chains
@@ -58,8 +58,8 @@ _JSON = some.recursive(
 @given(some.dictionaries(some.text("abcdefghijklmnopqrstuvwxyz_"), _JSON))
 def test_lines_are_canonical(record: dict[str, Any]) -> None:
     """What the product's encoder writes is RFC 8785's canonical JSON, without a newline."""
-    assert canonical(record) == rfc8785.dumps(record)
-    assert b"\n" not in canonical(record)
+    assert canonical_json(record) == rfc8785.dumps(record)
+    assert b"\n" not in canonical_json(record)
 
 
 def written(*events: Event) -> list[bytes]:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from secure_xcom.codecs import Codecs, is_plain
-from secure_xcom.masking import DEFAULT_NAMES, SensitiveNames
+from secure_xcom.codecs import Codecs
+from secure_xcom.codecs.plain import from_json, plain_parts, to_json
+from secure_xcom.masking import DEFAULT_NAMES, SensitiveNames, is_clean
 from secure_xcom.masking.leaves import leaves
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
@@ -62,21 +63,57 @@ VALUES = st.recursive(
 @example({"K": "x", "to\u212aen": "swordfish-1"})
 @settings(max_examples=400)
 def test_nothing_secret_is_called_clean(value: Any) -> None:
-    """A value in whose JSON no name may be has no leaf that the walk would call secret."""
-    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    if not NAMES.may_be_in(text):
+    """A value that is called clean has no leaf that the walk would call secret."""
+    parts = plain_parts(value)
+    if parts is not None and is_clean(parts, NAMES):
         assert not list(leaves(value, names=NAMES, sensitive=False, only_sensitive=True))
 
 
 def test_the_shortcut_is_taken() -> None:
     """A value without names, as most are, is called clean."""
-    assert not NAMES.may_be_in(json.dumps([{"id": 1, "name": "anna", "mail": "anna@example.org"}] * 9).encode())
-    assert NAMES.may_be_in(b'{"passWord": 1}')
+    row = {
+        "id": 1,
+        "text": "the secret reads now",
+        "value": "10:00",
+        "mail": "anna@example.org",
+        "at": "https://a",
+    }
+    many = {f"field {number}": "kept secret" for number in range(200)}
+    for value in ([row] * 9, many, [["a", 1], ["b", 2]], "no token", {"a": {"b": [None, 1.5, True]}}):
+        assert clean(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"passWord": 1},
+        {f"field {number}": 1 for number in range(200)} | {"private\nkey": "x"},
+        {"name": "password", "value": "x"},
+        [["token", "x"]],
+        "password=x",
+        "see https://a:b@c",
+        ["  " * (1 << 20) + '{"password": 1}'],
+        ["x", "\n [1]"],
+    ],
+)
+def test_what_may_be_secret_is_walked(value: object) -> None:
+    """A name in a key, label, pair or assignment, a URL's password and JSON in a text are not called clean."""
+    assert not clean(value)
 
 
 def test_names_of_other_alphabets_are_walked_for() -> None:
-    """With a sensitive name that is not ASCII every value is walked."""
-    assert SensitiveNames({"größe"}).may_be_in(b"{}")
+    """A sensitive name that is not ASCII is found as any other, and nothing else is for its sake."""
+    names = SensitiveNames({"größe"})
+    assert not clean("meine größe=9 aus 10", names)
+    assert not clean({f"größe {number}": 1 for number in range(200)}, names)
+    assert clean("meine breite=9 aus 10", names)
+
+
+def clean(value: object, names: SensitiveNames = NAMES) -> bool:
+    """Whether a plain value is called clean."""
+    parts = plain_parts(value)
+    assert parts is not None
+    return is_clean(parts, names)
 
 
 class Text(str):
@@ -99,7 +136,7 @@ class Text(str):
 )
 def test_plain_values(value: object, plain: bool) -> None:
     """Only JSON's own types, and no key that Airflow's serialisation gives a meaning to, pass it by."""
-    assert is_plain(value) is plain
+    assert (plain_parts(value) is not None) is plain
 
 
 def test_deep_values_are_left_to_airflow() -> None:
@@ -107,7 +144,7 @@ def test_deep_values_are_left_to_airflow() -> None:
     value: Any = 1
     for _ in range(40):
         value = [value]
-    assert not is_plain(value)
+    assert plain_parts(value) is None
 
 
 def test_plain_values_pass_airflows_serialisation_by() -> None:
@@ -118,6 +155,38 @@ def test_plain_values_pass_airflows_serialisation_by() -> None:
 
     codecs, value = Codecs(never, never), {"rows": [{"id": 1}]}
     encoded = codecs.encode(value)
-    back, _ = codecs.decode(encoded.codec, encoded.data, max_bytes=100)
+    back, *_ = codecs.decode(encoded.codec, encoded.data, max_bytes=100)
     assert back == value
     assert back is not value
+
+
+@given(
+    VALUES | st.just(10**400) | st.sampled_from([float("nan"), float("-inf"), 1e16, -0.0, "null", "\ud800", 2**64])
+)
+@example({"a": [float("nan"), "null", None]})
+@example({"a": [1.5, "null", None]})
+def test_json_is_read_as_it_was_written(value: Any) -> None:
+    """JSON of the fast encoder, and from the fast decoder, is what Python's own make of it."""
+    written = to_json(value, plain_parts(value))
+    slow = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    expected = json.loads(slow.decode("utf-8", "surrogatepass"))
+    for found in (from_json(written), from_json(slow), json.loads(written.decode("utf-8", "surrogatepass"))):
+        assert repr(found) == repr(expected)
+
+
+@given(st.text(st.sampled_from('[]{}",:\\u0123456789eE+-.nulatrfsINty \t\n'), max_size=30))
+@example("1e400")
+@example('"\\ud800"')
+@example('{"a":1,"a":2}')
+@example("[1]x")
+@example("-0")
+@example("\ufeff1")
+def test_other_json_is_read_as_python_reads_it(text: str) -> None:
+    """Whatever text is given, the fast decoder gives what Python's own gives, and refuses what it refuses."""
+    try:
+        expected = repr(json.loads(text))
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011  # each decoder has messages of its own
+            from_json(text.encode())
+    else:
+        assert repr(from_json(text.encode())) == expected
