@@ -212,5 +212,4 @@ def _decoded(opened: Opened, codecs: tuple[str, ...]) -> Any:
             remedy="give --out FILE instead of --show",
         )
     plain = Codecs(lambda value: value, lambda structure: structure)
-    _, structure = plain.decode(head.codec, opened.data, max_bytes=len(opened.data))
-    return structure
+    return plain.decode(head.codec, opened.data, max_bytes=len(opened.data)).structure
