@@ -9,7 +9,8 @@ from __future__ import annotations
 from secure_xcom.masking.clean import is_clean
 from secure_xcom.masking.collect import Secrets, secrets_of, secrets_of_all
 from secure_xcom.masking.names import DEFAULT_NAMES, SensitiveNames
-from secure_xcom.masking.picture import MASK, preview
+from secure_xcom.masking.painter import MASK
+from secure_xcom.masking.picture import preview
 from secure_xcom.masking.registration import compile_once, register
 from secure_xcom.masking.sensitive import holds_sensitive
 

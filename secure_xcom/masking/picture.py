@@ -7,82 +7,28 @@ gives up and becomes a shape where it cannot be sure.
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Iterable
 from itertools import islice
-from typing import Any, NamedTuple
 
-from secure_xcom.masking.leaves import (
-    CLASSNAME,
-    PACKED,
-    VALUE_KEYS,
-    Leaf,
-    are_pairs,
-    decoded,
-    is_labelled,
-    iso_moment,
-    leaves,
-    looks_like_json,
-    pair_of,
-    parse_json,
-    short_name,
-    unwrap,
-)
+from secure_xcom.masking.leaves import Leaf, decoded, leaves
 from secure_xcom.masking.names import SensitiveNames
-from secure_xcom.masking.text import cut_out, scrub
-
-MASK = "***"
-MORE = "..."
-
-
-class _Detail(NamedTuple):
-    """How much is drawn: levels, entries of one level, characters of one text (0: none, only its length)."""
-
-    depth: int
-    entries: int
-    characters: int
-
+from secure_xcom.masking.painter import MASK, MORE, UNDRAWN, Detail, Painter, number_text
 
 # From rich to poor, until the picture fits.
 _DETAILS = (
-    _Detail(6, 40, 200),
-    _Detail(5, 24, 80),
-    _Detail(4, 12, 40),
-    _Detail(3, 6, 24),
-    _Detail(2, 4, 12),
-    _Detail(1, 2, 8),
-    _Detail(0, 0, 0),
+    Detail(6, 40, 200),
+    Detail(5, 24, 80),
+    Detail(4, 12, 40),
+    Detail(3, 6, 24),
+    Detail(2, 4, 12),
+    Detail(1, 2, 8),
+    Detail(0, 0, 0),
 )
-# A masked picture compares every text with every secret of the value. Beyond these it is a shape instead, and
-# a longer text is shown by its length only, so that the cost stays bounded whatever is pushed.
+# A masked picture compares every text with every secret of the value. Beyond these it is a shape instead, so that
+# the cost stays bounded whatever is pushed.
 _LEAVES_MAX = 200_000
 _SECRETS_MAX = 500
-_TEXT_MAX_CHARACTERS = 8192
 # A shape shows field names only, and looks for secrets of just the beginning among them.
 _FIRST_LEAVES = 5_000
-# A secret shorter than this is hidden where it stands alone, not inside other words.
-_PART_MIN_CHARACTERS = 3
-_DIGITS_MAX_BITS = 128
-# A text with more places to hide than this is hidden whole.
-_FOUND_MAX = 2000
-# A key with more digits than this is an account, a card or a hash rather than a field's name.
-_FIELD_MAX_DIGITS = 4
-
-# The least that JSON has for any part (a digit), for a kind beyond that ("int"), for a name's quotes and colon,
-# for what stands between two entries, and for a part of a shape ({}).
-_PART_MIN_BYTES, _KIND_MIN_BYTES, _FIELD_MIN_BYTES, _COMMA_BYTES, _EMPTY_BYTES = 1, 4, 4, 2, 2
-
-# What a shape says of the commonest kinds.
-_KINDS = {int: "int", float: "float", bool: "bool", type(None): "None"}
-
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,39}")
-# PostgreSQL's JSONB refuses NUL, and lone surrogates cannot be UTF-8.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-class _TooDetailedError(Exception):
-    """The picture has more parts than can fit; the next poorer one is drawn."""
 
 
 def preview(
@@ -104,12 +50,8 @@ def preview(
     if secrets is None:
         secrets = frozenset() if clean else _first_secrets(structure, names)
     for detail in _DETAILS:
-        painter = _Painter(names, secrets, detail, masked=masked, room=max_bytes)
-        try:
-            picture = painter.paint(structure, 0)
-        except _TooDetailedError:
-            continue
-        if _fits(picture, max_bytes):
+        picture = Painter(names, secrets, detail, masked=masked, room=max_bytes).draw(structure)
+        if picture is not UNDRAWN and _fits(picture, max_bytes):
             return picture
     return MORE if _fits(MORE, max_bytes) else None
 
@@ -138,219 +80,5 @@ def _texts(leaf: Leaf) -> set[str]:
     value = decoded(leaf.value) if isinstance(leaf.value, bytes) else leaf.value
     if isinstance(value, str):
         return {text for text in (value, value.strip()) if text}
-    text = _number(value)
+    text = number_text(value)
     return {text} if isinstance(text, str) else {str(text)}
-
-
-def _number(value: float) -> int | float | str:
-    """A number as JSON has it; one that JSON does not have, or that is over-long, as text."""
-    if isinstance(value, int):
-        return value if value.bit_length() <= _DIGITS_MAX_BITS else f"int({value.bit_length()} bits)"
-    return value if math.isfinite(value) else str(value)
-
-
-class _Painter:
-    """Draws one picture at one detail."""
-
-    def __init__(
-        self, names: SensitiveNames, secrets: frozenset[str], detail: _Detail, *, masked: bool, room: int
-    ) -> None:
-        self._names = names
-        self._secrets = secrets
-        self._inside = [text for text in secrets if len(text) >= _PART_MIN_CHARACTERS]
-        self._detail = detail
-        self._masked = masked
-        # Bytes that are left for the picture. No part is counted for more than it takes, so that what runs out
-        # of them could not fit, and is given up before the rest of it is drawn.
-        self._room = room
-        # The rows of a list of dicts have the same names again and again.
-        self._keys: dict[str, tuple[str, bool]] = {}
-        self._rows: dict[tuple[Any, ...], tuple[str, ...] | None] = {}
-
-    def paint(self, node: object, depth: int) -> object:
-        """One part; nothing above it is sensitive."""
-        self._spend(_PART_MIN_BYTES)
-        if node is None or isinstance(node, bool):
-            return node if self._masked else type(node).__name__.removesuffix("Type")
-        if isinstance(node, (int, float)):
-            return self._paint_number(node)
-        if isinstance(node, str):
-            return self._paint_text(node, depth)
-        if isinstance(node, (bytes, bytearray)):
-            return f"bytes({len(node)})"
-        if isinstance(node, dict):
-            wrapped = unwrap(node)
-            return self._paint_dict(node, depth) if wrapped is None else self._paint_object(*wrapped, depth)
-        if isinstance(node, (list, tuple, set, frozenset)):
-            return self._paint_list(node, depth)
-        return type(node).__name__
-
-    def _spend(self, size: int) -> None:
-        self._room -= size
-        if self._room < 0:
-            raise _TooDetailedError
-
-    def _paint_number(self, node: float) -> object:
-        if not self._masked:
-            self._spend(_KIND_MIN_BYTES)
-            return "int" if isinstance(node, int) else "float"
-        number = _number(node)
-        text = str(number)
-        return number if self._hide(text) == text else MASK
-
-    def _paint_text(self, text: str, depth: int) -> object:
-        if not self._masked or not self._detail.characters or len(text) > _TEXT_MAX_CHARACTERS:
-            return f"str({len(text)})"
-        parsed = parse_json(text)
-        if parsed is not None:
-            return self._cut(json.dumps(self.paint(parsed, depth + 1), ensure_ascii=False))
-        if looks_like_json(text) and text.rstrip()[-1:] in ("}", "]"):
-            # It may be JSON of a kind that the guesses at free text do not know.
-            return f"str({len(text)})"
-        return self._cut(self._hide(scrub(text, self._names, MASK)))
-
-    def _paint_dict(self, node: dict[Any, Any], depth: int) -> object:
-        if depth >= self._detail.depth:
-            return f"dict({len(node)})"
-        labelled = is_labelled(node, self._names)
-        picture: dict[str, object] = {}
-        for key, child in islice(node.items(), self._detail.entries):
-            known = self._keys.get(key) if type(key) is str else None
-            if known is None:
-                known = (self._paint_key(key), self._names.matches(key))
-                if type(key) is str:
-                    self._keys[key] = known
-            name, secret = known
-            secret = secret or (labelled and key in VALUE_KEYS)
-            if picture:
-                self._spend(_COMMA_BYTES)
-                if name in picture:
-                    name = _free(name, picture)
-            self._spend(len(name) + _FIELD_MIN_BYTES)
-            picture[name] = MASK if secret else self._paint_child(child, depth + 1)
-        if len(node) > self._detail.entries:
-            picture[_free(MORE, picture)] = f"{len(node) - self._detail.entries} more"
-        return picture
-
-    def _paint_child(self, node: object, depth: int) -> object:
-        """As `paint`, without its questions for what most parts of a shape are."""
-        if self._masked:
-            return self.paint(node, depth)
-        kind = type(node)
-        if kind is dict and depth < self._detail.depth:
-            names = self._row_names(node)  # type: ignore[arg-type]
-            return self.paint(node, depth) if names is None else self._paint_row(node, names, depth)  # type: ignore[arg-type]
-        shape = f"str({len(node)})" if kind is str else _KINDS.get(kind)  # type: ignore[arg-type]
-        if shape is None:
-            return self.paint(node, depth)
-        self._spend(len(shape) + 2)
-        return shape
-
-    def _row_names(self, node: dict[Any, Any]) -> tuple[str, ...] | None:
-        """What a shape calls the fields of a dict, where none of them says anything of another; else None.
-
-        The rows of a list of dicts have the same names again and again.
-        """
-        keys = tuple(node)
-        if keys not in self._rows:
-            plain = len(keys) <= self._detail.entries and VALUE_KEYS.isdisjoint(keys) and CLASSNAME not in keys
-            names = tuple(map(self._paint_key, keys)) if plain else ()
-            if len(set(names)) < len(keys) or any(map(self._names.matches, keys)):
-                self._rows[keys] = None
-            else:
-                self._rows[keys] = names
-        return self._rows[keys]
-
-    def _paint_row(self, node: dict[Any, Any], names: tuple[str, ...], depth: int) -> object:
-        picture: dict[str, object] = {}
-        for name, child in zip(names, node.values(), strict=True):
-            kind = type(child)
-            shape = f"str({len(child)})" if kind is str else _KINDS.get(kind)
-            if shape is None:
-                picture[name] = self._paint_child(child, depth + 1)
-            else:
-                picture[name] = shape
-                self._room -= len(shape) + 2
-            self._room -= len(name) + _FIELD_MIN_BYTES + _COMMA_BYTES
-        # With the commas the two braces are counted, since the last entry has none.
-        self._spend(0)
-        return picture
-
-    def _paint_key(self, key: object) -> str:
-        if not isinstance(key, str):
-            return type(key).__name__
-        if self._masked and self._detail.characters:
-            return self._cut(self._hide(scrub(key, self._names, MASK)))
-        plain = _FIELD.fullmatch(key) and sum(map(str.isdigit, key)) <= _FIELD_MAX_DIGITS
-        return key if plain and self._hide(key) == key else f"str({len(key)})"
-
-    def _paint_list(self, node: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], depth: int) -> object:
-        if depth >= self._detail.depth:
-            return f"{type(node).__name__}({len(node)})"
-        entries = list(islice(node, self._detail.entries))
-        if not self._masked and depth + 1 < self._detail.depth:
-            self._check_rows(entries)
-        if are_pairs(node):
-            picture = [self._paint_pair(item, depth + 1) for item in entries]
-        else:
-            picture = [self._paint_child(item, depth + 1) for item in entries]
-            self._spend(_COMMA_BYTES * max(0, len(picture) - 1))
-        if len(node) > self._detail.entries:
-            picture.append(f"{MORE} {len(node) - self._detail.entries} more")
-        return picture
-
-    def _check_rows(self, entries: list[Any]) -> None:
-        """Give up before the first of many rows is drawn, where all that are like it could not fit."""
-        first = entries[0] if entries else None
-        if type(first) is not dict or (names := self._row_names(first)) is None:
-            return
-        keys = tuple(first)
-        alike = sum(type(entry) is dict and tuple(entry) == keys for entry in entries)
-        least = sum(map(len, names)) + len(names) * (_FIELD_MIN_BYTES + _EMPTY_BYTES + _COMMA_BYTES)
-        if alike * least > self._room:
-            raise _TooDetailedError
-
-    def _paint_pair(self, item: object, depth: int) -> object:
-        name, value = pair_of(item) or ("", None)
-        return [self._paint_key(name), MASK if self._names.matches(name) else self.paint(value, depth + 1)]
-
-    def _paint_object(self, classname: str, data: object, depth: int) -> object:
-        name = short_name(classname)
-        if self._names.matches(name):
-            return MASK
-        shown = name if _FIELD.fullmatch(name) else "object"
-        moment = iso_moment(classname, data)
-        if moment is not None:
-            return self._paint_text(moment, depth) if self._masked else shown
-        if isinstance(data, (dict, list)):
-            return {shown: self.paint(data, depth + 1)}
-        if self._masked and data is not None and not classname.startswith(PACKED):
-            return self.paint(data, depth + 1)
-        return shown
-
-    def _hide(self, text: str) -> str:
-        """The text without what is secret elsewhere in the value."""
-        if text in self._secrets:
-            return MASK
-        found: list[tuple[int, int]] = []
-        for secret in self._inside:
-            start = text.find(secret)
-            while start >= 0:
-                found.append((start, start + len(secret)))
-                start = text.find(secret, start + 1)
-            if len(found) > _FOUND_MAX:
-                return MASK
-        return cut_out(text, found, MASK) if found else text
-
-    def _cut(self, text: str) -> str:
-        limit = self._detail.characters
-        return _UNSTORABLE.sub("\ufffd", text if len(text) <= limit else text[:limit] + MORE)
-
-
-def _free(name: str, taken: Iterable[str]) -> str:
-    """The name, or the name with a number where two keys look the same."""
-    if name not in taken:
-        return name
-    return next(
-        numbered for numbered in (f"{name} #{count}" for count in range(2, 1 << 16)) if numbered not in taken
-    )
