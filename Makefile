@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
 .POSIX:
-.PHONY: demo test lint types fuzz bench test-oldest requirements clean dev core help
+.PHONY: demo test lint types fuzz bench test-oldest matrix requirements clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -9,6 +9,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 PYTEST_ARGS =
 BENCH_ARGS =
+MATRIX_ARGS =
 FUZZ_SECONDS = 300
 
 help:
@@ -18,6 +19,7 @@ help:
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make bench        the benchmarks"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
+	@echo "make matrix       the same on Python 3.10 and 3.13, on the oldest Airflow and the newest, in clean environments"
 	@echo "make requirements compile requirements/ anew from pyproject.toml"
 	@echo "make clean        remove what the above made in this checkout"
 
@@ -49,6 +51,10 @@ test-oldest:
 	@scripts/setup-venv $(VENV)-airflow31 airflow31
 	$(VENV)-airflow31/bin/pytest -n 2 --dist loadgroup tests/unit tests/vectors $(PYTEST_ARGS)
 
+# The environments are clean ones, so this installs each of them anew: MATRIX_ARGS="--only py3.10-dev" for one.
+matrix: dev
+	$(BIN)/python scripts/run_matrix.py $(MATRIX_ARGS) -- -n 2 --dist loadgroup $(PYTEST_ARGS)
+
 requirements: dev
 	scripts/compile-requirements
 
@@ -59,5 +65,5 @@ core:
 	@scripts/setup-venv $(VENV) core
 
 clean:
-	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-bench $(VENV)-matrix build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
