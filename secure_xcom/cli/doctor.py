@@ -24,6 +24,9 @@ def doctor(
         Literal["worker", "maintenance"],
         typer.Option(help="The role of the identity that this runs as: rights beyond it are found."),
     ] = "maintenance",
+    examples: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="How many ids of each kind are named.")
+    ] = 20,
     state: upkeep.State = None,
     config: upkeep.Config = None,
     as_json: options.AsJson = False,
@@ -40,7 +43,7 @@ def doctor(
 
     loaded = deployment.load(config)
     policy = loaded.policy()
-    ailments = Ailments()
+    ailments = Ailments(examples)
     with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
         rows = examine_rows(policy, database, ailments, progress=progress)
         if payloads:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from secure_xcom.errors import SecureXComError
-from secure_xcom.maintenance.examples import name_one
+from secure_xcom.maintenance.examples import EXAMPLES, name_one
 
 
 @dataclass
@@ -29,23 +29,27 @@ class Ailment:
     fix: Callable[[], None] | None = None
     fixed: bool = False
 
-    def seen(self, where: str) -> None:
-        """Once more, here."""
+    def seen(self, where: str, limit: int) -> None:
+        """Once more, here; so many places are named."""
         self.count += 1
-        name_one(self.examples, where)
+        name_one(self.examples, where, limit)
 
 
 class Ailments:
-    """All that was found, by kind."""
+    """All that was found, by kind.
 
-    def __init__(self) -> None:
+    :param limit: how many ids of each kind are named.
+    """
+
+    def __init__(self, limit: int = EXAMPLES) -> None:
+        self.limit = limit
         self.found: dict[str, Ailment] = {}
 
     def of_row(self, kind: str, status: Literal["warning", "error"], text: str, remedy: str, where: str) -> None:
         """Note one row."""
         if kind not in self.found:
             self.found[kind] = Ailment(kind, status, text, remedy, count=0)
-        self.found[kind].seen(where)
+        self.found[kind].seen(where, self.limit)
 
     def of_error(self, kind: str, error: SecureXComError, where: str) -> None:
         """Note one row that an error was met at."""

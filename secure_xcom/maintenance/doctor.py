@@ -66,7 +66,8 @@ def examine_payloads(
 
     :raises MaintenanceError: the database or the state file cannot be used; :raises StoreError: a store cannot.
     """
-    report = collect(policy, database, state, delete=False, stores=stores, progress=progress)
+    limit = ailments.limit
+    report = collect(policy, database, state, delete=False, examples=limit, stores=stores, progress=progress)
     if report.missing:
         ailments.add(
             Ailment(

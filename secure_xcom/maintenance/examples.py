@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 EXAMPLES = 20
-"""How many of each kind a report names."""
+"""How many of each kind a report names, unless more are asked for."""
 
 
-def name_one(named: list[str], text: str) -> None:
+def name_one(named: list[str], text: str, limit: int = EXAMPLES) -> None:
     """Name one more, if there is room for it."""
-    if len(named) < EXAMPLES:
+    if len(named) < limit:
         named.append(text)

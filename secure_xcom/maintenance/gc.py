@@ -25,7 +25,7 @@ from secure_xcom.errors import SecureXComError, StoreError, UnsafeRefused
 from secure_xcom.maintenance.database import Database, Position, StoredRow
 from secure_xcom.maintenance.examples import EXAMPLES, name_one
 from secure_xcom.maintenance.gc_report import GcReport
-from secure_xcom.maintenance.inventory import Inventory, locked, name_of
+from secure_xcom.maintenance.inventory import Batch, Inventory, locked, name_of
 from secure_xcom.maintenance.pace import Pace
 from secure_xcom.maintenance.paths import PayloadPath, is_staged
 from secure_xcom.maintenance.progress import Progress, silent
@@ -60,6 +60,7 @@ def collect(
     window: timedelta = WINDOW,
     rate: float = 0,
     max_share: float = 0.5,
+    examples: int = EXAMPLES,
     stores: Callable[[str], Store] = store,
     progress: Progress = silent,
 ) -> GcReport:
@@ -69,6 +70,7 @@ def collect(
     :param window: payloads that are younger are left alone.
     :param rate: deletions a second at the most; 0 for as fast as the store takes them.
     :param max_share: refuse to delete more than this share of the payloads that are old enough.
+    :param examples: how many ids of each kind the report names.
     :raises UnsafeRefused: too large a share has no row: this may be the wrong database.
     :raises MaintenanceError: the database or the state file cannot be used; :raises StoreError: a store cannot.
     """
@@ -82,7 +84,7 @@ def collect(
     with locked(state):
         inventory = Inventory(state, job)
         try:
-            run = _Run(policy, units, database, inventory, window, stores, progress)
+            run = _Run(policy, units, database, inventory, window, examples, stores, progress)
             report = run.find(GcReport(delete))
             if delete:
                 run.refuse_unsafe(report, max_share)
@@ -101,14 +103,17 @@ class _Run:
         database: Database,
         inventory: Inventory,
         window: timedelta,
+        examples: int,
         stores: Callable[[str], Store],
         progress: Progress,
     ) -> None:
+        self.examples = examples
         self.policy = policy
         self.units = units
         self.database = database
         self.inventory = inventory
-        self.cutoff = datetime.fromtimestamp(inventory.started, timezone.utc) - window
+        self.begun = datetime.fromtimestamp(inventory.started, timezone.utc)
+        self.cutoff = self.begun - window
         self.progress = progress
         self._stores = {unit.store_uri: stores(unit.store_uri) for unit in units}
         self._prefixes = sorted({object_uri(unit.store_uri, "") for unit in units}, key=len, reverse=True)
@@ -126,23 +131,26 @@ class _Run:
         report.orphans, report.orphan_bytes = self.inventory.orphan_counts()
         report.stores = [_described(uri) for uri in self._stores]
         for unit in self.units:
-            room = EXAMPLES - len(report.orphan_examples)
+            room = self.examples - len(report.orphan_examples)
             found = self.inventory.orphans(unit.name, limit=room) if room else ()
             report.orphan_examples += [object_uri(unit.store_uri, path) for _, path, _ in found]
         self._check_missing(report)
         return report
 
-    def _listed(self, unit: _Unit) -> Iterator[tuple[list[tuple[bytes, str, int]], dict[str, int]]]:
+    def _listed(self, unit: _Unit) -> Iterator[Batch]:
         listing = self._stores[unit.store_uri].list(path_segment(unit.compartment.name))
         done = 0
         while batch := list(islice(listing, BATCH)):
-            payloads, counts = [], {"payloads": 0, "young": 0, "foreign": 0}
+            payloads, young, counts = [], [], {"payloads": 0, "young": 0, "foreign": 0}
             for found in batch:
                 kind = self._kind(found, unit.compartment.name)
                 counts[kind] += 1
+                name = name_of(object_uri(unit.store_uri, found.path))
                 if kind == "payloads":
-                    payloads.append((name_of(object_uri(unit.store_uri, found.path)), found.path, found.size))
-            yield payloads, counts
+                    payloads.append((name, found.path, found.size))
+                elif kind == "young":
+                    young.append(name)
+            yield Batch(payloads, young, counts)
             done += len(batch)
             self.progress(f"listing {unit.compartment.name}", done, None)
 
@@ -189,17 +197,20 @@ class _Run:
         if isinstance(uri, str):
             # Of an exclusive XCom that was shredded the row stays, and its payload is meant to be gone.
             shredded = is_reference(value) and "shredded" in value
-            named.append((name_of(uri), row.where, None if shredded else self._old_path(uri)))
+            named.append((name_of(uri), row.where, None if shredded else self._listed_uri(uri)))
 
-    def _old_path(self, uri: str) -> str | None:
-        """The path of a payload that must have been listed: it is in one of our stores and old enough."""
+    def _listed_uri(self, uri: str) -> str | None:
+        """The URI of a payload that must have been listed: it is in one of our stores, and was made before that.
+
+        The window is none of its affair: that keeps what has no row yet, and this has one.
+        """
         for prefix in self._prefixes:
             if uri.startswith(prefix):
                 path = uri.removeprefix(prefix)
                 for unit in self.units:
                     parsed = PayloadPath.parse(path, unit.compartment.name)
                     if parsed is not None:
-                        return uri if parsed.made <= self.cutoff else None
+                        return uri if parsed.made <= self.begun else None
         return None
 
     def _folders(self, row: StoredRow) -> list[str]:
@@ -218,7 +229,7 @@ class _Run:
             for _, place, uri in batch:
                 if not self._is_there(uri):
                     report.missing += 1
-                    name_one(report.missing_examples, place)
+                    name_one(report.missing_examples, place, self.examples)
             self.progress("looking for missing payloads", report.missing, None)
 
     def _is_there(self, uri: str) -> bool:

@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from secure_xcom.errors import MaintenanceError, StateInvalid
 
@@ -26,6 +26,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS unit (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS payload (name BLOB NOT NULL, unit TEXT NOT NULL, path TEXT NOT NULL, size INTEGER);
+CREATE TABLE IF NOT EXISTS young (name BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS named (name BLOB NOT NULL, place TEXT NOT NULL, path TEXT);
 CREATE TABLE IF NOT EXISTS kept (folder TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
@@ -64,6 +65,14 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+class Batch(NamedTuple):
+    """A part of a listing: payloads as name, path and size; the names of those within the window; counts."""
+
+    payloads: Sequence[tuple[bytes, str, int]]
+    young: Sequence[bytes]
+    counts: Mapping[str, int]
 
 
 class Inventory:
@@ -136,12 +145,11 @@ class Inventory:
         """Whether a unit (one compartment in one store) was listed to its end."""
         return self._connection.execute("SELECT 1 FROM unit WHERE name = ?", (unit,)).fetchone() is not None
 
-    def list_unit(
-        self, unit: str, batches: Iterable[tuple[Sequence[tuple[bytes, str, int]], Mapping[str, int]]]
-    ) -> None:
-        """Note a unit's payloads, each as name, path and size, and each batch's counts: all of it, or nothing."""
+    def list_unit(self, unit: str, batches: Iterable[Batch]) -> None:
+        """Note a unit's payloads, batch by batch: all of it, or nothing."""
         with self._translated(), self._transaction():
-            for payloads, counts in batches:
+            for payloads, young, counts in batches:
+                self._connection.executemany("INSERT INTO young VALUES (?)", ((name,) for name in young))
                 rows = ((name, unit, path, size) for name, path, size in payloads)
                 self._connection.executemany("INSERT INTO payload VALUES (?, ?, ?, ?)", rows)
                 self._count(counts)
@@ -165,6 +173,7 @@ class Inventory:
         """Sort both sides, so that what is on one side only can be read in order."""
         with self._translated():
             self._connection.execute("CREATE INDEX IF NOT EXISTS payload_by_name ON payload (name)")
+            self._connection.execute("CREATE INDEX IF NOT EXISTS young_by_name ON young (name)")
             self._connection.execute("CREATE INDEX IF NOT EXISTS named_by_name ON named (name)")
 
     # --- the join -------------------------------------------------------------------------------------------
@@ -188,11 +197,12 @@ class Inventory:
         return int(count), int(size)
 
     def without_payload(self, *, after: int = 0, limit: int = 1000) -> list[tuple[int, str, str]]:
-        """Rows whose payload was not listed though it is old enough: number, place and path."""
+        """Rows whose payload was not listed though it was there before: number, place and path."""
         with self._translated():
             return self._connection.execute(
                 "SELECT rowid, place, path FROM named WHERE path IS NOT NULL AND rowid > ? AND NOT EXISTS "
-                "(SELECT 1 FROM payload WHERE payload.name = named.name) ORDER BY rowid LIMIT ?",
+                "(SELECT 1 FROM payload WHERE payload.name = named.name) AND NOT EXISTS "
+                "(SELECT 1 FROM young WHERE young.name = named.name) ORDER BY rowid LIMIT ?",
                 (after, limit),
             ).fetchall()
 

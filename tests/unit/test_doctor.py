@@ -194,3 +194,22 @@ def test_the_command_finds_and_repairs(upkeep: Upkeep, monkeypatch: pytest.Monke
     upkeep.table.delete(coordinate())
     done = CliRunner().invoke(app, ["doctor", "--config", str(config)])
     assert (done.exit_code, done.stdout) == (0, "0 rows: nothing found\n")
+
+
+def test_every_lost_payload_is_named_where_asked_for(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 25 rows whose payloads are lost 20 are named, and with a higher number all."""
+    config = upkeep.folder / "airflow.cfg"
+    config.write_text(f"[secure_xcom]\naccess_policy = {upkeep.policy_file}\n")
+    monkeypatch.setenv("SECURE_XCOM_DB", upkeep.table.url)
+    monkeypatch.setenv("AIRFLOW_HOME", str(upkeep.folder / "home"))
+    lost = {str(upkeep.push(n, coordinate(map_index=n))) for n in range(25)}
+    upkeep.store().delete_many(upkeep.objects())
+
+    def named(*words: str) -> list[str]:
+        done = CliRunner().invoke(app, ["doctor", "--json", "--config", str(config), *words])
+        [found] = [one for one in json.loads(done.stdout)["found"] if one["kind"] == "payload-missing"]
+        assert found["count"] == 25
+        return list(found["examples"])
+
+    assert len(named()) == 20
+    assert set(named("--examples", "100")) == lost

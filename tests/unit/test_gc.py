@@ -82,6 +82,30 @@ def test_rows_without_a_payload_are_named_and_stay(upkeep: Upkeep) -> None:
     assert report.found
 
 
+def test_a_payload_of_today_is_missed_as_well(upkeep: Upkeep) -> None:
+    """Within the window nothing is an orphan, and a row whose payload is gone is named all the same."""
+    gone, there = upkeep.push("a"), upkeep.push("b")
+    [path] = [path for path in upkeep.objects() if path in upkeep.table.value(gone)["head"]["object"]]
+    upkeep.store().delete_many([path])
+    report = run(upkeep, window=timedelta(hours=24))
+    assert (report.young, report.missing, report.missing_examples) == (1, 1, [str(gone)])
+    assert upkeep.pull(there) == "b"
+
+
+def test_payloads_from_a_backup_are_there(upkeep: Upkeep) -> None:
+    """Old payloads that were put anew today, as by a restore, are neither orphans nor missing, by one listing."""
+    rows = [upkeep.push(n) for n in range(5)]
+    double = MemoryStore(upkeep.store_uri)
+    for at in rows:
+        value = upkeep.table.value(at)
+        folder, _, _ = value["head"]["object"].rpartition("/")
+        value["head"]["object"] = f"{folder}/{unique_of(long_ago(days=3))}"
+        upkeep.table.put(at, value)
+        double.put(value["head"]["object"].removeprefix(f"{upkeep.store_uri}/"), [b"x"])
+    report = run(upkeep, window=timedelta(hours=24), stores=lambda _: double)
+    assert (report.young, report.missing, report.orphans, double.requests["list"]) == (5, 0, 0, 1)
+
+
 def test_a_shredded_xcom_misses_no_payload(upkeep: Upkeep) -> None:
     """The row of an exclusive XCom that was read and shredded stays, and its payload counts as gone on purpose."""
     at = upkeep.push("once")
