@@ -60,7 +60,7 @@ def test_the_image_is_made_from_files_that_are_there() -> None:
         for source in line.split()[:-1]:
             assert (deployed.ROOT / source).exists(), source
             assert f"!{source}" in allowed, source
-    assert dockerfile.rstrip().endswith("USER airflow")
+    assert dockerfile.rstrip().endswith(f"USER {SETUP.AIRFLOW_UID}")
 
 
 def test_every_service_that_stays_says_when_it_is_healthy() -> None:
