@@ -11,6 +11,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 Tick = Callable[[], None]
@@ -75,15 +76,17 @@ def killed_at(step: int, job: Callable[[Wrap], object]) -> bool:
     return False
 
 
-def every_step(begin: Callable[[], Any], job: Callable[[Any, Wrap], object], end: Callable[[Any], None]) -> int:
+def every_step(
+    folder: Path, begin: Callable[[Path], Any], job: Callable[[Any, Wrap], object], end: Callable[[Any], None]
+) -> int:
     """Kill a job at each of its steps in turn, run it again to its end each time, and look at what came of it.
 
-    :param begin: makes a new world; :param end: holds that the world is as it must be.
+    :param begin: makes a new world in a folder below this one; :param end: holds that the world is as it must be.
     :returns: how many steps there were.
     """
     step = 1
     while True:
-        world = begin()
+        world = begin(folder / str(step))
         killed = killed_at(step, partial(job, world))
         if killed:
             job(world, lambda target: target)

@@ -15,6 +15,8 @@ from secure_xcom.codecs import Codecs
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.keys.keyring_file import create_keyring
+from secure_xcom.maintenance.rewrap import rewrap
+from secure_xcom.maintenance.rewrap_plan import Plan, RewrapReport
 from secure_xcom.masking import SensitiveNames
 from secure_xcom.pipeline import Pipeline, Push, Row
 from secure_xcom.stores import Store, store
@@ -35,6 +37,8 @@ class Upkeep:
     more: str = ""
     settings: Settings = field(default_factory=Settings)
     sink: MemorySink = field(default_factory=MemorySink)
+    live: list[Coordinate] = field(default_factory=list)
+    """What a test has pushed and is to find again."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +93,15 @@ class Upkeep:
         """What a task of the same DAG gets."""
         consumer = TaskTry(at.dag_id, at.run_id, "reader", -1, 1)
         return self.pipeline().pull([Row(self.table.value(at))], consumer=consumer)[0]
+
+    def rewrap(self, plan: Plan | None = None, *, apply: bool = True, **options: Any) -> RewrapReport:
+        """Bring its wraps to the newest version, or do what the plan says."""
+        database, log = self.table.database(), AccessLog([self.sink], version="test")
+        try:
+            chosen = plan or Plan()
+            return rewrap(self.policy, database, log, self.state, chosen, apply=apply, operator="me", **options)
+        finally:
+            database.close()
 
     def objects(self) -> list[str]:
         """The paths of all payloads."""

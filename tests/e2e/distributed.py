@@ -35,14 +35,14 @@ from tests.servers.redis_server import RedisServer, redis_server
 from tests.servers.s3_server import Identity, S3Server, s3_server
 from tests.servers.vault_found import binary_of
 from tests.servers.vault_own import sealable
-from tests.servers.vault_realm import flavours
+from tests.servers.vault_realm import own_flavours
 from tests.servers.vault_server import OwnServer
 
 DAGS = Path(__file__).parent / "dags_distributed"
 TEAMS = ("finance", "marketing")
 # The identity whose worker each team's is.
 IDENTITIES = {"finance": "finance-workers", "marketing": "marketing-workers"}
-FLAVOUR = next((one for one in flavours() if one != "named"), "vault")
+FLAVOUR = own_flavours()[0]
 SETUP = deployed.compose_setup()
 # A dead worker's tasks are seen after this long. Airflow waits 300 s.
 HEARTBEAT_SECONDS = 12

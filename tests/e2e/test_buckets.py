@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -26,10 +25,10 @@ from tests.servers.postgres_server import postgres_server
 from tests.servers.s3_server import Identity, S3Server, allow, s3_server
 from tests.servers.vault_auth import Auth
 from tests.servers.vault_found import found_server
-from tests.servers.vault_realm import flavours, new_realm
+from tests.servers.vault_realm import new_realm, own_flavours
 
 DAGS = Path(__file__).parent / "dags_buckets"
-FLAVOUR = next((one for one in flavours() if one != "named"), "vault")
+FLAVOUR = own_flavours()[0]
 
 
 @dataclass
@@ -109,7 +108,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             )
         )
         canary = f"canary-{secrets.token_hex(12)}"
-        parts = urlsplit(vault.address)
         postgres = stack.enter_context(postgres_server())
         table = AuditTable(postgres)
         auditor = server.identity(allow(["PutObject"], f"{bucket}/audit/*"))
@@ -126,14 +124,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             "s3_vault": _aws(server.endpoint, identities["with-vault"]),
             "s3_kms": _aws(server.endpoint, identities["with-kms"]),
             "kms_xcom": _aws(kms, Identity(ACCESS_KEY, SECRET_KEY)),
-            "vault_xcom": {
-                "conn_type": "vault",
-                "host": parts.hostname,
-                "port": parts.port,
-                "login": role.role_id,
-                "password": role.secret_id,
-                "extra": {"auth_type": "approle", "auth_mount_point": role.mount, "use_tls": False},
-            },
+            "vault_xcom": role.connection(vault),
         }
         airflow = stack.enter_context(
             ThrowawayAirflow(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,12 +20,12 @@ from secure_xcom.cli.throwaway import ThrowawayAirflow
 from secure_xcom.vault.grants import transit_grant
 from tests.servers.vault_auth import AppRole, Auth
 from tests.servers.vault_found import binary_of
-from tests.servers.vault_realm import Realm, flavours, new_realm
+from tests.servers.vault_realm import Realm, new_realm, own_flavours
 from tests.servers.vault_server import VaultServer, dev_server
 
 DAG = "vault_way"
 DAGS = Path(__file__).parent / "dags_vault"
-FLAVOUR = next((one for one in flavours() if one != "named"), "vault")
+FLAVOUR = own_flavours()[0]
 
 
 @dataclass
@@ -100,16 +99,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         )
         (folder / "airflow" / "store").mkdir(mode=0o700)
         airflow.migrate()
-        parts = urlsplit(server.address)
-        connection = {
-            "conn_type": "vault",
-            "host": parts.hostname,
-            "port": parts.port,
-            "login": role.role_id,
-            "password": role.secret_id,
-            "extra": {"auth_type": "approle", "auth_mount_point": role.mount, "use_tls": False},
-        }
-        added = airflow.airflow("connections", "add", "vault_xcom", "--conn-json", json.dumps(connection))
+        login = json.dumps(role.connection(server))
+        added = airflow.airflow("connections", "add", "vault_xcom", "--conn-json", login)
         assert added.returncode == 0, added.stdout
         airflow.start()
         yield House(airflow, realm, role, key, canary, signals, audit)

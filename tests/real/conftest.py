@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.vault_found import found_server
-from tests.servers.vault_realm import Realm, clean_environment, flavours, new_realm
-from tests.servers.vault_server import VaultServer
+from tests.servers.vault_found import binary_of, found_server
+from tests.servers.vault_realm import Realm, clean_environment, flavours, new_realm, own_flavours
+from tests.servers.vault_server import VaultServer, dev_server
 
 
 @pytest.fixture(scope="session", params=flavours())
@@ -34,6 +34,18 @@ def realm(vault: VaultServer) -> Iterator[Realm]:
     """A corner of the Vault for one file."""
     with new_realm(vault) as found:
         yield found
+
+
+@pytest.fixture(scope="module", params=own_flavours())
+def audited(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Realm, Path]]:
+    """A server of a file's own that writes an audit log, and the log."""
+    folder = tmp_path_factory.mktemp("audited")
+    with dev_server(binary_of(request.param), folder, request.param) as server, new_realm(server) as realm:
+        log = folder / "audit.log"
+        server.do("PUT", "sys/audit/file", {"type": "file", "options": {"file_path": str(log)}})
+        yield realm, log
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -24,25 +23,11 @@ from secure_xcom.vault.client import forget_clients
 from secure_xcom.vault.context import transit_context
 from secure_xcom.vault.grants import transit_grant
 from tests import second_log_reader as second
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_realm import Realm, connect, flavours, new_realm
-from tests.servers.vault_server import dev_server
+from tests.servers.vault_realm import Realm, connect
 from tests.world import World, coordinate
 
 pytestmark = pytest.mark.usefixtures("fresh")
 CONSUMER = TaskTry("orders", "manual__2026-01-01T00:00:00+00:00", "load", -1, 1)
-
-
-@pytest.fixture(scope="module", params=[one for one in flavours() if one != "named"] or ["vault"])
-def audited(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Realm, Path]]:
-    """A server of our own that writes an audit log, and the log."""
-    folder = tmp_path_factory.mktemp("reconciled")
-    with dev_server(binary_of(request.param), folder, request.param) as server, new_realm(server) as realm:
-        log = folder / "audit.log"
-        server.do("PUT", "sys/audit/file", {"type": "file", "options": {"file_path": str(log)}})
-        yield realm, log
 
 
 class Deployment:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from tests.servers.vault_realm import as_operator
 from tests.servers.vault_server import VaultServer
 
 TEXT = """
@@ -50,12 +51,7 @@ class Site:
 @pytest.fixture
 def site(vault: VaultServer, fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
     """Names that nobody has, and an operator's environment."""
-    monkeypatch.setenv("VAULT_ADDR", vault.address)
-    monkeypatch.setenv("VAULT_TOKEN", vault.token)
-    if vault.namespace:
-        monkeypatch.setenv("VAULT_NAMESPACE", vault.namespace)
-    if vault.ca:
-        monkeypatch.setenv("VAULT_CACERT", vault.ca)
+    as_operator(monkeypatch, vault)
     tag = f"sxt{secrets.token_hex(4)}"
     file = tmp_path / "policy.yaml"
     file.write_text(TEXT.replace("TAG", tag))

@@ -17,7 +17,7 @@ from secure_xcom.policies import compile_policy
 from secure_xcom.policies.verify_vault import verify
 from secure_xcom.vault.client import VaultClient
 from tests.real.test_policies_vault import IDENTITIES, TEXT
-from tests.servers.vault_realm import Realm, flavours
+from tests.servers.vault_realm import Realm, as_operator, flavours
 from tests.weaken_hcl import narrowed, weakened
 
 
@@ -27,12 +27,7 @@ def policies(realm: Realm, fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_pat
     names = {"transit": realm.transit, "kv": realm.kv, "approle": "approle"}
     text = TEXT.format(**names, fin=realm.new_key(), sal=realm.new_key())
     (tmp_path / "policy.yaml").write_text(text)
-    monkeypatch.setenv("VAULT_ADDR", realm.server.address)
-    monkeypatch.setenv("VAULT_TOKEN", realm.server.token)
-    if realm.server.namespace:
-        monkeypatch.setenv("VAULT_NAMESPACE", realm.server.namespace)
-    if realm.server.ca:
-        monkeypatch.setenv("VAULT_CACERT", realm.server.ca)
+    as_operator(monkeypatch, realm.server)
     files = compile_policy(AccessPolicy.parse(text.encode(), where="policy.yaml")).files
     return {name: files[f"vault/policies/secure-xcom-{name}.hcl"] for name in IDENTITIES}
 

@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.audit import AccessLog
 from secure_xcom.cli.rewrap import lines
 from secure_xcom.errors import KeyServiceDenied, KeyServiceSealed
 from secure_xcom.keys import key_service
 from secure_xcom.maintenance.database import PAGE_ROWS
-from secure_xcom.maintenance.rewrap import rewrap
-from secure_xcom.maintenance.rewrap_plan import Plan, RewrapReport
+from secure_xcom.maintenance.rewrap_plan import Plan
 from secure_xcom.pipeline import Push
 from secure_xcom.vault.client import forget_clients
 from tests.servers import aws_connections
@@ -34,18 +32,6 @@ def kms() -> Iterator[str]:
     """A KMS for this file."""
     with kms_endpoint() as endpoint:
         yield endpoint
-
-
-def run(upkeep: Upkeep, plan: Plan | None = None, **options: Any) -> RewrapReport:
-    """Rewrap, for real."""
-    database = upkeep.table.database()
-    log = AccessLog([upkeep.sink], version="test")
-    try:
-        return rewrap(
-            upkeep.policy, database, log, upkeep.state, plan or Plan(), apply=True, operator="me", **options
-        )
-    finally:
-        database.close()
 
 
 def new_kms_key(endpoint: str) -> str:
@@ -85,9 +71,9 @@ def test_a_thousand_wraps_by_an_identity_that_can_open_none(
     forget_clients()
     with pytest.raises(KeyServiceDenied):
         upkeep.pull(pushes[0].coordinate)
-    report = run(upkeep)
+    report = upkeep.rewrap()
     assert (report.rewrapped, report.failed, report.oldest) == (1000, 0, {worker.uri: 2})
-    assert run(upkeep).due == 0
+    assert upkeep.rewrap().due == 0
     told = "\n".join(lines(report))
     assert f"vault write {realm.transit}/keys/{key}/config min_decryption_version=2" in told
     realm.server.do("POST", f"{realm.transit}/keys/{key}/config", {"min_decryption_version": 2})
@@ -109,8 +95,8 @@ def test_from_vault_to_kms_and_between_kms_keys(
     conn_id = aws_connections.connect(monkeypatch, kms)
     first, second = (f"aws-kms://{conn_id}/{new_kms_key(kms)}" for _ in range(2))
     upkeep.write_policy(keys=f"'{vault}?wrap=never', '{first}'")
-    assert run(upkeep, Plan(add=first)).rewrapped == 5
-    assert run(upkeep, Plan(remove=vault)).rewrapped == 5
+    assert upkeep.rewrap(Plan(add=first)).rewrapped == 5
+    assert upkeep.rewrap(Plan(remove=vault)).rewrapped == 5
     upkeep.write_policy(keys=first)
     assert [upkeep.pull(at) for at in ats] == list(range(5))
 
@@ -124,11 +110,11 @@ def test_from_vault_to_kms_and_between_kms_keys(
             return getattr(self.inner, name)
 
     upkeep.write_policy(keys=f"'{first}?wrap=never', '{second}'")
-    assert run(upkeep, Plan(add=second)).rewrapped == 5
-    assert run(upkeep, Plan(remove=first)).rewrapped == 5
+    assert upkeep.rewrap(Plan(add=second)).rewrapped == 5
+    assert upkeep.rewrap(Plan(remove=first)).rewrapped == 5
     upkeep.write_policy(keys=second)
     assert [upkeep.pull(at) for at in ats] == list(range(5))
-    assert run(upkeep, services=NeverUnwraps).rewrapped == 5
+    assert upkeep.rewrap(services=NeverUnwraps).rewrapped == 5
     assert [upkeep.pull(at) for at in ats] == list(range(5))
     upkeep.close()
 
@@ -157,9 +143,9 @@ def test_a_vault_that_is_sealed_in_the_middle(
                 server.do("POST", "sys/seal")
 
         with pytest.raises(KeyServiceSealed):
-            run(upkeep, progress=progress)
+            upkeep.rewrap(progress=progress)
         server.unseal()
-        report = run(upkeep)
+        report = upkeep.rewrap()
         assert (report.rewrapped, report.failed, report.oldest) == (50, 0, {worker.uri: 2})
         assert upkeep.pull(pushes[-1].coordinate) == PAGE_ROWS + 49
         upkeep.close()
@@ -181,9 +167,9 @@ def test_a_vault_that_takes_the_token_no_more_ends_it(
     monkeypatch.setenv(name, os.environ[f"AIRFLOW_CONN_{dead.upper()}"])
     forget_clients()
     with pytest.raises(KeyServiceDenied):
-        run(upkeep)
+        upkeep.rewrap()
     monkeypatch.setenv(name, before)
     forget_clients()
-    assert run(upkeep).rewrapped == 1
+    assert upkeep.rewrap().rewrapped == 1
     assert upkeep.pull(at) == "x"
     upkeep.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,11 @@ from secure_xcom.keys import DataKey, Wrap, key_service
 from secure_xcom.stores import store
 from secure_xcom.vault.context import transit_context
 from secure_xcom.vault.grants import kv_grant, transit_grant
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_realm import Realm, connect, flavours, new_realm
-from tests.servers.vault_server import VaultServer, dev_server
+from tests.servers.vault_realm import Realm, connect
+from tests.servers.vault_server import VaultServer
 from tests.world import coordinate
 
 pytestmark = pytest.mark.usefixtures("fresh")
-
-
-@pytest.fixture(scope="module", params=[one for one in flavours() if one != "named"] or ["vault"])
-def audited(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Realm, Path]]:
-    """A server of our own that writes an audit log, and the log."""
-    folder = tmp_path_factory.mktemp("audited")
-    with dev_server(binary_of(request.param), folder, request.param) as server, new_realm(server) as realm:
-        log = folder / "audit.log"
-        server.do("PUT", "sys/audit/file", {"type": "file", "options": {"file_path": str(log)}})
-        yield realm, log
 
 
 def lines(log: Path, token: str, server: VaultServer) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 from secure_xcom.vault.client import forget_clients, vault_client
 from secure_xcom.vault.setup import Wanted, plan
 from tests.servers.vault_found import binary_of
-from tests.servers.vault_realm import flavours
+from tests.servers.vault_realm import own_flavours
 from tests.servers.vault_server import dev_server
 
 pytestmark = pytest.mark.usefixtures("fresh")
@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("flavour", [one for one in flavours() if one != "named"] or ["vault"])
+@pytest.mark.parametrize("flavour", own_flavours())
 def test_the_page_leads_from_an_empty_vault_to_settings_that_work(
     flavour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from secure_xcom.vault.approles import airflow_connection_line, credentials, wri
 from secure_xcom.vault.client import VaultClient, forget_clients, vault_client
 from secure_xcom.vault.setup import APPROLES, Step, Wanted, apply, plan
 from tests.key_service_contract import CONTEXT, opened
-from tests.servers.vault_realm import connect
+from tests.servers.vault_realm import as_operator, connect
 from tests.servers.vault_server import VaultServer
 
 pytestmark = pytest.mark.usefixtures("fresh")
@@ -49,12 +49,7 @@ def wanted(vault: VaultServer) -> Iterator[Wanted]:
 @pytest.fixture
 def operator(vault: VaultServer, fresh: None, monkeypatch: pytest.MonkeyPatch) -> VaultClient:
     """A client with an operator's token, from the environment."""
-    monkeypatch.setenv("VAULT_ADDR", vault.address)
-    monkeypatch.setenv("VAULT_TOKEN", vault.token)
-    if vault.namespace:
-        monkeypatch.setenv("VAULT_NAMESPACE", vault.namespace)
-    if vault.ca:
-        monkeypatch.setenv("VAULT_CACERT", vault.ca)
+    as_operator(monkeypatch, vault)
     return vault_client("default")
 
 

@@ -11,11 +11,11 @@ from secure_xcom.keys import DataKey, Wrap, key_service
 from tests.key_service_contract import CONTEXT, opened
 from tests.servers.vault_found import binary_of
 from tests.servers.vault_own import cluster
-from tests.servers.vault_realm import connect, flavours, new_realm
+from tests.servers.vault_realm import connect, new_realm, own_flavours
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
-FLAVOUR = next((one for one in flavours() if one != "named"), "vault")
+FLAVOUR = own_flavours()[0]
 
 
 def test_a_standby_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

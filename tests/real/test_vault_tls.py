@@ -21,7 +21,7 @@ from tests.key_service_contract import CONTEXT, opened
 from tests.servers.certificates import Pair, PrivateCa
 from tests.servers.vault_found import binary_of
 from tests.servers.vault_own import own_server
-from tests.servers.vault_realm import Realm, connect, flavours, new_realm
+from tests.servers.vault_realm import Realm, connect, new_realm, own_flavours
 from tests.servers.vault_server import OwnServer
 
 pytestmark = pytest.mark.usefixtures("fresh")
@@ -39,7 +39,7 @@ class House:
     key: str
 
 
-@pytest.fixture(scope="module", params=[one for one in flavours() if one != "named"] or ["vault"])
+@pytest.fixture(scope="module", params=own_flavours())
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Always a server of our own: no other may be sealed and stopped."""
     folder = tmp_path_factory.mktemp("own")

@@ -7,12 +7,14 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.servers.vault_realm import Realm
+from tests.servers.vault_server import VaultServer
 
 
 @dataclass
@@ -23,6 +25,18 @@ class AppRole:
     mount: str
     role_id: str
     secret_id: str = field(repr=False)
+
+    def connection(self, server: VaultServer) -> dict[str, Any]:
+        """An Airflow connection that logs in to a server with it."""
+        parts = urlsplit(server.address)
+        return {
+            "conn_type": "vault",
+            "host": parts.hostname,
+            "port": parts.port,
+            "login": self.role_id,
+            "password": self.secret_id,
+            "extra": {"auth_type": "approle", "auth_mount_point": self.mount, "use_tls": False},
+        }
 
 
 @dataclass

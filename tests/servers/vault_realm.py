@@ -29,6 +29,21 @@ def flavours() -> list[str]:
     return found or ["vault"]
 
 
+def own_flavours() -> list[str]:
+    """The same for tests that need a server of their own, which nobody can name."""
+    return [one for one in flavours() if one != "named"] or ["vault"]
+
+
+def as_operator(monkeypatch: pytest.MonkeyPatch, server: VaultServer) -> None:
+    """The environment of somebody who may do everything on a server."""
+    monkeypatch.setenv("VAULT_ADDR", server.address)
+    monkeypatch.setenv("VAULT_TOKEN", server.token)
+    if server.namespace:
+        monkeypatch.setenv("VAULT_NAMESPACE", server.namespace)
+    if server.ca:
+        monkeypatch.setenv("VAULT_CACERT", server.ca)
+
+
 @dataclass
 class Realm:
     """One transit mount with a slash in its name, one KV mount, and what was made beside them."""

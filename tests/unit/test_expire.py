@@ -167,11 +167,10 @@ def test_a_row_that_was_written_anew_stays(upkeep: Upkeep) -> None:
 
 def test_killed_at_any_step_it_finishes_when_run_again(tmp_path: Path) -> None:
     """After SIGKILL at each step in turn, a second run leaves no expired row or payload and every other one."""
-    count = iter(range(10_000))
 
-    def begin() -> Upkeep:
-        made = Upkeep(tmp_path / str(next(count)), more=RETENTION)
-        made.live = made.push("live")  # type: ignore[attr-defined]  # of this test
+    def begin(folder: Path) -> Upkeep:
+        made = Upkeep(folder, more=RETENTION)
+        made.live = [made.push("live")]
         for _ in range(2):
             age(made, made.push("old"), 3)
         made.close()
@@ -193,10 +192,10 @@ def test_killed_at_any_step_it_finishes_when_run_again(tmp_path: Path) -> None:
 
     def end(world: Upkeep) -> None:
         assert len(world.table.values()) == len(world.objects()) == 1
-        assert world.pull(world.live) == "live"  # type: ignore[attr-defined]  # of this test
+        assert world.pull(*world.live) == "live"
         world.close()
 
-    assert every_step(begin, job, end) > 8
+    assert every_step(tmp_path, begin, job, end) > 8
 
 
 def test_the_command(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:

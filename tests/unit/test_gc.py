@@ -211,11 +211,10 @@ def test_the_wrong_database_deletes_nothing(upkeep: Upkeep) -> None:
 
 def test_killed_at_any_step_it_finishes_when_run_again(tmp_path: Path) -> None:
     """After SIGKILL at each step in turn, a second run deletes what is left to delete and no live payload."""
-    count = iter(range(10_000))
 
-    def begin() -> Upkeep:
-        made = Upkeep(tmp_path / str(next(count)))
-        made.live = [made.push(number) for number in range(2)]  # type: ignore[attr-defined]  # of this test
+    def begin(folder: Path) -> Upkeep:
+        made = Upkeep(folder)
+        made.live = [made.push(number) for number in range(2)]
         for _ in range(3):
             made.push("orphan", row=False)
         made.close()
@@ -238,10 +237,10 @@ def test_killed_at_any_step_it_finishes_when_run_again(tmp_path: Path) -> None:
 
     def end(world: Upkeep) -> None:
         assert len(world.objects()) == 2
-        assert [world.pull(at) for at in world.live] == [0, 1]  # type: ignore[attr-defined]  # of this test
+        assert [world.pull(at) for at in world.live] == [0, 1]
         world.close()
 
-    assert every_step(begin, job, end) > 10
+    assert every_step(tmp_path, begin, job, end) > 10
 
 
 def test_one_at_a_time(upkeep: Upkeep) -> None:

@@ -16,7 +16,7 @@ from secure_xcom.errors import CommandError, KeyServiceUnavailable, UnsafeRefuse
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.keyring_file import create_keyring, rotate_keyring
 from secure_xcom.maintenance.rewrap import rewrap
-from secure_xcom.maintenance.rewrap_plan import Plan, RewrapReport
+from secure_xcom.maintenance.rewrap_plan import Plan
 from tests.each_step import Wrap, every_step
 from tests.upkeep_world import Upkeep
 from tests.world import coordinate
@@ -30,18 +30,6 @@ def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
     made.close()
 
 
-def run(upkeep: Upkeep, plan: Plan | None = None, *, apply: bool = True, **options: Any) -> RewrapReport:
-    """Rewrap."""
-    database = upkeep.table.database()
-    log = AccessLog([upkeep.sink], version="test")
-    try:
-        return rewrap(
-            upkeep.policy, database, log, upkeep.state, plan or Plan(), apply=apply, operator="me", **options
-        )
-    finally:
-        database.close()
-
-
 def versions(upkeep: Upkeep) -> list[list[str]]:
     """The start of each wrap of each row."""
     return [[key["wrapped"][:8] for key in value["keys"]] for value in upkeep.table.values()]
@@ -53,16 +41,16 @@ def test_every_wrap_comes_to_the_newest_version(upkeep: Upkeep) -> None:
     rotate_keyring(upkeep.keyring)
     new = upkeep.push("new")
     before, objects = upkeep.table.value(new), upkeep.objects()
-    dry = run(upkeep, apply=False)
+    dry = upkeep.rewrap(apply=False)
     assert (dry.due, dry.rewrapped, dry.found) == (3, 0, True)
-    report = run(upkeep)
+    report = upkeep.rewrap()
     assert (report.references, report.due, report.rewrapped, report.found) == (4, 3, 3, False)
     assert report.oldest == {upkeep.key_uri: 2}
     assert versions(upkeep) == [["local:v2"]] * 4
     assert (upkeep.table.value(new), upkeep.objects()) == (before, objects)
     assert [upkeep.pull(at) for at in (*old, new)] == [0, 1, 2, "new"]
     assert [record["action"] for record in upkeep.sink.records].count("rewrap") == 3
-    assert run(upkeep).due == 0
+    assert upkeep.rewrap().due == 0
 
 
 def test_previews_and_routes_stay_as_they_are(upkeep: Upkeep) -> None:
@@ -70,7 +58,7 @@ def test_previews_and_routes_stay_as_they_are(upkeep: Upkeep) -> None:
     at = upkeep.push({"followed": ["a"]}, coordinate(key="skipmixin_key"))
     before = upkeep.table.value(at)
     rotate_keyring(upkeep.keyring)
-    run(upkeep)
+    upkeep.rewrap()
     after = upkeep.table.value(at)
     assert after.pop("keys") != before.pop("keys")
     assert after == before
@@ -82,7 +70,7 @@ def test_only_versions_below_the_given_one(upkeep: Upkeep) -> None:
     rotate_keyring(upkeep.keyring)
     upkeep.push(2)
     rotate_keyring(upkeep.keyring)
-    report = run(upkeep, Plan(older_than=2))
+    report = upkeep.rewrap(Plan(older_than=2))
     assert (report.rewrapped, report.oldest) == (1, {upkeep.key_uri: 2})
     assert sorted(versions(upkeep)) == [["local:v2"], ["local:v3"]]
 
@@ -93,15 +81,15 @@ def test_a_key_is_added_and_another_removed(upkeep: Upkeep) -> None:
     second = f"local://{upkeep.folder}/keys/second.json"
     create_keyring(second.removeprefix("local://"))
     with pytest.raises(CommandError):
-        run(upkeep, Plan(add=second))
+        upkeep.rewrap(Plan(add=second))
     upkeep.write_policy(keys=f"'{upkeep.key_uri}', '{second}'")
-    assert run(upkeep, Plan(add=second), apply=False).due == 3
-    assert run(upkeep, Plan(add=second)).rewrapped == 3
-    assert run(upkeep, Plan(add=second)).due == 0
+    assert upkeep.rewrap(Plan(add=second), apply=False).due == 3
+    assert upkeep.rewrap(Plan(add=second)).rewrapped == 3
+    assert upkeep.rewrap(Plan(add=second)).due == 0
     with pytest.raises(UnsafeRefused):
-        run(upkeep, Plan(remove=upkeep.key_uri))
+        upkeep.rewrap(Plan(remove=upkeep.key_uri))
     upkeep.write_policy(keys=f"'{upkeep.key_uri}?wrap=never', '{second}'")
-    assert run(upkeep, Plan(remove=upkeep.key_uri)).rewrapped == 3
+    assert upkeep.rewrap(Plan(remove=upkeep.key_uri)).rewrapped == 3
     assert [[key["uri"] for key in value["keys"]] for value in upkeep.table.values()] == [[second]] * 3
     Path(upkeep.keyring).unlink()
     upkeep.write_policy(keys=second)
@@ -114,7 +102,7 @@ def test_the_last_key_is_never_removed(upkeep: Upkeep) -> None:
     second = f"local://{upkeep.folder}/keys/second.json"
     create_keyring(second.removeprefix("local://"))
     upkeep.write_policy(keys=f"'{upkeep.key_uri}?wrap=never', '{second}'")
-    report = run(upkeep, Plan(remove=upkeep.key_uri))
+    report = upkeep.rewrap(Plan(remove=upkeep.key_uri))
     assert (report.failed, report.rewrapped) == (1, 0)
     assert versions(upkeep) == [["local:v1"]]
 
@@ -129,7 +117,7 @@ def test_what_cannot_be_rewrapped_is_named_and_spares_the_others(upkeep: Upkeep)
     upkeep.table.put(coordinate(key="moved"), upkeep.table.value(at))
     upkeep.table.put(coordinate(key="plain"), {"a": 1})
     rotate_keyring(upkeep.keyring)
-    report = run(upkeep)
+    report = upkeep.rewrap()
     assert (report.rewrapped, report.failed, report.unreadable, report.rows) == (1, 1, 1, 4)
     assert edited.key in report.failures[0]
     assert wrapped[20:] not in report.failures[0]
@@ -153,7 +141,7 @@ def test_a_task_that_writes_the_row_meanwhile_wins(upkeep: Upkeep) -> None:
             upkeep.push("new", at)
             return self.inner.rewrap_many(wraps)
 
-    report = run(upkeep, services=lambda uri: Pushes(key_service(uri)))
+    report = upkeep.rewrap(services=lambda uri: Pushes(key_service(uri)))
     assert (report.rewrapped, report.changed) == (0, 1)
     assert upkeep.pull(at) == "new"
 
@@ -171,18 +159,17 @@ def test_a_key_service_that_goes_away_ends_it_and_it_goes_on(upkeep: Upkeep) -> 
             raise KeyServiceUnavailable("sealed", where=self.uri)
 
     with pytest.raises(KeyServiceUnavailable):
-        run(upkeep, services=lambda _: Sealed())
+        upkeep.rewrap(services=lambda _: Sealed())
     assert versions(upkeep) == [["local:v1"]] * 3
-    assert run(upkeep).rewrapped == 3
+    assert upkeep.rewrap().rewrapped == 3
 
 
 def test_killed_at_any_step_it_finishes_when_run_again(tmp_path: Path) -> None:
     """After SIGKILL at each step in turn, a second run has every wrap at the newest version, and all open."""
-    count = iter(range(10_000))
 
-    def begin() -> Upkeep:
-        made = Upkeep(tmp_path / str(next(count)))
-        made.live = [made.push(n) for n in range(2)]  # type: ignore[attr-defined]  # of this test
+    def begin(folder: Path) -> Upkeep:
+        made = Upkeep(folder)
+        made.live = [made.push(n) for n in range(2)]
         rotate_keyring(made.keyring)
         made.close()
         return made
@@ -203,11 +190,11 @@ def test_killed_at_any_step_it_finishes_when_run_again(tmp_path: Path) -> None:
 
     def end(world: Upkeep) -> None:
         assert versions(world) == [["local:v2"]] * 2
-        assert [world.pull(at) for at in world.live] == [0, 1]  # type: ignore[attr-defined]  # of this test
+        assert [world.pull(at) for at in world.live] == [0, 1]
         assert not world.state.exists()
         world.close()
 
-    assert every_step(begin, job, end) > 8
+    assert every_step(tmp_path, begin, job, end) > 8
 
 
 def test_the_command(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,10 +241,9 @@ class Files:
 
 def test_killed_at_any_step_sealing_finishes_when_run_again(tmp_path: Path) -> None:
     """After SIGKILL at each step in turn, a second run has every value sealed and no old object left."""
-    count = iter(range(10_000))
 
-    def begin() -> Upkeep:
-        made = Upkeep(tmp_path / str(next(count)))
+    def begin(folder: Path) -> Upkeep:
+        made = Upkeep(folder)
         (made.folder / "stock").mkdir()
         for n in range(2):
             path = made.folder / "stock" / f"o{n}"
@@ -264,7 +263,7 @@ def test_killed_at_any_step_sealing_finishes_when_run_again(tmp_path: Path) -> N
         assert list((world.folder / "stock").iterdir()) == []
         world.close()
 
-    assert every_step(begin, job, end) > 20
+    assert every_step(tmp_path, begin, job, end) > 20
 
 
 def test_killed_at_any_step_unsealing_finishes_when_run_again(tmp_path: Path) -> None:
@@ -273,11 +272,9 @@ def test_killed_at_any_step_unsealing_finishes_when_run_again(tmp_path: Path) ->
 
     from secure_xcom.maintenance.gc import collect
 
-    count = iter(range(10_000))
-
-    def begin() -> Upkeep:
-        made = Upkeep(tmp_path / str(next(count)))
-        made.live = [made.push(n) for n in range(2)]  # type: ignore[attr-defined]  # of this test
+    def begin(folder: Path) -> Upkeep:
+        made = Upkeep(folder)
+        made.live = [made.push(n) for n in range(2)]
         made.close()
         return made
 
@@ -285,7 +282,7 @@ def test_killed_at_any_step_unsealing_finishes_when_run_again(tmp_path: Path) ->
         unseal(world, wrap=wrap)
 
     def end(world: Upkeep) -> None:
-        assert [world.table.value(at) for at in world.live] == [0, 1]  # type: ignore[attr-defined]  # of this test
+        assert [world.table.value(at) for at in world.live] == [0, 1]
         settle()
         database = world.table.database()
         collect(world.policy, database, world.state, delete=True, window=timedelta(0), max_share=1.0)
@@ -293,7 +290,7 @@ def test_killed_at_any_step_unsealing_finishes_when_run_again(tmp_path: Path) ->
         assert world.objects() == []
         world.close()
 
-    assert every_step(begin, job, end) > 8
+    assert every_step(tmp_path, begin, job, end) > 8
 
 
 def test_the_commands(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
