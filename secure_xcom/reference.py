@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from typing import Any
 
 from secure_xcom.coordinate import ID_MAX_CHARACTERS, Coordinate, canonical_json
@@ -21,6 +22,8 @@ HEADER_BYTES = 56
 """A sealed payload's salt and commitment (C2SP chunked-encryption)."""
 SMALLEST_BYTES = 72
 """A sealed payload of no plaintext: the header and one tag."""
+LARGEST_BYTES = HEADER_BYTES + (1 << 52) - 1 + 16 * (1 << 38)
+"""A sealed payload of 4 PiB less a byte of plaintext, the most that C2SP chunked-encryption takes."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 """RFC 3339, UTC, whole seconds."""
 TARGET_BYTES = 2048
@@ -180,7 +183,7 @@ def parse(value: object) -> Reference:
         raise ReferenceMalformed("the version is not a whole number", where=TAG)
     if version != VERSION:
         raise ReferenceVersionUnknown(
-            f"the record is of version {version}, this release reads {VERSION}", where=TAG
+            f"the record is of version {str(version)[:20]}, this release reads {VERSION}", where=TAG
         )
     if "shredded" in record:
         return _shredded(record)
@@ -215,7 +218,7 @@ def _seal(value: object) -> tuple[bytes, int]:
             f"the header has {len(header)} bytes instead of {HEADER_BYTES}", where="seal.header"
         )
     size = seal["size"]
-    if isinstance(size, bool) or not isinstance(size, int) or size < SMALLEST_BYTES:
+    if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST_BYTES <= size <= LARGEST_BYTES:
         raise ReferenceMalformed("the size is not that of a sealed payload", where="seal.size")
     return header, size
 
@@ -227,7 +230,7 @@ def _shredded(record: Mapping[str, object]) -> Reference:
     if head.exclusive is None or record["keys"] != []:
         raise ReferenceMalformed("only an exclusive XCom without keys is shredded", where="shredded")
     shredded = _text(record["shredded"], "shredded", _FIELD_MAX_CHARACTERS)
-    if not _TIME.fullmatch(shredded):
+    if not _is_time(shredded):
         raise ReferenceMalformed("shredded is not in its canonical form", where="shredded")
     header, size = _seal(record["seal"])
     return Reference(head, (), header, size, shredded=shredded)
@@ -238,14 +241,14 @@ def _head(value: object) -> Head:
     _fields(record, required=_HEAD_REQUIRED, optional=set(_HEAD_FIELDS) - _HEAD_REQUIRED, where="head")
     for name, text in record.items():
         _text(text, f"head.{name}", _FIELD_MAX_CHARACTERS)
-    for name, pattern in (
-        ("map_index", _MAP_INDEX),
-        ("created", _TIME),
-        ("expires", _TIME),
-        ("codec", _NAME),
-        ("compression", _NAME),
+    for name, is_canonical in (
+        ("map_index", _MAP_INDEX.fullmatch),
+        ("created", _is_time),
+        ("expires", _is_time),
+        ("codec", _NAME.fullmatch),
+        ("compression", _NAME.fullmatch),
     ):
-        if name in record and not pattern.fullmatch(record[name]):
+        if name in record and not is_canonical(record[name]):
             raise ReferenceMalformed(f"{name} is not in its canonical form", where=f"head.{name}")
     head = Head(**record)
     try:
@@ -257,6 +260,14 @@ def _head(value: object) -> Head:
             "the payload of an exclusive XCom is an object, never inline", where="head.object"
         )
     return head
+
+
+def _is_time(text: str) -> bool:
+    """Whether it is a time in the form of `TIME_FORMAT`, on a day that there is: jobs compute with it."""
+    try:
+        return _TIME.fullmatch(text) is not None and bool(datetime.fromisoformat(text[:-1]))
+    except ValueError:
+        return False
 
 
 def _routes(record: Mapping[str, object], key: str) -> None:

@@ -63,7 +63,11 @@ def due(found: Found) -> datetime | None:
     if head.expires is not None:
         return _time(head.expires)
     lasts = found.compartment.lasts(head.key)
-    return None if lasts is None else _time(head.created) + timedelta(seconds=lasts)
+    try:
+        return None if lasts is None else _time(head.created) + timedelta(seconds=lasts)
+    except OverflowError:
+        # Who wrote the row says that it was made at the end of the year 9999.
+        return None
 
 
 def expire(

@@ -97,6 +97,28 @@ def test_a_clock_that_is_an_hour_fast_deletes_nothing_early(upkeep: Upkeep) -> N
     assert run(upkeep, grace=timedelta(hours=1)).expired == 1
 
 
+@pytest.mark.parametrize(
+    ("times", "unreadable"),
+    [
+        ({"created": "9999-12-31T23:59:59Z"}, 0),
+        ({"created": "2026-02-30T00:00:00Z"}, 1),
+        ({"created": "2026-01-01T00:00:00Z", "expires": "2026-13-01T00:00:00Z"}, 1),
+    ],
+)
+def test_a_row_with_an_impossible_time_stops_nothing(
+    upkeep: Upkeep, times: dict[str, str], unreadable: int
+) -> None:
+    """Who writes to the database cannot end the job for all rows with a time that nobody can compute with."""
+    first = upkeep.push("edited", coordinate(task_id="a"))
+    value = upkeep.table.value(first)
+    head = {name: text for name, text in value["head"].items() if name != "expires"}
+    upkeep.table.put(first, {**value, "head": {**head, **times}})
+    age(upkeep, upkeep.push("old", coordinate(task_id="b")), 2)
+    report = run(upkeep)
+    assert (report.unreadable, report.deleted) == (unreadable, 1)
+    assert upkeep.table.value(first) is not None
+
+
 def test_a_retention_that_came_later_counts_as_well(upkeep: Upkeep) -> None:
     """A reference without an end is judged by its creation and today's retention, by key where that says so."""
     upkeep.write_policy()

@@ -118,3 +118,4 @@ def test_a_payload_without_end_is_refused(changed: int) -> None:
 def test_the_formats_constants_agree() -> None:
     """The reference's room knows the payload's limits without importing the seal."""
     assert (HEADER_BYTES, sealed_size(0)) == (reference.HEADER_BYTES, reference.SMALLEST_BYTES)
+    assert sealed_size((1 << 52) - 1) == reference.LARGEST_BYTES

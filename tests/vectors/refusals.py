@@ -91,6 +91,11 @@ def references() -> dict[str, Vector]:
             malformed,
             set_row("head", "created", to=CREATED[:-1] + "+00:00"),
         ),
+        "head-time-of-no-day": (
+            "A time on a day that there is not.",
+            malformed,
+            set_row("head", "created", to="2026-02-30T00:00:00Z"),
+        ),
         "head-id-too-long": ("A dag_id of 251 characters.", malformed, set_row("head", "dag_id", to="d" * 251)),
         "head-id-surrogate": ("An id with a lone surrogate.", malformed, set_row("head", "task_id", to="\ud800")),
         "field-unknown": ("A record with a field more.", malformed, set_row("note", to="x")),
@@ -100,6 +105,11 @@ def references() -> dict[str, Vector]:
         "seal-missing": ("No seal.", malformed, drop_row("seal")),
         "seal-header-short": ("A header of 55 bytes.", malformed, set_row("seal", "header", to=b64(b"\x01" * 55))),
         "seal-size-small": ("A size that no sealed payload has.", malformed, set_row("seal", "size", to=71)),
+        "seal-size-large": (
+            "A size that no sealed payload can have.",
+            malformed,
+            set_row("seal", "size", to=1 << 53),
+        ),
         "seal-size-float": ("A size that is no whole number.", malformed, set_row("seal", "size", to=200.0)),
         "payload-and-object": (
             "A payload inline and an object.",
