@@ -140,20 +140,31 @@ class GcsBucket:
             raise
         try:
             upload.close()
-        except Exception:
+        except BaseException as error:
             # An end whose answer was lost is sent again, and then finds the object: it is ours with our mark.
-            if not _is_marked(blob, mark):
-                raise
+            if isinstance(error, Exception) and _is_marked(blob, mark):
+                _forget(upload)
+                return
+            _cancel(upload)
+            raise
 
 
 def _cancel(upload: Any) -> None:
     # The upload's own terminate() deletes the address that uploads are begun at, not the upload's
     # (google-cloud-storage 3.17, fileio.py). Whatever is left, Google discards after a week.
     started = getattr(upload, "_upload_and_transport", None)
+    _forget(upload)
     with contextlib.suppress(Exception):
         if started:
             session, transport = started
             transport.delete(session.resumable_url)
+
+
+def _forget(upload: Any) -> None:
+    # Like any file of Python's, one that is not closed closes itself when it is collected: it would complete the
+    # object with what was sent so far. Without an upload, terminate() only closes.
+    upload._upload_and_transport = None
+    upload.terminate()
 
 
 def _is_marked(blob: Any, mark: str) -> bool:

@@ -5,6 +5,7 @@ With `SECURE_XCOM_TEST_GCS_BUCKET` the contract runs against that bucket with Go
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -191,6 +192,25 @@ def test_failed_large_put_leaves_nothing(double: GcsDouble, tokens: FaultyProxy,
         mine.put("a", pieces())
     assert list(mine.list()) == []
     assert double.uploads == {}
+
+
+def test_what_cannot_be_cancelled_is_not_completed_either(
+    double: GcsDouble, tokens: FaultyProxy, proxy: FaultyProxy, prefix: str
+) -> None:
+    """When the cancelling is lost too, what was sent so far never becomes an object, cut short."""
+
+    def pieces() -> Iterator[bytes]:
+        yield from LARGE
+        proxy.faults.extend([Fault("drop", "DELETE")] * 9)
+        raise RuntimeError("sealing failed")
+
+    mine = store(f"gs://bucket/{prefix}?endpoint={proxy.endpoint}")
+    with pytest.raises(RuntimeError, match="sealing failed"):
+        mine.put("a", pieces())
+    gc.collect()
+    assert len(double.uploads) == 1
+    assert list(mine.list()) == []
+    double.uploads.clear()
 
 
 def test_storage_class(double: GcsDouble, tokens: FaultyProxy, prefix: str) -> None:
