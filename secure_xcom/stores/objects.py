@@ -115,20 +115,19 @@ class ObjectStore:
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(min(WINDOW, len(wanted))) as threads:
+        threads = ThreadPoolExecutor(min(WINDOW, len(wanted)))
+        try:
             waiting = iter(wanted)
             ahead = deque((one, threads.submit(self._small, *one)) for one in islice(waiting, WINDOW))
-            try:
-                while ahead:
-                    one, future = ahead.popleft()
-                    fetched = future.result()
-                    for following in islice(waiting, 1):
-                        ahead.append((following, threads.submit(self._small, *following)))
-                    yield self._whole(*one) if fetched is None else fetched
-            finally:
-                # A reader that stops early does not wait for what it no longer wants.
-                for _, future in ahead:
-                    future.cancel()
+            while ahead:
+                one, future = ahead.popleft()
+                fetched = future.result()
+                for following in islice(waiting, 1):
+                    ahead.append((following, threads.submit(self._small, *following)))
+                yield self._whole(*one) if fetched is None else fetched
+        finally:
+            # A reader that stops early, such as a task that is ended, does not wait for what it no longer wants.
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
         """Delete each; an object that is not there counts as deleted."""
@@ -214,9 +213,14 @@ class ObjectStore:
                 return [None if isinstance(error, ObjectMissing) else error]
             from concurrent.futures import ThreadPoolExecutor
 
-            # A batch tells only the first thing that is wrong, so each path is asked for by itself.
+            # A batch tells only the first thing that is wrong, so each path is asked for by itself; but of a store
+            # that is away every path would wait as long as the first.
+            first = self._delete_batch(paths[:1])
+            if isinstance(first[0], StoreUnavailable):
+                return first * len(paths)
             with ThreadPoolExecutor(WINDOW) as threads:
-                return [answer for (answer,) in threads.map(lambda path: self._delete_batch([path]), paths)]
+                others = threads.map(lambda path: self._delete_batch([path]), paths[1:])
+                return [*first, *(answer for (answer,) in others)]
         return [None] * len(paths)
 
     @contextmanager

@@ -209,22 +209,21 @@ class VaultKv:
         return None
 
     def _ahead(self, each: Iterable[Wanted], do: Callable[[Wanted], Result]) -> Iterator[Result]:
-        """The results in order, eight under way at a time; who stops early waits for no more than those."""
+        """The results in order, eight under way at a time; who stops early waits for none of them."""
         waiting = iter(each)
         first = list(islice(waiting, 2))
         if len(first) < 2:
             yield from map(do, first)
             return
-        with ThreadPoolExecutor(WINDOW, thread_name_prefix="vault-kv") as threads:
+        threads = ThreadPoolExecutor(WINDOW, thread_name_prefix="vault-kv")
+        try:
             ahead = deque(threads.submit(do, one) for one in (*first, *islice(waiting, WINDOW - 2)))
-            try:
-                while ahead:
-                    result = ahead.popleft().result()
-                    ahead.extend(threads.submit(do, one) for one in islice(waiting, 1))
-                    yield result
-            finally:
-                for future in ahead:
-                    future.cancel()
+            while ahead:
+                result = ahead.popleft().result()
+                ahead.extend(threads.submit(do, one) for one in islice(waiting, 1))
+                yield result
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _at(self, kind: str, path: str) -> str:
         return f"{self._mount}/{kind}/{self._prefix}/{path}".rstrip("/")

@@ -262,6 +262,35 @@ class Sts(BaseHTTPRequestHandler):
         """Nothing to say."""
 
 
+def test_who_stops_reading_waits_for_nobody(
+    server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pull that ends at its first object, as a task does that is stopped, does not wait for slow answers."""
+    mine = opened(monkeypatch, proxy, server.root, f"{bucket}/{prefix}")
+    for name in ("first", "slow-1", "slow-2"):
+        mine.put(name, [b"sealed"])
+    proxy.faults += [Fault("wait", "GET", path="slow", seconds=5)] * 2
+    reading = mine.get_many(["first", "slow-1", "slow-2"])
+    assert next(reading) == b"sealed"
+    begun = time.monotonic()
+    del reading
+    assert time.monotonic() - begun < 2
+
+
+def test_deleting_in_a_store_that_is_away(
+    server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a store that does not answer, the paths of a batch are not asked for one by one."""
+    conn_id = connect(monkeypatch, proxy.endpoint, server.root)
+    mine = store(f"s3://{conn_id}@{bucket}/{prefix}?retries=0")
+    proxy.faults += [Fault("drop")] * 500
+    answers = mine.delete_many([f"a/{number}" for number in range(100)])
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * 100
+    assert len(proxy.seen) <= 4
+    proxy.faults.clear()
+    assert mine.delete_many([f"a/{number}" for number in range(100)]) == [None] * 100
+
+
 class Endless(BaseHTTPRequestHandler):
     """A bucket in which each object is of a TiB, sent for as long as somebody reads on."""
 
