@@ -15,7 +15,10 @@ from secure_xcom.cli import app
 from secure_xcom.config import OPTIONS
 from tests import policies_page
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+SETTINGS = ROOT / "docs" / "settings.md"
+COMMANDS = ROOT / "docs" / "commands.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 
 
@@ -39,7 +42,7 @@ def commands() -> Iterator[tuple[str, ...]]:
                 yield (*path, name)
 
     yield ()
-    yield from below(typer.main.get_command(app), ())
+    yield from below(_top(), ())
 
 
 def help_texts() -> str:
@@ -52,19 +55,35 @@ def help_texts() -> str:
             prog_name="secure-xcom",
             env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"},
         )
-        words = " ".join(("secure-xcom", *path, "--help"))
-        parts.append(f"```\n$ {words}\n{result.stdout.strip()}\n```")
+        words = " ".join(("secure-xcom", *path))
+        parts.append(f"## {words}\n\n```\n$ {words} --help\n{result.stdout.strip()}\n```")
     return "\n\n".join(parts)
+
+
+def overview() -> str:
+    """The commands of the top, a line each, with a link to their help."""
+    lines = ["| command | what it does |", "|---|---|"]
+    for name, command in _top().commands.items():
+        below = getattr(command, "commands", {})
+        first = f"secure-xcom-{name}" + (f"-{next(iter(below))}" if below else "")
+        words = f"`secure-xcom {name}`" + (f" {', '.join(below)}" if below else "")
+        lines.append(f"| [{words}](docs/commands.md#{first}) | {command.get_short_help_str(limit=200)} |")
+    return "\n".join(lines)
+
+
+def _top() -> Any:
+    return typer.main.get_command(app)
 
 
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "help": help_texts,
+    "overview": overview,
     "fields": policies_page.fields,
     "file_rules": policies_page.file_rules,
     "document_rules": policies_page.document_rules,
 }
-PAGES = (README, policies_page.PAGE)
+PAGES = (README, SETTINGS, COMMANDS, policies_page.PAGE)
 
 
 def written(text: str) -> str:

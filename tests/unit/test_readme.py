@@ -1,4 +1,4 @@
-"""The README says what the code does."""
+"""The README, docs/commands.md and docs/settings.md say what the code does."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ PINNED = re.search(r"^typer==([0-9.]+)", (ROOT / "requirements/dev.txt").read_te
     PINNED is None or metadata.version("typer").split(".")[:2] != PINNED[1].split(".")[:2],
     reason="another release of typer than the pinned one lays out help differently",
 )
-def test_the_readme_shows_the_real_help_and_all_settings() -> None:
-    """Help texts and settings are those of the code; `python -m tests.readme` writes them."""
-    text = readme.README.read_text()
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
+def test_pages_show_the_real_help_and_all_settings(page: Path) -> None:
+    """Help texts, commands and settings are those of the code; `python -m tests.readme` writes them."""
+    text = page.read_text()
     assert readme.written(text) == text
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_every_part_is_on_a_page() -> None:
+    """No part that the code knows better has fallen off its page."""
+    shown = re.findall(r"<!-- begin: (\w+) ", "".join(page.read_text() for page in readme.PAGES))
+    assert sorted(shown) == sorted(readme.PARTS)
+
+
+def test_every_command_is_documented() -> None:
     """No command is left out, whichever release lays out its help."""
-    text = readme.README.read_text()
-    assert [path for path in readme.commands() if f"$ secure-xcom {' '.join((*path, '--help'))}" not in text] == []
-
-
-def test_the_readme_names_make_targets_that_are_there() -> None:
-    """Each `make` target of the README is one of the Makefile."""
-    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]+)", readme.README.read_text(), re.MULTILINE))
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"demo", "test"} <= named <= targets
+    text = readme.COMMANDS.read_text()
+    assert [path for path in readme.commands() if f"$ {' '.join(('secure-xcom', *path))} --help" not in text] == []
 
 
 def test_a_changed_help_would_be_noticed() -> None:
-    """The comparison is one of whole texts: a README without a command is another one."""
-    text = readme.README.read_text().replace("Print JSON.", "Print XML.")
+    """The comparison is one of whole texts: a page without a command is another one."""
+    text = readme.COMMANDS.read_text().replace("Print JSON.", "Print XML.")
     assert readme.written(text) != text
