@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
 .POSIX:
-.PHONY: demo test lint types fuzz bench test-oldest matrix requirements clean dev core help
+.PHONY: demo test docs lint types fuzz bench test-oldest matrix requirements clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -17,6 +17,7 @@ help:
 	@echo "make test         format, lint, types and every test, real servers and whole Airflows included"
 	@echo "make lint types   the quick checks alone"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
 	@echo "make matrix       the same on Python 3.10 and 3.13, on the oldest Airflow and the newest, in clean environments"
@@ -36,6 +37,10 @@ lint: dev
 
 types: dev
 	$(BIN)/mypy
+
+# The site is the same with every theme's notice of the day.
+docs: dev
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build
 
 fuzz: dev
 	SECURE_XCOM_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -m fuzz -n 2 --timeout=0 $(PYTEST_ARGS)

@@ -37,8 +37,10 @@ def maintenance_dag(
 ) -> Any:
     """The DAG. What stands here are its Params' defaults, which the form of a manual run shows.
 
-    :param delete: whether shred, expire and gc delete; :param rewrap: whether rewrap changes rows.
-    :param older_than: gc's window; :param steps: which steps are run, for a DAG that runs some of them more often.
+    :param delete: whether shred, expire and gc delete.
+    :param rewrap: whether rewrap changes rows.
+    :param older_than: gc's window.
+    :param steps: which steps are run, for a DAG that runs some of them more often.
     :param database_conn_id: Airflow connection to the metadata database; without one SECURE_XCOM_DB of the worker.
     :param task_options: for every task, such as ``{"queue": "caretaker"}``.
     :param dag_options: Airflow's own, for the DAG.
