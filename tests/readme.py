@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+from secure_xcom import errors
 from secure_xcom.cli import app
 from secure_xcom.config import OPTIONS
 from tests import policies_page
@@ -18,6 +20,7 @@ from tests import policies_page
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 SETTINGS = ROOT / "docs" / "settings.md"
+ERRORS = ROOT / "docs" / "api" / "errors.md"
 COMMANDS = ROOT / "docs" / "commands.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 
@@ -28,6 +31,19 @@ def settings() -> str:
     for name, option in OPTIONS.items():
         default = "none" if not option.default else f"`{option.default}`"
         lines.append(f"| `{name}` | {default} | {option.text} |")
+    return "\n".join(lines)
+
+
+def remedies() -> str:
+    """Every error in the order of its tree, with what it says of itself and what to do about it."""
+    lines = ["| error | means | what to do, where the message says nothing closer |", "|---|---|---|"]
+    for name, found in vars(errors).items():
+        if isinstance(found, type) and issubclass(found, errors.SecureXComError):
+            means = (inspect.getdoc(found) or "").partition("\n")[0]
+            own = "remedy" in vars(found)
+            lines.append(
+                f"| `{name}` | {means} | {f'{found.remedy}' if own else f'as `{found.__mro__[1].__name__}`'} |"
+            )
     return "\n".join(lines)
 
 
@@ -79,11 +95,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "help": help_texts,
     "overview": overview,
+    "errors": remedies,
     "fields": policies_page.fields,
     "file_rules": policies_page.file_rules,
     "document_rules": policies_page.document_rules,
 }
-PAGES = (README, SETTINGS, COMMANDS, policies_page.PAGE)
+PAGES = (README, SETTINGS, COMMANDS, ERRORS, policies_page.PAGE)
 
 
 def written(text: str) -> str:
