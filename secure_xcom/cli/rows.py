@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
 
     :param what: JSON text, a file's path, ``-``, or a coordinate.
     :param db: SQLAlchemy URL for a coordinate; None: Airflow's own.
-    :raises CommandError: it is nothing of these, or cannot be read; :raises DatabaseFailed: nor can the database.
+    :raises CommandError: it is nothing of these, or cannot be read, or there is no such row.
+    :raises MaintenanceError: no metadata database is known, or it does not answer.
     """
     if what == "-":
         return _json(output.stdin_text(_TEXT_MAX_CHARACTERS), "standard input"), "standard input", None
@@ -41,7 +43,7 @@ def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
             where=what[:200],
             remedy="give a reference as JSON, a file's path, - for standard input, or DAG/RUN/TASK[MAP_INDEX]:KEY",
         )
-    return read_row(db or _airflow_url(), coordinate), str(coordinate), coordinate
+    return _of_row(db, coordinate), str(coordinate), coordinate
 
 
 def coordinate_of(what: str) -> Coordinate | None:
@@ -61,58 +63,18 @@ def coordinate_of(what: str) -> Coordinate | None:
     )
 
 
-def read_row(url: str, coordinate: Coordinate) -> Any:
-    """The value of one row of the table ``xcom``, as Airflow stores it.
+def _of_row(db: str | None, coordinate: Coordinate) -> Any:
+    from secure_xcom.maintenance.database import Database, database_url
 
-    :param url: SQLAlchemy URL of Airflow's metadata database.
-    :raises DatabaseFailed: the database cannot be read; :raises CommandError: it has no such row.
-    """
-    import sqlalchemy
-
-    from secure_xcom.maintenance.database_errors import URL_PLACE, refuse_a_missing_file, translated
-
-    where = str(coordinate)
-    table = sqlalchemy.table(
-        "xcom",
-        *(sqlalchemy.column(name) for name in ("dag_id", "run_id", "task_id", "map_index", "key")),
-        sqlalchemy.column("value", sqlalchemy.JSON),
-    )
-    query = sqlalchemy.select(table.c.value)
-    for name in ("dag_id", "run_id", "task_id", "map_index", "key"):
-        query = query.where(table.c[name] == getattr(coordinate, name))
-    with translated(URL_PLACE):
-        # An async driver's URL is Airflow's own affair; a query needs the plain one.
-        parsed = sqlalchemy.make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            refuse_a_missing_file(parsed)
-        engine = sqlalchemy.create_engine(parsed)
-    try:
-        with translated(where), engine.connect() as connection:
-            found = connection.execute(query).all()
-    finally:
-        engine.dispose()
-    if not found:
+    with closing(Database(db or database_url())) as database:
+        row = database.at(coordinate)
+    if row is None:
         raise CommandError(
-            "there is no such XCom", where=where, remedy="look for its ids in Airflow's XCom tab, or name --db"
+            "there is no such XCom",
+            where=str(coordinate),
+            remedy="look for its ids in Airflow's XCom tab, or name --db",
         )
-    return found[0][0]
-
-
-def _airflow_url() -> str:
-    from secure_xcom.cli.deployment import airflow_is_installed
-
-    url = None
-    if airflow_is_installed():
-        from airflow.configuration import conf
-
-        url = conf.get("database", "sql_alchemy_conn", fallback=None)
-    if not url:
-        raise CommandError(
-            "no metadata database is known here",
-            where="inspect COORD",
-            remedy="name it with --db URL, such as sqlite:////path/airflow.db",
-        )
-    return str(url)
+    return row.value
 
 
 def _read(path: Path) -> str:

@@ -26,6 +26,7 @@ from secure_xcom.errors import StoreDenied
 from secure_xcom.stores import StoredObject
 from tests.doubles import MemoryKeyService, MemoryStore
 from tests.world import World
+from tests.xcom_table import XComTable
 
 OLD_AIRFLOW = Version(metadata.version("apache-airflow-core")) < Version("3.1.4")
 ALL_WELL = 1 if OLD_AIRFLOW else 0
@@ -516,34 +517,13 @@ def reference() -> dict[str, Any]:
 @pytest.fixture
 def database(tmp_path: Path, reference: dict[str, Any]) -> str:
     """A metadata database with three rows: the reference's own, a copy of it elsewhere, and a plain value."""
-    import sqlalchemy
-
-    url = f"sqlite:///{tmp_path}/airflow.db"
-    engine = sqlalchemy.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(
-            sqlalchemy.text(
-                "CREATE TABLE xcom (dag_id TEXT, run_id TEXT, task_id TEXT, map_index INT, key TEXT, value JSON)"
-            )
-        )
-        for task_id, map_index, value in (
-            ("extract", 3, reference),
-            ("other", -1, reference),
-            ("plain", -1, "zz"),
-        ):
-            connection.execute(
-                sqlalchemy.text("INSERT INTO xcom VALUES (:dag_id, :run_id, :task_id, :map_index, :key, :value)"),
-                {
-                    "dag_id": ROW.dag_id,
-                    "run_id": ROW.run_id,
-                    "task_id": task_id,
-                    "map_index": map_index,
-                    "key": "return_value",
-                    "value": json.dumps(value),
-                },
-            )
-    engine.dispose()
-    return url
+    table = XComTable(f"sqlite:///{tmp_path}/airflow.db")
+    table.put_many(
+        (replace(ROW, task_id=task_id, map_index=map_index), value)
+        for task_id, map_index, value in (("extract", 3, reference), ("other", -1, reference), ("plain", -1, "zz"))
+    )
+    table.close()
+    return table.url
 
 
 def test_a_mistyped_database_is_told_and_not_made(tmp_path: Path) -> None:
