@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from secure_xcom.connections.databases import with_driver
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import DatabaseFailed, DatabaseUnknown
 from secure_xcom.maintenance.database_errors import URL_PLACE, failed, refuse_a_missing_file, translated
@@ -128,7 +129,7 @@ class Database:
                 refuse_a_missing_file(parsed)
                 # Another writer holds SQLite's one lock for as long as its transaction takes.
                 options["connect_args"] = {"timeout": 60}
-            self._engine: Engine = sqlalchemy.create_engine(parsed, **options)
+            self._engine: Engine = sqlalchemy.create_engine(with_driver(parsed), **options)
         # A driver takes a password among the options as well.
         self.name = parsed.set(query={}).render_as_string(hide_password=True)
         self.dialect = self._engine.dialect.name

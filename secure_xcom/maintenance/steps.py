@@ -19,6 +19,7 @@ from secure_xcom.access import AccessPolicy
 from secure_xcom.access.names import seconds
 from secure_xcom.audit import AccessLog, IdHasher
 from secure_xcom.config import RELEASE, Settings
+from secure_xcom.connections import databases
 from secure_xcom.errors import UnsafeRefused
 from secure_xcom.maintenance.ailments import Ailments
 from secure_xcom.maintenance.database import Database, database_url
@@ -71,15 +72,11 @@ def database(options: Options) -> Iterator[Database]:
 
 
 def url_of_connection(conn_id: str) -> str:
-    """The SQLAlchemy URL of an Airflow connection of type postgres, mysql or sqlite."""
-    from airflow.sdk import Connection
-    from sqlalchemy.engine import URL
+    """The SQLAlchemy URL of an Airflow connection of type postgres, mysql or sqlite, with its password.
 
-    found = Connection.get(conn_id)
-    if found.conn_type == "sqlite":
-        return f"sqlite:///{found.host}"
-    driver = {"postgres": "postgresql+psycopg2", "mysql": "mysql+mysqldb"}.get(found.conn_type, found.conn_type)
-    url = URL.create(driver, found.login, found.password, found.host, found.port, found.schema)
+    :raises ConfigurationError: there is no such connection, or it is of another type.
+    """
+    url = databases.with_driver(databases.database_url(f"db://{conn_id}", where="database_conn_id"))
     return url.render_as_string(hide_password=False)
 
 

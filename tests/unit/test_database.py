@@ -66,6 +66,15 @@ def test_a_database_that_is_not_airflows_is_told_as_such(tmp_path: Path) -> None
     database.close()
 
 
+def test_a_url_without_a_driver_gets_one_that_is_installed() -> None:
+    """PostgreSQL is asked with psycopg2 where that is installed: it is the server that does not answer."""
+    database = Database("postgresql://u:canary-in-url@127.0.0.1:1/d")
+    with pytest.raises(DatabaseFailed, match="did not answer") as caught:
+        database.tables()
+    assert "canary" not in f"{caught.value} {database.name}"
+    database.close()
+
+
 def test_what_is_no_url_is_told_apart_from_a_missing_driver() -> None:
     """Each of the two has a cure of its own."""
     with pytest.raises(DatabaseFailed, match=r"cannot be read.*SQLAlchemy URL"):

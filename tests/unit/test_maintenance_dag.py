@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.errors import AlarmNotTold, UnsafeRefused
+from secure_xcom.errors import AlarmNotTold, ConnectionUnknown, UnsafeRefused, UriInvalid
 from secure_xcom.maintenance import steps
 from secure_xcom.maintenance.dag import maintenance_dag
 from tests import alarm_callbacks
@@ -142,3 +142,13 @@ def test_the_database_may_be_an_airflow_connection(monkeypatch: pytest.MonkeyPat
     assert steps.url_of_connection("meta") == "postgresql+psycopg2://me:a%40b%2Fc@db.example:5433/airflow"
     monkeypatch.setenv("AIRFLOW_CONN_META", '{"conn_type": "sqlite", "host": "/tmp/airflow.db"}')
     assert steps.url_of_connection("meta") == "sqlite:////tmp/airflow.db"
+
+
+def test_a_connection_that_is_no_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection of another type, or one that is not there, is an error of ours that names it."""
+    monkeypatch.setenv("AIRFLOW_CONN_META", "http://me:canary@db.example")
+    with pytest.raises(UriInvalid, match="http") as caught:
+        steps.url_of_connection("meta")
+    assert "canary" not in str(caught.value)
+    with pytest.raises(ConnectionUnknown, match="meta_nobody_has"):
+        steps.url_of_connection("meta_nobody_has")
