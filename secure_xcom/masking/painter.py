@@ -44,6 +44,9 @@ _FIELD_MAX_DIGITS = 4
 # for what stands between two entries, and for a part of a shape ({}).
 _PART_MIN_BYTES, _KIND_MIN_BYTES, _FIELD_MIN_BYTES, _COMMA_BYTES, _EMPTY_BYTES = 1, 4, 4, 2, 2
 
+# A list's shapes are seldom different beyond these, and tell nothing more.
+_SHAPES_MAX = 8
+
 # What a shape says of the commonest kinds.
 _KINDS = {int: "int", float: "float", bool: "bool", type(None): "None"}
 
@@ -216,7 +219,8 @@ class Painter:
     def _paint_list(self, node: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], depth: int) -> object:
         if depth >= self._detail.depth:
             return f"{type(node).__name__}({len(node)})"
-        entries = list(islice(node, self._detail.entries))
+        most = self._detail.entries if self._masked else min(self._detail.entries, _SHAPES_MAX)
+        entries = list(islice(node, most))
         if not self._masked and depth + 1 < self._detail.depth:
             self._check_rows(entries)
         if are_pairs(node):
@@ -224,8 +228,8 @@ class Painter:
         else:
             picture = [self._paint_child(item, depth + 1) for item in entries]
             self._spend(_COMMA_BYTES * max(0, len(picture) - 1))
-        if len(node) > self._detail.entries:
-            picture.append(f"{MORE} {len(node) - self._detail.entries} more")
+        if len(node) > most:
+            picture.append(f"{MORE} {len(node) - most} more")
         return picture
 
     def _check_rows(self, entries: list[Any]) -> None:
