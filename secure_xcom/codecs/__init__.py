@@ -145,7 +145,7 @@ class Codecs:
             structure = from_json(data)
         except (ValueError, RecursionError) as error:
             raise ValueNotDecodable(f"not JSON ({type(error).__name__})", where=where) from None
-        parts = plain_parts(structure)
+        parts = plain_parts(structure, decoded=True)
         return Decoded(self.restore(structure, where=where) if parts is None else structure, structure, parts)
 
     @staticmethod

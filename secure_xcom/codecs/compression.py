@@ -6,13 +6,16 @@ The head says which, ``none`` or ``zstd``, and a zstd frame always says how much
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from secure_xcom.errors import CodecUnknown, ValueNotDecodable, ValueTooLarge
 
 if TYPE_CHECKING:
+    import zstandard
     from typing_extensions import Buffer
 
 NO_COMPRESSION = "none"
@@ -35,12 +38,29 @@ _SAMPLE_BYTES = 64 << 10
 _PAYS = 0.9
 
 
+class _Here(threading.local):
+    """What a thread compresses and decompresses whole values with: to make it anew costs as much as 10 KB."""
+
+    @cached_property
+    def compressor(self) -> zstandard.ZstdCompressor:
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False)
+
+    @cached_property
+    def decompressor(self) -> zstandard.ZstdDecompressor:
+        import zstandard
+
+        return zstandard.ZstdDecompressor()
+
+
+_here = _Here()
+
+
 def compress(data: bytes, how: str) -> tuple[str, bytes]:
     """Compress where it shrinks. Gives the name for the head and the bytes."""
     if how == ZSTD and len(data) >= _COMPRESS_FROM_BYTES:
-        import zstandard
-
-        smaller = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False).compress(data)
+        smaller = _here.compressor.compress(data)
         if len(smaller) < len(data):
             return ZSTD, smaller
     return NO_COMPRESSION, data
@@ -135,7 +155,7 @@ def _decompressed(data: bytes, max_bytes: int, where: str) -> bytes:
             raise ValueNotDecodable("a zstd frame that does not say what it holds", where=where)
         # Undone whole, not in a stream: so the size that the frame says is what is allocated, and what more than
         # it unfolds, or what comes after it, is an error of the library's.
-        return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+        return _here.decompressor.decompress(data, allow_extra_data=False)
     except zstandard.ZstdError:
         raise ValueNotDecodable(
             "not one whole zstd frame: no frame, another size than it says, or something after it", where=where

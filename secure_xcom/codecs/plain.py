@@ -35,9 +35,11 @@ class Parts:
     floats: bool = False
 
 
-def plain_parts(value: object) -> Parts | None:
+def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
     """The parts of a value of JSON's own types, exactly, and without keys that Airflow's serialisation gives a
     meaning to (they begin with two underscores, airflow/sdk/serde). None: it is not such a value, or too deep.
+
+    :param decoded: JSON was decoded to it, so that every key is a plain string.
     """
     names: set[str] = set()
     texts: list[str] = []
@@ -55,8 +57,8 @@ def plain_parts(value: object) -> Parts | None:
             texts += [node for node in level if type(node) is str]
         below: list[Any] = []
         if dict in kinds:
-            here = [node for node in level if type(node) is dict]
-            if not set(map(type, chain.from_iterable(here))) <= {str}:
+            here = level if kinds == {dict} else [node for node in level if type(node) is dict]
+            if not decoded and not set(map(type, chain.from_iterable(here))) <= {str}:
                 return None
             names.update(*here)
             dicts += here
