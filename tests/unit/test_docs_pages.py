@@ -67,6 +67,19 @@ def test_pictures_say_what_they_show(page: Path) -> None:
         assert (page.parent / target).resolve().parent == ROOT / "docs" / "pictures"
 
 
+def test_pictures_are_small_shown_and_fetch_nothing() -> None:
+    """Each picture is on a page, under 150 KB, names nobody's folders, and loads nothing by itself."""
+    text = "".join(page.read_text() for page in PAGES)
+    pictures = list((ROOT / "docs" / "pictures").iterdir())
+    assert len(pictures) >= 2
+    for picture in pictures:
+        held = picture.read_bytes()
+        assert f"pictures/{picture.name})" in text, picture.name
+        assert len(held) < 150_000, picture.name
+        assert not re.search(rb"/home/|/root/|/work/|/Users/", held), picture.name
+        assert not re.search(rb"@import|url\(\s*[\"']?https?:|href=[\"']https?:", held), picture.name
+
+
 def test_every_page_is_in_the_sites_navigation() -> None:
     """mkdocs.yml names each page, but for decision records, which are added by themselves."""
     named = set(navigated(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))

@@ -1,0 +1,193 @@
+"""Takes the pictures of docs/pictures from real runs. Run by hand, where one of them has become wrong.
+
+    uv pip install --target /tmp/browser playwright
+    PYTHONPATH=/tmp/browser .venv/bin/python scripts/take_pictures.py [demo] [ui]
+
+``demo`` runs ``secure-xcom demo`` on a terminal of its own and draws what it printed as SVG. ``ui`` starts an
+Airflow with keys in a real OpenBao and payloads in a real S3 server, runs a DAG, and photographs its XCom
+tab with Chromium (``CHROMIUM``, /usr/bin/chromium). Look at what came out before it is committed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+COLUMNS = 120
+# The beginnings of the demo's scenes: what is in a picture, from the first scene up to the second.
+SCENES = {
+    "demo-value.svg": ("One value:", "All values of the run"),
+    "demo-attacks.svg": ("Thieves,", "The access log"),
+}
+DAG = """
+from airflow.sdk import dag, task
+
+
+@dag(schedule=None)
+def invoices():
+    @task(multiple_outputs=False)
+    def extract():
+        return {
+            "customer": "Ada Lovelace",
+            "iban": "DE00 0000 0000 0000 0000 00",
+            "amounts": [12.5, 99.0],
+            "account": {"user": "ada", "password": "an-example-and-no-secret"},
+        }
+
+    @task
+    def load():
+        pass
+
+    extract() >> load()
+
+
+invoices()
+"""
+
+
+def demo() -> None:
+    """The demo's scenes, a picture each."""
+    lines = _on_a_terminal([str(Path(sys.executable).parent / "secure-xcom"), "demo"]).splitlines()
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
+    for name, (first, end) in SCENES.items():
+        begin, stop = (
+            next(place for place, line in enumerate(plain) if line.startswith(text)) for text in (first, end)
+        )
+        _draw("\n".join(lines[begin:stop]).rstrip(), PICTURES / name)
+
+
+def _on_a_terminal(command: list[str]) -> str:
+    """What a command prints on a terminal of our width, with its colours."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 400, COLUMNS, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+    process = subprocess.Popen(  # noqa: S603  # our own command
+        command, stdin=its, stdout=its, stderr=subprocess.DEVNULL, env={**environment, "TERM": "xterm-256color"}
+    )
+    os.close(its)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # How Linux says that the other side has closed the terminal.
+            break
+        if not part:
+            break
+        said += part
+    if process.wait():
+        sys.exit(f"{command} ended with {process.returncode}")
+    return said.decode().replace("\r\n", "\n")
+
+
+def _draw(text: str, path: Path) -> None:
+    from rich.console import Console
+    from rich.terminal_theme import DEFAULT_TERMINAL_THEME
+    from rich.text import Text
+
+    console = Console(
+        record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
+    console.print(Text.from_ansi(text), soft_wrap=True)
+    drawn = console.export_svg(title="make demo", theme=DEFAULT_TERMINAL_THEME, unique_id=path.stem)
+    # The font of the export would be fetched from a third party.
+    path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL))
+
+
+def ui() -> None:
+    """The XCom tab of a task, in Airflow's own user interface."""
+    sys.path.insert(0, str(ROOT))
+    from secure_xcom.cli.throwaway import ThrowawayAirflow
+    from tests.real.conftest import binary_of
+    from tests.servers.s3_server import s3_server
+    from tests.servers.vault_server import dev_server
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        vault = stack.enter_context(dev_server(binary_of("openbao"), folder, "openbao"))
+        vault.do("POST", "sys/mounts/transit", {"type": "transit"})
+        vault.do("POST", "transit/keys/xcom-finance", {"derived": True})
+        store = stack.enter_context(s3_server())
+        store.client().create_bucket(Bucket="finance-xcom")
+        at = urlsplit(vault.address)
+        connections = {
+            "vault_xcom": {
+                "conn_type": "vault",
+                "host": at.hostname,
+                "port": at.port,
+                "password": vault.token,
+                "extra": {"auth_type": "token", "use_tls": False},
+            },
+            "s3_xcom": {
+                "conn_type": "aws",
+                "login": store.root.access_key,
+                "password": store.root.secret_key,
+                "extra": {"endpoint_url": store.endpoint, "region_name": "eu-central-1"},
+            },
+        }
+        airflow = stack.enter_context(
+            ThrowawayAirflow(
+                folder / "airflow",
+                {
+                    "core.simple_auth_manager_all_admins": "True",
+                    "core.xcom_backend": "secure_xcom.SecureXComBackend",
+                    "secure_xcom.key_uris": "vault://vault_xcom/transit/keys/xcom-finance",
+                    "secure_xcom.store_uri": "s3://s3_xcom@finance-xcom/sealed",
+                    "secure_xcom.audit_sinks": f"file://{folder}/access-log.jsonl",
+                    "secure_xcom.sensitive_names": "iban",
+                },
+                environment={
+                    f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()
+                },
+            )
+        )
+        (airflow.dags_folder / "invoices.py").write_text(DAG)
+        airflow.migrate()
+        airflow.start()
+        run = airflow.trigger("invoices", run_id="monday")
+        if airflow.wait("invoices", run) != "success":
+            sys.exit(airflow.log_text("invoices", run, "extract"))
+        _screenshot(
+            f"http://127.0.0.1:{airflow.port}/dags/invoices/runs/{run}/tasks/extract/xcom",
+            PICTURES / "xcom-tab.png",
+        )
+
+
+def _screenshot(url: str, path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=[
+                "--no-sandbox",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page.goto(url)
+        page.get_by_text("secure_xcom").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(1500)
+        page.screenshot(path=path)
+        browser.close()
+
+
+if __name__ == "__main__":
+    PICTURES.mkdir(exist_ok=True)
+    for wanted in sys.argv[1:] or ["demo", "ui"]:
+        {"demo": demo, "ui": ui}[wanted]()
