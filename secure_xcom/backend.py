@@ -224,12 +224,14 @@ def _pull(rows: Sequence[Any], asked: Asked | None, *, order: int = 0) -> list[A
     return _pull_each(rows, [asked] * len(rows), order)
 
 
-def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Any]:
+def _pull_each(
+    rows: Sequence[Any], asked: Sequence[Asked | None], order: int, sizes: list[int] | None = None
+) -> list[Any]:
     from secure_xcom.pipeline import Row
 
     questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
     here = pipeline()
-    values = here.pull(questions, consumer=running.task(), claimant=_claimant(), order=order)
+    values = here.pull(questions, consumer=running.task(), claimant=_claimant(), order=order, sizes=sizes)
     if here.claimed:
         from secure_xcom.task_end import watch
 

@@ -45,7 +45,7 @@ def asking(question: Asked) -> Iterator[None]:
 
 
 def guard_sequences(
-    pull: Callable[[Sequence[Any], Sequence[Asked], int], list[Any]], peek: Callable[[Any], Peek]
+    pull: Callable[[Sequence[Any], Sequence[Asked], int, list[int]], list[Any]], peek: Callable[[Any], Peek]
 ) -> None:
     """Wrap ``LazyXComSequence.__getitem__``, once per process.
 
@@ -54,10 +54,11 @@ def guard_sequences(
     rise, and then it is known which one the n-th has to have.
 
     A reader that takes one value after the other is read ahead for, in slices that grow to 64 rows or 16 MiB: one
-    question to Airflow, one batch to the key service and concurrent gets instead of one of each per value.
+    question to Airflow, one batch to the key service and concurrent gets instead of one of each per value. The
+    bytes are those that the values unfold to, as far as can be told from what was read before.
 
-    :param pull: ``pull(rows, questions, order)`` opens rows, each held against its own question; order is 1 or
-        -1 for map indexes that must rise or fall.
+    :param pull: ``pull(rows, questions, order, sizes)`` opens rows, each held against its own question; order is 1
+        or -1 for map indexes that must rise or fall; it fills sizes with the bytes that each value unfolded to.
     :param peek: what an unopened row says of itself.
     """
     from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
@@ -82,7 +83,7 @@ def guard_sequences(
             places = tuple(peek(row).map_index for row in every)
             if not _rising(places):
                 # Refused by the pipeline, which records it, before any of them is opened.
-                pull(every, [question] * len(every), 1)
+                pull(every, [question] * len(every), 1, [])
             if len(_places) >= _PLACES_MAX:
                 _places.clear()
             _places[question] = places
@@ -91,37 +92,46 @@ def guard_sequences(
             raise CoordinateMismatch("rows come and go while they are read", where=str(question))
         return [replace(question, map_index=index) for index in wanted]
 
-    def ahead(sequence: Any, key: int, count: int, question: Asked) -> list[Any]:
-        """The value at a place and some that follow it; none where that cannot be done at once."""
-        rows = unopened(sequence, slice(key, key + count))
-        rows = rows[: at_once([peek(row) for row in rows])]
+    def ahead(sequence: Any, key: int, rows: Sequence[Any], question: Asked, reader: _Reader) -> list[Any]:
+        """The value at a place and those of some rows that follow it; none where that cannot be done at once."""
+        rows = rows[: at_once([peek(row) for row in rows], reader.unfolds)]
         if len(rows) < 2:
             return []
         questions = asked_for(sequence, slice(key, key + len(rows)), rows, question)
         try:
-            return pull(rows, questions, 1)
+            return opened(rows, questions, 1, reader)
         except SecureXComError:
             # What comes before the one that cannot be opened is given, and then that one is asked for itself.
             return []
+
+    def opened(rows: Sequence[Any], questions: Sequence[Asked], order: int, reader: _Reader | None) -> list[Any]:
+        sizes: list[int] = []
+        values = pull(rows, questions, order, sizes)
+        if reader is not None:
+            reader.learn([peek(row) for row in rows], sizes)
+        return values
 
     @functools.wraps(original)
     def guarded(self: Any, key: Any) -> Any:
         source = self._xcom_arg.operator
         question = Asked(source.dag_id, source.task_id, self._xcom_arg.key, self._ti.run_id)
+        following: Sequence[Any] = ()
         reader = None if isinstance(key, slice) or key < 0 else _reader(getattr(self._ti, "id", None), question)
         if reader is not None:
             count = reader.wants(key)
             if not count:
                 return reader.take()
             if count > 1:
-                if values := ahead(self, key, count, question):
+                following = unopened(self, slice(key, key + count))
+                if values := ahead(self, key, following, question, reader):
                     reader.keep(values)
                     return reader.take()
                 reader.slow_down()
-        found = unopened(self, key)
+        # Asked for already, where what follows it cannot be pulled with it.
+        found = following[0] if following else unopened(self, key)
         rows = found if isinstance(key, slice) else [found]
         order = -1 if isinstance(key, slice) and (key.step or 1) < 0 else 1
-        values = pull(rows, asked_for(self, key, rows, question), order)
+        values = opened(rows, asked_for(self, key, rows, question), order, reader)
         return values if isinstance(key, slice) else values[0]
 
     guarded._secure_xcom = True  # type: ignore[attr-defined]
@@ -144,11 +154,14 @@ class Peek(NamedTuple):
 AHEAD_ROWS, AHEAD_BYTES = 64, 16 << 20
 
 
-def at_once(peeks: Sequence[Peek]) -> int:
-    """How many of the rows, from the first on, may be pulled at once."""
-    total = 0
+def at_once(peeks: Sequence[Peek], unfolds: float = 1) -> int:
+    """How many of the rows, from the first on, may be pulled at once.
+
+    :param unfolds: how many bytes one of a payload becomes.
+    """
+    total = 0.0
     for count, row in enumerate(peeks):
-        total += row.size
+        total += row.size * unfolds
         if row.exclusive or total > AHEAD_BYTES:
             return count
     return len(peeks)
@@ -161,6 +174,14 @@ class _Reader:
         self._next = 0
         self._count = 0
         self._values: deque[Any] = deque()
+        self.unfolds = 1.0
+        """How many bytes one of a payload became, of the value that unfolded most."""
+
+    def learn(self, peeks: Sequence[Peek], sizes: Sequence[int]) -> None:
+        """What these rows unfolded to."""
+        for row, size in zip(peeks, sizes, strict=True):
+            if row.size:
+                self.unfolds = max(self.unfolds, size / row.size)
 
     def wants(self, key: int) -> int:
         """How many to pull now, for a value that is asked for at this place; 0 where it is there already."""

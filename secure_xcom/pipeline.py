@@ -231,6 +231,7 @@ class Pipeline:
         consumer: TaskTry | None = None,
         claimant: Claimant | None = None,
         order: int = 0,
+        sizes: list[int] | None = None,
     ) -> list[Any]:
         """Open references and give the values, in order. The first error stops all.
 
@@ -238,6 +239,7 @@ class Pipeline:
         :param claimant: the same, where it is certain to its map index: who claims what is exclusive.
         :param order: 1 or -1 where Airflow gives the rows of one task by rising or falling map index and does
             not say which row is which: a reference that was moved or copied among them is out of order.
+        :param sizes: filled with the bytes that each value unfolded to before it was decoded; 0 for a plain one.
         :raises SecureXComError: nothing is given.
         """
         self._enter(consumer)
@@ -253,10 +255,12 @@ class Pipeline:
             for draft, row, entry, (key, pieces) in zip(each(), rows, admitted, fetched, strict=True):
                 if entry is None or key is None:
                     value, structure = self._codecs.restore(row.value, where=str(row.asked or "")), row.value
-                    clean = False
+                    clean, size = False, 0
                 else:
                     self._claim(entry, key, claims, draft, consumer)
-                    value, structure, clean = self._open_and_decode(entry.reference, key, pieces, draft.where)
+                    value, structure, clean, size = self._open_and_decode(entry, key, pieces, draft.where)
+                if sizes is not None:
+                    sizes.append(size)
                 values.append(value)
                 structures.append((structure, _key_of(draft, row), clean))
             compartments = [None if entry is None else entry.compartment for entry in admitted]
@@ -380,16 +384,19 @@ class Pipeline:
         return Payload(entry.reference.size, self.store(store_uri), path)
 
     def _open_and_decode(
-        self, found: Reference, key: Unwrapped, pieces: Iterable[bytes], where: str
-    ) -> tuple[Any, object, bool]:
-        """The value, its plain structure, and whether nothing in it can be secret by its name."""
+        self, entry: Admitted, key: Unwrapped, pieces: Iterable[bytes], where: str
+    ) -> tuple[Any, object, bool, int]:
+        """The value, its plain structure, whether nothing in it can be secret by its name, and its encoded size.
+
+        The encoded bytes end here, because a large value is not to be held twice while it is masked.
+        """
+        found, limit = entry.reference, self.settings.max_bytes
         head = found.head
         context = head.canonical()
         opened = unseal(key.data_key.secret, context, pieces, header=found.header, size=found.size, where=where)
-        limit = self.settings.max_bytes
         data = codecs.decompress(opened, head.compression, max_bytes=limit, where=where)
         value, structure, parts = self._codecs.decode(head.codec, data, max_bytes=limit, where=where)
-        return value, structure, parts is not None and masking.is_clean(parts, self._names)
+        return value, structure, parts is not None and masking.is_clean(parts, self._names), len(data)
 
     # --- purge ----------------------------------------------------------------------------------------------
 

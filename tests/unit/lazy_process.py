@@ -1,21 +1,23 @@
 """A task's process that reads a lazy sequence over a local keyring and a folder; told and answering in JSON.
 
-    python -m tests.unit.lazy_process FOLDER ROWS BROKEN
+    python -m tests.unit.lazy_process FOLDER ROWS BROKEN FILL
 
-Pushes ROWS values, breaks the payload of row BROKEN (-1: none), reads the sequence, and prints what was asked of
-Airflow's supervisor, which values came and which error ended it.
+Pushes ROWS values with FILL bytes that compress well, breaks the payload of row BROKEN (-1: none), reads the
+sequence, and prints what was asked of Airflow's supervisor, which values came, which error ended it, and by how
+many MiB the process grew meanwhile.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 
-def main(folder: str, count: int, broken: int) -> None:
+def main(folder: str, count: int, broken: int, fill: int) -> None:
     """Push, break, read."""
     from airflow.sdk.exceptions import ErrorType
     from airflow.sdk.execution_time import comms, task_runner
@@ -26,7 +28,12 @@ def main(folder: str, count: int, broken: int) -> None:
 
     def push(index: int) -> Any:
         return SecureXComBackend.serialize_value(
-            {"n": index}, key="return_value", dag_id="d", task_id="t", run_id="r", map_index=index
+            {"n": index, **({"fill": "x" * fill} if fill else {})},
+            key="return_value",
+            dag_id="d",
+            task_id="t",
+            run_id="r",
+            map_index=index,
         )
 
     rows = [push(index) for index in range(count)]
@@ -56,20 +63,23 @@ def main(folder: str, count: int, broken: int) -> None:
 
     sequence = of_task("u")
     values, error = [], None
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         for value in sequence:
             values.append(value["n"])
+            del value
     except SecureXComError as raised:
         error = type(raised).__name__
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     asked_by_the_loop = len(asked)
-    again = [sequence[index]["n"] for index in (0, 5, 0)] if error is None and count > 5 else []
+    again = [sequence[index]["n"] for index in (0, 5, 0)] if error is None and count > 5 and not fill else []
     asked_before = len(asked)
     if again:
         # One and two are pulled together, for the first task alone.
         assert [sequence[0], sequence[1], of_task("v")[2]] == [{"n": 0}, {"n": 1}, {"n": 2}]
-    answer = {"values": values, "error": error, "asked": asked_by_the_loop, "again": again}
+    answer = {"values": values, "error": error, "asked": asked_by_the_loop, "again": again, "grown": grown}
     print(json.dumps({**answer, "asked_by_two": asked[asked_before:]}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:5]))

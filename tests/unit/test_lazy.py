@@ -31,10 +31,10 @@ def set_up(folder: Path) -> dict[str, str]:
     return environment
 
 
-def read(folder: Path, rows: int, broken: int = -1) -> dict[str, Any]:
+def read(folder: Path, rows: int, broken: int = -1, fill: int = 0) -> dict[str, Any]:
     """What a task's process gets of a sequence of so many rows."""
     environment = set_up(folder)
-    script = [sys.executable, "-m", "tests.unit.lazy_process", str(folder), str(rows), str(broken)]
+    script = [sys.executable, "-m", "tests.unit.lazy_process", str(folder), str(rows), str(broken), str(fill)]
     return dict(json.loads(run(script, environment).splitlines()[-1]))
 
 
@@ -61,6 +61,22 @@ def test_what_was_read_ahead_for_one_task_is_not_given_to_another(tmp_path: Path
     assert asked == ["GetXComSequenceItem", "GetXComSequenceSlice", "GetXComSequenceItem"]
 
 
+def test_what_compresses_well_is_not_all_held_at_once(tmp_path: Path) -> None:
+    """Values that unfold to far more than their payloads are read ahead by what they unfold to."""
+    found = read(tmp_path, 64, fill=4 << 20)
+    assert found["values"] == list(range(64))
+    # 16 MiB of JSON text, and as much of what it is decoded to; unbounded it was over 120.
+    assert found["grown"] < 80
+
+
+def test_large_values_cost_one_question_each(tmp_path: Path) -> None:
+    """Where two values are too much to be read at once, each is asked for once, and the end of the sequence."""
+    found = read(tmp_path, 6, fill=9 << 20)
+    assert found["values"] == list(range(6))
+    # With one look at all places, which the first value needs.
+    assert found["asked"] <= 6 + 3
+
+
 @pytest.mark.parametrize("broken", [0, 1, 40])
 def test_what_cannot_be_opened_ends_the_loop_at_its_place(tmp_path: Path, broken: int) -> None:
     """A payload that was changed is refused when its turn comes; all values before it were given."""
@@ -76,3 +92,4 @@ def test_how_much_is_read_ahead() -> None:
     assert lazy.at_once([small, small, Peek(2, 100, exclusive=True), small]) == 2
     assert lazy.at_once([Peek(0, 10 << 20)] * 3) == 1
     assert lazy.at_once([Peek(0, 20 << 20)] * 3) == 0
+    assert lazy.at_once([small] * 64, unfolds=40_000) == 4
