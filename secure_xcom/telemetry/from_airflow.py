@@ -1,11 +1,11 @@
 """Airflow's own metrics and traces, as a task's process has them.
 
-Metrics: ``airflow.sdk.observability.stats``, as Airflow 3.3 tells third parties to; where it is not there (3.1),
-``airflow.stats.Stats``. Airflow makes the client (StatsD, Datadog or OpenTelemetry), puts its prefix before
+Metrics: ``airflow.sdk.observability.stats``, as Airflow 3.2 and later tell third parties to; where it is not there
+(3.1), ``airflow.stats.Stats``. Airflow makes the client (StatsD, Datadog or OpenTelemetry), puts its prefix before
 names and applies its allow and block lists.
 
-Traces: OpenTelemetry's current span. The task runner of Airflow 3.3 starts ``worker.TASK_ID`` and flushes it at
-the end. That of 3.1 starts none, so there are no spans of ours either.
+Traces: OpenTelemetry's current span. The task runner starts ``worker.TASK_ID`` and flushes it at the end. That of
+Airflow 3.1 starts none, so there are no spans of ours either.
 """
 
 from __future__ import annotations
@@ -93,4 +93,5 @@ def _stats() -> Any:
         from airflow.stats import Stats
 
         return Stats
-    return stats
+    # A class in 3.2; functions in 3.3, which keeps the class for those who know it.
+    return getattr(stats, "Stats", stats)
