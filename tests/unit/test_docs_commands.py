@@ -257,7 +257,7 @@ def test_extras_are_there() -> None:
 
 def test_airflows_commands_are_understood(tmp_path: Path) -> None:
     """Airflow's own parser takes each `airflow` command that a page names."""
-    named = [words for page in PAGES for words in documented.named(page, "airflow")]
+    named = [words for page in PAGES for words in documented.named(page, "airflow") if words]
     named += [one.arguments for one in SHOWN if one.program == "airflow"]
     # Before 3.2 Airflow does not ask providers for commands.
     ours = Version(metadata.version("apache-airflow")) >= Version("3.2")
