@@ -11,7 +11,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -192,17 +192,20 @@ class SecureXComBackend(BaseXCom):
     async def aget_all(cls, **query: Any) -> Any:
         """`get_all` without blocking the event loop."""
         rows = await _Rows.aget_all(**query)
-        if rows is None:
-            return None
-        return await _in_thread(partial(_pull, rows, _asked(query), order=_order(query)))
+        pulled = partial(_pull, rows, _asked(query), order=_order(query))
+        return None if rows is None else await _in_thread(pulled)
 
     @classmethod
     async def aset(cls, key: str, value: Any, **place: Any) -> None:
         """Push without blocking the event loop."""
-        where = {name: place[name] for name in ("dag_id", "task_id", "run_id")}
-        sealed = await _in_thread(
-            partial(cls.serialize_value, value, key=key, map_index=place.get("map_index", -1), **where)
-        )
+        where = {name: place.get(name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+        pushing = _begin(partial(cls.serialize_value, value, key=key, **where))
+        try:
+            sealed = await asyncio.wrap_future(pushing)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped, so it goes on to put a payload that no row will name.
+            _begin(partial(_take_back, pushing))
+            raise
         await _Rows.aset(key, sealed, **place)
 
     @classmethod
@@ -279,9 +282,19 @@ def _asked_one(query: dict[str, Any]) -> Asked:
     return replace(asked, map_index=-1) if asked.map_index is None else asked
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call))
+def _take_back(pushing: Future[Any]) -> None:
+    """Delete the payload of a push that nobody waits for any more, once it is there. What stays is left to gc."""
+    # Of a push that has not begun or that failed there is nothing.
+    if not pushing.cancelled() and pushing.exception() is None:
+        SecureXComBackend.purge(_Value(pushing.result()))
+
+
+def _begin(call: Callable[[], T]) -> Future[T]:
+    return _threads.submit(contextvars.copy_context().run, call)
+
+
+def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
+    return asyncio.wrap_future(_begin(call))
 
 
 lazy.guard_sequences(_pull_each, _peek)

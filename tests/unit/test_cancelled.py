@@ -1,0 +1,15 @@
+"""Pushes that nobody waits for any more."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.unit.test_lazy import run, set_up
+
+
+def test_a_push_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    """What a cancelled `axcom_push` puts after its end is deleted, because no row will name it; others stay."""
+    command = [sys.executable, "-m", "tests.unit.cancelled_process", str(tmp_path)]
+    said = run(command, set_up(tmp_path)).splitlines()
+    assert said[-3:] == ["cancelled", '["push", "push", "purge"]', "1"]
