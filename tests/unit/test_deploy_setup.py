@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import shutil
 import stat
@@ -42,6 +44,43 @@ def test_make_secrets_makes_each_secret_once(tmp_path: Path) -> None:
     subprocess.run([folders[0] / "make-secrets"], check=True, capture_output=True)
     assert _made(folders[0]) == first
     assert stat.S_IMODE((folders[0] / "secrets").stat().st_mode) == 0o700
+
+
+def _pin(folder: Path, answer: str) -> subprocess.CompletedProcess[str]:
+    """Run pin-images in a copy, with a `docker` in front that gives one answer for each tag that it is asked."""
+    for name in ("pin-images", "images.env"):
+        shutil.copy(COMPOSE / name, folder)
+    docker = folder / "docker"
+    docker.write_text(f'#!/bin/sh\nfor tag; do :; done\necho "$*" >>"{folder}/asked"\n{answer}\n')
+    docker.chmod(0o755)
+    env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    return subprocess.run([folder / "pin-images"], env=env, capture_output=True, text=True, check=False)
+
+
+def test_pin_images_writes_the_digests_of_the_same_tags(tmp_path: Path) -> None:
+    """Each tag is asked for without its old digest, and stands there with the new one; comments stay."""
+    done = _pin(tmp_path, 'echo "sha256:$(printf %s "$tag" | sha256sum | cut -d" " -f1)"')
+    assert done.returncode == 0, done.stderr
+    before, after = (COMPOSE / "images.env").read_text(), (tmp_path / "images.env").read_text()
+    tags = [image.split("@")[0] for image in deployed.images_env().values()]
+    assert [line.split()[-1] for line in (tmp_path / "asked").read_text().splitlines()] == tags
+    lines = dict(line.split("=", 1) for line in after.splitlines() if not line.startswith("#"))
+    assert lines == {
+        name: f"{image.split('@')[0]}@sha256:{hashlib.sha256(image.split('@')[0].encode()).hexdigest()}"
+        for name, image in deployed.images_env().items()
+    }
+    assert [line for line in after.splitlines() if line.startswith("#")] == [
+        line for line in before.splitlines() if line.startswith("#")
+    ]
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "echo", "echo no such manifest"])
+def test_pin_images_leaves_the_file_where_a_registry_gives_no_digest(answer: str, tmp_path: Path) -> None:
+    """A failure, an empty answer and one that is no digest change nothing, and nothing is left beside the file."""
+    done = _pin(tmp_path, answer)
+    assert done.returncode != 0
+    assert (tmp_path / "images.env").read_text() == (COMPOSE / "images.env").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"pin-images", "images.env", "docker", "asked"}
 
 
 def test_what_make_secrets_makes_is_read_by_the_programs(tmp_path: Path) -> None:
