@@ -31,7 +31,7 @@ from secure_xcom.errors import (
 from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Finding, Wrap, vault_errors
 from secure_xcom.keys.vault_batches import batches, results_of
 from secure_xcom.vault.client import VaultClient, vault_client
-from secure_xcom.vault.context import transit_context, transit_scope
+from secure_xcom.vault.context import proof_context, transit_context
 from secure_xcom.vault.wire import Answer
 
 if TYPE_CHECKING:
@@ -174,11 +174,13 @@ class VaultTransit:
         self, operation: str, entries: Sequence[dict[str, str]]
     ) -> Iterator[tuple[dict[str, str], Mapping[str, Any] | KeyServiceError]]:
         if self.scoped:
-            self._prove_scoped(operation, entries)
-            with ThreadPoolExecutor(SINGLES_AT_ONCE, thread_name_prefix="vault") as threads:
-                yield from zip(
-                    entries, threads.map(lambda entry: self._alone(operation, entry), entries), strict=True
-                )
+            first = self._prove_scoped(operation, entries)
+            rest = entries[len(first) :]
+            yield from zip(entries, first, strict=False)
+            if rest:
+                with ThreadPoolExecutor(SINGLES_AT_ONCE, thread_name_prefix="vault") as threads:
+                    answers = threads.map(lambda entry: self._alone(operation, entry), rest)
+                    yield from zip(rest, answers, strict=True)
             return
         for batch in batches(entries):
             yield from self._batch(operation, batch)
@@ -203,21 +205,26 @@ class VaultTransit:
         else:
             raise self._refusal(answer)
 
-    def _prove_scoped(self, operation: str, entries: Sequence[dict[str, str]]) -> None:
+    def _prove_scoped(
+        self, operation: str, entries: Sequence[dict[str, str]]
+    ) -> list[Mapping[str, Any] | KeyServiceError]:
         """Ask once per process for a wrap in the context of another run of its task, which must not open.
 
-        With a key that is not derived, a policy that is limited by the context would keep nobody out. The other
-        run is within every scope that a policy can have, so that only the key itself can refuse.
+        With a key that is not derived, a policy that is limited by the context would keep nobody out. What the
+        first entry gave is the answer for it: nothing is asked for twice, and `audit reconcile` knows the context
+        of the other run.
         """
         if self._proved_bound or not entries:
-            return
+            return []
         entry = entries[0]
-        elsewhere = {**entry, "context": entry["context"][:-64] + transit_scope("another run")}
-        if isinstance(self._alone(operation, entry), KeyServiceError):
-            return
+        elsewhere = {**entry, "context": proof_context(entry["context"])}
+        answer = self._alone(operation, entry)
+        if isinstance(answer, KeyServiceError):
+            return [answer]
         if not isinstance(self._alone(operation, elsewhere), KeyServiceError):
             raise vault_errors.unbound(self.uri)
         self._proved_bound = True
+        return [answer]
 
     def _alone(self, operation: str, entry: Mapping[str, str]) -> Mapping[str, Any] | KeyServiceError:
         """One entry by itself: what a scoped grant refuses concerns this entry only."""

@@ -46,3 +46,12 @@ def transit_scope(compartment: str, dag_id: str | None = None, task_id: str | No
         if task_id is not None:
             parts.append(task_id)
     return base64.b64encode(b"".join(hashlib.sha384(part.encode()).digest() for part in parts)).decode()
+
+
+def proof_context(context: str) -> str:
+    """The context of another run of the same task, which no wrap has; in base64, as the one that is given.
+
+    It lies within every scope that a policy can have, so only a key that is derived refuses what was wrapped in
+    `context`: what a worker with a scoped grant proves its key by.
+    """
+    return context[:192] + transit_scope("another run")

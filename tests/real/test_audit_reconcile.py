@@ -115,6 +115,19 @@ def test_an_honest_deployment_has_no_gap(deployment: Deployment) -> None:
     assert (told["uses"], told["pairs"], told["shared"], told["cached"]) == (5, 5, 1, 4)
 
 
+def test_a_scoped_deployment_has_no_gap(deployment: Deployment) -> None:
+    """A worker that proves its key, once per process, asks for each wrap once, and the proof is no finding."""
+    deployment.world.policy = AccessPolicy.single(
+        [f"{deployment.key_uri}?grant=scoped"], deployment.world.store.uri
+    )
+    references = deployment.push(*three())
+    for some in (references, references[:1]):
+        deployment.pull(*some)
+    code, told = deployment.reconcile()
+    assert (code, [gap["kind"] for gap in told["gaps"]]) == (0, ["probe", "probe"])
+    assert (told["uses"], told["pairs"]) == (6, 4)
+
+
 def test_a_stolen_token_is_reported(deployment: Deployment) -> None:
     """A raw decrypt with hvac and a worker's own token is a use that no event tells of; whose and from where."""
     reference = deployment.push(coordinate(task_id="one"))[0]

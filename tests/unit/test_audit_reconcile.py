@@ -49,7 +49,8 @@ def kinds(
     """What kinds of gaps there are, in the order of time."""
     server = [one for one in given if isinstance(one, ServerUse)]
     events = [one for one in given if isinstance(one, EventUse)]
-    found = match(server, events, window=window, skew=skew, probes=frozenset(probes))
+    proofs = frozenset({"proof"})
+    found = match(server, events, window=window, skew=skew, probes=frozenset(probes), proofs=proofs)
     return [gap.kind for gap in found.gaps]
 
 
@@ -80,6 +81,9 @@ def kinds(
         # An event that was refused before any key was asked needs no record.
         ([ours(0, ok=False)], []),
         ([use(0, context="probe")], ["probe"]),
+        # A worker's proof of its key is refused; a key that gives something there is not derived.
+        ([use(0, ok=False, context="proof")], ["probe"]),
+        ([use(0, context="proof")], ["outside"]),
         ([ours(0)], ["no_record"]),
     ],
 )

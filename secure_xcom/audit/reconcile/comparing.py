@@ -66,13 +66,15 @@ def compare(
     """
     compartments = policy.compartments if policy else ()
     namers: dict[str, our_events.Namer] = {}
+    contexts: vault_log.Contexts | None = None
     uses: list[ServerUse] = []
     exports: list[Gap] = []
     times: list[tuple[float | None, float | None]] = []
     if logs.vault:
         listed = [uri for one in compartments for uri in one.all_key_uris]
         read = vault_log.read(list(logs.vault), our_events.transit_keys(sources, listed))
-        namers[vault_log.SERVICE] = vault_log.Contexts(logs.conn_id, logs.device).name
+        contexts = vault_log.Contexts(logs.conn_id, logs.device)
+        namers[vault_log.SERVICE] = contexts.name
         uses += read.uses
         exports += read.exports
         times.append((read.first, read.last))
@@ -92,6 +94,8 @@ def compare(
         for one in compartments
         if probe is not None
     )
-    matched = match(uses, ours, window=window, skew=skew, probes=probes)
+    unknown = {use.context for use in uses if not use.ok} - {event.context for event in ours}
+    proofs = contexts.proofs() if contexts and unknown else frozenset()
+    matched = match(uses, ours, window=window, skew=skew, probes=probes, proofs=proofs)
     gaps = [gap for gap in [*matched.gaps, *exports] if start <= gap.time <= end]
     return Compared(matched, counts, start, end, sorted(gaps, key=lambda gap: gap.time))

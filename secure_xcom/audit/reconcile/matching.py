@@ -101,10 +101,12 @@ def match(
     window: float = WINDOW_SECONDS,
     skew: float = SKEW_SECONDS,
     probes: frozenset[str] = frozenset(),
+    proofs: frozenset[str] = frozenset(),
 ) -> Matched:
     """Pair uses and events of the same context in the order of time, each once.
 
     :param probes: contexts that `secure-xcom check` unwraps without an event.
+    :param proofs: contexts that no wrap has, which workers with a scoped grant have refused to them.
     """
     done = Matched()
     by_context: dict[tuple[str, str], tuple[list[ServerUse], list[EventUse]]] = {}
@@ -115,7 +117,10 @@ def match(
         by_context.setdefault((event.service, event.context), ([], []))[1].append(event)
         done.events += 1
     for (_, context), (some_uses, some_events) in by_context.items():
-        _match_context(sorted(some_uses), sorted(some_events), window, skew, done, probe=context in probes)
+        proof = context in proofs
+        _match_context(
+            sorted(some_uses), sorted(some_events), window, skew, done, probe=context in probes, proof=proof
+        )
     done.gaps.sort(key=lambda gap: gap.time)
     return done
 
@@ -128,6 +133,7 @@ def _match_context(
     done: Matched,
     *,
     probe: bool,
+    proof: bool,
 ) -> None:
     known = next((event.about for event in events), "")
     given = [use for use in uses if use.ok]
@@ -144,6 +150,9 @@ def _match_context(
     for use in lone_uses:
         done.gaps.append(_of_use(use, paired + again, known, probe=probe))
     for use in lone_refusals:
+        if proof:
+            done.gaps.append(_gap("probe", use, f"a worker's own proof that {use.key} is of a derived key"))
+            continue
         text = f"{use.key} refused an unwrap that no event tells of" + _about(known)
         done.gaps.append(Gap("attempt", use.time, text, use.place, use.who, use.address, use.request))
     for event in firsts:

@@ -18,7 +18,7 @@ from secure_xcom.audit.reconcile.matching import Gap, ServerUse
 from secure_xcom.audit.sources import Piece, opener
 from secure_xcom.errors import CommandError, VaultTrouble
 from secure_xcom.vault.client import VaultClient
-from secure_xcom.vault.context import transit_context
+from secure_xcom.vault.context import proof_context, transit_context
 
 SERVICE = "vault"
 
@@ -138,6 +138,13 @@ class Contexts:
         if text not in self._known:
             self._known[text] = self._ask(text)
         return self._known[text]
+
+    def proofs(self) -> frozenset[str]:
+        """The contexts in which workers with a scoped grant prove their keys, for all that was named until now.
+
+        :raises CommandError: Vault does not tell.
+        """
+        return frozenset(self._ask(text) for text in {proof_context(known) for known in self._known})
 
     def _ask(self, text: str) -> str:
         path = f"sys/audit-hash/{self._device}"
