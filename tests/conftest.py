@@ -79,6 +79,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 if name == "tampering":
                     terminalreporter.section("the tamper table: what `audit verify` says of each tampering")
                     terminalreporter.line(value)
+                if name == "faults":
+                    terminalreporter.section("the fault table: what becomes of a task on a distributed Airflow")
+                    terminalreporter.line(value)
                 if name == "leaks":
                     terminalreporter.section("the leak hunt: where each path's canary was found")
                     terminalreporter.line(value)

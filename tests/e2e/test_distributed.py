@@ -9,24 +9,77 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from secure_xcom import errors
 from tests.audit_reading import read_chains
 from tests.e2e import disturbances
 from tests.e2e.describe import digest
 from tests.e2e.distributed import TEAMS, Distributed, distributed, new_seed
-from tests.e2e.disturbances import Disturbed
+from tests.e2e.disturbances import DOWN, KILLED, SEALED, Disturbed
 from tests.e2e.hunt import Hunt, canary
 
 COUNT = 1000 if os.environ.get("SECURE_XCOM_TEST_WHOLE") == "true" else 60
+DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 RUN = "ways"
 WAYS = ("produce", "double", "gather", "before it defers", "after it deferred")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the fault table: what befell a task, and what is left of its first try.
+
+    :ivar says: the error in the log of that try; none where nobody was left to write it.
+    :ivar payloads: how many objects of it no row names; :ivar chain: its access log's chain has no end.
+    :ivar unwrap: Vault's log has an unwrap of it that no event tells of.
+    """
+
+    fault: str
+    run: str
+    team: str
+    task: str
+    says: str = ""
+    payloads: int = 0
+    chain: bool = False
+    unwrap: bool = False
+
+    def cells(self) -> list[str]:
+        """As the table has it."""
+        left = [
+            "what it had put, for `gc`" if self.payloads else "",
+            "an open chain (`interrupted`)" if self.chain else "",
+            "an unwrap without an event (`outside`)" if self.unwrap else "",
+        ]
+        says = f"`{self.says}`" if self.says else "nothing; Airflow misses its heartbeat"
+        return [self.fault, says, "a later try ends right", "; ".join(filter(None, left)) or "nothing"]
+
+
+_KILLED = "the worker and its tasks are killed (`kill -9`)"
+# Each task had pushed an XCom before, but for those that met a sealed Vault or no bucket with their first one.
+ROWS = (
+    Row(f"{_KILLED} in mid-push, before the put", KILLED, "finance", "pushes", "", 1, chain=True),
+    Row(f"{_KILLED} in mid-push, after the put", KILLED, "marketing", "pushes", "", 2, chain=True),
+    Row(f"{_KILLED} in mid-pull, before the get", KILLED, "finance", "pulls", "", 1, chain=True, unwrap=True),
+    Row(f"{_KILLED} in mid-pull, after the get", KILLED, "marketing", "pulls", "", 1, chain=True, unwrap=True),
+    Row("Vault is sealed before a push", SEALED, "finance", "pushes", "KeyServiceSealed"),
+    Row("Vault is sealed between a push and a pull", SEALED, "finance", "pulls", "KeyServiceSealed", 1),
+    Row("the bucket is down before a push", DOWN, "finance", "pushes", "StoreUnavailable"),
+    Row("the bucket goes down between a push and a pull", DOWN, "finance", "pulls", "StoreUnavailable", 1),
+)
+
+
+def table() -> str:
+    """The fault table of docs/operations.md."""
+    lines = ["| fault | the try's log says | then | left behind |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row.cells())} |" for row in ROWS)])
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +267,99 @@ def test_our_code_with_its_checks_patched_out_is_refused_too(stolen: dict[str, A
     assert set(refused.values()) == {"KeyServiceDenied", "StoreDenied"}
     # Buckets know no tasks (docs/policies.md): sealed bytes, whose key Vault does not give.
     assert set(stolen["patched"]) - set(refused) == {"our code: get of row 0"}
+
+
+# --- what breaks --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def disturbed(killed: Disturbed, sealed: Disturbed, down: Disturbed) -> dict[str, Disturbed]:
+    """Everything that befell it, by run."""
+    return {KILLED: killed, SEALED: sealed, DOWN: down}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.fault for row in ROWS])
+def test_a_fault_ends_one_try_and_a_later_one_ends_right(row: Row, disturbed: dict[str, Disturbed]) -> None:
+    """The try fails closed, by an error with a name and a remedy unless it was killed; a retry ends right."""
+    found = disturbed[row.run]
+    fate = found.fates[row.team, row.task]
+    assert (fate.state, fate.tries > 1, set(fate.said)) == ("success", True, {row.says} - {""})
+    if row.says:
+        assert issubclass(getattr(errors, row.says), errors.SecureXComError)
+    left = [key for key in found.orphans if f"/{row.team}_faults/{row.run}/{row.task}/" in key]
+    assert len(left) == row.payloads, left
+
+
+@pytest.mark.parametrize("run", [KILLED, SEALED, DOWN])
+@pytest.mark.parametrize("team", TEAMS)
+def test_nothing_is_lost(site: Distributed, disturbed: dict[str, Disturbed], team: str, run: str) -> None:
+    """The run ends right, and each reader got what was pushed, once."""
+    assert disturbed[run].runs[f"{team}_faults"] == "success"
+    got = site.notes().got
+    for name in ("seed", "pushed"):
+        expected = digest(value_of(site, f"{team} {run} {name}"))
+        assert [one[1] for one in got[f"{team} {run} {name}"]] == [expected]
+
+
+def test_the_page_has_the_fault_table(record_property: Callable[[str, object], None]) -> None:
+    """docs/operations.md shows the table that these tests hold true; it is printed with every run."""
+    record_property("faults", table())
+    assert table() in DOCS.read_text()
+
+
+def test_many_mapped_task_instances(site: Distributed, many: tuple[dict[str, str], float]) -> None:
+    """Each of many mapped instances pulls and pushes, and the last task of each team has all of them."""
+    states, seconds = many
+    half = COUNT // 2
+    print(f"{COUNT} mapped task instances in {seconds:.0f} s, {60 * COUNT / seconds:.0f} a minute")
+    assert states == {f"{team}_many": "success" for team in TEAMS}
+    said = site.notes().said
+    for team in TEAMS:
+        assert said[f"{team} many total"] == [f"{half} {sum(range(half))}"]
+    rows = site.rows("SELECT value FROM xcom WHERE run_id = 'many' AND task_id = 'each'")
+    assert len({value["keys"][0]["wrapped"] for (value,) in rows}) == len(rows) == half * 2
+
+
+# --- what is left -------------------------------------------------------------------------------------------
+
+
+def test_every_row_is_a_reference_whose_object_is_there(site: Distributed, left: Left) -> None:
+    """PostgreSQL holds references alone, and the bucket has what each of them names."""
+    references = site.references()
+    assert {reference["secure_xcom"] for reference in references} == {1}
+    assert len(references) > COUNT
+    assert disturbances.lost(site) == set()
+
+
+def test_no_plaintext_lies_anywhere(site: Distributed, left: Left) -> None:
+    """No canary is in PostgreSQL, Redis, the bucket, a log of any component or any other file, in any form."""
+    assert left.hunt.places() == {}
+    assert len(site.notes().canaries) > 30
+    assert left.hunt.searched_bytes > 5_000_000
+
+
+def test_the_access_logs_verify(left: Left) -> None:
+    """Nothing was tampered with; the chains without an end are those of the killed tries, each of them named."""
+    code, told = left.verify
+    assert (code, told["sealed"], told["events"]) == (0, left.seal["entries"], left.seal["entries"])
+    assert left.seal["unsealable"] == []
+    assert Counter(found["kind"] for found in told["found"]) == {"interrupted": 4}
+    ended = Counter()  # type: Counter[tuple[str, str, str, int]]
+    for found in told["found"]:
+        task = left.chains[found["chain"]][-1]["task"]
+        ended[task["dag_id"], task["run_id"], task["task_id"], task["try_number"]] += 1
+    expected = {(f"{row.team}_faults", row.run, row.task, 1): 1 for row in ROWS if row.chain}
+    assert ended == expected
+
+
+def test_vaults_own_log_tells_the_same(stolen: dict[str, Any], left: Left) -> None:
+    """Each unwrap has its event, but for those of two killed pulls and the hostile task's, which are all found."""
+    told = left.reconcile[1]
+    findings = [gap for gap in told["gaps"] if gap["finding"]]
+    outside = {
+        gap["text"].rpartition("context of ")[2].rstrip(")") for gap in findings if gap["kind"] == "outside"
+    }
+    killed = {f"{row.team}_faults/{row.run}/seed" for row in ROWS if row.unwrap}
+    assert outside == killed | {"marketing_ways/ways/produce"}
+    assert {gap["kind"] for gap in findings} == {"outside"}
+    assert told["pairs"] > COUNT
