@@ -39,7 +39,8 @@ class ClaimObjects:
         for index, target in enumerate(targets):
             by_store.setdefault(target.store_uri, []).append(index)
         for uri, indexes in by_store.items():
-            found = self._stores(uri).get_many([targets[index].path for index in indexes])
+            paths = [targets[index].path for index in indexes]
+            found = self._stores(uri).get_many(paths, [RECORD_MAX_BYTES] * len(paths))
             answers.update(zip(indexes, found, strict=True))
         return [self._claim(answers[index], target) for index, target in enumerate(targets)]
 
@@ -72,7 +73,7 @@ class ClaimObjects:
                 where = f"{uri}/{entry.path}"
                 if entry.size > RECORD_MAX_BYTES:
                     raise ClaimTampered(f"over {RECORD_MAX_BYTES} bytes", where=where)
-                for answer in store.get_many([entry.path]):
+                for answer in store.get_many([entry.path], [RECORD_MAX_BYTES]):
                     if isinstance(answer, StoreError) and not isinstance(answer, ObjectMissing):
                         raise answer
                     if isinstance(answer, bytes):

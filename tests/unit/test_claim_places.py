@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from secure_xcom.claims import Ledger
 from secure_xcom.claims.database import ClaimTable
 from secure_xcom.claims.migrate import VERSION_TABLE, migrate, version
 from secure_xcom.claims.objects import ClaimObjects
+from secure_xcom.claims.record import RECORD_MAX_BYTES
 from secure_xcom.claims.table import claim_xcom
 from secure_xcom.config import Settings
-from secure_xcom.errors import ClaimsUnavailable, ConnectionUnknown, UriInvalid
+from secure_xcom.errors import ClaimsUnavailable, ClaimTampered, ConnectionUnknown, StoreError, UriInvalid
 from secure_xcom.stores import store
 from tests.claim_contract import ClaimContract, target
+from tests.doubles import MemoryStore
 
 
 class TestFolder(ClaimContract):
@@ -38,6 +41,23 @@ class TestFolder(ClaimContract):
     @pytest.fixture
     def race(self, place: str) -> tuple[str, str]:
         return "store", place
+
+
+def test_a_claim_that_somebody_made_huge() -> None:
+    """Of an object in a claim's place no more is read than a claim may have, and it is refused."""
+
+    class Reads(MemoryStore):
+        def get_many(
+            self, paths: Sequence[str], sizes: Sequence[int] | None = None
+        ) -> Iterator[bytes | StoreError]:
+            assert sizes == [RECORD_MAX_BYTES]
+            return super().get_many(paths, sizes)
+
+    opened = Reads()
+    at = target(opened.uri)
+    opened.put(at.path, [bytes(1 << 20)])
+    with pytest.raises(ClaimTampered, match=f"over {RECORD_MAX_BYTES} bytes"):
+        ClaimObjects(lambda _: opened).find_many([at])
 
 
 class TestSqlite(ClaimContract):
