@@ -53,11 +53,13 @@ class DataKeys:
         self._avoided: dict[str, float] = {}
         self._tries: dict[object, tuple[float, DataKey, tuple[tuple[str, str], ...]]] = {}
         self._lock = threading.RLock()
+        # Of its own, because the other one is held while a service wraps, for as long as that takes.
+        self._opening = threading.Lock()
         self.cache = DataKeyCache(seconds, size)
 
     def service(self, uri: str) -> KeyService:
         """The service of a key URI, opened once per process."""
-        with self._lock:
+        with self._opening:
             if uri not in self._services:
                 self._services[uri] = self._open_service(uri)
             return self._services[uri]

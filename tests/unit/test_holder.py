@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -226,6 +228,30 @@ def test_the_same_wrap_is_asked_for_once(park: Park) -> None:
     cached = process.cached(many[0])
     assert cached is not None
     assert (cached.data_key, cached.uri, cached.cached) == (key, ONE, True)
+
+
+def test_a_push_that_hangs_holds_up_no_pull(park: Park) -> None:
+    """While one key service does not answer a wrap, other threads of the process unwrap by another."""
+    _, wraps = park.process().for_try([ONE], CONTEXT, 1)
+    hangs, ends = threading.Event(), threading.Event()
+
+    class Hanging(MemoryKeyService):
+        def wrap(self, data_key: DataKey, context: Mapping[str, str]) -> str:
+            hangs.set()
+            ends.wait(30)
+            return super().wrap(data_key, context)
+
+    park.services[TWO] = Hanging(TWO)
+    process = park.process()
+    with ThreadPoolExecutor(2) as threads:
+        pushing = threads.submit(process.for_try, [TWO], CONTEXT, 1)
+        assert hangs.wait(10)
+        pulling = threads.submit(process.unwrap_many, [Candidates(wraps, CONTEXT)])
+        done, _ = wait([pulling], timeout=10)
+        ends.set()
+        assert done
+        assert isinstance(pulling.result()[0], Unwrapped)
+        assert pushing.result()[1][0][0] == TWO
 
 
 def test_what_was_pushed_here_is_in_the_cache(park: Park) -> None:
