@@ -344,7 +344,7 @@ class Pipeline:
         self, admitted: Sequence[Admitted | None], each: Callable[[], Iterator[Draft]]
     ) -> Iterator[tuple[Unwrapped | None, Iterable[bytes]]]:
         """Get and unwrap at the same time; gives the key and the sealed pieces of each, in order."""
-        payloads = read_all([self._payload(entry) for entry in admitted])
+        payloads = read_all([self._payload(entry) for _, entry in zip(each(), admitted, strict=True)])
         keys: list[Unwrapped | SecureXComError | None] = [
             None if entry is None else self.keys.cached(entry.candidates) for entry in admitted
         ]

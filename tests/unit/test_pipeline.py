@@ -15,6 +15,7 @@ from secure_xcom.errors import (
     AuditError,
     CodecUnknown,
     CompartmentUnknown,
+    ConnectionUnknown,
     ContextRefused,
     CoordinateMismatch,
     HeadTampered,
@@ -32,6 +33,7 @@ from secure_xcom.errors import (
     ValueTooLarge,
 )
 from secure_xcom.pipeline import Push, Row
+from secure_xcom.stores import Store, store
 from tests.world import World, coordinate
 
 CONSUMER = TaskTry("orders", "manual__1", "load", -1, 1)
@@ -290,6 +292,27 @@ def test_no_audit_no_value_and_no_reference(world: World) -> None:
     with pytest.raises(AuditError):
         world.push({"a": 2})
     assert [entry.path for entry in world.store.list()] == before
+
+
+def test_a_store_that_cannot_be_opened_is_recorded_of_its_own_xcom() -> None:
+    """Of several XComs that are pulled at once, the access log has the one whose store is missing here."""
+    text = "version: 1\ncompartments:\n" + "".join(
+        f"  - {{name: {name}, dags: [{name}], key_uris: ['memory-key://{name}'], store_uri: 'memory://at-{name}', "
+        "readers: [{dags: [missing]}]}\n"
+        for name in ("missing", "here")
+    )
+    world = World(policy=AccessPolicy.parse(text.encode(), where="policy.yaml"), store_uri="memory://at-here")
+    places = [coordinate(dag_id="missing"), coordinate(dag_id="here")]
+    rows = [Row(world.push({"a": 1}, at)) for at in places]
+
+    def stores(uri: str) -> Store:
+        if uri == "memory://at-missing":
+            raise ConnectionUnknown("no such connection", where=uri)
+        return store(uri)
+
+    with pytest.raises(ConnectionUnknown):
+        world.process(stores=stores).pull(rows, consumer=TaskTry("missing", "manual__1", "load", -1, 1))
+    assert world.sink.records[-1]["producer"]["dag_id"] == "missing"
 
 
 def test_a_denied_key_is_an_error(world: World) -> None:
