@@ -94,21 +94,18 @@ def guard_sequences(
 
     def ahead(sequence: Any, key: int, rows: Sequence[Any], question: Asked, reader: _Reader) -> list[Any]:
         """The value at a place and those of some rows that follow it; none where that cannot be done at once."""
-        rows = rows[: at_once([peek(row) for row in rows], reader.unfolds)]
+        peeks = [peek(row) for row in rows]
+        rows = rows[: at_once(peeks, reader.unfolds)]
         if len(rows) < 2:
             return []
         questions = asked_for(sequence, slice(key, key + len(rows)), rows, question)
+        sizes: list[int] = []
         try:
-            return opened(rows, questions, 1, reader)
+            values = pull(rows, questions, 1, sizes)
         except SecureXComError:
             # What comes before the one that cannot be opened is given, and then that one is asked for itself.
             return []
-
-    def opened(rows: Sequence[Any], questions: Sequence[Asked], order: int, reader: _Reader | None) -> list[Any]:
-        sizes: list[int] = []
-        values = pull(rows, questions, order, sizes)
-        if reader is not None:
-            reader.learn([peek(row) for row in rows], sizes)
+        reader.learn(peeks, sizes)
         return values
 
     @functools.wraps(original)
@@ -131,7 +128,10 @@ def guard_sequences(
         found = following[0] if following else unopened(self, key)
         rows = found if isinstance(key, slice) else [found]
         order = -1 if isinstance(key, slice) and (key.step or 1) < 0 else 1
-        values = opened(rows, asked_for(self, key, rows, question), order, reader)
+        sizes: list[int] = []
+        values = pull(rows, asked_for(self, key, rows, question), order, sizes)
+        if reader is not None:
+            reader.learn([peek(found)], sizes)
         return values if isinstance(key, slice) else values[0]
 
     guarded._secure_xcom = True  # type: ignore[attr-defined]
@@ -178,8 +178,8 @@ class _Reader:
         """How many bytes one of a payload became, of the value that unfolded most."""
 
     def learn(self, peeks: Sequence[Peek], sizes: Sequence[int]) -> None:
-        """What these rows unfolded to."""
-        for row, size in zip(peeks, sizes, strict=True):
+        """What the first of these rows unfolded to."""
+        for row, size in zip(peeks, sizes, strict=False):
             if row.size:
                 self.unfolds = max(self.unfolds, size / row.size)
 
