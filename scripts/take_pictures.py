@@ -3,9 +3,9 @@
     uv pip install --target /tmp/browser playwright
     PYTHONPATH=/tmp/browser .venv/bin/python scripts/take_pictures.py [demo] [ui]
 
-``demo`` runs ``secure-xcom demo`` on a terminal of its own and draws what it printed as SVG. ``ui`` starts an
-Airflow with keys in a real OpenBao and payloads in a real S3 server, runs a DAG, and photographs its XCom
-tab with Chromium (``CHROMIUM``, /usr/bin/chromium). Look at what came out before it is committed.
+``demo`` runs ``secure-xcom demo`` on a terminal of its own and draws what it printed as SVG. ``ui`` runs a DAG
+with keys in a real OpenBao and payloads in a real S3 server, starts Airflow's API server, and photographs the
+XCom tab with Chromium (``CHROMIUM``, /usr/bin/chromium). Look at what came out before it is committed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import tempfile
 import termios
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -43,9 +43,9 @@ def invoices():
     def extract():
         return {
             "customer": "Ada Lovelace",
+            "amount": 99.5,
             "iban": "DE00 0000 0000 0000 0000 00",
-            "amounts": [12.5, 99.0],
-            "account": {"user": "ada", "password": "an-example-and-no-secret"},
+            "password": "an-example-and-no-secret",
         }
 
     @task
@@ -156,17 +156,17 @@ def ui() -> None:
         )
         (airflow.dags_folder / "invoices.py").write_text(DAG)
         airflow.migrate()
-        airflow.start()
-        run = airflow.trigger("invoices", run_id="monday")
-        if airflow.wait("invoices", run) != "success":
-            sys.exit(airflow.log_text("invoices", run, "extract"))
-        _screenshot(
-            f"http://127.0.0.1:{airflow.port}/dags/invoices/runs/{run}/tasks/extract/xcom",
-            PICTURES / "xcom-tab.png",
-        )
+        done = airflow.airflow("dags", "test", "invoices")
+        if done.returncode:
+            sys.exit(done.stdout)
+        airflow.start("api-server")
+        (run,) = airflow.sql("SELECT run_id FROM dag_run")[0]
+        place = f"/dags/invoices/runs/{quote(run, safe='')}/tasks/extract/xcom"
+        _photograph(f"http://127.0.0.1:{airflow.port}{place}", PICTURES / "xcom-tab.png")
 
 
-def _screenshot(url: str, path: Path) -> None:
+def _photograph(url: str, path: Path) -> None:
+    """The tab at its end, where the preview stands, without what is beside the tab."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -179,11 +179,23 @@ def _screenshot(url: str, path: Path) -> None:
                 "--disable-sync",
             ],
         )
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1180, "height": 1000}, color_scheme="light")
         page.goto(url)
-        page.get_by_text("secure_xcom").first.wait_for(timeout=60_000)
-        page.wait_for_timeout(1500)
-        page.screenshot(path=path)
+        page.get_by_label("Expand all").click(timeout=60_000)
+        value = page.locator(".monaco-editor").first
+        value.locator(".view-line").first.click()
+        page.keyboard.press("Control+End")
+        page.get_by_text("preview").first.wait_for()
+        page.mouse.move(0, 0)
+        # Until the last line has its colours.
+        page.wait_for_timeout(2000)
+        top, end = page.get_by_text("Logs", exact=True).first.bounding_box(), value.bounding_box()
+        if top is None or end is None:
+            sys.exit("the tab is not there")
+        x, y = top["x"] - 9, top["y"] - 8
+        page.screenshot(
+            path=path, clip={"x": x, "y": y, "width": 1172 - x, "height": end["y"] + end["height"] + 16 - y}
+        )
         browser.close()
 
 
