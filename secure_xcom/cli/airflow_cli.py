@@ -37,12 +37,7 @@ def get_secure_xcom_cli_commands() -> list[CLICommand]:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from airflow.cli import utils
+    from secure_xcom.cli import main, output
 
-    from secure_xcom.cli import main
-
-    # What programs read from stdout must not have Airflow's log lines in it. Releases before 3.3.2 cannot be told.
-    redirect = getattr(utils, "redirect_stdout_log_handlers_to_stderr", None)
-    if redirect is not None:
-        redirect()
+    output.logs_to_stderr()
     main(args.arguments, name="airflow secure-xcom")

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from secure_xcom.access import AccessPolicy
+from secure_xcom.cli import output
 from secure_xcom.config import OPTIONS, SECTION, Settings
 from secure_xcom.errors import CommandError
 
@@ -71,8 +72,10 @@ def load(config: Path | None) -> Deployment:
 def _of_airflow() -> Deployment:
     from secure_xcom import airflow_settings
 
+    settings = airflow_settings.load()
+    output.logs_to_stderr()
     return Deployment(
-        airflow_settings.load(),
+        settings,
         "Airflow's configuration",
         airflow_settings.backend_is_ours(),
         airflow_settings.default_sink(),

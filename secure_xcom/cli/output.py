@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -46,6 +47,16 @@ def table_console() -> Console:
     """A console for tables, which is not narrow where no terminal says how wide it is, such as in a job of CI."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return console(width=None if known else _TABLE_COLUMNS)
+
+
+def logs_to_stderr() -> None:
+    """Send what loggers write beside our own output, so that what programs read has no line of a log in it.
+
+    Airflow gives its root logger a handler on standard output when its settings are loaded.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)
 
 
 def nothing_there(sinks: Iterable[str]) -> None:

@@ -39,6 +39,11 @@ RUN_BY = {
     ("docs/audit.md", "secure-xcom audit reconcile --vault-log"): "tests/real/test_audit_reconcile.py",
     ("docs/deploying.md", "./make-secrets"): "tests/unit/test_deploy_compose.py",
     ("docs/deploying.md", "secure-xcom policy apply"): "tests/real/test_policies_apply.py",
+    ("docs/operations.md", "mkdir"): "tests/real/test_drill.py",
+    ("docs/operations.md", "pg_"): "tests/real/test_drill.py",
+    ("docs/operations.md", "aws s3 sync"): "tests/real/test_drill.py",
+    ("docs/operations.md", "vault operator raft snapshot"): "tests/real/test_drill.py",
+    ("docs/operations.md", "rm -rf"): "tests/real/test_drill.py",
     ("docs/vault.md", ""): "tests/real/test_vault_docs.py",
 }
 # What no test runs, and why.

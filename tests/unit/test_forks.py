@@ -14,5 +14,7 @@ from tests.unit.test_lazy import run, set_up
 @pytest.mark.skipif(not hasattr(BaseXCom, "aget_one"), reason="this Airflow has no async pulls")
 def test_a_forked_child_pulls_without_blocking(tmp_path: Path) -> None:
     """A child of a process that has pulled with `aget_one` does so too, and waits for no thread of its parent."""
-    said = run([sys.executable, "-m", "tests.unit.forked_process"], set_up(tmp_path)).splitlines()
+    lines = run([sys.executable, "-m", "tests.unit.forked_process"], set_up(tmp_path)).splitlines()
+    # From Python 3.12 on a process with threads is warned when it forks.
+    said = [line for line in lines if "DeprecationWarning" not in line]
     assert said[-3:] == ['{"n": 1}', '{"n": 1}', "0"]
