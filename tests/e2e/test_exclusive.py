@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from secure_xcom.cli.throwaway import ThrowawayAirflow
 from secure_xcom.keys.keyring_file import create_keyring
 from secure_xcom.maintenance.database import Database
 from secure_xcom.maintenance.shred import shred_all
+from secure_xcom.telemetry.measuring import OPERATIONS, XCOMS
 from tests.e2e.deployment import REPOSITORY
+from tests.servers.otlp_receiver import Receiver
 
 DAGS = Path(__file__).parent / "dags_exclusive"
 DAG = "exclusive_ways"
@@ -31,6 +34,7 @@ class House:
     home: Path
     run_id: str
     canary: str
+    told: Receiver
 
     def state(self, task_id: str) -> str:
         """A task instance's state."""
@@ -54,10 +58,10 @@ class House:
         store = self.home / "store"
         return [str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()]
 
-    def events(self, action: str) -> list[dict[str, Any]]:
-        """The access log's events of a kind."""
+    def events(self, *actions: str) -> list[dict[str, Any]]:
+        """The access log's events of these kinds."""
         lines = (self.home / "access-log.jsonl").read_text().splitlines()
-        return [event for event in map(json.loads, lines) if event["action"] == action]
+        return [event for event in map(json.loads, lines) if event["action"] in actions]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
     policy = home / "access_policy.yaml"
     policy.write_text(yaml.safe_dump({"version": 1, "compartments": [compartment]}))
     canary = f"canary-{secrets.token_hex(12)}"
+    receiver = Receiver()
     airflow = ThrowawayAirflow(
         home,
         {
@@ -85,17 +90,19 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
             "secure_xcom.audit_sinks": f"file://{home}/access-log.jsonl",
             "scheduler.scheduler_idle_sleep_time": "0.2",
             "core.parallelism": "4",
+            "metrics.otel_on": "True",
+            "traces.otel_on": "True",
         },
         DAGS,
-        environment={"SECURE_XCOM_E2E_CANARY": canary, "PYTHONPATH": str(REPOSITORY)},
+        environment={"SECURE_XCOM_E2E_CANARY": canary, "PYTHONPATH": str(REPOSITORY), **receiver.environment},
     )
-    with airflow:
+    with receiver, airflow:
         airflow.migrate()
         airflow.start()
         run_id = airflow.trigger(DAG)
         airflow.wait(DAG, run_id, timeout=240)
         airflow.stop()
-        yield House(airflow, home, run_id, canary)
+        yield House(airflow, home, run_id, canary, receiver)
 
 
 def test_a_retry_of_the_claimant_reads_again(house: House) -> None:
@@ -154,6 +161,27 @@ def test_what_has_expired_is_refused(house: House) -> None:
         ("refused", "ReferenceExpired"),
     ]
     assert [name for name in house.files() if "/push_short/" in name]
+
+
+def test_what_airflow_was_told_is_what_the_access_log_says(house: House) -> None:
+    """Metrics of all task processes together count what the access log has, by action and outcome, and no more."""
+    actions = ("push", "pull", "claim", "purge")
+    recorded = Counter((event["action"], event["outcome"]) for event in house.events(*actions))
+    assert recorded["pull", "refused"] > 1
+    assert house.told.added_up(OPERATIONS, "action", "outcome") == recorded
+    given = Counter((action,) for action, outcome in recorded.elements() if outcome == "ok")
+    assert house.told.added_up(XCOMS, "action") == given
+    assert house.canary.encode() not in house.told.raw
+
+
+def test_spans_lie_below_the_tasks_own(house: House) -> None:
+    """Each push and each pull of a task is a span below the one of the task itself."""
+    tree = house.told.tree()
+    for action in ("push", "pull"):
+        below = {parent for name, parent in tree if name == f"secure_xcom.{action}"}
+        assert below
+        assert sum(tree[f"secure_xcom.{action}", parent] for parent in below) == len(house.events(action))
+        assert [parent for parent in below if not parent.startswith("worker.")] == []
 
 
 def test_maintenance_takes_the_finished_claims_away(house: House) -> None:
