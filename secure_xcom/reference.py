@@ -10,7 +10,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 from secure_xcom.coordinate import ID_MAX_CHARACTERS, Coordinate, canonical_json
@@ -45,7 +45,7 @@ LEDGERS = ("store", "database")
 """The values of ``head.exclusive`` that this version enforces."""
 
 _MAP_INDEX = re.compile(r"-1|0|[1-9][0-9]{0,9}")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,62}")
 
 
@@ -264,8 +264,9 @@ def _head(value: object) -> Head:
 
 def _is_time(text: str) -> bool:
     """Whether it is a time in the form of `TIME_FORMAT`, on a day that there is: jobs compute with it."""
+    form = _TIME.fullmatch(text)
     try:
-        return _TIME.fullmatch(text) is not None and bool(datetime.fromisoformat(text[:-1]))
+        return form is not None and bool(date.fromisoformat(form[1]))
     except ValueError:
         return False
 
