@@ -214,13 +214,16 @@ class Pipeline:
 
     def _take_back(self, placed: Iterable[tuple[str, str]]) -> None:
         """Delete what was put for a push that gives no reference. What cannot be deleted is left to gc."""
+        by_store: dict[str, list[str]] = {}
         for store_uri, path in placed:
+            by_store.setdefault(store_uri, []).append(path)
+        for store_uri, paths in by_store.items():
             try:
-                failed = self.store(store_uri).delete_many([path])[0]
+                failed = self.store(store_uri).delete_many(paths)
             except StoreError as error:
-                failed = error
-            if failed is not None:
-                log.warning("A payload that no reference names stays behind until gc: %s", failed)
+                failed = [error]
+            for one in filter(None, failed):
+                log.warning("A payload that no reference names stays behind until gc: %s", one)
 
     # --- pull -----------------------------------------------------------------------------------------------
 

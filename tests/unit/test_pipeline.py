@@ -34,6 +34,7 @@ from secure_xcom.errors import (
 )
 from secure_xcom.pipeline import Push, Row
 from secure_xcom.stores import Store, store
+from tests.doubles import MemoryStores
 from tests.world import World, coordinate
 
 CONSUMER = TaskTry("orders", "manual__1", "load", -1, 1)
@@ -280,6 +281,16 @@ def test_no_key_no_object(world: World) -> None:
         world.push({"a": 1})
     assert list(world.store.list()) == []
     assert world.sink.records[-1]["outcome"] == "failed"
+
+
+def test_what_was_put_is_taken_back_at_once(world: World) -> None:
+    """Of several values of which one cannot be pushed nothing stays, and the store is asked once for all."""
+    stores = MemoryStores()
+    pushes = [Push(coordinate(key=f"k{number}"), value) for number, value in enumerate([1, 2, 3, object()])]
+    with pytest.raises(ValueNotSerialisable):
+        world.process(stores=stores).push(pushes)
+    (only,) = stores.values()
+    assert (only.requests["put"], only.requests["delete_many"], only.objects) == (3, 1, {})
 
 
 def test_no_audit_no_value_and_no_reference(world: World) -> None:
