@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -23,65 +24,53 @@ from tests.upkeep_world import Upkeep
 from tests.world import coordinate
 
 SHOWN = [command for page in PAGES for command in documented.shown(page)]
-# Page and beginning of a command -> the test that runs it, on the servers that it needs.
+# Page -> beginning of a command -> the test that runs it, with servers and files of its own.
 RUN_BY = {
-    ("README.md", "make demo"): "tests/e2e/test_demo.py",
-    ("README.md", "make test"): ".ci/run",
-    ("README.md", "pip install"): "tests/unit/test_package.py",
-    ("docs/commands.md", "secure-xcom"): "tests/unit/test_readme.py",
-    ("docs/policies.md", "secure-xcom policy show"): "tests/unit/test_docs_policies.py",
-    ("docs/policies.md", "secure-xcom policy lint"): "tests/unit/test_docs_policies.py",
-    ("docs/policies.md", "secure-xcom policy compile"): "tests/unit/test_docs_policies.py",
-    ("docs/policies.md", "secure-xcom policy apply"): "tests/real/test_policies_apply.py",
-    ("docs/policies.md", "secure-xcom policy verify"): "tests/real/test_policies_verify.py",
-    ("docs/policies.md", "export SECURE_XCOM_VERIFY"): "tests/real/test_policies_verify.py",
-    ("docs/audit.md", "secure-xcom audit tail --follow"): "tests/unit/test_audit_search.py",
-    ("docs/audit.md", "secure-xcom audit reconcile --vault-log"): "tests/real/test_audit_reconcile.py",
-    ("docs/deploying.md", "./make-secrets"): "tests/unit/test_deploy_compose.py",
-    ("docs/deploying.md", "secure-xcom policy apply"): "tests/real/test_policies_apply.py",
-    ("docs/operations.md", "mkdir"): "tests/real/test_drill.py",
-    ("docs/operations.md", "pg_"): "tests/real/test_drill.py",
-    ("docs/operations.md", "aws s3 sync"): "tests/real/test_drill.py",
-    ("docs/operations.md", "vault operator raft snapshot"): "tests/real/test_drill.py",
-    ("docs/operations.md", "rm -rf"): "tests/real/test_drill.py",
-    ("docs/vault.md", ""): "tests/real/test_vault_docs.py",
+    "README.md": {"make demo": "tests/e2e/test_demo.py", "make test": ".ci/run"},
+    "docs/commands.md": {"secure-xcom": "tests/unit/test_readme.py"},
+    "docs/policies.md": {
+        "secure-xcom policy show": "tests/unit/test_docs_policies.py",
+        "secure-xcom policy lint": "tests/unit/test_docs_policies.py",
+        "secure-xcom policy compile": "tests/unit/test_docs_policies.py",
+        "secure-xcom policy apply": "tests/real/test_policies_apply.py",
+        "secure-xcom policy verify": "tests/real/test_policies_verify.py",
+        "export SECURE_XCOM_VERIFY": "tests/real/test_policies_verify.py",
+    },
+    "docs/audit.md": {
+        # Below, because it has no end.
+        "secure-xcom audit tail --follow": "tests/unit/test_docs_commands.py",
+        "secure-xcom audit reconcile --vault-log": "tests/real/test_audit_reconcile.py",
+    },
+    "docs/deploying.md": {"./make-secrets": "tests/unit/test_deploy_compose.py"},
+    "docs/operations.md": dict.fromkeys(
+        ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
+    ),
+    "docs/vault.md": {"": "tests/real/test_vault_docs.py"},
 }
-# What no test runs, and why.
+# Page -> beginning of a command -> why no test runs it.
 NOT_RUN = {
-    (
-        "docs/aws-kms.md",
-        "aws kms",
-    ): "there is no AWS here; what the keys are then used for, tests/real/test_kms.py has",
-    ("docs/deploying.md", "docker"): "no image registry is asked; docs/deploying.md says what is held",
-    (
-        "docs/deploying.md",
-        "kubectl",
-    ): "there is no cluster; the manifests are held by tests/unit/test_deploy_kubernetes.py",
-    (
-        "docs/deploying.md",
-        "helm",
-    ): "there is no cluster; the values are held by tests/unit/test_deploy_kubernetes.py",
-    ("docs/deploying.md", "vault"): "Vault's Kubernetes method needs a cluster",
-    (
-        "docs/deploying.md",
-        "terraform",
-    ): "its providers are not fetched; held by tests/unit/test_deploy_terraform.py",
-    (
-        "docs/deploying.md",
-        "aws cloudformation",
-    ): "there is no AWS here; held by tests/unit/test_deploy_terraform.py",
-    (
-        "docs/observability.md",
-        "export OTEL",
-    ): "variables of OpenTelemetry, set in tests/real/test_open_telemetry.py",
+    "README.md": {
+        "pip install": "the tests run on the package as the checkout installs it; extras are held below"
+    },
+    "docs/aws-kms.md": {"aws kms": "there is no AWS here; what keys are used for is in tests/real/test_kms.py"},
+    "docs/deploying.md": {
+        "docker": "no image registry is asked; docs/deploying.md says what is held",
+        "kubectl": "there is no cluster; manifests are held by tests/unit/test_deploy_kubernetes.py",
+        "helm": "there is no cluster; values are held by tests/unit/test_deploy_kubernetes.py",
+        "vault": "Vault's Kubernetes method needs a cluster",
+        "secure-xcom policy apply": "these need AWS or a cluster; tests/real/test_policies_apply.py has others",
+        "terraform": "its providers are not fetched; held by tests/unit/test_deploy_terraform.py",
+        "aws cloudformation": "there is no AWS here; held by tests/unit/test_deploy_terraform.py",
+    },
+    "docs/observability.md": {
+        "export OTEL": "variables of OpenTelemetry, set in tests/real/test_open_telemetry.py"
+    },
 }
 
 
-def _listed(command: Shown, table: dict[tuple[str, str], str]) -> str | None:
+def _listed(command: Shown, table: dict[str, dict[str, str]]) -> str | None:
     found = [
-        where
-        for (page, start), where in table.items()
-        if command.page == page and " ".join(command.words).startswith(start)
+        where for start, where in table.get(command.page, {}).items() if " ".join(command.words).startswith(start)
     ]
     return found[0] if found else None
 
@@ -190,6 +179,30 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
     assert [said for said in wrong if said] == []
 
 
+def test_the_command_that_follows_shows_what_comes(tmp_path: Path) -> None:
+    """`audit tail --follow` of docs/audit.md prints an event at once that is written while it waits."""
+    (line,) = [one for one in SHOWN if one.page == "docs/audit.md" and "--follow" in one.words]
+    events = [event for event in chain(2) if b'"action":"pull"' in event]
+    place = _audited(tmp_path)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("secure-xcom")), *line.arguments, "--json", "--config", place.config],
+        env={**kept, **place.environment},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout
+        # What was there before is shown first, and then it listens.
+        for _ in range(len([event for event in chain(1) if b'"action":"pull"' in event])):
+            json.loads(process.stdout.readline())
+        with (tmp_path / "access-log.jsonl").open("ab") as log:
+            log.write(events[0] + b"\n")
+        assert json.loads(process.stdout.readline())["id"] == json.loads(events[0])["id"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+
+
 # --- all of them --------------------------------------------------------------------------------------------
 
 
@@ -209,11 +222,13 @@ def test_every_command_is_run_somewhere() -> None:
 def test_the_lists_name_what_is_there() -> None:
     """Each entry is about a command that a page still shows, and names a test that is there."""
     for table in (RUN_BY, NOT_RUN):
-        for (page, start), where in table.items():
-            assert [one for one in SHOWN if _listed(one, {(page, start): where})], f"{page}: {start}"
-            for file in re.findall(r"(?:tests|docs)/[\w/.-]+|^\.ci/run", where):
-                assert (ROOT / file).exists(), file
-    assert [where for where in RUN_BY.values() if not re.fullmatch(r"tests/[\w/]+\.py|\.ci/run", where)] == []
+        for page, listed in table.items():
+            for start, where in listed.items():
+                assert [one for one in SHOWN if _listed(one, {page: {start: where}})], f"{page}: {start}"
+                for file in re.findall(r"(?:tests|docs)/[\w/.-]+\w|^\.ci/run", where):
+                    assert (ROOT / file).exists(), file
+    tests = [where for listed in RUN_BY.values() for where in listed.values()]
+    assert [where for where in tests if not re.fullmatch(r"tests/[\w/]+\.py|\.ci/run", where)] == []
 
 
 def test_every_block_says_what_it_is() -> None:
