@@ -32,10 +32,10 @@ _ZSTD_LEVEL = 1
 # Under this a frame's own header eats what compression saves.
 _COMPRESS_FROM_BYTES = 256
 # A large value is tried in a few places before all of it is compressed, and is left alone when these do not shrink
-# by a tenth: then compressing and decompressing costs more than sealing and putting what it saves.
+# by a seventh: 100 MB there and back take 0.18 s of a core, in which a network of 1 Gbit/s moves 22 MB.
 _SAMPLES = 4
 _SAMPLE_BYTES = 64 << 10
-_PAYS = 0.9
+_PAYS = 0.85
 
 
 class _Here(threading.local):
