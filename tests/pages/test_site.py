@@ -18,6 +18,9 @@ import pytest
 from secure_xcom import errors
 from tests.documented import PAGES, ROOT, name_of
 
+# Built once, whoever runs the tests.
+pytestmark = pytest.mark.xdist_group("pages")
+
 # What a reader's program fetches by itself; all else is followed by a person.
 _FETCHED = {"src", "srcset", "poster", "data", "background"}
 _IN_CSS = re.compile(r"(?:url\(\s*|@import\s+)['\"]?([^'\")\s;]+)")
