@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from urllib.parse import unquote
 
 from secure_xcom.access import AccessPolicy
-from secure_xcom.coordinate import path_segment
+from secure_xcom.coordinate import Coordinate, path_segment
+from secure_xcom.errors import CoordinateInvalid
 
 # The shape of `secure_xcom.coordinate.object_path`, whose last segment is a UUIDv7 (RFC 9562, section 5.7).
 _PAYLOAD = re.compile(
@@ -38,6 +40,8 @@ class PayloadPath:
         """The path of a payload of this compartment, or None for anything else."""
         form = _PAYLOAD.fullmatch(path)
         if form is None or form["compartment"] != path_segment(compartment):
+            return None
+        if not all(map(_is_ours, (form["dag"], form["run"], form["task"]))):
             return None
         return cls(path, form["dag"], form["run"], form["task"], int(form["index"]), made_at(form["unique"]))
 
@@ -71,6 +75,17 @@ def made_at(unique: str) -> datetime:
     except (ValueError, OverflowError, OSError):
         # Nobody pushes in the year 10,000: such a name is never old enough to be deleted.
         return datetime.max.replace(tzinfo=timezone.utc)
+
+
+# A million payloads have few DAGs and tasks, and runs that follow each other.
+@lru_cache(maxsize=4096)
+def _is_ours(segment: str) -> bool:
+    """Whether a segment is of an id that Airflow can have: who puts objects can name them as they like."""
+    found = _whole(segment)
+    try:
+        return found is None or path_segment(Coordinate(found, found, found, -1, "k").dag_id) == segment
+    except (CoordinateInvalid, UnicodeEncodeError):
+        return False
 
 
 def _whole(segment: str) -> str | None:

@@ -147,6 +147,10 @@ def test_only_names_of_ours_are_ever_deleted(upkeep: Upkeep) -> None:
         f"pay/orders/run/extract/-2/{unique}",
         f"pay/orders/run/extract/-1/more/{unique}",
         f"pay/orders/run/extract/-1/{unique[:14]}4{unique[15:]}",
+        f"pay/or%00ders/run/extract/-1/{unique}",
+        f"pay/orders/r%FFun/extract/-1/{unique}",
+        f"pay/orders/run/%65xtract/-1/{unique}",
+        f"pay/{'d' * 251}/run/extract/-1/{unique}",
         "pay/orders/run/extract/-1/claim",
         "pay/orders/run/.part~0123456789abcdef",
     ]
