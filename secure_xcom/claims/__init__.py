@@ -11,6 +11,7 @@ from typing import Protocol
 
 from secure_xcom.claims.marking import Exclusive, exclusive
 from secure_xcom.claims.record import Claim, Claimant, Target
+from secure_xcom.errors import ClaimTampered
 
 __all__ = ["Claim", "Claimant", "Exclusive", "Ledger", "Target", "exclusive"]
 
@@ -33,8 +34,8 @@ class Ledger(Protocol):
     def create(self, target: Target, claim: Claim) -> bool:
         """Make the claim, unless there is one: then False, whoever made that. Atomic over all processes."""
 
-    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim]:
-        """Every claim in these places: a store URI and a compartment each."""
+    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
+        """Every claim in these places, a store URI and a compartment each; what is none stands in its place."""
 
     def remove(self, target: Target) -> None:
         """Forget the claim. The target must not be readable any more: see `secure_xcom.claims.shredding`."""

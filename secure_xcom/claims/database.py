@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from secure_xcom.claims.record import Claim, Target
 from secure_xcom.connections.databases import FORM, database_url, with_driver
-from secure_xcom.errors import ClaimsUnavailable, UriInvalid
+from secure_xcom.errors import ClaimsUnavailable, ClaimTampered, UriInvalid
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -83,7 +83,7 @@ class ClaimTable:
                 return False
         return True
 
-    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim]:
+    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
         """Every claim of these compartments, page by page."""
         from sqlalchemy import select
 
@@ -102,7 +102,7 @@ class ClaimTable:
             with self.connection() as connection:
                 page = connection.execute(query).all()
             for payload, record in page:
-                yield Claim.parse(record.encode(), f"claim_xcom {payload}")
+                yield Claim.read(record.encode(), f"claim_xcom {payload}")
             if len(page) < _PAGE:
                 return
             last = page[-1][0]

@@ -65,19 +65,17 @@ class ClaimObjects:
             raise StoreDenied(error.what, where=error.where, remedy=_REMEDY) from None
         return True
 
-    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim]:
+    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
         """Every claim of these compartments in these stores; what is gone meanwhile is passed over."""
         for uri, compartment in dict.fromkeys(places):
             store = self._stores(uri)
             for entry in store.list(claims_folder(compartment)):
                 where = f"{uri}/{entry.path}"
-                if entry.size > RECORD_MAX_BYTES:
-                    raise ClaimTampered(f"over {RECORD_MAX_BYTES} bytes", where=where)
                 for answer in store.get_many([entry.path], [RECORD_MAX_BYTES]):
                     if isinstance(answer, StoreError) and not isinstance(answer, ObjectMissing):
                         raise answer
                     if isinstance(answer, bytes):
-                        yield Claim.parse(answer, where)
+                        yield Claim.read(answer, where)
 
     def remove(self, target: Target) -> None:
         """Delete the object."""

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from secure_xcom.claims import Ledger
 from secure_xcom.claims.record import Claim, Claimant, Target
 from secure_xcom.coordinate import Coordinate, object_path, object_uri
-from secure_xcom.errors import ReferenceRefused, StoreDenied, StoreError
+from secure_xcom.errors import ClaimTampered, ReferenceRefused, StoreDenied, StoreError
 from secure_xcom.reference import TIME_FORMAT, Reference, is_reference, parse
 from secure_xcom.stores import Store
 
@@ -102,6 +102,7 @@ def shred_finished(
     rows: Rows,
     stores: Callable[[str], Store],
     dry_run: bool = False,
+    tampered: Callable[[ClaimTampered], object] = lambda _: None,
 ) -> Iterator[tuple[Claim, Shredded | None]]:
     """Shred what claimants that have succeeded left behind: the maintenance command's part.
 
@@ -110,11 +111,16 @@ def shred_finished(
     :param places: a store URI and a compartment each: every store that a compartment of the policy has.
     :param succeeded: whether a task instance's state is ``success`` now.
     :param held: a DAG id and a run id -> the legal hold on them, or None (`AccessPolicy.held`).
+    :param tampered: told of what lies among the claims and is none. It keeps no other XCom from being shredded.
     :returns: each claim that is due, and what became of its XCom; None in a dry run.
     :raises SecureXComError: the ledger or the rows cannot be read.
     """
     known = list(dict.fromkeys(places))
     for claim in ledger.list(known):
+        if isinstance(claim, ClaimTampered):
+            log.warning("Among the claims lies what is none: %s", claim)
+            tampered(claim)
+            continue
         if held(claim.coordinate.dag_id, claim.coordinate.run_id) is not None or not succeeded(claim.claimant):
             continue
         target = _target(claim, known)

@@ -74,8 +74,8 @@ def shred(
     lines = [f"{report.due} exclusive XComs were read by a task that has succeeded"]
     if delete:
         lines.append(f"shredded {report.done}, not wholly {report.left}")
-        lines += upkeep.examples("could not be shredded:", report.failures, report.left)
     elif report.due:
         lines.append("nothing was changed: run it with --delete")
+    lines += upkeep.examples("could not be shredded:", report.failures, report.left + report.tampered)
     upkeep.show(asdict(report), lines, as_json=as_json)
     raise typer.Exit(output.FOUND_SOMETHING if report.open else output.FINE)

@@ -12,6 +12,7 @@ from secure_xcom.claims import Claimant, Ledger
 from secure_xcom.claims.objects import ClaimObjects
 from secure_xcom.claims.shredding import shred_finished
 from secure_xcom.coordinate import Coordinate
+from secure_xcom.errors import ClaimTampered
 from secure_xcom.maintenance.database import Database
 from secure_xcom.maintenance.examples import name_one
 from secure_xcom.maintenance.progress import Progress, silent
@@ -24,18 +25,20 @@ class ShredReport:
 
     :ivar due: exclusive XComs whose reader has succeeded.
     :ivar done: of these, shredded wholly, with their claim gone; :ivar left: not wholly, to be tried again.
+    :ivar tampered: what lies among the claims and is none, which somebody has put there.
     """
 
     deleting: bool
     due: int = 0
     done: int = 0
     left: int = 0
+    tampered: int = 0
     failures: list[str] = field(default_factory=list)
 
     @property
     def open(self) -> int:
         """What is still to be done."""
-        return self.due - self.done
+        return self.due - self.done + self.tampered
 
 
 class DatabaseRows:
@@ -81,6 +84,11 @@ def shred_all(
         return database.task_state(*at) == "success"
 
     report = ShredReport(deleting=delete)
+
+    def tampered(error: ClaimTampered) -> None:
+        report.tampered += 1
+        name_one(report.failures, str(error))
+
     places = [(uri, own.name) for own in policy.compartments for uri in own.all_store_uris]
     for claim, done in shred_finished(
         ledger or ClaimObjects(of),
@@ -90,6 +98,7 @@ def shred_all(
         rows=DatabaseRows(database),
         stores=of,
         dry_run=not delete,
+        tampered=tampered,
     ):
         report.due += 1
         if done is not None and done.whole:

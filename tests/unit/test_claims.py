@@ -515,7 +515,7 @@ def test_another_push_in_between_is_never_shredded() -> None:
     assert pull(there, rows.rows[TOKEN]) == "three"
 
 
-def maintain(there: World, rows: MemoryRows, *, done: bool = True, dry_run: bool = False) -> list[Any]:
+def maintain(there: World, rows: MemoryRows, *, done: bool = True, **options: Any) -> list[Any]:
     """The maintenance command's part."""
     assert there.policy is not None
     process = there.process()
@@ -527,7 +527,7 @@ def maintain(there: World, rows: MemoryRows, *, done: bool = True, dry_run: bool
             held=there.policy.held,
             rows=rows,
             stores=process.store,
-            dry_run=dry_run,
+            **options,
         )
     )
 
@@ -548,6 +548,23 @@ def test_maintenance_shreds_what_a_task_could_not() -> None:
     assert len(claims_of(there)) == 1
     assert maintain(there, rows) == []
     assert pull(there, rows.rows[replace(TOKEN, map_index=1)], OTHER) == "two"
+
+
+def test_what_is_no_claim_keeps_no_xcom_from_being_shredded() -> None:
+    """Whoever may claim can put anything among the claims: it is told, and the others are shredded."""
+    there = world()
+    reference = there.push("one", TOKEN)
+    pull(there, reference)
+    [path] = claims_of(there)
+    folder, _, unique = path.rpartition("/")
+    claim = json.loads(b"".join(there.store.get(path)))
+    claim["claim"]["by_dag_id"] = "a\0b"
+    for first, body in (("0", b"nothing"), ("1", json.dumps(claim).encode()), ("2", bytes(1 << 20))):
+        there.store.put(f"{folder}/{first * 8}{unique[8:]}", [body])
+    told: list[ClaimTampered] = []
+    [(_, done)] = maintain(there, MemoryRows(reference), tampered=told.append)
+    assert done.whole
+    assert len(told) == len(claims_of(there)) == 3
 
 
 def test_a_claim_stays_while_anything_can_be_opened() -> None:
