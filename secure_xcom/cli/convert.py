@@ -45,6 +45,7 @@ def seal_existing(
             upkeep.state_file(state, "seal-existing"),
             old_objects(),
             apply=apply,
+            operator=upkeep.operator(),
             progress=progress,
         )
     upkeep.end(report, lines(report, "sealed"), as_json=as_json)

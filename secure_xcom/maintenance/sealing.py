@@ -33,6 +33,8 @@ from secure_xcom.maintenance.stock_objects import OldObjects
 from secure_xcom.pipeline import Pipeline, Push
 from secure_xcom.reference import is_reference
 
+_READ_BACK = "seal-existing: read back before its row is changed"
+
 
 @dataclass
 class ConvertReport:
@@ -72,9 +74,10 @@ def seal_existing(
     old: OldObjects,
     *,
     apply: bool,
+    operator: str,
     progress: Progress = silent,
 ) -> ConvertReport:
-    """Seal every row that holds a plain value.
+    """Seal every row that holds a plain value. The access log has each push, and each opening to compare.
 
     :param pipeline: one whose codecs take structures as they are.
     :param opener: what the new payloads are read back with.
@@ -96,7 +99,7 @@ def seal_existing(
             report.objects += old.names(whole.value)
             if apply:
                 try:
-                    _seal(policy, database, pipeline, opener, checkpoint, old, whole, report)
+                    _seal(policy, database, pipeline, opener, checkpoint, old, whole, operator, report)
                 except (MaintenanceError, SecureXComError) as error:
                     if _concerns_all(error):
                         raise
@@ -113,6 +116,7 @@ def _seal(
     checkpoint: Checkpoint,
     old: OldObjects,
     row: StoredRow,
+    operator: str,
     report: ConvertReport,
 ) -> None:
     value = _decoded(row)
@@ -123,8 +127,7 @@ def _seal(
     if not isinstance(found, Found):
         raise MaintenanceError("what was sealed is no reference of its row", where=row.where)
     try:
-        key = opener.unwrap(found.reference, found.compartment, row.where)
-        if not _same(opener.structure(found, key), structure):
+        if not _same(_open(policy, pipeline.access_log, opener, found, operator, _READ_BACK), structure):
             raise MaintenanceError("what was sealed does not open as what it was", where=row.where)
     except SecureXComError:
         _delete_payload(opener, found)

@@ -18,6 +18,11 @@ from secure_xcom.audit import AccessLog
 from secure_xcom.cli import app
 from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.errors import SecureXComError
+from secure_xcom.keys import key_service
+from secure_xcom.maintenance.break_glass import break_glass
+from secure_xcom.maintenance.opening import Opener
+from secure_xcom.maintenance.sealing import seal_existing, unseal_all
+from secure_xcom.maintenance.stock_objects import NoObjects
 from secure_xcom.pipeline import Pipeline, Push, Row
 from secure_xcom.vault.client import forget_clients
 from secure_xcom.vault.context import transit_context
@@ -25,6 +30,7 @@ from secure_xcom.vault.grants import transit_grant
 from tests import second_log_reader as second
 from tests.servers.vault_realm import Realm, connect
 from tests.world import World, coordinate
+from tests.xcom_table import XComTable
 
 pytestmark = pytest.mark.usefixtures("fresh")
 CONSUMER = TaskTry("orders", "manual__2026-01-01T00:00:00+00:00", "load", -1, 1)
@@ -51,8 +57,6 @@ class Deployment:
 
     def process(self) -> tuple[Pipeline, AccessLog]:
         """A task's process: its pipeline and its access log."""
-        from secure_xcom.keys import key_service
-
         forget_clients()
         log = AccessLog.open([self.file.as_uri()], version="test")
         made = self.world.process(key_service)
@@ -126,6 +130,32 @@ def test_a_scoped_deployment_has_no_gap(deployment: Deployment) -> None:
     code, told = deployment.reconcile()
     assert (code, [gap["kind"] for gap in told["gaps"]]) == (0, ["probe", "probe"])
     assert (told["uses"], told["pairs"]) == (6, 4)
+
+
+def test_what_an_operator_opens_has_its_event(deployment: Deployment) -> None:
+    """A break-glass read, and each value that unseal-all and seal-existing open, fit Vault's log like a pull."""
+    ats = [coordinate(task_id="one"), coordinate(task_id="two")]
+    table = XComTable(f"sqlite:///{deployment.folder}/airflow.db")
+    table.put_many(zip(ats, deployment.push(*ats), strict=True))
+    policy, database = deployment.world.policy, table.database()
+    assert policy is not None
+    _, log = deployment.process()
+    opener = Opener(
+        lambda value: value, services=key_service, stores=lambda _: deployment.world.store, max_bytes=1 << 20
+    )
+    opened = break_glass(policy, database, log, opener, ats[0], operator="me", reason="incident 12")
+    assert opened.data == b'{"a":1}'
+    state = deployment.folder / "state.sqlite"
+    report = unseal_all(policy, database, log, opener, state, apply=True, operator="me", reason="we leave")
+    assert report.converted == 2
+    pipeline, log = deployment.process()
+    sealed = seal_existing(policy, database, pipeline, opener, state, NoObjects(), apply=True, operator="me")
+    assert sealed.converted == 2
+    log.close()
+    database.close()
+    table.close()
+    code, told = deployment.reconcile()
+    assert (code, told["gaps"], told["uses"]) == (0, [], 5)
 
 
 def test_a_stolen_token_is_reported(deployment: Deployment) -> None:

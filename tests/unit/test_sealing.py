@@ -64,6 +64,7 @@ def seal(upkeep: Upkeep, *, apply: bool = True, old: OldObjects | None = None, *
             upkeep.state,
             wrap(old or NoObjects()),
             apply=apply,
+            operator="me",
         )
     finally:
         database.close()
