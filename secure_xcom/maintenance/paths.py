@@ -18,7 +18,10 @@ _PAYLOAD = re.compile(
     r"(?P<unique>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
 )
 # What `secure_xcom.stores.files` leaves of a put that was killed; it lists such a file after a day.
-_STAGED = re.compile(r"(?P<compartment>[^/]+)(?:/[^/]+){3}/(?:-1|0|[1-9][0-9]{0,9})/\.part~[0-9a-f]{16}")
+_STAGED = re.compile(
+    r"(?P<compartment>[^/]+)/(?P<dag>[^/]+)/(?P<run>[^/]+)/(?P<task>[^/]+)/(?:-1|0|[1-9][0-9]{0,9})/"
+    r"\.part~[0-9a-f]{16}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,7 @@ class PayloadPath:
     def parse(cls, path: str, compartment: str) -> PayloadPath | None:
         """The path of a payload of this compartment, or None for anything else."""
         form = _PAYLOAD.fullmatch(path)
-        if form is None or form["compartment"] != path_segment(compartment):
-            return None
-        if not all(map(_is_ours, (form["dag"], form["run"], form["task"]))):
+        if form is None or not _is_of(form, compartment):
             return None
         return cls(path, form["dag"], form["run"], form["task"], int(form["index"]), made_at(form["unique"]))
 
@@ -64,7 +65,7 @@ class PayloadPath:
 def is_staged(path: str, compartment: str) -> bool:
     """Whether a path is a leftover of a put that was killed."""
     form = _STAGED.fullmatch(path)
-    return form is not None and form["compartment"] == path_segment(compartment)
+    return form is not None and _is_of(form, compartment)
 
 
 def made_at(unique: str) -> datetime:
@@ -75,6 +76,11 @@ def made_at(unique: str) -> datetime:
     except (ValueError, OverflowError, OSError):
         # Nobody pushes in the year 10,000: such a name is never old enough to be deleted.
         return datetime.max.replace(tzinfo=timezone.utc)
+
+
+def _is_of(form: re.Match[str], compartment: str) -> bool:
+    ids = form["dag"], form["run"], form["task"]
+    return form["compartment"] == path_segment(compartment) and all(map(_is_ours, ids))
 
 
 # A million payloads have few DAGs and tasks, and runs that follow each other.

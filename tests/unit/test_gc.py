@@ -158,7 +158,10 @@ def test_only_names_of_ours_are_ever_deleted(upkeep: Upkeep) -> None:
         upkeep.store().put(path, [b"x"]) if ".part~" not in path else _write(upkeep, path)
     staged = "pay/orders/run/extract/-1/.part~0123456789abcdef"
     _write(upkeep, staged)
-    for path in (staged, foreign[-1]):
+    # A name that is no UTF-8, which no file of the job's own can hold.
+    foreign.append("pay/orders/\udcff/extract/-1/.part~0123456789abcdef")
+    _write(upkeep, foreign[-1])
+    for path in (staged, *foreign[-2:]):
         os.utime(upkeep.folder / "store" / path, (time.time() - 90_000,) * 2)
     report = run(upkeep)
     assert (report.deleted, report.orphans) == (1, 1)
