@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from secure_xcom.claims.record import RECORD_MAX_BYTES, Claim, Target
 from secure_xcom.coordinate import claims_folder
-from secure_xcom.errors import ClaimTampered, ObjectExists, ObjectMissing, StoreDenied, StoreError
+from secure_xcom.errors import (
+    ClaimTampered,
+    ObjectExists,
+    ObjectMissing,
+    PathInvalid,
+    StoreDenied,
+    StoreError,
+)
 from secure_xcom.stores import Store
 
 _REMEDY = (
@@ -72,10 +79,12 @@ class ClaimObjects:
             for entry in store.list(claims_folder(compartment)):
                 where = f"{uri}/{entry.path}"
                 for answer in store.get_many([entry.path], [RECORD_MAX_BYTES]):
-                    if isinstance(answer, StoreError) and not isinstance(answer, ObjectMissing):
-                        raise answer
                     if isinstance(answer, bytes):
                         yield Claim.read(answer, where)
+                    elif isinstance(answer, PathInvalid):
+                        yield ClaimTampered("no claim is named so", where=repr(where))
+                    elif not isinstance(answer, ObjectMissing):
+                        raise answer
 
     def remove(self, target: Target) -> None:
         """Delete the object."""

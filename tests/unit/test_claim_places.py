@@ -21,7 +21,7 @@ from secure_xcom.claims.table import claim_xcom
 from secure_xcom.config import Settings
 from secure_xcom.errors import ClaimsUnavailable, ClaimTampered, ConnectionUnknown, StoreError, UriInvalid
 from secure_xcom.stores import store
-from tests.claim_contract import ClaimContract, target
+from tests.claim_contract import ClaimContract, taken, target
 from tests.doubles import MemoryStore
 
 
@@ -58,6 +58,16 @@ def test_a_claim_that_somebody_made_huge() -> None:
     opened.put(at.path, [bytes(1 << 20)])
     with pytest.raises(ClaimTampered, match=f"over {RECORD_MAX_BYTES} bytes"):
         ClaimObjects(lambda _: opened).find_many([at])
+
+
+def test_a_claim_of_an_odd_name(tmp_path: Path) -> None:
+    """What bears a name that no claim can have is told in its place, and those behind it are listed."""
+    opened = store(f"file://{tmp_path}")
+    ledger = ClaimObjects(lambda _: opened)
+    taken(ledger, target(opened.uri, "finance"), "a")
+    (tmp_path / "~claims" / "finance" / "a b").write_bytes(b"")
+    found = list(ledger.list([(opened.uri, "finance")]))
+    assert sorted(type(one).__name__ for one in found) == ["Claim", "ClaimTampered"]
 
 
 class TestSqlite(ClaimContract):
