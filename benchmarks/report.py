@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import platform
 import re
-from collections.abc import Sequence
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from benchmarks.bench_backend import Claim
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
@@ -83,6 +87,50 @@ def chart(name: str, title: str, label: str, sizes: Sequence[float], lines: dict
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="seconds", title=title)
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend()
+    _save(figure, name)
+
+
+def flame(name: str, title: str, stacks: Mapping[tuple[str, ...], int]) -> None:
+    """Sampled stacks, outermost call first, as docs/performance/NAME.svg: calls hang below their callers."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = name
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    whole = sum(stacks.values())
+    figure, axes = plt.subplots(figsize=(13, 5.5))
+    deepest = 0
+
+    def draw(part: Mapping[tuple[str, ...], int], left: float, depth: int) -> None:
+        nonlocal deepest
+        for call in sorted({stack[0] for stack in part if stack}):
+            below = Counter({stack[1:]: count for stack, count in part.items() if stack and stack[0] == call})
+            width = 100 * sum(below.values()) / whole
+            if width < _NARROWEST:
+                continue
+            deepest = max(deepest, depth)
+            colour = plt.get_cmap("YlOrRd")(0.15 + zlib.crc32(call.encode()) % 40 / 100)
+            axes.add_patch(Rectangle((left, depth), width, 0.94, facecolor=colour, edgecolor="white"))
+            room = int(width * 1.75)
+            label = f"{call.partition(' ')[0]} {width:.0f} %"
+            axes.text(left + 0.15, depth + 0.66, label[:room] if room > _SHORTEST else "", fontsize=6.5)
+            draw(below, left, depth + 1)
+            left += width
+
+    draw(stacks, 0, 0)
+    axes.set(xlim=(0, 100), ylim=(deepest + 1, 0), yticks=[], xlabel="% of the time", title=title)
+    _save(figure, name)
+
+
+# What is narrower than this (in %) is not drawn, and where fewer characters have room, no name is written.
+_NARROWEST, _SHORTEST = 0.4, 3
+
+
+def _save(figure: Figure, name: str) -> None:
+    import matplotlib.pyplot as plt
+
     folder = PAGE.with_suffix("")
     folder.mkdir(exist_ok=True)
     figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
