@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
 .POSIX:
-.PHONY: demo test docs lint types fuzz bench test-oldest matrix requirements clean dev core help
+.PHONY: demo test docs lint types fuzz bench flames test-oldest matrix requirements clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
+	@echo "make flames       flame graphs of a push and a pull, into docs/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
 	@echo "make matrix       the same on Python 3.10 and 3.13, on the oldest Airflow and the newest, in clean environments"
 	@echo "make requirements compile requirements/ anew from pyproject.toml"
@@ -51,6 +52,10 @@ bench:
 	$(VENV)-bench/bin/python benchmarks/bench_backend.py $(BENCH_ARGS)
 	$(VENV)-bench/bin/python benchmarks/bench_stores.py
 	@for claim in kms policy vault; do $(VENV)-bench/bin/python "benchmarks/bench_$$claim.py" || exit 1; done
+
+flames:
+	@scripts/setup-venv $(VENV)-bench bench
+	$(VENV)-bench/bin/python benchmarks/flames.py
 
 test-oldest:
 	@scripts/setup-venv $(VENV)-airflow31 airflow31
