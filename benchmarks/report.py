@@ -63,12 +63,12 @@ def machine() -> str:
     )
 
 
-def write(claims: Sequence[Claim], charts: Sequence[str]) -> None:
-    """Put the table between the page's marks."""
+def write(claims: Sequence[Claim], charts: Mapping[str, str]) -> None:
+    """Put the table between the page's marks, and the charts: name of the file => what it shows."""
     lines = [BEGIN, "", f"Measured on {machine()}.", ""]
     lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
     lines += ["| " + " | ".join(row(claim)) + " |" for claim in claims]
-    lines += ["", *(f"![{name}](performance/{name}.svg)" for name in charts), "", END]
+    lines += ["", *(f"![{shows}](performance/{name}.svg)\n" for name, shows in charts.items()), "", END]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(before + "\n".join(lines) + rest.partition(END)[2])
 
