@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.codecs.arrow import PICTURE_ROWS, framed
+from secure_xcom.codecs.arrow import framed, seen
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -48,6 +48,5 @@ class NpyCodec:
 
     def picture(self, value: Any) -> object:
         """The first numbers or strings."""
-        return framed(
-            "ndarray", len(value) if value.ndim else 1, {"values": value.reshape(-1)[:PICTURE_ROWS].tolist()}
-        )
+        cells = seen(value.size, lambda rows: rows * value.itemsize)
+        return framed("ndarray", len(value) if value.ndim else 1, {"values": value.reshape(-1)[:cells].tolist()})

@@ -6,8 +6,9 @@ https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.codecs.arrow_bodies import unfolded
@@ -20,7 +21,10 @@ KIND = b"secure_xcom"
 """The name in the schema's metadata under which a codec keeps what Arrow has no place for."""
 
 PICTURE_ROWS = 1_000
-"""How many rows of a frame masks and the preview see."""
+"""How many rows of a frame masks and the preview see, at the most."""
+
+PICTURE_BYTES = 16 << 20
+"""And how much of a column: a thousand cells can hold all that there is, and become far more in Python."""
 
 
 def written(table: pa.Table) -> list[Buffer]:
@@ -92,7 +96,11 @@ class TableCodec:
 
     def picture(self, value: Any) -> object:
         """The first rows, by column."""
-        return framed("Table", value.num_rows, value.slice(0, PICTURE_ROWS).to_pydict())
+        columns = {}
+        for name, column in zip(value.column_names, value.columns, strict=True):
+            rows = seen(len(column), partial(_weight, column))
+            columns[name] = column.slice(0, rows).to_pylist()
+        return framed("Table", value.num_rows, columns)
 
 
 class PolarsCodec:
@@ -132,7 +140,59 @@ class PolarsCodec:
 
         frame = value.to_frame() if isinstance(value, pl.Series) else value
         with _without_panic():
-            return framed(type(value).__name__, len(value), frame.head(PICTURE_ROWS).to_dict(as_series=False))
+            columns = {}
+            for column in frame.head(PICTURE_ROWS).get_columns():
+                rows = seen(len(column), partial(_weight_in_polars, column))
+                columns[column.name] = column.head(rows).to_list()
+            return framed(type(value).__name__, len(value), columns)
+
+
+def seen(rows: int, weight: Callable[[int], int]) -> int:
+    """How many of a column's rows the picture has.
+
+    :param weight: how many bytes so many of its first rows have.
+    """
+    rows = min(rows, PICTURE_ROWS)
+    while rows and weight(rows) > PICTURE_BYTES:
+        rows //= 2
+    return rows
+
+
+def _weight(column: Any, rows: int) -> int:
+    """What the first rows of a column have, told without making anything of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    part = column.slice(0, rows)
+    if pa.types.is_dictionary(part.type):
+        values = [chunk.dictionary for chunk in getattr(part, "chunks", [part])]
+        is_text = _is_text(part.type.value_type)
+        longest = (pc.max(pc.binary_length(one)).as_py() or 0 if is_text else one.nbytes for one in values)
+        # Each row becomes a value of its own.
+        return rows * max(longest, default=0)
+    return int(part.nbytes) * (rows if _is_shared(part.type) else 1)
+
+
+def _weight_in_polars(column: Any, rows: int) -> int:
+    return int(column.head(rows).estimated_size())
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    types = pa.types
+    return any(
+        is_so(kind) for is_so in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    )
+
+
+def _is_shared(kind: pa.DataType) -> bool:
+    """Whether several rows may be one and the same place in memory."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind) or "_view" in str(kind) or "run_end" in str(kind):
+        return True
+    return any(_is_shared(kind.field(at).type) for at in range(kind.num_fields))
 
 
 @contextmanager

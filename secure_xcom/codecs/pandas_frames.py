@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.codecs.arrow import KIND, PICTURE_ROWS, framed, read, written
+from secure_xcom.codecs.arrow import KIND, PICTURE_ROWS, framed, read, seen, written
 from secure_xcom.codecs.arrow_bodies import unfolded
 
 if TYPE_CHECKING:
@@ -85,9 +86,14 @@ class PandasCodec:
         name = type(value).__name__
         frame = value.to_frame("value") if isinstance(value, pd.Series) else value
         head = frame.iloc[:PICTURE_ROWS]
-        return framed(
-            name, len(frame), {column: head.iloc[:, at].tolist() for at, column in enumerate(head.columns)}
-        )
+        columns = {}
+        for at, label in enumerate(head.columns):
+            column = head.iloc[:, at]
+            # Of other types there are objects already, or numbers.
+            if isinstance(column.dtype, (pd.StringDtype, pd.ArrowDtype)):
+                column = column.iloc[: seen(len(column), partial(_weight, column))]
+            columns[label] = column.tolist()
+        return framed(name, len(frame), columns)
 
     @staticmethod
     def _is_plain(frame: pd.DataFrame) -> bool:
@@ -176,6 +182,10 @@ def _frame(table: pa.Table, notes: dict[str, Any]) -> pd.DataFrame:
         start, stop, step = notes["range"]
         frame.columns = pd.RangeIndex(start, stop, step, name=frame.columns.name)
     return frame
+
+
+def _weight(column: pd.Series, rows: int) -> int:
+    return column.iloc[:rows].nbytes
 
 
 def _dtypes(index: pd.Index) -> list[Any]:

@@ -251,6 +251,34 @@ def test_columns_under_sensitive_names_are_masked() -> None:
     assert {"open-sesame", "melon-9"} <= set(world.masked)
 
 
+LONG = "x" * (4 << 20)
+HEAVY = {
+    "arrow text": pa.table({"text": [LONG] * 40, "password": ["swordfish"] * 40}),
+    "arrow dictionary": pa.table(
+        {
+            "text": pa.DictionaryArray.from_arrays(pa.array([0] * 40, pa.int8()), pa.array([LONG])),
+            "password": ["swordfish"] * 40,
+        }
+    ),
+    "arrow lists": pa.table(
+        {"text": pa.array([np.zeros(1 << 19)] * 40, pa.list_(pa.float64())), "password": ["swordfish"] * 40}
+    ),
+    "polars": pl.DataFrame({"text": [LONG] * 40, "password": ["swordfish"] * 40}),
+    "pandas": pd.DataFrame({"text": [LONG] * 40, "password": ["swordfish"] * 40}),
+}
+
+
+@pytest.mark.parametrize("value", HEAVY.values(), ids=HEAVY)
+def test_a_picture_is_small_beside_the_value(value: Any) -> None:
+    """Of a column of long cells the picture has a few, of the others all that it has of any frame."""
+    encoded = CODECS.encode(value)
+    assert encoded.codec.startswith("arrow-")
+    (picture,) = encoded.structure.values()  # type: ignore[attr-defined]
+    columns = picture["columns"]
+    assert columns["password"] == ["swordfish"] * 40
+    assert 0 < sum(map(len, columns["text"])) <= 16 << 20
+
+
 def test_a_codec_that_nobody_has_is_refused_by_name() -> None:
     """A head's unknown codec is named."""
     with pytest.raises(CodecUnknown, match=r"acme\.mesh"):
