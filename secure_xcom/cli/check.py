@@ -7,23 +7,24 @@ from typing import Annotated
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.probe import PROBE_DAG
 
 
 def check(
     config: options.Config = None,
     dag: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="DAG_ID", help="The DAG that probes pretend to be, where policies are scoped by DAG."
+            metavar="DAG_ID",
+            help="A DAG that probes pretend to be: only its compartment is tried, as a worker of it may no other.",
         ),
-    ] = PROBE_DAG,
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Check settings, keys, stores, access log, clock and Airflow, as seen from this machine.
 
     Run it as the user and in the environment of an Airflow component. A data key is wrapped and unwrapped, an
-    object is put, read and deleted; the access log is opened and no event is written to it.
+    object is put, read and deleted; the access log is opened and no event is written to it. Without --dag every
+    compartment is tried.
     """
     from secure_xcom.cli import checks, deployment
     from secure_xcom.errors import ConfigurationError

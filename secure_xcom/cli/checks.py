@@ -13,7 +13,7 @@ from secure_xcom.audit import IdHasher, sink
 from secure_xcom.audit.uris import SinkUri, shown
 from secure_xcom.cli.deployment import Deployment, airflow_is_installed
 from secure_xcom.cli.output import as_finding
-from secure_xcom.cli.probe import probe_coordinate, probe_key, probe_store
+from secure_xcom.cli.probe import PROBE_DAG, probe_coordinate, probe_key, probe_store
 from secure_xcom.config import RELEASE
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import SecureXComError, UriInvalid
@@ -30,23 +30,24 @@ _RENDERED_FIELDS_MASKED_FROM = "3.1.4"
 _DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
 
 
-def look(deployment: Deployment, dag_id: str) -> Iterator[Finding]:
+def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
     """Look at everything, in the order in which a push would meet it.
 
-    :param dag_id: the DAG that the probes pretend to be.
+    :param dag_id: the DAG that the probes pretend to be, in its compartment alone. None: in every compartment.
     """
     yield versions()
     yield from airflow_uses_us(deployment)
     try:
         policy = deployment.policy()
-        coordinate = probe_coordinate(dag_id)
+        coordinate = probe_coordinate(dag_id or PROBE_DAG)
+        compartments = policy.compartments if dag_id is None else (policy.resolve(coordinate),)
     except SecureXComError as error:
         yield as_finding("settings", error)
         yield from access_log(deployment)
         return
     yield Finding("settings", "ok", f"read from {deployment.source}")
     yield access_policy(deployment, policy)
-    yield from places(policy, coordinate)
+    yield from places(compartments, coordinate)
     yield from access_log(deployment)
 
 
@@ -133,10 +134,10 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
     return Finding("access policy", "ok", "no file: one compartment takes every DAG, and every DAG may pull")
 
 
-def places(policy: AccessPolicy, coordinate: Coordinate) -> Iterator[Finding]:
+def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Iterator[Finding]:
     """Each compartment's keys and store; what several compartments share is looked at once for itself."""
     looked: set[str] = set()
-    for compartment in policy.compartments:
+    for compartment in compartments:
         for uri in compartment.all_key_uris:
             yield from _guarded(f"key {uri}", partial(_key, uri, compartment, coordinate, looked))
         for uri in compartment.written_store_uris:

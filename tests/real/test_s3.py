@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from secure_xcom.access import AccessPolicy
+from secure_xcom.cli.probe import probe_coordinate, probe_store
 from secure_xcom.errors import (
     ObjectExists,
     ObjectMissing,
@@ -71,6 +73,18 @@ def versioned(server: S3Server) -> str:
     name = server.make_bucket()
     server.client().put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     return name
+
+
+def test_a_worker_that_may_not_delete_is_found_well(
+    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`secure-xcom check` takes an identity with a compiled worker's rights, and says that it leaves an object."""
+    (own,) = AccessPolicy.single(["memory-key://one"], f"s3://default@{bucket}/worker").compartments
+    identity = server.identity(allow(["GetObject", "PutObject"], f"{bucket}/worker/{own.name}/*"))
+    place = store(f"s3://{connect(monkeypatch, server.endpoint, identity)}@{bucket}/worker")
+    findings = probe_store(place, own, probe_coordinate())
+    assert [found.status for found in findings] == ["ok", "ok"]
+    assert "this identity may not delete" in findings[0].text
 
 
 class TestContractOfVersionedBucket(StoreContract):

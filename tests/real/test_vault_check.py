@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from secure_xcom.keys import Finding, key_service
+from secure_xcom.vault.context import transit_scope
 from secure_xcom.vault.grants import transit_grant
 from tests.servers.faulty_proxy import Fault, faulty_proxy
 from tests.servers.vault_realm import Realm, connect
@@ -48,6 +49,17 @@ def test_each_role_is_found_well(realm: Realm, key: str, role: Any, monkeypatch:
     if role == "maintenance":
         assert "derived, not exportable" in texts(findings, "ok")
         assert "rotated every 720 hours" in texts(findings, "ok")
+
+
+@pytest.mark.parametrize("role", ["writer", "reader"])
+def test_an_identity_of_one_compartment_is_found_well(
+    realm: Realm, key: str, role: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that allows the contexts of one compartment is no fault, although the check knows none of them."""
+    grant = transit_grant(role, realm.transit, key, [transit_scope("finance")])
+    findings = check(realm, monkeypatch, key, grant, query="?grant=scoped")
+    assert texts(findings, "error") == ""
+    assert ("may wrap in its own scope" in texts(findings, "ok")) == (role == "writer")
 
 
 def test_every_error_and_warning_says_what_to_do(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
