@@ -13,12 +13,15 @@ from functools import cache
 from typing import Any
 
 from secure_xcom import airflow_settings
+from secure_xcom.access import watched
+from secure_xcom.errors import SecureXComError
 from secure_xcom.masking import compile_once
 from secure_xcom.plugin import placing
 
 log = logging.getLogger(__name__)
 
 _SUPERVISOR = "airflow.sdk.execution_time.supervisor"
+_DAG_PROCESSOR = "airflow.dag_processing.manager"
 _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
 
@@ -33,8 +36,36 @@ def before_fork() -> None:
         placing.read_ahead()
         if airflow_settings.switched_on("mask_component_logs"):
             mask_component_logs()
+        import_ahead()
     except Exception as error:  # noqa: BLE001  # a component must run on, whatever Airflow's logging looks like
         _warn(f"{type(error).__name__} at {_place(error)}")
+
+
+@cache
+def import_ahead() -> None:
+    """Import once, in the parent of tasks, what each of them would import at its first push or pull."""
+    if _DAG_PROCESSOR in sys.modules:
+        # It forks processes that read DAG files, and none that runs a task.
+        return
+    from secure_xcom import ahead
+
+    try:
+        uris = _uris()
+    except SecureXComError as error:
+        # A task's push or pull says so where somebody looks.
+        log.debug("The settings cannot be used: %s", error)
+    else:
+        ahead.import_ahead(uris)
+
+
+def _uris() -> tuple[str, ...]:
+    """Every key and store URI that a task of this deployment may need."""
+    policy_path = airflow_settings.policy_path()
+    if policy_path is None:
+        settings = airflow_settings.load()
+        return (*settings.key_uris, settings.store_uri or "")
+    compartments = watched(policy_path).current().compartments
+    return tuple(uri for own in compartments for uri in (*own.all_key_uris, *own.all_store_uris))
 
 
 def teach_masker() -> None:

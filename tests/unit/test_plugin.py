@@ -224,6 +224,57 @@ def test_a_supervisor_takes_a_list_in_one_go(tmp_path: Path) -> None:
     assert float(next(line for line in lines if line.startswith("TOOK")).split()[1]) < 3
 
 
+CHILDS_MODULES = """
+import json, threading
+child = os.fork()
+if child == 0:
+    print("CHILD", json.dumps(sorted(sys.modules)), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print("THREADS", threading.active_count())
+"""
+S3_AND_VAULT = {
+    "AIRFLOW__SECURE_XCOM__KEY_URIS": "vault://vault_default/transit/keys/xcom",
+    "AIRFLOW__SECURE_XCOM__STORE_URI": "s3://bucket/xcom",
+}
+CLIENTS = {
+    "hvac",
+    "boto3",
+    "obstore.store",
+    "secure_xcom.pipeline",
+    "secure_xcom.keys.vault",
+    "secure_xcom.stores.s3",
+}
+
+
+def test_a_task_begins_with_what_it_will_import(tmp_path: Path) -> None:
+    """What a push or pull needs is imported once, before the fork, and no thread or connection is begun by it."""
+    lines = run(SUPERVISE + CHILDS_MODULES, tmp_path, **S3_AND_VAULT).stdout.splitlines()
+    modules = json.loads(next(line for line in lines if line.startswith("CHILD")).partition(" ")[2])
+    assert set(modules) >= CLIENTS
+    assert "THREADS 1" in lines
+
+
+@pytest.mark.parametrize(
+    ("before", "settings"),
+    [
+        ("import airflow.dag_processing.manager\n", S3_AND_VAULT),
+        ("", S3_AND_VAULT | {"AIRFLOW__CORE__XCOM_BACKEND": STOCK}),
+        ("", {"AIRFLOW__SECURE_XCOM__KEY_URIS": "", "AIRFLOW__SECURE_XCOM__STORE_URI": ""}),
+        (
+            "",
+            {"AIRFLOW__SECURE_XCOM__KEY_URIS": "local:///k.json", "AIRFLOW__SECURE_XCOM__STORE_URI": "file:///s"},
+        ),
+    ],
+    ids=["DAG processor", "another backend", "nothing set", "no client needed"],
+)
+def test_nothing_is_imported_for_nobody(tmp_path: Path, before: str, settings: dict[str, str]) -> None:
+    """A process whose children run no task of ours, or need no client, imports none, and forks as it would."""
+    lines = run(SUPERVISE + before + CHILDS_MODULES, tmp_path, **settings).stdout.splitlines()
+    modules = json.loads(next(line for line in lines if line.startswith("CHILD")).partition(" ")[2])
+    assert not {"secure_xcom.keys.vault", "secure_xcom.stores.s3"} & set(modules)
+
+
 def test_logging_of_another_shape_is_one_warning(tmp_path: Path) -> None:
     """Where structlog is set up in an unknown way, the process runs on and says once what is not masked."""
     code = (
