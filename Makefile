@@ -4,9 +4,9 @@
 
 VENV = .venv
 BIN = $(VENV)/bin
-# Two at a time: a whole Airflow keeps one core busy. A file of e2e or real tests stays on one worker, so that
+# Three at a time on two cores: a whole Airflow also waits. A file of e2e or real tests stays on one worker, so that
 # its servers are started once, and the longest files come first (tests/conftest.py).
-PYTEST = $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
 PYTEST_ARGS =
 BENCH_ARGS =
 MATRIX_ARGS =
@@ -59,7 +59,7 @@ flames:
 
 test-oldest:
 	@scripts/setup-venv $(VENV)-airflow31 airflow31
-	$(VENV)-airflow31/bin/pytest -n 2 --dist loadgroup tests/unit tests/vectors $(PYTEST_ARGS)
+	$(VENV)-airflow31/bin/pytest -n 3 --dist loadgroup tests/unit tests/vectors $(PYTEST_ARGS)
 
 # The environments are clean ones, so this installs each of them anew: MATRIX_ARGS="--only py3.10-dev" for one.
 matrix: dev
