@@ -136,7 +136,11 @@ class Side:
         begun = time.perf_counter()
         sealed = [
             self.backend.serialize_value(
-                self.value, key=f"k{number}", map_index=number if mapped else -1, **COORDINATE
+                # One key of many map indexes, or many keys of one task.
+                self.value,
+                key="k0" if mapped else f"k{number}",
+                map_index=number if mapped else -1,
+                **COORDINATE,
             )
             for number in range(count)
         ]
