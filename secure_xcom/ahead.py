@@ -7,7 +7,7 @@ Without this each task imports the clients of its key service and store anew, hv
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
 
@@ -18,86 +18,54 @@ def import_ahead(uris: Iterable[str]) -> None:
     Nothing is opened: no connection is looked up, no socket and no thread begins, so a fork inherits modules only.
     What cannot be imported is left to the task, whose error says what to install.
     """
-    parts: dict[Callable[[], None], None] = {_ours: None}
     for uri in uris:
-        scheme, _, rest = uri.partition("://")
-        for part in _PARTS.get(scheme, ()):
-            parts[part] = None
-        named = "@" in rest.partition("/")[0] if scheme in ("s3", "gs", "abfs") else not rest.startswith("default")
-        for part in _NAMED.get(scheme, ()) if named else _UNNAMED.get(scheme, ()):
-            parts[part] = None
-    for part in parts:
         try:
-            part()
+            _import_for(*uri.partition("://")[::2])
         except Exception as error:  # noqa: BLE001  # a foreign library; the process has other work to do
-            log.debug("Left to the task: %s (%s)", part.__name__, type(error).__name__)
+            log.debug("Left to the task, for %s: %s", uri.partition("://")[0], type(error).__name__)
 
 
-def _ours() -> None:
-    import secure_xcom.pipeline  # noqa: F401
+# A module that is there already costs a look into a dict, so nothing is kept of what was imported.
+# ruff: noqa: F401
+def _import_for(scheme: str, rest: str) -> None:
+    """Our own modules first, then the clients that they will ask for."""
+    import secure_xcom.pipeline
+
+    authority = rest.partition("/")[0]
+    if scheme == "local":
+        import secure_xcom.keys.local
+    elif scheme == "file":
+        import secure_xcom.stores.files
+    elif scheme in ("vault", "vault-kv"):
+        if scheme == "vault":
+            import secure_xcom.keys.vault
+        else:
+            import secure_xcom.stores.vault_kv
+        # The name for what the environment says; anything else is an Airflow connection.
+        if authority != "default":
+            import airflow.providers.hashicorp.hooks.vault
+    elif scheme == "aws-kms":
+        import secure_xcom.keys.aws_kms
+
+        _import_aws(named=authority != "default")
+    elif scheme in ("s3", "gs", "abfs"):
+        import obstore.store
+
+        import secure_xcom.stores.objects
+
+        # Google's and Azure's hooks are left to the task: they may bring gRPC, which does not like to be forked.
+        if scheme == "gs":
+            import secure_xcom.stores.gcs
+        elif scheme == "abfs":
+            import secure_xcom.stores.azure
+        else:
+            import secure_xcom.stores.s3
+
+            _import_aws(named="@" in authority)
 
 
-def _local() -> None:
-    import secure_xcom.keys.local  # noqa: F401
-
-
-def _files() -> None:
-    import secure_xcom.stores.files  # noqa: F401
-
-
-def _vault() -> None:
-    import secure_xcom.keys.vault  # noqa: F401
-
-
-def _vault_kv() -> None:
-    import secure_xcom.stores.vault_kv  # noqa: F401
-
-
-def _vault_hook() -> None:
-    import airflow.providers.hashicorp.hooks.vault  # noqa: F401
-
-
-def _kms() -> None:
-    import secure_xcom.keys.aws_kms  # noqa: F401
-
-
-def _obstore() -> None:
-    import obstore.store  # noqa: F401
-
-    import secure_xcom.stores.objects  # noqa: F401
-
-
-def _s3() -> None:
-    import secure_xcom.stores.s3  # noqa: F401
-
-
-def _gcs() -> None:
-    import secure_xcom.stores.gcs  # noqa: F401
-
-
-def _azure() -> None:
-    import secure_xcom.stores.azure  # noqa: F401
-
-
-def _boto3() -> None:
-    import boto3  # noqa: F401
-
-
-def _aws_hook() -> None:
-    import airflow.providers.amazon.aws.hooks.base_aws  # noqa: F401
-
-
-# Google's and Azure's hooks are left to the task: they may bring gRPC, which does not like to be forked.
-_PARTS: dict[str, tuple[Callable[[], None], ...]] = {
-    "local": (_local,),
-    "vault": (_vault,),
-    "aws-kms": (_kms,),
-    "file": (_files,),
-    "s3": (_obstore, _s3),
-    "gs": (_obstore, _gcs),
-    "abfs": (_obstore, _azure),
-    "vault-kv": (_vault_kv,),
-}
-# With an Airflow connection, and with the environment's own credentials.
-_NAMED = {"vault": (_vault_hook,), "vault-kv": (_vault_hook,), "aws-kms": (_aws_hook,), "s3": (_aws_hook,)}
-_UNNAMED = {"aws-kms": (_boto3,), "s3": (_boto3,)}
+def _import_aws(*, named: bool) -> None:
+    if named:
+        import airflow.providers.amazon.aws.hooks.base_aws
+    else:
+        import boto3

@@ -234,7 +234,7 @@ os.waitpid(child, 0)
 print("THREADS", threading.active_count())
 """
 S3_AND_VAULT = {
-    "AIRFLOW__SECURE_XCOM__KEY_URIS": "vault://vault_default/transit/keys/xcom",
+    "AIRFLOW__SECURE_XCOM__KEY_URIS": "vault://default_team/transit/keys/xcom",
     "AIRFLOW__SECURE_XCOM__STORE_URI": "s3://bucket/xcom",
 }
 CLIENTS = {
