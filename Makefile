@@ -21,7 +21,7 @@ help:
 	@echo "make bench        the benchmarks"
 	@echo "make flames       flame graphs of a push and a pull, into docs/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
-	@echo "make matrix       the same on Python 3.10 and 3.13, on the oldest Airflow and the newest, in clean environments"
+	@echo "make matrix       the same on Python 3.10, 3.12 and 3.13, on the oldest Airflow and the newest, in clean environments"
 	@echo "make requirements compile requirements/ anew from pyproject.toml"
 	@echo "make clean        remove what the above made in this checkout"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the core's tests in clean environments: oldest and newest Python, each on oldest and newest Airflow.
+"""Runs the core's tests in clean environments: Python 3.10, 3.12 and 3.13, each on oldest and newest Airflow.
 
     scripts/run_matrix.py [--only NAME ...] [--keep] [-- PYTEST_ARGUMENT ...]
 
@@ -27,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".venv-matrix"
-PYTHONS = ("3.10", "3.13")
+PYTHONS = ("3.10", "3.12", "3.13")
 # Requirements file -> what it is for.
 AIRFLOWS = {"airflow31": "oldest", "dev": "newest"}
 TESTS = ("tests/unit", "tests/vectors")
