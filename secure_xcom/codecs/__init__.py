@@ -119,7 +119,7 @@ class Codecs:
             parts = plain_parts(value)
             structure = self._to_structure(value) if parts is None else value
             data = to_json(structure, parts)
-        except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        except Exception as error:  # noqa: BLE001  # a class's own serialize may raise anything, and quote the value
             raise ValueNotSerialisable(
                 f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be serialised "
                 f"({type(error).__name__})",

@@ -96,10 +96,11 @@ class TableCodec:
 
     def picture(self, value: Any) -> object:
         """The first rows, by column."""
-        columns = {}
+        columns: dict[str, list[Any]] = {}
         for name, column in zip(value.column_names, value.columns, strict=True):
             rows = seen(len(column), partial(_weight, column))
-            columns[name] = column.slice(0, rows).to_pylist()
+            # Two columns may have one name.
+            columns.setdefault(name, []).extend(column.slice(0, rows).to_pylist())
         return framed("Table", value.num_rows, columns)
 
 

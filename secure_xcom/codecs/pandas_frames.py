@@ -80,20 +80,30 @@ class PandasCodec:
         return unfolded(data)
 
     def picture(self, value: Any) -> object:
-        """The first rows, by column."""
+        """The first rows, by column; what names its rows, by name; and its attributes."""
         import pandas as pd
 
         name = type(value).__name__
-        frame = value.to_frame("value") if isinstance(value, pd.Series) else value
+        if isinstance(value, pd.Series):
+            # Under its own name, which says whether it is secret.
+            frame = value.to_frame(value.name if type(value.name) is str else "value")
+        else:
+            frame = value
         head = frame.iloc[:PICTURE_ROWS]
-        columns = {}
-        for at, label in enumerate(head.columns):
-            column = head.iloc[:, at]
-            # Of other types there are objects already, or numbers.
-            if isinstance(column.dtype, (pd.StringDtype, pd.ArrowDtype)):
-                column = column.iloc[: seen(len(column), partial(_weight, column))]
-            columns[label] = column.tolist()
-        return framed(name, len(frame), columns)
+        picture = framed(
+            name, len(frame), {label: _seen(head.iloc[:, at]) for at, label in enumerate(head.columns)}
+        )
+        index = head.index
+        levels = {
+            label: _seen(index.get_level_values(at).to_series())
+            for at, label in enumerate(index.names)
+            if label is not None
+        }
+        if levels:
+            picture[name]["index"] = levels
+        if frame.attrs:
+            picture[name]["attributes"] = frame.attrs
+        return picture
 
     @staticmethod
     def _is_plain(frame: pd.DataFrame) -> bool:
@@ -182,6 +192,16 @@ def _frame(table: pa.Table, notes: dict[str, Any]) -> pd.DataFrame:
         start, stop, step = notes["range"]
         frame.columns = pd.RangeIndex(start, stop, step, name=frame.columns.name)
     return frame
+
+
+def _seen(column: pd.Series) -> list[Any]:
+    """As many of a column's cells as the picture has."""
+    import pandas as pd
+
+    # Of other types there are objects already, or numbers.
+    if isinstance(column.dtype, (pd.StringDtype, pd.ArrowDtype)):
+        column = column.iloc[: seen(len(column), partial(_weight, column))]
+    return column.tolist()
 
 
 def _weight(column: pd.Series, rows: int) -> int:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from secure_xcom.masking.names import SensitiveNames
 from secure_xcom.masking.text import secrets_in_text
@@ -34,6 +36,8 @@ _BYTES_MAX = 1 << 20
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
 _JSON = re.compile(r"\s*[\[{]")
+# Cells of data frames come as they are; elsewhere Airflow's serialisation has made text or numbers of these.
+_PRINTED = (Decimal, date, time, timedelta, UUID)
 
 
 class Leaf(NamedTuple):
@@ -79,8 +83,16 @@ def leaves(
             elif isinstance(node, (dict, list, tuple, set, frozenset)):
                 stack.append((_children(node, names), secret, depth))
                 break
+            elif secret and isinstance(node, _PRINTED):
+                yield from (Leaf(text, True) for text in dict.fromkeys(_printed(node)))
         else:
             stack.pop()
+
+
+def _printed(node: Any) -> Iterator[str]:
+    yield str(node)
+    if isinstance(node, (date, time)):
+        yield node.isoformat()
 
 
 def _children(

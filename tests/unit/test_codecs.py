@@ -230,6 +230,14 @@ def test_tables_come_back() -> None:
     assert through(series)[1].equals(series, check_names=True)
 
 
+def test_an_array_of_too_many_fields_is_not_taken() -> None:
+    """An array whose header numpy would not read again is never taken by the codec, whatever its names."""
+    for letter in "aä":
+        fields = [(f"{letter}_{number}", "f8") for number in range(800)]
+        assert CODECS.encode(np.zeros(1, dtype=fields)).codec == "json"
+        assert through(np.zeros(1, dtype=fields[:300]))[0] == "npy"
+
+
 class Subclass(pd.DataFrame):
     """A frame that Arrow would bring back as another type."""
 
@@ -249,6 +257,53 @@ def test_columns_under_sensitive_names_are_masked() -> None:
     world.masked.clear()
     assert list(world.pull(reference)["password"]) == ["open-sesame", "melon-9"]
     assert {"open-sesame", "melon-9"} <= set(world.masked)
+
+
+def _with_attributes(frame: pd.DataFrame, **attributes: str) -> pd.DataFrame:
+    frame.attrs.update(attributes)
+    return frame
+
+
+SECRET = {
+    "a series' name": pd.Series(["swordfish-1"], name="password"),
+    "an index": pd.DataFrame({"a": [1]}, index=pd.Index(["swordfish-1"], name="password")),
+    "a level of an index": pd.DataFrame(
+        {"a": [1]}, index=pd.MultiIndex.from_tuples([("swordfish-1", 1)], names=["password", None])
+    ),
+    "attributes": _with_attributes(pd.DataFrame({"a": [1]}), password="swordfish-1"),
+    "two columns of a name": pa.Table.from_arrays([["swordfish-1"], ["melon-9"]], names=["password", "password"]),
+    "a field of an array": np.array([("swordfish-1", 5)], dtype=[("password", "U20"), ("n", "i4")]),
+    "a field of a field": np.array([((b"swordfish-1",),)], dtype=[("a", [("password", "S20")])]),
+}
+
+
+@pytest.mark.parametrize("value", SECRET.values(), ids=SECRET)
+def test_whatever_a_name_stands_over_is_masked(value: object) -> None:
+    """What a sensitive name stands over in a frame or an array is masked, and never in the preview."""
+    world = World(settings=Settings(preview="masked"))
+    reference = world.push(value)
+    assert "swordfish-1" in world.masked
+    assert "swordfish-1" not in repr(reference["preview"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        (decimal.Decimal("12345678.91"), "12345678.91"),
+        (dt.date(1999, 1, 2), "1999-01-02"),
+        (dt.datetime(1999, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc), "1999-01-02 03:04:05+00:00"),
+        (dt.time(3, 4, 5), "03:04:05"),
+    ],
+    ids=["decimal", "date", "datetime", "time"],
+)
+def test_cells_of_other_kinds_are_masked(cell: object, shown: str) -> None:
+    """Cells that JSON has no form for are registered as they print, where their column's name is sensitive."""
+    world = World()
+    world.push(pa.table({"token": [cell], "other": [cell]}))
+    assert shown in world.masked
+    world.masked.clear()
+    world.push(pa.table({"other": [cell]}))
+    assert not world.masked
 
 
 LONG = "x" * (4 << 20)
@@ -311,6 +366,17 @@ def test_a_panic_of_polars_is_refused() -> None:
     data[199] ^= 0xFF
     with pytest.raises(ValueNotDecodable, match="arrow-polars"):
         decoded("arrow-polars", bytes(data))
+
+
+def test_an_error_of_a_class_is_not_passed_on() -> None:
+    """Whatever a class's own serialisation raises is an error of ours that quotes none of it."""
+
+    def refuse(_: object) -> object:
+        raise NotImplementedError("swordfish quoted")
+
+    with pytest.raises(ValueNotSerialisable, match="NotImplementedError") as caught:
+        Codecs(refuse, refuse).encode(object())
+    assert "swordfish" not in str(caught.value)
 
 
 class Mesh:
