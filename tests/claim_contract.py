@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from secure_xcom.claims import Claim, Claimant, Ledger, Target
 from secure_xcom.claims.claiming import Wanted, check_proof, take
 from secure_xcom.claims.database import ClaimTable
 from secure_xcom.claims.objects import ClaimObjects
+from secure_xcom.claims.record import PROOF_BYTES
 from secure_xcom.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.errors import ClaimRefused, ClaimTampered
 from secure_xcom.stores import store
@@ -93,6 +95,17 @@ class ClaimContract:
         found = list(ledger.list([(place, name), (place, name)]))
         assert sorted(claim.object for claim in found if isinstance(claim, Claim)) == sorted(made)
         assert len(found) == len(made)
+
+    def test_one_in_the_place_of_another_is_told(self, ledger: Ledger, place: str) -> None:
+        """A claim on one XCom in the place of another's, or of another compartment's, is listed as what it is."""
+        name, other = (f"c{uuid.uuid4().hex[:8]}" for _ in range(2))
+        for own, forged in (
+            (target(place, name), target(place, name)),
+            (target(place, name), target(place, other)),
+        ):
+            assert ledger.create(own, replace(Claim.of(forged, claimant("a")), proof=bytes(PROOF_BYTES)))
+        found = list(ledger.list([(place, name), (place, other)]))
+        assert [type(one) for one in found] == [ClaimTampered, ClaimTampered]
 
     def test_a_removed_claim_is_gone(self, ledger: Ledger, place: str) -> None:
         """After its removal, and again after that, there is none."""

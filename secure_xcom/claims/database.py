@@ -94,15 +94,19 @@ class ClaimTable:
         last = ""
         while True:
             query = (
-                select(table.c.payload, table.c.record)
+                select(table.c.payload, table.c.compartment, table.c.record)
                 .where(table.c.payload > last, table.c.compartment.in_(compartments))
                 .order_by(table.c.payload)
                 .limit(_PAGE)
             )
             with self.connection() as connection:
                 page = connection.execute(query).all()
-            for payload, record in page:
-                yield Claim.read(record.encode(), f"claim_xcom {payload}")
+            for payload, compartment, record in page:
+                where = f"claim_xcom {payload}"
+                claim = Claim.read(record.encode(), where)
+                if isinstance(claim, Claim) and (claim.object[-36:], claim.compartment) != (payload, compartment):
+                    claim = ClaimTampered("the row's columns are of another claim than its record", where=where)
+                yield claim
             if len(page) < _PAGE:
                 return
             last = page[-1][0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from secure_xcom.claims.record import RECORD_MAX_BYTES, Claim, Target
-from secure_xcom.coordinate import claims_folder
+from secure_xcom.coordinate import claims_folder, object_path, object_uri
 from secure_xcom.errors import (
     ClaimTampered,
     ObjectExists,
@@ -80,7 +80,7 @@ class ClaimObjects:
                 where = f"{uri}/{entry.path}"
                 for answer in store.get_many([entry.path], [RECORD_MAX_BYTES]):
                     if isinstance(answer, bytes):
-                        yield Claim.read(answer, where)
+                        yield _of_place(Claim.read(answer, where), uri, compartment, entry.path, where)
                     elif isinstance(answer, PathInvalid):
                         yield ClaimTampered("no claim is named so", where=repr(where))
                     elif not isinstance(answer, ObjectMissing):
@@ -91,3 +91,16 @@ class ClaimObjects:
         [failed] = self._stores(target.store_uri).delete_many([target.path])
         if failed is not None:
             raise failed
+
+
+def _of_place(
+    claim: Claim | ClaimTampered, uri: str, compartment: str, path: str, where: str
+) -> Claim | ClaimTampered:
+    """The claim, if what it says it is on is what its place is for: a right to claim is one for a folder."""
+    if isinstance(claim, ClaimTampered):
+        return claim
+    payload = object_path(compartment, claim.coordinate, claim.object[-36:])
+    own = Target(compartment, claim.coordinate, uri, object_uri(uri, payload))
+    if own.path != path or (claim.compartment, claim.object) != (own.compartment, own.object):
+        return ClaimTampered("the claim lies in the place of another one", where=where)
+    return claim

@@ -2,6 +2,10 @@
 
 In this order, because the first step alone makes the value unreadable to everybody; and a run that was killed
 between two of them is finished by the next, for what is done already counts as done.
+
+Maintenance has no data key, so it cannot know whether a claim is proved, and whoever may claim can put one there.
+So a claim alone destroys nothing: the row that it is on must say that its XCom is exclusive, and that this is its
+payload.
 """
 
 from __future__ import annotations
@@ -22,8 +26,8 @@ from secure_xcom.stores import Store
 log = logging.getLogger(__name__)
 
 Keys = Literal["destroyed", "gone", "kept"]
-"""``destroyed`` now; ``gone`` before: the row is shredded, deleted, or of another push; ``kept``: it could not be
-written."""
+"""``destroyed`` now; ``gone`` before: the row is shredded, deleted, or of another push; ``kept``: the row could
+not be read or written, so its payload is kept as well."""
 
 
 class Rows(Protocol):
@@ -58,9 +62,12 @@ def shred(target: Target, rows: Rows, stores: Callable[[str], Store]) -> Shredde
 
     The row of another push of the same XCom is left as it is.
 
+    :raises ClaimTampered: the row says that this XCom is not exclusive.
     :raises SecureXComError: the row cannot be read or written.
     """
     keys = _destroy_keys(target, rows)
+    if keys == "kept":
+        return Shredded(target, keys)
     path = object_path(target.compartment, target.coordinate, target.unique)
     failed: StoreError | None
     try:
@@ -72,25 +79,33 @@ def shred(target: Target, rows: Rows, stores: Callable[[str], Store]) -> Shredde
 
 def _destroy_keys(target: Target, rows: Rows) -> Keys:
     value = rows.read(target.coordinate)
-    found = _of_push(value, target)
-    if found is None or found.shredded is not None:
-        return "gone"
-    now = datetime.now(timezone.utc).strftime(TIME_FORMAT)
-    if rows.replace(target.coordinate, value, found.without_keys(now).dump()):
-        return "destroyed"
-    # Somebody wrote in between. What is there now is of another push, or it is not.
-    again = _of_push(rows.read(target.coordinate), target)
+    try:
+        found = _of_push(value, target)
+        if found is None or found.shredded is not None:
+            return "gone"
+        now = datetime.now(timezone.utc).strftime(TIME_FORMAT)
+        if rows.replace(target.coordinate, value, found.without_keys(now).dump()):
+            return "destroyed"
+        # Somebody wrote in between. What is there now is of another push, or it is not.
+        again = _of_push(rows.read(target.coordinate), target)
+    except ReferenceRefused:
+        return "kept"
     return "gone" if again is None or again.shredded is not None else "kept"
 
 
 def _of_push(value: object, target: Target) -> Reference | None:
+    """The reference, if it is of the push that was claimed.
+
+    :raises ReferenceRefused: it cannot be read, so it may be; :raises ClaimTampered: it is, and is not exclusive.
+    """
     if not is_reference(value):
         return None
-    try:
-        found = parse(value)
-    except ReferenceRefused:
+    found = parse(value)
+    if found.head.object != target.object:
         return None
-    return found if found.head.object == target.object else None
+    if found.head.exclusive is None:
+        raise ClaimTampered("the claim is on an XCom that is not exclusive", where=str(target.coordinate))
+    return found
 
 
 def shred_finished(
@@ -103,39 +118,62 @@ def shred_finished(
     stores: Callable[[str], Store],
     dry_run: bool = False,
     tampered: Callable[[ClaimTampered], object] = lambda _: None,
+    outlived: Callable[[Claim], object] = lambda _: None,
 ) -> Iterator[tuple[Claim, Shredded | None]]:
     """Shred what claimants that have succeeded left behind: the maintenance command's part.
 
-    Running it again finishes what a killed run left.
+    Running it again finishes what a killed run left. Where the row is gone, or is of another push, the payload is
+    left to gc, which looks at every row that might name it; once it is gone as well, so is the claim.
 
     :param places: a store URI and a compartment each: every store that a compartment of the policy has.
     :param succeeded: whether a task instance's state is ``success`` now.
     :param held: a DAG id and a run id -> the legal hold on them, or None (`AccessPolicy.held`).
     :param tampered: told of what lies among the claims and is none. It keeps no other XCom from being shredded.
+    :param outlived: told of each claim that is on nothing any more, and is removed.
     :returns: each claim that is due, and what became of its XCom; None in a dry run.
     :raises SecureXComError: the ledger or the rows cannot be read.
     """
     known = list(dict.fromkeys(places))
     for claim in ledger.list(known):
-        if isinstance(claim, ClaimTampered):
-            log.warning("Among the claims lies what is none: %s", claim)
-            tampered(claim)
+        try:
+            if isinstance(claim, ClaimTampered):
+                raise claim
+            if held(claim.coordinate.dag_id, claim.coordinate.run_id) is not None:
+                continue
+            target = _target(claim, known)
+            if target is None:
+                log.warning("A claim names a payload in none of the stores, so it is left: %s", claim.coordinate)
+                continue
+            if _is_gone(target, rows):
+                if not _has_payload(target, stores):
+                    outlived(claim)
+                    if not dry_run:
+                        ledger.remove(target)
+                continue
+            if not succeeded(claim.claimant):
+                continue
+            done = None if dry_run else shred(target, rows, stores)
+        except ClaimTampered as error:
+            log.warning("Among the claims lies what is none: %s", error)
+            tampered(error)
             continue
-        if held(claim.coordinate.dag_id, claim.coordinate.run_id) is not None or not succeeded(claim.claimant):
-            continue
-        target = _target(claim, known)
-        if target is None:
-            log.warning("A claim names a payload in none of the stores, so it is left: %s", claim.coordinate)
-            continue
-        if dry_run:
-            yield claim, None
-            continue
-        done = shred(target, rows, stores)
-        if isinstance(done.left, StoreDenied):
+        if done is not None and isinstance(done.left, StoreDenied):
             log.warning("A payload of a finished exclusive XCom stays behind: %s", done.left)
-        if done.whole:
+        if done is not None and done.whole:
             ledger.remove(target)
         yield claim, done
+
+
+def _is_gone(target: Target, rows: Rows) -> bool:
+    try:
+        return _of_push(rows.read(target.coordinate), target) is None
+    except ReferenceRefused:
+        return False
+
+
+def _has_payload(target: Target, stores: Callable[[str], Store]) -> bool:
+    path = object_path(target.compartment, target.coordinate, target.unique)
+    return any(entry.path == path for entry in stores(target.store_uri).list(path.rpartition("/")[0]))
 
 
 def _target(claim: Claim, places: Iterable[tuple[str, str]]) -> Target | None:

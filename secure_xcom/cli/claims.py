@@ -72,9 +72,11 @@ def shred(
             progress=progress,
         )
     lines = [f"{report.due} exclusive XComs were read by a task that has succeeded"]
+    if report.outlived:
+        lines.append(f"{report.outlived} claims are on XComs that are gone" + ("; removed" if delete else ""))
     if delete:
         lines.append(f"shredded {report.done}, not wholly {report.left}")
-    elif report.due:
+    elif report.due or report.outlived:
         lines.append("nothing was changed: run it with --delete")
     lines += upkeep.examples("could not be shredded:", report.failures, report.left + report.tampered)
     upkeep.show(asdict(report), lines, as_json=as_json)

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from secure_xcom.access import AccessPolicy
-from secure_xcom.claims import Claimant, Ledger
+from secure_xcom.claims import Claim, Claimant, Ledger
 from secure_xcom.claims.objects import ClaimObjects
 from secure_xcom.claims.shredding import shred_finished
 from secure_xcom.coordinate import Coordinate
@@ -26,6 +26,7 @@ class ShredReport:
     :ivar due: exclusive XComs whose reader has succeeded.
     :ivar done: of these, shredded wholly, with their claim gone; :ivar left: not wholly, to be tried again.
     :ivar tampered: what lies among the claims and is none, which somebody has put there.
+    :ivar outlived: claims on XComs of which neither row nor payload is left; removed where it deletes.
     """
 
     deleting: bool
@@ -33,12 +34,13 @@ class ShredReport:
     done: int = 0
     left: int = 0
     tampered: int = 0
+    outlived: int = 0
     failures: list[str] = field(default_factory=list)
 
     @property
     def open(self) -> int:
         """What is still to be done."""
-        return self.due - self.done + self.tampered
+        return self.due - self.done + self.tampered + (0 if self.deleting else self.outlived)
 
 
 class DatabaseRows:
@@ -89,6 +91,9 @@ def shred_all(
         report.tampered += 1
         name_one(report.failures, str(error))
 
+    def outlived(_: Claim) -> None:
+        report.outlived += 1
+
     places = [(uri, own.name) for own in policy.compartments for uri in own.all_store_uris]
     for claim, done in shred_finished(
         ledger or ClaimObjects(of),
@@ -99,13 +104,14 @@ def shred_all(
         stores=of,
         dry_run=not delete,
         tampered=tampered,
+        outlived=outlived,
     ):
         report.due += 1
         if done is not None and done.whole:
             report.done += 1
         elif done is not None:
             report.left += 1
-            why = done.left or f"the row of {claim.coordinate} was written meanwhile"
+            why = done.left or f"the row of {claim.coordinate} cannot be read, or was written meanwhile"
             name_one(report.failures, str(why))
         progress("shredding", report.due, None)
     return report

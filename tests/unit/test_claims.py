@@ -52,6 +52,12 @@ compartments:
     store_uri: STORE
     exclusive: ["*_token"]
 """
+SANDBOX = """\
+  - name: sandbox
+    dags: [sandbox]
+    key_uris: ["memory-key://sandbox"]
+    store_uri: STORE
+"""
 TOKEN = coordinate(key="api_token")
 FIRST = TaskTry("readers_a", "run", "load", -1, 1)
 OTHER = TaskTry("readers_a", "run", "other", -1, 1)
@@ -60,7 +66,7 @@ OTHER = TaskTry("readers_a", "run", "other", -1, 1)
 def world(more: str = "", **settings: Any) -> World:
     """A deployment with an exclusive key, in memory."""
     uri = f"memory://{uuid.uuid4().hex}"
-    text = POLICY.replace("STORE", uri) + more
+    text = (POLICY + more).replace("STORE", uri)
     return World(Settings(**settings), AccessPolicy.parse(text.encode(), where="policy.yaml"), store_uri=uri)
 
 
@@ -515,14 +521,21 @@ def test_another_push_in_between_is_never_shredded() -> None:
     assert pull(there, rows.rows[TOKEN]) == "three"
 
 
-def maintain(there: World, rows: MemoryRows, *, done: bool = True, **options: Any) -> list[Any]:
+def maintain(
+    there: World,
+    rows: MemoryRows,
+    *,
+    done: bool = True,
+    compartments: tuple[str, ...] = ("finance", "finance"),
+    **options: Any,
+) -> list[Any]:
     """The maintenance command's part."""
     assert there.policy is not None
     process = there.process()
     return list(
         shred_finished(
             process.ledger,
-            [(there.store_uri, "finance")] * 2,
+            [(there.store_uri, name) for name in compartments],
             succeeded=lambda who: done and who == claimant(FIRST),
             held=there.policy.held,
             rows=rows,
@@ -548,6 +561,77 @@ def test_maintenance_shreds_what_a_task_could_not() -> None:
     assert len(claims_of(there)) == 1
     assert maintain(there, rows) == []
     assert pull(there, rows.rows[replace(TOKEN, map_index=1)], OTHER) == "two"
+
+
+def forge(there: World, genuine: Any, folder: str, **changes: str) -> None:
+    """Put a claim, as who may make claims in a folder and has no key can: by a task that has succeeded."""
+    head = genuine["head"]
+    fields = {
+        name: head[name] for name in ("dag_id", "run_id", "task_id", "map_index", "key", "compartment", "object")
+    }
+    by = {"by_dag_id": FIRST.dag_id, "by_run_id": FIRST.run_id, "by_task_id": FIRST.task_id, "by_map_index": "-1"}
+    fields |= {**by, "by_clearing": "", "claimed": "2026-01-01T00:00:00Z", **changes}
+    record = {"secure_xcom_claim": 1, "claim": fields, "proof": "A" * 96}
+    path = f"~claims/{folder}/{fields['object'].partition('/finance/')[2]}"
+    there.store.put(path, (json.dumps(record).encode(),))
+
+
+@pytest.mark.parametrize(
+    ("key", "folder", "changes", "told"),
+    [
+        ("plain", "finance", {}, 1),
+        ("plain", "finance", {"key": "other"}, 0),
+        ("plain", "sandbox", {}, 1),
+        ("api_token", "sandbox", {}, 1),
+        ("api_token", "finance", {"key": "other"}, 0),
+        ("api_token", "finance", {"task_id": "elsewhere"}, 1),
+    ],
+)
+def test_a_forged_claim_makes_maintenance_destroy_nothing_else(
+    key: str, folder: str, changes: dict[str, str], told: int
+) -> None:
+    """A claim in a place that is not its own, or on what is not exclusive, costs nobody a key or a payload."""
+    there = world(SANDBOX)
+    at = replace(TOKEN, key=key)
+    reference = there.push("opensesame", at)
+    forge(there, reference, folder, **changes)
+    rows, found = MemoryRows(reference), list[ClaimTampered]()
+    assert maintain(there, rows, compartments=("finance", "sandbox"), tampered=found.append) == []
+    assert (len(found), len(objects_of(there)), rows.rows[at]) == (told, 1, reference)
+
+
+def test_a_row_that_cannot_be_read_keeps_its_payload() -> None:
+    """Beside a reference of a version to come nothing is shredded, whoever claims to have read it."""
+    there = world()
+    reference = there.push("opensesame", TOKEN)
+    pull(there, reference)
+    rows = MemoryRows(reference)
+    rows.rows[TOKEN] = {**reference, "secure_xcom": 99}
+    [(_, done)] = maintain(there, rows)
+    assert (done.keys, done.whole) == ("kept", False)
+    assert (len(objects_of(there)), len(claims_of(there))) == (1, 1)
+
+
+def test_a_claim_ends_with_what_it_is_on() -> None:
+    """Where neither row nor payload is left the claim goes, whatever became of its claimant; not before."""
+    there = world()
+    reference = there.push("opensesame", TOKEN)
+    pull(there, reference)
+    outlived: list[Any] = []
+
+    def run(rows: MemoryRows, **options: Any) -> int:
+        assert maintain(there, rows, done=False, outlived=outlived.append, **options) == []
+        return len(claims_of(there))
+
+    assert run(MemoryRows(reference)) == 1
+    assert run(MemoryRows()) == 1
+    [payload] = objects_of(there)
+    there.store.delete_many([payload])
+    assert run(MemoryRows(reference)) == 1
+    assert outlived == []
+    assert run(MemoryRows(), dry_run=True) == 1
+    assert run(MemoryRows()) == 0
+    assert [claim.coordinate for claim in outlived] == [TOKEN, TOKEN]
 
 
 def test_what_is_no_claim_keeps_no_xcom_from_being_shredded() -> None:

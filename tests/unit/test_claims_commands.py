@@ -71,6 +71,19 @@ def test_shredding_what_has_been_read(upkeep: Upkeep) -> None:
     assert (again.exit_code, "0 exclusive XComs" in again.stdout) == (0, True)
 
 
+def test_claims_on_what_is_gone_go_too(upkeep: Upkeep) -> None:
+    """Of an XCom that was cleared before its reader succeeded a claim is left: counted, then removed."""
+    at = upkeep.push(exclusive("opensesame"))
+    read(upkeep, at, "reader", "failed")
+    payload = next(path for path in upkeep.objects() if "~claims" not in path)
+    upkeep.store().delete_many([payload])
+    upkeep.table.delete(at)
+    dry = run(upkeep, "shred")
+    assert (dry.exit_code, "1 claims are on XComs that are gone" in dry.stdout) == (1, True)
+    deleted = run(upkeep, "shred", "--delete", "--json")
+    assert (deleted.exit_code, json.loads(deleted.stdout)["outlived"], upkeep.objects()) == (0, 1, [])
+
+
 def test_what_is_held_stays(upkeep: Upkeep) -> None:
     """A legal hold keeps what was read by a task that has succeeded."""
     at = upkeep.push(exclusive("opensesame"))
