@@ -186,8 +186,11 @@ def _unknown_options() -> list[str]:
     # A provider's package gives the options their defaults, which stand in no section of the file.
     if conf.has_section(SECTION):
         written.update(conf.options(SECTION))
-    plain = {name.removesuffix("_cmd").removesuffix("_secret") for name in written}
-    return sorted(plain - set(OPTIONS))
+    # Of other options than sensitive ones Airflow runs no command and asks no secrets backend.
+    indirect = {
+        f"{name}_{way}" for name, option in OPTIONS.items() if option.sensitive for way in ("cmd", "secret")
+    }
+    return sorted(written - set(OPTIONS) - indirect)
 
 
 def _conf() -> Any:

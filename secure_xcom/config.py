@@ -124,6 +124,7 @@ OPTIONS: dict[str, Option] = {
         "Sink URIs of the access log, comma-separated (file, bucket, database, syslog, logger: docs/audit.md); "
         "each must take an event before a value is given, but for those with ?optional=true. "
         "Empty: secure_xcom/access-log.jsonl below [logging] base_log_folder.",
+        sensitive=True,  # The URL of a database may hold its password.
     ),
     "audit_hash_key": Option(
         None,

@@ -52,6 +52,25 @@ def test_a_misspelt_option_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         airflow_settings.load()
 
 
+@pytest.mark.parametrize("way", ["CMD", "SECRET"])
+def test_what_airflow_would_not_look_up_is_refused(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A command or a secret's path for an option that Airflow does not call sensitive is no silent default."""
+    monkeypatch.setenv(f"AIRFLOW__SECURE_XCOM__SENSITIVE_NAMES_{way}", "echo iban")
+    with pytest.raises(SettingInvalid, match=f"sensitive_names_{way.lower()}"):
+        airflow_settings.load()
+
+
+def test_a_uri_with_a_password_comes_from_a_command_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options whose URI may hold a password are sensitive to Airflow: it hides them, and takes a command."""
+    for name in ("AUDIT_SINKS", "CLAIMS_URI"):
+        monkeypatch.setenv(f"AIRFLOW__SECURE_XCOM__{name}_CMD", "echo db+postgresql://u:swordfish@h/x")
+    settings = airflow_settings.load()
+    assert settings.audit_sinks == (settings.claims_uri,) == ("db+postgresql://u:swordfish@h/x",)
+    from airflow.configuration import conf
+
+    assert "swordfish" not in str(conf.as_dict(display_sensitive=False)["secure_xcom"])
+
+
 def test_a_file_is_read_and_its_mistakes_are_ours(tmp_path: Path) -> None:
     """airflow.cfg counts; a % that Airflow cannot read is our error, with what to do, and no value in it."""
     (tmp_path / "airflow.cfg").write_text(
