@@ -104,7 +104,7 @@ _KINDS: dict[str, int] = {
 }
 
 
-def store_error(error: Exception, where: str) -> StoreError:
+def store_error(error: BaseException, where: str) -> StoreError:
     """The error of our tree for one of obstore, botocore, azure-core or google-api-core."""
     not_renewed = _NOT_RENEWED.search(f"{type(error).__name__}: {error}")
     if not_renewed:
@@ -128,7 +128,7 @@ def store_error(error: Exception, where: str) -> StoreError:
     )
 
 
-def _code_of(error: Exception) -> tuple[str, int]:
+def _code_of(error: BaseException) -> tuple[str, int]:
     """The service's own error code and the HTTP status, "" and 0 where there is none."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore.exceptions.ClientError

@@ -232,6 +232,11 @@ class ObjectStore:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
             raise store_error(error, f"{self.uri}/{path}") from None
+        except BaseException as error:
+            # A panic within obstore is no Exception, as an end of the task is none.
+            if type(error).__module__ != "pyo3_runtime":
+                raise
+            raise store_error(error, f"{self.uri}/{path}") from None
 
     # Last, because below it the class's own `list` would stand for the type.
     def list(self, prefix: str = "") -> Iterator[StoredObject]:

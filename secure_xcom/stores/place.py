@@ -21,6 +21,7 @@ PREFIX_MAX_BYTES = 160
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,220})[a-z0-9]")
 # What Airflow takes as a connection id (airflow.utils.helpers, validate_key).
 _CONN_ID = re.compile(r"[\w.-]{1,250}", re.ASCII)
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,300}(?:/[!-~]{0,300})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,12 @@ _TRANSPORT = {
     "connections": (1, 256),
 }
 TRUE_FALSE = ("true", "false")
+ENDPOINT_REMEDY = "write https://HOST[:PORT]; http:// sends without TLS"
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether a text is the URL of a service: ``https://HOST[:PORT][/PATH]``, or with http."""
+    return _ENDPOINT.fullmatch(text) is not None
 
 
 def read_options(place: Place, texts: Mapping[str, tuple[str, ...] | None]) -> tuple[Transport, dict[str, str]]:
@@ -138,7 +145,10 @@ def read_options(place: Place, texts: Mapping[str, tuple[str, ...] | None]) -> t
             numbers[name] = int(value)
         elif name in texts:
             allowed = texts[name]
-            if not value or (allowed is not None and value not in allowed):
+            if name == "endpoint" and not is_endpoint(value):
+                raise UriInvalid("the option endpoint is not a URL", where=where, remedy=ENDPOINT_REMEDY)
+            # They stand in headers and URLs, and obstore panics over what neither may hold.
+            if not value.isascii() or not value.isprintable() or not value or value not in (allowed or (value,)):
                 raise UriInvalid(
                     f"the option {name} cannot be {value!r:.40}",
                     where=where,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
     "bucket_key": TRUE_FALSE,
     "storage_class": None,
 }
+# AWS's own, and whatever else stores without regions are given. It stands in a header and in the host's name.
+_REGION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # User metadata of a large object, by which a put whose answer was lost knows its own object again.
 _MARK = "secure-xcom-upload"
 # What botocore computes for each part, by default the CRC32, is said again when the upload is completed.
@@ -68,6 +71,13 @@ class S3Bucket:
             )
         self._options = options
         self._access = Access.of(self._place)
+        region = options.get("region") or self._access.region
+        if region and not _REGION.fullmatch(region):
+            raise SettingInvalid(
+                f"{region!r:.80} cannot be a region",
+                where=f"store URI {self.uri}",
+                remedy="correct region= in the store URI, or region_name in the connection's extra",
+            )
         bundle = self._access.verify if self._access.verify is not None else os.environ.get("AWS_CA_BUNDLE")
         self._roots = _read_bundle(bundle, self.uri) if isinstance(bundle, str) else None
         self.attributes: Mapping[str, str] = (
@@ -82,7 +92,9 @@ class S3Bucket:
         config: S3Config = {"region": options.get("region") or access.region or _default_region()}
         if endpoint:
             config["endpoint"] = endpoint
-        addressing = options.get("addressing") or access.config.get("s3", {}).get("addressing_style")
+        addressing = options.get("addressing") or (access.config.get("s3") or {}).get("addressing_style")
+        if addressing == "auto":
+            addressing = None
         # Without an endpoint of one's own, AWS's virtual-hosted addresses are what it will keep.
         if addressing == "virtual" or (addressing is None and not endpoint and "." not in self._place.bucket):
             config["virtual_hosted_style_request"] = True
@@ -194,7 +206,7 @@ class S3Bucket:
             # Without TLS botocore signs each part's SHA-256, and a CRC beside it would only cost time.
             config["request_checksum_calculation"] = "when_required"
         if self._options.get("addressing"):
-            config["s3"] = {**config.get("s3", {}), "addressing_style": self._options["addressing"]}
+            config["s3"] = {**(config.get("s3") or {}), "addressing_style": self._options["addressing"]}
         if config.get("signature_version") == "unsigned":
             config["signature_version"] = UNSIGNED
         return access.session().client(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timezone
@@ -19,7 +20,7 @@ from secure_xcom.stores.connections import (
     text,
     warn_of_unknown,
 )
-from secure_xcom.stores.place import Place
+from secure_xcom.stores.place import ENDPOINT_REMEDY, Place, is_endpoint
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -30,6 +31,11 @@ _SHARED = {"region_name", "endpoint_url", "verify", "config_kwargs", "service_co
 _HOOK = {"role_arn", "assume_role_method", "assume_role_kwargs", "profile_name", "session_kwargs"}
 # Of botocore's Config: what obstore has an equal for. The rest reaches large puts only, which use botocore.
 _CONFIG = {"s3", "signature_version", "region_name"}
+# What the store URI's own options say, for large puts too.
+_TRANSPORT = {"connect_timeout", "read_timeout", "retries", "max_pool_connections", "user_agent_extra"}
+_ADDRESSING = ("auto", "path", "virtual")
+_SIGNATURES = ("s3v4", "unsigned")
+_FIT_FOR_A_HEADER = re.compile(r"[!-~]+")
 _NATIVE_CHAIN = (
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -68,12 +74,19 @@ def _of_connection(place: Place, conn_id: str) -> Access:
     connection = connection_of(conn_id, place.uri)
     extra = extra_of(connection, place.uri)
     warn_of_unknown(connection, extra, _STATIC | _SHARED | _HOOK, "extra")
-    config = _mapping(extra, "config_kwargs", place)
-    warn_of_unknown(connection, config, _CONFIG, "config_kwargs, other than for payloads over 8 MiB,")
+    config = _config_of(connection, extra, place)
     service = _mapping(_mapping(extra, "service_config", place), "s3", place)
+    warn_of_unknown(connection, service, {"endpoint_url"}, "service_config for s3")
     verify = extra.get("verify")
     region = text(extra, "region_name") or text(config, "region_name")
-    endpoint = text(service, "endpoint_url") or text(extra, "endpoint_url")
+    # As the hook has it: null for this service alone is AWS's own endpoint.
+    endpoint = text(service if "endpoint_url" in service else extra, "endpoint_url")
+    if endpoint and not is_endpoint(endpoint):
+        raise SettingInvalid(
+            f"endpoint_url in the extra of connection {conn_id!r:.80} is not a URL",
+            where=f"store URI {place.uri}",
+            remedy=ENDPOINT_REMEDY,
+        )
     access = Access(_default_session, region=region, endpoint=endpoint, verify=verify, config=config)
 
     access_key = connection.login or text(extra, "aws_access_key_id")
@@ -82,6 +95,12 @@ def _of_connection(place: Place, conn_id: str) -> Access:
         return _of_hook(connection, place, access)
     # Fixed keys need none of the hook's logins, and without botocore a first put takes a tenth of the time.
     token = text(extra, "aws_session_token")
+    if not all(map(_FIT_FOR_A_HEADER.fullmatch, (access_key, secret_key, token or "-"))):
+        raise SettingInvalid(
+            f"a key or the session token of connection {conn_id!r:.80} has a space or a line break in it",
+            where=f"store URI {place.uri}",
+            remedy="write it anew, without what was copied along with it",
+        )
     return replace(
         access,
         session=lambda: _session(place, access_key, secret_key, token),
@@ -92,6 +111,28 @@ def _of_connection(place: Place, conn_id: str) -> Access:
             "expires_at": None,
         },
     )
+
+
+def _config_of(connection: Connection, extra: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """The config_kwargs; says of each of them where it has no effect."""
+    config = _mapping(extra, "config_kwargs", place)
+    own = _TRANSPORT & set(config)
+    warn_of_unknown(connection, own, (), "config_kwargs, in place of which the store URI has options,")
+    understood = _CONFIG | own
+    if config.get("signature_version") not in (None, *_SIGNATURES):
+        understood = understood - {"signature_version"}
+    warn_of_unknown(connection, config, understood, "config_kwargs, other than for payloads over 8 MiB,")
+    of_s3 = _mapping(config, "s3", place)
+    within = "s3 in its config_kwargs, other than for payloads over 8 MiB,"
+    warn_of_unknown(connection, of_s3, {"addressing_style"}, within)
+    if of_s3.get("addressing_style") not in (None, *_ADDRESSING):
+        raise SettingInvalid(
+            f"addressing_style in the extra of connection {connection.conn_id!r:.80} is not one of "
+            f"{', '.join(_ADDRESSING)}",
+            where=f"store URI {place.uri}",
+            remedy="correct the connection's extra",
+        )
+    return config
 
 
 def _of_hook(connection: Connection, place: Place, access: Access) -> Access:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -51,6 +54,10 @@ def connect(monkeypatch: pytest.MonkeyPatch, extra: Any, **fields: Any) -> None:
         ("s3://bucket?sse=aes", "one of AES256"),
         ("s3://bucket?sse_kms_key_id=k", "needs sse=aws:kms"),
         ("s3://bucket?region=", "give region a value"),
+        ("s3://bucket?endpoint=localhost:9000", "not a URL.*https://HOST"),
+        ("gs://bucket?endpoint=ftp://localhost", "not a URL"),
+        ("abfs://container?account=a&endpoint=http://", "not a URL"),
+        ("s3://bucket?storage_class=STANDARD%0A", "cannot be"),
         ("s3://bucket?timeout=30s", "whole number from 1 to 3600"),
         ("s3://bucket?timeout=0", "whole number from 1 to 3600"),
         ("s3://bucket?retries=-1", "whole number from 0"),
@@ -165,6 +172,52 @@ def test_unknown_extra_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
 
 
 @pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"config_kwargs": {"s3": {"use_accelerate_endpoint": True}}}, "use_accelerate_endpoint of the s3"),
+        ({"config_kwargs": {"signature_version": "s3"}}, "signature_version of the config_kwargs, other than"),
+        ({"config_kwargs": {"retries": {}}}, "retries of the config_kwargs, in place of which"),
+        ({"service_config": {"s3": {"bucket_name": "b"}}}, "bucket_name of the service_config"),
+        ({"config_kwargs": {"s3": {"addressing_style": "auto"}, "signature_version": "s3v4"}}, ""),
+        ({"service_config": {"kms": {"endpoint_url": "http://127.0.0.1:2"}}}, ""),
+    ],
+)
+def test_what_has_no_effect_within_an_option_is_said(
+    extra: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Parts of an option that have no effect are named as well, and what changes nothing is not complained of."""
+    connect(monkeypatch, extra, login="mine", password=SECRET)
+    with caplog.at_level(logging.WARNING):
+        made = S3Bucket("s3://c@bucket")
+    assert said in caplog.text
+    assert bool(said) == bool(caplog.text)
+    # A bucket at AWS itself is addressed as AWS does, unless it is told otherwise.
+    assert str(made.client().config["virtual_hosted_style_request"]).lower() == "true"
+
+
+def test_no_endpoint_for_s3_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the hook reads it, null for S3 is AWS's own endpoint, whatever the others have."""
+    extra = {"endpoint_url": "http://127.0.0.1:1", "service_config": {"s3": {"endpoint_url": None}}}
+    connect(monkeypatch, extra, login="mine", password=SECRET)
+    assert "endpoint" not in S3Bucket("s3://c@bucket").client().config
+
+
+def test_a_panic_of_obstore_is_an_unavailable_store() -> None:
+    """What makes obstore panic, which is no `Exception`, is an error of ours as well."""
+    code = (
+        "from secure_xcom.errors import StoreUnavailable\n"
+        "from secure_xcom.stores import store\n"
+        "try: store('s3://bucket?endpoint=http://127.0.0.1:1&retries=0').put('a/b', [b'x'])\n"
+        "except StoreUnavailable as error: print(error.what)\n"
+    )
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": "tests\n", "RUST_BACKTRACE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "PanicException" in done.stdout
+
+
+@pytest.mark.parametrize(
     "extra",
     [
         {"role_arn": "arn:aws:iam::000000000000:role/x", "assume_role_method": SECRET},
@@ -172,6 +225,11 @@ def test_unknown_extra_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         {"service_config": SECRET},
         {"config_kwargs": [SECRET]},
         {"verify": f"/nowhere/{SECRET}"},
+        {"endpoint_url": f"localhost:9000/{SECRET}"},
+        {"region_name": "eu central"},
+        {"config_kwargs": {"s3": SECRET}},
+        {"config_kwargs": {"s3": {"addressing_style": SECRET}}},
+        {"aws_session_token": f"{SECRET}\n"},
     ],
 )
 def test_unusable_connections(extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
