@@ -520,7 +520,7 @@ class DatabaseUnknown(MaintenanceError):
 
     remedy = (
         "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
-        "rights on the table xcom only"
+        "rights on the table xcom, and with exclusive XComs on task_instance (docs/operations.md)"
     )
 
 
@@ -528,8 +528,8 @@ class DatabaseFailed(MaintenanceError):
     """Airflow's metadata database cannot be reached, or refuses a statement."""
 
     remedy = (
-        "see that this machine reaches the database, has its driver, and that its user has rights on the table "
-        "xcom; then run the same command again, which goes on where it stopped"
+        "see that this machine reaches the database, has its driver, and that its user has the rights that "
+        "docs/operations.md names; then run the same command again, which goes on where it stopped"
     )
 
 

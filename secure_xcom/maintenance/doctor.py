@@ -152,13 +152,15 @@ def _stale(versions: Counter[tuple[str, int]], ailments: Ailments) -> None:
 def _beside(database: Database, ailments: Ailments) -> None:
     for table in database.tables():
         if table.startswith(ARCHIVE):
+            size = database.size_of(table)
+            kept = "keeps deleted rows" if size is not None else "keeps deleted rows (not for this user to count)"
             ailments.add(
                 Ailment(
                     "archive-table",
                     "warning",
-                    f"the table {table} keeps deleted rows: plaintext from before, or references with wraps",
+                    f"the table {table} {kept}: plaintext from before, or references with wraps",
                     "export what must be kept, and run `airflow db drop-archived -t xcom`",
-                    database.size_of(table),
+                    size or 0,
                 )
             )
     bodies = database.logged_xcom_bodies()

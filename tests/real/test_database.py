@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy
 
+from secure_xcom.access import AccessPolicy
+from secure_xcom.maintenance.ailments import Ailments
+from secure_xcom.maintenance.database import Database
+from secure_xcom.maintenance.doctor import examine_rows
 from tests.database_contract import DatabaseContract, refuses_without_telling
 from tests.servers.postgres_server import PostgresServer, postgres_server
 from tests.servers.vault_server import free_port
@@ -46,3 +51,17 @@ def test_a_connection_that_broke_is_made_anew(postgres: PostgresServer, table: X
     postgres.start()
     assert database.count() == 1
     database.close()
+
+
+def test_doctor_needs_no_more_than_its_documented_rights(postgres: PostgresServer, table: XComTable) -> None:
+    """With SELECT on xcom alone rows are looked at, and archive tables named though they cannot be counted."""
+    table.put(coordinate(), "a plain value")
+    table.execute("CREATE TABLE _airflow_deleted__xcom__20260101 (value TEXT)")
+    table.execute("CREATE ROLE caretaker LOGIN")
+    table.execute("GRANT SELECT ON xcom TO caretaker")
+    url = sqlalchemy.make_url(table.url).set(username="caretaker")
+    database, ailments = Database(url.render_as_string(hide_password=False)), Ailments()
+    policy = AccessPolicy.single(("local:///nowhere/keyring.json",), "memory://nowhere")
+    assert examine_rows(policy, database, ailments) == 1
+    database.close()
+    assert [one.kind for one in ailments.all()] == ["plaintext-row", "archive-table"]
