@@ -121,7 +121,7 @@ def _seal(
 ) -> None:
     value = _decoded(row)
     path = str(value) if old.names(value) else None
-    structure = old.read(path) if path is not None else value
+    structure = old.read(path, row.coordinate) if path is not None else value
     sealed = pipeline.push([Push(row.coordinate, structure)])[0]
     found = recognise(replace(row, text=json.dumps(sealed)), policy, database)
     if not isinstance(found, Found):

@@ -1,7 +1,8 @@
 """The objects of Airflow's own `XComObjectStorageBackend`: found by the path in a row, read, and deleted.
 
 Its base path is ``[common.io] xcom_objectstorage_path``. A row that holds a text below it names an object with
-JSON, compressed by its suffix. Only such texts are ever followed.
+JSON, compressed by its suffix, which lies at ``DAG_ID/RUN_ID/TASK_ID/UUID`` of the row's own ids. Only such texts
+are ever followed: a task can push any text, and the stock backend would give it whatever object that names.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
+from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import MaintenanceError
 
 
@@ -18,10 +20,11 @@ class OldObjects(Protocol):
     def names(self, value: object) -> bool:
         """Whether a row's value names an object."""
 
-    def read(self, path: str) -> Any:
+    def read(self, path: str, of: Coordinate) -> Any:
         """The structure in the object.
 
-        :raises MaintenanceError: it cannot be read, or holds no JSON.
+        :param of: the row's own coordinate.
+        :raises MaintenanceError: it is another task's, cannot be read, or holds no JSON.
         """
 
     def delete(self, path: str) -> None:
@@ -38,7 +41,7 @@ class NoObjects:
         """None does."""
         return False
 
-    def read(self, path: str) -> Any:
+    def read(self, path: str, of: Coordinate) -> Any:  # noqa: ARG002
         """See `OldObjects`."""
         raise MaintenanceError("there are no objects of another backend", where=path)
 
@@ -68,8 +71,15 @@ class StockObjects:
         except (ValueError, TypeError):
             return False
 
-    def read(self, path: str) -> Any:
+    def read(self, path: str, of: Coordinate) -> Any:
         """See `OldObjects`."""
+        own = "/".join((self._base.path.rstrip("/"), *of.of_task, ""))
+        if not self._path(path).path.startswith(own):
+            raise MaintenanceError(
+                "the row names an object of another task, which is not followed",
+                where=str(of),
+                remedy="find out who wrote this row; then clear its task, or delete the row",
+            )
         try:
             with self._path(path).open(mode="rb", compression="infer") as file:
                 return json.loads(file.read())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def test_an_opened_value_has_its_operator_and_reason_in_the_log(upkeep: Upkeep) 
 def test_objects_of_the_stock_backend(upkeep: Upkeep, airflow_here: None, suffix: str) -> None:
     """An object below the base path is sealed and then deleted; a text that names another place is a text."""
     base = upkeep.folder / "stock"
-    inside, outside = base / "orders" / f"a{suffix}", upkeep.folder / "elsewhere"
+    inside, outside = base.joinpath(*coordinate().of_task, f"a{suffix}"), upkeep.folder / "elsewhere"
     inside.parent.mkdir(parents=True)
     for path in (inside, outside):
         data = json.dumps({"secret": "canary"}).encode()
@@ -154,10 +155,24 @@ def test_objects_of_the_stock_backend(upkeep: Upkeep, airflow_here: None, suffix
 def test_an_object_that_is_gone_leaves_its_row(upkeep: Upkeep, airflow_here: None) -> None:
     """A row whose object cannot be read is named and stays as it is."""
     at = coordinate()
-    upkeep.table.put(at, f"file://{upkeep.folder}/stock/gone")
+    gone = f"file://{upkeep.folder}/stock/{'/'.join(at.of_task)}/gone"
+    upkeep.table.put(at, gone)
     report = seal(upkeep, old=StockObjects(f"file://{upkeep.folder}/stock"))
     assert (report.failed, report.converted) == (1, 0)
-    assert upkeep.table.value(at) == f"file://{upkeep.folder}/stock/gone"
+    assert upkeep.table.value(at) == gone
+
+
+def test_an_object_of_another_task_is_not_followed(upkeep: Upkeep, airflow_here: None) -> None:
+    """A row whose text names another task's object gets nothing of it, and the object stays."""
+    other = replace(coordinate(), dag_id="payroll")
+    inside = (upkeep.folder / "stock").joinpath(*other.of_task, "a")
+    inside.parent.mkdir(parents=True)
+    inside.write_text('"canary"')
+    upkeep.table.put(coordinate(), f"file://{inside}")
+    report = seal(upkeep, old=StockObjects(f"file://{upkeep.folder}/stock"))
+    assert (report.failed, report.converted) == (1, 0)
+    assert "another task" in report.failures[0]
+    assert (upkeep.table.value(coordinate()), inside.exists()) == (f"file://{inside}", True)
 
 
 def test_what_does_not_come_back_from_the_store_changes_no_row(upkeep: Upkeep) -> None:
@@ -230,7 +245,7 @@ class Files:
     def names(self, value: object) -> bool:
         return isinstance(value, str) and value.startswith(str(self.folder))
 
-    def read(self, path: str) -> Any:
+    def read(self, path: str, of: Coordinate) -> Any:
         try:
             return json.loads(Path(path).read_text())
         except OSError:
