@@ -33,16 +33,16 @@ def explain(
     for seen in lines:
         by_number.setdefault(seen.entry.sequence, []).append(seen)
     first = min(by_number, default=0) if begins_late else 0
-    last = max([*by_number, *sealed], default=-1)
     genuine: dict[int, Seen] = {}
     found: list[Found] = []
-    for number in range(first, last + 1):
+    # Numbers that are there, and none between them: a forged line may name any, however high.
+    for number in sorted({number for number in (*by_number, *sealed) if number >= first}):
         here = by_number.get(number, [])
         if number in sealed:
             found += _sealed(chain, number, here, sealed[number], genuine)
         elif here:
             found += _unsealed(chain, number, here, by_number, genuine)
-    found += _missing(chain, first, last, by_number, sealed, lines)
+    found += _missing(chain, first, by_number, sealed)
     found += _links(chain, genuine, sealed, first)
     found += _order(chain, lines, genuine)
     found += _behind_the_end(chain, genuine)
@@ -96,26 +96,23 @@ def _unsealed(
 
 
 def _missing(
-    chain: str,
-    first: int,
-    last: int,
-    by_number: Mapping[int, Sequence[Seen]],
-    sealed: Mapping[int, tuple[str, int]],
-    lines: Sequence[Seen],
+    chain: str, first: int, by_number: Mapping[int, Sequence[Seen]], sealed: Mapping[int, tuple[str, int]]
 ) -> Iterator[Found]:
-    gone = [number for number in range(first, last + 1) if number not in by_number]
-    present = max(by_number, default=-1)
-    tail = [number for number in gone if number > present]
-    for number in gone:
-        if number > present:
-            continue
-        # The line of the next event that is there says where in the file it should have been.
-        beside = next(seen for later in range(number + 1, last + 1) for seen in by_number.get(later, ()))
-        entry = sealed[number][1] if number in sealed else None
-        yield Found("removed", "missing before this line", beside.place, beside.line, chain, number, entry)
-    if tail and lines:
-        end = max(lines, key=lambda seen: seen.entry.sequence)
-        text = f"ends here, and was sealed up to event {max(tail)}"
+    following = first
+    for number in sorted(by_number):
+        if number > following:
+            # The line of the next event that is there says where in the file it should have been.
+            beside = by_number[number][0]
+            text = "missing before this line"
+            if number - following > 1:
+                text = f"{number - following} events up to {number - 1} are {text}"
+            entry = sealed[following][1] if following in sealed else None
+            yield Found("removed", text, beside.place, beside.line, chain, following, entry)
+        following = max(following, number + 1)
+    tail = sorted(number for number in sealed if number >= following)
+    if tail and by_number:
+        end = by_number[max(by_number)][0]
+        text = f"ends here, and was sealed up to event {tail[-1]}"
         yield Found("truncated", text, end.place, end.line, chain, tail[0], sealed[tail[0]][1])
 
 

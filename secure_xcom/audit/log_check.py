@@ -18,13 +18,19 @@ from secure_xcom.errors import ObjectMissing, SealedLogInvalid, StoreError
 
 
 class SealedEnd(NamedTuple):
-    """How far a chain is sealed, as the entries themselves say it."""
+    """How far a chain is sealed, as the entries themselves say it.
+
+    ``begins_at`` and ``ends_at`` are the indexes of its first and its last sealed entry: an order that no clock
+    changes, and nobody without the signing key.
+    """
 
     following: int
     last: str
     ended: bool
     time: str
     first: int
+    begins_at: int
+    ends_at: int
 
 
 @dataclass(slots=True)
@@ -192,8 +198,10 @@ def _follow(data: bytes, place: str, index: int, state: LogState) -> None:
         text = "sealed at a place that is not the next of its chain"
         state.found.append(Found("entry_misplaced", text, place, None, entry.chain, entry.sequence, index))
         return
-    first = end.first if end else entry.sequence
-    state.chains[entry.chain] = SealedEnd(entry.sequence + 1, entry.hash, entry.ends, entry.time, first)
+    first, begins_at = (end.first, end.begins_at) if end else (entry.sequence, index)
+    state.chains[entry.chain] = SealedEnd(
+        entry.sequence + 1, entry.hash, entry.ends, entry.time, first, begins_at, index
+    )
 
 
 def sealed_entries(log: SealedLog, state: LogState, wanted: set[str]) -> dict[str, dict[int, tuple[str, int]]]:

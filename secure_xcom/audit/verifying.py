@@ -101,10 +101,14 @@ def _covered(sources: Sequence[Source], state: LogState | None) -> list[str]:
 
 def _whole_chains(checks: Sequence[_SourceCheck], state: LogState) -> Iterator[Found]:
     """Sealed chains that are in no sink, although the sinks go back that far."""
-    begin = min((check.oldest for check in checks if check.oldest), default="")
-    since = text_of(time_of(begin) + SLACK) if begin else "~"
+    reaches = [reach for check in checks if (reach := check.reaches_back_to) is not None]
+    if not reaches:
+        return
+    oldest = min(reaches, key=lambda end: end.ends_at)
+    since = text_of(time_of(oldest.time) + SLACK)
     for chain, end in state.chains.items():
-        if since < end.time and not any(chain in check.chains for check in checks):
+        behind = end.ends_at > oldest.ends_at and since < end.time
+        if behind and not any(chain in check.chains for check in checks):
             text = f"a whole chain of {end.following - end.first} sealed events is missing"
             yield Found("removed", text, checks[0].source.uri, None, chain, end.first)
 
@@ -134,7 +138,11 @@ class _SourceCheck:
         self.chains: dict[str, _ChainState] = {}
         self._unpruned = text_of(time_of(state.pruned_before) + SLACK) if state and state.pruned else ""
         self._suspicious: set[str] = set()
-        self.oldest = ""
+        # Chains of which the first line that is there is not the first event.
+        self._headless: set[str] = set()
+        self._oldest = ""
+        self.reaches_back_to: SealedEnd | None = None
+        """How far back the sink goes: of the sealed chains in it the one whose last entry was sealed first."""
 
     def run(self) -> None:
         pieces = self.source.pieces()
@@ -144,6 +152,9 @@ class _SourceCheck:
                 self._take(line)
             read += piece.size
             self._progress(self.source.uri, read, total)
+        there = (end for chain in self.chains if (end := self._sealed.get(chain)) is not None)
+        self.reaches_back_to = min(there, key=lambda end: end.ends_at, default=None)
+        self._suspicious.update(chain for chain in self._headless if not self._begins_late(chain))
         self._cut_chains()
         if self._suspicious:
             self._explain()
@@ -163,13 +174,15 @@ class _SourceCheck:
             self._done.found.append(found)
             return
         self._done.events += 1
-        self.oldest = self.oldest or entry.time
+        self._oldest = self._oldest or entry.time
         known = self.chains.get(entry.chain)
-        if known is None:
-            cut = entry.sequence > 0 and self._begins_late(entry.chain)
-            expected = (entry.sequence, entry.previous) if cut else (0, FIRST)
-        else:
+        if known is not None:
             expected = (known.following, known.last)
+        elif entry.sequence > 0:
+            expected = (entry.sequence, entry.previous)
+            self._headless.add(entry.chain)
+        else:
+            expected = (0, FIRST)
         if (entry.sequence, entry.previous) != expected or (known is not None and known.ended):
             self._suspicious.add(entry.chain)
         self._against_seal(entry, line)
@@ -179,7 +192,15 @@ class _SourceCheck:
             )
 
     def _begins_late(self, chain: str) -> bool:
-        return entries.begun(chain) < self.oldest
+        """Whether a chain's beginning may have been rotated away.
+
+        What the sink goes back to is told by the sealed log: a line that somebody put in front of the others has
+        whatever time they like, and would make every beginning look as if it were older than the file.
+        """
+        reach, end = self.reaches_back_to, self._sealed.get(chain)
+        if reach is None:
+            return entries.begun(chain) < self._oldest
+        return entries.begun(chain) < reach.time or (end is not None and end.begins_at < reach.ends_at)
 
     def _against_seal(self, entry: Entry, line: RawLine) -> None:
         end = self._sealed.get(entry.chain)

@@ -159,6 +159,31 @@ def whole_chain(lines: list[bytes]) -> None:
         lines.remove(line)
 
 
+def young_line_in_front(lines: list[bytes]) -> None:
+    """A forged chain of now stands first, as if everything older had been rotated away."""
+    lines[:0] = chain(8, 2, start=LATER - timedelta(minutes=1))
+
+
+def whole_behind_a_young_line(lines: list[bytes]) -> None:
+    """All events of a process are gone, and the first line of the file says that it begins later."""
+    whole_chain(lines)
+    young_line_in_front(lines)
+
+
+def head_behind_a_young_line(lines: list[bytes]) -> None:
+    """The first events of a process are gone, and the first line of the file says that it begins later."""
+    for number in range(3):
+        del lines[place(lines, B, number)]
+    young_line_in_front(lines)
+
+
+def far_number(lines: list[bytes]) -> None:
+    """A forged event has a number that no process comes to."""
+    forged = json.loads(lines[place(lines, B, 2)])
+    forged["sequence"] = 10**15
+    lines.append(json.dumps(forged, separators=(",", ":"), sort_keys=True).encode())
+
+
 def no_event(lines: list[bytes]) -> None:
     """A line of something else."""
     lines.insert(4, b'{"hello": 1}')
@@ -194,6 +219,9 @@ FILES = (
     Case("a forged chain, dated back", a_chain_of_their_own, None, ("unsealed", FORGED, 0)),
     Case("a chain cut short", cut_in_order, ("interrupted", A, 3), ("truncated", A, 4)),
     Case("a whole chain removed", whole_chain, None, ("removed", B, 0)),
+    Case("a whole chain removed, behind a forged first line", whole_behind_a_young_line, None, ("removed", B, 0)),
+    Case("a chain's head removed, behind a forged first line", head_behind_a_young_line, None, ("removed", B, 0)),
+    Case("a forged event with a number far off", far_number, ("removed", B, 6), ("removed", B, 6)),
     Case("a line that is no event", no_event, ("malformed", None, None), ("malformed", None, None)),
     Case("a process killed (kill -9)", nothing, ("interrupted", C, 3), ("interrupted", C, 3)),
 )  # fmt: skip
@@ -228,7 +256,11 @@ def test_tampering_with_files_is_found_where_it_is(deployment: Deployment, case:
     if one.kind == "malformed":
         assert one.line == 5
     if one.kind == "removed" and one.line is not None:
-        assert json.loads(deployment.lines[one.line - 1])["sequence"] == (one.sequence or 0) + 1
+        numbers = sorted(
+            json.loads(line)["sequence"] for line in deployment.lines if json.loads(line)["chain"] == one.chain
+        )
+        behind = min(number for number in numbers if number > (one.sequence or 0))
+        assert json.loads(deployment.lines[one.line - 1])["sequence"] == behind
 
 
 @pytest.mark.parametrize(
@@ -245,6 +277,21 @@ def test_one_change_is_one_finding(deployment: Deployment, case: Case) -> None:
     fresh.seal()
     fresh.change(case.how)
     assert said(fresh.verify().found) == [case.after]
+
+
+def test_what_was_rotated_away_is_no_finding(deployment: Deployment) -> None:
+    """Chains that are gone with the older part of a file or begin in it are sound, also beside an event of a clock
+    that was far back.
+    """
+    with deployment.file.open("ab") as file:
+        file.write(b"".join(line + b"\n" for line in chain(6, 2, start=START - timedelta(days=9000))))
+    deployment.seal()
+
+    def rotated(lines: list[bytes]) -> None:
+        del lines[:7]
+
+    deployment.change(rotated)
+    assert [(one.kind, one.chain) for one in deployment.verify().found] == [("interrupted", C)]
 
 
 def test_an_untouched_log_has_nothing_but_the_killed_process(deployment: Deployment) -> None:
@@ -374,7 +421,7 @@ def table() -> str:
     for case in FILES:
         cells = [f"`{one[0]}`" if one else "not found" for one in (case.before, case.after)]
         place = "file, line" if case.how is no_event else "file, line, chain, event"
-        if case.how is whole_chain:
+        if case.how in (whole_chain, whole_behind_a_young_line):
             place = "sink, chain"
         rows.append(f"| {case.name} | {cells[0]} | {cells[1]} | {place} |")
     for name, _, kind, where in LOGS:
