@@ -225,6 +225,10 @@ def _lock(folder: int, name: str, path: str) -> Iterator[None]:
             except OSError as error:
                 raise _cannot_write(error, path) from None
             time.sleep(0.05)
-        yield
+        try:
+            yield
+        finally:
+            # Closing alone leaves the lock to a child that another thread has forked meanwhile.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

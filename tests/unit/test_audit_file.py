@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import resource
+import signal
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -47,3 +52,29 @@ def test_a_part_of_an_event_is_taken_back(tmp_path: Path) -> None:
         {"number": 1},
         {"number": 2},
     ]
+
+
+def test_a_child_that_is_forked_within_a_write_keeps_no_lock(tmp_path: Path) -> None:
+    """A child that a thread forks while another one writes does not keep every process of the machine from it."""
+    children: list[int] = []
+
+    def fork_within(_frame: FrameType, event: str, function: object) -> None:
+        if event == "c_call" and function is os.write and not children:
+            sys.setprofile(None)
+            children.append(os.fork())
+            if not children[0]:
+                signal.pause()
+
+    sink = file_sink((tmp_path / "log.jsonl").as_uri())
+    sys.setprofile(fork_within)
+    try:
+        sink.write(lines({"number": 1}))
+    finally:
+        sys.setprofile(None)
+    (child,) = children
+    try:
+        with (tmp_path / "log.jsonl").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
