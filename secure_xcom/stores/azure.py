@@ -32,7 +32,7 @@ from secure_xcom.stores.connections import (
     renewed,
     warn_of_unknown,
 )
-from secure_xcom.stores.place import Place, read_options
+from secure_xcom.stores.place import Place, Transport, read_options
 
 if TYPE_CHECKING:
     from obstore.store import AzureCredential, AzureStore
@@ -125,11 +125,12 @@ class AzureBucket:
         key = f"{self._place.prefix}/{path}".removeprefix("/")
         blob = self._access.service().get_blob_client(self._place.bucket, key)
         mark = os.urandom(16).hex()
+        patience = _patience(self._transport)
 
         def put_part(number: int, part: bytes) -> str:
             # Uncommitted blocks belong to the blob's name, so those of another writer must have other ids.
             block = f"{mark}-{number:05d}"
-            blob.stage_block(block, part, length=len(part))
+            blob.stage_block(block, part, length=len(part), **patience)
             return block
 
         blocks = [BlobBlock(block) for block in put_parts(parts, put_part)]
@@ -139,11 +140,28 @@ class AzureBucket:
                 metadata={_MARK: mark},
                 match_condition=MatchConditions.IfMissing,
                 standard_blob_tier=self._options.get("access_tier"),
+                **patience,
             )
         except Exception:
             # A commit whose answer was lost is sent again, and then finds the blob: it is ours with our mark.
             if not _is_marked(blob, mark):
                 raise
+
+
+def _patience(transport: Transport) -> dict[str, Any]:
+    """The store URI's options as those of a request of Azure's SDK, whose client is the hook's."""
+    retries, waited = 0, 0
+    # Its pauses are 15, 18, 24, 42 ... seconds (azure-storage-blob, ExponentialRetry), the same for every request.
+    while retries < transport.retries:
+        waited += 15 + (3**retries if retries else 0)
+        if waited > transport.retry_seconds:
+            break
+        retries += 1
+    return {
+        "connection_timeout": transport.connect_timeout,
+        "read_timeout": transport.timeout,
+        "retry_total": retries,
+    }
 
 
 def _is_marked(blob: Any, mark: str) -> bool:

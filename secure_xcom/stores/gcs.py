@@ -114,6 +114,7 @@ class GcsBucket:
         """A resumable upload on the condition that there is no object yet, cancelled when it fails."""
         try:
             from google.cloud.storage import Client
+            from google.cloud.storage.retry import DEFAULT_RETRY
         except ImportError as error:
             raise missing("gcp", error, self.uri) from None
         access = self._access
@@ -131,7 +132,16 @@ class GcsBucket:
         blob.metadata = {_MARK: mark}
         if "storage_class" in self._options:
             blob.storage_class = self._options["storage_class"]
-        upload = blob.open("wb", chunk_size=PART_BYTES, if_generation_match=0, ignore_flush=True)
+        transport = self._transport
+        upload = blob.open(
+            "wb",
+            chunk_size=PART_BYTES,
+            ignore_flush=True,
+            if_generation_match=0,
+            timeout=(transport.connect_timeout, transport.timeout),
+            # Google's SDK counts seconds only.
+            retry=DEFAULT_RETRY.with_timeout(transport.retry_seconds) if transport.retries else None,
+        )
         try:
             for part in parts:
                 upload.write(part)

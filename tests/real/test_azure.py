@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -171,6 +172,22 @@ def test_lost_answer_of_a_put(
     assert b"".join(mine.get("a")) == b"".join(payload)
     with pytest.raises(ObjectExists):
         mine.put("a", [b"another"])
+
+
+@pytest.mark.parametrize("payload", [[b"sealed"], LARGE], ids=["small", "large"])
+def test_a_slow_answer_is_waited_for_as_long_as_told(
+    server: BlobServer, container: str, payload: list[bytes], proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time-out and the retries of the store URI hold for small and for large puts."""
+    conn_id = connect(monkeypatch, proxy.endpoint, server.account, server.key)
+    mine = store(f"abfs://{conn_id}@{container}/slow?timeout=1&retries=0")
+    proxy.faults += [Fault("wait", "PUT", seconds=5)] * 3
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        mine.put(uuid.uuid4().hex, payload)
+    assert time.monotonic() - began < 5
+    # The small one, or each of the large one's three parts, once.
+    assert len(proxy.seen) == len(payload) // 8 + 1
 
 
 def test_failed_large_put_leaves_nothing(

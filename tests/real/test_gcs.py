@@ -180,6 +180,20 @@ def test_lost_answer_of_a_put(
         mine.put("a", [b"another"])
 
 
+@pytest.mark.parametrize("payload", [[b"sealed"], LARGE], ids=["small", "large"])
+def test_a_slow_answer_is_waited_for_as_long_as_told(
+    double: GcsDouble, tokens: FaultyProxy, proxy: FaultyProxy, prefix: str, payload: list[bytes]
+) -> None:
+    """The time-out and the retries of the store URI hold for small and for large puts."""
+    mine = store(f"gs://bucket/{prefix}?endpoint={proxy.endpoint}&timeout=1&retries=0")
+    proxy.faults += [Fault("wait", "PUT", seconds=5)] * 3
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        mine.put("slow", payload)
+    assert time.monotonic() - began < 5
+    assert len([seen for seen in proxy.seen if seen.startswith("PUT")]) == 1
+
+
 def test_failed_large_put_leaves_nothing(double: GcsDouble, tokens: FaultyProxy, prefix: str) -> None:
     """When sealing fails in the middle of a large payload the upload is cancelled: no object, no upload."""
 
