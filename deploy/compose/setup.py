@@ -100,8 +100,12 @@ def connections(role_id: str, secret_id: str, access_key: str, secret_key: str) 
 
 
 def hand_out(vault: Vault, iam: Any, name: str, file: Path) -> None:
-    """New credentials of one identity into its file. The old access key ends at once, the secret id later."""
+    """New credentials of one identity into its file, and the end of its old ones.
+
+    Tokens that were logged in for before go on to their own end, a day at the most.
+    """
     role = f"auth/approle/role/{name}"
+    before = secret_ids(vault, role)
     role_id = vault.call("GET", f"{role}/role-id")["data"]["role_id"]
     secret_id = vault.call("POST", f"{role}/secret-id", {})["data"]["secret_id"]
     for old in iam.list_access_keys(UserName=name)["AccessKeyMetadata"]:
@@ -109,6 +113,19 @@ def hand_out(vault: Vault, iam: Any, name: str, file: Path) -> None:
     key = iam.create_access_key(UserName=name)["AccessKey"]
     found = connections(role_id, secret_id, key["AccessKeyId"], key["SecretAccessKey"])
     write_private(file, json.dumps(found), owner=AIRFLOW_UID)
+    for accessor in before:
+        vault.call("POST", f"{role}/secret-id-accessor/destroy", {"secret_id_accessor": accessor})
+
+
+def secret_ids(vault: Vault, role: str) -> list[str]:
+    """The accessors of a role's secret ids."""
+    try:
+        return list(vault.call("LIST", f"{role}/secret-id")["data"]["keys"])
+    except urllib.error.HTTPError as error:
+        # A list of nothing is an error here.
+        if error.code != 404:
+            raise
+        return []
 
 
 def write_private(file: Path, text: str, *, owner: int) -> None:

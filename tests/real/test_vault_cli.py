@@ -93,6 +93,7 @@ def test_from_nothing_to_settings_that_work(
     record = json.loads(result.output)
     assert f"key_uris = {place.key}" in record["airflow_cfg"]
     assert "connections" not in record
+    assert "connection of its own role" in record["next"][0]
     assert [found for found in record["findings"] if found["status"] == "error"] == []
     assert any("wrap" in found["text"] for found in record["findings"])
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -131,6 +131,7 @@ class Vault:
     def __init__(self, *, initialized: bool) -> None:
         self.initialized = initialized
         self.asked: list[tuple[str, str]] = []
+        self.accessors = ["old", "older"]
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """An answer in the form of Vault's API."""
@@ -139,6 +140,14 @@ class Vault:
             assert not self.initialized
             self.initialized = True
             return {"root_token": "of-the-operator", "recovery_keys": ["kept"]}
+        role = "auth/approle/role/finance-workers"
+        if (method, path) == ("LIST", f"{role}/secret-id"):
+            return {"data": {"keys": list(self.accessors)}}
+        if (method, path) == ("POST", f"{role}/secret-id-accessor/destroy"):
+            self.accessors.remove(str((body or {})["secret_id_accessor"]))
+            return {}
+        if path == f"{role}/secret-id":
+            self.accessors.append("new")
         answers: dict[str, dict[str, Any]] = {
             "sys/init": {"initialized": self.initialized},
             "sys/seal-status": {"sealed": not self.initialized},
@@ -177,8 +186,8 @@ def test_setup_starts_a_vault_once_and_keeps_the_operators_token(tmp_path: Path)
     assert vault.asked.count(("PUT", "sys/init")) == 1
 
 
-def test_setup_hands_out_one_identity_and_ends_its_old_key(tmp_path: Path) -> None:
-    """The file holds the new credentials of that identity; the old access key is gone, another user's is not."""
+def test_setup_hands_out_one_identity_and_ends_its_old_credentials(tmp_path: Path) -> None:
+    """The file holds its new credentials; its old key and secret ids are gone, another user's key is not."""
     vault, iam, file = Vault(initialized=True), Iam(), tmp_path / "connections.json"
     SETUP.hand_out(vault, iam, "finance-workers", file)
     found = json.loads(file.read_text())
@@ -188,3 +197,4 @@ def test_setup_hands_out_one_identity_and_ends_its_old_key(tmp_path: Path) -> No
     )
     assert (found["s3_xcom"]["login"], found["s3_xcom"]["password"]) == ("NEW", "new-secret")
     assert iam.keys == {"finance-workers": ["NEW"], "maintenance": ["OTHER"]}
+    assert vault.accessors == ["new"]

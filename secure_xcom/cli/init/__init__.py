@@ -25,6 +25,10 @@ _NEXT = (
     "Put these settings where every Airflow component and worker reads them, and restart them.",
     "Run `secure-xcom check` there, as the user that Airflow runs as.",
 )
+_CONNECTIONS = (
+    "Give each worker the connection of its own role and no other, under the connection id of the key URI: what "
+    "is AIRFLOW_CONN_..._MAINTENANCE here loses its ending there. Then remove the file."
+)
 
 
 def init(
@@ -85,10 +89,11 @@ def init(
     settings["secure_xcom.key_uris"] = ",".join(key)
     settings["secure_xcom.store_uri"] = store
     lines = made.lines if made else []
+    steps = [_CONNECTIONS, *_NEXT] if approle else list(_NEXT)
     if as_json:
-        output.show_json({**_record(findings, settings), **({"connections": lines} if lines else {})})
+        output.show_json({**_record(findings, settings, steps), **({"connections": lines} if lines else {})})
     else:
-        _show(findings, settings)
+        _show(findings, settings, steps)
         _show_connections(lines)
     raise typer.Exit(output.exit_code(findings))
 
@@ -163,17 +168,17 @@ def _scheme(uri: str) -> str:
     return uri.partition("://")[0]
 
 
-def _record(findings: list[Finding], settings: dict[str, str]) -> dict[str, Any]:
+def _record(findings: list[Finding], settings: dict[str, str], steps: list[str]) -> dict[str, Any]:
     return {
         "status": output.worst(findings),
         "findings": output.findings_json(findings),
         "airflow_cfg": airflow_cfg(settings),
         "environment": environment(settings),
-        "next": list(_NEXT),
+        "next": steps,
     }
 
 
-def _show(findings: list[Finding], settings: dict[str, str]) -> None:
+def _show(findings: list[Finding], settings: dict[str, str], steps: list[str]) -> None:
     import shlex
 
     out = output.console()
@@ -185,5 +190,5 @@ def _show(findings: list[Finding], settings: dict[str, str]) -> None:
     for name, value in environment(settings).items():
         out.print(f"export {name}={shlex.quote(value)}", soft_wrap=True)
     out.print("\nWhat to do next:", style="bold")
-    for number, step in enumerate(_NEXT, 1):
+    for number, step in enumerate(steps, 1):
         out.print(f"{number}. {step}", soft_wrap=True)
