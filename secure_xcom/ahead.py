@@ -1,12 +1,14 @@
-"""What a task imports at its first push or pull, imported once by the process that forks its tasks: docs/adr/0013.
+"""What each task would import anew, imported once by the process that forks the tasks: docs/adr/0013.
 
 A task of Airflow 3 is a fork of the process that supervises it, and begins with what that process has imported.
-Without this each task imports the clients of its key service and store anew, hvac or boto3 among them.
+Without this each task imports the clients of its key service and store anew, hvac or boto3 among them, and what
+Airflow itself needs to read a DAG file.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable
 
 log = logging.getLogger(__name__)
@@ -25,11 +27,53 @@ def import_ahead(uris: Iterable[str]) -> None:
             log.debug("Left to the task, for %s: %s", uri.partition("://")[0], type(error).__name__)
 
 
+def import_parser() -> None:
+    """Import what a task runner imports to read its DAG file: a third of what a small task costs.
+
+    croniter, which is among it, starts a process of its own to learn the width of a pointer.
+    """
+    try:
+        try:
+            import airflow.dag_processing.dagbag
+        except ModuleNotFoundError:
+            # Where it is in Airflow 3.1.
+            import airflow.models.dagbag
+    except Exception as error:  # noqa: BLE001  # a foreign library; the process has other work to do
+        log.debug("Left to the task, for its DAG file: %s", type(error).__name__)
+
+
+def import_alarms() -> None:
+    """Import what tells the access policy's alarms at once."""
+    import secure_xcom.audit.alarms.telling
+
+
+def configure_models() -> None:
+    """Let SQLAlchemy work out once how Airflow's models hang together, where tasks will ask for that.
+
+    Airflow's `LocalFilesystemBackend` gives connections as such models, and the first one that a process makes
+    configures all of them: half a second of a small task. No database is asked, here or there.
+    """
+    if "airflow.secrets.local_filesystem" not in sys.modules:
+        return
+    try:
+        from airflow.models import import_all_models
+        from sqlalchemy.orm import configure_mappers
+
+        import_all_models()
+        # Where nothing new was imported since the last fork it looks at a flag.
+        configure_mappers()
+    except Exception as error:  # noqa: BLE001  # as above
+        log.debug("Left to the task, for its connections: %s", type(error).__name__)
+
+
 # A module that is there already costs a look into a dict, so nothing is kept of what was imported.
 # ruff: noqa: F401
 def _import_for(scheme: str, rest: str) -> None:
     """Our own modules first, then the clients that they will ask for."""
+    # The access log that is written where no other is set, and what each pipeline is made with.
+    import secure_xcom.audit.file
     import secure_xcom.pipeline
+    import secure_xcom.telemetry.from_airflow
 
     authority = rest.partition("/")[0]
     if scheme == "local":

@@ -122,10 +122,12 @@ def _build() -> Pipeline:
 
 def _alarms(policy: AccessPolicy) -> list[Sink]:
     """What tells alarms at once, where the access policy has such."""
+    if not policy.alarms_at_once:
+        # Its imports alone would be a tenth of what a small task costs.
+        return []
     from secure_xcom.audit.alarms.telling import AlarmSink
 
-    found = AlarmSink(policy.alarms)
-    return [] if found.empty else [found]
+    return [AlarmSink(policy.alarms_at_once)]
 
 
 def _ledger(uri: str | None) -> Ledger | None:
@@ -266,14 +268,8 @@ def _order(query: dict[str, Any]) -> int:
 
 
 def _asked(query: dict[str, Any]) -> Asked:
-    prior = query.get("include_prior_dates")
-    return Asked(
-        query["dag_id"],
-        query["task_id"],
-        query["key"],
-        None if prior else query["run_id"],
-        query.get("map_index"),
-    )
+    run_id = None if query.get("include_prior_dates") else query["run_id"]
+    return Asked(query["dag_id"], query["task_id"], query["key"], run_id, query.get("map_index"))
 
 
 def _asked_one(query: dict[str, Any]) -> Asked:

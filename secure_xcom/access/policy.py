@@ -51,6 +51,7 @@ class AccessPolicy:
         self.identities = tuple(identities)
         self.legal_holds = tuple(legal_holds)
         self.alarms = tuple(alarms)
+        self.alarms_at_once = tuple(alarm for alarm in self.alarms if alarm.at_once)
         self.digest = digest
         # With one compartment for everything there is nobody to be kept out, and a consumer that Airflow does
         # not name (a callback after the task, a trigger) may pull; with a file it may not.

@@ -28,6 +28,7 @@ _ATTRIBUTES = ("queue", "pool", "executor")
 path = cache(airflow_settings.placing_policy)
 _default_queue = cache(airflow_settings.default_queue)
 _told = cache(airflow_settings.origins_told)
+_policy_path = cache(airflow_settings.policy_path)
 # A file's path is resolved once, not for each of its tasks.
 _bundle_of = lru_cache(maxsize=256)(airflow_settings.bundle_of)
 
@@ -104,7 +105,7 @@ def compartment_of(dag_id: str) -> Compartment | None:
 
     :raises PolicyInvalid: the access policy cannot be used.
     """
-    policy_path = airflow_settings.policy_path()
+    policy_path = _policy_path()
     return watched(policy_path).current().resolve_dag(dag_id) if policy_path else None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any
 
 from airflow import policies, settings
@@ -20,6 +21,10 @@ from secure_xcom.errors import PolicyInvalid, SecureXComError
 from secure_xcom.plugin import placing, supervisor
 
 _SWITCH = "show_return_value_in_logs"
+
+# A process's settings do not change while it runs, and these are asked for at each task of a DAG file.
+_backend_is_ours = cache(airflow_settings.backend_is_ours)
+_switched_on = cache(airflow_settings.switched_on)
 
 # A supervisor forks its task's process; by then its logging is set up and its secrets masker is empty.
 os.register_at_fork(before=supervisor.before_fork)
@@ -46,7 +51,7 @@ def task_policy(task: Any) -> None:
     mapped = hasattr(task, "partial_kwargs")
     if not (_takes_switch(task.operator_class) if mapped else hasattr(task, _SWITCH)):
         return
-    if not (airflow_settings.backend_is_ours() and _hides_return_values(task.dag_id)):
+    if not (_backend_is_ours() and _hides_return_values(task.dag_id)):
         return
     if mapped:
         # The operator is made from these when it is expanded. Mapped over the switch itself, it would be given
@@ -121,9 +126,10 @@ def _hides_return_values(dag_id: str) -> bool:
         return True
     if compartment is not None and compartment.hide_return_values is not None:
         return compartment.hide_return_values
-    return airflow_settings.switched_on("hide_return_values")
+    return _switched_on("hide_return_values")
 
 
+@lru_cache(maxsize=256)
 def _takes_switch(operator_class: Any) -> bool:
     return any(
         _SWITCH in inspect.signature(vars(base)["__init__"]).parameters

@@ -37,6 +37,7 @@ def before_fork() -> None:
         if airflow_settings.switched_on("mask_component_logs"):
             mask_component_logs()
         import_ahead()
+        configure_models()
     except Exception as error:  # noqa: BLE001  # a component must run on, whatever Airflow's logging looks like
         _warn(f"{type(error).__name__} at {_place(error)}")
 
@@ -50,22 +51,34 @@ def import_ahead() -> None:
     from secure_xcom import ahead
 
     try:
-        uris = _uris()
+        uris, alarms = _needed()
     except SecureXComError as error:
         # A task's push or pull says so where somebody looks.
         log.debug("The settings cannot be used: %s", error)
-    else:
-        ahead.import_ahead(uris)
+        return
+    ahead.import_ahead(uris)
+    if alarms:
+        ahead.import_alarms()
+    ahead.import_parser()
 
 
-def _uris() -> tuple[str, ...]:
-    """Every key and store URI that a task of this deployment may need."""
+def configure_models() -> None:
+    """Before each fork, because a secrets backend may have been loaded since the last one."""
+    if _DAG_PROCESSOR not in sys.modules:
+        from secure_xcom import ahead
+
+        ahead.configure_models()
+
+
+def _needed() -> tuple[tuple[str, ...], bool]:
+    """Every key and store URI that a task of this deployment may need, and whether alarms may have to be told."""
     policy_path = airflow_settings.policy_path()
     if policy_path is None:
         settings = airflow_settings.load()
-        return (*settings.key_uris, settings.store_uri or "")
-    compartments = watched(policy_path).current().compartments
-    return tuple(uri for own in compartments for uri in (*own.all_key_uris, *own.all_store_uris))
+        return (*settings.key_uris, settings.store_uri or ""), False
+    policy = watched(policy_path).current()
+    uris = (uri for own in policy.compartments for uri in (*own.all_key_uris, *own.all_store_uris))
+    return tuple(uris), bool(policy.alarms_at_once)
 
 
 def teach_masker() -> None:

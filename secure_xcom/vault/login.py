@@ -9,7 +9,7 @@ import threading
 import time
 
 from secure_xcom.errors import VaultDenied, VaultLoginRefused, VaultTrouble
-from secure_xcom.vault.sources import TokenSource
+from secure_xcom.vault.sources import Token, TokenSource
 from secure_xcom.vault.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Login:
             if self._alive(token):
                 raise VaultDenied("Vault denies the request", where=self._wire.server.address)
             fresh = self._source.fresh()
-            if fresh == token:
+            if fresh.text == token:
                 raise VaultLoginRefused(
                     "Vault does not take the token: it has expired, was revoked, or is of another namespace",
                     where=self._wire.server.address,
@@ -79,10 +79,14 @@ class Login:
             # A token without the default policy is alive and may not look itself up.
             return not denied.token_unknown
 
-    def _keep(self, token: str) -> str:
-        self._token = token
+    def _keep(self, fresh: Token) -> str:
+        token = self._token = fresh.text
         _hide_from_logs(token)
-        self._lease, self._ends, self._due, self._renewable = 0.0, math.inf, math.inf, False
+        self._lease, self._ends, self._due, self._renewable = 0.0, math.inf, math.inf, fresh.renewable
+        if fresh.seconds is not None:
+            if fresh.seconds > 0:
+                self._counts_from_now(fresh.seconds)
+            return token
         try:
             answer = self._wire.send("GET", "auth/token/lookup-self", token=token)
         except VaultDenied:
@@ -109,7 +113,7 @@ class Login:
             return token
         try:
             fresh = self._source.fresh()
-            if fresh != token:
+            if fresh.text != token:
                 return self._keep(fresh)
         except VaultTrouble as trouble:
             now = time.monotonic()

@@ -7,8 +7,9 @@ often as it is asked, from any thread.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from secure_xcom.connections import airflow_connection, hook_with
 from secure_xcom.errors import (
@@ -20,6 +21,9 @@ from secure_xcom.errors import (
 )
 from secure_xcom.vault.server import Server, server_from_client_kwargs, server_from_environment, variable
 from secure_xcom.vault.wire import new_session, trouble_of_error, trouble_of_status
+
+if TYPE_CHECKING:
+    import requests
 
 DEFAULT = "default"
 """The connection id that stands for the environment."""
@@ -41,6 +45,19 @@ _COMPLAINT = re.compile(r"The '\w+' authentication type requires '\w+'(?: or '\w
 _OUT_OF_TIME = ("expired", "not yet valid", "not valid yet", "issued in the future", "(exp)", "(nbf)", "(iat)")
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token, and its life as the login that gave it said.
+
+    :ivar seconds: how long it lives; 0 without end, None where nothing was said.
+    :ivar renewable: whether it may be renewed.
+    """
+
+    text: str = field(repr=False)
+    seconds: float | None = None
+    renewable: bool = False
+
+
 class TokenSource(Protocol):
     """One way to a token.
 
@@ -51,7 +68,7 @@ class TokenSource(Protocol):
     server: Server
     method: str
 
-    def fresh(self) -> str:
+    def fresh(self) -> Token:
         """A token, by a new login where the method has one.
 
         :raises VaultTrouble: there is none.
@@ -78,10 +95,10 @@ class EnvironmentSource:
     def __init__(self) -> None:
         self.server = server_from_environment()
 
-    def fresh(self) -> str:
+    def fresh(self) -> Token:
         """The token as it is now: an agent writes a new one into the file before the old one ends."""
         if token := variable("TOKEN"):
-            return token.strip()
+            return Token(token.strip())
         named = variable("TOKEN_FILE")
         path = Path(named or "~/.vault-token").expanduser()
         try:
@@ -92,7 +109,7 @@ class EnvironmentSource:
                 and isinstance(error, FileNotFoundError)
                 and (variable("PROXY_ADDR") or variable("AGENT_ADDR"))
             ):
-                return ""
+                return Token("")
             raise VaultLoginRefused(
                 f"VAULT_TOKEN is not set and the token file cannot be read ({type(error).__name__})",
                 where=str(path),
@@ -102,7 +119,7 @@ class EnvironmentSource:
             raise VaultLoginRefused(
                 "the token file is empty", where=str(path), remedy="see that Vault Agent logs in"
             )
-        return token
+        return Token(token)
 
 
 class ConnectionSource:
@@ -124,16 +141,34 @@ class ConnectionSource:
         address = self._hook().vault_client.url
         self.server = server_from_client_kwargs(address, given, self._where)
         self._session = new_session(self.server)
+        # The hook gives the token alone, and to look the rest up would be a second request in each process.
+        self._session.hooks["response"].append(self._note)
+        self._said: dict[str, Any] = {}
 
-    def fresh(self) -> str:
+    def fresh(self) -> Token:
         """Log in. Files that the method reads (a JWT, a service account's token) are read anew."""
+        self._said = {}
         try:
             # `get_conn` would look the token up first, and log in twice where the token may not do that.
             hook = self._hook(session=self._session, timeout=self.server.timeout, verify=self.server.verify)
             token: str = hook.vault_client.client.token
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
             raise self._refusal(error) from None
-        return token
+        said, self._said = self._said, {}
+        seconds = said.get("lease_duration")
+        if said.get("client_token") != token or isinstance(seconds, bool) or not isinstance(seconds, int):
+            return Token(token)
+        return Token(token, seconds, said.get("renewable") is True)
+
+    def _note(self, response: requests.Response, **_: Any) -> None:
+        """Keep what a login says (developer.hashicorp.com/vault/api-docs/auth/approle, "Login with AppRole")."""
+        try:
+            body = response.json()
+        except ValueError:
+            return
+        auth = body.get("auth") if isinstance(body, dict) else None
+        if isinstance(auth, dict):
+            self._said = auth
 
     def _hook(self, **client_kwargs: Any) -> Any:
         try:

@@ -369,6 +369,15 @@ class TestConnections:
                 thread.join()
             assert sum(line.endswith("/login") for line in proxy.seen) == 1
 
+    def test_a_login_is_one_request(
+        self, realm: Realm, key: str, policy: str, auth: Auth, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """How long a token lives is taken from the answer that gave it, and not asked for again."""
+        with faulty_proxy(realm.server.address) as proxy:
+            service = key_service(realm.uri(_approle(realm, auth, policy, monkeypatch, proxy), key))
+            service.wrap(DataKey.generate(), CONTEXT)
+            assert [line.split("/")[-1] for line in proxy.seen] == ["login", key]
+
     def test_the_token_is_hidden_by_airflows_masker(
         self, realm: Realm, key: str, policy: str, auth: Auth, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -209,7 +209,6 @@ def test_workers_tell_at_once(hook: Any) -> None:
     # What is told at once is not told again by the command.
     lines = chain(1, 2, action="plaintext_seen", ended=False)
     assert take(rules, lines, State()) == []
-    assert AlarmSink(rules[1:]).empty
 
 
 POLICY = """\
@@ -242,6 +241,16 @@ def test_wrong_rules_are_refused(text: str, said: str) -> None:
     with pytest.raises(PolicyInvalid, match=said) as caught:
         AccessPolicy.parse((POLICY + text).encode(), where="policy.yaml")
     assert f"policy.yaml, line {9 if 'twice' in said else 8}" in caught.value.where
+
+
+def test_rules_to_tell_at_once_are_known() -> None:
+    """A policy knows which of its rules a worker tells itself; the others are the command's."""
+    rules = (
+        "  - {name: now, when: second_claim, at_once: true, notify: [{log: error}]}\n"
+        "  - {name: later, when: second_claim, notify: [{log: error}]}\n"
+    )
+    policy = AccessPolicy.parse((POLICY + rules).encode(), where="policy.yaml")
+    assert [alarm.name for alarm in policy.alarms_at_once] == ["now"]
 
 
 def test_the_command_tells_what_is_new(hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,18 +241,66 @@ CLIENTS = {
     "hvac",
     "boto3",
     "obstore.store",
+    "secure_xcom.audit.file",
     "secure_xcom.pipeline",
     "secure_xcom.keys.vault",
     "secure_xcom.stores.s3",
+    "secure_xcom.telemetry.from_airflow",
 }
+# Airflow's own for the DAG file; the first is in 3.1.
+PARSERS = {"airflow.models.dagbag", "airflow.dag_processing.dagbag"}
+ALARMS = "secure_xcom.audit.alarms.telling"
+
+
+def modules_of(lines: list[str]) -> set[str]:
+    """What a child had when it began."""
+    return set(json.loads(next(line for line in lines if line.startswith("CHILD")).partition(" ")[2]))
 
 
 def test_a_task_begins_with_what_it_will_import(tmp_path: Path) -> None:
-    """What a push or pull needs is imported once, before the fork, and no thread or connection is begun by it."""
+    """What a task needs is imported once, before the fork, and no thread or connection is begun by it."""
     lines = run(SUPERVISE + CHILDS_MODULES, tmp_path, **S3_AND_VAULT).stdout.splitlines()
-    modules = json.loads(next(line for line in lines if line.startswith("CHILD")).partition(" ")[2])
-    assert set(modules) >= CLIENTS
+    modules = modules_of(lines)
+    assert modules >= CLIENTS
+    assert modules & PARSERS
+    assert ALARMS not in modules
     assert "THREADS 1" in lines
+
+
+def test_alarms_are_imported_where_there_are_some(tmp_path: Path) -> None:
+    """An access policy with alarms has their code ready in each task; one without spares it."""
+    policy = tmp_path / "access_policy.yaml"
+    policy.write_text(
+        "version: 1\n"
+        "compartments:\n"
+        '  - {name: all, dags: ["*"], key_uris: ["local:///k.json"], store_uri: "file:///s"}\n'
+        "alarms:\n"
+        "  - {name: twice, when: second_claim, at_once: true, notify: [{log: error}]}\n"
+    )
+    settings = {"AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(policy)}
+    assert ALARMS in modules_of(run(SUPERVISE + CHILDS_MODULES, tmp_path, **settings).stdout.splitlines())
+
+
+CHILDS_MODELS = """
+child = os.fork()
+if child == 0:
+    from airflow.models.connection import Connection
+    print("CONFIGURED", Connection.__mapper__.configured, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize(("backend", "configured"), [("local_filesystem", True), ("base_secrets", False)])
+def test_models_are_configured_for_a_backend_that_makes_some(
+    tmp_path: Path, backend: str, configured: bool
+) -> None:
+    """A task that is given connections as Airflow's models finds these ready, and nobody else pays for them.
+
+    The backend is loaded between two forks, as a supervisor does that has had a task already.
+    """
+    code = SUPERVISE + "fork()\n" + f"import airflow.secrets.{backend}\n" + CHILDS_MODELS
+    assert f"CONFIGURED {configured}" in run(code, tmp_path, **S3_AND_VAULT).stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -271,8 +319,7 @@ def test_a_task_begins_with_what_it_will_import(tmp_path: Path) -> None:
 def test_nothing_is_imported_for_nobody(tmp_path: Path, before: str, settings: dict[str, str]) -> None:
     """A process whose children run no task of ours, or need no client, imports none, and forks as it would."""
     lines = run(SUPERVISE + before + CHILDS_MODULES, tmp_path, **settings).stdout.splitlines()
-    modules = json.loads(next(line for line in lines if line.startswith("CHILD")).partition(" ")[2])
-    assert not {"secure_xcom.keys.vault", "secure_xcom.stores.s3"} & set(modules)
+    assert not {"secure_xcom.keys.vault", "secure_xcom.stores.s3"} & modules_of(lines)
 
 
 def test_logging_of_another_shape_is_one_warning(tmp_path: Path) -> None:

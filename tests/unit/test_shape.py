@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plugin": {"access", "audit", "reference", "config", "airflow_settings", "masking", "errors", "running"}
     # docs/adr/0013: what a task's parent imports for it.
     | {"ahead"},
-    "ahead": {"pipeline", "keys", "stores"},
+    "ahead": {"pipeline", "keys", "stores", "audit", "telemetry"},
     # docs/adr/0001: what Airflow reads when it starts, so that it loads the options and nothing else.
     "provider_info": {"config"},
     # The package itself: its version, its root error, and the backend's name, found late.

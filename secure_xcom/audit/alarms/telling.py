@@ -51,11 +51,6 @@ class AlarmSink:
     def __init__(self, alarms: Iterable[Alarm]) -> None:
         self._alarms = [one for one in alarms if one.at_once and one.when in AT_ONCE]
 
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to tell at once."""
-        return not self._alarms
-
     def write(self, lines: Sequence[Line]) -> None:
         """Tell what these events raise. Raises nothing: an alarm that cannot be told stops no task."""
         for line in lines:
