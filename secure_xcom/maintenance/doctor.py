@@ -14,7 +14,7 @@ from pathlib import Path
 
 from secure_xcom.access import AccessPolicy
 from secure_xcom.admission import place_within
-from secure_xcom.errors import ContextRefused, SecureXComError
+from secure_xcom.errors import ContextRefused, SecureXComError, StoreError
 from secure_xcom.keys import openers, version_of
 from secure_xcom.maintenance.ailments import Ailment, Ailments
 from secure_xcom.maintenance.database import Database, StoredRow
@@ -62,12 +62,18 @@ def examine_payloads(
     stores: Callable[[str], Store] = store,
     progress: Progress = silent,
 ) -> None:
-    """Hold rows and payloads against each other, as gc does, and change nothing.
+    """Hold rows and payloads against each other, as gc does, and change nothing. A store that is ill is a finding.
 
-    :raises MaintenanceError: the database or the state file cannot be used; :raises StoreError: a store cannot.
+    :raises MaintenanceError: the database or the state file cannot be used.
     """
     limit = ailments.limit
-    report = collect(policy, database, state, delete=False, examples=limit, stores=stores, progress=progress)
+    try:
+        report = collect(policy, database, state, delete=False, examples=limit, stores=stores, progress=progress)
+    except StoreError as error:
+        text = f"rows and payloads could not be held against each other: {error.what}"
+        where = [error.where] if error.where else []
+        ailments.add(Ailment("payloads-not-known", "error", text, error.remedy, examples=where))
+        return
     if report.missing:
         ailments.add(
             Ailment(

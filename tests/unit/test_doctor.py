@@ -122,6 +122,20 @@ def test_missing_and_orphaned_payloads(upkeep: Upkeep) -> None:
     assert orphan in double.objects
 
 
+def test_a_store_that_is_down_hides_no_other_finding(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where payloads cannot be listed that is one finding, with its remedy, and the others are told as well."""
+    upkeep.table.put(coordinate(), "plain")
+    (upkeep.folder / "store").rmdir()
+    monkeypatch.setenv("SECURE_XCOM_DB", upkeep.table.url)
+    config = upkeep.folder / "airflow.cfg"
+    config.write_text(f"[secure_xcom]\naccess_policy = {upkeep.policy_file}\n")
+    done = CliRunner().invoke(app, ["doctor", "--json", "--state", str(upkeep.state), "--config", str(config)])
+    found = {one["kind"]: one for one in json.loads(done.stdout)["found"]}
+    assert done.exit_code == 1
+    assert {"plaintext-row", "payloads-not-known"} <= set(found)
+    assert found["payloads-not-known"]["remedy"]
+
+
 def test_settings_that_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each setting by which values leave is named with what to write instead."""
     for name, value in {
