@@ -56,6 +56,49 @@ def record_of(data: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
+_TASK = {"dag_id": str, "run_id": str, "task_id": str, "map_index": int, "key": str, "try_number": int}
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("id", "time", "action", "outcome", "host", "release", "chain", "previous"), str),
+    **dict.fromkeys(("error", "compartment", "rule", "opened_by", "object", "codec", "operator", "reason"), str),
+    **dict.fromkeys(("policy", "policy_before"), str),
+    **dict.fromkeys(("version", "pid", "sequence", "size"), int),
+    **dict.fromkeys(("producer", "consumer", "task", "asked"), _TASK),
+    "cache_hit": bool,
+    "keys": [{"uri": str, "version": int}],
+    "missed": [{"sink": str, "events": int}],
+}
+
+
+def event_of(data: bytes) -> dict[str, Any] | None:
+    """The event of a line, or None where the line is none: not JSON, or with a known field of another kind.
+
+    Whoever can write a line could otherwise stop every search, export and alarm behind it.
+    """
+    record = record_of(data)
+    if record is None or not _fits(record, _KINDS):
+        return None
+    # Half of a character beyond the basic plane is JSON and no text: nothing could write it out again.
+    return record if b"\\u" not in data or _is_text(record) else None
+
+
+def _fits(found: Any, kind: Any) -> bool:
+    if isinstance(kind, dict):
+        return isinstance(found, dict) and all(
+            _fits(found[name], one) for name, one in kind.items() if name in found
+        )
+    if isinstance(kind, list):
+        return isinstance(found, list) and all(_fits(one, kind[0]) for one in found)
+    return type(found) is kind and (kind is not int or -(1 << 63) <= found < 1 << 63)
+
+
+def _is_text(record: dict[str, Any]) -> bool:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_half_written(data: bytes) -> bool:
     """Whether the line looks like the beginning of an event whose process was killed while it wrote."""
     beginning = data[: len(_BEGINNING)]

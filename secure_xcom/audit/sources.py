@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol, cast
@@ -44,11 +45,13 @@ class Piece:
 
     :ivar size: in bytes as it is stored, for progress.
     :ivar open: gives what was written, decompressed.
+    :ivar written: when it was last written to, by the clock of where it lies; None where that is not known.
     """
 
     place: str
     size: int
     open: Callable[[], IO[bytes]] = field(repr=False)
+    written: datetime | None = None
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
         """Whole lines in blocks of about that size: the number of the first line, and the bytes.
@@ -131,10 +134,11 @@ class StoreSource:
     def pieces(self) -> list[Piece]:
         """By name: the day on which a chain began, the chain, the number of the first event."""
         try:
-            found = sorted((entry.path, entry.size) for entry in self._store.list("events/"))
+            found = sorted((entry.path, entry.size, entry.modified) for entry in self._store.list("events/"))
         except StoreError as error:
             raise AccessLogUnreadable(error.what, where=self.uri, remedy=error.remedy) from None
-        return [Piece(f"{self.uri.rstrip('/')}/{path}", size, self._opener(path)) for path, size in found]
+        folder = self.uri.rstrip("/")
+        return [Piece(f"{folder}/{path}", size, self._opener(path), modified) for path, size, modified in found]
 
     def _opener(self, path: str) -> Callable[[], IO[bytes]]:
         def opened() -> IO[bytes]:
@@ -251,7 +255,7 @@ def _piece(path: Path) -> Piece:
                 continue
         raise _moved(str(path))
 
-    return Piece(str(path), status.st_size, opened)
+    return Piece(str(path), status.st_size, opened, datetime.fromtimestamp(status.st_mtime, timezone.utc))
 
 
 def _moved(place: str) -> AccessLogUnreadable:

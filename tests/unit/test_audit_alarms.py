@@ -69,6 +69,7 @@ def take(alarms: Sequence[Alarm], lines: Sequence[bytes], state: State) -> list[
     """One look at these lines."""
     evaluator = Evaluator(alarms, state)
     found = [one for line in lines for one in evaluator.take(json.loads(line))]
+    found += evaluator.bursts()
     state.since = "2026-11-22T12:00:00.000000Z"
     return found
 
@@ -95,6 +96,25 @@ def test_a_burst_of_refusals_is_one_alarm(tmp_path: Path) -> None:
     assert len(take([alarm], refusals(4, 5, step=1, start=later), state)) == 1
     slow = take([alarm], refusals(5, 50, step=20, start=START + timedelta(hours=1)), state)
     assert slow == []
+
+
+def test_each_refusal_alone_is_an_alarm_again() -> None:
+    """With `over: 0` a refusal after a quiet time sounds, though nothing but refusals came in between."""
+    alarm = Alarm(name="any", when="refusals", within="1m", notify=LOUD)
+    state = State()
+    for hours in range(3):
+        assert len(take([alarm], refusals(hours, 2, step=1, start=START + timedelta(hours=hours)), state)) == 1
+
+
+def test_a_burst_over_several_hosts_is_one_alarm() -> None:
+    """Hosts have files of their own, which are read one by one: refusals count by their time all the same."""
+    alarm = Alarm(name="many", when="refusals", over=4, within="1m", notify=LOUD)
+    state = State()
+    one = [*refusals(1, 3, step=1), *refusals(2, 1, step=1, start=START + timedelta(hours=1))]
+    (found,) = take([alarm], [*one, *refusals(3, 3, step=1)], state)
+    assert (found.time, found.text.split(",")[0]) == ("2026-11-22T10:00:02.000000Z", "5 refusals within 1m")
+    apart = [refusals(5 + day, 1, step=1, start=START + timedelta(days=9 - day)) for day in range(7)]
+    assert take([alarm], [line for lines in apart for line in lines], State()) == []
 
 
 def test_rules_can_be_limited_to_compartments() -> None:

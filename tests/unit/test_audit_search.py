@@ -262,6 +262,21 @@ def test_tail_shows_the_newest(path: Path) -> None:
     assert json.loads(line)["outcome"] == "refused"
 
 
+def test_tail_shows_the_newest_of_all_hosts(tmp_path: Path) -> None:
+    """Of a folder with a file for each host the newest events are shown, whichever file began last."""
+    write(tmp_path / "a.jsonl", [*chain(1, 3), *chain(2, 3, start=START + timedelta(hours=2))])
+    write(tmp_path / "b.jsonl", chain(3, 4, start=START + timedelta(hours=1)))
+    words = ["audit", "tail", "-n", "2", "--json", "--sink", f"{tmp_path.as_uri()}/"]
+    shown = [json.loads(line) for line in CliRunner().invoke(app, words).stdout.splitlines()]
+    assert shown == [json.loads(line) for line in chain(2, 3, start=START + timedelta(hours=2))[1:]]
+
+
+def test_bytes_that_are_no_text_are_found_nowhere(path: Path) -> None:
+    """An id that a terminal gave in another encoding is in no event, and is no error."""
+    result = run(path, "search", "--dag", "caf\udce9", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["events"]) == (0, [])
+
+
 def test_tail_follows(path: Path) -> None:
     """A following tail gives new events as they come, before and after a rotation, and each once."""
     options = ["tail", "-f", "-n", "1", "--json", "--sink", path.as_uri()]

@@ -11,7 +11,7 @@ from pathlib import Path
 from secure_xcom.access.alarms import Alarm, When
 from secure_xcom.audit.alarms.rules import Evaluator, Raised, State
 from secure_xcom.audit.alarms.telling import tell
-from secure_xcom.audit.entries import record_of
+from secure_xcom.audit.entries import event_of
 from secure_xcom.audit.sealing import text_of
 from secure_xcom.audit.sources import Source, raw_lines
 from secure_xcom.errors import AlarmNotTold
@@ -47,9 +47,10 @@ def look(alarms: Sequence[Alarm], sources: Sequence[Source], state: Path, *, dry
     evaluator = Evaluator(alarms, known)
     raised: list[Raised] = []
     for line in raw_lines(sources):
-        record = record_of(line.data) if line.whole else None
+        record = event_of(line.data) if line.whole else None
         if record is not None and str(record.get("time")) >= oldest:
             raised += evaluator.take(record)
+    raised += evaluator.bursts()
     failed: list[AlarmNotTold] = []
     if not dry_run:
         by_name = {alarm.name: alarm for alarm in alarms}

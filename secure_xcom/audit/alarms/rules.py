@@ -108,13 +108,14 @@ class State:
 
 
 class Evaluator:
-    """Holds events, in the order of the log, against rules."""
+    """Holds events, in the order of the log, against rules: `take` each, then `bursts` once."""
 
     def __init__(self, alarms: Sequence[Alarm], state: State) -> None:
         self._alarms = [one for one in alarms if not (one.at_once and one.when in AT_ONCE)]
         self._state = state
         # At the first look every consumer is a new one, so they are learned and nobody is told.
         self._learning = not state.since
+        self._refused: dict[str, list[tuple[str, str, str, str]]] = {}
 
     def take(self, record: Mapping[str, Any]) -> Iterator[Raised]:
         """The alarms that an event raises; one that was taken before raises none."""
@@ -132,29 +133,34 @@ class Evaluator:
 
     def _hold(self, alarm: Alarm, record: Mapping[str, Any], time: str) -> Iterator[Raised]:
         if alarm.when == "refusals":
-            yield from self._refusals(alarm, record, time)
+            if record.get("outcome") == "refused":
+                found = (time, str(record.get("id")), by(record), str(record.get("compartment")))
+                self._refused.setdefault(alarm.name, []).append(found)
         elif alarm.when == "first_consumer":
-            if (found := _reader(record)) and found not in self._state.consumers and not self._learning:
-                yield raised(alarm, record, f"{found[2]}/{found[3]} read from {found[1]} for the first time")
+            if (pair := _reader(record)) and pair not in self._state.consumers and not self._learning:
+                yield raised(alarm, record, f"{pair[2]}/{pair[3]} read from {pair[1]} for the first time")
         else:
             yield from single(alarm, record)
 
-    def _refusals(self, alarm: Alarm, record: Mapping[str, Any], time: str) -> Iterator[Raised]:
+    def bursts(self) -> Iterator[Raised]:
+        """The alarms of all refusals that were taken, in the order of time: the hosts' files come one by one."""
+        for alarm in self._alarms:
+            for time, number, who, compartment in sorted(self._refused.pop(alarm.name, ())):
+                yield from self._refusal(alarm, time, number, who, compartment)
+
+    def _refusal(self, alarm: Alarm, time: str, number: str, who: str, compartment: str) -> Iterator[Raised]:
         oldest = text_of(time_of(time) - timedelta(seconds=alarm.within_seconds))
         kept = [one for one in self._state.refusals.get(alarm.name, []) if one[0] > oldest]
-        if record.get("outcome") == "refused":
-            kept.append((time, str(record.get("id"))))
+        # It may sound again once it was quiet, which with `over: 0` is a time without any.
+        if len(kept) <= alarm.over and alarm.name in self._state.sounding:
+            self._state.sounding.remove(alarm.name)
+        kept.append((time, number))
         self._state.refusals[alarm.name] = kept[-(alarm.over + 10) :]
-        if len(kept) <= alarm.over:
-            # It may sound again once it was quiet.
-            if alarm.name in self._state.sounding:
-                self._state.sounding.remove(alarm.name)
-        elif alarm.name not in self._state.sounding:
+        if len(kept) > alarm.over and alarm.name not in self._state.sounding:
             self._state.sounding.append(alarm.name)
             events = tuple(number for _, number in kept[-10:])
-            text = f"{len(kept)} refusals within {alarm.within}, the last of {by(record) or 'nobody known'}"
-            compartment = record.get("compartment") if alarm.compartments else None
-            yield Raised(alarm.name, alarm.when, time, text, events, compartment)
+            text = f"{len(kept)} refusals within {alarm.within}, the last of {who or 'nobody known'}"
+            yield Raised(alarm.name, alarm.when, time, text, events, compartment if alarm.compartments else None)
 
     def _learn(self, record: Mapping[str, Any]) -> None:
         found = _reader(record)

@@ -41,7 +41,7 @@ def uses(
     """
     seen: set[str] = set()
     for line in raw_lines(sources):
-        record = entries.record_of(line.data)
+        record = entries.event_of(line.data)
         if record is None or record.get("action") not in ("pull", "open", "claim"):
             continue
         try:
@@ -101,8 +101,8 @@ def transit_keys(sources: Sequence[Source], listed: Sequence[str]) -> set[str]:
     """``MOUNT/NAME`` of every transit key that the settings list or an event names."""
     uris = set(listed)
     for line in raw_lines(sources):
-        record = entries.record_of(line.data) or {}
-        uris.update(str(key.get("uri")) for key in record.get("keys") or () if isinstance(key, dict))
+        record = entries.event_of(line.data) or {}
+        uris.update(str(key.get("uri")) for key in record.get("keys") or ())
     found = set()
     for uri in uris:
         try:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from secure_xcom.audit.entries import record_of
+from secure_xcom.audit.entries import event_of
 from secure_xcom.audit.hashed_ids import IdHasher
 from secure_xcom.audit.search.query import Matcher, Query
 from secure_xcom.audit.sources import Source
@@ -75,8 +75,10 @@ class Scan:
                         lines.pop()
                     self.lines += len(lines)
                     for at in self._matching(block, lines):
-                        record = record_of(lines[at])
-                        if record is not None:
+                        record = event_of(lines[at])
+                        if record is None:
+                            self.unread += 1
+                        else:
                             yield Hit(record, piece.place, number + at)
                 done += piece.size
                 if self._progress is not None:
@@ -102,7 +104,7 @@ class Scan:
     def _with(self, needles: Sequence[bytes], lines: Sequence[bytes]) -> Iterator[int]:
         for at, line in enumerate(lines):
             if any(needle in line for needle in needles):
-                record = record_of(line)
+                record = event_of(line)
                 if record is None:
                     self.unread += 1
                 elif self._matcher.matches(record):
@@ -110,7 +112,7 @@ class Scan:
 
     def _one_by_one(self, lines: Sequence[bytes]) -> Iterator[int]:
         for at, line in enumerate(lines):
-            record = record_of(line)
+            record = event_of(line)
             if record is None:
                 self.unread += 1
             elif self._matcher.matches(record):
@@ -118,7 +120,8 @@ class Scan:
 
 
 def _needle(value: str | int) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
+    # What is no text (bytes of a command line that are no UTF-8) is in no line, as the bytes that these would be.
+    return json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
 
 
 def _arrow() -> Any:

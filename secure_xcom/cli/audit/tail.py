@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from heapq import heappush, heapreplace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from secure_xcom.audit.sources import Source
 
 _PAUSE_SECONDS = 0.5
+# How far a worker's clock and that of where its files lie may be apart.
+_CLOCKS = timedelta(hours=1)
 
 
 @filtered
@@ -32,7 +36,7 @@ def tail(
     as_json: options.AsJson = False,
 ) -> None:
     """Show the newest events that match, one per line; with --json one JSON object per line."""
-    from secure_xcom.audit.entries import record_of
+    from secure_xcom.audit.entries import event_of
     from secure_xcom.audit.search.following import Followed
     from secure_xcom.audit.search.query import Matcher
 
@@ -47,31 +51,43 @@ def tail(
     while followed:
         for one in followed:
             for line in one.lines():
-                new = record_of(line)
+                new = event_of(line)
                 if new is not None and matcher.matches(new) and new.get("id") not in shown:
                     _show(new, as_json=as_json)
         time.sleep(_PAUSE_SECONDS)
 
 
 def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dict[str, Any]]:
-    """The newest events that match, oldest first; files are read from the newest back, as far as need be."""
-    from secure_xcom.audit.entries import record_of
+    """The newest events that match, oldest first.
 
-    found: dict[str, dict[str, Any]] = {}
-    for source in sources:
-        left = count
-        for piece in reversed(source.pieces()):
-            kept: deque[dict[str, Any]] = deque(maxlen=left)
-            for line in piece.lines():
-                record = record_of(line.data)
-                if record is not None and matcher.matches(record):
-                    kept.append(record)
-            found |= {str(record.get("id")): record for record in kept}
-            left -= len(kept)
-            if left <= 0:
-                break
-    ordered = sorted(found.values(), key=lambda record: (str(record["time"]), str(record.get("id"))))
-    return ordered[-count:] if count else []
+    The newest may lie in any host's file and in any chain's object, so a piece is left out only where nothing was
+    written to it since the oldest of those that were found.
+    """
+    from secure_xcom.audit.entries import event_of
+    from secure_xcom.audit.sealing import text_of
+
+    newest: list[tuple[str, str, dict[str, Any]]] = []
+    kept: set[str] = set()
+    for piece in (piece for source in sources for piece in reversed(source.pieces()) if count):
+        if len(newest) == count and piece.written and text_of(piece.written + _CLOCKS) < newest[0][0]:
+            continue
+        for line in piece.lines():
+            record = event_of(line.data)
+            if record is None or not matcher.matches(record):
+                continue
+            # The same event may lie in several sinks.
+            found = (
+                str(record["time"]),
+                f"{record.get('id')} {record.get('chain')} {record.get('sequence')}",
+                record,
+            )
+            if found[1] not in kept and (len(newest) < count or found[:2] > newest[0][:2]):
+                kept.add(found[1])
+                if len(newest) < count:
+                    heappush(newest, found)
+                else:
+                    kept.remove(heapreplace(newest, found)[1])
+    return [record for *_, record in sorted(newest, key=itemgetter(0, 1))]
 
 
 def _show(record: Mapping[str, Any], *, as_json: bool) -> None:
