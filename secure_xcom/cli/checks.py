@@ -13,7 +13,7 @@ from secure_xcom.audit import IdHasher, sink
 from secure_xcom.audit.uris import SinkUri, shown
 from secure_xcom.cli.deployment import Deployment, airflow_is_installed
 from secure_xcom.cli.output import as_finding
-from secure_xcom.cli.probe import PROBE_DAG, probe_coordinate, probe_key, probe_store
+from secure_xcom.cli.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
 from secure_xcom.config import RELEASE
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import SecureXComError, UriInvalid
@@ -137,8 +137,12 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
 def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Iterator[Finding]:
     """Each compartment's keys and store; what several compartments share is looked at once for itself."""
     looked: set[str] = set()
+    store_uris = dict.fromkeys(uri for compartment in compartments for uri in compartment.all_store_uris)
     for compartment in compartments:
         for uri in compartment.all_key_uris:
+            if uri not in looked:
+                for store_uri in store_uris:
+                    yield from _guarded(f"key {uri}", partial(keyring_in_store, uri, store_uri))
             yield from _guarded(f"key {uri}", partial(_key, uri, compartment, coordinate, looked))
         for uri in compartment.written_store_uris:
             yield from _guarded(f"store {uri}", partial(_store, uri, compartment, coordinate))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import uuid6
 
@@ -12,8 +14,10 @@ from secure_xcom.access import Compartment
 from secure_xcom.cli.output import as_finding
 from secure_xcom.coordinate import Coordinate, encryption_context, object_path
 from secure_xcom.errors import KeyServiceError, ObjectMissing, SecureXComError, StoreDenied, StoreError
-from secure_xcom.keys import DataKey, Finding, KeyService, Wrap
+from secure_xcom.keys import DataKey, Finding, KeyService, KeyUri, Wrap
+from secure_xcom.keys.local import keyring_path
 from secure_xcom.stores import Store
+from secure_xcom.stores.files import FileStore
 
 PROBE_DAG = "secure_xcom_check"
 # As many bytes as a small sealed payload has.
@@ -42,6 +46,23 @@ def probe_key(service: KeyService, compartment: Compartment, coordinate: Coordin
     except SecureXComError as error:
         return as_finding(subject, error)
     return Finding(subject, "ok", f"a data key came back the same, in {_milliseconds(started)} ms")
+
+
+def keyring_in_store(key_uri: str, store_uri: str) -> list[Finding]:
+    """Whether a local keyring lies in the folder of a store, where both are of this machine.
+
+    Whoever copies the store, for a backup say, would copy the wrapping keys along with what they protect.
+    """
+    if not (key_uri.startswith("local://") and store_uri.startswith("file://")):
+        return []
+    keyring = Path(keyring_path(KeyUri.parse(key_uri).service)).resolve()
+    folder = Path(unquote(urlsplit(FileStore(store_uri).uri).path)).resolve()
+    if not keyring.is_relative_to(folder):
+        return []
+    what = (
+        f"the keyring lies in the folder of the store {store_uri}, so a copy of the store holds the keys as well"
+    )
+    return [Finding(f"key {key_uri}", "error", what, "keep the keyring in a folder that no store is in or above")]
 
 
 def probe_store(store: Store, compartment: Compartment, coordinate: Coordinate) -> list[Finding]:

@@ -220,6 +220,19 @@ def test_init_refuses_a_typo_before_it_makes_anything(tmp_path: Path, key: str, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_keyring_lies_in_no_store(tmp_path: Path, config: Path, place: tuple[str, str]) -> None:
+    """A keyring in the folder of a store, which a copy of the store would take along, is refused and found."""
+    folder = place[1].removeprefix("file://")
+    result = run("init", "--key", f"local://{folder}/keyring.json", "--store", place[1])
+    assert result.exit_code == 2
+    assert "a copy of the store holds the keys" in result.stderr
+    assert not Path(folder, "keyring.json").exists()
+    config.write_text(f"[secure_xcom]\nkey_uris = {place[0]}\nstore_uri = file://{tmp_path}\n")
+    result = run("check", "--config", str(config))
+    assert result.exit_code == 1
+    assert "a copy of the store holds the keys" in result.stdout
+
+
 def test_init_refuses_a_keyring_that_others_can_read(tmp_path: Path, place: tuple[str, str]) -> None:
     """An exposed keyring is no key to start with, and init says what to do."""
     run("init", "--key", place[0], "--store", place[1])

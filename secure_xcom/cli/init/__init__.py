@@ -104,7 +104,7 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
     :raises SecureXComError: it cannot be made or does not work, so there is nothing to write into settings.
     """
     from secure_xcom.access import AccessPolicy
-    from secure_xcom.cli.probe import probe_coordinate, probe_key, probe_store
+    from secure_xcom.cli.probe import keyring_in_store, probe_coordinate, probe_key, probe_store
     from secure_xcom.errors import CommandError
     from secure_xcom.keys import key_service
     from secure_xcom.stores import store as open_store
@@ -114,6 +114,8 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
     target = open_store(store_uri)
     compartment = AccessPolicy.single(key_uris, store_uri).compartments[0]
 
+    for finding in (found for uri in key_uris for found in keyring_in_store(uri, store_uri)):
+        raise CommandError(finding.text, where=finding.subject, remedy=finding.remedy)
     findings = [_KEY_MAKERS[scheme](uri) for uri in key_uris if (scheme := _scheme(uri)) in _KEY_MAKERS]
     if (scheme := _scheme(store_uri)) in _STORE_MAKERS:
         findings.append(_STORE_MAKERS[scheme](store_uri))
