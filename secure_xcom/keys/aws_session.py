@@ -93,13 +93,18 @@ class AwsIdentity:
         import boto3
 
         if self._hook is None:
+            region = region or _region_here()
             return boto3.session.Session(region_name=region).client(service, config=_defaults())
+        config = self._hook.config
+        region = region or self._hook.conn_config.region_name or config.region_name or _region_here()
         # Not `hook.get_client_type`: it is for one service, and tells AWS the operator's class and a DAG's hash.
         session = self._hook.get_session(region_name=region)
         return session.client(
             service,
+            # Said here too, because what the config says of it comes before the session's.
+            region_name=region,
             endpoint_url=self._hook.conn_config.get_service_endpoint_url(service),
-            config=self._hook.config,
+            config=config,
             verify=self._hook.verify,
         )
 
@@ -165,8 +170,12 @@ def profile_session(profile: str | None) -> Any:
     """A session of boto3's own settings, for operators' commands: its default chain, or one of its profiles."""
     import boto3
 
-    # boto3 alone among AWS's tools does not read AWS_REGION.
-    return boto3.session.Session(profile_name=profile, region_name=os.environ.get("AWS_REGION") or None)
+    return boto3.session.Session(profile_name=profile, region_name=_region_here())
+
+
+def _region_here() -> str | None:
+    # boto3 alone among AWS's tools does not read it.
+    return os.environ.get("AWS_REGION") or None
 
 
 def retries_and_times() -> Any:

@@ -46,6 +46,7 @@ from secure_xcom.keys.aws_kms_text import (
     kms_context_value,
     same_key,
 )
+from secure_xcom.keys.aws_session import forget_identities
 from tests.key_service_contract import CONTEXT, KeyServiceContract, opened
 from tests.servers.aws_connections import ACCESS_KEY, REGION, clean_environment, connect
 from tests.servers.kms_double import Fault, Key, KmsDouble, Request, cut, hang, refuse, say
@@ -348,6 +349,16 @@ class TestRequests:
         AwsKms(f"aws-kms://{conn_id}/key/{near.id}").wrap(DataKey.generate(), CONTEXT)
         assert [request.region for request in kms.requests] == ["ap-south-1", REGION]
 
+    def test_the_region_of_an_arn_wins_over_the_config(
+        self, kms: KmsDouble, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As over the connection's region_name, so over one among its config_kwargs."""
+        conn_id = connect(monkeypatch, kms.endpoint, region_name=None, config={"region_name": REGION})
+        far, near = kms.create_key("ap-south-1"), kms.create_key(REGION)
+        for name in (far.arn, f"key/{near.id}"):
+            AwsKms(f"aws-kms://{conn_id}/{name}").wrap(DataKey.generate(), CONTEXT)
+        assert [request.region for request in kms.requests] == ["ap-south-1", REGION]
+
     def test_one_client_serves_all_keys_of_a_connection(self, conn_id: str) -> None:
         """Keys of one connection and region share a client, and so a login and its connections."""
         one, other = (AwsKms(f"aws-kms://{conn_id}/alias/{name}") for name in "ab")
@@ -604,12 +615,27 @@ class TestLogins:
         with pytest.raises(ConnectionUnknown, match="aws_nobody"):
             AwsKms("aws-kms://aws_nobody/alias/x")
 
+    @pytest.mark.parametrize("default", [True, False], ids=["default", "connection"])
+    def test_the_region_of_the_environment(
+        self, kms: KmsDouble, key: Key, monkeypatch: pytest.MonkeyPatch, default: bool
+    ) -> None:
+        """AWS_REGION, which pods are given and boto3 does not read, is the region where nothing names another."""
+        monkeypatch.setenv("AWS_REGION", REGION)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+        forget_identities()
+        conn_id = "default" if default else connect(monkeypatch, kms.endpoint, region_name=None)
+        AwsKms(f"aws-kms://{conn_id}/alias/xcom").wrap(DataKey.generate(), CONTEXT)
+        assert kms.requests[-1].region == REGION
+
     def test_the_default_chain(self, kms: KmsDouble, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
         """`default` takes what boto3 finds: here the environment's keys, region and endpoint."""
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-environment")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
         monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.endpoint)
+        forget_identities()
         service = AwsKms("aws-kms://default/alias/xcom")
         service.wrap(DataKey.generate(), CONTEXT)
         assert kms.requests[-1].access_key == "of-the-environment"
