@@ -48,6 +48,8 @@ def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
     yield Finding("settings", "ok", f"read from {deployment.source}")
     yield access_policy(deployment, policy)
     yield from places(compartments, coordinate)
+    if deployment.settings.claims_uri:
+        yield from _guarded("claims", partial(_claims, deployment.settings.claims_uri))
     yield from access_log(deployment)
 
 
@@ -194,6 +196,19 @@ def _sink(uri: str) -> list[Finding]:
     # no other way to tell whether a worker may write, gets an empty object below check/.
     sink(uri).write([])
     return [Finding(f"access log {shown(uri)}", "ok", "can be written")]
+
+
+def _claims(uri: str) -> list[Finding]:
+    from secure_xcom.claims.database import ClaimTable
+
+    table = ClaimTable(uri)
+    # No compartment is named so; the database says all the same whether it has the table and lets it be read.
+    next(iter(table.list([("", "-")])), None)
+    return [
+        Finding(
+            f"claims in {table.uri}", "ok", "the table can be read; the first claim shows if it can be added to"
+        )
+    ]
 
 
 def _guarded(subject: str, looks: Callable[[], Iterable[Finding]]) -> list[Finding]:

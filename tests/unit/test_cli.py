@@ -390,6 +390,18 @@ def test_check_looks_at_every_sink_and_at_the_key_of_ids(tmp_path: Path, config:
     ]
 
 
+def test_check_looks_at_the_table_of_claims(tmp_path: Path, config: Path) -> None:
+    """A database of claims without its table is found before an exclusive XCom meets it, with what to run."""
+    uri = f"db+sqlite:///{tmp_path}/claims.db"
+    config.write_text(config.read_text().replace("[secure_xcom]\n", f"[secure_xcom]\nclaims_uri = {uri}\n"))
+    code, printed = run_json("check", "--config", str(config))
+    [found] = [one for one in printed["findings"] if one["subject"].startswith("claims")]
+    assert (code, found["status"], "claims migrate" in found["remedy"]) == (1, "error", True)
+    assert run("claims", "migrate", "--config", str(config)).exit_code == ALL_WELL
+    code, printed = run_json("check", "--config", str(config))
+    assert (code, f"claims in {uri}" in {one["subject"] for one in printed["findings"]}) == (ALL_WELL, True)
+
+
 def test_check_finds_that_no_sink_is_required(tmp_path: Path, config: Path) -> None:
     """Sinks that are all optional are an error, because the backend refuses to start with them."""
     option = f"audit_sinks = file://{tmp_path}/log.jsonl?optional=true\n"
