@@ -16,14 +16,14 @@ Blocks of an upload that failed are never visible; Azure discards them after a w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.connections import hook_with
 from secure_xcom.errors import UriInvalid
-from secure_xcom.stores.bucket import client_options, put_parts, retry_config
+from secure_xcom.stores.bucket import Parts, client_options, put_parts, retry_config
 from secure_xcom.stores.connections import (
     connection_of,
     extra_of,
@@ -112,7 +112,7 @@ class AzureBucket:
             credential_provider=self._access.credentials,
         )
 
-    def put_large(self, path: str, parts: Iterator[bytes]) -> None:
+    def put_large(self, path: str, parts: Parts) -> None:
         """Blocks, committed on the condition that there is no blob yet."""
         try:
             from azure.core import MatchConditions
@@ -127,7 +127,7 @@ class AzureBucket:
         mark = os.urandom(16).hex()
         patience = _patience(self._transport)
 
-        def put_part(number: int, part: bytes) -> str:
+        def put_part(number: int, part: bytearray) -> str:
             # Uncommitted blocks belong to the blob's name, so those of another writer must have other ids.
             block = f"{mark}-{number:05d}"
             blob.stage_block(block, part, length=len(part), **patience)

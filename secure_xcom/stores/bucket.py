@@ -7,7 +7,8 @@ is imported only for payloads of more than one part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Client
 
-Part = TypeVar("Part")
+Done = TypeVar("Done")
 
 PART_BYTES = 8 << 20
 """The most that is put with one request. S3 takes 10,000 parts: payloads of up to 78 GiB."""
 
 PARTS_AT_ONCE = 4
-"""How many parts are on their way at once, so a large put holds about 40 MiB."""
+"""How many parts are on their way at once, so a large put holds 32 MiB."""
 
 # reqwest ends a whole request after this, however well it flows; stalls are ended by the read timeout. A day is
 # longer than any payload takes.
@@ -43,8 +44,8 @@ class Bucket(Protocol):
     def client(self) -> Client:
         """A new client. Paths given to it are relative to the prefix."""
 
-    def put_large(self, path: str, parts: Iterator[bytes]) -> None:
-        """Create the object from parts of PART_BYTES, the last one smaller, or leave nothing of it.
+    def put_large(self, path: str, parts: Parts) -> None:
+        """Create the object from its parts, or leave nothing of it.
 
         May raise what its SDK raises.
         """
@@ -71,23 +72,79 @@ def retry_config(transport: Transport) -> RetryConfig:
     }
 
 
-def put_parts(parts: Iterator[bytes], put_part: Callable[[int, bytes], Part]) -> list[Part]:
+class Parts(Iterator[bytearray]):
+    """Pieces of any sizes as parts of PART_BYTES, the last one smaller.
+
+    A part that is given back lends its memory to a later one: to have the memory of each part from the system anew
+    takes longer than to seal what is in it.
+
+    :ivar error: that of the pieces' own iterator, where it ended with one.
+    """
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._ahead: deque[bytes] = deque()
+        self._over = memoryview(b"")
+        self._free: list[bytearray] = []
+        self.error: Exception | None = None
+
+    def only(self) -> bytes | None:
+        """All of the pieces, where they are one part at the most; else None, and each part is still to come."""
+        size = 0
+        for piece in self._pieces:
+            self._ahead.append(piece)
+            size += len(piece)
+            if size > PART_BYTES:
+                return None
+        return self._ahead[0] if len(self._ahead) == 1 else b"".join(self._ahead)
+
+    def __next__(self) -> bytearray:
+        part = self._free.pop() if self._free else bytearray(PART_BYTES)
+        at = 0
+        with memoryview(part) as room:
+            while at < PART_BYTES and self._has_more():
+                taken = self._over[: PART_BYTES - at]
+                room[at : at + len(taken)] = taken
+                at += len(taken)
+                self._over = self._over[len(taken) :]
+        if not at:
+            raise StopIteration
+        del part[at:]
+        return part
+
+    def give_back(self, part: bytearray) -> None:
+        """Tell that nobody reads this part any more."""
+        self._free.append(part)
+
+    def _has_more(self) -> bool:
+        try:
+            while not self._over:
+                self._over = memoryview(self._ahead.popleft() if self._ahead else next(self._pieces))
+        except StopIteration:
+            return False
+        except Exception as error:
+            self.error = error
+            raise
+        return True
+
+
+def put_parts(parts: Parts, put_part: Callable[[int, bytearray], Done]) -> list[Done]:
     """Put each part, a few at once, and give what putting each has given, in order. Parts count from 1."""
     # Imported here, because most processes never put a payload of more than one part.
     from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-    begun: list[Future[Part]] = []
-    flying: set[Future[Part]] = set()
+    begun: list[Future[Done]] = []
+    flying: dict[Future[Done], bytearray] = {}
     with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
         try:
             for number, part in enumerate(parts, 1):
                 begun.append(threads.submit(put_part, number, part))
-                flying.add(begun[-1])
+                flying[begun[-1]] = part
                 if len(flying) == PARTS_AT_ONCE:
                     # Any of them makes room: were it the oldest, one slow answer would leave the others idle.
-                    arrived, flying = wait(flying, return_when=FIRST_COMPLETED)
-                    for future in arrived:
+                    for future in wait(flying, return_when=FIRST_COMPLETED).done:
                         future.result()
+                        parts.give_back(flying.pop(future))
             return [future.result() for future in begun]
         finally:
             for waiting in flying:

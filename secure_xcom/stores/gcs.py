@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.connections import hook_with
-from secure_xcom.stores.bucket import PART_BYTES, client_options, retry_config
+from secure_xcom.stores.bucket import PART_BYTES, Parts, client_options, retry_config
 from secure_xcom.stores.connections import (
     connection_of,
     extra_of,
@@ -110,7 +110,7 @@ class GcsBucket:
             credential_provider=_renewing(credentials) if credentials is not None else None,
         )
 
-    def put_large(self, path: str, parts: Iterator[bytes]) -> None:
+    def put_large(self, path: str, parts: Parts) -> None:
         """A resumable upload on the condition that there is no object yet, cancelled when it fails."""
         try:
             from google.cloud.storage import Client
@@ -145,6 +145,7 @@ class GcsBucket:
         try:
             for part in parts:
                 upload.write(part)
+                parts.give_back(part)
         except BaseException:
             _cancel(upload)
             raise

@@ -15,7 +15,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from secure_xcom.errors import (
@@ -28,7 +28,7 @@ from secure_xcom.errors import (
 )
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.answers import store_error
-from secure_xcom.stores.bucket import PART_BYTES, Bucket
+from secure_xcom.stores.bucket import Bucket, Parts
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.whole import whole, with_sizes
 
@@ -73,19 +73,13 @@ class ObjectStore:
         :raises ObjectExists: there is an object at this path already, with other content.
         """
         checked_path(path, self.uri)
-        pieces = iter(payload)
-        first: list[bytes] = []
-        size = 0
-        for piece in pieces:
-            first.append(piece)
-            size += len(piece)
-            if size > PART_BYTES:
-                break
+        parts = Parts(payload)
+        body = parts.only()
         try:
-            if size > PART_BYTES:
-                self._put_large(path, _Parts(chain(first, pieces)))
+            if body is None:
+                self._put_large(path, parts)
             else:
-                self._put_small(path, first[0] if len(first) == 1 else b"".join(first))
+                self._put_small(path, body)
         except ObjectMissing:
             # What a put can miss is the bucket, also where the answer does not say so.
             raise StoreUnavailable(
@@ -161,7 +155,7 @@ class ObjectStore:
             if not self._bucket.network or self._whole(path, len(body)) != body:
                 raise
 
-    def _put_large(self, path: str, parts: _Parts) -> None:
+    def _put_large(self, path: str, parts: Parts) -> None:
         try:
             self._bucket.put_large(path, parts)
         except SecureXComError:
@@ -248,35 +242,6 @@ class ObjectStore:
                     yield StoredObject(meta["path"], meta["size"], meta["last_modified"])
 
 
-class _Parts(Iterator[bytes]):
-    """Pieces of any sizes as parts of PART_BYTES. Remembers the error with which the pieces ended."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._over = memoryview(b"")
-        self.error: Exception | None = None
-
-    def __next__(self) -> bytes:
-        held: list[memoryview] = []
-        room = PART_BYTES
-        while room:
-            if not self._over:
-                try:
-                    self._over = memoryview(next(self._pieces))
-                except StopIteration:
-                    break
-                except Exception as error:
-                    self.error = error
-                    raise
-            # Views, so that every byte is copied once: by the join.
-            taken, self._over = self._over[:room], self._over[room:]
-            room -= len(taken)
-            held.append(taken)
-        if room == PART_BYTES:
-            raise StopIteration
-        return b"".join(held)
-
-
 class _Memory:
     """The bucket in this process's memory."""
 
@@ -299,7 +264,7 @@ class _Memory:
 
         return _memories.setdefault(self._name, MemoryStore())
 
-    def put_large(self, path: str, parts: Iterator[bytes]) -> None:
+    def put_large(self, path: str, parts: Parts) -> None:
         self.client().put(path, b"".join(parts), mode="create")
 
 

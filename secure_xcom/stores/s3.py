@@ -19,11 +19,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.errors import SettingInvalid, UriInvalid
-from secure_xcom.stores.bucket import client_options, put_parts, retry_config
+from secure_xcom.stores.bucket import Parts, client_options, put_parts, retry_config
 from secure_xcom.stores.connections import missing
 from secure_xcom.stores.place import TRUE_FALSE, Place, read_options
 from secure_xcom.stores.s3_access import Access
@@ -123,13 +123,13 @@ class S3Bucket:
             credential_provider=access.credentials,
         )
 
-    def put_large(self, path: str, parts: Iterator[bytes]) -> None:
+    def put_large(self, path: str, parts: Parts) -> None:
         """A multipart upload that is completed with ``If-None-Match: *`` or aborted."""
         client = self.boto3_client()
         at = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
         mark = os.urandom(16).hex()
 
-        def put_part(number: int, part: bytes) -> dict[str, Any]:
+        def put_part(number: int, part: bytearray) -> dict[str, Any]:
             answer = client.upload_part(**at, UploadId=upload, PartNumber=number, Body=part)
             checksums = {name: answer[name] for name in answer if name in _CHECKSUMS}
             return {"PartNumber": number, "ETag": answer["ETag"], **checksums}

@@ -117,7 +117,6 @@ LONG: dict[str, str] = {
     "errors.py": "the whole tree on one page, a few lines for each error",
     "config.py": "every option with its text, once: Airflow, the parser and the documentation read this list",
     "reference.py": "the record, and its dump and strict parse side by side",
-    "stores/objects.py": "one class for every bucket; what differs between clouds is in a short file each",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
     "maintenance/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
     "maintenance/rewrap.py": "the two ways to a new wrap beside each other: in a key service, and through here",
