@@ -80,6 +80,7 @@ class S3Bucket:
             )
         bundle = self._access.verify if self._access.verify is not None else os.environ.get("AWS_CA_BUNDLE")
         self._roots = _read_bundle(bundle, self.uri) if isinstance(bundle, str) else None
+        self._kept: tuple[int, Any] | None = None
         self.attributes: Mapping[str, str] = (
             {"Storage-Class": options["storage_class"]} if "storage_class" in options else {}
         )
@@ -125,7 +126,7 @@ class S3Bucket:
 
     def put_large(self, path: str, parts: Parts) -> None:
         """A multipart upload that is completed with ``If-None-Match: *`` or aborted."""
-        client = self.boto3_client()
+        client = self._kept_client()
         at = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
         mark = os.urandom(16).hex()
 
@@ -177,6 +178,15 @@ class S3Bucket:
         if "bucket_key" in options:
             headers["BucketKeyEnabled"] = options["bucket_key"] == "true"
         return headers
+
+    def _kept_client(self) -> Any:
+        """One client for all large puts of this process: to make it takes as long as to put 20 MB."""
+        if self._access.credentials:
+            self._access.credentials()
+        pid = os.getpid()
+        if self._kept is None or self._kept[0] != pid:
+            self._kept = pid, self.boto3_client()
+        return self._kept[1]
 
     @property
     def place(self) -> Place:
