@@ -8,7 +8,9 @@ from pydantic import Field
 
 from secure_xcom.access.names import Duration, Name, Strict, a_list, seconds
 
-When = Literal["refusals", "second_claim", "first_consumer", "plaintext_seen", "reconcile_gap", "tampering"]
+When = Literal[
+    "refusals", "second_claim", "first_consumer", "plaintext_seen", "opened", "reconcile_gap", "tampering"
+]
 
 AT_ONCE: tuple[When, ...] = ("second_claim", "plaintext_seen")
 """What a worker can tell by itself, from one event."""
@@ -45,6 +47,7 @@ class Alarm(Strict):
     when: When
     """refusals: more than ``over`` of them ``within`` a time. second_claim: an exclusive XCom was claimed already.
     first_consumer: a task reads from a DAG for the first time. plaintext_seen: a row without a reference.
+    opened: an operator opened XComs by hand, or tried to; those of one command are told once.
     reconcile_gap, tampering: ``audit reconcile`` or ``audit verify`` found something."""
     over: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """With refusals: how many are still no alarm."""

@@ -211,6 +211,25 @@ def test_callbacks_are_called(hook: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "telling text" not in str(errors[0])
 
 
+def test_what_an_operator_opens_is_told() -> None:
+    """A break-glass read, and one that was refused, raise an alarm each; a command that opens many raises one."""
+    alarm = Alarm(name="glass", when="opened", notify=LOUD)
+    by_hand: dict[str, Any] = {"action": "open", "operator": "alice", "ended": False}
+    lines = [
+        *chain(1, 3),
+        *chain(2, 1, **by_hand),
+        *chain(3, 1, outcome="refused", error="XComExpired", **by_hand),
+        *chain(4, 50, **by_hand),
+    ]
+    found = take([alarm], lines, State())
+    assert [one.text.split(" orders/")[0] for one in found] == [
+        "alice opened",
+        "alice tried to open",
+        "alice opened",
+    ]
+    assert found[0].text == "alice opened orders/manual__1/extract:return_value by hand"
+
+
 def test_workers_tell_at_once(hook: Any) -> None:
     """A rule that is told at once is told when its event is written, and the event stays written."""
     rules = [

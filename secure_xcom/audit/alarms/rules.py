@@ -115,6 +115,7 @@ class Evaluator:
         self._state = state
         # At the first look every consumer is a new one, so they are learned and nobody is told.
         self._learning = not state.since
+        self._opening_chains: set[tuple[str, str]] = set()
         self._refused: dict[str, list[tuple[str, str, str, str]]] = {}
 
     def take(self, record: Mapping[str, Any]) -> Iterator[Raised]:
@@ -139,8 +140,18 @@ class Evaluator:
         elif alarm.when == "first_consumer":
             if (pair := _reader(record)) and pair not in self._state.consumers and not self._learning:
                 yield raised(alarm, record, f"{pair[2]}/{pair[3]} read from {pair[1]} for the first time")
+        elif alarm.when == "opened":
+            yield from self._opening(alarm, record)
         else:
             yield from single(alarm, record)
+
+    def _opening(self, alarm: Alarm, record: Mapping[str, Any]) -> Iterator[Raised]:
+        # One command may open thousands (unseal-all), and its events are of one chain.
+        command = (alarm.name, str(record.get("chain")))
+        if record.get("action") == "open" and command not in self._opening_chains:
+            self._opening_chains.add(command)
+            did = "opened" if record.get("outcome") == "ok" else "tried to open"
+            yield raised(alarm, record, f"{by(record) or 'somebody'} {did} {xcom(record)} by hand")
 
     def bursts(self) -> Iterator[Raised]:
         """The alarms of all refusals that were taken, in the order of time: the hosts' files come one by one."""
