@@ -204,6 +204,23 @@ def test_a_refused_unwrap_in_another_context_is_an_attempt(deployment: Deploymen
     assert (code, [gap["kind"] for gap in told["gaps"]]) == (1, ["attempt"])
 
 
+def test_a_refused_unwrap_beside_an_honest_pull_is_an_attempt(deployment: Deployment) -> None:
+    """Another identity that Vault refuses the very context that a worker unwraps a moment later is told."""
+    reference = deployment.push(coordinate(task_id="one"))[0]
+    curious = deployment.realm.may(transit_grant("writer", deployment.realm.transit, deployment.key))
+    thief = hvac.Client(url=deployment.realm.server.address, token=curious)
+    names = ("compartment", "dag_id", "task_id", "run_id", "map_index")
+    context = base64.b64encode(transit_context({name: reference["head"][name] for name in names})).decode()
+    with pytest.raises(hvac.exceptions.Forbidden):
+        thief.secrets.transit.decrypt_data(
+            deployment.key, reference["keys"][0]["wrapped"], context=context, mount_point=deployment.realm.transit
+        )
+    deployment.pull(reference)
+    code, told = deployment.reconcile()
+    assert (code, [gap["kind"] for gap in told["gaps"]]) == (1, ["attempt"])
+    assert "/one" in told["gaps"][0]["text"]
+
+
 def test_an_exported_key_is_reported(deployment: Deployment) -> None:
     """Who has the wrapping key itself needs no unwrap any more: the export is told."""
     deployment.push(coordinate(task_id="one"))

@@ -78,6 +78,17 @@ def kinds(
         ([use(0, ok=False), ours(1, ok=False)], []),
         ([use(0, ok=False), use(1), ours(2)], []),
         ([use(0, ok=False)], ["attempt"]),
+        # A refusal of somebody else beside an honest pull, before and behind it, and beside one that failed.
+        ([use(0, ok=False, who="thief"), use(1), ours(2)], ["attempt"]),
+        ([use(0, ok=False, address="10.6.6.6"), use(1), ours(2)], ["attempt"]),
+        ([use(1), ours(2), use(30, ok=False, who="thief")], ["attempt"]),
+        ([use(0, ok=False, who="thief"), use(1, ok=False), ours(2, ok=False)], ["attempt"]),
+        ([use(0, ok=False), use(200), ours(201)], ["attempt"]),
+        # A login had ended: of its refusal Vault says only from where it came. Then the worker logs in anew.
+        ([use(0, ok=False, who="?"), use(1), ours(2)], []),
+        ([use(0, ok=False, who="?", address="10.6.6.6"), use(1), ours(2)], ["attempt"]),
+        # Two keys that refuse a pull, for one event.
+        ([use(0, ok=False), use(1, ok=False), ours(2, ok=False)], []),
         # An event that was refused before any key was asked needs no record.
         ([ours(0, ok=False)], []),
         ([use(0, context="probe")], ["probe"]),
@@ -212,6 +223,19 @@ def test_a_vault_log_is_read_strictly(tmp_path: Path) -> None:
         read([path], {"transit/x"})
     with pytest.raises(AccessLogUnreadable):
         read([tmp_path / "nothing.log"], {"transit/x"})
+
+
+def test_every_service_of_the_keys_may_have_been_asked(tmp_path: Path) -> None:
+    """Where Vault refuses and KMS opens, Vault's record of that belongs to the event and is no attempt."""
+    path = tmp_path / "access-log.jsonl"
+    write(path, chain(1, 2, keys=[{"uri": KEY}, {"uri": KMS}], opened_by=KMS))
+    namers = {"vault": lambda _: "c", "aws-kms": lambda _: "c"}
+    found = list(uses([source(path.as_uri())], namers, 0, 9e9, Counts()))
+    assert sorted((one.service, one.ok) for one in found) == [("aws-kms", True), ("vault", False)]
+    at = found[0].time
+    refused = use(0, ok=False)._replace(time=at - 1)
+    opened = use(0)._replace(time=at - 0.5, service="aws-kms")
+    assert match([refused, opened], found).gaps == []
 
 
 def test_hashed_and_cached_events_are_counted(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.audit.reconcile.matching import ServerUse
+from secure_xcom.audit.reconcile.matching import UNKNOWN, ServerUse
 from secure_xcom.audit.reconcile.vault_log import seconds_of
 from secure_xcom.errors import AccessLogUnreadable, CommandError
 from secure_xcom.keys.aws_kms_text import CONTEXT_NAMES, kms_context
@@ -61,7 +61,7 @@ def _use(record: Mapping[str, Any], moment: float, place: str) -> tuple[ServerUs
     context = parameters.get("encryptionContext") or {}
     resources = record.get("resources") or []
     key = next((str(one["ARN"]) for one in resources if "ARN" in one), str(parameters.get("keyId", "?")))
-    who = str((record.get("userIdentity") or {}).get("arn") or "?")
+    who = str((record.get("userIdentity") or {}).get("arn") or UNKNOWN)
     use = ServerUse(
         moment,
         SERVICE,

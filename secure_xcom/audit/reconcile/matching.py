@@ -17,6 +17,9 @@ RETRY_SECONDS = 90.0
 request may be silent for 10."""
 
 
+UNKNOWN = "?"
+"""Who asked, where the log does not say it."""
+
 # Events of one batch are written within microseconds; a request takes longer than this.
 _ONE_GO_SECONDS = 0.002
 
@@ -145,7 +148,10 @@ def _match_context(
     tried, refused = _pairs(
         [use for use in uses if not use.ok], [one for one in events if not one.ok], window, skew
     )
-    lone_refusals = [use for use in refused if not _near(use, events, window, skew)]
+    asked = [*paired, *again, *tried]
+    lone_refusals = [
+        use for use in refused if not any(_one_attempt(use, one, event, window, skew) for one, event in asked)
+    ]
     done.pairs += len(paired) + len(again) + len(tried)
     for use in lone_uses:
         done.gaps.append(_of_use(use, paired + again, known, probe=probe))
@@ -199,8 +205,15 @@ def _pairs(
     return paired, lone
 
 
-def _near(use: ServerUse, events: Sequence[EventUse], window: float, skew: float) -> bool:
-    return any(use.time - skew <= event.time <= use.time + window + skew for event in events)
+def _one_attempt(use: ServerUse, one: ServerUse, event: EventUse, window: float, skew: float) -> bool:
+    """Whether a refusal belongs to the attempt that ended with another use and its event.
+
+    That is so for the same worker alone: another key of the reference, or the same one a moment later. Of a login
+    that had ended Vault does not say whose it was.
+    """
+    same = one.address == use.address and (one.who == use.who or use.who.split(" ")[0] == UNKNOWN)
+    close = abs(one.time - use.time) <= RETRY_SECONDS
+    return same and close and use.time - skew <= event.time <= use.time + window + skew
 
 
 def _of_use(use: ServerUse, paired: Sequence[tuple[ServerUse, EventUse]], known: str, *, probe: bool) -> Gap:

@@ -62,13 +62,13 @@ def uses(
             counts.hashed += 1
             continue
         opened = str(record.get("opened_by") or "")
-        for service in _services(record, opened):
+        for service, gave in _services(record, opened).items():
             if service in namers:
                 yield EventUse(
                     moment,
                     service,
                     namers[service](context),
-                    bool(opened),
+                    gave,
                     str(record.get("chain")),
                     number,
                     "/".join(context[part] for part in ("dag_id", "run_id", "task_id")),
@@ -76,10 +76,14 @@ def uses(
                 )
 
 
-def _services(record: Mapping[str, Any], opened: str) -> set[str]:
-    """The service that opened it; where none did, those that may have been asked."""
-    listed = [opened] if opened else [str(key.get("uri")) for key in record.get("keys") or ()]
-    return {uri.partition("://")[0] for uri in listed}
+def _services(record: Mapping[str, Any], opened: str) -> dict[str, bool]:
+    """The services of its keys, each of which may have been asked, and whether it is the one that opened it."""
+    found = {_scheme(str(key.get("uri"))): False for key in record.get("keys") or ()}
+    return {**found, _scheme(opened): True} if opened else found
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition("://")[0]
 
 
 def _context(record: Mapping[str, Any]) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.audit.reconcile.matching import Gap, ServerUse
+from secure_xcom.audit.reconcile.matching import UNKNOWN, Gap, ServerUse
 from secure_xcom.audit.sources import Piece, opener
 from secure_xcom.errors import CommandError, VaultTrouble
 from secure_xcom.vault.client import VaultClient
@@ -71,7 +71,7 @@ def _take(record: Mapping[str, Any], moment: float, place: str, keys: set[str], 
     path = str(request.get("path", ""))
     failed = bool(record.get("error"))
     auth = _mapping(record.get("auth"))
-    who = str(auth.get("display_name") or "?")
+    who = str(auth.get("display_name") or UNKNOWN)
     accessor = str(auth.get("accessor") or request.get("client_token_accessor") or "")
     who = f"{who} {accessor[-12:]}".strip()
     address, number = str(request.get("remote_address") or ""), str(request.get("id") or "")
