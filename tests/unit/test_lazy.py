@@ -46,8 +46,12 @@ def run(command: list[str], environment: dict[str, str]) -> str:
 
 
 def test_a_reader_is_read_ahead_for(tmp_path: Path) -> None:
-    """300 values come in order with a question to Airflow for up to 64 of them, and who reads again reads anew."""
+    """300 values come in order with a question to Airflow for up to 64 of them, and who reads again reads anew.
+
+    A slice is what it is of a list, also where Airflow's API server gives rows for one that is empty.
+    """
     found = read(tmp_path, 300)
+    assert found["crossed"] == 0
     assert found["values"] == list(range(300))
     assert found["error"] is None
     # 1, 2, 4, ... 64 at a time, one look at all places, and the ends; without reading ahead there were over 300.
