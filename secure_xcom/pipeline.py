@@ -442,8 +442,9 @@ class Pipeline:
         """Destroy what a task instance was given of exclusive XComs, in this process; for when it has succeeded.
 
         What is under a legal hold stays, and so does what this identity may not delete: maintenance does the rest.
+        Each is in the access log as purged.
 
-        :raises SecureXComError: a row cannot be read or written.
+        :raises SecureXComError: a row cannot be read or written; :raises AuditError: the access log cannot be.
         """
         done = []
         for name, wanted in list(self.claimed.items()):
@@ -452,7 +453,9 @@ class Pipeline:
                 continue
             target = wanted.target
             if self.policy.held(target.coordinate.dag_id, target.coordinate.run_id) is None:
-                done.append(shred(target, rows, self.store))
+                draft = Draft(coordinate=target.coordinate, compartment=target.compartment, object=target.object)
+                with self._recording("purge", [draft], self._task) as each:
+                    done += [shred(target, rows, self.store) for _ in each()]
             del self.claimed[name]
         return done
 

@@ -119,6 +119,7 @@ def shred_finished(
     dry_run: bool = False,
     tampered: Callable[[ClaimTampered], object] = lambda _: None,
     outlived: Callable[[Claim], object] = lambda _: None,
+    before: Callable[[Target], object] = lambda _: None,
 ) -> Iterator[tuple[Claim, Shredded | None]]:
     """Shred what claimants that have succeeded left behind: the maintenance command's part.
 
@@ -130,6 +131,7 @@ def shred_finished(
     :param held: a DAG id and a run id -> the legal hold on them, or None (`AccessPolicy.held`).
     :param tampered: told of what lies among the claims and is none. It keeps no other XCom from being shredded.
     :param outlived: told of each claim that is on nothing any more, and is removed.
+    :param before: told of each XCom right before it is shredded, so that what it raises keeps that XCom.
     :returns: each claim that is due, and what became of its XCom; None in a dry run.
     :raises SecureXComError: the ledger or the rows cannot be read.
     """
@@ -152,6 +154,8 @@ def shred_finished(
                 continue
             if not succeeded(claim.claimant):
                 continue
+            if not dry_run:
+                before(target)
             done = None if dry_run else shred(target, rows, stores)
         except ClaimTampered as error:
             log.warning("Among the claims lies what is none: %s", error)

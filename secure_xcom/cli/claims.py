@@ -58,16 +58,16 @@ def shred(
     where anything is still to be done.
     """
     from secure_xcom.claims.database import ClaimTable
-    from secure_xcom.cli import deployment
     from secure_xcom.maintenance.shred import shred_all
 
-    loaded = deployment.load(config)
-    uri = loaded.settings.claims_uri
-    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+    with upkeep.at_work(config, as_json=as_json) as (here, database, progress):
+        uri = here.settings.claims_uri
         report = shred_all(
-            loaded.policy(),
+            here.policy,
             database,
+            here.access_log,
             delete=delete,
+            operator=upkeep.operator(),
             ledger=None if uri is None else ClaimTable(uri),
             progress=progress,
         )

@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 from secure_xcom.access import AccessPolicy
-from secure_xcom.claims import Claim, Claimant, Ledger
+from secure_xcom.audit import AccessLog, Event
+from secure_xcom.claims import Claim, Claimant, Ledger, Target
 from secure_xcom.claims.objects import ClaimObjects
 from secure_xcom.claims.shredding import shred_finished
 from secure_xcom.coordinate import Coordinate
@@ -65,8 +66,10 @@ class DatabaseRows:
 def shred_all(
     policy: AccessPolicy,
     database: Database,
+    access_log: AccessLog,
     *,
     delete: bool = False,
+    operator: str,
     ledger: Ledger | None = None,
     stores: Callable[[str], Store] = store,
     progress: Progress = silent,
@@ -76,8 +79,10 @@ def shred_all(
     Needs no key, and of the stores the rights to list, to read claims and to delete.
 
     :param delete: without it nothing is changed.
+    :param operator: who does it, for the access log, which has each XCom as purged before its keys are destroyed.
     :param ledger: where claims are kept; without one, in the payloads' own stores.
-    :raises SecureXComError: the claims or the rows cannot be read.
+    :raises SecureXComError: the claims or the rows cannot be read; :raises AuditError: the access log cannot be
+        written.
     """
     of = cache(stores)
 
@@ -94,6 +99,18 @@ def shred_all(
     def outlived(_: Claim) -> None:
         report.outlived += 1
 
+    def before(target: Target) -> None:
+        event = Event(
+            "purge",
+            "ok",
+            coordinate=target.coordinate,
+            compartment=target.compartment,
+            object=target.object,
+            policy=policy.digest,
+            operator=operator,
+        )
+        access_log.record([event])
+
     places = [(uri, own.name) for own in policy.compartments for uri in own.all_store_uris]
     for claim, done in shred_finished(
         ledger or ClaimObjects(of),
@@ -105,6 +122,7 @@ def shred_all(
         dry_run=not delete,
         tampered=tampered,
         outlived=outlived,
+        before=before,
     ):
         report.due += 1
         if done is not None and done.whole:

@@ -87,9 +87,17 @@ def shred(options: Options) -> Report:
 
     here = Here.of_airflow()
     uri = here.settings.claims_uri
+    access_log = here.access_log()
     with database(options) as opened:
-        ledger = None if uri is None else ClaimTable(uri)
-        report = shred_all(here.policy, opened, delete=bool(options["delete"]), ledger=ledger)
+        report = shred_all(
+            here.policy,
+            opened,
+            access_log,
+            delete=bool(options["delete"]),
+            operator=str(options["operator"]),
+            ledger=None if uri is None else ClaimTable(uri),
+        )
+    access_log.close()
     return {**asdict(report), "found": bool(report.open)}
 
 

@@ -14,11 +14,13 @@ import pytest
 import yaml
 
 from secure_xcom.access import AccessPolicy
+from secure_xcom.audit import AccessLog
 from secure_xcom.cli.throwaway import ThrowawayAirflow
 from secure_xcom.keys.keyring_file import create_keyring
 from secure_xcom.maintenance.database import Database
 from secure_xcom.maintenance.shred import shred_all
 from secure_xcom.telemetry.measuring import OPERATIONS, XCOMS
+from tests.doubles import MemorySink
 from tests.e2e.deployment import REPOSITORY
 from tests.servers.otlp_receiver import Receiver
 
@@ -190,8 +192,9 @@ def test_maintenance_takes_the_finished_claims_away(house: House) -> None:
     assert sorted(name.split("/")[4] for name in claims) == ["make", "push_templated", "push_token"]
     database = Database(f"sqlite:///{house.airflow.database}")
     policy = AccessPolicy.load(str(house.home / "access_policy.yaml"))
-    assert shred_all(policy, database).due == 2
-    report = shred_all(policy, database, delete=True)
+    log = AccessLog([MemorySink()], version="test")
+    assert shred_all(policy, database, log, operator="me").due == 2
+    report = shred_all(policy, database, log, delete=True, operator="me")
     database.close()
     assert (report.due, report.done, report.left) == (2, 2, 0)
     assert [name.split("/")[4] for name in house.files() if "~claims" in name] == ["push_token"]

@@ -455,6 +455,8 @@ def test_after_success_nothing_is_left_to_be_opened() -> None:
     assert (done.keys, done.left, done.whole) == ("destroyed", None, True)
     assert objects_of(there) == []
     assert process.claimed == {}
+    event = there.sink.records[-1]
+    assert (event["action"], event["outcome"], event["producer"]["key"]) == ("purge", "ok", TOKEN.key)
     left = rows.rows[TOKEN]
     assert left["keys"] == []
     assert "preview" not in left

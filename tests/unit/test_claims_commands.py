@@ -35,7 +35,8 @@ def upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upkeep]:
 def run(upkeep: Upkeep, *words: str, more: str = "") -> Any:
     """The command, with the deployment's settings."""
     config = upkeep.folder / "airflow.cfg"
-    config.write_text(f"[secure_xcom]\naccess_policy = {upkeep.policy_file}\n{more}")
+    sinks = f"audit_sinks = file://{upkeep.folder}/log.jsonl\n"
+    config.write_text(f"[secure_xcom]\naccess_policy = {upkeep.policy_file}\n{sinks}{more}")
     return CliRunner().invoke(app, ["claims", *words, "--config", str(config)])
 
 
@@ -64,6 +65,12 @@ def test_shredding_what_has_been_read(upkeep: Upkeep) -> None:
     report = json.loads(deleted.stdout)
     assert (deleted.exit_code, report["due"], report["done"], report["left"]) == (0, 1, 1, 0)
     assert len(upkeep.objects()) == 3
+    events = [json.loads(line) for line in (upkeep.folder / "log.jsonl").read_text().splitlines()]
+    assert [(event["action"], event.get("operator") is not None) for event in events] == [
+        ("purge", True),
+        ("chain_end", False),
+    ]
+    assert events[0]["producer"]["key"] == "a"
     with pytest.raises(ReferenceShredded):
         read(upkeep, done, "reader", None)
     assert read(upkeep, failed, "other", None) == read(upkeep, unread, "third", None) == "opensesame"
@@ -82,6 +89,15 @@ def test_claims_on_what_is_gone_go_too(upkeep: Upkeep) -> None:
     assert (dry.exit_code, "1 claims are on XComs that are gone" in dry.stdout) == (1, True)
     deleted = run(upkeep, "shred", "--delete", "--json")
     assert (deleted.exit_code, json.loads(deleted.stdout)["outlived"], upkeep.objects()) == (0, 1, [])
+
+
+def test_without_the_access_log_nothing_is_shredded(upkeep: Upkeep) -> None:
+    """Where the access log takes nothing, keys and payloads stay."""
+    at = upkeep.push(exclusive("opensesame"))
+    read(upkeep, at, "reader", "success")
+    (upkeep.folder / "log.jsonl").mkdir()
+    assert run(upkeep, "shred", "--delete").exit_code == 2
+    assert (len(upkeep.objects()), upkeep.table.value(at)["keys"] != []) == (2, True)
 
 
 def test_what_is_held_stays(upkeep: Upkeep) -> None:
