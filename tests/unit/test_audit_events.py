@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import fields
 from datetime import datetime, timedelta, timezone
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
 
@@ -254,3 +255,22 @@ def test_a_write_that_was_broken_off_ends_its_chain() -> None:
     log.record([Event("purge", "ok")])
     assert [(record["action"], record["sequence"]) for record in sink.records] == [("push", 0), ("purge", 0)]
     assert json.loads(sink.lines[1].data)["previous"] == "0" * 64
+
+
+class Kind(str, Enum):
+    """An id that is an enumeration's."""
+
+    NIGHTLY = "nightly"
+
+
+class Text(str):
+    """A string of another type."""
+
+
+def test_ids_of_other_types_are_written_as_text() -> None:
+    """A subclass of a string is written as the text that it is, and a lone surrogate is refused."""
+    assert canonical_json({"b": Text("x\n"), "a": Kind.NIGHTLY, "\ue000": 1, "\U00010000": Text("y")}) == (
+        b'{"a":"nightly","b":"x\\n",' + '"\U00010000":"y","\ue000":1}'.encode()
+    )
+    with pytest.raises(UnicodeEncodeError):
+        canonical_json({"id": "\ud800"})
