@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -27,6 +28,9 @@ from secure_xcom.keys.holder import Candidates
 from secure_xcom.masking import SensitiveNames, holds_sensitive
 from secure_xcom.reference import LEDGERS, ROUTES_KEY, TIME_FORMAT, Reference, parse
 from secure_xcom.seal import sealed_size
+
+# A UUID, which cannot lead elsewhere.
+_UNIQUE = re.compile("[0-9a-f-]{36}")
 
 SKEW = timedelta(hours=1)
 """How far apart the clocks of two machines may be where an XCom expires."""
@@ -281,7 +285,7 @@ def place_within(found: Reference, compartment: Compartment, where: str) -> tupl
     for store_uri in compartment.all_store_uris:
         prefix = object_uri(store_uri, folder)
         unique = found.head.object.removeprefix(prefix)
-        if unique != found.head.object and len(unique) == 36 and set(unique) <= set("0123456789abcdef-"):
+        if unique != found.head.object and _UNIQUE.fullmatch(unique):
             return store_uri, folder + unique
     raise ContextRefused(
         f"the object is not below this coordinate in a store of compartment {compartment.name!r}", where=where

@@ -21,7 +21,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from secure_xcom import airflow_settings, lazy, running
 from secure_xcom.claims import Claimant
 from secure_xcom.config import RELEASE
-from secure_xcom.coordinate import Asked, Coordinate
+from secure_xcom.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.errors import ReferenceRefused
 from secure_xcom.reference import is_reference, parse
 
@@ -236,7 +236,8 @@ def _pull_each(
 
     questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
     here = pipeline()
-    values = here.pull(questions, consumer=running.task(), claimant=_claimant(), order=order, sizes=sizes)
+    consumer = running.task()
+    values = here.pull(questions, consumer=consumer, claimant=_claimant(consumer), order=order, sizes=sizes)
     if here.claimed:
         from secure_xcom.task_end import watch
 
@@ -244,9 +245,9 @@ def _pull_each(
     return values
 
 
-def _claimant() -> Claimant | None:
-    """The task instance of this process, where its context told which one it is."""
-    known = running.known()
+def _claimant(consumer: TaskTry | None) -> Claimant | None:
+    """The task instance that pulls, where its context told which one it is."""
+    known = running.certain(consumer)
     if known is None:
         return None
     task, clearing = known

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 from secure_xcom.coordinate import ID_MAX_CHARACTERS, Coordinate, canonical_json
@@ -49,7 +50,7 @@ _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T(?:[01][0-9]|2[0-3]):[0-5][0-9
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,62}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """The part of the reference that is authenticated: it is the context of the seal.
 
@@ -72,15 +73,14 @@ class Head:
     exclusive: str | None = None
     """Where the claim that a reader must have is kept: one of `LEDGERS`."""
 
-    @property
+    @cached_property
     def coordinate(self) -> Coordinate:
         """Where this XCom lives."""
         return Coordinate(self.dag_id, self.run_id, self.task_id, int(self.map_index), self.key)
 
     def dump(self) -> dict[str, str]:
         """The fields that are set, by name."""
-        present = ((name, getattr(self, name)) for name in _HEAD_FIELDS)
-        return {name: value for name, value in present if value is not None}
+        return {name: value for name in _HEAD_FIELDS if (value := getattr(self, name)) is not None}
 
     def canonical(self) -> bytes:
         """The context of the seal: canonical JSON (RFC 8785) of strings only."""
@@ -89,6 +89,12 @@ class Head:
 
 _HEAD_FIELDS = tuple(entry.name for entry in fields(Head))
 _HEAD_REQUIRED = frozenset(_HEAD_FIELDS[:9])
+_HEAD_OPTIONAL = frozenset(_HEAD_FIELDS[9:])
+_REQUIRED = frozenset({TAG, "head", "keys", "seal"})
+_OPTIONAL = frozenset({"payload", "preview", *ROUTES})
+_SEAL_REQUIRED = frozenset({"header", "size"})
+_KEY_REQUIRED = frozenset({"uri", "wrapped"})
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +193,7 @@ def parse(value: object) -> Reference:
         )
     if "shredded" in record:
         return _shredded(record)
-    optional = {"payload", "preview", *ROUTES}
-    _fields(record, required={TAG, "head", "keys", "seal"}, optional=optional, where="the record")
+    _fields(record, required=_REQUIRED, optional=_OPTIONAL, where="the record")
 
     head = _head(record["head"])
     _routes(record, head.key)
@@ -211,7 +216,7 @@ def parse(value: object) -> Reference:
 
 def _seal(value: object) -> tuple[bytes, int]:
     seal = _mapping(value, "seal")
-    _fields(seal, required={"header", "size"}, optional=set(), where="seal")
+    _fields(seal, required=_SEAL_REQUIRED, optional=_NONE, where="seal")
     header = _base64(seal["header"], "seal.header", HEADER_BYTES * 2)
     if len(header) != HEADER_BYTES:
         raise ReferenceMalformed(
@@ -225,7 +230,7 @@ def _seal(value: object) -> tuple[bytes, int]:
 
 def _shredded(record: Mapping[str, object]) -> Reference:
     """What a shredding left: the head and no keys."""
-    _fields(record, required={TAG, "head", "keys", "seal", "shredded"}, optional=set(), where="the record")
+    _fields(record, required=_REQUIRED | {"shredded"}, optional=_NONE, where="the record")
     head = _head(record["head"])
     if head.exclusive is None or record["keys"] != []:
         raise ReferenceMalformed("only an exclusive XCom without keys is shredded", where="shredded")
@@ -238,7 +243,7 @@ def _shredded(record: Mapping[str, object]) -> Reference:
 
 def _head(value: object) -> Head:
     record = _mapping(value, "head")
-    _fields(record, required=_HEAD_REQUIRED, optional=set(_HEAD_FIELDS) - _HEAD_REQUIRED, where="head")
+    _fields(record, required=_HEAD_REQUIRED, optional=_HEAD_OPTIONAL, where="head")
     for name, text in record.items():
         _text(text, f"head.{name}", _FIELD_MAX_CHARACTERS)
     for name, is_canonical in (
@@ -286,7 +291,7 @@ def _routes(record: Mapping[str, object], key: str) -> None:
 
 def _wrapped_key(value: object, where: str) -> WrappedKey:
     record = _mapping(value, where)
-    _fields(record, required={"uri", "wrapped"}, optional=set(), where=where)
+    _fields(record, required=_KEY_REQUIRED, optional=_NONE, where=where)
     return WrappedKey(
         _text(record["uri"], f"{where}.uri", _URI_MAX_CHARACTERS),
         _text(record["wrapped"], f"{where}.wrapped", _FIELD_MAX_CHARACTERS),
@@ -300,12 +305,12 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
 
 
 def _fields(
-    record: Mapping[str, object], *, required: set[str] | frozenset[str], optional: set[str], where: str
+    record: Mapping[str, object], *, required: frozenset[str], optional: frozenset[str], where: str
 ) -> None:
-    if missing := sorted(required - set(record)):
-        raise ReferenceMalformed(f"the field {missing[0]!r} is missing", where=where)
-    if unknown := sorted(str(name) for name in set(record) - required - optional):
-        raise ReferenceMalformed(f"the field {unknown[0]!r:.60} is unknown", where=where)
+    if missing := required.difference(record):
+        raise ReferenceMalformed(f"the field {min(missing)!r} is missing", where=where)
+    if unknown := set(record).difference(required, optional):
+        raise ReferenceMalformed(f"the field {min(map(str, unknown))!r:.60} is unknown", where=where)
 
 
 def _text(value: object, where: str, limit: int) -> str:

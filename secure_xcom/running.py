@@ -50,12 +50,13 @@ def remember(context: Mapping[str, Any]) -> TaskTry:
     return _task
 
 
-def known() -> tuple[TaskTry, int | None] | None:
+def certain(found: TaskTry | None) -> tuple[TaskTry, int | None] | None:
     """The task instance for certain, and Airflow's ``max_tries`` of it, which grows when it is cleared.
 
     None where no context has told its map index: then two mapped instances could not be told apart.
+
+    :param found: what `task` has just said.
     """
-    found = task()
     return None if found is None or found != _task else (found, _clearing)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, Protocol, cast, get_args
 
 from secure_xcom.errors import KeyServiceError, UriInvalid
@@ -100,6 +101,7 @@ class KeyUri:
     wrap: Role
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> KeyUri:
         """:raises UriInvalid: ``wrap`` has another value, or stands twice."""
         name, separator, query = text.partition("?")
