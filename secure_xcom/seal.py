@@ -34,10 +34,14 @@ def seal(key: bytes, context: bytes, pieces: Iterable[bytes | memoryview]) -> It
     :param context: the head in canonical JSON.
     """
     encryptor = Cobblestone256Encryptor(key, context)
+    held = b""
     for piece in pieces:
-        if sealed := encryptor.update(piece):
-            yield sealed
-    yield encryptor.finalize()
+        held += encryptor.update(piece)
+        if len(held) > _CHUNK_BYTES:
+            yield held
+            held = b""
+    # What is small comes out as one piece, and takes one write.
+    yield held + encryptor.finalize()
 
 
 def unseal(
