@@ -77,14 +77,13 @@ def _in_pairs(lists: Sequence[list[Any]], names: SensitiveNames) -> bool:
 
 def _in_texts(texts: list[str], names: SensitiveNames) -> bool:
     """Whether a text may hold an assignment to a sensitive name, a URL's password, or JSON."""
-    if not texts:
-        return False
-    if max(map(len, texts)) > TEXT_MAX_CHARACTERS:
-        if any(len(text) > TEXT_MAX_CHARACTERS and looks_like_json(text) for text in texts):
+    text = "\n".join(["", *texts])
+    if len(text) > TEXT_MAX_CHARACTERS and any(len(each) > TEXT_MAX_CHARACTERS for each in texts):
+        if any(len(each) > TEXT_MAX_CHARACTERS and looks_like_json(each) for each in texts):
             return True
         # Assignments are looked for in no more of it.
-        texts = [text[:TEXT_MAX_CHARACTERS] for text in texts]
-    text = "\n".join(["", *texts])
+        texts = [each[:TEXT_MAX_CHARACTERS] for each in texts]
+        text = "\n".join(["", *texts])
     if ("[" in text or "{" in text) and _BRACKET.search(text):
         return True
     in_urls = "@" in text and "://" in text
