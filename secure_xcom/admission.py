@@ -29,9 +29,6 @@ from secure_xcom.masking import SensitiveNames, holds_sensitive
 from secure_xcom.reference import LEDGERS, ROUTES_KEY, TIME_FORMAT, Reference, parse
 from secure_xcom.seal import sealed_size
 
-# A UUID, which cannot lead elsewhere.
-_UNIQUE = re.compile("[0-9a-f-]{36}")
-
 SKEW = timedelta(hours=1)
 """How far apart the clocks of two machines may be where an XCom expires."""
 
@@ -285,7 +282,7 @@ def place_within(found: Reference, compartment: Compartment, where: str) -> tupl
     for store_uri in compartment.all_store_uris:
         prefix = object_uri(store_uri, folder)
         unique = found.head.object.removeprefix(prefix)
-        if unique != found.head.object and _UNIQUE.fullmatch(unique):
+        if unique != found.head.object and re.fullmatch("[0-9a-f-]{36}", unique):
             return store_uri, folder + unique
     raise ContextRefused(
         f"the object is not below this coordinate in a store of compartment {compartment.name!r}", where=where

@@ -50,6 +50,7 @@ from secure_xcom.errors import (
     SecureXComError,
     StoreError,
 )
+from secure_xcom.garbage import put_off
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.holder import DataKeys, Unwrapped
 from secure_xcom.masking import SensitiveNames
@@ -118,6 +119,7 @@ class Pipeline:
 
     # --- push -----------------------------------------------------------------------------------------------
 
+    @put_off()
     def push(self, pushes: Sequence[Push], *, producer: TaskTry | None = None) -> list[dict[str, Any]]:
         """Seal values and give the references that Airflow's database is to keep, in order.
 
@@ -227,6 +229,7 @@ class Pipeline:
 
     # --- pull -----------------------------------------------------------------------------------------------
 
+    @put_off()
     def pull(
         self,
         rows: Sequence[Row],

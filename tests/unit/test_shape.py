@@ -67,7 +67,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "admission": CORE,
     # docs/adr/0050: what Airflow's metrics and traces are told.
     "telemetry": {"errors", "keys", "audit"},
-    "pipeline": CORE | {"admission", "telemetry"},
+    # docs/adr/0001: Python's search for garbage, put off while a value is on its way.
+    "garbage": set(),
+    "pipeline": CORE | {"admission", "garbage", "telemetry"},
     # docs/adr/0001: Airflow's configuration as Settings, for all that run beside the backend.
     "airflow_settings": {"config", "errors"},
     # docs/adr/0002: what Airflow's lazy sequences asked for.
