@@ -12,7 +12,7 @@ from secure_xcom.audit.findings import Found
 from secure_xcom.audit.tlog.checkpoint import Checkpoint
 from secure_xcom.audit.tlog.layout import WIDTH, bundle_path, tile_path
 from secure_xcom.audit.tlog.merkle import leaf_hash, root, whole
-from secure_xcom.audit.tlog.sealed_log import SealedLog
+from secure_xcom.audit.tlog.sealed_log import SealedLog, source_named
 from secure_xcom.audit.tlog.tiles import Tiles
 from secure_xcom.errors import ObjectMissing, SealedLogInvalid, StoreError
 
@@ -76,7 +76,7 @@ def check_log(
     for seal in log.seals_newest_first():
         for source in seal.sources:
             if seal.until:
-                state.covered.setdefault(source, seal.until)
+                state.covered.setdefault(source_named(source), seal.until)
     return state
 
 

@@ -17,7 +17,7 @@ from secure_xcom.audit.entries import Entry
 from secure_xcom.audit.sources import RawLine, Source, raw_lines
 from secure_xcom.audit.tlog.layout import ENTRY_MAX_BYTES
 from secure_xcom.audit.tlog.note import Signer
-from secure_xcom.audit.tlog.sealed_log import ChainEnd, Seal, SealedLog
+from secure_xcom.audit.tlog.sealed_log import ChainEnd, Seal, SealedLog, source_name
 
 QUIET_SECONDS = 300
 """How old an event must be to be sealed while its chain has not ended."""
@@ -83,7 +83,7 @@ def seal(
     gathered = _Gathering(log, horizon, done)
     chains: dict[str, ChainEnd] = {}
     batch: list[bytes] = []
-    names = tuple(f"{socket.gethostname()}:{one.uri}" for one in sources)
+    names = tuple(source_name(socket.gethostname(), one.uri) for one in sources)
 
     def write(until: str) -> None:
         nonlocal number

@@ -19,7 +19,7 @@ from secure_xcom.audit.findings import Found
 from secure_xcom.audit.log_check import LogState, SealedEnd, check_log, sealed_entries
 from secure_xcom.audit.sealing import QUIET_SECONDS, text_of, time_of
 from secure_xcom.audit.sources import RawLine, Source
-from secure_xcom.audit.tlog.sealed_log import SealedLog
+from secure_xcom.audit.tlog.sealed_log import SealedLog, source_name
 
 SLACK = timedelta(seconds=60)
 """How much later than its time an event may lie in a file before that means anything."""
@@ -96,7 +96,7 @@ def _covered(sources: Sequence[Source], state: LogState | None) -> list[str]:
     if len(sources) == len(known) == 1:
         # The files may have been copied elsewhere to be verified.
         return list(known.values())
-    return [known.get(f"{socket.gethostname()}:{source.uri}", "") for source in sources]
+    return [known.get(source_name(socket.gethostname(), source.uri), "") for source in sources]
 
 
 def _whole_chains(checks: Sequence[_SourceCheck], state: LogState) -> Iterator[Found]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -18,11 +19,11 @@ from secure_xcom.audit.sources import source
 from secure_xcom.audit.tlog.checkpoint import Checkpoint
 from secure_xcom.audit.tlog.merkle import leaf_hash
 from secure_xcom.audit.tlog.note import Verifier
-from secure_xcom.audit.tlog.sealed_log import SealedLog
+from secure_xcom.audit.tlog.sealed_log import ChainEnd, Seal, SealedLog
 from secure_xcom.audit.tlog.signer_file import FileSigner
 from secure_xcom.audit.verifying import Verified, verify
 from secure_xcom.stores import store
-from tests.access_logs import START, chain, event, mixed, uuid7_at, write
+from tests.access_logs import START, chain, event, mixed, text, uuid7_at, write
 
 NAME = "audit.example.com/airflow"
 LATER = START + timedelta(hours=2)
@@ -292,6 +293,35 @@ def test_what_was_rotated_away_is_no_finding(deployment: Deployment) -> None:
 
     deployment.change(rotated)
     assert [(one.kind, one.chain) for one in deployment.verify().found] == [("interrupted", C)]
+
+
+def test_seals_of_several_hosts_cover_one_bucket(deployment: Deployment) -> None:
+    """What is removed from a bucket, or dated back in it, is found though each seal ran in another container; also
+    where an older release wrote the containers' names.
+    """
+    uri = f"memory://{deployment.folder.name}"
+    bucket, log = store(uri), deployment.log
+    later = START + timedelta(minutes=5)
+    gone = uuid7_at(later, 2)
+    for name, lines in ((A, chain(1)), (gone, chain(2, start=later))):
+        bucket.put(f"events/2026-11-22/{name}/000000000.jsonl", [b"".join(line + b"\n" for line in lines)])
+    # The first seal was made elsewhere, by a process that wrote its host's name and its connection.
+    end = ChainEnd(6, hashlib.sha256(chain(1)[-1]).hexdigest(), True)
+    elsewhere, until = f"pod-1:memory://elsewhere@{uri[9:]}", text(START + timedelta(hours=1))
+    first = Seal(1, 0, 6, text(START), {A: end}, (elsewhere,), until)
+    log.begin(first, chain(1))
+    log.finish(first, chain(1), deployment.signer)
+    seal(log, [source(uri)], deployment.signer, now=lambda: START + timedelta(hours=1))
+    assert log.seal(2).sources == (uri,)
+
+    def found() -> list[tuple[str, str | None]]:
+        return [(one.kind, one.chain) for one in verify([source(uri)], log, now=lambda: LATER).found]
+
+    assert found() == []
+    forged = b"".join(line + b"\n" for line in chain(9, start=START + timedelta(seconds=30)))
+    bucket.put(f"events/2026-11-22/{FORGED}/000000000.jsonl", [forged])
+    bucket.delete_many([f"events/2026-11-22/{gone}/000000000.jsonl"])
+    assert set(found()) == {("unsealed", FORGED), ("removed", gone)}
 
 
 def test_an_untouched_log_has_nothing_but_the_killed_process(deployment: Deployment) -> None:

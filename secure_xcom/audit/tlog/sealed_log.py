@@ -38,6 +38,7 @@ from secure_xcom.stores import Store
 
 _NUMBER = re.compile(r"[a-z]+/(\d{12})")
 _PRUNED = "secure_xcom pruned"
+_LOGIN = re.compile(r"(?<=://)[^/@]*@")
 # One pending object is read into memory as a whole.
 PENDING_MAX_BYTES = 256 << 20
 
@@ -57,8 +58,8 @@ class Seal:
 
     :ivar first: the index of its first entry; :ivar size: the tree's size after it.
     :ivar time: when it was begun, UTC as in events.
-    :ivar sources: what was read, each as ``HOST:URI``; :ivar until: every event in there that is older than this
-        was sealed by this seal or earlier ones. Empty where more seals follow in the same run.
+    :ivar sources: what was read, as `source_name` has it; :ivar until: every event in there that is older than
+        this was sealed by this seal or earlier ones. Empty where more seals follow in the same run.
     :ivar chains: how far each chain that it took something of is sealed.
     """
 
@@ -106,6 +107,21 @@ class Seal:
         if version != 1:
             raise SealedLogInvalid("the record of a seal is of a version unknown here", where=where)
         return found
+
+
+def source_name(host: str, uri: str) -> str:
+    """What a seal calls a source: ``HOST:URI`` for a file.
+
+    A bucket or a table is the same from every host and by every connection: where each seal runs in a container of
+    its own, the host has a new name each time.
+    """
+    return f"{host}:{uri}" if uri.startswith("file:") else _LOGIN.sub("", uri)
+
+
+def source_named(name: str) -> str:
+    """The same for a name in a seal, which may be of a release that wrote a host before all of them."""
+    host, _, uri = name.partition(":")
+    return source_name(host, uri) if "://" in uri else name
 
 
 class SealedLog:
