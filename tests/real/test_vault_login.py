@@ -573,13 +573,18 @@ class TestLife:
                 )
                 for kind, proxy in proxies.items()
             ]  # fmt: skip
-            until = time.monotonic() + 3.6
-            while time.monotonic() < until:
+
+            def logins(proxy: FaultyProxy) -> int:
+                return sum(line.endswith("/login") for line in proxy.seen)
+
+            begun = time.monotonic()
+            # A stalled machine may leave the loop with one round, so the second login is waited for.
+            while (lasted := time.monotonic() - begun) < 3.6 or min(map(logins, proxies.values())) < 2:
                 for service in services:
                     works(service)
                 time.sleep(0.05)
             for kind, proxy in proxies.items():
-                assert 2 <= sum(line.endswith("/login") for line in proxy.seen) <= 7
+                assert 2 <= logins(proxy) <= 2 * lasted
                 assert any("renew-self" in line for line in proxy.seen) == (kind == "service")
                 # Requests are not denied and repeated: each wrap and each unwrap is there once, but for one that a
                 # stalled machine held up until the token had ended.
@@ -650,12 +655,12 @@ class TestLife:
         self, realm: Realm, key: str, policy: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A token that cannot be renewed works to its end, and then the error says that it ended."""
-        token = realm.server.new_token(policy, ttl="2s", renewable=False)
+        token = realm.server.new_token(policy, ttl="5s", renewable=False)
         service = key_service(realm.uri(connect(monkeypatch, realm.server, password=token), key))
         works(service)
-        time.sleep(1.4)
+        time.sleep(3.5)
         works(service)
-        time.sleep(0.9)
+        time.sleep(1.8)
         with pytest.raises(KeyServiceLoginRefused, match="expired"):
             service.wrap(DataKey.generate(), CONTEXT)
 
