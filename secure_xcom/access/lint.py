@@ -6,7 +6,7 @@ What a file may not hold at all is said when it is loaded; here it is one more r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from secure_xcom.access import (
@@ -25,12 +25,18 @@ from secure_xcom.access.yaml_text import Marks
 
 
 def lint(
-    raw: bytes, *, where: str, dags: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    raw: bytes,
+    *,
+    where: str,
+    dags: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    beside: Sequence[Callable[[AccessPolicy], Iterable[Remark]]] = (),
 ) -> list[Remark]:
     """Everything to be said about a policy file, in the order of the file.
 
     :param dags: DAG ids that are there, as `secure-xcom policy compile --dag` is given them.
     :param environment: where connections may be (``AIRFLOW_CONN_*``); they are looked at for http alone.
+    :param beside: more rules, of who knows services (`secure_xcom.policies.lint_uris`).
     :raises PolicyInvalid: it is not even YAML that we read.
     """
     marks: Marks = {}
@@ -42,6 +48,8 @@ def lint(
             found.extend(rules.remarks(policy))
         found.extend(lint_compiled.remarks(policy, dags))
         found.extend(lint_transport.remarks(policy, environment or {}))
+        for more in beside:
+            found.extend(more(policy))
     return sorted(_placed(found, marks), key=lambda one: (one.line, one.column, one.rule, one.text))
 
 

@@ -31,6 +31,7 @@ RULES: dict[str, str] = {
     "former-is-current": "a former store is still written to",
     "unreachable-route": "the routes above take everything that a route would take",
     "unreachable-retention": "the entries of retention_of above name every key that an entry names",
+    "unreadable-uri": "a key URI or a store URI is not one that its service reads, so pushes would fail",
     "plain-http": "a store or a key service is reached over http, as its URI or the environment says",
     "shared-worker": "one identity runs the tasks of several compartments",
     "reads-and-administers": "one identity reads payloads and administers keys, or maintains and reads",

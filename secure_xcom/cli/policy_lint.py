@@ -66,13 +66,16 @@ def policy_lint(
 def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
     from secure_xcom.access.lint import lint
     from secure_xcom.access.policy import read_bytes
+    from secure_xcom.policies import lint_uris
     from secure_xcom.policies.lint_documents import lint_documents
 
     if path.is_dir() or path.suffix in (".hcl", ".json"):
         for name, remark in lint_documents(path):
             yield Looked(name, remark)
         return
-    for remark in lint(read_bytes(str(path)), where=str(path), dags=tuple(dags), environment=os.environ):
+    beside = (lint_uris.remarks,)
+    raw = read_bytes(str(path))
+    for remark in lint(raw, where=str(path), dags=tuple(dags), environment=os.environ, beside=beside):
         yield Looked(str(path), remark)
 
 

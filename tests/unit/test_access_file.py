@@ -356,3 +356,12 @@ def test_the_pure_python_reader_says_the_same() -> None:
     assert yaml_text.build(events, where="x") == yaml_text.read(GOOD.encode(), where="x")
     with pytest.raises(CompartmentUnknown):
         parse(GOOD).compartment("nothing")
+
+
+def test_a_file_of_many_faults_is_refused_soon() -> None:
+    """The first fault of thousands is named, with how many more there are, before anybody gives up waiting."""
+    row = "  - {name: BAD, dags: [1], key_uris: [], store_uri: 3}\n"
+    begun = time.process_time()
+    with pytest.raises(PolicyInvalid, match=r"and 19999 more.*line 3, column 12"):
+        AccessPolicy.parse(f"version: 1\ncompartments:\n{row * 5000}".encode(), where="policy.yaml")
+    assert time.process_time() - begun < 10

@@ -10,7 +10,9 @@ import pytest
 
 from secure_xcom.access import rules
 from secure_xcom.access.lint import lint
+from secure_xcom.access.remarks import Remark
 from secure_xcom.errors import PolicyInvalid
+from secure_xcom.policies import lint_uris
 
 SOUND = """\
 version: 1
@@ -257,14 +259,52 @@ def test_lint_of_many_compartments_ends_soon(dags: str, reader: str, expected: s
     assert time.process_time() - begun < 30
 
 
+URIS = (
+    ("vault://vault_default/transit/keys/audit", "vault://vault_default/transit/keys/+", "key_uris"),
+    ("vault://vault_default/transit/keys/audit", "vault://vault_default/transit/audit", "key_uris"),
+    (
+        "vault://vault_default/transit/keys/audit",
+        "vault://vault_default/transit/keys/audit?wrap=maybe",
+        "key_uris",
+    ),
+    ("vault://vault_default/transit/keys/audit", "aws-kms://default/alias/x'y", "key_uris"),
+    ("vault://vault_default/transit/keys/audit", "kms://default/alias/audit", "key_uris"),
+    ("s3://xcom/sealed\n    tasks_run_on: {queue: audit", "s3://x/sealed", "store_uri"),
+    ("s3://xcom/sealed\n    tasks_run_on: {queue: audit", "s3://xcom/it's", "store_uri"),
+    ("s3://xcom/sealed\n    tasks_run_on: {queue: audit", "s4://xcom/sealed", "store_uri"),
+    ("s3://xcom/sealed\n    tasks_run_on: {queue: audit", "file://relative/x", "store_uri"),
+    ("vault-kv://vault_default/kv/xcom\n      - sensitive", "vault-kv://vault_default/+/xcom", "routes"),
+)
+
+
+@pytest.mark.parametrize(("old", "new", "field"), URIS, ids=[new for _, new, _ in URIS])
+def test_uris_that_no_service_reads(old: str, new: str, field: str) -> None:
+    """A typo in a URI is said by lint with its line, and not by the first task that pushes."""
+    behind = old.partition("\n")[1] + old.partition("\n")[2]
+    text = SOUND.replace(old, new + behind, 1)
+    (found,) = [one for one in lint_all(text) if one.rule == "unreadable-uri"]
+    assert (found.status, found.path[2]) == ("error", field)
+    assert new in text.splitlines()[found.line - 1]
+    assert [one for one in lint_all(SOUND) if one.rule == "unreadable-uri"] == []
+
+
+def lint_all(text: str) -> list[Remark]:
+    """What `policy lint` says, with the rules that know services."""
+    return lint(text.encode(), where="policy.yaml", beside=(lint_uris.remarks,))
+
+
 def test_every_rule_is_listed_and_tried() -> None:
     """Each rule has its line in the list, and a policy of these tests that it fires for."""
     said = set()
-    for path in Path(rules.__file__).parent.glob("lint*.py"):
+    for path in [*Path(rules.__file__).parent.glob("lint*.py"), Path(lint_uris.__file__)]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Remark":
                 assert isinstance(node.args[0], ast.Constant)
                 said.add(node.args[0].value)
     assert said == set(rules.RULES)
-    tried = {expected.split()[1] for _, _, expected in CASES} | {"wildcard-dags", "reader-unknown"}
+    tried = {expected.split()[1] for _, _, expected in CASES} | {
+        "wildcard-dags",
+        "reader-unknown",
+        "unreadable-uri",
+    }
     assert tried == said
