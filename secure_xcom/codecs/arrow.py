@@ -58,8 +58,9 @@ class _Sink(io.RawIOBase):
         return True
 
     def write(self, piece: Any) -> int:
-        self.buffers.append(bytes(piece))
-        return len(self.buffers[-1])  # type: ignore[arg-type]
+        # Bytes, or for a column Arrow's own buffer over the table's memory: a copy costs more than sealing it.
+        self.buffers.append(piece)
+        return memoryview(piece).nbytes
 
 
 class TableCodec:
