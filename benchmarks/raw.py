@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 
 PIECE = 1 << 20
@@ -17,12 +18,12 @@ def sealed(pieces: list[bytes]) -> list[bytes]:
     return list(seal(KEY, b"head", pieces))
 
 
-def opened(pieces: list[bytes]) -> int:
+def opened(pieces: list[bytes]) -> Iterator[bytes]:
     """Ours."""
     from secure_xcom.seal import HEADER_BYTES, unseal
 
     size = sum(map(len, pieces))
-    return sum(map(len, unseal(KEY, b"head", pieces, header=pieces[0][:HEADER_BYTES], size=size)))
+    return unseal(KEY, b"head", pieces, header=pieces[0][:HEADER_BYTES], size=size)
 
 
 def gcm(pieces: list[bytes]) -> tuple[list[bytes], bytes, bytes]:
@@ -36,14 +37,19 @@ def gcm(pieces: list[bytes]) -> tuple[list[bytes], bytes, bytes]:
     return made, nonce, encryptor.tag
 
 
-def gcm_opened(made: list[bytes], nonce: bytes, tag: bytes) -> int:
+def gcm_opened(made: list[bytes], nonce: bytes, tag: bytes) -> Iterator[bytes]:
     """Its opening."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
     decryptor = Cipher(algorithms.AES256(KEY), modes.GCM(nonce, tag)).decryptor()
-    size = sum(len(decryptor.update(piece)) for piece in made)
+    for piece in made:
+        yield decryptor.update(piece)
     decryptor.finalize()
-    return size
+
+
+def dropped(pieces: Iterator[bytes]) -> None:
+    """Take each and let it go: the next one is then written to the same memory, in the processor's cache."""
+    deque(pieces, maxlen=0)
 
 
 def aws_sdk() -> Callable[[bytes], bytes]:
@@ -94,12 +100,11 @@ def seals() -> Iterator[tuple[str, str, list[list[float]], float]]:
     ours, (made, nonce, tag) = sealed(pieces), gcm(pieces)
     raw = "raw AES-256-GCM"
     yield "seal of 64 MiB in memory", raw, rounds(lambda: sealed(pieces), lambda: gcm(pieces)), 1 / 0.8
-    yield (
-        "open of 64 MiB in memory",
-        raw,
-        rounds(lambda: opened(ours), lambda: gcm_opened(made, nonce, tag)),
-        1 / 0.8,
-    )
+    # As sealing is measured: with all of it in memory at the end.
+    in_memory = rounds(lambda: list(opened(ours)), lambda: list(gcm_opened(made, nonce, tag)))
+    yield "open of 64 MiB in memory", raw, in_memory, 1 / 0.8
+    passing = rounds(lambda: dropped(opened(ours)), lambda: dropped(gcm_opened(made, nonce, tag)))
+    yield "open of 64 MiB, of which nothing is kept", raw, passing, 1 / 0.8
     encrypt, small, whole = aws_sdk(), [b"x" * 10_000], b"".join(pieces[:16])
     sdk = "AWS Encryption SDK"
     yield "seal of 10 KB in memory", sdk, rounds(lambda: sealed(small), lambda: encrypt(small[0])), 1

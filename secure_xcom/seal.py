@@ -85,8 +85,8 @@ def unseal(
             seen += len(part)
             if seen > size:
                 break
-            if opened := decryptor.update(part):
-                yield opened
+            # Not kept here, so that its memory, still in the processor's cache, is that of the next piece.
+            yield decryptor.update(part)
         last = b"" if seen > size else decryptor.finalize()
     except InvalidTag:
         for piece in stream:
