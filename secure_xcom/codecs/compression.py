@@ -24,7 +24,7 @@ ZSTD = "zstd"
 STREAM_FROM_BYTES = 1 << 20
 """From here on a value is compressed, sealed and put in pieces, and collected in pieces when it is opened."""
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 256 << 10
 """The pieces into which a large buffer is cut, so that memory beyond the value itself stays small."""
 
 # The level at which zstd still outruns AES-GCM and a loopback store on one core.

@@ -7,7 +7,6 @@ is imported only for payloads of more than one part.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -25,6 +24,9 @@ PART_BYTES = 8 << 20
 
 PARTS_AT_ONCE = 4
 """How many parts are on their way at once, so a large put holds 32 MiB."""
+
+# What is collected before the memory of a whole part is asked for, of which most payloads need little.
+_SMALL_BYTES = 1 << 20
 
 # reqwest ends a whole request after this, however well it flows; stalls are ended by the read timeout. A day is
 # longer than any payload takes.
@@ -83,33 +85,28 @@ class Parts(Iterator[bytearray]):
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
-        self._ahead: deque[bytes] = deque()
         self._over = memoryview(b"")
+        self._first: bytearray | None = None
         self._free: list[bytearray] = []
         self.error: Exception | None = None
 
-    def only(self) -> bytes | None:
+    def only(self) -> bytearray | None:
         """All of the pieces, where they are one part at the most; else None, and each part is still to come."""
-        size = 0
-        for piece in self._pieces:
-            self._ahead.append(piece)
-            size += len(piece)
-            if size > PART_BYTES:
-                return None
-        return self._ahead[0] if len(self._ahead) == 1 else b"".join(self._ahead)
+        start = bytearray()
+        while len(start) < _SMALL_BYTES and self._has_more():
+            start += self._taken(_SMALL_BYTES - len(start))
+        if not self._has_more():
+            return start
+        self._first = self._filled(bytearray(PART_BYTES), start)
+        return None if self._has_more() else self._first
 
     def __next__(self) -> bytearray:
-        part = self._free.pop() if self._free else bytearray(PART_BYTES)
-        at = 0
-        with memoryview(part) as room:
-            while at < PART_BYTES and self._has_more():
-                taken = self._over[: PART_BYTES - at]
-                room[at : at + len(taken)] = taken
-                at += len(taken)
-                self._over = self._over[len(taken) :]
-        if not at:
+        if self._first is not None:
+            part, self._first = self._first, None
+        else:
+            part = self._filled(self._free.pop() if self._free else bytearray(PART_BYTES))
+        if not part:
             raise StopIteration
-        del part[at:]
         return part
 
     def give_back(self, part: bytearray) -> None:
@@ -119,13 +116,28 @@ class Parts(Iterator[bytearray]):
     def _has_more(self) -> bool:
         try:
             while not self._over:
-                self._over = memoryview(self._ahead.popleft() if self._ahead else next(self._pieces))
+                self._over = memoryview(next(self._pieces))
         except StopIteration:
             return False
         except Exception as error:
             self.error = error
             raise
         return True
+
+    def _filled(self, part: bytearray, start: bytes | bytearray = b"") -> bytearray:
+        at = len(start)
+        with memoryview(part) as room:
+            room[:at] = start
+            while at < PART_BYTES and self._has_more():
+                taken = self._taken(PART_BYTES - at)
+                room[at : at + len(taken)] = taken
+                at += len(taken)
+        del part[at:]
+        return part
+
+    def _taken(self, most: int) -> memoryview:
+        taken, self._over = self._over[:most], self._over[most:]
+        return taken
 
 
 def put_parts(parts: Parts, put_part: Callable[[int, bytearray], Done]) -> list[Done]:

@@ -146,13 +146,13 @@ class ObjectStore:
             _network_pid = pid
         return self._made
 
-    def _put_small(self, path: str, body: bytes) -> None:
+    def _put_small(self, path: str, body: bytearray) -> None:
         try:
             with self._translated(path):
                 self._client().put(path, body, mode="create", attributes=dict(self._bucket.attributes) or None)
         except ObjectExists:
             # Sealed payloads are random bytes, so an equal object is this put's own, of a try without an answer.
-            if not self._bucket.network or self._whole(path, len(body)) != body:
+            if not self._bucket.network or self._whole(path, len(body)) != bytes(body):
                 raise
 
     def _put_large(self, path: str, parts: Parts) -> None:
