@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,21 @@ def _unknown_options() -> list[str]:
     indirect = {
         f"{name}_{way}" for name, option in OPTIONS.items() if option.sensitive for way in ("cmd", "secret")
     }
+    if written & indirect:
+        _tell_sensitive()
     return sorted(written - set(OPTIONS) - indirect)
+
+
+def _tell_sensitive() -> None:
+    """Let Airflow 3.1 know which of our options it is to look up.
+
+    It reads the descriptions of providers' options where a component starts, not in every process; later ones do.
+    """
+    conf = _conf()
+    if "airflow.sdk.configuration" not in sys.modules and SECTION not in conf.configuration_description:
+        from airflow.providers_manager import ProvidersManager
+
+        ProvidersManager().initialize_providers_configuration()
 
 
 def _conf() -> Any:

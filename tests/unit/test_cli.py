@@ -397,7 +397,7 @@ def test_check_looks_at_the_table_of_claims(tmp_path: Path, config: Path) -> Non
     code, printed = run_json("check", "--config", str(config))
     [found] = [one for one in printed["findings"] if one["subject"].startswith("claims")]
     assert (code, found["status"], "claims migrate" in found["remedy"]) == (1, "error", True)
-    assert run("claims", "migrate", "--config", str(config)).exit_code == ALL_WELL
+    assert run("claims", "migrate", "--config", str(config)).exit_code == 0
     code, printed = run_json("check", "--config", str(config))
     assert (code, f"claims in {uri}" in {one["subject"] for one in printed["findings"]}) == (ALL_WELL, True)
 
