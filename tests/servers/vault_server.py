@@ -34,11 +34,17 @@ class Ending(Protocol):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port of 127.0.0.1 that nobody listens on at the moment, and the next one neither.
+
+    Not one of those that systems give to connections (from 32,768 on): such a one may be taken again before the
+    server has it. Vault listens on the next one as well.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, socket.socket() as following, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            following.bind(("127.0.0.1", port + 1))
+            return port
 
 
 @dataclass
