@@ -274,15 +274,15 @@ def _iam(root: Identity, *, role: bool) -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports of which the one 10,000 above is free too, because SeaweedFS takes it for gRPC."""
+    """Ports of which the one 10,000 above is free too, because SeaweedFS takes it for gRPC; see `free_port`."""
     found: list[int] = []
     while len(found) < count:
         with socket.socket() as low, socket.socket() as high:
-            low.bind(("127.0.0.1", 0))
-            port = int(low.getsockname()[1])
+            port = 10_000 + secrets.randbelow(10_000)
             try:
+                low.bind(("127.0.0.1", port))
                 high.bind(("127.0.0.1", port + 10_000))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
             if port not in found:
                 found.append(port)
