@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 from secure_xcom.audit.events import Line
 from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import AuditError, UriInvalid
+from secure_xcom.locks import release
 
 
 class FileSink:
@@ -59,7 +60,7 @@ class FileSink:
             try:
                 self._append(descriptor, data)
             finally:
-                _release(descriptor)
+                release(descriptor)
         except OSError as error:
             raise AuditError(
                 f"the access log cannot be written ({type(error).__name__}: {os.strerror(error.errno or 0)})",
@@ -105,10 +106,10 @@ class FileSink:
                 if self._is_current(descriptor):
                     return descriptor
             except BaseException:
-                _release(descriptor)
+                release(descriptor)
                 raise
             # It was rotated away between the two calls.
-            _release(descriptor)
+            release(descriptor)
 
     def _is_current(self, descriptor: int) -> bool:
         try:
@@ -123,11 +124,3 @@ class FileSink:
         except FileNotFoundError:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             return os.open(self._path, flags, 0o640)
-
-
-def _release(descriptor: int) -> None:
-    try:
-        # Closing alone leaves the lock to a child that another thread has forked meanwhile.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from secure_xcom.errors import KeyringError, KeyringExposed, KeyringMissing
 from secure_xcom.keys.keyring import Keyring, broken
+from secure_xcom.locks import release
 
 # A version takes about 100 bytes, so this is room for 10,000 rotations and nothing that could hurt a worker.
 FILE_MAX_BYTES = 1 << 20
@@ -225,10 +226,6 @@ def _lock(folder: int, name: str, path: str) -> Iterator[None]:
             except OSError as error:
                 raise _cannot_write(error, path) from None
             time.sleep(0.05)
-        try:
-            yield
-        finally:
-            # Closing alone leaves the lock to a child that another thread has forked meanwhile.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        yield
     finally:
-        os.close(descriptor)
+        release(descriptor)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from secure_xcom.errors import MaintenanceError, StateInvalid
+from secure_xcom.locks import release
 
 STATE_MAX_DAYS = 7
 """An older state is begun anew: meanwhile things may have happened that gc does not follow, such as a restore."""
@@ -64,7 +65,7 @@ def locked(path: Path) -> Iterator[None]:
             ) from None
         yield
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 class Batch(NamedTuple):

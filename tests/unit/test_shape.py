@@ -56,11 +56,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "connections": {"errors"},
     # docs/adr/0001: the one way to a Vault, for the key service and the store that both live there.
     "vault": ADDRESS | {"connections"},
-    "keys": ADDRESS | {"connections", "vault"},
+    "keys": ADDRESS | {"connections", "locks", "vault"},
     "stores": ADDRESS | {"connections", "vault"},
     # docs/adr/0020: the sealed log lies in a store, is signed by a key service and held against Vault's log; rules
     # of alarms stand in the access policy.
-    "audit": ADDRESS | {"access", "connections", "keys", "stores", "vault"},
+    "audit": ADDRESS | {"access", "connections", "keys", "locks", "stores", "vault"},
     # docs/adr/0010: a claim is proved with the data key, and shredding writes what is left of a reference.
     "claims": ADDRESS | {"connections", "stores", "seal", "reference"},
     # docs/adr/0001: what the pipeline decides about a row on bytes alone, before any key or payload.
@@ -69,6 +69,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "telemetry": {"errors", "keys", "audit"},
     # docs/adr/0001: Python's search for garbage, put off while a value is on its way.
     "garbage": set(),
+    # docs/adr/0001: the end of a lock on a file, for the access log, the keyring and maintenance's state.
+    "locks": set(),
     "pipeline": CORE | {"admission", "garbage", "telemetry"},
     # docs/adr/0001: Airflow's configuration as Settings, for all that run beside the backend.
     "airflow_settings": {"config", "errors"},
@@ -82,7 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "task_end": BELOW_MAINTENANCE,
     # docs/adr/0040: contexts, prefixes and policy texts are written where they are used: one text for both sides.
     "policies": ADDRESS | {"access", "keys", "stores", "vault"},
-    "maintenance": BELOW_MAINTENANCE,
+    "maintenance": BELOW_MAINTENANCE | {"locks"},
     # docs/adr/0001: masking, because a task's supervisor registers what the task registers.
     "plugin": {"access", "audit", "reference", "config", "airflow_settings", "masking", "errors", "running"}
     # docs/adr/0013: what a task's parent imports for it.
