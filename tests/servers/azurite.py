@@ -24,6 +24,8 @@ from typing import Any
 
 import pytest
 
+from tests.servers.vault_server import free_port
+
 VERSION = "3.37.0"
 ACCOUNT = "testaccount"
 START_SECONDS = 60
@@ -84,9 +86,7 @@ def _installed() -> str:
 
 
 def _started(binary: str, folder: Path) -> Iterator[BlobServer]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     key = base64.b64encode(secrets.token_bytes(64)).decode()
     server = BlobServer(f"http://127.0.0.1:{port}/{ACCOUNT}", ACCOUNT, key)
     flags = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--inMemoryPersistence"]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.servers.vault_server import free_port
 
 ENDPOINT = "SECURE_XCOM_TEST_KMS_ENDPOINT"
 _UP_WITHIN_SECONDS = 30.0
@@ -40,10 +41,8 @@ def kms_endpoint() -> Iterator[str]:
     command = str(beside) if beside.exists() else shutil.which("moto_server")
     if command is None:
         pytest.skip(f"no KMS: set {ENDPOINT} or install moto[server]")
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
         log = Path(folder, "moto.log")
         with log.open("wb") as output:
             process = subprocess.Popen(

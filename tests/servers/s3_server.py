@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.servers import containers
-from tests.servers.vault_server import Ending
+from tests.servers.vault_server import Ending, free_port
 
 REGION = "us-east-1"
 START_SECONDS = 60
@@ -207,7 +206,11 @@ def _started(binary: Path, folder: Path, *, role: bool) -> Iterator[S3Server]:
     root = _root()
     for name, text in _iam(root, role=role).items():
         (folder / name).write_text(text)
-    master, volume, filer, s3, admin = _free_ports(5)
+    ports: set[int] = set()
+    while len(ports) < 5:
+        # Each has one for gRPC, 10,000 above.
+        ports.add(free_port(beside=10_000))
+    master, volume, filer, s3, admin = ports
     command = [
         *(str(binary), "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}"),
@@ -271,22 +274,6 @@ def _iam(root: Identity, *, role: bool) -> dict[str, str]:
         else [],
     }
     return {"s3.json": json.dumps({"identities": identities}), "iam.json": json.dumps(iam)}
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of which the one 10,000 above is free too, because SeaweedFS takes it for gRPC; see `free_port`."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as low, socket.socket() as high:
-            port = 10_000 + secrets.randbelow(10_000)
-            try:
-                low.bind(("127.0.0.1", port))
-                high.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-            if port not in found:
-                found.append(port)
-    return found
 
 
 def _wait(server: S3Server) -> None:

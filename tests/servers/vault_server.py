@@ -33,17 +33,19 @@ class Ending(Protocol):
         """Its exit code, or None while it runs."""
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at the moment, and the next one neither.
+def free_port(beside: int = 1) -> int:
+    """A port of 127.0.0.1 that nobody listens on at the moment, nor on the one that lies `beside` above it.
 
     Not one of those that systems give to connections (from 32,768 on): such a one may be taken again before the
-    server has it. Vault listens on the next one as well.
+    server has it.
+
+    :param beside: where the server listens as well; Vault on the next port, SeaweedFS 10,000 above.
     """
     while True:
-        port = 10_000 + secrets.randbelow(22_000)
-        with socket.socket() as probe, socket.socket() as following, contextlib.suppress(OSError):
+        port = 10_000 + secrets.randbelow(10_000)
+        with socket.socket() as probe, socket.socket() as other, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            following.bind(("127.0.0.1", port + 1))
+            other.bind(("127.0.0.1", port + beside))
             return port
 
 
