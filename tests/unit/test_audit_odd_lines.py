@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import secure_xcom.audit
 from secure_xcom.access.alarms import Alarm, Notify, When
 from secure_xcom.audit.alarms import looking
 from secure_xcom.audit.alarms.rules import State
@@ -50,6 +51,14 @@ def odd_lines() -> Iterator[bytes]:
 def dumped(record: dict[str, Any]) -> bytes:
     """A line, as whoever forges one would write it."""
     return json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
+
+
+def test_every_field_of_the_schema_has_its_kind() -> None:
+    """Whatever the event's schema describes, a value of no kind of it makes the line none."""
+    schema = json.loads((Path(secure_xcom.audit.__file__).parent / "event.schema.json").read_text())
+    plain = json.loads(chain(1)[0])
+    assert event_of(dumped(plain)) == plain
+    assert [name for name in schema["properties"] if event_of(dumped({**plain, name: 1.5})) is not None] == []
 
 
 @pytest.fixture
