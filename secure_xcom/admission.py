@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
+from secure_xcom import clock
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.audit import Draft, KeyUse
 from secure_xcom.claims import Claimant, Target
@@ -100,7 +101,7 @@ def destination(
     asked = any(route.sensitive for route in compartment.routes)
     sensitive = asked and holds_sensitive(encoded.structure, names=names, key=key)
     route = next((route for route in compartment.routes if route.takes(key, sensitive=sensitive)), None)
-    now = datetime.now(timezone.utc)
+    now = clock.now()
     lasts = compartment.lasts(key)
     return Destination(
         compartment.name,
@@ -193,7 +194,7 @@ def check_time(found: Reference, where: str) -> None:
     expires = found.head.expires
     if expires is None:
         return
-    now = datetime.now(timezone.utc)
+    now = clock.now()
     if expires <= now.strftime(TIME_FORMAT):
         raise ReferenceExpired(f"it expired at {expires}", where=where)
     if found.head.created > (now + SKEW).strftime(TIME_FORMAT):

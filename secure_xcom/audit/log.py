@@ -11,12 +11,13 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 import uuid6
 
+from secure_xcom import clock
 from secure_xcom.audit.chain import Chain
 from secure_xcom.audit.events import VERSION, Event, Line
 from secure_xcom.audit.hashed_ids import IdHasher
@@ -88,7 +89,7 @@ class AccessLog:
         policy: str | None = None,
         seen: PolicySeen | None = None,
         hasher: IdHasher | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        now: Callable[[], datetime] = clock.now,
     ) -> None:
         self._targets = [_Target(one, False) for one in sinks] + [_Target(one, True) for one in optional]
         self._version = version

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import uuid6
 
+from secure_xcom import clock
 from secure_xcom.audit.events import Line
 from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import AuditError, SecureXComError, UriInvalid
@@ -67,7 +68,7 @@ class ObjectSink:
                 return None
             lines, self._kept = self._kept, []
         if not lines:
-            return self._put(f"check/{datetime.now(timezone.utc):%Y-%m-%d}/{uuid6.uuid7()}", b"", 0)
+            return self._put(f"check/{clock.now():%Y-%m-%d}/{uuid6.uuid7()}", b"", 0)
         # Lines that are given again may be of an ended chain, and a part of them may have been put.
         chains: dict[str, list[Line]] = {}
         for line in lines:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
+from secure_xcom import clock
 from secure_xcom.audit import entries
 from secure_xcom.audit.chain import FIRST
 from secure_xcom.audit.entries import Entry
@@ -18,6 +19,7 @@ from secure_xcom.audit.sources import RawLine, Source, raw_lines
 from secure_xcom.audit.tlog.layout import ENTRY_MAX_BYTES
 from secure_xcom.audit.tlog.note import Signer
 from secure_xcom.audit.tlog.sealed_log import ChainEnd, Seal, SealedLog, source_name
+from secure_xcom.clock import text_of, time_of
 
 QUIET_SECONDS = 300
 """How old an event must be to be sealed while its chain has not ended."""
@@ -62,7 +64,7 @@ def seal(
     *,
     quiet_seconds: float = QUIET_SECONDS,
     batch_entries: int = BATCH_ENTRIES,
-    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    now: Callable[[], datetime] = clock.now,
 ) -> Sealed:
     """Seal what is ripe.
 
@@ -181,16 +183,3 @@ class _Gathering:
             for name, end in (found.chains if found else {}).items():
                 # The newest seal of a chain says how far it got.
                 self._known.setdefault(name, end)
-
-
-def text_of(moment: datetime) -> str:
-    """A time as events have it."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def time_of(text: str) -> datetime:
-    """The time of an event; what is no time is long past."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
-    except ValueError:
-        return datetime(2000, 1, 1, tzinfo=timezone.utc)

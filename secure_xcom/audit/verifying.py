@@ -9,17 +9,19 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
+from secure_xcom import clock
 from secure_xcom.audit import entries
 from secure_xcom.audit.chain import FIRST
 from secure_xcom.audit.entries import Entry
 from secure_xcom.audit.explaining import Seen, explain
 from secure_xcom.audit.findings import Found
 from secure_xcom.audit.log_check import LogState, SealedEnd, check_log, sealed_entries
-from secure_xcom.audit.sealing import QUIET_SECONDS, text_of, time_of
+from secure_xcom.audit.sealing import QUIET_SECONDS
 from secure_xcom.audit.sources import RawLine, Source
 from secure_xcom.audit.tlog.sealed_log import SealedLog, source_name
+from secure_xcom.clock import text_of, time_of
 
 SLACK = timedelta(seconds=60)
 """How much later than its time an event may lie in a file before that means anything."""
@@ -56,7 +58,7 @@ def verify(
     *,
     trusted: Sequence[tuple[str, bytes]] = (),
     quiet_seconds: float = QUIET_SECONDS,
-    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    now: Callable[[], datetime] = clock.now,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Verified:
     """Verify sinks, and the sealed log if there is one.

@@ -8,9 +8,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
+from secure_xcom import clock
 from secure_xcom.coordinate import Coordinate, canonical_json, claim_path
 from secure_xcom.errors import ClaimTampered, CoordinateInvalid
 
@@ -90,7 +90,7 @@ class Claim:
     @classmethod
     def of(cls, target: Target, claimant: Claimant) -> Claim:
         """A claim that is made now, to be proved."""
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         return cls(target.coordinate, target.compartment, target.object, claimant, now)
 
     def fields(self) -> dict[str, str]:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Literal, Protocol
 
+from secure_xcom import clock
 from secure_xcom.claims import Ledger
 from secure_xcom.claims.record import Claim, Claimant, Target
 from secure_xcom.coordinate import Coordinate, object_path, object_uri
@@ -83,7 +83,7 @@ def _destroy_keys(target: Target, rows: Rows) -> Keys:
         found = _of_push(value, target)
         if found is None or found.shredded is not None:
             return "gone"
-        now = datetime.now(timezone.utc).strftime(TIME_FORMAT)
+        now = clock.now().strftime(TIME_FORMAT)
         if rows.replace(target.coordinate, value, found.without_keys(now).dump()):
             return "destroyed"
         # Somebody wrote in between. What is there now is of another push, or it is not.

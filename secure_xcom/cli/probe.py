@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import uuid6
 
+from secure_xcom import clock
 from secure_xcom.access import Compartment
 from secure_xcom.cli.output import as_finding
 from secure_xcom.coordinate import Coordinate, encryption_context, object_path
@@ -102,7 +102,7 @@ def _expect_missing(store: Store, path: str) -> None:
 def _clock(store: Store, path: str) -> Finding:
     """Hold this machine's clock against the store's: references and access logs carry the time of this one."""
     subject = f"clock against {store.uri}"
-    now = datetime.now(timezone.utc)
+    now = clock.now()
     try:
         found = [entry for entry in store.list(path.rpartition("/")[0] + "/") if entry.path == path]
     except StoreDenied:

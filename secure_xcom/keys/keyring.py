@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import NoReturn
 
+from secure_xcom import clock
 from secure_xcom.errors import KeyringBroken
 
 TAG = "secure_xcom_keyring"
@@ -34,7 +35,7 @@ class Version:
     @classmethod
     def generate(cls) -> Version:
         """A fresh wrapping key from the operating system's random source."""
-        return cls(datetime.now(timezone.utc).replace(microsecond=0), secrets.token_bytes(WRAPPING_KEY_BYTES))
+        return cls(clock.now().replace(microsecond=0), secrets.token_bytes(WRAPPING_KEY_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

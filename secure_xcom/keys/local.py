@@ -15,11 +15,11 @@ import base64
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
+from secure_xcom import clock
 from secure_xcom.coordinate import context_bytes
 from secure_xcom.errors import KeyringError, KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
 from secure_xcom.keys import DataKey, Finding, Wrap
@@ -119,7 +119,7 @@ class LocalKeyring:
         except KeyServiceError as error:
             at = f" [{error.where}]" if error.where else ""
             return [Finding(subject, "error", f"{error.what}{at}", error.remedy)]
-        days = (datetime.now(timezone.utc) - keyring.versions[keyring.latest].created).days
+        days = (clock.now() - keyring.versions[keyring.latest].created).days
         text = (
             f"only its owner may use the keyring, and a wrap opens again; {len(keyring.versions)} version(s), the "
             f"newest, v{keyring.latest}, is {days} day(s) old"

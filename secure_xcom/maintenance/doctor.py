@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from secure_xcom import clock
 from secure_xcom.access import AccessPolicy
 from secure_xcom.admission import place_within
 from secure_xcom.errors import ContextRefused, SecureXComError, StoreError
@@ -36,7 +37,7 @@ def examine_rows(
     """
     versions: Counter[tuple[str, int]] = Counter()
     total, done = database.count(), 0
-    now = datetime.now(timezone.utc)
+    now = clock.now()
     for page in database.pages():
         for row in page:
             found = recognise(row, policy, database)

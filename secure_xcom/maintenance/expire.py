@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
+from secure_xcom import clock
 from secure_xcom.access import AccessPolicy
 from secure_xcom.admission import place_within
 from secure_xcom.audit import AccessLog, Event, Outcome
@@ -90,7 +91,7 @@ def expire(
     :param grace: how much longer than its time an XCom is left.
     :raises MaintenanceError: the database cannot be used; :raises AuditError: the access log cannot.
     """
-    run = _Run(policy, database, access_log, operator, stores, datetime.now(timezone.utc) - grace, rate)
+    run = _Run(policy, database, access_log, operator, stores, clock.now() - grace, rate)
     report = ExpireReport(delete)
     with locked(state):
         total = database.count()

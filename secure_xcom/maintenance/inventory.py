@@ -11,11 +11,11 @@ import fcntl
 import hashlib
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from secure_xcom import clock
 from secure_xcom.errors import MaintenanceError, StateInvalid
 from secure_xcom.locks import release
 
@@ -89,7 +89,7 @@ class Inventory:
         self.path = path
         with self._translated():
             self._open()
-            now = time.time()
+            now = clock.now().timestamp()
             started = float(self.meta("started") or 0)
             known = {name: self.meta(name) for name in job}
             if known != dict(job) or not 0 <= now - started < STATE_MAX_DAYS * 86_400:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from secure_xcom import clock
 from secure_xcom.access import AccessPolicy
 from secure_xcom.admission import describe, place_within
 from secure_xcom.audit import AccessLog, Draft, recording
@@ -240,12 +241,11 @@ def _same(one: object, other: object) -> bool:
 
 
 def _is_closed(found: Found) -> bool:
-    from datetime import datetime, timezone
 
     from secure_xcom.reference import TIME_FORMAT
 
     head = found.reference.head
-    expired = head.expires is not None and head.expires <= datetime.now(timezone.utc).strftime(TIME_FORMAT)
+    expired = head.expires is not None and head.expires <= clock.now().strftime(TIME_FORMAT)
     return expired or head.exclusive is not None or found.reference.shredded is not None
 
 

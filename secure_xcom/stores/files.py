@@ -19,13 +19,13 @@ import contextlib
 import errno
 import os
 import stat
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from io import FileIO
 from itertools import chain
 from urllib.parse import quote, unquote
 
+from secure_xcom import clock
 from secure_xcom.errors import (
     ObjectExists,
     ObjectMissing,
@@ -128,7 +128,7 @@ class FileStore:
         """Every object below the prefix, in no order. Staged files are listed when they are a day old."""
         prefix = checked_prefix(prefix, self.uri)
         folders = [prefix]
-        stale = time.time() - STAGED_HOURS * 3600
+        stale = clock.now().timestamp() - STAGED_HOURS * 3600
         while folders:
             folder = folders.pop()
             try:

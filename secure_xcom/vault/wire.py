@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from secure_xcom import clock
 from secure_xcom.errors import (
     VaultDenied,
     VaultRefused,
@@ -238,6 +239,6 @@ def trouble_of_error(error: Exception, address: str) -> VaultTrouble:
 
 def _skew(date: str | None) -> float | None:
     try:
-        return parsedate_to_datetime(date).timestamp() - time.time() if date else None
+        return parsedate_to_datetime(date).timestamp() - clock.now().timestamp() if date else None
     except (TypeError, ValueError):
         return None

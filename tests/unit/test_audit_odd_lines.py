@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import secure_xcom.audit
+from secure_xcom import clock
 from secure_xcom.access.alarms import Alarm, Notify, When
 from secure_xcom.audit.alarms import looking
 from secure_xcom.audit.alarms.rules import State
@@ -83,7 +85,8 @@ def test_alarms_and_reconcile_pass_over_them(path: Path, tmp_path: Path) -> None
     """Alarms of the events behind them are told, and keys and uses are read."""
     state = State(since=text(START))
     state.save(tmp_path / "state.json")
-    looking.look(RULES, [source(path.as_uri())], tmp_path / "state.json")
+    with clock.stopped(START + timedelta(hours=1)):
+        looking.look(RULES, [source(path.as_uri())], tmp_path / "state.json")
     assert State.load(tmp_path / "state.json").chains[json.loads(chain(1)[0])["chain"]][0] == 6
     assert len(list(uses([source(path.as_uri())], {"vault": str}, 0, 9e9, Counts()))) >= 5
     assert "transit/xcom-finance" in transit_keys([source(path.as_uri())], [])

@@ -28,7 +28,8 @@ PACKAGE = Path(secure_xcom.__file__).parent
 
 # The rooms of the design (section 8): room -> the rooms that it may import, late and under TYPE_CHECKING as
 # well, since a type from above ties as much as a call. An import within a room is always allowed.
-ADDRESS = {"errors", "coordinate"}
+# The present and the form of times are asked for everywhere (secure_xcom/clock.py).
+ADDRESS = {"errors", "coordinate", "clock"}
 CORE = ADDRESS | {
     "config",
     "masking",
@@ -45,6 +46,7 @@ CORE = ADDRESS | {
 BELOW_MAINTENANCE = CORE | {"admission", "pipeline", "airflow_settings"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "clock": set(),
     "coordinate": {"errors"},
     "config": {"errors"},
     "masking": {"errors"},

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from secure_xcom import clock
 from secure_xcom.access.alarms import Alarm, When
 from secure_xcom.audit.alarms.rules import Evaluator, Raised, State
 from secure_xcom.audit.alarms.telling import tell
 from secure_xcom.audit.entries import event_of
-from secure_xcom.audit.sealing import text_of
 from secure_xcom.audit.sources import Source, raw_lines
+from secure_xcom.clock import text_of
 from secure_xcom.errors import AlarmNotTold
 
 
@@ -37,7 +38,7 @@ def look(alarms: Sequence[Alarm], sources: Sequence[Source], state: Path, *, dry
     :raises CommandError: the state cannot be read or kept; :raises AccessLogUnreadable: a source cannot be read.
     """
     known = State.load(state)
-    started = datetime.now(timezone.utc)
+    started = clock.now()
     # A line may lie there later than its time says; what was taken before is known by its chain.
     oldest = (
         text_of(datetime.fromisoformat(known.since.replace("Z", "+00:00")) - timedelta(days=1))
@@ -65,7 +66,7 @@ def sound(alarms: Iterable[Alarm], when: When, texts: Sequence[str]) -> list[Ala
     """Tell the alarms of a kind about what something else has found; gives what could not be told."""
     if not texts:
         return []
-    now = text_of(datetime.now(timezone.utc))
+    now = text_of(clock.now())
     more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
     return [
         error

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from secure_xcom.access.alarms import AT_ONCE, Alarm
-from secure_xcom.audit.sealing import text_of, time_of
 from secure_xcom.audit.search.writing import by, xcom
+from secure_xcom.clock import text_of, time_of
 from secure_xcom.errors import CommandError
 
 KEPT = timedelta(days=2)

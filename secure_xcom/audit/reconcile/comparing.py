@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from secure_xcom import clock
 from secure_xcom.access import AccessPolicy
 from secure_xcom.audit.reconcile import cloudtrail, our_events, vault_log
 from secure_xcom.audit.reconcile.matching import SKEW_SECONDS, WINDOW_SECONDS, Gap, Matched, ServerUse, match
@@ -84,7 +84,7 @@ def compare(
         uses += found
         times.append((first, last))
     start = since or max((first for first, _ in times if first is not None), default=0.0)
-    end = until or min([*(last for _, last in times if last is not None), time.time() - window])
+    end = until or min([*(last for _, last in times if last is not None), clock.now().timestamp() - window])
     counts = our_events.Counts()
     # Events around the time may belong to uses within it, and the other way round.
     ours = list(our_events.uses(sources, namers, start - skew, end + window + skew, counts))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from secure_xcom import clock
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.place import (
     KeyOption,
@@ -34,13 +35,13 @@ def prune(
     Hashes and checkpoints stay, so that all that remains is still proved, and so is any event whose line was kept.
     A note signed by the log's key says what was removed. Files and objects of sinks are not touched.
     """
-    from datetime import datetime, timedelta, timezone
+    from datetime import timedelta
 
     from secure_xcom.audit import pruning
-    from secure_xcom.audit.sealing import text_of
+    from secure_xcom.clock import text_of
 
     place = Place(config, log=log, key=key, name=name, verifiers=verifier)
-    before = text_of(datetime.now(timezone.utc) - timedelta(days=keep))
+    before = text_of(clock.now() - timedelta(days=keep))
     done = pruning.prune(place.log(), before, None if dry_run else place.signer())
     if as_json:
         output.show_json({**asdict(done), "before": before, "dry_run": dry_run})

@@ -64,7 +64,7 @@ def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dic
     written to it since the oldest of those that were found.
     """
     from secure_xcom.audit.entries import event_of
-    from secure_xcom.audit.sealing import text_of
+    from secure_xcom.clock import text_of
 
     newest: list[tuple[str, str, dict[str, Any]]] = []
     kept: set[str] = set()
