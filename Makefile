@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
 .POSIX:
-.PHONY: demo test docs lint types fuzz bench flames test-oldest matrix requirements clean dev core help
+.PHONY: demo test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -21,6 +21,7 @@ help:
 	@echo "make bench        the benchmarks"
 	@echo "make flames       flame graphs of a push and a pull, into docs/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
+	@echo "make test-another-day  the tests that need no server, on four other days"
 	@echo "make matrix       the same on Python 3.10, 3.12 and 3.13, on the oldest Airflow and the newest, in clean environments"
 	@echo "make requirements compile requirements/ anew from pyproject.toml"
 	@echo "make clean        remove what the above made in this checkout"
@@ -60,6 +61,9 @@ flames:
 test-oldest:
 	@scripts/setup-venv $(VENV)-airflow31 airflow31
 	$(VENV)-airflow31/bin/pytest -n 3 --dist loadgroup tests/unit tests/vectors $(PYTEST_ARGS)
+
+test-another-day: dev
+	scripts/test-another-day $(BIN)/pytest -n 2 --dist loadgroup tests/unit tests/vectors $(PYTEST_ARGS)
 
 # The environments are clean ones, so this installs each of them anew: MATRIX_ARGS="--only py3.10-dev" for one.
 matrix: dev

@@ -28,6 +28,9 @@ from tests.doubles import MemoryKeyService, MemoryStore
 from tests.world import World
 from tests.xcom_table import XComTable
 
+# `secure-xcom init` compares the clock with the time of a file that it writes.
+pytestmark = pytest.mark.file_times
+
 OLD_AIRFLOW = Version(metadata.version("apache-airflow-core")) < Version("3.1.4")
 ALL_WELL = 1 if OLD_AIRFLOW else 0
 ROW = Coordinate("orders", "manual__2026-01-01T00:00:00+00:00", "extract", 3, "return_value")

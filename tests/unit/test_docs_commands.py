@@ -157,6 +157,7 @@ PLACES = {
 ANEW = ("docs/operations.md",)
 
 
+@pytest.mark.file_times
 @pytest.mark.parametrize("page", PLACES)
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They run as they are written, and none of them could not run."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from secure_xcom import errors
+from secure_xcom import clock, errors
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.audit import AccessLog
 from secure_xcom.claims import Claimant
@@ -25,7 +27,7 @@ from secure_xcom.reference import routes_of
 from secure_xcom.seal import HEADER_BYTES, unseal
 from tests import second_reader
 from tests.doubles import MemorySink, MemoryStores
-from tests.vectors.build import DATA_KEY
+from tests.vectors.build import CREATED, DATA_KEY
 from tests.vectors.generate import FOLDER, dump, vectors
 
 Vector = dict[str, Any]
@@ -41,6 +43,13 @@ BY_THE_FORMAT = {
     "PayloadTruncated",
     "UnwrapRefused",
 }
+
+
+@pytest.fixture(autouse=True)
+def _on_the_day_of_the_vectors() -> Iterator[None]:
+    """Read them an hour after they were written, whatever the day: some of them expire."""
+    with clock.stopped(datetime.fromisoformat(CREATED.replace("Z", "+00:00")) + timedelta(hours=1)):
+        yield
 
 
 def of_kind(kind: str) -> list[Any]:
