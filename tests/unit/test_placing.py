@@ -19,7 +19,7 @@ compartments:
     key_uris: ["local:///k.json"]
     store_uri: file:///s
     hide_return_values: false
-    tasks_run_on: {queue: finance, pool: finance_pool, executor: LocalExecutor, service_account: finance-worker}
+    tasks_run_on: {queue: finance, pool: finance_pool, executor: own, service_account: finance-worker}
   - name: legal
     dags: ["legal_*"]
     key_uris: ["local:///k.json"]
@@ -34,7 +34,16 @@ compartments:
     dags: ["open_*"]
     key_uris: ["local:///k.json"]
     store_uri: file:///s
+identities:
+  - name: caretaker
+    runs_on: {queue: [caretaker, night], service_account: airflow-scheduler, dags: [upkeep]}
+    vault: {auth: other}
+open_places: {queue: [big], executor: [EdgeExecutor], service_account: [nobody], run_as_user: [guest]}
 """
+# CeleryExecutor is the default and nobody's; LocalExecutor is finance's.
+_EDGE = "airflow.providers.edge3.executors.EdgeExecutor"
+_ECS = "airflow.providers.amazon.aws.executors.ecs.ecs_executor.AwsEcsExecutor"
+EXECUTORS = f"CeleryExecutor,own:airflow.executors.local_executor.LocalExecutor,KubernetesExecutor,{_EDGE},{_ECS}"
 HEAD = """
 from datetime import datetime
 from airflow.sdk import DAG, task, setup, teardown, TaskGroup
@@ -49,7 +58,9 @@ FILES = {
     "finance_kinds": """
 with DAG("finance_kinds", schedule=None) as dag:
     bash("plain")
-    bash("same", queue="finance", pool="finance_pool", executor="LocalExecutor")
+    bash("same", queue="finance", pool="finance_pool", executor="own")
+    bash("class", executor="LocalExecutor")
+    bash("path", executor="airflow.executors.local_executor.LocalExecutor")
     BashOperator.partial(task_id="mapped").expand(bash_command=["true", "false"])
     BashOperator.partial(task_id="mapped_same", queue="finance").expand(bash_command=["true"])
     PythonSensor(task_id="sensor", python_callable=give, mode="reschedule")
@@ -72,6 +83,8 @@ with DAG("legal_moved", schedule=None, default_args={"queue": "big"}):
     "open_free": """
 with DAG("open_free", schedule=None):
     bash("asked", queue="big", pool="finance_pool")
+    bash("open", executor="airflow.providers.edge3.executors.EdgeExecutor", run_as_user="guest")
+    bash("default", executor="CeleryExecutor", queue="default")
     PythonOperator(task_id="returns", python_callable=give)
 """,
     "finance_queue": 'with DAG("finance_queue", schedule=None): bash(queue="big")',
@@ -86,7 +99,7 @@ with DAG("finance_expanded", schedule=None):
 """,
     "finance_executors": """
 with DAG("finance_executors", schedule=None):
-    BashOperator.partial(task_id="m").expand(bash_command=["true"], executor=["LocalExecutor"])
+    BashOperator.partial(task_id="m").expand(bash_command=["true"], executor=["own"])
 """,
     "finance_pool": 'with DAG("finance_pool", schedule=None): bash(pool="big")',
     "finance_late": 'with DAG("finance_late", schedule=None):\n    t = task(give)()\n    t.operator.queue = "big"',
@@ -155,6 +168,7 @@ def parsed(home: Path, policy: str, files: dict[str, str], **settings: str) -> d
     ]
     settings.setdefault("AIRFLOW__SECURE_XCOM__ACCESS_POLICY", str(home / "policy.yaml"))
     settings["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps(bundles)
+    settings.setdefault("AIRFLOW__CORE__EXECUTOR", EXECUTORS)
     found: dict[str, Any] = json.loads(run(PARSE, home, **settings).stdout.splitlines()[-1])
     return found
 
@@ -168,8 +182,8 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_kind_of_task_is_sent_to_its_place(bag: dict[str, Any]) -> None:
     """Classic, decorated, mapped, setup, teardown and sensor tasks have the place in what the scheduler reads."""
     read = bag["read"]["finance_kinds"]
-    assert len(read) == 8
-    assert set(map(tuple, read.values())) == {("finance", "finance_pool", "LocalExecutor")}
+    assert len(read) == 10
+    assert set(map(tuple, read.values())) == {("finance", "finance_pool", "own")}
 
 
 def test_a_dag_may_be_sent_instead_of_refused(bag: dict[str, Any]) -> None:
@@ -180,8 +194,9 @@ def test_a_dag_may_be_sent_instead_of_refused(bag: dict[str, Any]) -> None:
 
 
 def test_a_compartment_without_a_place_is_left_alone(bag: dict[str, Any]) -> None:
-    """A DAG whose compartment says nothing of a place runs where its author wrote."""
+    """A DAG whose compartment says nothing of a place runs where its author wrote, if that is open to all."""
     assert bag["read"]["open_free"]["asked"] == ["big", "finance_pool", None]
+    assert bag["read"]["open_free"]["open"] == ["default", "default_pool", _EDGE]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +300,7 @@ def test_callbacks_of_deadlines_are_placed(tmp_path: Path, name: str) -> None:
         return
     found = parsed(tmp_path, POLICY, {name: DEADLINES + ALERTS[name]})
     if name == "finance_alert":
-        assert (found["callbacks"], found["errors"]) == ({name: ["LocalExecutor"]}, {})
+        assert (found["callbacks"], found["errors"]) == ({name: ["own"]}, {})
     else:
         said = "executor 'LocalExecutor', which is that of compartment 'finance'"
         assert said in found["errors"][name]
@@ -340,10 +355,13 @@ def test_task_instances_are_placed_where_no_dag_file_is_loaded(tmp_path: Path) -
     (tmp_path / "policy.yaml").write_text(
         POLICY.replace("[audit-dags]", "[audit-dags]\n    tasks_run_on: {queue: a}")
     )
-    settings = {"AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(tmp_path / "policy.yaml")}
+    settings = {
+        "AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(tmp_path / "policy.yaml"),
+        "AIRFLOW__CORE__EXECUTOR": EXECUTORS,
+    }
     done = run(INSTANCE + CASES, tmp_path, **settings)
     found = json.loads(done.stdout.splitlines()[-1])
-    finance = ["finance", "finance_pool", "LocalExecutor", "finance-worker"]
+    finance = ["finance", "finance_pool", "own", "finance-worker"]
     assert found["noop"] is False
     if _gives_runs():
         assert found["sent"] == found["late"] == finance
@@ -380,7 +398,11 @@ def test_the_scheduler_keeps_the_last_good_policy(tmp_path: Path) -> None:
         "print(json.dumps([queue for queue, *_ in found]))\n"
     )
     (tmp_path / "policy.yaml").write_text(POLICY)
-    done = run(code, tmp_path, AIRFLOW__SECURE_XCOM__ACCESS_POLICY=str(tmp_path / "policy.yaml"))
+    settings = {
+        "AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(tmp_path / "policy.yaml"),
+        "AIRFLOW__CORE__EXECUTOR": EXECUTORS,
+    }
+    done = run(code, tmp_path, **settings)
     assert json.loads(done.stdout.splitlines()[-1]) == ["legal", "legal", "law"]
     assert "placed by the last file that could be used" in done.stdout + done.stderr
 
