@@ -118,7 +118,6 @@ class Executors:
         return f"={_OTHER_PATHS.get(name) or _BY_CLASS.get(name, name)}"
 
     @staticmethod
-    def splits_by(text: str) -> str | None:
-        """The field that tells an executor's workers apart, if it is known; of what `of` and `unknown` give."""
-        kind = KINDS.get(text.partition("=")[2])
-        return None if kind is None else kind.splits_by
+    def kind(text: str) -> Kind | None:
+        """What is known of an executor's class; of what `of` and `unknown` give."""
+        return KINDS.get(text.partition("=")[2])

@@ -130,7 +130,7 @@ def _open_places(file: PolicyFile) -> Iterator[Problem]:
     }
     for index, identity in enumerate(file.identities):
         on = identity.runs_on
-        owners |= {place: f"identity {identity.name!r}" for place in (on.places if on else ())}
+        owners |= dict.fromkeys(on.places if on else (), f"identity {identity.name!r}")
         if on is not None and not on.places:
             yield Problem(("identities", index, "runs_on"), "runs_on names no place")
     for field in type(file.open_places).model_fields:

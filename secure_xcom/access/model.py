@@ -107,6 +107,11 @@ class RunOn(Strict):
     """Refuse a DAG that names another place. False: its tasks are sent here all the same."""
 
     @property
+    def carries_identity(self) -> bool:
+        """Whether it names more than a pool."""
+        return any(field != "pool" for field, _ in self.places)
+
+    @property
     def places(self) -> tuple[tuple[str, str], ...]:
         """What is said of where, as fields and values."""
         said = ((field, getattr(self, field)) for field in _PLACES)

@@ -95,7 +95,8 @@ class Places:
         if field != "executor":
             return self._owners.get((field, spelled(field, str(value))), ())
         text = self._resolved(value, team)
-        splits_by = self._executors.splits_by(text)
+        kind = self._executors.kind(text)
+        splits_by = None if kind is None else kind.splits_by
         return tuple(owner for owner in self._owners.get((field, text), ()) if splits_by not in owner.fields)
 
     def _resolved(self, value: str | Executor, team: str | None) -> str:

@@ -56,8 +56,8 @@ def place_task(task: Any) -> None:
     for field in requests.ATTRIBUTES:
         if field in found.places:
             _set(task, partial, field, found.places[field])
-    # The pod is written by `place_instance` alone: what makes a pod would have to be loaded for every DAG file, and
-    # a DAG serialized with it here and without it there would change its version each time.
+    # The pod is written by `place_instance` alone: what makes a pod would have to be loaded for every DAG file,
+    # and a DAG serialized with it here and without it there would change its version each time.
 
 
 def place_instance(instance: Any, run: Any) -> None:
@@ -201,4 +201,5 @@ def _callbacks(dag: Any) -> Iterator[Any]:
 
 @lru_cache(maxsize=1000)
 def say(subject: str, why: str) -> None:
+    """Log once why something is held."""
     log.error("secure_xcom: %s: %s", subject, why)

@@ -1,8 +1,8 @@
-"""What a task asks for of where and as whom it runs: every field of Airflow's that says so, and what is left to it.
+"""What a task asks for of where and as whom it runs: every field of Airflow's that says so, and its defaults.
 
-The fields: ``queue`` (the triggerer's queue, too: airflow/sdk/execution_time/task_runner.py, _defer_task), ``executor``,
-``executor_config``, ``run_as_user`` and ``pool``, from operators, default_args, partial() and expand(); and the
-``executor`` of a deadline's callback. Nothing reads an operator's ``resources``.
+The fields: ``queue`` (the triggerer's queue, too: airflow/sdk/execution_time/task_runner.py, _defer_task),
+``executor``, ``executor_config``, ``run_as_user`` and ``pool``, from operators, default_args, partial() and
+expand(); and the ``executor`` of a deadline's callback. Nothing reads an operator's ``resources``.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def check_task(found: Placement, task: Any, where: str) -> None:
 def placed_config(found: Placement, instance: Any, where: str) -> dict[str, Any] | None:
     """Check what a task instance asks for; its executor_config with its place, or None to leave it.
 
-    A task that was given another place after its file was parsed is brought back, so what the access policy places is
-    not looked at. Only what it says nothing about has nowhere to go.
+    A task that was given another place after its file was parsed is brought back, so what the access policy places
+    is not looked at. Only what it says nothing about has nowhere to go.
 
     :raises PlacementRefused: it must not run.
     """
@@ -138,8 +138,8 @@ def _checked_executor(found: Placement, asked: object, where: str) -> Executor |
     found.check_defaults({"executor": executor}, where)
     if executor.kind is None and not found.may_use("executor", executor):
         raise PlacementRefused(
-            f"Airflow's default executor {str(executor)!r:.120} is of a class that is not known here, so nobody knows "
-            "what a task can ask of it",
+            f"Airflow's default executor {str(executor)!r:.120} is of a class that is not known here, so nobody "
+            "knows what a task can ask of it",
             where=f"DAG {found.dag_id}, {where}",
             remedy=f"if its workers have no identity of their own, write {executor.module_path!r:.120} into "
             "open_places: executor of the access policy; else into the tasks_run_on of whose it is",
