@@ -60,14 +60,15 @@ def placed_config(found: Placement, instance: Any, where: str) -> dict[str, Any]
 
     :raises PlacementRefused: it must not run.
     """
-    config = instance.executor_config or {}
+    asked = instance.executor_config or {}
     account = found.places.get("service_account")
     executor = _executor(found, _text(getattr(instance, "executor", None)))
-    config_of_place = None
-    if account is not None or (found.closed and _is_kubernetes(executor) and (config or pods.can_place())):
-        config = config_of_place = pods.placed(config, account)
-    check_task(found, _Placed(instance, found.places, config), where)
-    return config_of_place
+    placed = None
+    if account is not None or (found.closed and _is_kubernetes(executor) and (asked or pods.can_place())):
+        placed = pods.placed(asked, account)
+    # What is written here is the access policy's; only what the task asked for is looked at, with that in it.
+    check_task(found, _Placed(instance, found.places, (placed or asked) if asked else {}), where)
+    return placed
 
 
 def check_callback(found: Placement, executor: object, where: str) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 from airflow import settings
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG, DeadlineAlert, DeadlineReference, SyncCallback
+from airflow.sdk import DAG
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from tests.e2e.placed_note import note
 
