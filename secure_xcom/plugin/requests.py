@@ -66,8 +66,9 @@ def placed_config(found: Placement, instance: Any, where: str) -> dict[str, Any]
     placed = None
     if account is not None or (found.closed and _is_kubernetes(executor) and (asked or pods.can_place())):
         placed = pods.placed(asked, account)
-    # What is written here is the access policy's; only what the task asked for is looked at, with that in it.
-    check_task(found, _Placed(instance, found.places, (placed or asked) if asked else {}), where)
+    # What is written here is the access policy's, as it was the last time; what the task asked for is looked at.
+    alone = not asked or (placed is not None and asked == pods.placed({}, account))
+    check_task(found, _Placed(instance, found.places, {} if alone else placed or asked), where)
     return placed
 
 
