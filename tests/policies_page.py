@@ -21,6 +21,7 @@ _PARTS = {
     "KeyRetention": "Each of a compartment's `retention_of`: the first that names a key wins",
     "RunOn": "A compartment's `tasks_run_on`",
     "Identity": "Each of `identities`",
+    "RunsOn": "An identity's `runs_on`",
     "Grant": "Each of an identity's `grants`",
     "VaultAppRole": "An identity's `vault` with `auth: approle`",
     "VaultKubernetes": "... with `auth: kubernetes`",
@@ -29,6 +30,7 @@ _PARTS = {
     "Aws": "An identity's `aws`",
     "Google": "An identity's `google`",
     "Azure": "An identity's `azure`",
+    "OpenPlaces": "`open_places`: what every DAG may name",
     "LegalHold": "Each of `legal_holds`",
     "Alarm": "Each of `alarms`: what is watched for in the access log",
     "Notify": "Each of an alarm's `notify`: one of log, webhook (or connection) and callback",
@@ -70,6 +72,8 @@ def _form(field: dict[str, Any]) -> str:
     if field.get("type") == "array":
         below = _form(field["items"])
         return "list of mappings" if below == "mapping" else f"list of {below}s" if " " not in below else below
+    if "anyOf" in field:
+        return " or ".join(_form(form) for form in field["anyOf"])
     words = {"integer": "number", "boolean": "true or false", "object": "mapping", "string": "string"}
     return words[field["type"]]
 

@@ -1,5 +1,6 @@
 """The access policy: the file, its compartments and identities, and what they decide."""
 
+from secure_xcom.access.executors import Executor, Executors, Kind
 from secure_xcom.access.grants import grants_of
 from secure_xcom.access.identities import Aws, Azure, Google, Grant, Identity
 from secure_xcom.access.model import Compartment, KeyRetention, LegalHold, PolicyFile, Reader, Route, RunOn
@@ -14,10 +15,13 @@ __all__ = [
     "Aws",
     "Azure",
     "Compartment",
+    "Executor",
+    "Executors",
     "Google",
     "Grant",
     "Identity",
     "KeyRetention",
+    "Kind",
     "LegalHold",
     "Origin",
     "Placement",

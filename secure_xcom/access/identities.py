@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from secure_xcom.access.names import DnsName, Duration, IdGlob, Name, Strict, a_list
+from secure_xcom.access.names import (
+    BundleName,
+    DnsName,
+    Duration,
+    IdGlob,
+    Name,
+    PlaceNames,
+    ServiceAccounts,
+    Strict,
+    a_list,
+)
 
 As = Literal["writer", "reader", "both", "maintenance", "operator"]
 """writer pushes, reader pulls, both does both, maintenance rewraps and collects garbage without reading, operator
@@ -125,6 +135,31 @@ class Azure(Strict):
     """What kind it is."""
 
 
+class RunsOn(Strict):
+    """The places of an identity. No other DAG than those of its compartments and of ``dags`` may name them."""
+
+    queue: PlaceNames = ()
+    """One queue or a list of them, of Celery or of another executor that has queues."""
+    executor: PlaceNames = ()
+    """One executor or a list of them: alias, class name or module path, as in ``[core] executor``."""
+    service_account: ServiceAccounts = ()
+    """One service account of Kubernetes or a list of them, of Airflow's own components as well."""
+    run_as_user: PlaceNames = ()
+    """One operating-system user or a list of them."""
+    dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] | None = None
+    """DAGs whose tasks run here, such as the maintenance DAG. They are sent to the first place of each field."""
+    bundles: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
+    """The DAG bundles that those DAGs must come from; from elsewhere they are refused."""
+    teams: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
+    """The Airflow teams that those bundles must belong to."""
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Every place, as fields and values."""
+        fields = ("queue", "executor", "service_account", "run_as_user")
+        return tuple((field, value) for field in fields for value in getattr(self, field))
+
+
 class Identity(Strict):
     """A principal, or the same worker's or person's principals at several services, and what it may do."""
 
@@ -134,6 +169,8 @@ class Identity(Strict):
     """It runs the tasks of these compartments: it may push and pull there, and pull what others let these read."""
     grants: Annotated[tuple[Grant, ...], a_list()] = ()
     """What it may do besides."""
+    runs_on: RunsOn | None = None
+    """Its places, beside those that ``tasks_run_on`` gives the compartments that it runs the tasks of."""
     vault: (
         Annotated[VaultAppRole | VaultKubernetes | VaultJwt | VaultOther, Field(discriminator="auth")] | None
     ) = None

@@ -1,4 +1,4 @@
-"""Lint: globs of DAGs that never match or match what another compartment has; where a compartment's tasks run."""
+"""Lint: globs of DAGs that never match or match what another compartment has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
     """What is to be said about which DAGs belong where."""
     yield from _globs(policy)
     yield from _default(policy)
-    yield from _places(policy)
     for index, compartment in enumerate(policy.compartments):
         if compartment.hide_return_values is False:
             yield Remark(
@@ -89,47 +88,4 @@ def _default(policy: AccessPolicy) -> Iterator[Remark]:
                     f"every DAG that no other compartment takes comes to {compartment.name!r}, new and "
                     "mistyped ones too",
                     "name its DAGs; if it is meant for the rest, say so: defaults: {compartment: NAME}",
-                )
-
-
-def _places(policy: AccessPolicy) -> Iterator[Remark]:
-    """Compartments with workers of their own whose tasks are not sent to them."""
-    workers: dict[str, set[str]] = {}
-    for identity in policy.identities:
-        for name in identity.workers_of:
-            workers.setdefault(name, set()).add(identity.name)
-    if len({frozenset(names) for names in workers.values()}) < 2:
-        return
-    taken: dict[tuple[str, str], Compartment] = {}
-    for index, compartment in enumerate(policy.compartments):
-        here = compartment.tasks_run_on
-        path: Path = ("compartments", index)
-        carriers = {
-            field: getattr(here, field)
-            for field in ("queue", "executor", "service_account")
-            if here is not None and getattr(here, field) is not None
-        }
-        if compartment.name in workers and not carriers:
-            only = (
-                " (a pool counts slots and says nothing of the worker)" if here is not None and here.pool else ""
-            )
-            yield Remark(
-                "no-place",
-                "warning",
-                (*path, "tasks_run_on"),
-                f"{compartment.name!r} has workers of its own, but nothing sends its tasks to them{only}",
-                "give it tasks_run_on with a queue, an executor or a service_account",
-            )
-        for field, value in carriers.items():
-            other = taken.setdefault((field, value), compartment)
-            # One executor serves many queues and many service accounts.
-            if field == "executor" and len(carriers) > 1:
-                continue
-            if other is not compartment and workers.get(other.name) != workers.get(compartment.name):
-                yield Remark(
-                    "shared-place",
-                    "warning",
-                    (*path, "tasks_run_on", field),
-                    f"tasks of {other.name!r} run at the {field} {value!r} as well, on the same workers",
-                    f"give each its own {field}, or one identity that is workers_of both",
                 )

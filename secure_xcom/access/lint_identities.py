@@ -50,7 +50,12 @@ def _of_one(identity: Identity, path: Path) -> Iterator[Remark]:
             "decides, and a hostile task on such a worker reads all of them",
             "give each compartment workers with an identity of their own",
         )
-    if not any((identity.vault, identity.aws, identity.google, identity.azure)):
+    works = bool(identity.workers_of or identity.grants)
+    principal = any((identity.vault, identity.aws, identity.google, identity.azure))
+    if identity.runs_on is not None and not works and not principal:
+        # It stands there so that nobody else gets its places.
+        return
+    if not principal:
         yield Remark(
             "no-principal",
             "warning",
@@ -58,7 +63,7 @@ def _of_one(identity: Identity, path: Path) -> Iterator[Remark]:
             f"{identity.name!r} is no principal of any service, so nothing is compiled for it",
             "say which it is: vault, aws, google or azure",
         )
-    if not identity.workers_of and not identity.grants:
+    if not works:
         yield Remark("no-grants", "warning", path, f"{identity.name!r} may do nothing", "leave it out")
 
 

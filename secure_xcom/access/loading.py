@@ -100,6 +100,7 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
     yield from _twice("legal_holds", (hold.name for hold in file.legal_holds))
     yield from _twice("alarms", (alarm.name for alarm in file.alarms))
     yield from _alarms(file, names)
+    yield from _open_places(file)
     default = file.defaults.compartment
     if default is not None and default not in names:
         yield _nothing(("defaults", "compartment"), default)
@@ -118,6 +119,27 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
                 yield _nothing((*at, "compartment"), grant.compartment)
             if grant.tasks is not None and grant.dags is None:
                 yield Problem((*at, "tasks"), "tasks without dags: a task's id is only known within its DAG")
+
+
+def _open_places(file: PolicyFile) -> Iterator[Problem]:
+    """Places that are somebody's and everybody's at once."""
+    owners = {
+        place: f"compartment {own.name!r}"
+        for own in file.compartments
+        for place in (own.tasks_run_on.places if own.tasks_run_on else ())
+    }
+    for index, identity in enumerate(file.identities):
+        on = identity.runs_on
+        owners |= dict.fromkeys(on.places if on else (), f"identity {identity.name!r}")
+        if on is not None and not on.places:
+            yield Problem(("identities", index, "runs_on"), "runs_on names no place")
+    for field in type(file.open_places).model_fields:
+        for number, value in enumerate(getattr(file.open_places, field)):
+            if owner := owners.get((field, value)):
+                yield Problem(
+                    ("open_places", field, number),
+                    f"the {field} {value!r} is that of {owner}: it is not open to all",
+                )
 
 
 def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from secure_xcom.access.names import (
     IdGlob,
     KeyGlob,
     Name,
+    PlaceName,
     Pool,
     Queue,
     Strict,
@@ -86,6 +87,9 @@ class LegalHold(Strict):
     """For people: the case, who asked for it."""
 
 
+_PLACES = ("queue", "pool", "executor", "service_account", "run_as_user")
+
+
 class RunOn(Strict):
     """Where the tasks of a compartment run: what carries the identity that its keys are opened with."""
 
@@ -97,13 +101,20 @@ class RunOn(Strict):
     """An executor of ``[core] executor``, where there are several."""
     service_account: DnsName | None = None
     """Of Kubernetes; it is written into the pod override of each task."""
+    run_as_user: PlaceName | None = None
+    """The operating-system user that the worker changes to (sudo)."""
     refuse_elsewhere: bool = True
     """Refuse a DAG that names another place. False: its tasks are sent here all the same."""
 
     @property
+    def carries_identity(self) -> bool:
+        """Whether it names more than a pool."""
+        return any(field != "pool" for field, _ in self.places)
+
+    @property
     def places(self) -> tuple[tuple[str, str], ...]:
         """What is said of where, as fields and values."""
-        said = ((field, getattr(self, field)) for field in ("queue", "pool", "executor", "service_account"))
+        said = ((field, getattr(self, field)) for field in _PLACES)
         return tuple((field, value) for field, value in said if value is not None)
 
 
@@ -206,6 +217,24 @@ class Defaults(Strict):
     """For compartments that do not say."""
 
 
+class OpenPlaces(Strict):
+    """Places that every DAG may name, because nothing that they open is kept from anybody."""
+
+    queue: Annotated[tuple[PlaceName, ...], a_list()] = ()
+    """Queues, whose workers have no identity that matters."""
+    executor: Annotated[tuple[PlaceName, ...], a_list()] = ()
+    """Executors: alias, class name or module path, as in ``[core] executor``."""
+    service_account: Annotated[tuple[DnsName, ...], a_list()] = ()
+    """Service accounts of Kubernetes."""
+    run_as_user: Annotated[tuple[PlaceName, ...], a_list()] = ()
+    """Operating-system users."""
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Every open place, as fields and values."""
+        return tuple((field, value) for field in type(self).model_fields for value in getattr(self, field))
+
+
 class PolicyFile(Strict):
     """An access policy file."""
 
@@ -217,6 +246,8 @@ class PolicyFile(Strict):
     """In order: the first with a glob for a DAG's id takes it."""
     identities: Annotated[tuple[Identity, ...], a_list(max_length=100_000)] = ()
     """Which principals workers and people have; policies are compiled for these."""
+    open_places: OpenPlaces = OpenPlaces()
+    """Places that every DAG may name. Once the file gives anybody a place, every other one is closed."""
     alarms: Annotated[tuple[Alarm, ...], a_list(max_length=1000)] = ()
     """What is watched for in the access log, and who is told."""
     legal_holds: Annotated[tuple[LegalHold, ...], a_list()] = ()

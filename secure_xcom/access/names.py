@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 T = TypeVar("T")
 
@@ -35,6 +35,13 @@ Queue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\w.:/@+-]
 Pool = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\w .:/@+-]+$")]
 Executor = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.:-]+$")]
 
+# One spelling for Airflow, kombu and every broker. The three above stay as wide as they were, so that older files
+# load; lint reports what is outside.
+PlaceName = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[A-Za-z0-9_.-]+$")]
+"""A queue, an executor or an operating-system user."""
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+"""The only characters that a task may use in a name that carries an identity."""
+
 # RFC 1123 subdomain, as Kubernetes has them.
 DnsName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 
@@ -56,6 +63,24 @@ class Strict(BaseModel):
 def a_list(*, min_length: int = 0, max_length: int = 10_000) -> Any:
     """A YAML list, kept as a tuple."""
     return Field(strict=False, min_length=min_length, max_length=max_length)
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+PlaceNames = Annotated[
+    tuple[PlaceName, ...],
+    a_list(min_length=1),
+    BeforeValidator(_as_list, json_schema_input_type=PlaceName | list[PlaceName]),
+]
+"""One place or a list of them."""
+ServiceAccounts = Annotated[
+    tuple[DnsName, ...],
+    a_list(min_length=1),
+    BeforeValidator(_as_list, json_schema_input_type=DnsName | list[DnsName]),
+]
+"""One service account or a list of them."""
 
 
 def seconds(duration: str) -> int:

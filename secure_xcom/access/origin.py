@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Protocol
 
+from secure_xcom.access.identities import Identity
 from secure_xcom.access.model import Compartment
 from secure_xcom.coordinate import TaskTry
 from secure_xcom.errors import OriginRefused, PolicyInvalid
@@ -41,20 +43,48 @@ class Mismatch:
     refusal: OriginRefused
 
 
+class Source(Protocol):
+    """Says where DAGs must come from: a compartment, or the places of an identity."""
+
+    @property
+    def bundles(self) -> tuple[str, ...] | None:
+        """The bundles that DAGs must come from; None for any."""
+
+    @property
+    def teams(self) -> tuple[str, ...] | None:
+        """The teams that those bundles must belong to; None for any."""
+
+
 def mismatch(
     compartment: Compartment, dag_id: str, origin: Origin, *, where: str, unknown_passes: bool = False
 ) -> Mismatch | None:
-    """Hold a DAG's origin against its compartment.
+    """Compare a DAG's origin with what its compartment asks for.
 
     :param unknown_passes: True where somebody else, who knows, checks as well.
     """
-    asked = (("bundle", compartment.bundles, origin.bundle), ("team", compartment.teams, origin.team))
+    return mismatch_of(
+        compartment,
+        f"compartment {compartment.name!r}",
+        dag_id,
+        origin,
+        where=where,
+        unknown_passes=unknown_passes,
+    )
+
+
+def mismatch_of(
+    source: Source, name: str, dag_id: str, origin: Origin, *, where: str, unknown_passes: bool = False
+) -> Mismatch | None:
+    """Compare a DAG's origin with what a compartment or an identity asks for.
+
+    :param name: the compartment or the identity, for errors.
+    :param unknown_passes: True where somebody else, who knows, checks as well.
+    """
+    asked = (("bundle", source.bundles, origin.bundle), ("team", source.teams, origin.team))
     for field, allowed, found in asked:
         if allowed is None or found in allowed or (found is None and unknown_passes):
             continue
-        takes = (
-            f"compartment {compartment.name!r} takes the DAG {dag_id!r:.80} from {field} {_any_of(allowed)} only"
-        )
+        takes = f"{name} takes the DAG {dag_id!r:.80} from {field} {_any_of(allowed)} only"
         if found is not None:
             return Mismatch(field, OriginRefused(f"{takes}, and it comes from {found!r:.80}", where=where))
         remedy = (
@@ -67,23 +97,37 @@ def mismatch(
     return None
 
 
-def check_told(compartments: Iterable[Compartment], told: AbstractSet[str], *, where: str) -> None:
+def check_told(
+    compartments: Iterable[Compartment],
+    told: AbstractSet[str],
+    *,
+    where: str,
+    identities: Iterable[Identity] = (),
+) -> None:
     """Refuse a policy that asks for what this Airflow does not tell.
 
     :param told: what this Airflow tells, of ``bundles`` and ``teams`` (of a running task) and ``placed bundles``
         (of one that is about to be sent somewhere).
     :param where: the file's name.
-    :raises PolicyInvalid: names the first compartment and the field.
+    :param identities: those whose `runs_on` may ask for an origin as well.
+    :raises PolicyInvalid: names the first compartment or identity, and the field.
     """
-    for compartment in compartments:
+    sources: list[tuple[str, Source, str | None]] = [
+        (f"compartment {own.name!r}", own, None if own.tasks_run_on is None else "tasks_run_on")
+        for own in compartments
+    ]
+    sources += [
+        (f"identity {one.name!r}", one.runs_on, "runs_on") for one in identities if one.runs_on is not None
+    ]
+    for subject, source, places in sources:
         for field, name in (("bundles", "bundles"), ("teams", "teams"), ("bundles", "placed bundles")):
-            if getattr(compartment, field) is None or name in told:
+            if getattr(source, field) is None or name in told:
                 continue
-            if name == "placed bundles" and compartment.tasks_run_on is None:
+            if name == "placed bundles" and places is None:
                 continue
-            beside = " beside tasks_run_on" if name == "placed bundles" else ""
+            beside = f" beside {places}" if name == "placed bundles" else ""
             raise PolicyInvalid(
-                f"compartment {compartment.name!r} has {field}{beside}, and this Airflow does not tell them",
+                f"{subject} has {field}{beside}, and this Airflow does not tell them",
                 where=where,
                 remedy=(
                     "upgrade Airflow to 3.3 or later"

@@ -14,7 +14,7 @@ from secure_xcom.access import loading
 from secure_xcom.access.alarms import Alarm
 from secure_xcom.access.globs import FirstMatch, matches, overlap
 from secure_xcom.access.identities import Identity
-from secure_xcom.access.model import Compartment, LegalHold, PolicyFile
+from secure_xcom.access.model import Compartment, LegalHold, OpenPlaces, PolicyFile
 from secure_xcom.access.origin import Origin, mismatch
 from secure_xcom.access.verdict import Verdict, judge
 from secure_xcom.coordinate import Coordinate, TaskTry
@@ -46,12 +46,14 @@ class AccessPolicy:
         identities: Sequence[Identity] = (),
         legal_holds: Sequence[LegalHold] = (),
         alarms: Sequence[Alarm] = (),
+        open_places: OpenPlaces | None = None,
     ) -> None:
         self.compartments = tuple(compartments)
         self.identities = tuple(identities)
         self.legal_holds = tuple(legal_holds)
         self.alarms = tuple(alarms)
         self.alarms_at_once = tuple(alarm for alarm in self.alarms if alarm.at_once)
+        self.open_places = open_places or OpenPlaces()
         self.digest = digest
         # With one compartment for everything there is nobody to be kept out, and a consumer that Airflow does
         # not name (a callback after the task, a trigger) may pull; with a file it may not.
@@ -62,6 +64,11 @@ class AccessPolicy:
             (glob, index) for index, compartment in enumerate(self.compartments) for glob in compartment.dags
         )
         self._resolved: dict[str, Compartment | None] = {}
+        self._runners = FirstMatch(
+            (glob, index)
+            for index, identity in enumerate(self.identities)
+            for glob in (identity.runs_on and identity.runs_on.dags) or ()
+        )
 
     @classmethod
     def single(cls, key_uris: Sequence[str], store_uri: str) -> AccessPolicy:
@@ -106,6 +113,7 @@ class AccessPolicy:
             identities=file.identities,
             legal_holds=file.legal_holds,
             alarms=file.alarms,
+            open_places=file.open_places,
         )
 
     def compartment(self, name: str) -> Compartment:
@@ -126,6 +134,11 @@ class AccessPolicy:
             index = self._first.find(dag_id)
             self._resolved[dag_id] = self.default if index is None else self.compartments[index]
         return self._resolved[dag_id]
+
+    def runner(self, dag_id: str) -> Identity | None:
+        """The first identity whose ``runs_on`` names a DAG, or None."""
+        index = self._runners.find(dag_id)
+        return None if index is None else self.identities[index]
 
     def resolve(self, coordinate: Coordinate) -> Compartment:
         """The compartment that an XCom belongs to.

@@ -129,7 +129,12 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
     if deployment.settings.access_policy:
         if deployment.told is not None:
             try:
-                check_told(policy.compartments, deployment.told, where=deployment.settings.access_policy)
+                check_told(
+                    policy.compartments,
+                    deployment.told,
+                    where=deployment.settings.access_policy,
+                    identities=policy.identities,
+                )
             except SecureXComError as error:
                 return as_finding("access policy", error)
         return Finding("access policy", "ok", f"{deployment.settings.access_policy}: {names}")

@@ -32,7 +32,14 @@ def policy_show(
         return
     record = [_compartment(policy, own, identities) for own, identities in _with_identities(policy)]
     if as_json:
-        output.show_json({"digest": policy.digest, "compartments": record, "identities": _identities(policy)})
+        output.show_json(
+            {
+                "digest": policy.digest,
+                "compartments": record,
+                "identities": _identities(policy),
+                "open_places": _open(policy),
+            }
+        )
         return
     from rich.table import Table
 
@@ -111,11 +118,17 @@ def _identities(policy: AccessPolicy) -> list[dict[str, Any]]:
             "name": identity.name,
             "workers_of": list(identity.workers_of),
             "grants": [grant.model_dump(mode="json", by_alias=True, exclude_none=True) for grant in grants],
-            **identity.model_dump(mode="json", include={"vault", "aws", "google", "azure"}, exclude_none=True),
+            **identity.model_dump(
+                mode="json", include={"vault", "aws", "google", "azure", "runs_on"}, exclude_none=True
+            ),
         }
         for identity in policy.identities
         for grants in [grants_of(policy, identity)]
     ]
+
+
+def _open(policy: AccessPolicy) -> dict[str, Any]:
+    return policy.open_places.model_dump(mode="json")
 
 
 def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> None:
@@ -149,7 +162,10 @@ def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> N
                 screen.print(f"  identity {identity}: {', '.join(roles)}", soft_wrap=True)
             screen.print(f"  keys: {' '.join(own.key_uris)}", soft_wrap=True)
             screen.print(f"  store: {own.store_uri}", soft_wrap=True)
-            if own.tasks_run_on is not None:
+            if (runner := policy.runner(dag)) is not None and runner.runs_on is not None:
+                words = ", ".join(f"{field} {value}" for field, value in runner.runs_on.places)
+                screen.print(f"  its tasks run on: {words}, by runs_on of identity {runner.name}", soft_wrap=True)
+            elif own.tasks_run_on is not None:
                 words = ", ".join(f"{field} {value}" for field, value in own.tasks_run_on.places)
                 words += ", and are refused elsewhere" if own.tasks_run_on.refuse_elsewhere else ""
                 screen.print(f"  its tasks run on: {words}", soft_wrap=True)

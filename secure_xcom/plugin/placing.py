@@ -14,19 +14,16 @@ from typing import Any
 from secure_xcom import airflow_settings
 from secure_xcom.access import AccessPolicy, Compartment, Origin, Placement, check_told, placement, watched
 from secure_xcom.errors import PlacementRefused, PolicyInvalid, SecureXComError
-from secure_xcom.plugin import pods
+from secure_xcom.plugin import executors, requests
 
 log = logging.getLogger(__name__)
 
 HOLD = "held by secure_xcom: see the log of the scheduler and the API server"
 """A pool that does not exist: Airflow runs nothing in such a one, and shows its name."""
 
-_DEFAULT_POOL = "default_pool"
-_ATTRIBUTES = ("queue", "pool", "executor")
-
 # A process's settings do not change while it runs, and these are read for each task instance.
 path = cache(airflow_settings.placing_policy)
-_default_queue = cache(airflow_settings.default_queue)
+_multi_team = cache(airflow_settings.multi_team)
 _told = cache(airflow_settings.origins_told)
 _policy_path = cache(airflow_settings.policy_path)
 # A file's path is resolved once, not for each of its tasks.
@@ -41,7 +38,7 @@ def place_dag(dag: Any) -> None:
     found = _of_dag(dag)
     for callback in _callbacks(dag):
         executor = getattr(callback, "executor", None)
-        found.check({} if executor is None else {"executor": executor}, "callback of a deadline")
+        requests.check_callback(found, executor, "callback of a deadline")
         if "executor" in found.places and hasattr(callback, "executor"):
             callback.executor = found.places["executor"]
 
@@ -52,19 +49,15 @@ def place_task(task: Any) -> None:
     :raises SecureXComError: it is refused, or the access policy cannot be used.
     """
     found = _of_dag(task.get_dag())
-    config = task.executor_config or {}
-    asked = {
-        field: value for field in _ATTRIBUTES if (value := getattr(task, field)) and value != _by_default(field)
-    }
-    for account in pods.service_accounts(config):
-        found.check({"service_account": account}, f"task {task.task_id}")
-    found.check(asked, f"task {task.task_id}")
+    where = f"task {task.task_id}"
+    requests.check_not_mapped(found, task, where)
+    requests.check_task(found, task, where)
     partial = getattr(task, "partial_kwargs", None)
-    for field in _ATTRIBUTES:
+    for field in requests.ATTRIBUTES:
         if field in found.places:
             _set(task, partial, field, found.places[field])
-    # The service account is written by `place_instance` alone: what makes a pod would have to be loaded for every
-    # DAG file, and a DAG that is serialized with it here and without it there would change its version each time.
+    # The pod is written by `place_instance` alone: what makes a pod would have to be loaded for every DAG file,
+    # and a DAG serialized with it here and without it there would change its version each time.
 
 
 def place_instance(instance: Any, run: Any) -> None:
@@ -74,18 +67,9 @@ def place_instance(instance: Any, run: Any) -> None:
     """
     try:
         found = _of_instance(instance.dag_id, run)
-        places = dict(found.places)
-        account = places.pop("service_account", None)
-        config = instance.executor_config or {}
-        # A task that was given another place after its file was parsed is brought back; only what another
-        # compartment's identity hangs on, and its own compartment says nothing about, has nowhere to go.
-        found.check(
-            {f: v for f, v in _asked(instance, config) if f not in found.places}, f"task {instance.task_id}"
-        )
-        if account is not None:
-            instance.executor_config = pods.with_service_account(config, account)
+        config = requests.placed_config(found, instance, f"task {instance.task_id}")
     except Exception as error:  # noqa: BLE001  # the scheduler must run on, and this task must not
-        _say(instance.dag_id, str(error) if isinstance(error, SecureXComError) else type(error).__name__)
+        say(instance.dag_id, str(error) if isinstance(error, SecureXComError) else type(error).__name__)
         instance.pool = HOLD
         return
     if instance.pool == HOLD:
@@ -96,8 +80,26 @@ def place_instance(instance: Any, run: Any) -> None:
             return
         # It was held when less was known of it.
         instance.pool = task.pool
-    for field, value in places.items():
-        setattr(instance, field, value)
+    if config is not None:
+        instance.executor_config = config
+    for field in requests.ATTRIBUTES:
+        if field in found.places:
+            setattr(instance, field, found.places[field])
+
+
+def place_callback(data: Mapping[str, Any], bundle: str | None) -> dict[str, Any]:
+    """The data of a callback that an executor is about to run, with its compartment's place.
+
+    :param data: as Airflow's table has it (airflow/models/callback.py).
+    :raises SecureXComError: it must not run there, or the access policy cannot be used.
+    """
+    dag_id = data.get("dag_id")
+    if not isinstance(dag_id, str):
+        raise PlacementRefused("a callback of no DAG cannot be placed", where="callback of a deadline")
+    found = _of_bundle(_policy_of_a_scheduler(), dag_id, bundle)
+    requests.check_callback(found, data.get("executor"), "callback of a deadline")
+    # The CeleryExecutor reads the queue here (its _process_workloads); no DAG file can write it.
+    return {**data, **{field: found.places[field] for field in ("executor", "queue") if field in found.places}}
 
 
 def compartment_of(dag_id: str) -> Compartment | None:
@@ -121,27 +123,43 @@ def read_ahead() -> None:
 def _of_dag(dag: Any) -> Placement:
     policy = watched(str(path())).current()
     _check_supported(policy)
-    if not _asks_for_origin(policy.resolve_dag(dag.dag_id)):
-        return placement(policy, dag.dag_id)
+    names = executors.configured()
+    if not _asks_for_origin(policy, dag.dag_id):
+        return placement(policy, dag.dag_id, executors=names)
     bundle = _bundle_of(dag.fileloc) if dag.fileloc else None
-    team = airflow_settings.team_of(bundle)
+    origin = Origin(bundle, airflow_settings.team_of(bundle))
     # Where the configuration does not tell, the scheduler knows, and the worker as well.
-    return placement(policy, dag.dag_id, Origin(bundle, team), unknown_passes=True)
+    return placement(policy, dag.dag_id, origin, unknown_passes=True, executors=names)
 
 
 def _of_instance(dag_id: str, run: Any) -> Placement:
     policy = _policy_of_a_scheduler()
-    compartment = policy.resolve_dag(dag_id)
-    if compartment is None or not _asks_for_origin(compartment):
-        return placement(policy, dag_id)
     # What the executor is told to load is the bundle of this row (airflow/executors/workloads/task.py).
-    bundle = getattr(getattr(run, "dag_model", None), "bundle_name", None)
+    bundle = getattr(getattr(run, "dag_model", None), "bundle_name", None) if run is not None else None
+    compartment = policy.resolve_dag(dag_id)
+    placed = (compartment is not None and compartment.tasks_run_on is not None) or policy.runner(
+        dag_id
+    ) is not None
+    return _of_bundle(policy, dag_id, bundle, unknown_passes=run is None and not placed)
+
+
+def _of_bundle(
+    policy: AccessPolicy, dag_id: str, bundle: str | None, *, unknown_passes: bool = False
+) -> Placement:
+    names = executors.configured()
+    if not _asks_for_origin(policy, dag_id):
+        return placement(policy, dag_id, executors=names)
     origin = Origin(bundle, airflow_settings.team_of(bundle))
-    return placement(policy, dag_id, origin, unknown_passes=compartment.tasks_run_on is None and run is None)
+    return placement(policy, dag_id, origin, unknown_passes=unknown_passes, executors=names)
 
 
-def _asks_for_origin(compartment: Compartment | None) -> bool:
-    return compartment is not None and not (compartment.bundles is None and compartment.teams is None)
+def _asks_for_origin(policy: AccessPolicy, dag_id: str) -> bool:
+    """Whether it matters where a DAG is from: somebody says so, or executors belong to teams."""
+    compartment, runner = policy.resolve_dag(dag_id), policy.runner(dag_id)
+    sources = (compartment, None if runner is None else runner.runs_on)
+    return _multi_team() or any(
+        source is not None and not (source.bundles is None and source.teams is None) for source in sources
+    )
 
 
 def _policy_of_a_scheduler() -> AccessPolicy:
@@ -155,7 +173,7 @@ def _policy_of_a_scheduler() -> AccessPolicy:
     except PolicyInvalid as error:
         if file.last_good is None:
             raise
-        _say("every DAG", f"{error} Until then tasks are placed by the last file that could be used.")
+        say("every DAG", f"{error} Until then tasks are placed by the last file that could be used.")
         return file.last_good
     _check_supported(policy)
     return policy
@@ -164,32 +182,13 @@ def _policy_of_a_scheduler() -> AccessPolicy:
 @lru_cache(maxsize=2)
 def _check_supported(policy: AccessPolicy) -> None:
     """Once for each policy, which may have thousands of entries: a scheduler asks for each task instance."""
-    check_told(policy.compartments, _told(), where=str(path()))
-
-
-def _asked(instance: Any, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for field in _ATTRIBUTES:
-        value = getattr(instance, field)
-        if value and value != _by_default(field):
-            yield field, value
-    for account in pods.service_accounts(config):
-        yield "service_account", account
-
-
-def _by_default(field: str) -> str | None:
-    return {"queue": _default_queue(), "pool": _DEFAULT_POOL}.get(field)
+    check_told(policy.compartments, _told(), where=str(path()), identities=policy.identities)
 
 
 def _set(task: Any, partial: dict[str, Any] | None, field: str, value: Any) -> None:
     if partial is None:
         setattr(task, field, value)
         return
-    mapped = getattr(getattr(task, "expand_input", None), "value", None)
-    if isinstance(mapped, Mapping) and field in mapped:
-        raise PlacementRefused(
-            f"it is mapped over {field}, which the access policy's tasks_run_on says",
-            where=f"DAG {task.dag_id}, task {task.task_id}",
-        )
     # The operator is made from these when it is expanded, and the scheduler reads them.
     partial[field] = value
 
@@ -201,5 +200,6 @@ def _callbacks(dag: Any) -> Iterator[Any]:
 
 
 @lru_cache(maxsize=1000)
-def _say(subject: str, why: str) -> None:
+def say(subject: str, why: str) -> None:
+    """Log once why something is held."""
     log.error("secure_xcom: %s: %s", subject, why)

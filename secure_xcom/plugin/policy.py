@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
@@ -18,7 +19,7 @@ from airflow.policies import hookimpl
 
 from secure_xcom import airflow_settings, running
 from secure_xcom.errors import PolicyInvalid, SecureXComError
-from secure_xcom.plugin import placing, supervisor
+from secure_xcom.plugin import callbacks, placing, supervisor
 
 _SWITCH = "show_return_value_in_logs"
 
@@ -104,6 +105,11 @@ class _NothingToPlace:
 _hook: Any = settings.task_instance_mutation_hook
 if hasattr(_hook, "is_noop") and not isinstance(_hook.is_noop, _NothingToPlace):
     _hook.is_noop = _NothingToPlace(_hook.is_noop)
+
+
+if "sqlalchemy.orm" in sys.modules:
+    # Without it this process writes no rows.
+    callbacks.watch()
 
 
 def _or_violation(place: Callable[[Any], None], subject: Any) -> None:

@@ -18,8 +18,20 @@ from secure_xcom.keys.keyring_file import create_keyring
 
 DAGS = Path(__file__).parent / "dags_placed"
 HELD = "held by secure_xcom: see the log of the scheduler and the API server"
-HOSTILE = ("marketing_steals_queue", "marketing_steals_executor", "finance_taken")
-RUNNING = ("finance_good", "finance_sly", "marketing_plain")
+HOSTILE = (
+    "marketing_steals_queue",
+    "marketing_steals_executor",
+    "marketing_spells_queue",
+    "marketing_lists_queue",
+    "marketing_spells_executor",
+    "marketing_names_class",
+    "marketing_takes_caretaker",
+    "marketing_brings_template",
+    "marketing_brings_role",
+    "marketing_becomes_root",
+    "finance_taken",
+)
+RUNNING = ("finance_good", "finance_sly", "marketing_plain", "marketing_late")
 # It takes triggers of this team and this queue only, so what it runs was sent to it.
 TRIGGERER = ("--team-name", "finance", "--queues", "finance")
 KNOWN = {*HOSTILE, *RUNNING, "finance_long"}
@@ -66,6 +78,11 @@ class House:
         )
         return set(rows)
 
+    def callbacks(self, dag_id: str) -> list[tuple[Any, ...]]:
+        """State and output of the callbacks of a DAG's deadlines that were missed."""
+        query = "SELECT state, output FROM callback WHERE data LIKE ? AND state != 'scheduled'"
+        return list(self.airflow.sql(query, (f"%{dag_id}%",)))
+
     def serialized(self, dag_id: str) -> str:
         """What the DAG processor gave to the scheduler."""
         rows = self.airflow.sql("SELECT data FROM serialized_dag WHERE dag_id = ?", (dag_id,))
@@ -95,6 +112,7 @@ def _policy(folder: Path) -> dict[str, Any]:
             ),
             compartment("marketing"),
         ],
+        "identities": [{"name": "caretaker", "runs_on": {"queue": "caretaker"}}],
     }
 
 
@@ -225,6 +243,15 @@ def test_a_file_that_reaches_for_another_identity_does_not_run(house: House, dag
     assert f"non-existent pool '{HELD}' will not be scheduled" in said
 
 
+def test_a_deadlines_callback_does_not_reach_another_identity(house: House) -> None:
+    """No hook of Airflow's tells of it: it is refused when the scheduler is about to send it to the executor."""
+    _until(lambda: house.callbacks("marketing_late") != [], house)
+    ((state, why),) = house.callbacks("marketing_late")
+    assert state == "failed"
+    assert "executor 'FinanceExecutor', which is that of compartment 'finance'" in why
+    assert house.notes()["marketing_late"] == {("runs", None)}
+
+
 def test_a_bundle_that_takes_over_a_running_dag_gets_nothing(house: House) -> None:
     """While a run waits, another bundle's file takes the DAG over: what comes next is held until it is cleared."""
     house.airflow.trigger("finance_long", run_id="long")
@@ -260,6 +287,7 @@ def test_a_changed_file_is_seen_by_running_components(house: House) -> None:
     """After the policy gives the queue away, a cleared task runs: no component was started again."""
     changed = yaml.safe_load(house.policy.read_text())
     changed["compartments"][0]["tasks_run_on"]["queue"] = "finance-2"
+    changed["open_places"] = {"queue": ["finance"]}
     house.policy.write_text(yaml.safe_dump(changed))
     body = {"dry_run": False, "only_failed": False, "reset_dag_runs": True}
     house.airflow.api("POST", "/api/v2/dags/marketing_steals_queue/clearTaskInstances", body)

@@ -12,9 +12,11 @@ import pytest
 import yaml
 from kubernetes.client import models
 
-from secure_xcom.access import AccessPolicy
+from secure_xcom.access import AccessPolicy, placement
 from secure_xcom.access.lint import lint
+from secure_xcom.access.places import every_place
 from secure_xcom.config import Settings
+from secure_xcom.errors import PlacementRefused
 from secure_xcom.policies import compile_policy
 from secure_xcom.vault.sources import token_source
 from tests import deployed
@@ -223,8 +225,10 @@ def test_an_access_policy_is_clean_and_its_accounts_are_made(path: Path) -> None
         for one in yaml.safe_load_all((HELM / "manifests" / file).read_text())
     }
     placed = {own["tasks_run_on"]["service_account"] for own in yaml.safe_load(path.read_text())["compartments"]}
-    assert placed == set(made) == {identity.name for identity in policy.identities}
+    assert placed == set(made) == {identity.name for identity in policy.identities if identity.workers_of}
     for raw in yaml.safe_load(path.read_text())["identities"]:
+        if "workers_of" not in raw:
+            continue
         # The pod logs in to the role that has its account's name.
         assert raw.get("vault", {"service_accounts": [raw["name"]]})["service_accounts"] == [raw["name"]]
         if gke:
@@ -233,6 +237,29 @@ def test_an_access_policy_is_clean_and_its_accounts_are_made(path: Path) -> None
             )
         else:
             assert raw["aws"]["principal"] == made[raw["name"]]["eks.amazonaws.com/role-arn"]
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+def test_every_account_that_is_shipped_has_an_owner(path: Path) -> None:
+    """Airflow's own accounts, and the pod template's, are somebody's places, so that no DAG may name them."""
+    values = yaml.safe_load((HELM / "values.yaml").read_text())
+    shipped = {
+        values[component]["serviceAccount"]["name"]
+        for component in ("scheduler", "apiServer", "dagProcessor", "triggerer")
+    }
+    shipped.add(values["workers"]["kubernetes"]["serviceAccount"]["name"])
+    shipped |= {
+        one["metadata"]["name"]
+        for file in (HELM / "manifests").glob("*.yaml")
+        for one in yaml.safe_load_all(file.read_text())
+        if one["kind"] == "ServiceAccount" and one["metadata"].get("namespace", "airflow") == "airflow"
+    }
+    policy = AccessPolicy.load(str(path))
+    for found in (placement(policy, "anything"), placement(policy, "risk_x")):
+        for account in shipped - {found.places["service_account"]}:
+            with pytest.raises(PlacementRefused):
+                found.check({"service_account": account}, "task t")
+    assert shipped == {value for _, field, value, _ in every_place(policy) if field == "service_account"}
 
 
 def test_the_kubernetes_variant_has_the_connection_of_its_policy(monkeypatch: pytest.MonkeyPatch) -> None:

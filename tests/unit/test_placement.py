@@ -36,6 +36,13 @@ compartments:
     dags: ["open_*"]
     key_uris: ["memory-key://open"]
     store_uri: memory://open
+identities:
+  - name: finance-workers
+    workers_of: [finance]
+    runs_on: {run_as_user: fin}
+  - name: caretaker
+    runs_on: {queue: [caretaker, night], executor: "a.b.Caretaker", dags: ["upkeep*"], bundles: [upkeep-dags]}
+open_places: {queue: [big], executor: [CeleryExecutor], service_account: [nobody], run_as_user: [guest]}
 """
 
 
@@ -82,6 +89,14 @@ def test_where_a_dags_tasks_run(policy: AccessPolicy, dag_id: str, places: dict[
             {"executor": "LegalExecutor"},
             "tasks of a DAG of no compartment do not run with its identity",
         ),
+        ("finance_x", {"executor": "OtherExecutor"}, "does not open to tasks of compartment 'finance'"),
+        ("open_x", {"queue": "mine"}, "does not open to tasks of compartment 'open'"),
+        ("open_x", {"service_account": "default"}, "does not open to tasks of compartment 'open'"),
+        ("open_x", {"queue": "caretaker"}, "which is that of identity 'caretaker'"),
+        ("nobodys", {"queue": "night"}, "which is that of identity 'caretaker'"),
+        ("nobodys", {"executor": "a.b.Caretaker"}, "which is that of identity 'caretaker'"),
+        ("open_x", {"run_as_user": "root"}, "asks for run_as_user 'root', which the access policy does not open"),
+        ("open_x", {"run_as_user": "fin"}, "which is that of identity 'finance-workers'"),
     ],
 )
 def test_what_a_task_may_not_ask_for(policy: AccessPolicy, dag_id: str, asked: dict[str, str], said: str) -> None:
@@ -97,7 +112,7 @@ def test_what_a_task_may_not_ask_for(policy: AccessPolicy, dag_id: str, asked: d
         ("finance_x", {"queue": "finance", "pool": "finance_pool", "service_account": "finance-worker"}),
         ("finance_x", {"executor": "CeleryExecutor"}),
         ("legal_x", {"executor": "OtherExecutor", "queue": "big"}),
-        ("open_x", {"pool": "finance_pool", "queue": "big"}),
+        ("open_x", {"pool": "finance_pool", "queue": "big", "run_as_user": "guest"}),
     ],
 )
 def test_what_a_task_may_ask_for(policy: AccessPolicy, dag_id: str, asked: dict[str, str]) -> None:
@@ -150,8 +165,9 @@ def test_service_accounts_that_a_task_asks_for(config: dict[str, Any], found: li
         {"pod_override": models.V1Pod()},
         {"pod_override": _pod(service_account_name="hostile", node_selector={"disk": "ssd"})},
         {"pod_override": _pod(service_account="hostile")},
+        {"pod_override": models.V1Pod(metadata=models.V1ObjectMeta(labels={"secure-xcom": "no"}))},
     ],
-    ids=["nothing", "an empty pod", "another name", "the old field"],
+    ids=["nothing", "an empty pod", "another name", "the old field", "another label"],
 )
 def test_the_executors_own_pod_has_the_service_account(config: dict[str, Any]) -> None:
     """What the KubernetesExecutor builds from the config has our service account, whatever stood there before."""
@@ -161,7 +177,7 @@ def test_the_executors_own_pod_has_the_service_account(config: dict[str, Any]) -
     from sqlalchemy.dialects import sqlite
 
     before = str(config)
-    placed = pods.with_service_account(config, "finance-worker")
+    placed = pods.placed(config, "finance-worker")
     assert str(config) == before
     # By way of the database, where Airflow keeps it in a form of its own.
     column: Any = ExecutorConfigType(pickler=dill)
@@ -182,6 +198,7 @@ def test_the_executors_own_pod_has_the_service_account(config: dict[str, Any]) -
     )
     assert pod.spec.service_account_name == "finance-worker"
     assert pod.spec.service_account is None
+    assert pod.metadata.labels["secure-xcom"] == "task"
     kept = getattr(config.get("pod_override"), "spec", None)
     assert pod.spec.node_selector == (kept.node_selector if kept else None)
 
@@ -190,8 +207,9 @@ def test_a_dictionary_keeps_its_form() -> None:
     """An override that is written as a dictionary gets the service account and keeps the rest."""
     config = {"pod_override": {"spec": {"service_account_name": "x", "nodeName": "n"}, "kind": "Pod"}, "other": 1}
     spec = {"nodeName": "n", "serviceAccountName": "finance-worker"}
-    assert pods.with_service_account(config, "finance-worker") == {
-        "pod_override": {"spec": spec, "kind": "Pod"},
+    metadata = {"labels": {"secure-xcom": "task"}}
+    assert pods.placed(config, "finance-worker") == {
+        "pod_override": {"spec": spec, "kind": "Pod", "metadata": metadata},
         "other": 1,
     }
     assert config["pod_override"]["spec"]["service_account_name"] == "x"  # type: ignore[index]

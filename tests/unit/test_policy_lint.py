@@ -56,11 +56,17 @@ identities:
     grants:
       - {compartment: finance, as: maintenance}
     aws: {principal: "arn:aws:iam::111122223333:role/keeper"}
+    runs_on: {queue: keeper}
 """
 FINANCE = '    dags: ["finance_*"]\n'
 AUDIT = "    dags: [audit_monthly, audit_yearly]\n"
 READER = "      - compartment: audit\n        of_dags: [finance_daily]\n"
 KEEPER = "      - {compartment: finance, as: maintenance}\n"
+KEEPS = "    runs_on: {queue: keeper}\n"
+LOCAL = (
+    "  - name: other\n    runs_on: {queue: other,\n"
+    "              executor: airflow.executors.local_executor.LocalExecutor}"
+)
 SWALLOWED = "      - {compartment: finance, as: reader, dags: [finance_a]}\n"
 SECOND = "  - name: second\n    workers_of: [audit]\n    vault: {auth: approle, role: finance-workers}\n"
 
@@ -95,6 +101,14 @@ CASES: list[tuple[str, str, str]] = [
     ("{queue: audit,", "{queue: finance,", "warning shared-place 22:27"),
     ("{service_account: shared}", "{service_account: other}", "error other-service-account 37:49"),
     (FINANCE, FINANCE + "    hide_return_values: false\n", "warning returned-values-logged 7:25"),
+    (KEEPS, "", "warning no-owner 38:5"),
+    ("service_accounts: [shared]", "service_accounts: [shared, admin]", "warning no-owner 37:49"),
+    ("{queue: keeper}", "{queue: finance}", "warning shared-place 42:22"),
+    ("{queue: keeper}", "{queue: FINANCE}", "warning shared-place 42:22"),
+    ("{queue: keeper}", "{queue: [keeper, audit]}", "warning shared-place 42:22"),
+    ("{queue: keeper}", "{service_account: shared}", "warning shared-place 42:32"),
+    ("{queue: keeper}", "{queue: keeper, executor: LocalExecutor}\n" + LOCAL, "warning shared-place 45:25"),
+    ("{queue: audit,", "{queue: 'a:b',", "warning place-characters 22:27"),
     # --- readers
     (READER, READER.replace("audit", 'audit\n        dags: ["x_*"]'), "error reader-never 11:15"),
     (READER, READER.replace("audit", "audit\n        dags: [finance_a]"), "error reader-never 11:15"),
