@@ -28,6 +28,8 @@ RULES: dict[str, str] = {
     "shared-key": "two compartments have one key",
     "no-key-wraps": "every key is `wrap=never`, so nothing can be pushed",
     "local-key": "a keyring file is no wall between compartments",
+    "nested-store": "payloads or claims of a compartment lie in the folder of another one: nothing loads the file",
+    "access-log-in-store": "the access log lies among payloads, so who has a right on the one has it on the other",
     "former-is-current": "a former store is still written to",
     "unreachable-route": "the routes above take everything that a route would take",
     "unreachable-retention": "the entries of retention_of above name every key that an entry names",

@@ -17,7 +17,7 @@ from typing import Any
 from secure_xcom import airflow_settings
 from secure_xcom.access import AccessPolicy
 from secure_xcom.access.names import seconds
-from secure_xcom.audit import AccessLog, IdHasher
+from secure_xcom.audit import AccessLog, IdHasher, check_apart
 from secure_xcom.config import RELEASE, Settings
 from secure_xcom.connections import databases
 from secure_xcom.errors import UnsafeRefused
@@ -57,6 +57,7 @@ class Here:
         """The access log of this process."""
         key, ids = self.settings.audit_hash_key, self.settings.audit_hash_ids
         hasher = IdHasher.load(key, ids) if key else None
+        check_apart(self.policy, self.sinks)
         return AccessLog.open(self.sinks, version=RELEASE, policy=self.policy.digest, hasher=hasher)
 
 
