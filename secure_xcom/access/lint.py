@@ -14,6 +14,7 @@ from secure_xcom.access import (
     lint_dags,
     lint_identities,
     lint_keys,
+    lint_maintenance,
     lint_readers,
     lint_sinks,
     lint_transport,
@@ -46,7 +47,7 @@ def lint(
     found: list[Remark] = [_problem(problem) for problem in problems]
     if file is not None and not problems:
         policy = AccessPolicy.of(file, digest=hashlib.sha256(raw).hexdigest())
-        for rules in (lint_dags, lint_readers, lint_keys, lint_identities):
+        for rules in (lint_dags, lint_readers, lint_keys, lint_identities, lint_maintenance):
             found.extend(rules.remarks(policy))
         found.extend(lint_compiled.remarks(policy, dags))
         found.extend(lint_transport.remarks(policy, environment or {}))
