@@ -39,7 +39,8 @@ def lint(
     :param dags: DAG ids that are there, as `secure-xcom policy compile --dag` is given them.
     :param environment: where connections may be (``AIRFLOW_CONN_*``), which are looked at for http alone, and
         the access log's sinks.
-    :param beside: more rules, of who knows services (`secure_xcom.policies.lint_uris`).
+    :param beside: more rules, of who knows services (`secure_xcom.policies.lint_uris`) or whose environment this
+        is (`secure_xcom.access.lint_connections`).
     :raises PolicyInvalid: it is not even YAML that we read.
     """
     marks: Marks = {}

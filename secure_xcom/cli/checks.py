@@ -59,6 +59,7 @@ def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
     yield Finding("settings", "ok", f"read from {deployment.source}")
     yield access_policy(deployment, policy)
     yield from _guarded("access log", partial(_apart, policy, deployment.sinks))
+    yield from connections(deployment, policy)
     yield from places(compartments, coordinate)
     if deployment.settings.claims_uri:
         yield from _guarded("claims", partial(_claims, deployment.settings.claims_uri))
@@ -150,6 +151,13 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
                 return as_finding("access policy", error)
         return Finding("access policy", "ok", f"{deployment.settings.access_policy}: {names}")
     return Finding("access policy", "ok", "no file: one compartment takes every DAG, and every DAG may pull")
+
+
+def connections(deployment: Deployment, policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the connections in use that lie where every task of every team may look them up."""
+    from secure_xcom.maintenance.stored_connections import examine_connections, used_by
+
+    yield from examine_connections(policy, used_by(policy, deployment.settings, deployment.sinks))
 
 
 def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Iterator[Finding]:

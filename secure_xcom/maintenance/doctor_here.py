@@ -24,6 +24,8 @@ from secure_xcom.errors import (
 )
 from secure_xcom.keys import KeyUri, key_service
 from secure_xcom.maintenance.ailments import Ailment
+from secure_xcom.maintenance.database import Database
+from secure_xcom.maintenance.stored_connections import examine_connections, used_by
 from secure_xcom.stores import store
 
 Role = Literal["worker", "maintenance"]
@@ -181,6 +183,15 @@ def _airflow_settings() -> Iterator[Ailment]:
 
 def _setting(status: Literal["warning", "error"], text: str, remedy: str) -> Ailment:
     return Ailment("airflow-setting", status, text, remedy)
+
+
+def examine_logins(
+    policy: AccessPolicy, settings: Settings, sinks: tuple[str, ...], database: Database
+) -> Iterator[Ailment]:
+    """Connections of keys, stores and the access log that every task of every team may look up."""
+    for finding in examine_connections(policy, used_by(policy, settings, sinks), database):
+        if finding.status != "ok":
+            yield Ailment("shared-login", finding.status, f"{finding.subject}: {finding.text}", finding.remedy)
 
 
 def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Ailment]:

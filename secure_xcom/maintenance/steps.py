@@ -244,12 +244,18 @@ def audit_reconcile(options: Options) -> Report:
 def doctor(options: Options) -> Report:
     """What is ill."""
     from secure_xcom.maintenance.doctor import examine_payloads, examine_rows
-    from secure_xcom.maintenance.doctor_here import examine_files, examine_rights, examine_settings
+    from secure_xcom.maintenance.doctor_here import (
+        examine_files,
+        examine_logins,
+        examine_rights,
+        examine_settings,
+    )
 
     here = Here.of_airflow()
     ailments = Ailments()
     with database(options) as opened:
         rows = examine_rows(here.policy, opened, ailments)
+        ailments.add(*examine_logins(here.policy, here.settings, here.sinks, opened))
         if options["payloads"]:
             examine_payloads(here.policy, opened, _state("doctor"), ailments)
     ailments.add(*examine_files(here.policy, here.sinks))

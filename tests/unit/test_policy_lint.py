@@ -310,6 +310,10 @@ def test_every_rule_is_listed_and_tried() -> None:
         "shared-maintenance",
         "rewrap-shared-key",
         "rewrap-changes-context",
+        # tests/unit/test_stored_connections.py
+        "server-connection",
+        "shared-backend",
+        "connection-not-seen",
         "wildcard-dags",
         "reader-unknown",
         "unreadable-uri",
