@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ from secure_xcom.access.loading import one_compartment
 from secure_xcom.audit import check_apart
 from secure_xcom.coordinate import claims_folder
 from secure_xcom.errors import PolicyInvalid, SettingInvalid
+from secure_xcom.keys.local import create_keyring
 from secure_xcom.maintenance.doctor_here import examine_files
 from secure_xcom.stores import store
 from secure_xcom.stores.files import FileStore
@@ -313,3 +316,35 @@ def test_no_sink_lies_among_payloads(finance: str, sink: str) -> None:
 def test_other_sinks_are_fine(finance: str, sink: str) -> None:
     """The sink and the store may share a bucket, side by side."""
     check_apart(AccessPolicy.parse(policy(finance, finance), where="f"), [sink])
+
+
+PUSH = """
+from secure_xcom import SecureXComBackend
+SecureXComBackend.serialize_value({"a": 1}, key="k", task_id="t", dag_id="orders", run_id="r", map_index=-1)
+"""
+
+
+def test_a_push_refuses_an_access_log_among_payloads(tmp_path: Path) -> None:
+    """A task's process reads both settings and stops before it writes to either."""
+    create_keyring(str(tmp_path / "keys" / "keyring.json"))
+    sealed = tmp_path / "sealed"
+    sealed.mkdir()
+    settings = {
+        "KEY_URIS": f"local://{tmp_path}/keys/keyring.json",
+        "STORE_URI": sealed.as_uri(),
+        "AUDIT_SINKS": f"{sealed.as_uri()}/default/access-log.jsonl",
+    }
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    chosen = {f"AIRFLOW__SECURE_XCOM__{name}": value for name, value in settings.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", PUSH],
+        env={**clean, "AIRFLOW_HOME": str(tmp_path / "home"), **chosen},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert "SettingInvalid" in done.stderr
+    assert "lie in each other" in done.stderr
+    assert list(sealed.iterdir()) == []

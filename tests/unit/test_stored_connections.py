@@ -17,6 +17,7 @@ from secure_xcom.access import AccessPolicy, lint_connections
 from secure_xcom.access.connection_ids import connection_id
 from secure_xcom.access.lint import lint
 from secure_xcom.cli import app
+from secure_xcom.cli.init import steps_for_logins
 from secure_xcom.config import Settings
 from secure_xcom.keys import Finding
 from secure_xcom.maintenance.database import Database
@@ -356,3 +357,19 @@ def test_airflow_gives_it_to_whoever_asks(where: str, tmp_path: Path, monkeypatc
         assert serious(found(LOADED)) == {"connection vault_xcom": "error"}
     else:
         assert serious(found(LOADED, url)) == {"connection vault_xcom": "error"}
+
+
+def test_init_puts_logins_on_workers(tmp_path: Path) -> None:
+    """Where a URI names a connection, what to do next says where its login belongs; where none does, nothing."""
+    steps = " ".join(steps_for_logins(["vault://vault_xcom/transit/keys/x", "s3://s3_xcom@xcom/sealed"]))
+    for part in (
+        "AIRFLOW_CONN_VAULT_XCOM, AIRFLOW_CONN_S3_XCOM",
+        "mode 0600",
+        "Never add it to Airflow's database",
+    ):
+        assert part in steps
+    steps = " ".join(steps_for_logins(["vault://vault_xcom/transit/keys/x"], approle=True))
+    assert "connection of its own role" in steps
+    assert "Never add it to Airflow's database" in steps
+    _, printed = run("init", "--key", f"local://{tmp_path}/keys/k.json", "--store", f"file://{tmp_path}/x")
+    assert not any("AIRFLOW_CONN" in step for step in printed["next"])

@@ -99,7 +99,7 @@ def init(
     settings["secure_xcom.key_uris"] = ",".join(key)
     settings["secure_xcom.store_uri"] = store
     lines = made.lines if made else []
-    steps = [*_logins([*key, store], approle=bool(approle)), *_NEXT]
+    steps = [*steps_for_logins([*key, store], approle=bool(approle)), *_NEXT]
     if as_json:
         output.show_json({**_record(findings, settings, steps), **({"connections": lines} if lines else {})})
     else:
@@ -139,8 +139,11 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
     return findings
 
 
-def _logins(uris: list[str], *, approle: bool) -> list[str]:
-    """Where the workers' logins belong, if there are any."""
+def steps_for_logins(uris: list[str], *, approle: bool = False) -> list[str]:
+    """Return where the logins of workers belong, if these URIs need any.
+
+    :param approle: whether the connections of AppRoles were made.
+    """
     from secure_xcom.access.connection_ids import connection_id, variable
 
     names = list(dict.fromkeys(name for name in map(connection_id, uris) if name is not None))
