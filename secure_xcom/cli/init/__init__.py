@@ -37,7 +37,7 @@ _LOCAL = (
 )
 _NEVER_STORED = (
     "Never add it to Airflow's database (`airflow connections add`), nor to the API server's environment: every "
-    "task of every team reads what lies there. What lay there is to be revoked and made anew."
+    "task of every team reads what lies there. Revoke and replace a login that lay there."
 )
 
 
