@@ -87,7 +87,7 @@ def pipeline() -> Pipeline:
 
 def _build() -> Pipeline:
     from secure_xcom.access import AccessPolicy, check_told, watched
-    from secure_xcom.audit import AccessLog, IdHasher, PolicySeen
+    from secure_xcom.audit import AccessLog, IdHasher, PolicySeen, check_apart
     from secure_xcom.codecs import Codecs
     from secure_xcom.masking import SensitiveNames
     from secure_xcom.pipeline import Pipeline
@@ -100,9 +100,11 @@ def _build() -> Pipeline:
         check_told(policy.compartments, airflow_settings.origins_told(), where=settings.access_policy)
     else:
         policy = AccessPolicy.single(settings.key_uris, settings.store_uri or "")
+    sinks = settings.audit_sinks or (airflow_settings.default_sink(),)
+    check_apart(policy, sinks)
     hash_key = settings.audit_hash_key
     access_log = AccessLog.open(
-        settings.audit_sinks or (airflow_settings.default_sink(),),
+        sinks,
         version=RELEASE,
         policy=policy.digest,
         seen=PolicySeen(airflow_settings.log_folder() / "policy-seen"),

@@ -74,7 +74,15 @@ def _has_already(document: Statement, one: Statement, action: str) -> bool:
 
 
 def _of_no_use(one: Statement, action: str) -> bool:
-    """Whether AWS never joins an action and these resources: listing is of buckets, the rest of objects."""
+    """Whether AWS never joins an action and these resources: listing is of buckets, the rest of objects.
+
+    Nor an action and this condition: of all requests a ReEncrypt alone tells of the pair of keys.
+    """
+    if (
+        "kms:ReEncryptOnSameKey" in one.get("Condition", {}).get("Bool", {})
+        and "kms:ReEncryptFrom" in one["Action"]
+    ):
+        return not action.startswith("kms:ReEncrypt")
     of_bucket = all(resource.startswith("arn:") and "/" not in resource for resource in one["Resource"])
     return action.startswith("s3:") and action != "s3:*" and (action == "s3:ListBucket") != of_bucket
 

@@ -14,8 +14,10 @@ from secure_xcom.access import (
     lint_dags,
     lint_identities,
     lint_keys,
+    lint_maintenance,
     lint_places,
     lint_readers,
+    lint_sinks,
     lint_transport,
     loading,
     yaml_text,
@@ -36,22 +38,31 @@ def lint(
     """Everything to be said about a policy file, in the order of the file.
 
     :param dags: DAG ids that are there, as `secure-xcom policy compile --dag` is given them.
-    :param environment: where connections may be (``AIRFLOW_CONN_*``); they are looked at for http alone.
-    :param beside: more rules, of who knows services (`secure_xcom.policies.lint_uris`).
+    :param environment: where connections may be (``AIRFLOW_CONN_*``), which are looked at for http alone, and
+        the access log's sinks.
+    :param beside: more rules, of who knows services (`secure_xcom.policies.lint_uris`) or whose environment this
+        is (`secure_xcom.access.lint_connections`).
     :raises PolicyInvalid: it is not even YAML that we read.
     """
     marks: Marks = {}
     file, problems = loading.check(yaml_text.read(raw, where=where, marks=marks))
-    found: list[Remark] = [Remark("invalid", "error", problem.path, problem.text) for problem in problems]
+    found: list[Remark] = [_problem(problem) for problem in problems]
     if file is not None and not problems:
         policy = AccessPolicy.of(file, digest=hashlib.sha256(raw).hexdigest())
-        for rules in (lint_dags, lint_places, lint_readers, lint_keys, lint_identities):
+        for rules in (lint_dags, lint_places, lint_readers, lint_keys, lint_identities, lint_maintenance):
             found.extend(rules.remarks(policy))
         found.extend(lint_compiled.remarks(policy, dags))
         found.extend(lint_transport.remarks(policy, environment or {}))
+        found.extend(lint_sinks.remarks(policy, environment or {}))
         for more in beside:
             found.extend(more(policy))
     return sorted(_placed(found, marks), key=lambda one: (one.line, one.column, one.rule, one.text))
+
+
+def _problem(problem: loading.Problem) -> Remark:
+    if problem.rule == "nested-store":
+        return Remark("nested-store", "error", problem.path, problem.text)
+    return Remark("invalid", "error", problem.path, problem.text)
 
 
 def _placed(found: Iterable[Remark], marks: Marks) -> Iterable[Remark]:

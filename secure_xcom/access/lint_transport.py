@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from secure_xcom.access.connection_ids import connection_id, variable
 from secure_xcom.access.model import Compartment
 from secure_xcom.access.policy import AccessPolicy
 from secure_xcom.access.remarks import Remark
@@ -61,20 +62,17 @@ def _uris(own: Compartment, path: Path) -> Iterator[tuple[str, Path]]:
 def _plain(uri: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
     """The http address and where it stands, or None. Nothing else of a connection is looked at or kept."""
     scheme, _, rest = uri.partition("://")
-    head, _, query = rest.partition("?")
+    _, _, query = rest.partition("?")
     for name, value in parse_qsl(query):
         if name == "endpoint":
             return _http(value, "option endpoint")
-    authority = head.partition("/")[0]
-    # Keys and the KV store have the connection before the first slash, buckets before the @.
-    conn_id = authority if scheme in ("vault", "vault-kv", "aws-kms") else authority.rpartition("@")[0]
-    variable = f"AIRFLOW_CONN_{unquote(conn_id).upper()}"
-    if conn_id and conn_id != "default" and variable in environment:
-        return _http(_address(environment[variable]), variable)
-    if not conn_id or conn_id == "default":
-        for variable in _DEFAULTS.get(scheme, ()):
-            if variable in environment:
-                return _http(environment[variable], variable)
+    conn_id = connection_id(uri)
+    if conn_id is not None:
+        name = variable(conn_id)
+        return _http(_address(environment[name]), name) if name in environment else None
+    for name in _DEFAULTS.get(scheme, ()):
+        if name in environment:
+            return _http(environment[name], name)
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from secure_xcom.access import yaml_text
+from secure_xcom.access import folders, yaml_text
 from secure_xcom.access.alarms import AT_ONCE
 from secure_xcom.access.model import Compartment, PolicyFile
 from secure_xcom.access.names import is_glob
@@ -18,10 +18,14 @@ from secure_xcom.errors import PolicyInvalid
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong at a path of the file."""
+    """Something wrong at a path of the file.
+
+    :ivar rule: by which `secure-xcom policy lint` names it.
+    """
 
     path: Path
     text: str
+    rule: str = "invalid"
 
 
 def load(raw: bytes, *, where: str) -> PolicyFile:
@@ -108,6 +112,8 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
         yield from _compartment(
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
+    for one, text in folders.texts(folders.nested(file.compartments), file.compartments):
+        yield Problem(("compartments", one.compartment, *one.field), text, "nested-store")
     for index, identity in enumerate(file.identities):
         here: Path = ("identities", index)
         for number, name in enumerate(identity.workers_of):

@@ -5,6 +5,7 @@ Events hold ids only: never a value, a data key, a wrapped key or a preview.
 
 from __future__ import annotations
 
+from secure_xcom.audit.apart import check_apart
 from secure_xcom.audit.events import Event, KeyUse, Line, Outcome
 from secure_xcom.audit.hashed_ids import IdHasher
 from secure_xcom.audit.log import AccessLog
@@ -22,6 +23,7 @@ __all__ = [
     "Outcome",
     "PolicySeen",
     "Sink",
+    "check_apart",
     "recording",
     "sink",
 ]

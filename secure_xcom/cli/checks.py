@@ -9,7 +9,7 @@ from functools import partial
 from importlib import metadata
 
 from secure_xcom.access import AccessPolicy, Compartment, check_told
-from secure_xcom.audit import IdHasher, sink
+from secure_xcom.audit import IdHasher, check_apart, sink
 from secure_xcom.audit.uris import SinkUri, shown
 from secure_xcom.cli.deployment import Deployment, airflow_is_installed
 from secure_xcom.cli.output import as_finding
@@ -25,8 +25,19 @@ _ENTRY_POINTS = {
     "airflow.plugins": "Airflow lists the plugin",
     "airflow.policy": "the hooks that place tasks, hide return values and mask component logs",
 }
-# https://github.com/apache/airflow/pull/58767
-_RENDERED_FIELDS_MASKED_FROM = "3.1.4"
+# What an older Airflow does with rendered template fields, and the release that mended it: the first by
+# https://github.com/apache/airflow/pull/58767, the second by the task SDK's own serializer of these fields.
+_RENDERED_FIELDS = (
+    ("3.1.4", "keeps in plaintext what templates and TaskFlow arguments pulled"),
+    (
+        "3.1.6",
+        (
+            "cuts rendered fields of over [core] max_templated_field_length characters (4,096 by default) before "
+            "it masks them, so the part of a secret that the cut leaves is kept in plaintext"
+        ),
+    ),
+)
+_RENDERED_FIELDS_MENDED = _RENDERED_FIELDS[-1][0]
 _DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
 
 
@@ -47,6 +58,8 @@ def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
         return
     yield Finding("settings", "ok", f"read from {deployment.source}")
     yield access_policy(deployment, policy)
+    yield from _guarded("access log", partial(_apart, policy, deployment.sinks))
+    yield from connections(deployment, policy)
     yield from places(compartments, coordinate)
     if deployment.settings.claims_uri:
         yield from _guarded("claims", partial(_claims, deployment.settings.claims_uri))
@@ -79,7 +92,7 @@ def airflow_uses_us(deployment: Deployment) -> Iterator[Finding]:
     if not airflow_is_installed():
         yield Finding("hooks", "ok", "not looked at: Airflow is not installed here")
         return
-    yield from rendered_fields()
+    yield from rendered_fields(metadata.version("apache-airflow-core"))
     for group, purpose in _ENTRY_POINTS.items():
         yield _entry_point(group, purpose)
     for name, leak in (
@@ -91,23 +104,27 @@ def airflow_uses_us(deployment: Deployment) -> Iterator[Finding]:
             yield Finding(f"[secure_xcom] {name}", "warning", f"is off: {leak}", f"set {name} = True")
 
 
-def rendered_fields() -> Iterator[Finding]:
-    """Whether this Airflow asks its masker before it keeps rendered template fields in its database."""
+def rendered_fields(release: str) -> Iterator[Finding]:
+    """Return what an Airflow leaves unmasked of the rendered template fields that it keeps in its database.
+
+    :param release: the version of apache-airflow-core.
+    """
     from packaging.version import InvalidVersion, Version
 
-    release = metadata.version("apache-airflow-core")
     try:
-        masked = Version(release) >= Version(_RENDERED_FIELDS_MASKED_FROM)
+        version = Version(release)
     except InvalidVersion:
         # A build of somebody's own has whatever name they gave it.
         return
-    if not masked:
-        yield Finding(
-            "rendered template fields",
-            "warning",
-            f"Airflow {release} keeps in plaintext what templates and TaskFlow arguments pulled",
-            f"upgrade Airflow to {_RENDERED_FIELDS_MASKED_FROM} or later",
-        )
+    for mended, fault in _RENDERED_FIELDS:
+        if version < Version(mended):
+            yield Finding(
+                "rendered template fields",
+                "warning",
+                f"Airflow {release} {fault} (mended in {mended})",
+                f"upgrade Airflow to {_RENDERED_FIELDS_MENDED} or later; until then pull secrets with xcom_pull "
+                "inside the task",
+            )
 
 
 def _entry_point(group: str, purpose: str) -> Finding:
@@ -139,6 +156,13 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
                 return as_finding("access policy", error)
         return Finding("access policy", "ok", f"{deployment.settings.access_policy}: {names}")
     return Finding("access policy", "ok", "no file: one compartment takes every DAG, and every DAG may pull")
+
+
+def connections(deployment: Deployment, policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the connections in use that lie where every task of every team may look them up."""
+    from secure_xcom.maintenance.stored_connections import examine_connections, used_by
+
+    yield from examine_connections(policy, used_by(policy, deployment.settings, deployment.sinks))
 
 
 def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Iterator[Finding]:
@@ -181,6 +205,11 @@ def access_log(deployment: Deployment) -> Iterator[Finding]:
     settings = deployment.settings
     if settings.audit_hash_key:
         yield from _guarded("hashed ids", partial(_hasher, settings.audit_hash_key, settings.audit_hash_ids))
+
+
+def _apart(policy: AccessPolicy, sinks: Sequence[str]) -> list[Finding]:
+    check_apart(policy, sinks)
+    return []
 
 
 def _is_optional(uri: str) -> bool:

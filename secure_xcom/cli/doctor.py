@@ -39,13 +39,19 @@ def doctor(
     from secure_xcom.cli import deployment
     from secure_xcom.maintenance.ailments import Ailments
     from secure_xcom.maintenance.doctor import examine_payloads, examine_rows
-    from secure_xcom.maintenance.doctor_here import examine_files, examine_rights, examine_settings
+    from secure_xcom.maintenance.doctor_here import (
+        examine_files,
+        examine_logins,
+        examine_rights,
+        examine_settings,
+    )
 
     loaded = deployment.load(config)
     policy = loaded.policy()
     ailments = Ailments(examples)
     with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
         rows = examine_rows(policy, database, ailments, progress=progress)
+        ailments.add(*examine_logins(policy, loaded.settings, loaded.sinks, database))
         if payloads:
             examine_payloads(policy, database, upkeep.state_file(state, "doctor"), ailments, progress=progress)
     ailments.add(*examine_files(policy, loaded.sinks))

@@ -64,6 +64,9 @@ def policy_lint(
 
 
 def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
+    from functools import partial
+
+    from secure_xcom.access import lint_connections
     from secure_xcom.access.lint import lint
     from secure_xcom.access.policy import read_bytes
     from secure_xcom.policies import lint_uris
@@ -73,7 +76,7 @@ def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
         for name, remark in lint_documents(path):
             yield Looked(name, remark)
         return
-    beside = (lint_uris.remarks,)
+    beside = (lint_uris.remarks, partial(lint_connections.remarks, environment=os.environ))
     raw = read_bytes(str(path))
     for remark in lint(raw, where=str(path), dags=tuple(dags), environment=os.environ, beside=beside):
         yield Looked(str(path), remark)

@@ -74,12 +74,13 @@ def deployed(config: Path | None) -> Deployed:
 
     :raises ConfigurationError: its settings cannot be used.
     """
-    from secure_xcom.audit import AccessLog, IdHasher
+    from secure_xcom.audit import AccessLog, IdHasher, check_apart
     from secure_xcom.cli import deployment
     from secure_xcom.config import RELEASE
 
     loaded = deployment.load(config)
     policy, settings = loaded.policy(), loaded.settings
+    check_apart(policy, loaded.sinks)
     hasher = IdHasher.load(settings.audit_hash_key, settings.audit_hash_ids) if settings.audit_hash_key else None
     return Deployed(
         settings, policy, AccessLog.open(loaded.sinks, version=RELEASE, policy=policy.digest, hasher=hasher)

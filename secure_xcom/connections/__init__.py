@@ -29,7 +29,9 @@ def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
         raise ConnectionUnknown(
             f"Airflow gives no connection {conn_id!r:.80} ({type(error).__name__})",
             where=where,
-            remedy=f"add it (`airflow connections add`), or correct {named}",
+            remedy=f"give it to this worker as AIRFLOW_CONN_{conn_id.upper():.80} in its own environment, or in a "
+            "local secrets file of mode 0600 (in Airflow's database every task of every team could read it), or "
+            f"correct {named}",
         ) from None
 
 

@@ -294,6 +294,29 @@ class Database:
             # A caretaker has no need of a right on this table.
             return 0
 
+    def stored_connections(self, conn_ids: Sequence[str]) -> dict[str, bool | None] | None:
+        """Which of these connections lie in Airflow's own table, and whether each has a password or an extra.
+
+        :returns: None for a connection of which one may see the id alone; None for all where one may see none.
+        """
+        import sqlalchemy
+        from sqlalchemy.exc import DBAPIError
+
+        table = sqlalchemy.table("connection", *map(sqlalchemy.column, ("conn_id", "password", "extra")))
+        kept = sqlalchemy.or_(
+            sqlalchemy.func.coalesce(table.c.password, "") != "", sqlalchemy.func.coalesce(table.c.extra, "") != ""
+        )
+        for columns in ((table.c.conn_id, kept), (table.c.conn_id,)):
+            query = sqlalchemy.select(*columns).where(table.c.conn_id.in_(conn_ids))
+            try:
+                with self._engine.connect() as connection:
+                    rows = connection.execute(query).all()
+            except DBAPIError:
+                # A caretaker needs no right on this table; one on the ids alone is enough to look.
+                continue
+            return {str(row[0]): bool(row[1]) if len(row) > 1 else None for row in rows}
+        return None
+
     # --- changing -------------------------------------------------------------------------------------------
 
     def replace(self, row: StoredRow, value: Any) -> bool:

@@ -11,11 +11,21 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from secure_xcom.access import AccessPolicy, Compartment
+from secure_xcom.audit import check_apart
 from secure_xcom.config import Settings
 from secure_xcom.coordinate import path_segment
-from secure_xcom.errors import KeyringError, KeyringExposed, KeyringMissing, SecureXComError, StoreDenied
+from secure_xcom.errors import (
+    KeyringError,
+    KeyringExposed,
+    KeyringMissing,
+    SecureXComError,
+    SettingInvalid,
+    StoreDenied,
+)
 from secure_xcom.keys import KeyUri, key_service
 from secure_xcom.maintenance.ailments import Ailment
+from secure_xcom.maintenance.database import Database
+from secure_xcom.maintenance.stored_connections import examine_connections, used_by
 from secure_xcom.stores import store
 
 Role = Literal["worker", "maintenance"]
@@ -35,6 +45,10 @@ def examine_files(policy: AccessPolicy, sinks: tuple[str, ...]) -> Iterator[Ailm
     for uri in sorted({uri for one in policy.compartments for uri in one.all_store_uris}):
         if uri.startswith("file://"):
             yield from _exposed(_path_of(uri), "store-exposed", 0o077, f"the folder of the store {uri}")
+    try:
+        check_apart(policy, sinks)
+    except SettingInvalid as error:
+        yield Ailment("access-log-in-store", "error", error.what, error.remedy)
     for uri in sinks:
         if uri.startswith("file://"):
             yield from _exposed(_path_of(uri), "access-log-exposed", 0o007, f"the access log {uri}")
@@ -169,6 +183,15 @@ def _airflow_settings() -> Iterator[Ailment]:
 
 def _setting(status: Literal["warning", "error"], text: str, remedy: str) -> Ailment:
     return Ailment("airflow-setting", status, text, remedy)
+
+
+def examine_logins(
+    policy: AccessPolicy, settings: Settings, sinks: tuple[str, ...], database: Database
+) -> Iterator[Ailment]:
+    """Connections of keys, stores and the access log that every task of every team may look up."""
+    for finding in examine_connections(policy, used_by(policy, settings, sinks), database):
+        if finding.status != "ok":
+            yield Ailment("shared-login", finding.status, f"{finding.subject}: {finding.text}", finding.remedy)
 
 
 def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Ailment]:

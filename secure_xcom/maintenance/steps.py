@@ -17,7 +17,7 @@ from typing import Any
 from secure_xcom import airflow_settings
 from secure_xcom.access import AccessPolicy
 from secure_xcom.access.names import seconds
-from secure_xcom.audit import AccessLog, IdHasher
+from secure_xcom.audit import AccessLog, IdHasher, check_apart
 from secure_xcom.config import RELEASE, Settings
 from secure_xcom.connections import databases
 from secure_xcom.errors import UnsafeRefused
@@ -57,6 +57,7 @@ class Here:
         """The access log of this process."""
         key, ids = self.settings.audit_hash_key, self.settings.audit_hash_ids
         hasher = IdHasher.load(key, ids) if key else None
+        check_apart(self.policy, self.sinks)
         return AccessLog.open(self.sinks, version=RELEASE, policy=self.policy.digest, hasher=hasher)
 
 
@@ -243,12 +244,18 @@ def audit_reconcile(options: Options) -> Report:
 def doctor(options: Options) -> Report:
     """What is ill."""
     from secure_xcom.maintenance.doctor import examine_payloads, examine_rows
-    from secure_xcom.maintenance.doctor_here import examine_files, examine_rights, examine_settings
+    from secure_xcom.maintenance.doctor_here import (
+        examine_files,
+        examine_logins,
+        examine_rights,
+        examine_settings,
+    )
 
     here = Here.of_airflow()
     ailments = Ailments()
     with database(options) as opened:
         rows = examine_rows(here.policy, opened, ailments)
+        ailments.add(*examine_logins(here.policy, here.settings, here.sinks, opened))
         if options["payloads"]:
             examine_payloads(here.policy, opened, _state("doctor"), ailments)
     ailments.add(*examine_files(here.policy, here.sinks))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from secure_xcom.keys.aws_kms_text import KmsKey
-from secure_xcom.policies.aws_keys import kms_keys
+from secure_xcom.policies.aws_keys import usable_keys
 from secure_xcom.policies.aws_statements import (
     CLAIM_ACTIONS,
     KMS_ACTIONS,
@@ -34,7 +34,7 @@ def identity_policy(rights: Sequence[Right]) -> Statement | None:
 
 def _kms_of_identity(right: Right) -> Iterator[Statement]:
     principal = right.identity.aws.principal if right.identity.aws else ""
-    for key in kms_keys(right.compartment, pushing=right.act == "push"):
+    for key in usable_keys(right):
         resource, alias = key_resource(key, principal)
         for number, condition in enumerate(conditions(right)):
             if alias:

@@ -64,8 +64,22 @@ def deny(sid: str, actions: Sequence[str], resources: list[str], condition: Stat
     return {**statement, "Condition": condition} if condition else statement
 
 
+SAME_KEY = "kms:ReEncryptOnSameKey"
+"""Whether a ReEncrypt's source and destination are one key, for both halves of its permission."""
+
+
 def conditions(right: Right) -> Iterator[Statement]:
-    """The conditions on the encryption context: one for all whole DAGs, one for each DAG limited to tasks."""
+    """The conditions of a right on a key: one for all whole DAGs, one for each DAG limited to tasks.
+
+    KMS permits a ReEncrypt in two halves, from one key and to another, and no condition is about the pair of them:
+    who may rewrap in two compartments could wrap what is of one with the other's key. So such a principal stays on
+    the key that it began with.
+    """
+    for condition in _contexts(right):
+        yield {**condition, "Bool": {SAME_KEY: "true"}} if len(right.maintained) > 1 else condition
+
+
+def _contexts(right: Right) -> Iterator[Statement]:
     if right.act == "look":
         # These requests carry no encryption context.
         yield {}

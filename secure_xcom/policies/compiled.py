@@ -92,6 +92,14 @@ def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], n
         made.add(f"aws/keys/{name}.json", document, f"key policy of {key}: wall 1")
     if not any(right.identity.aws for right in rights):
         return
+    for right in rights:
+        for shared in aws_keys.kms_keys(right.compartment) if right.identity.aws else ():
+            if others := aws_keys.shared_with(right, shared):
+                notes.append(
+                    f"{right.identity.name}: no rewrap in {right.compartment.name} with {shared.request_id}, "
+                    f"which is also a key of {', '.join(others)}: KMS cannot keep it from wrapping what is of one "
+                    "for the other"
+                )
     for bucket, document in aws_buckets.bucket_policies(policy, rights).items():
         made.add(f"aws/buckets/{bucket}.policy.json", document, f"bucket policy of {bucket}: wall 2")
         about = f"no public access to {bucket}, whatever a policy says"

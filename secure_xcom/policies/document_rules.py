@@ -24,6 +24,7 @@ DOCUMENT_RULES: dict[str, str] = {
     "aws-wildcard-principal": "anybody is allowed",
     "aws-context": "a key may be used without the compartment in the encryption context",
     "aws-reads-and-administers": "one principal uses a key and administers it",
+    "aws-re-encrypt": "one principal may ReEncrypt from the context of one compartment to that of another",
     "aws-key-open": "a key policy does not deny uses outside its compartments",
     "aws-no-tls": "a bucket policy does not deny what is not TLS",
     "aws-overwrite": "a bucket policy does not deny overwriting",

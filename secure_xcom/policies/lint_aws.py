@@ -12,6 +12,7 @@ from secure_xcom.access.yaml_text import Path
 _USE = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo")
 # Who makes grants makes one for himself, so that is both.
 _OPEN = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant")
+_MOVE = ("kms:ReEncryptFrom", "kms:ReEncryptTo")
 _ADMINISTER = (
     "kms:CreateGrant",
     "kms:PutKeyPolicy",
@@ -34,6 +35,7 @@ def of_document(document: Mapping[str, Any]) -> Iterator[Remark]:
     for one, path in pairs:
         yield from _of_statement(one, path)
     yield from _two_hats(pairs)
+    yield from _across(pairs)
     if _of_bucket(pairs):
         yield from _bucket(pairs)
     if any("Principal" in one and any(_allows(one, action) for action in _USE) for one, _ in pairs):
@@ -148,6 +150,51 @@ def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remar
             f"{who or 'this identity'} may open with the key and change its policy, grants or life",
             "leave one of the two to another principal",
         )
+
+
+def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+    """Who may ReEncrypt in the contexts of several compartments, from one key to another or within one key."""
+    found: dict[str, dict[str, tuple[set[str], Path]]] = {}
+    for one, path in pairs:
+        if any(_allows(one, action) for action in _MOVE):
+            kept = _condition(one, "Bool", "kms:ReEncryptOnSameKey") == "true"
+            # Kept on one key, only what is on the same key can be wrapped anew for another compartment.
+            keys = sorted(_texts(one, "Resource")) if kept else ["any"]
+            for who in _who(one):
+                for key in keys:
+                    names, _ = found.setdefault(who, {}).setdefault(
+                        f"{key} {_aliases(one) if kept else ''}", (set(), path)
+                    )
+                    names.update(_compartments(one))
+    for who, by_key in found.items():
+        for names, path in by_key.values():
+            if len(names) > 1:
+                yield Remark(
+                    "aws-re-encrypt",
+                    "error",
+                    path,
+                    f"{who or 'this identity'} may ReEncrypt in the contexts of {', '.join(sorted(names)[:5])}: "
+                    "it can wrap what is of one compartment for another",
+                    'write {"Bool": {"kms:ReEncryptOnSameKey": "true"}}, and give each compartment its own key',
+                )
+                break
+
+
+def _compartments(one: Mapping[str, Any]) -> set[str]:
+    condition = one.get("Condition")
+    tests = condition.get("StringEquals") if isinstance(condition, Mapping) else None
+    values = (
+        [value for key, value in tests.items() if str(key).lower() == _COMPARTMENT]
+        if isinstance(tests, Mapping)
+        else []
+    )
+    return {str(text) for value in values for text in _listed(value)}
+
+
+def _aliases(one: Mapping[str, Any]) -> str:
+    condition = one.get("Condition")
+    tests = condition.get("ForAnyValue:StringEquals") if isinstance(condition, Mapping) else None
+    return str(tests.get("kms:ResourceAliases")) if isinstance(tests, Mapping) else ""
 
 
 def _who(one: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from secure_xcom.access import AccessPolicy, Compartment, Grant, Identity, grants_of
@@ -53,12 +54,17 @@ class Scope:
 
 @dataclass(frozen=True)
 class Right:
-    """One act of one identity in one compartment."""
+    """One act of one identity in one compartment.
+
+    :ivar maintained: of a right to rewrap: every compartment that the identity's principal at AWS maintains, under
+        whatever name of the file, because KMS sees the principal.
+    """
 
     identity: Identity
     compartment: Compartment
     act: Act
     scope: Scope
+    maintained: tuple[Compartment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,29 @@ def rights_of(policy: AccessPolicy, identity: Identity, known: Known) -> tuple[R
             if giving:
                 scope = _together([_scope(policy, identity, compartment, grant, known) for grant in giving])
                 if scope.parts != ():
-                    found.append(Right(identity, compartment, act, scope))
+                    maintained = maintained_by(policy, identity) if act == "rewrap" else ()
+                    found.append(Right(identity, compartment, act, scope, maintained))
     return tuple(found)
+
+
+def maintained_by(policy: AccessPolicy, identity: Identity) -> tuple[Compartment, ...]:
+    """Return the compartments that an identity maintains, or any identity that is the same principal at AWS."""
+    names = _maintained(policy)[_principal(identity)]
+    return tuple(compartment for compartment in policy.compartments if compartment.name in names)
+
+
+@lru_cache(maxsize=2)
+def _maintained(policy: AccessPolicy) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for identity in policy.identities:
+        names = found.setdefault(_principal(identity), set())
+        names.update(grant.compartment for grant in identity.grants if "rewrap" in ACTS[grant.role])
+    return found
+
+
+def _principal(identity: Identity) -> str:
+    # An identity's name is no ARN, so those that are no principal of AWS stay apart.
+    return identity.aws.principal if identity.aws else identity.name
 
 
 def _scope(

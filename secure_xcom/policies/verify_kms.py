@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from secure_xcom.access import AccessPolicy, Compartment, Identity
 from secure_xcom.errors import AwsTrouble
 from secure_xcom.keys.aws_kms_text import KmsKey, kms_context
 from secure_xcom.policies.aws_account import AwsAccount
-from secure_xcom.policies.aws_keys import kms_keys
+from secure_xcom.policies.aws_keys import kms_keys, usable_keys
 from secure_xcom.policies.matrix import INSIDE, Tried
 from secure_xcom.policies.rights import Act, Right
 
@@ -44,16 +45,22 @@ class KmsVerifier:
 
         :raises AwsTrouble: KMS does not answer.
         """
+        wrapped: list[_Wrapped] = []
         for own in self._policy.compartments:
             for key in kms_keys(own):
                 wrap = self._wrap(own, key)
-                if wrap is None:
+                if wrap is not None:
+                    wrapped.append(_Wrapped(own, key, *wrap))
+                else:
                     self.left.append(
                         f"{key.request_id}: no identity with credentials may wrap, so only wrapping was tried"
                     )
                 for identity in self._policy.identities:
                     if identity.name in self._accounts:
                         yield from self._of_key(identity, own, key, wrap)
+        for source in wrapped:
+            for target in wrapped:
+                yield from self._across(source, target)
 
     def _wrap(self, own: Compartment, key: KmsKey) -> tuple[bytes, str] | None:
         for name, aws in self._accounts.items():
@@ -74,6 +81,8 @@ class KmsVerifier:
     ) -> Iterator[Tried]:
         aws, name = self._accounts[identity.name], identity.name
         mine = {right.act: right for right in self._rights[name] if right.compartment is own}
+        if "rewrap" in mine and key not in usable_keys(mine["rewrap"]):
+            del mine["rewrap"]
         # Some operations take no alias, and a wrap tells which key it is.
         wrap, arn = made or (None, key.request_id)
         for operation, act in _ACTS.items():
@@ -95,6 +104,37 @@ class KmsVerifier:
             more = {"PolicyName": "default"} if operation == "get_key_policy" else {}
             allowed = aws.may("kms", operation, region=key.region, KeyId=arn, **more)
             yield Tried(name, "kms", action, own.name, "the key", allowed, expected=False)
+
+    def _across(self, source: _Wrapped, target: _Wrapped) -> Iterator[Tried]:
+        """Try to wrap what is of one key with another, or for another compartment, in contexts of one's own."""
+        if source is target or (source.own is target.own and source.arn == target.arn):
+            return
+        if source.arn.split(":")[3:5] != target.arn.split(":")[3:5]:
+            # No request can name both.
+            return
+        for name, aws in self._accounts.items():
+            ends = [self._end(name, one) for one in (source, target)]
+            (right, of_source), (other, of_target) = ends
+            expected = right is not None and right is other and len(right.maintained) == 1
+            allowed = aws.may(
+                "kms",
+                "re_encrypt",
+                region=source.key.region,
+                CiphertextBlob=source.wrap,
+                SourceKeyId=source.arn,
+                DestinationKeyId=target.arn,
+                SourceEncryptionContext=of_source,
+                DestinationEncryptionContext=of_target,
+            )
+            place = f"with {target.key.request_id} of {target.own.name}"
+            yield Tried(name, "kms", "rewrap to another key", source.own.name, place, allowed, expected)
+
+    def _end(self, name: str, one: _Wrapped) -> tuple[Right | None, dict[str, str]]:
+        """Return the right to rewrap with a key, and a context that it covers."""
+        of_here = (right for right in self._rights[name] if right.act == "rewrap" and right.compartment is one.own)
+        right = next(of_here, None)
+        pair = next(right.scope.pairs()) if right is not None else (None, None)
+        return right if right and one.key in usable_keys(right) else None, self._context(one.own.name, *pair)
 
     def _contexts(self, own: Compartment, right: Right | None) -> Iterator[tuple[str, dict[str, str], bool]]:
         """Place, encryption context, whether it is allowed: wherever anybody's right in here is limited to."""
@@ -142,6 +182,16 @@ class KmsVerifier:
             SourceEncryptionContext=context,
             DestinationEncryptionContext=context,
         )
+
+
+@dataclass(frozen=True)
+class _Wrapped:
+    """A key of a compartment of which a wrap could be made, which tells the key's ARN."""
+
+    own: Compartment
+    key: KmsKey
+    wrap: bytes = field(repr=False)
+    arn: str
 
 
 def _at(key: KmsKey) -> dict[str, Any]:

@@ -53,6 +53,22 @@ def test_a_connection_that_broke_is_made_anew(postgres: PostgresServer, table: X
     database.close()
 
 
+def test_logins_are_found_with_a_right_on_their_ids_alone(postgres: PostgresServer, table: XComTable) -> None:
+    """A grant on one column is enough to find them, and without any nothing is known."""
+    table.execute("CREATE TABLE connection (conn_id TEXT, password TEXT, extra TEXT)")
+    table.execute("INSERT INTO connection VALUES ('vault_xcom', 'sealed', ''), ('s3_xcom', NULL, NULL)")
+    table.execute("CREATE ROLE looker LOGIN")
+    url = sqlalchemy.make_url(table.url).set(username="looker")
+    asked = ["vault_xcom", "s3_xcom", "aws_xcom"]
+    database = Database(url.render_as_string(hide_password=False))
+    assert database.stored_connections(asked) is None
+    table.execute("GRANT SELECT (conn_id) ON connection TO looker")
+    assert database.stored_connections(asked) == {"vault_xcom": None, "s3_xcom": None}
+    table.execute("GRANT SELECT ON connection TO looker")
+    assert database.stored_connections(asked) == {"vault_xcom": True, "s3_xcom": False}
+    database.close()
+
+
 def test_doctor_needs_no_more_than_its_documented_rights(postgres: PostgresServer, table: XComTable) -> None:
     """With SELECT on xcom alone rows are looked at, and archive tables named though they cannot be counted."""
     table.put(coordinate(), "a plain value")

@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from secure_xcom.access import AccessPolicy
 from secure_xcom.cli import app, main
+from secure_xcom.cli.checks import rendered_fields
 from secure_xcom.cli.probe import probe_coordinate, probe_key, probe_store
 from secure_xcom.config import RELEASE, Settings
 from secure_xcom.coordinate import Coordinate
@@ -31,7 +32,7 @@ from tests.xcom_table import XComTable
 # `secure-xcom init` compares the clock with the time of a file that it writes.
 pytestmark = pytest.mark.file_times
 
-OLD_AIRFLOW = Version(metadata.version("apache-airflow-core")) < Version("3.1.4")
+OLD_AIRFLOW = Version(metadata.version("apache-airflow-core")) < Version("3.1.6")
 ALL_WELL = 1 if OLD_AIRFLOW else 0
 ROW = Coordinate("orders", "manual__2026-01-01T00:00:00+00:00", "extract", 3, "return_value")
 
@@ -459,13 +460,59 @@ def test_check_takes_no_dag_id_that_cannot_be_one(config: Path) -> None:
     assert "300 characters" in statuses(printed)["settings"]
 
 
-def test_check_warns_of_an_airflow_that_keeps_rendered_fields_in_plaintext(config: Path) -> None:
-    """Before 3.1.4 Airflow asked no masker there, which is found; from then on nothing is said of it."""
+UNMASKED = "keeps in plaintext what templates and TaskFlow arguments pulled"
+CUT = "(4,096 by default) before it masks them"
+
+
+@pytest.mark.parametrize(
+    ("release", "faults"),
+    [
+        ("3.1.0", [UNMASKED, CUT]),
+        ("3.1.3", [UNMASKED, CUT]),
+        ("3.1.3+vendor.9", [UNMASKED, CUT]),
+        ("3.1.4", [CUT]),
+        ("3.1.5", [CUT]),
+        ("3.1.5.post1", [CUT]),
+        ("3.1.6rc1", [CUT]),
+        ("3.1.6", []),
+        ("3.1.10", []),
+        ("3.2.0b1", []),
+        ("3.3.2", []),
+        ("a build of ours", []),
+    ],
+)
+def test_check_names_what_an_old_airflow_leaves_in_rendered_fields(release: str, faults: list[str]) -> None:
+    """Up to 3.1.3 no masker is asked; up to 3.1.5 long fields are cut first. 3.1.6 mends both."""
+    found = list(rendered_fields(release))
+    assert len(found) == len(faults)
+    for finding, fault in zip(found, faults, strict=True):
+        assert finding.status == "warning"
+        assert f"Airflow {release} " in finding.text
+        assert fault in finding.text
+        assert "upgrade Airflow to 3.1.6 or later" in finding.remedy
+
+
+def test_check_looks_at_the_airflow_that_is_installed(config: Path) -> None:
+    """It warns of it exactly where it is an old one."""
     _, printed = run_json("check", "--config", str(config))
     found = [
-        finding["status"] for finding in printed["findings"] if finding["subject"] == "rendered template fields"
+        finding["text"] for finding in printed["findings"] if finding["subject"] == "rendered template fields"
     ]
-    assert found == (["warning"] if OLD_AIRFLOW else [])
+    expected = [finding.text for finding in rendered_fields(metadata.version("apache-airflow-core"))]
+    assert found == expected
+    assert bool(found) == OLD_AIRFLOW
+
+
+def test_check_finds_an_access_log_among_payloads(config: Path, place: tuple[str, str]) -> None:
+    """Nothing is pushed or pulled so: the error says where both lie, and commands that open the log end."""
+    sink = f"{place[1]}/default/access-log.jsonl"
+    text = config.read_text().replace("[secure_xcom]", f"[secure_xcom]\naudit_sinks = {sink}")
+    config.write_text(text)
+    code, printed = run_json("check", "--config", str(config))
+    assert code == 1
+    assert "of compartment 'default' lie in each other" in statuses(printed)["access log"]
+    code, printed = run_json("rewrap", "--config", str(config))
+    assert (code, printed["error"]) == (2, "SettingInvalid")
 
 
 def test_check_could_not_run_without_its_file(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ path "kv/data/xcom/finance/*" {{
 """
 CONTEXT = {"StringEquals": {"kms:EncryptionContext:compartment": "finance"}}
 USE = {"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": ["arn:aws:kms:eu:1:key/k"], "Condition": CONTEXT}
+COMPARTMENT = "kms:EncryptionContext:compartment"
+SALES = {"StringEquals": {COMPARTMENT: "sales"}}
+STAY = {"Bool": {"kms:ReEncryptOnSameKey": "true"}}
+MOVE = {**USE, "Action": ["kms:ReEncryptFrom", "kms:ReEncryptTo"]}
 BUCKET = [
     {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "*",
      "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
@@ -80,6 +84,14 @@ def test_what_was_compiled_is_silent() -> None:
         ("a.hcl", 'path "auth/token/renew-self" { capabilities = ["update"] }\n' + HCL),
         ("a.hcl", 'path "transit/*" { capabilities = ["deny"] }'),
         ("a.json", policy(USE)),
+        ("a.json", policy(MOVE, {**USE, "Condition": SALES})),
+        (
+            "a.json",
+            policy(
+                {**MOVE, "Condition": {**CONTEXT, **STAY}},
+                {**MOVE, "Resource": "k2", "Condition": {**SALES, **STAY}},
+            ),
+        ),
         ("a.json", policy(*BUCKET)),
         ("a.json", json.dumps(ROLE)),
         ("a.json", json.dumps(KEY)),
@@ -157,6 +169,20 @@ JSON_CASES: list[tuple[str, str]] = [
     (policy({**USE, "Condition": {}}), "error aws-context 2:"),
     (policy({**USE, "Condition": {"StringLike": CONTEXT["StringEquals"]}}), "error aws-context 2:"),
     (policy({**USE, "Condition": {"StringEqualsIfExists": CONTEXT["StringEquals"]}}), "error aws-context 2:"),
+    (policy(MOVE, {**MOVE, "Resource": "k2", "Condition": SALES}), "error aws-re-encrypt 2:"),
+    (
+        policy({**MOVE, "Action": "kms:ReEncryptFrom"}, {**MOVE, "Action": "kms:ReEncryptTo", "Condition": SALES}),
+        "error aws-re-encrypt 2:",
+    ),
+    (
+        policy({**MOVE, "Condition": {"StringEquals": {COMPARTMENT: ["finance", "sales"]}}}),
+        "error aws-re-encrypt 2:",
+    ),
+    # On one key: the pair is of one key there, and of two compartments all the same.
+    (
+        policy({**MOVE, "Condition": {**CONTEXT, **STAY}}, {**MOVE, "Condition": {**SALES, **STAY}}),
+        "error aws-re-encrypt 2:",
+    ),
     (policy({**USE, "Action": ["kms:Decrypt", "kms:CreateGrant"]}), "error aws-reads-and-administers 2:"),
     (policy(USE, {**USE, "Action": "kms:PutKeyPolicy"}), "error aws-reads-and-administers 3:"),
     (policy({**USE, "Action": ["kms:PutKeyPolicy", "kms:CreateGrant"]}), "error aws-reads-and-administers 2:"),

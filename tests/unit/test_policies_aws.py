@@ -56,9 +56,23 @@ KMS: dict[str, dict[str, frozenset[Any]]] = {
 _USES = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKey")
 
 
-def context(place: tuple[str, str, str] | None, alias: str = "alias/xcom-finance") -> dict[str, str | list[str]]:
+# A ReEncrypt that stays on its key, or not. The caretaker maintains sales as well, so it stays.
+STAYS = ("true", "false")
+MOVES = ("kms:ReEncryptFrom", "kms:ReEncryptTo")
+
+
+def on_same_key(action: str) -> tuple[str, ...]:
+    """What KMS says of the pair of keys; of other actions nothing."""
+    return STAYS if action in MOVES else ("",)
+
+
+def context(
+    place: tuple[str, str, str] | None, alias: str = "alias/xcom-finance", same: str = ""
+) -> dict[str, str | list[str]]:
     """What KMS knows of a request for a wrap of this place."""
     found: dict[str, str | list[str]] = {"kms:ResourceAliases": [alias]}
+    if same:
+        found["kms:ReEncryptOnSameKey"] = same
     if place is not None:
         shown = kms_context(encryption_context(place[0], Coordinate(place[1], "run", place[2], -1, "key")))
         found.update({f"kms:EncryptionContext:{name}": value for name, value in shown.items()})
@@ -68,28 +82,32 @@ def context(place: tuple[str, str, str] | None, alias: str = "alias/xcom-finance
 def kms_of_identity(name: str, document: dict[str, Any]) -> frozenset[Any]:
     """What an identity policy allows on the key, by any alias, on another key, and in another account."""
     return frozenset(
-        (action, place, alias if key == KEY else "another account")
+        (action, place, alias if key == KEY else "another account", same)
         for action in KMS
+        for same in on_same_key(action)
         for place in PLACES
         for alias in ("alias/xcom-finance", "alias/other")
         for key in (KEY, KEY.replace("111122223333", "444455556666"))
-        if evaluate(document, Request(WHO[name], action, key, context(place, alias))) == "allow"
+        if evaluate(document, Request(WHO[name], action, key, context(place, alias, same))) == "allow"
     )
 
 
 def kms_wanted(name: str) -> frozenset[Any]:
     """What the file says of it."""
     return frozenset(
-        (action, place, "alias/xcom-finance") for action, who in KMS.items() for place in who.get(name, ())
+        (action, place, "alias/xcom-finance", on_same_key(action)[0])
+        for action, who in KMS.items()
+        for place in who.get(name, ())
     )
 
 
 def key_policy(document: dict[str, Any]) -> dict[Any, str]:
     """What a key policy says of every identity, a stranger and the account's administrator."""
     return {
-        (who, action, place): evaluate(document, Request(who, action, KEY, context(place)))
+        (who, action, place, same): evaluate(document, Request(who, action, KEY, context(place, same=same)))
         for who in (*WHO.values(), OUTSIDER, ADMIN)
         for action in KMS
+        for same in on_same_key(action)
         for place in PLACES
     }
 
@@ -103,7 +121,9 @@ def key_wanted() -> dict[Any, str]:
             for place in PLACES:
                 outside = action in _USES and (place is None or place[0] != "finance")
                 may = place in allowed.get(names.get(who, ""), ()) or (who == ADMIN and action in ADMINISTERS)
-                found[who, action, place] = "deny" if outside else "allow" if may else "none"
+                for same in on_same_key(action):
+                    denied = outside or same == "false"
+                    found[who, action, place, same] = "deny" if denied else "allow" if may else "none"
     return found
 
 

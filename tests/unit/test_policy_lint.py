@@ -126,6 +126,7 @@ CASES: list[tuple[str, str, str]] = [
     ("vault_default/transit/keys/audit", "other/transit/keys/finance", "error shared-key 20:16"),
     ('finance?grant=scoped"]', 'finance?wrap=never"]', "error no-key-wraps 7:15"),
     ("vault://vault_default/transit/keys/audit", "local:///k.json", "warning local-key 20:15"),
+    (FINANCE, FINANCE + '    former_store_uris: ["s3://xcom/sealed/audit"]\n', "error nested-store 7:25"),
     (FINANCE, FINANCE + '    former_store_uris: ["s3://xcom/sealed"]\n', "warning former-is-current 7:25"),
     ("      - sensitive: true\n", '      - keys: ["my_token"]\n', "error unreachable-route 15:9"),
     (FINANCE, FINANCE + '    retention_of: [{keys: ["a*"], retention: 1d}, {keys: [ab], retention: 2d}]\n',
@@ -317,6 +318,16 @@ def test_every_rule_is_listed_and_tried() -> None:
                 said.add(node.args[0].value)
     assert said == set(rules.RULES)
     tried = {expected.split()[1] for _, _, expected in CASES} | {
+        # tests/unit/test_nested_stores.py
+        "access-log-in-store",
+        # tests/unit/test_maintenance_lint.py
+        "shared-maintenance",
+        "rewrap-shared-key",
+        "rewrap-changes-context",
+        # tests/unit/test_stored_connections.py
+        "server-connection",
+        "shared-backend",
+        "connection-not-seen",
         "wildcard-dags",
         "reader-unknown",
         "unreadable-uri",

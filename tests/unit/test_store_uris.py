@@ -110,7 +110,7 @@ def test_parsing_and_writing_are_inverse(conn_id: str, bucket: str, prefix: str)
 
 def test_unknown_connection() -> None:
     """A connection that Airflow does not give is an error, never a fall back to the default credentials."""
-    with pytest.raises(ConnectionUnknown, match="airflow connections add"):
+    with pytest.raises(ConnectionUnknown, match="in its own environment, or in a local secrets file"):
         store("s3://nobody_made_this@bucket/prefix")
 
 

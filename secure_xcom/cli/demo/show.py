@@ -244,6 +244,8 @@ def _instance(of: dict[str, Any]) -> str:
 
 
 def _claims(out: Console, claims: list[Claim], seconds: float) -> None:
+    from importlib import metadata
+
     from secure_xcom.cli.checks import rendered_fields
     from secure_xcom.keys import Finding
 
@@ -253,7 +255,7 @@ def _claims(out: Console, claims: list[Claim], seconds: float) -> None:
     failed = sum(not claim.held for claim in claims)
     if failed:
         out.print(f"\n{failed} of {len(claims)} claims did NOT hold, in {seconds:.0f} s.", style=_BAD)
-        for finding in rendered_fields():
+        for finding in rendered_fields(metadata.version("apache-airflow-core")):
             output.show_finding(out, finding)
     else:
         out.print(f"\nAll {len(claims)} claims held, in {seconds:.0f} s.", style=f"bold {_GOOD}")

@@ -27,7 +27,17 @@ _NEXT = (
 )
 _CONNECTIONS = (
     "Give each worker the connection of its own role and no other, under the connection id of the key URI: what "
-    "is AIRFLOW_CONN_..._MAINTENANCE here loses its ending there. Then remove the file."
+    "is AIRFLOW_CONN_..._MAINTENANCE here loses its ending there. It belongs into that worker's own environment, "
+    "or into a file of mode 0600 for the LocalFilesystemBackend of its [workers] secrets_backend. Then remove the "
+    "file."
+)
+_LOCAL = (
+    "Give the connection {names} to each worker that needs it as {variables} in its own environment, or in a file "
+    "of mode 0600 for the LocalFilesystemBackend of its [workers] secrets_backend."
+)
+_NEVER_STORED = (
+    "Never add it to Airflow's database (`airflow connections add`), nor to the API server's environment: every "
+    "task of every team reads what lies there. Revoke and replace a login that lay there."
 )
 
 
@@ -89,7 +99,7 @@ def init(
     settings["secure_xcom.key_uris"] = ",".join(key)
     settings["secure_xcom.store_uri"] = store
     lines = made.lines if made else []
-    steps = [_CONNECTIONS, *_NEXT] if approle else list(_NEXT)
+    steps = [*steps_for_logins([*key, store], approle=bool(approle)), *_NEXT]
     if as_json:
         output.show_json({**_record(findings, settings, steps), **({"connections": lines} if lines else {})})
     else:
@@ -127,6 +137,20 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
         if finding.status == "error":
             raise CommandError(finding.text, where=finding.subject, remedy=finding.remedy)
     return findings
+
+
+def steps_for_logins(uris: list[str], *, approle: bool = False) -> list[str]:
+    """Return where the logins of workers belong, if these URIs need any.
+
+    :param approle: whether the connections of AppRoles were made.
+    """
+    from secure_xcom.access.connection_ids import connection_id, variable
+
+    names = list(dict.fromkeys(name for name in map(connection_id, uris) if name is not None))
+    if not names:
+        return []
+    variables = ", ".join(map(variable, names))
+    return [_CONNECTIONS if approle else _LOCAL.format(names=", ".join(names), variables=variables), _NEVER_STORED]
 
 
 def airflow_cfg(settings: dict[str, str]) -> str:
