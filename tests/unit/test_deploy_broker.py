@@ -152,6 +152,30 @@ def test_the_queues_are_those_of_the_access_policy() -> None:
     assert {name for name in FILE["services"] if name.startswith("worker-")} == {f"worker-{q}" for q in QUEUES}
 
 
+def test_the_page_says_what_each_login_may(users: dict[str, User]) -> None:
+    """The table of docs/deploying.md has each login's keys, commands and channels, and no others."""
+    page = (deployed.ROOT / "docs/deploying.md").read_text()
+    table = page.partition("| login | who has it |")[2].partition("\n\n")[0]
+    told: dict[str, list[Rules]] = {}
+    login = ""
+    for line in table.splitlines()[2:]:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        login = cells[0].strip("`") or login
+        keys, commands, channels = (set(re.findall(r"`([^`]+)`", cell)) for cell in cells[2:])
+        told.setdefault(login, []).append(Rules({f"+{word.lower()}" for word in commands}, keys, channels))
+    assert told == {
+        name: [
+            Rules(
+                rules.commands - CONNECTS if name != "health" else rules.commands,
+                {re.sub(r"^(~|%[RW]~)", "", key) for key in rules.keys},
+                {channel[1:] for channel in rules.channels},
+            )
+            for rules in users[name].rules
+        ]
+        for name in ("scheduler", "worker-finance", "health", "default")
+    }
+
+
 @pytest.mark.parametrize("queue", ["fin*", "a b*", "a?", "[ab]", "a\\", "~", "a)"])
 def test_a_queue_that_would_be_a_pattern_is_refused(queue: str, tmp_path: Path) -> None:
     """No name gets into the file that the broker would read as more than one key."""
