@@ -114,6 +114,18 @@ def test_nobody_gets_in_without_a_password(broker: RedisServer) -> None:
             client.llen("finance")
 
 
+def test_a_worker_is_healthy_while_its_login_is(broker: RedisServer, made: Path, tmp_path: Path) -> None:
+    """The compose file's health check of a worker, with its login and with a password that is not its own."""
+    words = deployed.compose()["services"]["worker-finance"]["healthcheck"]["test"]
+    assert words[:3] == ["CMD", "python", "-c"]
+    file, url = tmp_path / "broker_url", broker.here((made / "broker_finance").read_text())
+    code = words[3].replace("/run/secrets/broker_url", str(file))
+    for text, healthy in ((url, True), (url.replace("worker-finance:", "worker-finance:x"), False)):
+        file.write_text(text)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        assert (done.returncode == 0) == healthy
+
+
 def test_with_one_password_for_all_the_other_worker_runs_it(tmp_path: Path) -> None:
     """The control: on a broker as it comes, the same attack has code run by a real worker of the other queue."""
     ran, output = tmp_path / "ran", tmp_path / "output"
