@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,13 @@ def refused(words: list[str]) -> str | None:
     }
     wrong = [word for word in rest if word.startswith("--") and word.split("=")[0] not in known]
     return f"no option {wrong[0]!r} in {words}" if wrong else None
+
+
+def made_secrets(folder: Path) -> Path:
+    """Run deploy/compose/make-secrets in a folder; where it put what it made."""
+    shutil.copy(COMPOSE / "make-secrets", folder)
+    subprocess.run([folder / "make-secrets"], check=True, capture_output=True)
+    return folder / "secrets"
 
 
 def compose_setup() -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 
 POLICY = "/opt/airflow/config/access_policy.yaml"
 BUCKET = "xcom"
+LOGS_BUCKET = "task-logs"
 # Whose file it is where Docker has no user of that name: Airflow's in the official image.
 AIRFLOW_UID = 50_000
 START_SECONDS = 120
@@ -28,6 +29,11 @@ IDENTITIES = {
     "marketing-workers": "marketing",
     "maintenance": "maintenance",
 }
+# identity -> the queue of its worker, which writes task logs as a user of its own, into the queue's folder alone:
+# `log_filename_template` in compose.yaml. `policy apply` keeps the identity's user for itself.
+QUEUES = {"finance-workers": "finance", "marketing-workers": "marketing"}
+# The user as which the API server reads task logs, and the volume that it mounts.
+LOG_READER, LOG_READER_VOLUME = "task-log-reader", "task-logs"
 
 
 class Vault:
@@ -65,18 +71,53 @@ def start(vault: Vault, kept: Path) -> str:
 
 
 def make_users(s3: Any, iam: Any) -> None:
-    """The bucket and a user for each identity, where they are not there yet."""
+    """Make the buckets and the users where they are not there yet, and say who may write and read task logs."""
     from botocore.exceptions import ClientError
 
-    if BUCKET not in {one["Name"] for one in s3.list_buckets()["Buckets"]}:
-        s3.create_bucket(Bucket=BUCKET)
-    for name in IDENTITIES:
+    existing = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    for bucket in (BUCKET, LOGS_BUCKET):
+        if bucket not in existing:
+            s3.create_bucket(Bucket=bucket)
+    rights = log_rights()
+    for name in (*IDENTITIES, *rights):
         try:
             iam.get_user(UserName=name)
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchEntity":
                 raise
             iam.create_user(UserName=name)
+    for name, statements in rights.items():
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_user_policy(UserName=name, PolicyName=LOGS_BUCKET, PolicyDocument=document)
+
+
+def log_rights() -> dict[str, list[dict[str, Any]]]:
+    """Return the statements of each user about task logs: a worker has its own queue's, the reader reads all."""
+    bucket = f"arn:aws:s3:::{LOGS_BUCKET}"
+    found: dict[str, list[dict[str, Any]]] = {
+        LOG_READER: [
+            {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [bucket]},
+            {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [f"{bucket}/*"]},
+        ]
+    }
+    for queue in QUEUES.values():
+        folder = f"queue={queue}/"
+        found[log_writer(queue)] = [
+            # Airflow reads before it writes: the log of a task that comes again is one file.
+            {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": [f"{bucket}/{folder}*"]},
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket"],
+                "Resource": [bucket],
+                "Condition": {"StringLike": {"s3:prefix": [f"{folder}*"]}},
+            },
+        ]
+    return found
+
+
+def log_writer(queue: str) -> str:
+    """Return the user as which a queue's workers write task logs."""
+    return f"{queue}-task-logs"
 
 
 def connections(role_id: str, secret_id: str, access_key: str, secret_key: str) -> dict[str, Any]:
@@ -90,12 +131,17 @@ def connections(role_id: str, secret_id: str, access_key: str, secret_key: str) 
             "password": secret_id,
             "extra": {"auth_type": "approle", "use_tls": False},
         },
-        "s3_xcom": {
-            "conn_type": "aws",
-            "login": access_key,
-            "password": secret_key,
-            "extra": {"endpoint_url": "http://s3:8333", "region_name": "us-east-1"},
-        },
+        "s3_xcom": s3_connection(access_key, secret_key),
+    }
+
+
+def s3_connection(access_key: str, secret_key: str) -> dict[str, Any]:
+    """Return an Airflow connection to the S3 server as one user."""
+    return {
+        "conn_type": "aws",
+        "login": access_key,
+        "password": secret_key,
+        "extra": {"endpoint_url": "http://s3:8333", "region_name": "us-east-1"},
     }
 
 
@@ -108,13 +154,33 @@ def hand_out(vault: Vault, iam: Any, name: str, file: Path) -> None:
     before = secret_ids(vault, role)
     role_id = vault.call("GET", f"{role}/role-id")["data"]["role_id"]
     secret_id = vault.call("POST", f"{role}/secret-id", {})["data"]["secret_id"]
-    for old in iam.list_access_keys(UserName=name)["AccessKeyMetadata"]:
-        iam.delete_access_key(UserName=name, AccessKeyId=old["AccessKeyId"])
-    key = iam.create_access_key(UserName=name)["AccessKey"]
+    key = new_key(iam, name)
     found = connections(role_id, secret_id, key["AccessKeyId"], key["SecretAccessKey"])
+    if name in QUEUES:
+        key = new_key(iam, log_writer(QUEUES[name]))
+        found["s3_task_logs"] = s3_connection(key["AccessKeyId"], key["SecretAccessKey"])
     write_private(file, json.dumps(found), owner=AIRFLOW_UID)
     for accessor in before:
         vault.call("POST", f"{role}/secret-id-accessor/destroy", {"secret_id_accessor": accessor})
+
+
+def hand_out_to_log_reader(iam: Any, file: Path) -> None:
+    """Write a new key of the user that reads task logs into its file, and end its old one."""
+    key = new_key(iam, LOG_READER)
+    lines = (
+        "[default]",
+        f"aws_access_key_id = {key['AccessKeyId']}",
+        f"aws_secret_access_key = {key['SecretAccessKey']}",
+    )
+    write_private(file, "\n".join(lines) + "\n", owner=AIRFLOW_UID)
+
+
+def new_key(iam: Any, name: str) -> dict[str, str]:
+    """Make a new access key of a user, and end its old ones."""
+    for old in iam.list_access_keys(UserName=name)["AccessKeyMetadata"]:
+        iam.delete_access_key(UserName=name, AccessKeyId=old["AccessKeyId"])
+    key: dict[str, str] = iam.create_access_key(UserName=name)["AccessKey"]
+    return key
 
 
 def secret_ids(vault: Vault, role: str) -> list[str]:
@@ -160,6 +226,10 @@ def main(arguments: list[str]) -> int:
         if "--renew" in arguments or not file.exists():
             hand_out(vault, iam, name, file)
             sys.stdout.write(f"{name}: new credentials\n")
+    file = Path("/identities") / LOG_READER_VOLUME / "credentials.ini"
+    if "--renew" in arguments or not file.exists():
+        hand_out_to_log_reader(iam, file)
+        sys.stdout.write(f"{LOG_READER}: new credentials\n")
     return 0
 
 

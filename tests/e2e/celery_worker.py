@@ -83,12 +83,10 @@ class CeleryWorker:
 
     def start(self) -> None:
         """Start it, without waiting."""
-        # Without --skip-serve-logs both would listen on one port, on all interfaces.
-        name = ("--skip-serve-logs", "--celery-hostname", f"{self.team}@%h")
         with self.output.open("ab") as output:
             output.write(b"--- started\n")
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *self._service["command"], *name],
+                [sys.executable, "-m", "airflow", *self._service["command"]],
                 env=self.environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
@@ -141,8 +139,7 @@ class CeleryWorker:
                 continue
         self.process = None
 
-    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
-        """A task's log as it lies on the worker's disk; empty if there is none."""
-        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-        file = folder / f"attempt={attempt}.log"
+    def log(self, path: str) -> str:
+        """Return a task's log as it lies on the worker's disk; empty if there is none, or it has been put away."""
+        file = self.home / "logs" / path
         return file.read_text(errors="replace") if file.exists() else ""

@@ -1,7 +1,8 @@
 """The compose deployment without Docker: Celery on PostgreSQL and Redis, Vault, S3 with IAM, two identities.
 
-The access policy, the set-up of users and credentials, the workers' settings and the two teams' DAGs are those of
-`deploy/compose`; policies and roles come from `secure-xcom policy apply`. Everything listens on 127.0.0.1.
+The access policy, the broker's logins, the set-up of users and credentials, the settings of the workers, the
+scheduler and the API server and the two teams' DAGs are those of `deploy/compose`; policies and roles come from
+`secure-xcom policy apply`. Everything listens on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -106,8 +107,20 @@ class Distributed:
         return {task: (state, tries) for task, state, tries in found}
 
     def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
-        """A task's log, of whichever worker ran it."""
-        return "".join(worker.log(dag_id, run_id, task_id, attempt) for worker in self.workers.values())
+        """A task's log, of whichever worker ran it: in the bucket, or on its disk where none was to be had."""
+        team = dag_id.partition("_")[0]
+        path = f"queue={team}/dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt={attempt}.log"
+        put_away = self.task_log(path) if self.services else ""
+        return put_away + "".join(worker.log(path) for worker in self.workers.values())
+
+    def task_log(self, path: str) -> str:
+        """A task's log in the bucket; empty if it is not there."""
+        client = self.behind().s3.client()
+        try:
+            body = client.get_object(Bucket=SETUP.LOGS_BUCKET, Key=path)["Body"].read()
+        except client.exceptions.NoSuchKey:
+            return ""
+        return str(body.decode(errors="replace"))
 
     def trigger(self, *dag_ids: str, run_id: str) -> None:
         """Start a run of each, all under one id."""
@@ -129,10 +142,15 @@ class Distributed:
                 raise AssertionError("\n".join([f"not in time: {what}", str(states), *tails]))
             time.sleep(0.15)
 
-    def objects(self) -> list[str]:
-        """The keys of the bucket, as its owner lists them."""
-        pages = self.behind().s3.client().get_paginator("list_objects_v2").paginate(Bucket=SETUP.BUCKET)
+    def objects(self, bucket: str = SETUP.BUCKET) -> list[str]:
+        """The keys of a bucket, as its owner lists them."""
+        pages = self.behind().s3.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def refusals(self) -> set[tuple[str, str]]:
+        """Who was refused what by the broker, as it remembers it: login and command."""
+        told = self.redis.client().acl_log()
+        return {(entry["username"], entry["client-info"]["cmd"]) for entry in told}
 
     def references(self) -> list[dict[str, Any]]:
         """Every row of Airflow's XComs, as the database keeps it."""
@@ -170,6 +188,8 @@ class Distributed:
             for key in self.objects():
                 body = client.get_object(Bucket=SETUP.BUCKET, Key=key)["Body"].read()
                 hunt.search(key.encode() + b"\n" + body, "bucket", key)
+            for key in self.objects(SETUP.LOGS_BUCKET):
+                hunt.search(self.task_log(key).encode(), "task logs in the bucket", key)
         return hunt
 
     def _hunt_database(self, hunt: Hunt) -> None:
@@ -211,7 +231,8 @@ def distributed(
     with ExitStack() as stack:
         ours = backend == OURS
         postgres = stack.enter_context(postgres_server())
-        redis = stack.enter_context(redis_server())
+        broker = deployed.made_secrets(beside)
+        redis = stack.enter_context(redis_server((broker / "broker.acl").read_text()))
         url = postgres.new_database()
         for_tasks = {
             "SECURE_XCOM_E2E_SEED": seed,
@@ -224,7 +245,7 @@ def distributed(
         }
         airflow = ThrowawayAirflow(
             root / "airflow",
-            {**_settings(url, redis), **(_our_settings(policy) if ours else {})},
+            {**_settings(url), **(_our_settings(policy) if ours else {})},
             root / "dags",
             environment={**for_tasks, **_faster()},
             triggerer=True,
@@ -242,18 +263,31 @@ def distributed(
             services.environment["AIRFLOW_HOME"] = str(beside / "operator")
             services.environment["AIRFLOW__SECURE_XCOM__ACCESS_POLICY"] = str(policy)
         migrating.result()
-        places = _places(airflow, redis, policy, beside / "secrets")
+        places = {
+            "/opt/airflow/config/access_policy.yaml": str(policy),
+            "http://api-server:8080": f"http://127.0.0.1:{airflow.port}",
+        }
         workers = {}
         for team in TEAMS:
             more = {**for_tasks, **_faster(), "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags")}
+            # The benchmark compares backends, so both put their logs onto the disk.
+            if direct or not ours:
+                more["AIRFLOW__LOGGING__REMOTE_LOGGING"] = "False"
             if not ours:
                 more["AIRFLOW__CORE__XCOM_BACKEND"] = airflow_default_backend()
                 more["AIRFLOW__SECURE_XCOM__ACCESS_POLICY"] = ""
-            workers[team] = CeleryWorker(team, root / f"worker-{team}", connections[team], places, more)
+            secret = _broker_secret(broker / f"broker_{team}", redis, beside / "secrets" / team)
+            home = root / f"worker-{team}"
+            workers[team] = CeleryWorker(team, home, connections[team], {**places, **secret}, more)
             workers[team].prepare()
             workers[team].start()
             stack.callback(workers[team].stop)
-        airflow.start()
+        secret = _broker_secret(broker / "broker_scheduler", redis, beside / "secrets" / "scheduler")
+        of_component = {"scheduler": _of_service("scheduler", ("AIRFLOW__CELERY__",), secret)}
+        if services and not direct:
+            credentials = _log_reader(services, beside / "secrets" / "task-logs")
+            of_component["api-server"] = _of_service("api-server", ("AIRFLOW__LOGGING__", "AWS_"), credentials)
+        _start(airflow, of_component)
         for worker in workers.values():
             worker.wait_ready()
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
@@ -265,18 +299,18 @@ def airflow_default_backend() -> str:
     return "airflow.sdk.execution_time.xcom.BaseXCom"
 
 
-def _settings(url: str, redis: RedisServer) -> dict[str, str]:
+def _settings(url: str) -> dict[str, str]:
     """Those of the compose file's core components, and what makes a small machine go fast."""
+    core = deployed.compose()["x-core-settings"]
     return {
         "core.executor": "CeleryExecutor",
         "core.fernet_key": "",
         "core.parallelism": "16",
         "core.max_active_tasks_per_dag": "16",
-        "celery.broker_url": redis.url(0),
-        "celery.result_backend": redis.url(1),
         # More are processes that are forked for each round of sending.
         "celery.sync_parallelism": "1",
         "database.sql_alchemy_conn": url,
+        "logging.log_filename_template": core["AIRFLOW__LOGGING__LOG_FILENAME_TEMPLATE"],
         "scheduler.scheduler_idle_sleep_time": "0.2",
         "scheduler.task_instance_heartbeat_timeout_detection_interval": "2",
         "triggerer.job_heartbeat_sec": "2",
@@ -296,21 +330,41 @@ def _faster() -> dict[str, str]:
     }
 
 
-def _places(airflow: ThrowawayAirflow, redis: RedisServer, policy: Path, folder: Path) -> dict[str, str]:
-    """What the workers' settings of the compose file name, on this machine."""
-    texts = {
-        "broker_url": redis.url(0),
-        "result_backend": redis.url(1),
-        "api_secret_key": airflow.settings["api.secret_key"],
-    }
-    for name, text in texts.items():
-        (folder / name).touch(mode=0o600)
-        (folder / name).write_text(text)
-    return {
-        "/run/secrets/": f"{folder}/",
-        "/opt/airflow/config/access_policy.yaml": str(policy),
-        "http://api-server:8080": f"http://127.0.0.1:{airflow.port}",
-    }
+def _broker_secret(made: Path, redis: RedisServer, folder: Path) -> dict[str, str]:
+    """Put a login to the broker, as make-secrets made it, where its one component reads it on this machine."""
+    folder.mkdir(mode=0o700)
+    file = folder / "broker_url"
+    file.touch(mode=0o600)
+    file.write_text(redis.here(made.read_text()))
+    return {"/run/secrets/": f"{folder}/"}
+
+
+def _log_reader(services: Services, folder: Path) -> dict[str, str]:
+    """Make the credentials with which the API server reads task logs, and say where they are on this machine."""
+    folder.mkdir(mode=0o700)
+    SETUP.hand_out_to_log_reader(services.s3.client(service="iam"), folder / "credentials.ini")
+    return {"/run/identity/": f"{folder}/", "http://s3:8333": services.s3.endpoint}
+
+
+def _of_service(name: str, prefixes: tuple[str, ...], places: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a service of the compose file that begin so, with what they name on this machine."""
+    found = {}
+    for setting, text in deployed.compose()["services"][name]["environment"].items():
+        if setting.startswith(prefixes):
+            for there, here in places.items():
+                text = text.replace(there, here)  # noqa: PLW2901  # one text, place by place
+            found[setting] = text
+    return found
+
+
+def _start(airflow: ThrowawayAirflow, of_component: Mapping[str, Mapping[str, str]]) -> None:
+    """Start each component with the settings that it alone has, and wait until all are healthy."""
+    shared = airflow.environment
+    for name in ("api-server", "scheduler", "dag-processor", "triggerer"):
+        airflow.environment = {**shared, **of_component.get(name, {})}
+        airflow.launch(name)
+    airflow.environment = shared
+    airflow.wait_healthy()
 
 
 def _services(stack: ExitStack, root: Path, *, direct: bool) -> Services:
@@ -357,7 +411,8 @@ def _set_up(services: Services, policy: Path, beside: Path) -> tuple[dict[str, s
         # The compose file's names of the servers are ports of this machine here.
         at = urlsplit(services.vault.address)
         found["vault_xcom"].update(host=at.hostname, port=at.port)
-        found["s3_xcom"]["extra"]["endpoint_url"] = services.proxy.endpoint
+        for conn_id in ("s3_xcom", "s3_task_logs"):
+            found[conn_id]["extra"]["endpoint_url"] = services.proxy.endpoint
         connections[team] = found
     steps = {step["step"]: step["state"] for step in json.loads(done.stdout)["steps"]}
     return steps, connections

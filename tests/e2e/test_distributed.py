@@ -23,7 +23,7 @@ from secure_xcom import errors
 from tests.audit_reading import read_chains
 from tests.e2e import disturbances
 from tests.e2e.describe import digest
-from tests.e2e.distributed import TEAMS, Distributed, distributed, new_seed
+from tests.e2e.distributed import SETUP, TEAMS, Distributed, distributed, new_seed
 from tests.e2e.disturbances import DOWN, KILLED, SEALED, Disturbed
 from tests.e2e.hunt import Hunt, canary
 
@@ -90,11 +90,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distributed]:
 
 
 @pytest.fixture(scope="module")
-def ways(site: Distributed) -> dict[str, str]:
+def honest(site: Distributed) -> tuple[dict[str, str], set[tuple[str, str]]]:
+    """The states of runs of which none tries what it may not, and what the broker refused until then."""
+    dags = ("finance_daily", "finance_ways", "marketing_ways")
+    site.trigger(*dags, run_id=RUN)
+    return site.wait(*dags, run_id=RUN), site.refusals()
+
+
+@pytest.fixture(scope="module")
+def ways(site: Distributed, honest: tuple[dict[str, str], set[tuple[str, str]]]) -> dict[str, str]:
     """The state of a run of each DAG that nothing befalls."""
-    first = ("finance_daily", "finance_ways", "marketing_ways")
-    site.trigger(*first, run_id=RUN)
-    found = site.wait(*first, run_id=RUN)
+    found = dict(honest[0])
     # Both pull what was pushed by then.
     for then in (("marketing_report", "marketing_hostile"), ("marketing_reads",)):
         site.trigger(*then, run_id=RUN)
@@ -203,11 +209,16 @@ def test_each_worker_has_one_identity(site: Distributed) -> None:
         has = json.dumps(psutil.Process(worker.process.pid).environ())
         has += (worker.home / "identity" / "connections.json").read_text()
         mine, theirs = worker.connections, site.workers[other].connections
-        for conn_id in ("vault_xcom", "s3_xcom"):
+        for conn_id in ("vault_xcom", "s3_xcom", "s3_task_logs"):
             for part in ("login", "password"):
                 assert mine[conn_id][part] in has
                 assert theirs[conn_id][part] not in has
         assert str(site.database.url.database) not in has
+        assert site.airflow.settings["api.secret_key"] not in has
+        # Its files of secrets: one, with the login of its own queue.
+        folder = site.beside / "secrets" / team
+        assert [file.name for file in folder.iterdir()] == ["broker_url"]
+        assert (folder / "broker_url").read_text().startswith(f"redis://worker-{team}:")
 
 
 @pytest.mark.parametrize("team", TEAMS)
@@ -241,6 +252,18 @@ def test_values_arrive_equal(site: Distributed, ways: dict[str, str], team: str)
     }
 
 
+@pytest.mark.parametrize("team", TEAMS)
+def test_task_logs_are_read_from_the_bucket(site: Distributed, ways: dict[str, str], team: str) -> None:
+    """The API server shows a task's log, which its worker put there and serves to nobody."""
+    path = f"/api/v2/dags/{team}_ways/dagRuns/{RUN}/taskInstances/produce/logs/1?full_content=true"
+    shown = json.dumps(site.airflow.api("GET", path)["content"])
+    key = f"queue={team}/dag_id={team}_ways/run_id={RUN}/task_id=produce/attempt=1.log"
+    assert f"s3://{SETUP.LOGS_BUCKET}/{key}" in shown
+    events = [json.loads(line)["event"] for line in site.task_log(key).splitlines()]
+    assert [event for event in events if json.dumps(event) not in shown] == []
+    assert len(events) > 1
+
+
 def test_a_shared_reader_pulls_what_it_is_a_reader_of(site: Distributed, ways: dict[str, str]) -> None:
     """Marketing gets the totals that finance publishes, and no other XCom of the same run; so says its report."""
     assert ways["marketing_reads"] == ways["marketing_report"] == "success"
@@ -252,7 +275,11 @@ def test_a_shared_reader_pulls_what_it_is_a_reader_of(site: Distributed, ways: d
 
 def test_hostile_code_is_refused_by_the_servers(stolen: dict[str, Any]) -> None:
     """With all that its worker has, but without our code, a task gets nothing of the other team: 403 from both."""
-    assert stolen["own"] == {"Vault: unwrap its own": "200", "S3: get its own object": "opened"}
+    assert stolen["own"] == {
+        "Vault: unwrap its own": "200",
+        "S3: get its own object": "opened",
+        "S3: list its own task logs": "opened",
+    }
     # Its own key opens nothing of another; Vault takes the request and finds no such wrap.
     assert stolen["stolen"].pop("Vault: unwrap with its own key") == "400"
     answers = {name.partition(":")[0]: set() for name in stolen["stolen"]}  # type: dict[str, set[str]]
@@ -267,6 +294,24 @@ def test_our_code_with_its_checks_patched_out_is_refused_too(stolen: dict[str, A
     assert set(refused.values()) == {"KeyServiceDenied", "StoreDenied"}
     # Buckets know no tasks (docs/policies.md): sealed bytes, whose key Vault does not give.
     assert set(stolen["patched"]) - set(refused) == {"our code: get of row 0"}
+
+
+def test_the_broker_refuses_nothing_that_is_honest(
+    honest: tuple[dict[str, str], set[tuple[str, str]]],
+) -> None:
+    """Scheduler and workers do all that they do with the logins that they have."""
+    states, refusals = honest
+    assert set(states.values()) == {"success"}
+    assert refusals == set()
+
+
+def test_the_broker_refuses_every_way_to_the_other_queue(stolen: dict[str, Any]) -> None:
+    """With its worker's login a task reaches no key, channel or command that has code run on the other worker."""
+    tried = stolen["broker"]
+    guesses = {name: tried.pop(name) for name in list(tried) if name.startswith("AUTH ")}
+    assert set(guesses.values()) == {"not the password"}
+    assert {name: answer for name, answer in tried.items() if answer != "refused"} == {}
+    assert len(tried) > 250
 
 
 # --- what breaks --------------------------------------------------------------------------------------------
@@ -368,3 +413,20 @@ def test_vaults_own_log_tells_the_same(stolen: dict[str, Any], left: Left) -> No
         "attempt": {"finance_daily/ways/collect", "finance_ways/ways/produce"},
     }
     assert told["pairs"] > COUNT
+
+
+def test_the_other_worker_never_hears_of_it(site: Distributed, left: Left) -> None:
+    """Finance's worker got no message of the hostile task, and nobody but that task was refused anything."""
+    assert "hostile_task" not in site.workers["finance"].output.read_text(errors="replace")
+    assert {login for login, _ in site.refusals()} == {"worker-marketing"}
+
+
+def test_task_logs_lie_below_their_queue(site: Distributed, left: Left) -> None:
+    """Each worker's logs are in its own folder of the bucket, and nothing of another team's is."""
+    folders = defaultdict(set)  # type: dict[str, set[str]]
+    for key in site.objects(SETUP.LOGS_BUCKET):
+        queue, dag, *_ = key.split("/")
+        folders[queue].add(dag.removeprefix("dag_id=").partition("_")[0])
+    assert folders["queue=finance"] == {"finance"}
+    assert "hostile" not in str(folders["queue=finance"])
+    assert "marketing" in folders["queue=marketing"]

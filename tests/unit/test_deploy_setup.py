@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from airflow.secrets.local_filesystem import LocalFilesystemBackend
+from botocore.credentials import SharedCredentialProvider
 from cryptography.fernet import Fernet
 
 from secure_xcom.keys.aws_session import AwsIdentity
@@ -36,8 +37,7 @@ def test_make_secrets_makes_each_secret_once(tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-        shutil.copy(COMPOSE / "make-secrets", folder)
-        subprocess.run([folder / "make-secrets"], check=True, capture_output=True)
+        deployed.made_secrets(folder)
     first, other = (_made(folder) for folder in folders)
     assert {f"secrets/{name}" for name in first} >= {secret["file"] for secret in FILE["secrets"].values()}
     assert all(first[name] != other[name] for name in first)
@@ -85,14 +85,12 @@ def test_pin_images_leaves_the_file_where_a_registry_gives_no_digest(answer: str
 
 def test_what_make_secrets_makes_is_read_by_the_programs(tmp_path: Path) -> None:
     """Keys have their lengths, files their forms, and a service's password is in the address of its client."""
-    shutil.copy(COMPOSE / "make-secrets", tmp_path)
-    subprocess.run([tmp_path / "make-secrets"], check=True, capture_output=True)
+    deployed.made_secrets(tmp_path)
     made = _made(tmp_path)
     Fernet(made["fernet_key"])
     assert len(made["vault_unseal_key"]) == 32
     assert made["sql_alchemy_conn"].decode().count(made["postgres_password"].decode()) == 1
-    assert f"requirepass {made['redis_password'].decode()}\n".encode() in made["redis.conf"]
-    assert made["redis_password"] in made["broker_url"]
+    assert made["broker_password_finance"] in made["broker_finance"]
     assert len(json.loads(made["admin_password.json"])["admin"]) == 32
     (operator,) = json.loads(made["s3.json"])["identities"]
     assert operator["credentials"][0]["secretKey"].encode() in made["s3_operator.ini"]
@@ -161,7 +159,8 @@ class Iam:
     """The users' keys of an IAM in memory."""
 
     def __init__(self) -> None:
-        self.keys = {"finance-workers": ["OLD"], "maintenance": ["OTHER"]}
+        self.keys = {"finance-workers": ["OLD"], "finance-task-logs": ["OLD"], "maintenance": ["OTHER"]}
+        self.keys["task-log-reader"] = ["OLD"]
 
     def list_access_keys(self, *, UserName: str) -> dict[str, Any]:  # noqa: N803  # IAM's own names
         """As IAM answers."""
@@ -195,6 +194,20 @@ def test_setup_hands_out_one_identity_and_ends_its_old_credentials(tmp_path: Pat
         "role-of-finance",
         "secret-of-finance",
     )
-    assert (found["s3_xcom"]["login"], found["s3_xcom"]["password"]) == ("NEW", "new-secret")
-    assert iam.keys == {"finance-workers": ["NEW"], "maintenance": ["OTHER"]}
+    for conn_id in ("s3_xcom", "s3_task_logs"):
+        assert (found[conn_id]["login"], found[conn_id]["password"]) == ("NEW", "new-secret")
+    assert iam.keys == {
+        "finance-workers": ["NEW"], "finance-task-logs": ["NEW"],
+        "maintenance": ["OTHER"], "task-log-reader": ["OLD"],
+    }  # fmt: skip
     assert vault.accessors == ["new"]
+
+
+def test_setup_gives_the_api_server_a_user_that_reads_logs(tmp_path: Path) -> None:
+    """Its file is one that AWS' own client reads, for its owner alone, and no connection; the old key ends."""
+    iam, file = Iam(), tmp_path / "credentials.ini"
+    SETUP.hand_out_to_log_reader(iam, file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o400
+    credentials = SharedCredentialProvider(str(file)).load()
+    assert (credentials.access_key, credentials.secret_key) == ("NEW", "new-secret")
+    assert iam.keys["task-log-reader"] == ["NEW"]

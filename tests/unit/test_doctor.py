@@ -172,6 +172,22 @@ def test_settings_that_do_not() -> None:
     assert [text for text in found if "fernet_key" not in text] == []
 
 
+@pytest.mark.parametrize("results", ["", "db+postgresql+psycopg://airflow@postgres/airflow"])
+def test_settings_of_celery_that_give_away_another_identity(monkeypatch: pytest.MonkeyPatch, results: str) -> None:
+    """Results that are pickles and orders from other workers are findings, with Celery alone."""
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor,CeleryExecutor")
+    monkeypatch.setenv("AIRFLOW__CELERY__RESULT_BACKEND", results)
+    found = [one for one in examine_settings(Settings(), backend=True) if "[celery]" in one.text]
+    assert [one.text.split()[1] for one in found] == ["result_backend", "worker_enable_remote_control"]
+    assert all("docs/deploying.md" in one.remedy for one in found)
+    monkeypatch.setenv("AIRFLOW__CELERY__RESULT_BACKEND", "redis://worker@redis:6379/0")
+    monkeypatch.setenv("AIRFLOW__CELERY__WORKER_ENABLE_REMOTE_CONTROL", "False")
+    assert not [one for one in examine_settings(Settings(), backend=True) if "[celery]" in one.text]
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
+    monkeypatch.setenv("AIRFLOW__CELERY__RESULT_BACKEND", results)
+    assert not [one for one in examine_settings(Settings(), backend=True) if "[celery]" in one.text]
+
+
 def test_rights_are_not_looked_for_where_there_are_none(upkeep: Upkeep) -> None:
     """A file store and a keyring have no identities."""
     assert list(examine_rights(upkeep.policy, "maintenance")) == []

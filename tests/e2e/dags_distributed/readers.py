@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
@@ -64,10 +65,21 @@ with DAG(
         found = {"environment": sorted(os.environ), **_past_our_code(theirs, own)}
         from tests.proof.worker import with_our_code
 
+        found["broker"] = _at_the_broker()
         found["patched"] = {row["route"]: row["status"] for row in with_our_code([theirs])}
         (SIGNALS / "stolen.json").write_text(json.dumps(found))
 
     steals()
+
+
+def _at_the_broker() -> dict[str, str]:
+    from tests.proof.broker_routes import Attack
+
+    # As Airflow itself reads the address of the broker, in this process' environment.
+    url = subprocess.run(
+        os.environ["AIRFLOW__CELERY__BROKER_URL_CMD"].split(), capture_output=True, text=True, check=True
+    ).stdout
+    return Attack(url, own="marketing", other="finance", task="hostile_task").run()
 
 
 def _past_our_code(theirs: Any, own: Any) -> dict[str, Any]:
@@ -81,7 +93,7 @@ def _past_our_code(theirs: Any, own: Any) -> dict[str, Any]:
 
     backend = json.loads(os.environ["AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS"])
     connections = json.loads(Path(backend["connections_file_path"]).read_text())
-    vault, keys = connections["vault_xcom"], connections["s3_xcom"]
+    vault = connections["vault_xcom"]
     address = f"http://{vault['host']}:{vault['port']}/v1"
     login = {"role_id": vault["login"], "secret_id": vault["password"]}
     answer = requests.post(f"{address}/auth/approle/login", json=login, timeout=10).json()
@@ -93,12 +105,16 @@ def _past_our_code(theirs: Any, own: Any) -> dict[str, Any]:
         body = {"ciphertext": reference["keys"][0]["wrapped"], "context": base64.b64encode(context).decode()}
         return requests.post(f"{address}/transit/decrypt/{key}", json=body, headers=token, timeout=10)
 
-    s3 = boto3.client(
-        "s3", endpoint_url=keys["extra"]["endpoint_url"], region_name="us-east-1",
-        aws_access_key_id=keys["login"], aws_secret_access_key=keys["password"],
-        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-    )  # fmt: skip
-    bucket = "xcom"
+    def s3_as(keys: Any) -> Any:
+        return boto3.client(
+            "s3", endpoint_url=keys["extra"]["endpoint_url"], region_name="us-east-1",
+            aws_access_key_id=keys["login"], aws_secret_access_key=keys["password"],
+            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        )  # fmt: skip
+
+    s3, log_writer = s3_as(connections["s3_xcom"]), s3_as(connections["s3_task_logs"])
+    bucket, logs = "xcom", "task-logs"
+    log = "queue=finance/dag_id=finance_ways/run_id=ways/task_id=produce/attempt=1.log"
 
     def object_of(reference: Any) -> str:
         return str(reference["head"]["object"]).removeprefix(f"s3://{bucket}/")
@@ -117,11 +133,20 @@ def _past_our_code(theirs: Any, own: Any) -> dict[str, Any]:
             Bucket=bucket, Key=object_of(other), Body=b"x"
         ),
         "S3: delete an object of finance": lambda: s3.delete_object(Bucket=bucket, Key=object_of(other)),
+        "S3: read a task log of finance": lambda: log_writer.get_object(Bucket=logs, Key=log),
+        "S3: overwrite a task log of finance": lambda: log_writer.put_object(Bucket=logs, Key=log, Body=b"x"),
+        "S3: delete a task log of finance": lambda: log_writer.delete_object(Bucket=logs, Key=log),
+        "S3: list finance's task logs": lambda: log_writer.list_objects_v2(Bucket=logs, Prefix="queue=finance/"),
+        "S3: list all task logs": lambda: log_writer.list_objects_v2(Bucket=logs),
     }
     mine: dict[str, Callable[[], Any]] = {
         "Vault: unwrap its own": partial(unwrap, own, "xcom-marketing"),
         "S3: get its own object": lambda: s3.get_object(Bucket=bucket, Key=object_of(own)),
+        "S3: list its own task logs": lambda: log_writer.list_objects_v2(Bucket=logs, Prefix="queue=marketing/"),
     }
+    # What a server makes of it is its own affair, as long as it does not get into finance's folder.
+    around = f"queue=marketing/../{log}.new"
+    tried(lambda: log_writer.put_object(Bucket=logs, Key=around, Body=b"x"))
     return {
         "stolen": {name: tried(call) for name, call in ways.items()},
         "own": {name: tried(call) for name, call in mine.items()},
