@@ -81,7 +81,7 @@ def policy_path() -> str | None:
 def origins_told() -> frozenset[str]:
     """What this Airflow tells of where DAGs come from, in the words of `secure_xcom.access.check_told`."""
     told = {"bundles"}
-    if _multi_team() and "team_name" in _fields_of_a_run():
+    if multi_team() and "team_name" in _fields_of_a_run():
         told.add("teams")
     from airflow.policies import task_instance_mutation_hook
 
@@ -101,7 +101,7 @@ def bundles() -> list[dict[str, Any]]:
 
 def team_of(bundle: str | None) -> str | None:
     """The team that a DAG bundle belongs to, as Airflow's configuration says."""
-    if bundle is None or not _multi_team():
+    if bundle is None or not multi_team():
         return None
     return next((entry.get("team_name") for entry in bundles() if entry.get("name") == bundle), None)
 
@@ -142,7 +142,8 @@ def _roots(name: str, entry: dict[str, Any]) -> list[Path]:
     return [root.expanduser().resolve() for root in roots if root.is_absolute()]
 
 
-def _multi_team() -> bool:
+def multi_team() -> bool:
+    """Whether Airflow keeps teams apart: ``[core] multi_team``."""
     return (_option("core", "multi_team") or "").strip().lower() in ("true", "t", "1", "yes", "on")
 
 

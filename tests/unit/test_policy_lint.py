@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from secure_xcom.access import rules
+from secure_xcom.access import AccessPolicy, lint_rows, rules
 from secure_xcom.access.lint import lint
 from secure_xcom.access.remarks import Remark
 from secure_xcom.errors import PolicyInvalid
@@ -293,6 +294,36 @@ def lint_all(text: str) -> list[Remark]:
     return lint(text.encode(), where="policy.yaml", beside=(lint_uris.remarks,))
 
 
+@pytest.mark.parametrize(
+    ("multi_team", "with_teams", "told"),
+    [
+        (False, [], ["'shared'"]),
+        (True, [], ["'finance'", "'audit'", "'shared'"]),
+        (True, ["finance"], ["'audit'", "'shared'"]),
+        (True, ["finance", "audit", "shared"], []),
+    ],
+)
+def test_whose_rows_are_anybodys(multi_team: bool, with_teams: list[str], told: list[str]) -> None:
+    """Where there are two compartments, rows are anybody's unless Airflow keeps the teams of all of them apart."""
+    text = SOUND
+    for name in with_teams:
+        text = text.replace(f"  - name: {name}\n    dags", f"  - name: {name}\n    teams: [{name}]\n    dags")
+    beside = (partial(lint_rows.remarks, multi_team=multi_team),)
+    found = lint(text.encode(), where="p.yaml", beside=beside)
+    assert {(one.rule, one.status) for one in found} <= {("rows-of-all", "ok")}
+    if not multi_team:
+        assert ["multi_team is off" in one.text for one in found] == [True]
+        return
+    assert [one.text.split()[1] for one in found] == told
+
+
+def test_one_compartment_has_all_the_rows() -> None:
+    """With one compartment there is nobody else whose task could write a row."""
+    text = SOUND[: SOUND.index("  - name: audit")].replace("  compartment: shared\n", "  retention: 1d\n")
+    policy = AccessPolicy.parse(text.replace("- compartment: audit", "- dags: [x]").encode(), where="p.yaml")
+    assert list(lint_rows.remarks(policy, multi_team=False)) == []
+
+
 def test_every_rule_is_listed_and_tried() -> None:
     """Each rule has its line in the list, and a policy of these tests that it fires for."""
     said = set()
@@ -306,5 +337,6 @@ def test_every_rule_is_listed_and_tried() -> None:
         "wildcard-dags",
         "reader-unknown",
         "unreadable-uri",
+        "rows-of-all",
     }
     assert tried == said
