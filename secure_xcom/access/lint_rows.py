@@ -1,30 +1,46 @@
-"""Lint: whose the rows of Airflow's database are, which hold the references."""
+"""Lint: whose the rows of Airflow's database are, which hold the references.
+
+With ``[core] multi_team`` Airflow's Execution API lets a task write the rows of its own team's DAGs alone, or of
+DAGs without a team where it has none (`has_xcom_access` in execution_api/routes/xcoms.py of Airflow 3.3).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from secure_xcom.access.model import Compartment
 from secure_xcom.access.policy import AccessPolicy
 from secure_xcom.access.remarks import Remark
 
-ANYBODYS = (
-    "any task may overwrite or delete any row through Airflow's Execution API; a pull refuses a "
-    "forged row, and a deleted one is lost"
+_ANYBODYS = (
+    "may overwrite or delete any row of the other through Airflow's Execution API; a pull refuses a forged row, "
+    "and a deleted one is lost"
 )
-REMEDY = "set [core] multi_team = True (Airflow 3.3 and later) and give each compartment teams of its own"
+_REMEDY = (
+    "set [core] multi_team = True (Airflow 3.3 and later) and give each compartment teams of its own; Airflow "
+    "then lets no task pull from another team's DAGs either, whatever `readers` says"
+)
 
 
 def remarks(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Remark]:
-    """Say whose rows a task of another compartment may write and delete.
+    """Say which compartments' tasks may write each other's rows.
 
     :param multi_team: whether Airflow keeps teams apart.
     """
-    if len(policy.compartments) < 2:
-        return
-    if not multi_team:
-        yield Remark("rows-of-all", "ok", ("compartments", 1), f"[core] multi_team is off: {ANYBODYS}", REMEDY)
-        return
     for index, own in enumerate(policy.compartments):
-        if own.teams is None:
-            text = f"compartment {own.name!r} names no teams, and DAGs without a team are everybody's: {ANYBODYS}"
-            yield Remark("rows-of-all", "ok", ("compartments", index), text, REMEDY)
+        for other in policy.compartments[:index]:
+            if multi_team and not _one_team(own, other):
+                continue
+            why = (
+                "may have one team, or none" if multi_team else "are in one Airflow, and [core] multi_team is off"
+            )
+            text = f"compartments {other.name!r} and {own.name!r} {why}: a task of one {_ANYBODYS}"
+            yield Remark("rows-of-all", "ok", ("compartments", index), text, _REMEDY)
+            break
+
+
+def _one_team(own: Compartment, other: Compartment) -> bool:
+    if own.teams is None or other.teams is None:
+        # A compartment that names none may have DAGs of any team; one with teams has none of the others.
+        return own.teams is other.teams
+    return bool(set(own.teams) & set(other.teams))

@@ -61,7 +61,8 @@ def _policy(home: Path) -> dict[str, Any]:
         uris = {"key_uris": [f"local://{home}/{name}.json"], "store_uri": f"file://{home}/store-{name}"}
         return {"name": name, "dags": [f"{name}_*"], **uris, **more}
 
-    return {"version": 1, "compartments": [compartment("finance", bundles=["own"]), compartment("marketing")]}
+    compartments = [compartment("finance"), compartment("marketing"), compartment("payroll", bundles=["own"])]
+    return {"version": 1, "compartments": compartments}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
     """One run of each DAG: the victim, the attacker, what the victim reads then, and what is allowed."""
     home = tmp_path_factory.mktemp("writes") / "airflow"
     home.mkdir()
-    for name in ("finance", "marketing"):
+    for name in ("finance", "marketing", "payroll"):
         create_keyring(str(home / f"{name}.json"))
         (home / f"store-{name}").mkdir(mode=0o700)
     (home / "access_policy.yaml").write_text(yaml.safe_dump(_policy(home)))
@@ -100,7 +101,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         states = {}
         for together in (
             ("finance_daily", "marketing_sister"),
-            ("marketing_attacks", "marketing_defers", "finance_own"),
+            ("marketing_attacks", "marketing_defers", "payroll_own"),
         ):
             for dag_id in together:
                 airflow.trigger(dag_id, run_id=RUN)
@@ -167,8 +168,8 @@ def test_tasks_of_one_compartment_may_write_for_each_other(house: House, name: s
 
 def test_the_tasks_own_ways_all_work(house: House) -> None:
     """Retries, mapped ones too, callbacks and listeners write, in a compartment that asks for a bundle."""
-    assert house.states["finance_own"] == "failed"
-    states = house.airflow.sql("SELECT task_id, state FROM task_instance WHERE dag_id = 'finance_own'")
+    assert house.states["payroll_own"] == "failed"
+    states = house.airflow.sql("SELECT task_id, state FROM task_instance WHERE dag_id = 'payroll_own'")
     assert Counter(states) == {
         ("twice", "success"): 1,
         ("mapped", "success"): 2,
@@ -176,7 +177,7 @@ def test_the_tasks_own_ways_all_work(house: House) -> None:
         ("has_a_listener", "success"): 1,
         ("fails_early", "failed"): 1,
     }
-    events = house.events("push", "purge", dag_id="finance_own")
+    events = house.events("push", "purge", dag_id="payroll_own")
     assert {(event["outcome"], event["rule"], event["task"]["bundle"]) for event in events} == {
         ("ok", "own", "own")
     }
@@ -187,14 +188,14 @@ def test_the_tasks_own_ways_all_work(house: House) -> None:
 
 def test_what_a_retry_clears_is_purged_by_name(house: House) -> None:
     """Airflow clears before it has a context; the event says which try did it, to the map index."""
-    purged = [event["task"] for event in house.events("purge", dag_id="finance_own")]
+    purged = [event["task"] for event in house.events("purge", dag_id="payroll_own")]
     assert Counter((one["task_id"], one["map_index"], one["try_number"]) for one in purged) == {
         ("twice", -1, 2): 1,
         ("mapped", 0, 2): 1,
         ("mapped", 1, 2): 1,
     }
-    assert house.payloads("finance", "twice") == 2
-    assert house.payloads("finance", "mapped") == 4
+    assert house.payloads("payroll", "twice") == 2
+    assert house.payloads("payroll", "mapped") == 4
 
 
 @pytest.mark.parametrize("way", ["trigger aset", "trigger set in a thread"])

@@ -173,7 +173,7 @@ def test_settings_that_do_not() -> None:
     assert [text for text in found if "fernet_key" not in text] == []
 
 
-@pytest.mark.parametrize(("compartments", "multi_team", "count"), [(1, False, 0), (2, False, 1), (2, True, 2)])
+@pytest.mark.parametrize(("compartments", "multi_team", "count"), [(1, False, 0), (2, False, 1), (3, True, 2)])
 def test_rows_that_are_anybodys(compartments: int, multi_team: bool, count: int) -> None:
     """With two compartments, doctor says that tasks may write each other's rows, unless teams keep them apart."""
     entries = "".join(

@@ -295,26 +295,31 @@ def lint_all(text: str) -> list[Remark]:
 
 
 @pytest.mark.parametrize(
-    ("multi_team", "with_teams", "told"),
+    ("multi_team", "teams", "told"),
     [
-        (False, [], ["'shared'"]),
-        (True, [], ["'finance'", "'audit'", "'shared'"]),
-        (True, ["finance"], ["'audit'", "'shared'"]),
-        (True, ["finance", "audit", "shared"], []),
+        (False, {}, ["'finance' and 'audit'", "'finance' and 'shared'"]),
+        (
+            False,
+            {"finance": "f", "audit": "a", "shared": "s"},
+            ["'finance' and 'audit'", "'finance' and 'shared'"],
+        ),
+        (True, {}, ["'finance' and 'audit'", "'finance' and 'shared'"]),
+        (True, {"finance": "f"}, ["'audit' and 'shared'"]),
+        (True, {"finance": "f", "audit": "f, a"}, ["'finance' and 'audit'"]),
+        (True, {"finance": "f", "audit": "a"}, []),
+        (True, {"finance": "f", "audit": "a", "shared": "s"}, []),
     ],
 )
-def test_whose_rows_are_anybodys(multi_team: bool, with_teams: list[str], told: list[str]) -> None:
-    """Where there are two compartments, rows are anybody's unless Airflow keeps the teams of all of them apart."""
+def test_whose_rows_are_anybodys(multi_team: bool, teams: dict[str, str], told: list[str]) -> None:
+    """Two compartments write each other's rows unless Airflow keeps their teams apart; each is told once."""
     text = SOUND
-    for name in with_teams:
-        text = text.replace(f"  - name: {name}\n    dags", f"  - name: {name}\n    teams: [{name}]\n    dags")
+    for name, some in teams.items():
+        text = text.replace(f"  - name: {name}\n    dags", f"  - name: {name}\n    teams: [{some}]\n    dags")
     beside = (partial(lint_rows.remarks, multi_team=multi_team),)
     found = lint(text.encode(), where="p.yaml", beside=beside)
     assert {(one.rule, one.status) for one in found} <= {("rows-of-all", "ok")}
-    if not multi_team:
-        assert ["multi_team is off" in one.text for one in found] == [True]
-        return
-    assert [one.text.split()[1] for one in found] == told
+    assert [" ".join(one.text.split()[1:4]) for one in found] == told
+    assert all(("multi_team is off" in one.text) != multi_team for one in found)
 
 
 def test_one_compartment_has_all_the_rows() -> None:

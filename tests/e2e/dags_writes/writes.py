@@ -157,7 +157,7 @@ class _Listener:
 
 
 @dag(schedule=None, catchup=False)
-def finance_own() -> None:
+def payroll_own() -> None:
     """Every way in which a task's own XComs are pushed and deleted; its compartment asks for a bundle."""
 
     @task(retries=1, retry_delay=timedelta(seconds=1))
@@ -195,4 +195,4 @@ finance_reads()
 marketing_attacks()
 marketing_sister()
 marketing_defers()
-finance_own()
+payroll_own()
