@@ -106,7 +106,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
             for dag_id in together:
                 airflow.trigger(dag_id, run_id=RUN)
             states.update({dag_id: airflow.wait(dag_id, RUN, timeout=300) for dag_id in together})
-        _wait_for_notes(notes, airflow)
+        _wait_for_notes(notes)
         airflow.trigger("finance_reads", run_id=RUN)
         states["finance_reads"] = airflow.wait("finance_reads", RUN, timeout=240)
         airflow.stop()
@@ -117,10 +117,10 @@ def _read(notes: Path) -> dict[str, str]:
     return {one["name"]: one["outcome"] for one in map(json.loads, notes.read_text().splitlines())}
 
 
-def _wait_for_notes(notes: Path, airflow: ThrowawayAirflow) -> None:
-    end = time.monotonic() + 120
-    while not set(IN_THE_DAG_PROCESSOR) <= set(_read(notes)):
-        assert time.monotonic() < end, airflow.component_output("dag-processor")[-3000:]
+def _wait_for_notes(notes: Path) -> None:
+    """Wait for the DAG processor; what does not come is missed by the test that is about it."""
+    end = time.monotonic() + 90
+    while not set(IN_THE_DAG_PROCESSOR) <= set(_read(notes)) and time.monotonic() < end:
         time.sleep(0.3)
 
 
