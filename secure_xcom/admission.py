@@ -11,7 +11,7 @@ from secure_xcom import clock
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.audit import Draft, KeyUse
 from secure_xcom.claims import Claimant, Target
-from secure_xcom.claims.claiming import Wanted
+from secure_xcom.claims.claiming import Wanted, want
 from secure_xcom.codecs import Encoded
 from secure_xcom.coordinate import Asked, TaskTry, encryption_context, object_path, object_uri
 from secure_xcom.errors import (
@@ -229,7 +229,7 @@ def _wanted(
             remedy="set [secure_xcom] claims_uri alike on all machines; clear the producing task if it changed",
         )
     target = Target(compartment.name, head.coordinate, store_uri, head.object or "")
-    return Wanted(target, claimant, compartment.exclusive_rerun)
+    return want(target, claimant, rerun=compartment.exclusive_rerun)
 
 
 def recognise(row: Row, draft: Draft) -> Reference:

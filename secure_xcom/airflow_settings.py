@@ -154,7 +154,7 @@ def _roots(name: str, entry: dict[str, Any]) -> list[Path]:
 
 
 def multi_team() -> bool:
-    """Whether bundles and executors belong to teams."""
+    """Return whether Airflow keeps teams apart, bundles and executors included: ``[core] multi_team``."""
     return (_option("core", "multi_team") or "").strip().lower() in ("true", "t", "1", "yes", "on")
 
 

@@ -18,17 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from secure_xcom import airflow_settings, lazy, running
+from secure_xcom import deployment, lazy, running
 from secure_xcom.claims import Claimant
-from secure_xcom.config import RELEASE
 from secure_xcom.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.errors import ReferenceRefused
+from secure_xcom.errors import ReferenceRefused, SecureXComError, WriteRefused
 from secure_xcom.reference import is_reference, parse
 
 if TYPE_CHECKING:
-    from secure_xcom.access import AccessPolicy
-    from secure_xcom.audit import Sink
-    from secure_xcom.claims import Ledger
     from secure_xcom.pipeline import Pipeline
 
 T = TypeVar("T")
@@ -72,6 +68,10 @@ class _Rows(BaseXCom):
         return result.value
 
 
+def _restored(structure: Any) -> Any:
+    return BaseXCom.deserialize_value(_Value(structure))
+
+
 def pipeline() -> Pipeline:
     """This process's pipeline, made from Airflow's settings when the first value passes.
 
@@ -81,63 +81,8 @@ def pipeline() -> Pipeline:
     with _lock:
         # A forked child starts its own: threads, clients and keys do not survive a fork.
         if _pipeline is None or _pipeline[0] != os.getpid():
-            _pipeline = (os.getpid(), _build())
+            _pipeline = (os.getpid(), deployment.pipeline(BaseXCom.serialize_value, _restored))
         return _pipeline[1]
-
-
-def _build() -> Pipeline:
-    from secure_xcom.access import AccessPolicy, check_told, watched
-    from secure_xcom.audit import AccessLog, IdHasher, PolicySeen, check_apart
-    from secure_xcom.codecs import Codecs
-    from secure_xcom.masking import SensitiveNames
-    from secure_xcom.pipeline import Pipeline
-    from secure_xcom.telemetry.from_airflow import telemetry
-
-    settings = airflow_settings.load()
-    settings.require_place()
-    if settings.access_policy:
-        policy = watched(settings.access_policy).current()
-        check_told(policy.compartments, airflow_settings.origins_told(), where=settings.access_policy)
-    else:
-        policy = AccessPolicy.single(settings.key_uris, settings.store_uri or "")
-    sinks = settings.audit_sinks or (airflow_settings.default_sink(),)
-    check_apart(policy, sinks)
-    hash_key = settings.audit_hash_key
-    access_log = AccessLog.open(
-        sinks,
-        version=RELEASE,
-        policy=policy.digest,
-        seen=PolicySeen(airflow_settings.log_folder() / "policy-seen"),
-        hasher=IdHasher.load(hash_key, settings.audit_hash_ids) if hash_key else None,
-        beside=_alarms(policy),
-    )
-    return Pipeline(
-        settings,
-        policy,
-        access_log,
-        SensitiveNames.from_airflow(settings.sensitive_names),
-        Codecs(BaseXCom.serialize_value, lambda structure: BaseXCom.deserialize_value(_Value(structure))),
-        ledger=_ledger(settings.claims_uri),
-        telemetry=telemetry(metrics=airflow_settings.metrics_on(), traces=airflow_settings.traces_on()),
-    )
-
-
-def _alarms(policy: AccessPolicy) -> list[Sink]:
-    """What tells alarms at once, where the access policy has such."""
-    if not policy.alarms_at_once:
-        # Its imports alone would be a tenth of what a small task costs.
-        return []
-    from secure_xcom.audit.alarms.telling import AlarmSink
-
-    return [AlarmSink(policy.alarms_at_once)]
-
-
-def _ledger(uri: str | None) -> Ledger | None:
-    if uri is None:
-        return None
-    from secure_xcom.claims.database import ClaimTable
-
-    return ClaimTable(uri)
 
 
 class SecureXComBackend(BaseXCom):
@@ -157,12 +102,10 @@ class SecureXComBackend(BaseXCom):
 
         :raises SecureXComError: nothing was kept, and the task fails.
         """
-        from secure_xcom.pipeline import Push
-
         coordinate = Coordinate(
             dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index, key or ""
         )
-        return pipeline().push([Push(coordinate, value)], producer=running.producer(coordinate))[0]
+        return _push(value, coordinate, running.producer(coordinate))
 
     @staticmethod
     def deserialize_value(result: Any) -> Any:
@@ -202,23 +145,32 @@ class SecureXComBackend(BaseXCom):
     @classmethod
     async def aset(cls, key: str, value: Any, **place: Any) -> None:
         """Push without blocking the event loop."""
-        where = {name: place.get(name) for name in ("dag_id", "task_id", "run_id", "map_index")}
-        pushing = _begin(partial(cls.serialize_value, value, key=key, **where))
+        coordinate = Coordinate(
+            place["dag_id"], place["run_id"], place["task_id"], place.get("map_index", -1), key
+        )
+        # Who pushes shows on this thread: that of the task, or of the trigger.
+        producer = running.producer(coordinate)
+        pushing = _begin(partial(_push, value, coordinate, producer))
         try:
             sealed = await asyncio.wrap_future(pushing)
         except asyncio.CancelledError:
             # A thread cannot be stopped, so it goes on to put a payload that no row will name.
-            _begin(partial(_take_back, pushing))
+            _begin(partial(_take_back, pushing, producer))
             raise
         await _Rows.aset(key, sealed, **place)
 
     @classmethod
     def purge(cls, xcom: Any, *_: Any) -> None:
-        """Delete the payload of a row that is being deleted."""
-        from secure_xcom.pipeline import Row
+        """Delete the payload of a row that is being deleted.
 
-        if is_reference(xcom.value):
-            pipeline().purge(Row(xcom.value, lazy.asked()), producer=running.task())
+        :raises WriteRefused: this task is of another compartment, or not known, so Airflow is not to delete the
+            row either.
+        """
+        if not is_reference(xcom.value):
+            return
+        left = _purge(xcom.value, lazy.asked(), running.acting())
+        if isinstance(left, WriteRefused):
+            raise left
 
     @classmethod
     def delete(cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None) -> None:
@@ -252,8 +204,8 @@ def _claimant(consumer: TaskTry | None) -> Claimant | None:
     known = running.certain(consumer)
     if known is None:
         return None
-    task, clearing = known
-    return Claimant(task.dag_id, task.run_id, task.task_id, task.map_index, clearing)
+    task = known.task
+    return Claimant(task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt)
 
 
 def _peek(row: Any) -> lazy.Peek:
@@ -281,11 +233,23 @@ def _asked_one(query: dict[str, Any]) -> Asked:
     return replace(asked, map_index=-1) if asked.map_index is None else asked
 
 
-def _take_back(pushing: Future[Any]) -> None:
+def _push(value: Any, coordinate: Coordinate, producer: TaskTry | None) -> Any:
+    from secure_xcom.pipeline import Push
+
+    return pipeline().push([Push(coordinate, value)], producer=producer)[0]
+
+
+def _purge(row: Any, asked: Asked | None, producer: TaskTry | None) -> SecureXComError | None:
+    from secure_xcom.pipeline import Row
+
+    return pipeline().purge(Row(row, asked), producer=producer)
+
+
+def _take_back(pushing: Future[Any], producer: TaskTry | None) -> None:
     """Delete the payload of a push that nobody waits for any more, once it is there. What stays is left to gc."""
     # Of a push that has not begun or that failed there is nothing.
     if not pushing.cancelled() and pushing.exception() is None:
-        SecureXComBackend.purge(_Value(pushing.result()))
+        _purge(pushing.result(), None, producer)
 
 
 def _begin(call: Callable[[], T]) -> Future[T]:

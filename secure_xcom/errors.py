@@ -180,6 +180,15 @@ class AccessRefused(AccessError):
     remedy = "ask the owner of the compartment to add the DAG to its readers"
 
 
+class WriteRefused(AccessRefused):
+    """A task pushes or purges outside its own compartment, or nothing says which task it is."""
+
+    remedy = (
+        "push and delete XComs in a task of the same compartment; a task of the other compartment can pull them "
+        "as a reader"
+    )
+
+
 class OriginRefused(AccessRefused):
     """A DAG is not of the bundle or the team that its compartment takes DAGs from, or Airflow does not say."""
 

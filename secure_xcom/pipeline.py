@@ -1,6 +1,6 @@
 """The way of a value, written once: push and pull side by side, a list at a time.
 
-push:  resolve compartment -> encode -> mask -> seal -> put -> reference (with preview) -> audit -> returned
+push:  decide -> encode -> mask -> seal -> put -> reference (with preview) -> audit -> returned
 pull:  parse reference -> check coordinate -> decide -> get and unwrap at the same time -> (claim, where it is
        exclusive) -> open -> decode -> mask -> audit -> returned
 """
@@ -20,7 +20,7 @@ from typing import Any
 import uuid6
 
 from secure_xcom import codecs, masking, reference
-from secure_xcom.access import AccessPolicy
+from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.admission import (
     Admitted,
     Destination,
@@ -120,20 +120,23 @@ class Pipeline:
     # --- push -----------------------------------------------------------------------------------------------
 
     @put_off()
-    def push(self, pushes: Sequence[Push], *, producer: TaskTry | None = None) -> list[dict[str, Any]]:
+    def push(
+        self, pushes: Sequence[Push], *, producer: TaskTry | None = None, operator: str | None = None
+    ) -> list[dict[str, Any]]:
         """Seal values and give the references that Airflow's database is to keep, in order.
 
-        :param producer: the pushing task instance, where draft: each of its tries has a data key of its own.
+        :param producer: the pushing task instance, where known: each of its tries has a data key of its own.
+        :param operator: who runs the maintenance job that seals values for no task, for the access log.
         :raises SecureXComError: nothing is given, and what was put already is taken back.
         """
         self._enter(producer)
         pushed: list[Reference] = []
         placed: list[tuple[str, str]] = []
         try:
-            with self._recording("push", [Draft(coordinate=push.coordinate) for push in pushes], producer) as each:
+            drafts = [Draft(coordinate=push.coordinate, operator=operator) for push in pushes]
+            with self._recording("push", drafts, producer) as each:
                 for draft, push in zip(each(), pushes, strict=True):
-                    compartment = self.policy.resolve_for(push.coordinate, producer)
-                    draft.compartment = compartment.name
+                    compartment = self._decide_write(draft, producer, maintenance=operator is not None)
                     marked = isinstance(push.value, Exclusive)
                     value = push.value.value if isinstance(push.value, Exclusive) else push.value
                     encoded = self._codecs.encode(value, where=draft.where)
@@ -406,23 +409,23 @@ class Pipeline:
 
     # --- purge ----------------------------------------------------------------------------------------------
 
-    def purge(self, row: Row, *, producer: TaskTry | None = None) -> None:
-        """Delete the payload of a row that Airflow is about to delete.
+    def purge(self, row: Row, *, producer: TaskTry | None = None) -> SecureXComError | None:
+        """Delete the payload of a row that Airflow is about to delete; gives why it stays where it does.
 
         Only an object below the coordinate's own path is ever deleted, so a reference that was copied from
-        elsewhere cannot be used to delete what it names; and none that is under a legal hold. What is not deleted
-        stops nothing: with the row goes the only wrapped data key, and gc removes the bytes.
+        elsewhere cannot be used to delete what it names; only for a task of its compartment; and none that is
+        under a legal hold. What is not deleted stops nothing here: with the row goes the only wrapped data key,
+        and gc removes the bytes.
 
         :raises AuditError: the access log cannot be written.
         """
         if not reference.is_reference(row.value):
-            return
+            return None
         try:
             with self._recording("purge", [Draft(asked=row.asked)], producer) as each:
                 for draft in each():
                     found = recognise(row, draft)
-                    compartment = self.policy.resolve(found.head.coordinate)
-                    draft.compartment = compartment.name
+                    compartment = self._decide_write(draft, producer)
                     at = found.head.coordinate
                     if (hold := self.policy.held(at.dag_id, at.run_id)) is not None:
                         raise AccessRefused(
@@ -438,6 +441,8 @@ class Pipeline:
             raise
         except SecureXComError as error:
             log.warning("The payload of a row that is being deleted stays behind until gc: %s", error)
+            return error
+        return None
 
     # --- shred ----------------------------------------------------------------------------------------------
 
@@ -470,6 +475,14 @@ class Pipeline:
             if self._task is not None and not self._task.same_task(task):
                 self.keys.forget()
             self._task = task
+
+    def _decide_write(self, draft: Draft, producer: TaskTry | None, *, maintenance: bool = False) -> Compartment:
+        """Give the compartment that a push or a purge at the draft's coordinate is allowed in."""
+        if draft.coordinate is None:
+            raise ValueError("the coordinate is not read yet")
+        verdict = self.policy.decide_write(draft.coordinate, producer, maintenance=maintenance)
+        draft.compartment, draft.rule = verdict.decided_in.name, verdict.rule
+        return verdict.enforce()
 
     def store(self, uri: str) -> Store:
         """The store of a URI, opened once per process."""

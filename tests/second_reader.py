@@ -134,13 +134,19 @@ def claims_folder(head: Mapping[str, str]) -> str:
 
 
 def claim(
-    head: Mapping[str, str], by: Mapping[str, Any], claimed: str, data_key: bytes, salt: bytes
+    head: Mapping[str, str],
+    by: Mapping[str, Any],
+    claimed: str,
+    data_key: bytes,
+    salt: bytes,
+    attempt: str | None = None,
 ) -> dict[str, Any]:
-    """The record of a claim by a task instance, proved with the data key."""
+    """The record of a claim by a task instance, or by one attempt of it, proved with the data key."""
     fields = {
         **{name: head[name] for name in (*COORDINATE, "compartment", "object")},
         **{f"by_{name}": str(by[name]) for name in COORDINATE[:4]},
         "by_clearing": "",
+        **({} if attempt is None else {"by_attempt": attempt}),
         "claimed": claimed,
     }
     proof = seal(data_key, canonical({"secure_xcom_claim": "1", **fields}), b"", salt)

@@ -21,7 +21,7 @@ from secure_xcom.masking import SensitiveNames
 from secure_xcom.pipeline import Pipeline, Push, Row
 from secure_xcom.stores import Store, store
 from tests.doubles import MemorySink
-from tests.world import coordinate
+from tests.world import coordinate, own_task
 from tests.xcom_table import XComTable
 
 ZERO = timedelta(0)
@@ -84,7 +84,7 @@ class Upkeep:
     def push(self, value: Any, at: Coordinate | None = None, *, row: bool = True) -> Coordinate:
         """Push a value as a task does, and write its row unless told not to."""
         at = at or coordinate(key=f"k{uuid.uuid4().hex[:8]}")
-        pushed = self.pipeline().push([Push(at, value)])[0]
+        pushed = self.pipeline().push([Push(at, value)], producer=own_task(at))[0]
         if row:
             self.table.put(at, pushed)
         return at

@@ -13,7 +13,7 @@ from secure_xcom.audit import AccessLog
 from secure_xcom.claims import Ledger
 from secure_xcom.codecs import Codecs
 from secure_xcom.config import Settings
-from secure_xcom.coordinate import Coordinate
+from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.keys import KeyService
 from secure_xcom.masking import Secrets, SensitiveNames
 from secure_xcom.pipeline import Pipeline, Push, Row
@@ -72,8 +72,9 @@ class World:
         return self.keys.setdefault(uri, MemoryKeyService(uri))
 
     def push(self, value: object, at: Coordinate | None = None) -> dict[str, Any]:
-        """The reference of a pushed value, as JSON gives it back from a database."""
-        pushed = self.pipeline.push([Push(at or coordinate(), value)])[0]
+        """The reference of a value that a task pushed as its own, as JSON gives it back from a database."""
+        at = at or coordinate()
+        pushed = self.pipeline.push([Push(at, value)], producer=own_task(at))[0]
         return dict(json.loads(json.dumps(pushed)))
 
     def pull(self, reference: object, **options: Any) -> Any:
@@ -82,6 +83,11 @@ class World:
 
     def _register(self, secrets: Secrets) -> None:
         self.masked.extend(secrets.values)
+
+
+def own_task(at: Coordinate) -> TaskTry:
+    """The task that pushes at its own coordinate, as most do."""
+    return TaskTry(at.dag_id, at.run_id, at.task_id, at.map_index, 1)
 
 
 def coordinate(**changes: Any) -> Coordinate:

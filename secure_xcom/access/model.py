@@ -143,7 +143,7 @@ class Compartment(Strict):
     exclusive: Annotated[tuple[KeyGlob, ...], a_list()] = ()
     """XCom keys that one task instance only may read."""
     exclusive_rerun: bool = True
-    """Whether that task instance may pull again after somebody cleared it. Its own retries always may."""
+    """Whether later attempts of that task instance may pull again: retries, and re-runs after it was cleared."""
     retention: Duration | None = None
     """Minutes, hours, days or weeks after the push: ``30d``. Then an XCom is refused."""
     retention_of: Annotated[tuple[KeyRetention, ...], a_list(max_length=32)] = ()

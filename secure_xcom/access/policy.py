@@ -18,7 +18,13 @@ from secure_xcom.access.model import Compartment, LegalHold, OpenPlaces, PolicyF
 from secure_xcom.access.origin import Origin, mismatch
 from secure_xcom.access.verdict import Verdict, judge
 from secure_xcom.coordinate import Coordinate, TaskTry
-from secure_xcom.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid
+from secure_xcom.errors import (
+    AccessRefused,
+    CompartmentUnknown,
+    PolicyInvalid,
+    SettingInvalid,
+    WriteRefused,
+)
 
 DEFAULT_COMPARTMENT = "default"
 
@@ -168,18 +174,39 @@ class AccessPolicy:
             or any(overlap(glob, taken) for glob in hold.dags for taken in compartment.dags)
         )
 
-    def resolve_for(self, coordinate: Coordinate, producer: TaskTry | None) -> Compartment:
-        """The compartment that an XCom belongs to, for the task that pushes it.
+    def decide_write(
+        self, coordinate: Coordinate, producer: TaskTry | None, *, maintenance: bool = False
+    ) -> Verdict:
+        """Decide whether this producer may push or purge at a coordinate: within its own compartment only.
 
-        :raises CompartmentUnknown: none takes its DAG.
-        :raises OriginRefused: the task's DAG is not from where the compartment takes DAGs.
+        The task need not be the coordinate's own, nor of its DAG, since a compartment is the boundary; but of
+        another DAG's bundle and team nothing is known here, so it must where the compartment asks for these.
+
+        :param maintenance: a job of ours calls, which works on rows that are there and for no task.
+        :raises CompartmentUnknown: no compartment takes the XCom's DAG.
         """
-        found = self.resolve(coordinate)
-        origin = Origin.of(producer, coordinate.dag_id)
-        wrong = mismatch(found, coordinate.dag_id, origin, where=str(coordinate))
-        if wrong is not None:
-            raise wrong.refusal
-        return found
+        own = self.resolve(coordinate)
+        if not self._consumers_known:
+            return Verdict(own, "single")
+        if maintenance:
+            return Verdict(own, "maintenance")
+        if producer is None:
+            what = "Airflow does not say here for which task instance this is, so it cannot be allowed"
+            remedy = "push and delete XComs in a task; docs/policies.md lists who may besides"
+            return Verdict(own, "producer", WriteRefused(what, where=str(coordinate), remedy=remedy))
+        theirs = self.resolve_dag(producer.dag_id)
+        if theirs is not own:
+            whose = "no compartment" if theirs is None else f"compartment {theirs.name!r}"
+            what = (
+                f"the DAG {producer.dag_id!r:.80} is of {whose}, and the XCom belongs to compartment {own.name!r}"
+            )
+            return Verdict(own, "producer.compartment", WriteRefused(what, where=str(coordinate)))
+        if own.bundles is not None or own.teams is not None:
+            origin = Origin.of(producer, coordinate.dag_id)
+            wrong = mismatch(own, coordinate.dag_id, origin, where=str(coordinate))
+            if wrong is not None:
+                return Verdict(own, f"producer.{wrong.field}", wrong.refusal)
+        return Verdict(own, "own")
 
     def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Verdict:
         """Whether this consumer may pull, before any key is asked for.

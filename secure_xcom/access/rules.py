@@ -51,4 +51,5 @@ RULES: dict[str, str] = {
     "no-principal": "an identity is no principal of any service",
     "no-grants": "an identity may do nothing",
     "no-workers": "no identity may push to a compartment",
+    "rows-of-all": "Airflow lets tasks of another compartment overwrite and delete rows",
 }

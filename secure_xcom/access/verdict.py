@@ -1,4 +1,4 @@
-"""What was decided about one pull, and by which rule."""
+"""What was decided about one pull, push or purge, and by which rule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class Verdict:
         ``readers[N].FIELD`` (the entry for its DAG does not hold in this field), ``readers`` (there is none for
         it), ``single`` (there is one compartment for all), ``consumer`` (it is not known), ``consumer.bundle`` and
         ``consumer.team`` (its DAG is not from where its own compartment takes DAGs), ``compartment`` (the head
-        names another one).
+        names another one). Of a push or a purge: ``own``, ``single``, ``maintenance`` (a job of ours, for no
+        task), ``producer`` (it is not known), ``producer.compartment`` (its DAG is of another one),
+        ``producer.bundle`` and ``producer.team``.
     """
 
     decided_in: Compartment
@@ -27,7 +29,7 @@ class Verdict:
     refusal: AccessError | None = None
 
     def enforce(self) -> Compartment:
-        """The compartment that the pull is allowed in.
+        """The compartment that it is allowed in.
 
         :raises AccessError: it is not allowed.
         """

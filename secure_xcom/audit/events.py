@@ -38,7 +38,8 @@ class Event:
     :ivar task: the task instance's try that did it, where Airflow says which it is.
     :ivar asked: what was asked of Airflow's database, where the coordinate alone does not say it.
     :ivar error: the class of our error tree, for an outcome that is not ok.
-    :ivar rule: which rule of the access policy let a pull pass or refused it (`secure_xcom.access.verdict`).
+    :ivar rule: which rule of the access policy let a push, a pull or a purge pass or refused it
+        (`secure_xcom.access.verdict`).
     :ivar keys: the keys of the reference; ``opened_by`` is the URI of the one that opened it.
     :ivar size: the sealed payload's size in bytes.
     :ivar cache_hit: whether the data key was in this process's memory, so that no key service was asked.

@@ -24,12 +24,28 @@ ALARM = "ALARM: a second reader of an exclusive XCom"
 class Wanted:
     """An exclusive XCom that is being pulled.
 
-    :ivar rerun: whether a claimant that was cleared since it claimed may pull again.
+    :ivar rerun: whether later attempts of the claimant, retries and re-runs, may pull again.
     """
 
     target: Target
     claimant: Claimant
     rerun: bool = True
+
+
+def want(target: Target, claimant: Claimant, *, rerun: bool) -> Wanted:
+    """Return what a task instance wants, which it may claim.
+
+    :raises ClaimRefused: its attempt alone may pull again, and is not known.
+    """
+    if not rerun and claimant.attempt is None:
+        raise ClaimRefused(
+            "one attempt of a task instance may pull this exclusive XCom, and Airflow does not say here which one "
+            "this is",
+            where=str(target.coordinate),
+            remedy="look for what replaces the context of Airflow's task, or leave exclusive_rerun out of the "
+            "compartment",
+        )
+    return Wanted(target, claimant, rerun)
 
 
 def take(ledger: Ledger, wanted: Wanted, data_key: bytes) -> Claim:
@@ -87,12 +103,19 @@ def check_claimant(wanted: Wanted, claim: Claim) -> None:
         # Ids only, and repr'd ones: this line is meant for people and for what watches logs.
         log.error("%s: %s, claimed by %s, asked for by %s", ALARM, where, claim.claimant, wanted.claimant)
         raise ClaimRefused(f"another task instance has claimed this exclusive XCom: {claim.claimant}", where=where)
-    then, now = claim.claimant.clearing, wanted.claimant.clearing
-    if not wanted.rerun and then != now:
-        log.error("%s: %s was cleared after it had claimed %s", ALARM, wanted.claimant, where)
-        raise ClaimRefused(
-            "this task instance was cleared after it had claimed this exclusive XCom, and its compartment lets "
-            "only retries pull again",
-            where=where,
-            remedy="clear the producing task as well, so that it pushes again",
-        )
+    if wanted.rerun or _same_attempt(claim.claimant, wanted.claimant):
+        return
+    log.error("%s: a later attempt of %s, which had claimed %s", ALARM, wanted.claimant, where)
+    raise ClaimRefused(
+        "an earlier attempt of this task instance has claimed this exclusive XCom, and its compartment lets no "
+        "retry and no re-run pull again (exclusive_rerun: false)",
+        where=where,
+        remedy="clear the producing task as well, so that it pushes again",
+    )
+
+
+def _same_attempt(then: Claimant, now: Claimant) -> bool:
+    if then.attempt is None:
+        # A claim of a release that did not write it: what max_tries tells is all there is.
+        return then.clearing == now.clearing
+    return then.attempt == now.attempt

@@ -26,14 +26,18 @@ _FIELDS = (
     "dag_id", "run_id", "task_id", "map_index", "key", "compartment", "object",
     "by_dag_id", "by_run_id", "by_task_id", "by_map_index", "by_clearing", "claimed",
 )  # fmt: skip
+_BY_ATTEMPT = "by_attempt"
+"""Absent in claims of the first releases, and where the attempt was not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
     """A task instance, of whichever try.
 
-    :ivar clearing: Airflow's ``max_tries`` of the task instance, which grows whenever it is cleared and with no
-        retry; None where it is not known.
+    :ivar clearing: Airflow's ``max_tries`` of the task instance; None where it is not known. Most clearings raise
+        it and no retry does, but not all: docs/adr/0015.
+    :ivar attempt: the UUID of the attempt, which every retry and every clearing changes, and no deferral; None
+        where it is not known.
     """
 
     dag_id: str
@@ -41,6 +45,7 @@ class Claimant:
     task_id: str
     map_index: int
     clearing: int | None = field(default=None, compare=False)
+    attempt: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
@@ -101,7 +106,8 @@ class Claim:
             by.dag_id, by.run_id, by.task_id, str(by.map_index),
             "" if by.clearing is None else str(by.clearing), self.claimed,
         )  # fmt: skip
-        return dict(zip(_FIELDS, values, strict=True))
+        fields = dict(zip(_FIELDS, values, strict=True))
+        return fields if by.attempt is None else {**fields, _BY_ATTEMPT: by.attempt}
 
     def context(self) -> bytes:
         """The context of the proof: canonical JSON (RFC 8785). Its tag keeps it from ever being that of a head."""
@@ -137,7 +143,11 @@ class Claim:
         if record[TAG] != 1 or not isinstance(record[TAG], int):
             raise ClaimTampered("the claim is of another version", where=where, remedy="upgrade secure_xcom")
         fields, proof = record["claim"], record["proof"]
-        if not isinstance(fields, dict) or set(fields) != set(_FIELDS) or not isinstance(proof, str):
+        if (
+            not isinstance(fields, dict)
+            or set(fields) - {_BY_ATTEMPT} != set(_FIELDS)
+            or not isinstance(proof, str)
+        ):
             raise ClaimTampered("a field of the claim is missing or unknown", where=where)
         if not all(isinstance(text, str) and len(text) <= _TEXT_MAX_CHARACTERS for text in fields.values()):
             raise ClaimTampered("a field of the claim is no string", where=where)
@@ -150,13 +160,15 @@ class Claim:
             coordinate = Coordinate(ids[0], ids[1], ids[2], int(fields["map_index"]), fields["key"])
             clearing = int(fields["by_clearing"]) if fields["by_clearing"] else None
             by = [fields[name] for name in ("by_dag_id", "by_run_id", "by_task_id")]
-            claimant = Claimant(by[0], by[1], by[2], int(fields["by_map_index"]), clearing)
+            attempt = fields.get(_BY_ATTEMPT)
+            claimant = Claimant(by[0], by[1], by[2], int(fields["by_map_index"]), clearing, attempt)
             # Its ids are asked for in Airflow's database, so they are such as can stand there.
             _ = Coordinate(by[0], by[1], by[2], claimant.map_index, "-")
         except (ValueError, CoordinateInvalid):
             raise ClaimTampered("a field of the claim is not in its form", where=where) from None
         found = cls(coordinate, fields["compartment"], fields["object"], claimant, fields["claimed"], proof)
-        if found.fields() != fields or not _UNIQUE.fullmatch(found.object[-36:]):
+        uuids = [found.object[-36:], *([] if attempt is None else [attempt])]
+        if found.fields() != fields or not all(map(_UNIQUE.fullmatch, uuids)):
             raise ClaimTampered("a field of the claim is not in its canonical form", where=where)
         return found
 

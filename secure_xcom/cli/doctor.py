@@ -36,6 +36,7 @@ def doctor(
     Nothing is opened, and without --fix nothing is changed. Each finding has a remedy. Exit code 1 where
     any is left.
     """
+    from secure_xcom import airflow_settings
     from secure_xcom.cli import deployment
     from secure_xcom.maintenance.ailments import Ailments
     from secure_xcom.maintenance.doctor import examine_payloads, examine_rows
@@ -45,6 +46,7 @@ def doctor(
         examine_rights,
         examine_settings,
     )
+    from secure_xcom.maintenance.doctor_teams import examine_teams
 
     loaded = deployment.load(config)
     policy = loaded.policy()
@@ -56,6 +58,7 @@ def doctor(
             examine_payloads(policy, database, upkeep.state_file(state, "doctor"), ailments, progress=progress)
     ailments.add(*examine_files(policy, loaded.sinks))
     ailments.add(*examine_settings(loaded.settings, backend=loaded.backend))
+    ailments.add(*examine_teams(policy, multi_team=airflow_settings.multi_team()))
     ailments.add(*examine_rights(policy, role))
     found = ailments.all()
     if fix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,9 +65,9 @@ def policy_lint(
 
 
 def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
-    from functools import partial
 
-    from secure_xcom.access import lint_connections
+    from secure_xcom import airflow_settings
+    from secure_xcom.access import lint_connections, lint_rows
     from secure_xcom.access.lint import lint
     from secure_xcom.access.policy import read_bytes
     from secure_xcom.policies import lint_uris
@@ -76,7 +77,11 @@ def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
         for name, remark in lint_documents(path):
             yield Looked(name, remark)
         return
-    beside = (lint_uris.remarks, partial(lint_connections.remarks, environment=os.environ))
+    beside = (
+        lint_uris.remarks,
+        partial(lint_connections.remarks, environment=os.environ),
+        partial(lint_rows.remarks, multi_team=airflow_settings.multi_team()),
+    )
     raw = read_bytes(str(path))
     for remark in lint(raw, where=str(path), dags=tuple(dags), environment=os.environ, beside=beside):
         yield Looked(str(path), remark)

@@ -123,7 +123,7 @@ def _seal(
     value = _decoded(row)
     path = str(value) if old.names(value) else None
     structure = old.read(path, row.coordinate) if path is not None else value
-    sealed = pipeline.push([Push(row.coordinate, structure)])[0]
+    sealed = pipeline.push([Push(row.coordinate, structure)], operator=operator)[0]
     found = recognise(replace(row, text=json.dumps(sealed)), policy, database)
     if not isinstance(found, Found):
         raise MaintenanceError("what was sealed is no reference of its row", where=row.where)

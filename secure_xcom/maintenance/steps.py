@@ -250,6 +250,7 @@ def doctor(options: Options) -> Report:
         examine_rights,
         examine_settings,
     )
+    from secure_xcom.maintenance.doctor_teams import examine_teams
 
     here = Here.of_airflow()
     ailments = Ailments()
@@ -260,6 +261,7 @@ def doctor(options: Options) -> Report:
             examine_payloads(here.policy, opened, _state("doctor"), ailments)
     ailments.add(*examine_files(here.policy, here.sinks))
     ailments.add(*examine_settings(here.settings, backend=airflow_settings.backend_is_ours()))
+    ailments.add(*examine_teams(here.policy, multi_team=airflow_settings.multi_team()))
     ailments.add(*examine_rights(here.policy, "maintenance"))
     every = ailments.all()
     kinds = [

@@ -43,7 +43,7 @@ from tests.servers.vault_own import own_server
 from tests.servers.vault_realm import Realm, connect, flavours
 from tests.servers.vault_server import START_SECONDS, OwnServer
 from tests.upkeep_world import ZERO, Upkeep, settle
-from tests.world import coordinate
+from tests.world import coordinate, own_task
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
@@ -104,12 +104,13 @@ class Drill:
             for size in SIZES
         ]
         pushes = [Push(at, value_of(at)) for at in self.rows[moment]]
-        pushed = self.upkeep.pipeline().push(pushes)
+        pipeline = self.upkeep.pipeline()
+        pushed = [pipeline.push([push], producer=own_task(push.coordinate))[0] for push in pushes]
         self.upkeep.table.put_many(zip(self.rows[moment], pushed, strict=True))
 
     def clear(self, at: Coordinate) -> None:
         """What a worker does that runs a task again: the payload goes, and the row."""
-        self.upkeep.pipeline().purge(Row(self.upkeep.table.value(at)))
+        self.upkeep.pipeline().purge(Row(self.upkeep.table.value(at)), producer=own_task(at))
         self.upkeep.table.delete(at)
 
     def outcome(self, at: Coordinate) -> str:

@@ -18,6 +18,7 @@ from secure_xcom.stores.s3_versions import EveryVersion, bucket_state
 from tests.servers.postgres_server import PostgresServer, postgres_server
 from tests.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
 from tests.upkeep_world import ZERO, Upkeep, settle
+from tests.world import own_task
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_thousands_of_payloads(
 
     pipeline = upkeep.pipeline()
     pushes = [Push(coordinate(map_index=n % 1200, key=f"k{n}"), {"n": n}) for n in range(2400)]
-    pushed = pipeline.push(pushes)
+    pushed = pipeline.push(pushes, producer=own_task(pushes[0].coordinate))
     upkeep.table.put_many(
         (push.coordinate, value) for n, (push, value) in enumerate(zip(pushes, pushed, strict=True)) if n % 2
     )

@@ -24,7 +24,7 @@ from tests.servers.vault_found import binary_of
 from tests.servers.vault_own import own_server
 from tests.servers.vault_realm import Realm, connect, flavours, new_realm
 from tests.upkeep_world import Upkeep
-from tests.world import coordinate
+from tests.world import coordinate, own_task
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,13 @@ def test_a_thousand_wraps_by_an_identity_that_can_open_none(
     worker = realm.worker(monkeypatch, key)
     upkeep.write_policy(keys=worker.uri)
     pushes = [Push(coordinate(map_index=n), n) for n in range(1000)]
-    upkeep.table.put_many(zip([push.coordinate for push in pushes], upkeep.pipeline().push(pushes), strict=True))
+    upkeep.table.put_many(
+        zip(
+            [push.coordinate for push in pushes],
+            upkeep.pipeline().push(pushes, producer=own_task(pushes[0].coordinate)),
+            strict=True,
+        )
+    )
     realm.rotate(key)
     token = realm.may(f'path "{realm.transit}/rewrap/{key}" {{ capabilities = ["update"] }}')
     name = f"AIRFLOW_CONN_{worker.conn_id.upper()}"
@@ -134,7 +140,7 @@ def test_a_vault_that_is_sealed_in_the_middle(
         worker = realm.worker(monkeypatch, key)
         upkeep.write_policy(keys=worker.uri)
         pushes = [Push(coordinate(map_index=n), n) for n in range(PAGE_ROWS + 50)]
-        pushed = upkeep.pipeline().push(pushes)
+        pushed = upkeep.pipeline().push(pushes, producer=own_task(pushes[0].coordinate))
         upkeep.table.put_many(zip([push.coordinate for push in pushes], pushed, strict=True))
         realm.rotate(key)
 

@@ -6,6 +6,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -41,7 +42,7 @@ from secure_xcom.masking import SensitiveNames
 from secure_xcom.pipeline import Pipeline, Push, Row
 from secure_xcom.reference import TIME_FORMAT, parse
 from tests.doubles import MemoryStore
-from tests.world import World, coordinate
+from tests.world import World, coordinate, own_task
 
 POLICY = """\
 version: 1
@@ -70,9 +71,12 @@ def world(more: str = "", **settings: Any) -> World:
     return World(Settings(**settings), AccessPolicy.parse(text.encode(), where="policy.yaml"), store_uri=uri)
 
 
-def claimant(task: TaskTry, clearing: int = 0) -> Claimant:
+ATTEMPT, LATER = "019be2a1-0000-7000-8000-000000000001", "019be2a1-0000-7000-8000-000000000002"
+
+
+def claimant(task: TaskTry, clearing: int = 0, attempt: str | None = ATTEMPT) -> Claimant:
     """The task instance of a try."""
-    return Claimant(task.dag_id, task.run_id, task.task_id, task.map_index, clearing)
+    return Claimant(task.dag_id, task.run_id, task.task_id, task.map_index, clearing, attempt)
 
 
 def row(reference: Any) -> Row:
@@ -81,10 +85,16 @@ def row(reference: Any) -> Row:
     return Row(reference, Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index))
 
 
-def pull(there: World | Pipeline, reference: Any, task: TaskTry = FIRST, clearing: int = 0) -> Any:
+def pull(
+    there: World | Pipeline,
+    reference: Any,
+    task: TaskTry = FIRST,
+    clearing: int = 0,
+    attempt: str | None = ATTEMPT,
+) -> Any:
     """Pulled by a try of a task, in a process of its own."""
     pipeline = there.process() if isinstance(there, World) else there
-    return pipeline.pull([row(reference)], consumer=task, claimant=claimant(task, clearing))[0]
+    return pipeline.pull([row(reference)], consumer=task, claimant=claimant(task, clearing, attempt))[0]
 
 
 def test_an_exclusive_key_has_a_data_key_of_its_own_and_an_object() -> None:
@@ -190,18 +200,55 @@ def test_a_list_that_names_one_twice_is_claimed_once() -> None:
     assert [one["action"] for one in there.sink.records].count("claim") == 1
 
 
-@pytest.mark.parametrize(("allowed", "outcome"), [("true", "opensesame"), ("false", ClaimRefused)])
-def test_a_cleared_claimant_pulls_again_by_policy(allowed: str, outcome: Any) -> None:
-    """Retries always may; who was cleared since, which Airflow counts, may where the compartment says so."""
+@pytest.mark.parametrize("max_tries", [2, 5])
+@pytest.mark.parametrize("allowed", ["true", "false"])
+def test_a_later_attempt_pulls_again_by_policy(
+    allowed: str, max_tries: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The attempt that claimed may resume; a later one may by policy only, whatever became of its max_tries."""
     there = world(f"    exclusive_rerun: {allowed}\n")
     reference = there.push("opensesame", TOKEN)
     assert pull(there, reference, clearing=2) == "opensesame"
-    assert pull(there, reference, replace(FIRST, try_number=2), clearing=2) == "opensesame"
-    if outcome is ClaimRefused:
-        with pytest.raises(ClaimRefused, match="was cleared"):
-            pull(there, reference, replace(FIRST, try_number=3), clearing=5)
-    else:
-        assert pull(there, reference, replace(FIRST, try_number=3), clearing=5) == outcome
+    assert pull(there, reference, clearing=2) == "opensesame"
+    later = replace(FIRST, try_number=2)
+    if allowed == "true":
+        assert pull(there, reference, later, max_tries, LATER) == "opensesame"
+        return
+    unwrapped = sum(service.entries["unwrap_many"] for service in there.keys.values())
+    with caplog.at_level(logging.ERROR), pytest.raises(ClaimRefused, match="an earlier attempt"):
+        pull(there, reference, later, max_tries, LATER)
+    assert caplog.records[-1].getMessage().startswith(ALARM)
+    assert sum(service.entries["unwrap_many"] for service in there.keys.values()) == unwrapped
+    assert (there.sink.records[-2]["action"], there.sink.records[-2]["outcome"]) == ("claim", "refused")
+
+
+@pytest.mark.parametrize(("allowed", "claims"), [("true", 1), ("false", 0)])
+def test_an_attempt_that_nobody_names_claims_nothing_of_one_attempt(allowed: str, claims: int) -> None:
+    """Where only the attempt that claimed may pull again, one that is not known makes no claim."""
+    there = world(f"    exclusive_rerun: {allowed}\n")
+    reference = there.push("opensesame", TOKEN)
+    with nullcontext() if claims else pytest.raises(ClaimRefused, match="does not say here which one"):
+        pull(there, reference, attempt=None)
+    assert len(claims_of(there)) == claims
+
+
+def test_a_claim_of_a_release_that_wrote_no_attempt_still_counts() -> None:
+    """A stored claim without an attempt lets its claimant in by what it holds, max_tries, and nobody else."""
+    there = world()
+    reference = there.push("opensesame", TOKEN)
+    pull(there, reference, clearing=2, attempt=None)
+    [raw] = claims_of(there).values()
+    assert "by_attempt" not in json.loads(raw)["claim"]
+    assert there.policy is not None
+    strict = AccessPolicy.parse(
+        (POLICY + "    exclusive_rerun: false\n").replace("STORE", there.store_uri).encode(), where="policy.yaml"
+    )
+    there.policy = strict
+    assert pull(there, reference, replace(FIRST, try_number=2), 2, LATER) == "opensesame"
+    with pytest.raises(ClaimRefused, match="an earlier attempt"):
+        pull(there, reference, replace(FIRST, try_number=3), 5, LATER)
+    with pytest.raises(ClaimRefused, match="another task instance"):
+        pull(there, reference, OTHER, 2)
 
 
 def test_a_second_push_is_claimed_anew() -> None:
@@ -307,14 +354,32 @@ def test_a_forged_claim_opens_nothing(change: Any, error: type[SecureXComError])
         pull(there, reference, OTHER)
 
 
-@pytest.mark.parametrize("field", ["claimed", "by_clearing"])
-def test_an_edited_claim_is_known_to_its_owner(field: str) -> None:
-    """Every field of a claim is proved with the data key."""
+@pytest.mark.parametrize(
+    ("field", "text"), [("claimed", "2026"), ("by_clearing", "2026"), ("by_attempt", LATER), ("by_attempt", None)]
+)
+def test_an_edited_claim_is_known_to_its_owner(field: str, text: str | None) -> None:
+    """Every field of a claim is proved with the data key, and so is the absence of one."""
     there = world()
     reference = there.push("opensesame", TOKEN)
     pull(there, reference)
-    rewrite(there, lambda claim: claim["claim"].update({field: "2026"}))
+
+    def edit(claim: Any) -> None:
+        del claim["claim"][field]
+        claim["claim"].update({} if text is None else {field: text})
+
+    rewrite(there, edit)
     with pytest.raises(ClaimTampered, match="proof"):
+        pull(there, reference)
+
+
+@pytest.mark.parametrize("attempt", ["", "1", ATTEMPT.upper(), f"{ATTEMPT} ", 7, None])
+def test_an_attempt_has_one_form(attempt: Any) -> None:
+    """A claim whose attempt is no UUID in lower case is none."""
+    there = world()
+    reference = there.push("opensesame", TOKEN)
+    pull(there, reference)
+    rewrite(there, lambda claim: claim["claim"].update({"by_attempt": attempt}))
+    with pytest.raises(ClaimTampered):
         pull(there, reference)
 
 
@@ -367,7 +432,7 @@ def test_claims_of_a_database_and_of_a_store_never_mix(tmp_path: Any) -> None:
     migrate(table)
     in_database = there.process(ledger=table)
 
-    [kept] = in_database.push([Push(TOKEN, "opensesame")])
+    [kept] = in_database.push([Push(TOKEN, "opensesame")], producer=own_task(TOKEN))
     assert kept["head"]["exclusive"] == "database"
     with pytest.raises(ClaimRefused, match="claims_uri"):
         pull(there, kept)
@@ -489,7 +554,7 @@ def test_only_the_claimant_that_succeeds_is_shredded_for() -> None:
 def test_what_is_held_is_not_purged() -> None:
     """Under a legal hold a row that Airflow deletes leaves its payload, and the access log says so."""
     there = world("legal_holds: [{name: case, dags: [orders]}]\n")
-    there.pipeline.purge(row(there.push("it", TOKEN)))
+    there.pipeline.purge(row(there.push("it", TOKEN)), producer=own_task(TOKEN))
     assert len(list(there.store.list())) == 1
     assert (there.sink.records[-1]["action"], there.sink.records[-1]["outcome"]) == ("purge", "refused")
 

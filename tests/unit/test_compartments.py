@@ -10,7 +10,7 @@ import pytest
 
 from secure_xcom.access import AccessPolicy, check_told
 from secure_xcom.config import Settings
-from secure_xcom.coordinate import TaskTry
+from secure_xcom.coordinate import Coordinate, TaskTry
 from secure_xcom.errors import (
     AccessRefused,
     AuditError,
@@ -22,10 +22,11 @@ from secure_xcom.errors import (
     ReferenceExpired,
     SecureXComError,
     ValueTooLarge,
+    WriteRefused,
 )
 from secure_xcom.pipeline import Push, Row
 from secure_xcom.stores import store
-from tests.world import World, coordinate
+from tests.world import World, coordinate, own_task
 
 POLICY = """\
 version: 1
@@ -257,7 +258,7 @@ def test_purge_finds_a_routed_payload(world: World) -> None:
     reference = world.push({"password": "hunter2"}, FINANCE)
     place = store(reference["head"]["object"].partition("/finance/")[0])
     assert len(list(place.list())) == 1
-    world.pipeline.purge(Row(reference))
+    world.pipeline.purge(Row(reference), producer=own_task(FINANCE))
     assert list(place.list()) == []
 
 
@@ -267,6 +268,91 @@ def test_a_failed_push_takes_a_routed_payload_back(world: World) -> None:
     with pytest.raises(AuditError):
         world.push({"password": "hunter2"}, FINANCE)
     assert list(store(f"{world.store_uri}-secrets").list()) == []
+
+
+# --- who may push and purge ---------------------------------------------------------------------------------
+
+SHARED = coordinate(dag_id="anything")
+
+
+@pytest.mark.parametrize(
+    ("at", "dag_id"),
+    [(FINANCE, "finance_daily"), (FINANCE, "finance_other"), (SHARED, "anything"), (SHARED, "something_else")],
+)
+def test_a_task_writes_in_its_own_compartment(world: World, at: Coordinate, dag_id: str) -> None:
+    """A task pushes and purges everywhere in its compartment, the default one too, and the log says so."""
+    [reference] = world.pipeline.push([Push(at, 1)], producer=consumer(dag_id))
+    assert world.pipeline.purge(Row(reference), producer=consumer(dag_id)) is None
+    assert [(one["action"], one["outcome"], one["rule"]) for one in world.sink.records] == [
+        ("push", "ok", "own"),
+        ("purge", "ok", "own"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "producer", "rule"),
+    [
+        (FINANCE, consumer("audit_yearly"), "producer.compartment"),
+        (FINANCE, consumer("report"), "producer.compartment"),
+        (FINANCE, consumer("anything", "extract"), "producer.compartment"),
+        (FINANCE, consumer("Finance_daily"), "producer.compartment"),
+        (SHARED, consumer("finance_daily"), "producer.compartment"),
+        (FINANCE, None, "producer"),
+        (SHARED, None, "producer"),
+    ],
+)
+def test_nobody_writes_in_another_compartment(
+    world: World, at: Coordinate, producer: TaskTry | None, rule: str
+) -> None:
+    """Another compartment's task, a reader, one of the default and nobody push nothing and delete nothing."""
+    reference = world.push({"password": "hunter2"}, at)
+    with pytest.raises(WriteRefused):
+        world.pipeline.push([Push(at, "forged")], producer=producer)
+    wraps = world.service(f"memory-key://{reference['head']['compartment']}").requests["wrap"]
+    assert isinstance(world.pipeline.purge(Row(reference), producer=producer), WriteRefused)
+    for action, event in zip(("push", "purge"), world.sink.records[-2:], strict=True):
+        assert (event["action"], event["outcome"], event["error"]) == (action, "refused", "WriteRefused")
+        assert (event["rule"], event["compartment"]) == (rule, reference["head"]["compartment"])
+        assert event.get("task", {}).get("dag_id") == (producer and producer.dag_id)
+    assert world.service(f"memory-key://{reference['head']['compartment']}").requests["wrap"] == wraps
+    assert world.pull(reference, consumer=consumer(at.dag_id)) == {"password": "hunter2"}
+
+
+def test_a_list_with_one_foreign_coordinate_leaves_nothing(world: World) -> None:
+    """One push of many is refused whole, and what was put for it is taken back."""
+    pushes = [Push(FINANCE, "x" * 900), Push(coordinate(dag_id="audit_yearly"), 1)]
+    with pytest.raises(WriteRefused):
+        world.pipeline.push(pushes, producer=own_task(FINANCE))
+    assert list(store(world.pipeline.policy.compartment("finance").store_uri).list()) == []
+
+
+def test_a_task_of_no_compartment_writes_nowhere() -> None:
+    """Without a default compartment, a DAG that none takes pushes neither at its own coordinate nor elsewhere."""
+    text = POLICY.replace("  compartment: shared\n", "").replace(
+        "  - name: shared\n", "  - name: shared\n    dags: [x]\n"
+    )
+    name = uuid.uuid4().hex
+    there = World(policy=AccessPolicy.parse(text.replace("{id}", name).encode(), where="policy.yaml"))
+    with pytest.raises(CompartmentUnknown):
+        there.push(1, coordinate(dag_id="nowhere"))
+    with pytest.raises(WriteRefused, match="'nowhere' is of no compartment"):
+        there.pipeline.push([Push(FINANCE, 1)], producer=consumer("nowhere"))
+
+
+def test_a_maintenance_job_seals_for_no_task(world: World) -> None:
+    """What `seal-existing` pushes is for no task: the event names the operator and the rule."""
+    [reference] = world.pipeline.push([Push(FINANCE, 1)], operator="ops@example.com")
+    event = world.sink.records[-1]
+    assert (event["outcome"], event["rule"], event["operator"]) == ("ok", "maintenance", "ops@example.com")
+    assert world.pull(reference, consumer=consumer("finance_daily")) == 1
+
+
+def test_without_a_policy_file_everybody_writes() -> None:
+    """One compartment for all keeps nobody out."""
+    there = World()
+    [reference] = there.pipeline.push([Push(FINANCE, 1)])
+    assert there.pipeline.purge(Row(reference)) is None
+    assert [one["rule"] for one in there.sink.records] == ["single", "single"]
 
 
 # --- bundles and teams --------------------------------------------------------------------------------------
@@ -321,14 +407,15 @@ def test_dags_of_the_right_bundle_push_and_pull(house: World) -> None:
             "from bundle 'finance-dags' or 'finance-more' only, and Airflow does",
         ),
         (of("finance_other", "finance-dags", "finance"), "Airflow does not say"),
-        (None, "Airflow does not say"),
     ],
 )
-def test_dags_from_elsewhere_may_not_push(house: World, producer: TaskTry | None, said: str) -> None:
-    """A task of another bundle or team, of another DAG, or of nobody knows whom, pushes nothing."""
+def test_dags_from_elsewhere_may_not_push(house: World, producer: TaskTry, said: str) -> None:
+    """A task of another bundle or team, or of another DAG, pushes nothing."""
     with pytest.raises(OriginRefused, match=said):
         house.pipeline.push([Push(FINANCE, 1)], producer=producer)
-    assert house.sink.records[-1]["error"] == "OriginRefused"
+    event = house.sink.records[-1]
+    rule = "producer.team" if "team" in said or "from 'marketing'" in said else "producer.bundle"
+    assert (event["error"], event["rule"]) == ("OriginRefused", rule)
     assert house.service("memory-key://finance").requests["wrap"] == 0
 
 

@@ -18,6 +18,7 @@ from secure_xcom.keys.keyring_file import rotate_keyring
 from secure_xcom.maintenance.ailments import Ailments
 from secure_xcom.maintenance.doctor import examine_payloads, examine_rows
 from secure_xcom.maintenance.doctor_here import examine_rights, examine_settings
+from secure_xcom.maintenance.doctor_teams import examine_teams
 from tests.upkeep_world import Upkeep, long_ago, unique_of
 from tests.world import coordinate
 
@@ -186,6 +187,20 @@ def test_settings_of_celery_that_give_away_another_identity(monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
     monkeypatch.setenv("AIRFLOW__CELERY__RESULT_BACKEND", results)
     assert not [one for one in examine_settings(Settings(), backend=True) if "[celery]" in one.text]
+
+
+@pytest.mark.parametrize(("compartments", "multi_team", "count"), [(1, False, 0), (2, False, 1), (3, True, 2)])
+def test_rows_that_are_anybodys(compartments: int, multi_team: bool, count: int) -> None:
+    """With two compartments, doctor says that tasks may write each other's rows, unless teams keep them apart."""
+    entries = "".join(
+        f"  - {{name: c{n}, dags: ['c{n}_*'], key_uris: ['memory-key://{n}'], store_uri: 'memory://{n}'}}\n"
+        for n in range(compartments)
+    )
+    text = f"version: 1\ncompartments:\n{entries}"
+    policy = AccessPolicy.parse(text.encode(), where="policy.yaml")
+    found = list(examine_teams(policy, multi_team=multi_team))
+    assert sum(one.count for one in found) == count
+    assert all((one.kind, one.status) == ("rows-of-all", "warning") and one.remedy for one in found)
 
 
 def test_rights_are_not_looked_for_where_there_are_none(upkeep: Upkeep) -> None:

@@ -24,7 +24,7 @@ from secure_xcom.stores import Store, StoredObject, store
 from tests.doubles import MemoryStore
 from tests.each_step import Wrap, every_step
 from tests.upkeep_world import ZERO, Upkeep, long_ago, settle, unique_of
-from tests.world import coordinate
+from tests.world import coordinate, own_task
 
 
 @pytest.fixture
@@ -331,7 +331,7 @@ def test_ten_thousand_pushes_beside_gc_lose_nothing(upkeep: Upkeep) -> None:
         for start in range(0, 10_000, 50):
             begun = time.monotonic()
             pushes = [Push(coordinate(run_id=f"r{start}", map_index=n, key="k"), n) for n in range(50)]
-            pushed = pipeline.push(pushes)
+            pushed = pipeline.push(pushes, producer=own_task(pushes[0].coordinate))
             rows = [
                 (push.coordinate, value)
                 for n, (push, value) in enumerate(zip(pushes, pushed, strict=True))

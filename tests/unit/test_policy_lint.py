@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from secure_xcom.access import rules
+from secure_xcom.access import AccessPolicy, lint_rows, rules
 from secure_xcom.access.lint import lint
 from secure_xcom.access.remarks import Remark
 from secure_xcom.errors import PolicyInvalid
@@ -308,6 +309,41 @@ def lint_all(text: str) -> list[Remark]:
     return lint(text.encode(), where="policy.yaml", beside=(lint_uris.remarks,))
 
 
+@pytest.mark.parametrize(
+    ("multi_team", "teams", "told"),
+    [
+        (False, {}, ["'finance' and 'audit'", "'finance' and 'shared'"]),
+        (
+            False,
+            {"finance": "f", "audit": "a", "shared": "s"},
+            ["'finance' and 'audit'", "'finance' and 'shared'"],
+        ),
+        (True, {}, ["'finance' and 'audit'", "'finance' and 'shared'"]),
+        (True, {"finance": "f"}, ["'audit' and 'shared'"]),
+        (True, {"finance": "f", "audit": "f, a"}, ["'finance' and 'audit'"]),
+        (True, {"finance": "f", "audit": "a"}, []),
+        (True, {"finance": "f", "audit": "a", "shared": "s"}, []),
+    ],
+)
+def test_whose_rows_are_anybodys(multi_team: bool, teams: dict[str, str], told: list[str]) -> None:
+    """Two compartments write each other's rows unless Airflow keeps their teams apart; each is told once."""
+    text = SOUND
+    for name, some in teams.items():
+        text = text.replace(f"  - name: {name}\n    dags", f"  - name: {name}\n    teams: [{some}]\n    dags")
+    beside = (partial(lint_rows.remarks, multi_team=multi_team),)
+    found = lint(text.encode(), where="p.yaml", beside=beside)
+    assert {(one.rule, one.status) for one in found} <= {("rows-of-all", "ok")}
+    assert [" ".join(one.text.split()[1:4]) for one in found] == told
+    assert all(("multi_team is off" in one.text) != multi_team for one in found)
+
+
+def test_one_compartment_has_all_the_rows() -> None:
+    """With one compartment there is nobody else whose task could write a row."""
+    text = SOUND[: SOUND.index("  - name: audit")].replace("  compartment: shared\n", "  retention: 1d\n")
+    policy = AccessPolicy.parse(text.replace("- compartment: audit", "- dags: [x]").encode(), where="p.yaml")
+    assert list(lint_rows.remarks(policy, multi_team=False)) == []
+
+
 def test_every_rule_is_listed_and_tried() -> None:
     """Each rule has its line in the list, and a policy of these tests that it fires for."""
     said = set()
@@ -331,5 +367,6 @@ def test_every_rule_is_listed_and_tried() -> None:
         "wildcard-dags",
         "reader-unknown",
         "unreadable-uri",
+        "rows-of-all",
     }
     assert tried == said

@@ -81,7 +81,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0030: whose process this is, which the cluster policy learns and the backend needs.
     "running": ADDRESS,
     # docs/adr/0001: it puts the pipeline's parts together, once per process.
-    "backend": BELOW_MAINTENANCE | {"lazy", "running", "task_end", "telemetry"},
+    "deployment": BELOW_MAINTENANCE | {"telemetry"},
+    "backend": BELOW_MAINTENANCE | {"deployment", "lazy", "running", "task_end"},
     # docs/adr/0010: the listener that shreds, which only a process with something to shred has.
     "task_end": BELOW_MAINTENANCE,
     # docs/adr/0040: contexts, prefixes and policy texts are written where they are used: one text for both sides.

@@ -13,12 +13,15 @@ from tests.vectors.build import CREATED, DATA_KEY, STORE_URI, UNIQUE, Edit, Vect
 
 CONSUMER = {"dag_id": "report", "run_id": "run_1", "task_id": "load", "map_index": 2}
 _OTHER = {**CONSUMER, "map_index": 3}
+_ATTEMPT = "019be2a1-0000-7000-8000-000000000001"
 
 
-def _claimed(by: dict[str, Any], title: str, change: Callable[[Any], None] | None = None) -> Edit:
+def _claimed(
+    by: dict[str, Any], title: str, change: Callable[[Any], None] | None = None, attempt: str | None = None
+) -> Edit:
     def edit(vector: Vector) -> None:
         head = vector["row"]["head"]
-        record = second_reader.claim(head, by, CREATED, DATA_KEY, salt(f"claim: {title}"))
+        record = second_reader.claim(head, by, CREATED, DATA_KEY, salt(f"claim: {title}"), attempt)
         if change:
             change(record)
         uri = f"{STORE_URI}/{second_reader.claims_folder(head)}{UNIQUE}"
@@ -69,6 +72,18 @@ def _later(record: Any) -> None:
     record["claim"]["claimed"] = "2026-11-22T10:00:01Z"
 
 
+def _of_another_attempt(record: Any) -> None:
+    record["claim"]["by_attempt"] = _ATTEMPT.replace("1-0000", "2-0000")
+
+
+def _of_no_attempt(record: Any) -> None:
+    del record["claim"]["by_attempt"]
+
+
+def _of_an_odd_attempt(record: Any) -> None:
+    record["claim"]["by_attempt"] = "1"
+
+
 def _forged(record: Any) -> None:
     proof = bytearray(base64.b64decode(record["proof"]))
     proof[-1] ^= 1
@@ -85,6 +100,10 @@ def vectors() -> dict[str, Vector]:
     titles = {
         "pull-exclusive": "An exclusive value that nobody has claimed opens.",
         "pull-exclusive-claimed": "An exclusive value opens for the task instance that has claimed it.",
+        "pull-exclusive-attempt": "A claim may name the claimant's attempt.",
+        "refused-claim-attempt-edited": "A claim with another attempt does not prove itself.",
+        "refused-claim-attempt-dropped": "A claim without the attempt that it was made by does not prove itself.",
+        "refused-claim-attempt-odd": "An attempt is a UUID.",
         "refused-exclusive-claimed": "An exclusive value is refused to another task instance than its claimant.",
         "refused-claim-moved": "A claim on another XCom is none on this one.",
         "refused-claim-renamed": "A claim whose claimant was changed to the consumer does not prove itself.",
@@ -107,6 +126,7 @@ def vectors() -> dict[str, Vector]:
     cases: dict[str, tuple[Vector, Edit | None]] = {
         "pull-exclusive": (value(), None),
         "pull-exclusive-claimed": (value(), mine),
+        "pull-exclusive-attempt": (value(), _claimed(CONSUMER, titles["pull-exclusive-attempt"], None, _ATTEMPT)),
         "refused-exclusive-claimed": (error("ClaimRefused"), others),
         "refused-claim-moved": (error("ClaimTampered"), moved),
         "refused-claim-renamed": (error("ClaimTampered"), renamed),
@@ -119,6 +139,12 @@ def vectors() -> dict[str, Vector]:
         "refused-shredded-with-keys": (error("ReferenceMalformed"), _shredded_with_keys),
         "refused-shredded-shared": (error("ReferenceMalformed"), _shredded_shared),
     }
+    for name, change in (
+        ("refused-claim-attempt-edited", _of_another_attempt),
+        ("refused-claim-attempt-dropped", _of_no_attempt),
+        ("refused-claim-attempt-odd", _of_an_odd_attempt),
+    ):
+        cases[name] = (error("ClaimTampered"), _claimed(CONSUMER, titles[name], change, _ATTEMPT))
     made = {name: _made(titles[name], expect, edit) for name, (expect, edit) in cases.items()}
     name = "refused-exclusive-elsewhere"
     made[name] = _made(titles[name], error("ClaimRefused"), head={"exclusive": "database"})
