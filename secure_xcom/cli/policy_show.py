@@ -136,7 +136,7 @@ def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> N
     from secure_xcom.access.why import why
 
     reason = why(policy, read_bytes(str(file)), dag, where=str(file))
-    own = reason.compartment
+    own, runner = reason.compartment, policy.runner(dag)
     identities = {} if own is None else next(names for one, names in _with_identities(policy) if one is own)
     record = {
         "dag": dag,
@@ -162,11 +162,11 @@ def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> N
                 screen.print(f"  identity {identity}: {', '.join(roles)}", soft_wrap=True)
             screen.print(f"  keys: {' '.join(own.key_uris)}", soft_wrap=True)
             screen.print(f"  store: {own.store_uri}", soft_wrap=True)
-            if (runner := policy.runner(dag)) is not None and runner.runs_on is not None:
-                words = ", ".join(f"{field} {value}" for field, value in runner.runs_on.places)
-                screen.print(f"  its tasks run on: {words}, by runs_on of identity {runner.name}", soft_wrap=True)
-            elif own.tasks_run_on is not None:
+            if runner is None and own.tasks_run_on is not None:
                 words = ", ".join(f"{field} {value}" for field, value in own.tasks_run_on.places)
                 words += ", and are refused elsewhere" if own.tasks_run_on.refuse_elsewhere else ""
                 screen.print(f"  its tasks run on: {words}", soft_wrap=True)
+        if runner is not None and runner.runs_on is not None:
+            words = ", ".join(f"{field} {value}" for field, value in runner.runs_on.places)
+            screen.print(f"  its tasks run on: {words}, by runs_on of identity {runner.name}", soft_wrap=True)
     raise typer.Exit(output.FOUND_SOMETHING if own is None else output.FINE)

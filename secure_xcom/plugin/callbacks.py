@@ -25,7 +25,7 @@ def watch() -> None:
 
     known = getattr(sys.modules.get(_MODELS), _CLASS, None)
     if known is None:
-        event.listen(Mapper, "after_mapper_constructed", _listen_to)
+        event.listen(Mapper, "mapper_configured", _listen_to)
     else:
         _listen_to(known.__mapper__, known)
 

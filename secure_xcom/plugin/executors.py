@@ -12,15 +12,13 @@ from secure_xcom.access import Executor, Executors
 
 log = logging.getLogger(__name__)
 
-_DAG_PROCESSOR = "airflow.dag_processing.manager"
-_TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+DAG_PROCESSOR = "airflow.dag_processing.manager"
+TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
 
 @cache
 def configured() -> Executors:
-    """The executors of this process's configuration; none where they do not matter or Airflow cannot read them."""
-    if runs_a_task():
-        return Executors()
+    """The executors of this process's configuration; none where Airflow cannot read it, which it says itself."""
     try:
         from airflow.executors.executor_loader import ExecutorLoader
 
@@ -43,5 +41,5 @@ def runs_a_task() -> bool:
 
     The pod template of Airflow's chart, for one, says LocalExecutor there.
     """
-    runner = sys.modules.get(_TASK_RUNNER)
-    return _DAG_PROCESSOR not in sys.modules and getattr(runner, "SUPERVISOR_COMMS", None) is not None
+    runner = sys.modules.get(TASK_RUNNER)
+    return DAG_PROCESSOR not in sys.modules and getattr(runner, "SUPERVISOR_COMMS", None) is not None

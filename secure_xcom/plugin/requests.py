@@ -29,21 +29,22 @@ _default_user = cache(airflow_settings.default_impersonation)
 _pod_template = cache(airflow_settings.pod_template)
 
 
-def check_task(found: Placement, task: Any, where: str) -> None:
+def check_task(found: Placement, task: Any, where: str, *, in_task: bool = False) -> None:
     """Check what a task of a DAG file, or a task instance, asks for.
 
+    :param in_task: whether this is the task's own process, which knows nothing of executors.
     :param where: how the task is called in an error.
     :raises PlacementRefused: it asks for what is not its own.
     """
     config = task.executor_config or {}
-    asked = dict(_asked(task, found))
+    asked = dict(_asked(task, found, in_task=in_task))
     for account in pods.service_accounts(config):
         found.check({"service_account": account}, where)
     found.check(asked, where)
     if not found.closed:
         return
     found.check_defaults({"queue": _default_queue()} if "queue" not in asked else {}, where)
-    if executors.runs_a_task():
+    if in_task:
         return
     executor = _checked_executor(found, asked.get("executor"), where)
     if _is_kubernetes(executor) and not any(True for _ in pods.service_accounts(config)):
@@ -77,8 +78,6 @@ def check_callback(found: Placement, executor: object, where: str) -> None:
 
     :raises PlacementRefused: that is not its own place.
     """
-    if executors.runs_a_task():
-        return
     found.check({} if executor is None else {"executor": executor}, where)
     if found.closed:
         chosen = _checked_executor(found, executor, where)
@@ -112,14 +111,14 @@ class _Placed:
         self.executor_config = config
 
 
-def _asked(task: Any, found: Placement) -> Iterator[tuple[str, object]]:
+def _asked(task: Any, found: Placement, *, in_task: bool) -> Iterator[tuple[str, object]]:
     """What a task names that Airflow would not take anyway."""
     defaults = {"queue": _default_queue(), "pool": _DEFAULT_POOL, "run_as_user": _default_user()}
     for field in ATTRIBUTES:
         value = getattr(task, field, None)
         if not value or value == defaults.get(field):
             continue
-        if field == "executor" and executors.runs_a_task():
+        if field == "executor" and in_task:
             continue
         if field == "executor" and field not in found.places:
             names = executors.configured()

@@ -17,17 +17,16 @@ from secure_xcom.access import watched
 from secure_xcom.errors import SecureXComError
 from secure_xcom.masking import compile_once
 from secure_xcom.plugin import placing
+from secure_xcom.plugin.executors import DAG_PROCESSOR, TASK_RUNNER
 
 log = logging.getLogger(__name__)
 
 _SUPERVISOR = "airflow.sdk.execution_time.supervisor"
-_DAG_PROCESSOR = "airflow.dag_processing.manager"
-_TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
 
 def before_fork() -> None:
     """Run before each fork of any of Airflow's processes; does something in one that supervises tasks."""
-    if _SUPERVISOR not in sys.modules or getattr(sys.modules.get(_TASK_RUNNER), "SUPERVISOR_COMMS", None):
+    if _SUPERVISOR not in sys.modules or getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None):
         return
     try:
         if not airflow_settings.backend_is_ours():
@@ -45,7 +44,7 @@ def before_fork() -> None:
 @cache
 def import_ahead() -> None:
     """Import once, in the parent of tasks, what each of them would import at its first push or pull."""
-    if _DAG_PROCESSOR in sys.modules:
+    if DAG_PROCESSOR in sys.modules:
         # It forks processes that read DAG files, and none that runs a task.
         return
     from secure_xcom import ahead
@@ -64,7 +63,7 @@ def import_ahead() -> None:
 
 def configure_models() -> None:
     """Before each fork, because a secrets backend may have been loaded since the last one."""
-    if _DAG_PROCESSOR not in sys.modules:
+    if DAG_PROCESSOR not in sys.modules:
         from secure_xcom import ahead
 
         ahead.configure_models()

@@ -183,8 +183,7 @@ def test_the_example_is_for_an_access_policy_that_is_here() -> None:
     assert pods == [
         (one["name"], one["aws"]["principal"].split("/")[-1], one["vault"]["service_accounts"][0])
         for one in found
-        # Those that only own a place have no login to make.
-        if "aws" in one
+        if "workers_of" in one
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kubernetes.client import models
 
-from secure_xcom.access import AccessPolicy, Origin, WatchedPolicy, placement
+from secure_xcom.access import AccessPolicy, Origin, WatchedPolicy, check_told, placement
 from secure_xcom.errors import OriginRefused, PlacementRefused, PolicyInvalid
 from secure_xcom.plugin import pods
 
@@ -129,6 +129,24 @@ def test_a_dag_of_another_bundle_is_not_placed(policy: AccessPolicy) -> None:
             placement(policy, "audit_x", origin)
     with pytest.raises(OriginRefused):
         placement(policy, "audit_x", Origin(bundle="marketing"), unknown_passes=True)
+
+
+def test_an_identitys_dag_of_another_bundle_is_not_placed(policy: AccessPolicy) -> None:
+    """A DAG that bears the name of the maintenance DAG gets its place from the right bundle alone."""
+    found = placement(policy, "upkeep_nightly", Origin(bundle="upkeep-dags"))
+    assert found.places == {"queue": "caretaker", "executor": "a.b.Caretaker"}
+    with pytest.raises(PlacementRefused, match="runs_on of identity 'caretaker' sends it to queue 'caretaker'"):
+        found.check({"queue": "night"}, "task t")
+    for origin in (Origin(bundle="marketing"), None):
+        with pytest.raises(OriginRefused, match="runs_on of identity 'caretaker' takes the DAG 'upkeep_nightly'"):
+            placement(policy, "upkeep_nightly", origin)
+
+
+def test_bundles_of_an_identity_must_be_told(policy: AccessPolicy) -> None:
+    """Where this Airflow does not tell a scheduler the bundle, such a policy is refused."""
+    check_told((), {"bundles", "placed bundles"}, where="p", identities=policy.identities)
+    with pytest.raises(PolicyInvalid, match="identity 'caretaker' has bundles beside runs_on"):
+        check_told((), {"bundles"}, where="p", identities=policy.identities)
 
 
 # --- service accounts ---------------------------------------------------------------------------------------

@@ -92,7 +92,11 @@ def test_nothing_but_its_own_name_passes_for_the_owner(field: str, name: str) ->
     assert refused("finance_x", **{field: name}) is (name not in same)
 
 
-@pytest.mark.parametrize("value", [["finance"], ("finance",), {"finance": 1}, b"finance", 3, object()], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [["finance"], ("finance",), {"finance": 1}, b"finance", 3, object()],
+    ids=lambda value: type(value).__name__,
+)
 @pytest.mark.parametrize("field", sorted(OWN))
 def test_what_is_no_text_is_no_name(field: str, value: object) -> None:
     """A list, bytes or an object in place of a name is refused."""
@@ -381,7 +385,6 @@ def test_airflows_own_pod_keeps_what_the_deployment_relies_on(parts: list[dict[s
         [{}],
         "text",
     ],
-    ids=repr,
 )
 def test_what_is_no_pod_override_is_refused(config: Any) -> None:
     """Another file, the old form, other types and any other key are refused for every executor."""

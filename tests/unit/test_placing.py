@@ -551,6 +551,20 @@ def test_airflows_defaults_are_closed_where_they_are_somebodys(
         assert said in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("in_task", [False, True])
+def test_a_tasks_own_process_does_not_judge_executors(tmp_path: Path, in_task: bool) -> None:
+    """Its configuration may name others, as in pods of Airflow's chart; the scheduler has decided by its own."""
+    file = """
+from airflow.sdk.execution_time import task_runner
+if IN_TASK: task_runner.SUPERVISOR_COMMS = object()
+with DAG("open_ecs", schedule=None): bash(executor_config={"overrides": {"cpu": "512"}})
+"""
+    text = file.replace("IN_TASK", str(in_task))
+    found = parsed(tmp_path, POLICY, {"open_ecs": text}, AIRFLOW__CORE__EXECUTOR="CeleryExecutor")
+    assert ("open_ecs" in found["read"]) is in_task
+    assert ("open_ecs" in found["errors"]) is not in_task
+
+
 CALLBACKS = """
 import airflow
 import json

@@ -64,6 +64,17 @@ def test_show_says_what_comes_later_and_what_is_the_default(tmp_path: Path) -> N
     assert "tasks run on" not in run("show", policy, "--dag", "other").stdout
 
 
+def test_show_says_where_the_dag_of_an_identity_runs() -> None:
+    """The maintenance DAG is of no compartment, and runs at the places of its identity; JSON has all places."""
+    example = HERE.parents[1] / "policies/examples/celery-queues.yaml"
+    shown = run("show", example, "--dag", "secure_xcom_maintenance")
+    assert "its tasks run on: queue maintenance, by runs_on of identity maintenance" in shown.stdout
+    record = json.loads(run("show", example, "--json").stdout)
+    assert record["open_places"] == {"queue": [], "executor": [], "service_account": [], "run_as_user": []}
+    places = {one["name"]: one.get("runs_on", {}).get("queue") for one in record["identities"]}
+    assert places == {"finance-workers": None, "marketing-workers": None, "maintenance": ["maintenance"]}
+
+
 def test_a_table_is_not_narrow_where_no_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a job of CI, names of compartments and globs stand on one line each."""
     monkeypatch.delenv("COLUMNS", raising=False)
