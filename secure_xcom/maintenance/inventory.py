@@ -7,7 +7,6 @@ SQLite sorts and joins both on disk. It holds no value, no preview and no wrappe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import sqlite3
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from secure_xcom import clock
 from secure_xcom.errors import MaintenanceError, StateInvalid
-from secure_xcom.locks import release
+from secure_xcom.locks import NotLocked, acquire, release
 
 STATE_MAX_DAYS = 7
 """An older state is begun anew: meanwhile things may have happened that gc does not follow, such as a restore."""
@@ -58,10 +57,16 @@ def locked(path: Path) -> Iterator[None]:
         raise StateInvalid(f"the state file cannot be made ({type(error).__name__})", where=str(path)) from None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            acquire(descriptor, wait=0)
+        except NotLocked as error:
             raise MaintenanceError(
-                "another process is at this job", where=str(path), remedy="wait for it, or name another --state"
+                f"another process is at this job: {error.holder}",
+                where=str(path),
+                remedy="wait for it, or name another --state",
+            ) from None
+        except OSError as error:
+            raise StateInvalid(
+                f"the state file cannot be locked ({type(error).__name__})", where=str(path)
             ) from None
         yield
     finally:

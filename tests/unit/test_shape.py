@@ -115,6 +115,7 @@ DOORS = (
 MIGRATIONS = ("secure_xcom.claims.migrations",)
 # Exceptions that no caller sees, because foreign code stands between.
 SIGNALS = {
+    "secure_xcom.locks.NotLocked",  # Each lock's owner says in its own words what is locked, and for how long.
     "secure_xcom.stores.connections.NotRenewed",  # Raised into obstore, which gives back its text alone.
 }
 # Over 300 lines needs a reason.
