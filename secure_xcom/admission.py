@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from secure_xcom import clock
 from secure_xcom.access import AccessPolicy, Compartment
-from secure_xcom.audit import Draft, KeyUse
+from secure_xcom.audit import Draft
 from secure_xcom.claims import Claimant, Target
 from secure_xcom.claims.claiming import Wanted, want
 from secure_xcom.codecs import Encoded
-from secure_xcom.coordinate import Asked, TaskTry, encryption_context, object_path, object_uri
-from secure_xcom.errors import (
-    ClaimRefused,
-    ClockSkewed,
-    ContextRefused,
-    CoordinateMismatch,
-    ReferenceExpired,
-    ReferenceShredded,
-    ReferenceVersionUnknown,
-    ValueTooLarge,
-)
-from secure_xcom.keys import openers, version_of
+from secure_xcom.coordinate import Asked, TaskTry
+from secure_xcom.errors import ClaimRefused, CoordinateMismatch, ValueTooLarge
 from secure_xcom.keys.holder import Candidates
 from secure_xcom.masking import SensitiveNames, holds_sensitive
-from secure_xcom.reference import LEDGERS, ROUTES_KEY, TIME_FORMAT, Reference, parse
-from secure_xcom.seal import sealed_size
+from secure_xcom.opening import describe, openable, place_within
+from secure_xcom.reference import ROUTES_KEY, TIME_FORMAT, Reference, parse
 
-SKEW = timedelta(hours=1)
-"""How far apart the clocks of two machines may be where an XCom expires."""
+__all__ = [
+    "Admitted",
+    "Destination",
+    "Row",
+    "admit",
+    "check_order",
+    "describe",
+    "destination",
+    "mask_mode",
+    "place_within",
+    "recognise",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,57 +151,11 @@ def admit(
     verdict = policy.decide(head.coordinate, head.compartment, consumer)
     draft.compartment, draft.rule = verdict.decided_in.name, verdict.rule
     compartment = verdict.enforce()
-    check_restrictions(found, where)
-    check_time(found, where)
-    check_content(found, max_bytes, where)
-    place = place_within(found, compartment, where)
+    opens = openable(found, compartment, max_bytes=max_bytes, where=where)
     wanted = None
-    if head.exclusive is not None and place is not None:
-        wanted = _wanted(row, found, compartment, place[0], claimant, ledger)
-    return Admitted(found, compartment, place, _candidates(found, compartment, where), wanted)
-
-
-def check_restrictions(found: Reference, where: str) -> None:
-    """See that this release knows every restriction of a head.
-
-    :raises ReferenceVersionUnknown: it carries another one.
-    """
-    if found.head.readers is not None or found.head.exclusive not in (None, *LEDGERS):
-        raise ReferenceVersionUnknown(
-            "the head carries a restriction that this release cannot enforce", where=where
-        )
-
-
-def check_content(found: Reference, max_bytes: int, where: str) -> None:
-    """See that there is something to open, and that it is no larger than may be fetched.
-
-    :raises ReferenceShredded: its keys are gone; :raises ValueTooLarge: the payload is over the limit.
-    """
-    if found.shredded is not None:
-        raise ReferenceShredded(f"its data key was destroyed at {found.shredded}", where=where)
-    if found.size > sealed_size(max_bytes):
-        raise ValueTooLarge(
-            f"the payload has {found.size} bytes, [secure_xcom] max_bytes is {max_bytes}", where=where
-        )
-
-
-def check_time(found: Reference, where: str) -> None:
-    """See that the retention of an XCom is not over.
-
-    :raises ReferenceExpired: it is; :raises ClockSkewed: that cannot be told.
-    """
-    expires = found.head.expires
-    if expires is None:
-        return
-    now = clock.now()
-    if expires <= now.strftime(TIME_FORMAT):
-        raise ReferenceExpired(f"it expired at {expires}", where=where)
-    if found.head.created > (now + SKEW).strftime(TIME_FORMAT):
-        raise ClockSkewed(
-            f"it was made at {found.head.created}, over an hour after what this machine takes for now, so whether "
-            "it has expired cannot be told",
-            where=where,
-        )
+    if head.exclusive is not None and opens.place is not None:
+        wanted = _wanted(row, found, compartment, opens.place[0], claimant, ledger)
+    return Admitted(found, compartment, opens.place, opens.candidates, wanted)
 
 
 def _wanted(
@@ -244,13 +197,6 @@ def recognise(row: Row, draft: Draft) -> Reference:
     return found
 
 
-def describe(found: Reference, draft: Draft) -> None:
-    """What a reference says of itself, for the access log: ids only."""
-    draft.coordinate, draft.codec, draft.size = found.head.coordinate, found.head.codec, found.size
-    draft.object = found.head.object
-    draft.keys = tuple(KeyUse(key.uri, version_of(key.wrapped)) for key in found.keys)
-
-
 def check_order(drafts: Iterable[Draft], order: int) -> None:
     """Hold the rows of one task against the order of their map indexes, which is all that Airflow says of them.
 
@@ -269,32 +215,3 @@ def check_order(drafts: Iterable[Draft], order: int) -> None:
                 where=draft.where,
             )
         last = index
-
-
-def place_within(found: Reference, compartment: Compartment, where: str) -> tuple[str, str] | None:
-    """The URI of the object's store and its path below it, None for an inline payload.
-
-    :raises ContextRefused: the object is not in a store of the compartment, below this very coordinate. Whoever
-        can write to the database must not be able to name what is fetched, or what a purge deletes.
-    """
-    if found.head.object is None:
-        return None
-    folder = object_path(compartment.name, found.head.coordinate, "")
-    for store_uri in compartment.all_store_uris:
-        prefix = object_uri(store_uri, folder)
-        unique = found.head.object.removeprefix(prefix)
-        if unique != found.head.object and re.fullmatch("[0-9a-f-]{36}", unique):
-            return store_uri, folder + unique
-    raise ContextRefused(
-        f"the object is not below this coordinate in a store of compartment {compartment.name!r}", where=where
-    )
-
-
-def _candidates(found: Reference, compartment: Compartment, where: str) -> Candidates:
-    wraps = openers(compartment.all_key_uris, [(key.uri, key.wrapped) for key in found.keys])
-    if not wraps:
-        raise ContextRefused(
-            f"none of the reference's keys belongs to compartment {compartment.name!r}", where=where
-        )
-    context = encryption_context(compartment.name, found.head.coordinate)
-    return Candidates(wraps, context, keep=found.head.exclusive is None)

@@ -17,6 +17,12 @@ from secure_xcom.errors import CoordinateInvalid, CoordinateMismatch
 # Airflow's own column widths: models/base.py ID_LEN and models/xcom.py key.
 ID_MAX_CHARACTERS = 250
 KEY_MAX_CHARACTERS = 512
+MAP_INDEX_MAX = 2**31 - 1
+"""Airflow's column is an INTEGER (models/xcom.py), which PostgreSQL and MySQL keep in four bytes: a database must
+not be asked for a larger one."""
+
+# Ten digits, as docs/spec.md has it.
+_INDEX_MAX = 9_999_999_999
 
 # File systems and SeaweedFS take 255 bytes in one path segment, S3 takes 1,024 in a key. Three id segments of
 # at most 200 bytes leave over 300 bytes for the store's prefix, so no path depends on how long the others are
@@ -61,8 +67,10 @@ class Coordinate:
                     f"{name} has a NUL or a lone surrogate, which cannot be stored", where=f"{name}={value!r:.80}"
                 )
         index: object = self.map_index
-        if isinstance(index, bool) or not isinstance(index, int) or index < -1:
-            raise CoordinateInvalid("map_index must be a whole number from -1", where=repr(index)[:80])
+        if isinstance(index, bool) or not isinstance(index, int) or not -1 <= index <= _INDEX_MAX:
+            # A number may have more digits than Python prints.
+            where = f"map_index={index!r:.80}" if isinstance(index, str | float | bool) else type(index).__name__
+            raise CoordinateInvalid("map_index must be a whole number from -1 of at most ten digits", where=where)
 
     @property
     def of_task(self) -> tuple[str, str, str]:

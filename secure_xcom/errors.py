@@ -542,6 +542,15 @@ class DatabaseFailed(MaintenanceError):
     )
 
 
+class ValueNotKept(MaintenanceError):
+    """Airflow's metadata database does not take one row's value; the other rows are not concerned."""
+
+    remedy = (
+        "clear the row's task, or delete the row: its value is nested too deeply, or has a NaN, a NUL or a lone "
+        "surrogate, which this database does not keep"
+    )
+
+
 class StateInvalid(MaintenanceError):
     """The state file of a job cannot be used."""
 

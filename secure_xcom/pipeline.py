@@ -54,8 +54,9 @@ from secure_xcom.garbage import put_off
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.holder import DataKeys, Unwrapped
 from secure_xcom.masking import SensitiveNames
+from secure_xcom.opening import opened
 from secure_xcom.reference import HEADER_BYTES, Head, Reference, WrappedKey
-from secure_xcom.seal import Counted, seal, sealed_size, unseal
+from secure_xcom.seal import Counted, seal, sealed_size
 from secure_xcom.stores import Store, store
 from secure_xcom.stores.reading import Payload, read_all
 from secure_xcom.telemetry import Telemetry
@@ -400,11 +401,8 @@ class Pipeline:
         The encoded bytes end here, because a large value is not to be held twice while it is masked.
         """
         found, limit = entry.reference, self.settings.max_bytes
-        head = found.head
-        context = head.canonical()
-        opened = unseal(key.data_key.secret, context, pieces, header=found.header, size=found.size, where=where)
-        data = codecs.decompress(opened, head.compression, max_bytes=limit, where=where)
-        value, structure, parts = self._codecs.decode(head.codec, data, max_bytes=limit, where=where)
+        data = opened(found, key.data_key.secret, pieces, max_bytes=limit, where=where)
+        value, structure, parts = self._codecs.decode(found.head.codec, data, max_bytes=limit, where=where)
         return value, structure, parts is not None and masking.is_clean(parts, self._names), len(data)
 
     # --- purge ----------------------------------------------------------------------------------------------

@@ -177,6 +177,25 @@ def is_reference(value: object) -> bool:
     return isinstance(value, Mapping) and TAG in value
 
 
+def is_deep(value: object, levels: int) -> bool:
+    """Whether lists and objects lie within each other on more than so many levels.
+
+    No part of a reference is nested deeply. Who can write to the database can nest its preview, which is not
+    read back, as deeply as a parser takes it; what writes it again has less of Python's stack left.
+    """
+    level: list[object] = [value]
+    for _ in range(levels):
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return False
+    return any(isinstance(node, dict | list) for node in level)
+
+
 def parse(value: object) -> Reference:
     """Read a record strictly: lengths capped, canonical forms only, unknown and missing fields refused.
 
@@ -188,9 +207,9 @@ def parse(value: object) -> Reference:
     if isinstance(version, bool) or not isinstance(version, int):
         raise ReferenceMalformed("the version is not a whole number", where=TAG)
     if version != VERSION:
-        raise ReferenceVersionUnknown(
-            f"the record is of version {str(version)[:20]}, this release reads {VERSION}", where=TAG
-        )
+        # A number of thousands of digits is not one that Python prints.
+        said = str(version) if version.bit_length() <= 64 else "of many digits"
+        raise ReferenceVersionUnknown(f"the record is of version {said}, this release reads {VERSION}", where=TAG)
     if "shredded" in record:
         return _shredded(record)
     _fields(record, required=_REQUIRED, optional=_OPTIONAL, where="the record")

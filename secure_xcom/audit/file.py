@@ -3,8 +3,12 @@
     file:///path/access-log.jsonl       one file; several processes of a machine may write to it
     file:///path/                       the file HOSTNAME.jsonl in this folder, for a folder that hosts share
 
-Options: ``fsync=true`` waits until the disk has each event; ``optional=true``. The file and, if need be, its
-folder are made with modes 0640 and 0750: auditors read it through the group.
+Options: ``fsync=true`` waits until the disk has each event; ``lock_wait=SECONDS`` is how long another process's
+lock is waited for, 1 to 600, by default 30; ``optional=true``. The file and, if need be, its folder are made with
+modes 0640 and 0750: auditors read it through the group.
+
+Who may read the file can also lock it and not let go. After the wait nothing is pushed or pulled on this machine,
+and the error names the process that holds the lock.
 
 Rotation: rename the file (logrotate's ``create`` or ``nocreate``, with ``delaycompress``); never ``copytruncate``,
 which loses what is written between its two steps.
@@ -12,10 +16,10 @@ which loses what is written between its two steps.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -23,7 +27,9 @@ from urllib.parse import unquote, urlsplit
 from secure_xcom.audit.events import Line
 from secure_xcom.audit.uris import SinkUri
 from secure_xcom.errors import AuditError, UriInvalid
-from secure_xcom.locks import release
+from secure_xcom.locks import WAIT_SECONDS, NotLocked, acquire, release
+
+_LOCK_WAIT_MAX = 600
 
 
 class FileSink:
@@ -37,8 +43,9 @@ class FileSink:
     def __init__(self, uri: SinkUri) -> None:
         parts = urlsplit(uri.place)
         self.uri = uri.place
-        uri.only("fsync")
+        uri.only("fsync", "lock_wait")
         self._fsync = uri.switch("fsync")
+        self._lock_wait = uri.number("lock_wait", int(WAIT_SECONDS), least=1, most=_LOCK_WAIT_MAX)
         folder = parts.path.endswith("/")
         path = Path(unquote(parts.path))
         self._path = path / f"{socket.gethostname()}.jsonl" if folder else path
@@ -52,7 +59,8 @@ class FileSink:
     def write(self, lines: Sequence[Line]) -> None:
         """Append the events.
 
-        :raises AuditError: the file cannot be written; a part of a batch that was written is taken back.
+        :raises AuditError: the file cannot be written, or another process does not let go of its lock; a part of
+            a batch that was written is taken back.
         """
         data = b"".join(line.data + b"\n" for line in lines)
         try:
@@ -61,6 +69,13 @@ class FileSink:
                 self._append(descriptor, data)
             finally:
                 release(descriptor)
+        except NotLocked as error:
+            raise AuditError(
+                f"another process has held the access log's lock for {self._lock_wait} seconds: {error.holder}",
+                where=self.uri,
+                remedy="end that process, and let none but the tasks' user and auditors open the file; "
+                "lock_wait=SECONDS in the sink's URI waits longer",
+            ) from None
         except OSError as error:
             raise AuditError(
                 f"the access log cannot be written ({type(error).__name__}: {os.strerror(error.errno or 0)})",
@@ -99,10 +114,11 @@ class FileSink:
     def _open_locked(self) -> int:
         # The file is opened anew for each batch, so a rotated file is followed and a fork shares nothing. The lock
         # makes taking back a half-written batch safe beside other processes.
+        end = time.monotonic() + self._lock_wait
         while True:
             descriptor = self._open()
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                acquire(descriptor, wait=max(0, end - time.monotonic()))
                 if self._is_current(descriptor):
                     return descriptor
             except BaseException:

@@ -78,6 +78,20 @@ class SinkUri:
             )
         return text == "true"
 
+    def number(self, name: str, default: int, *, least: int, most: int) -> int:
+        """An option that is a whole number; the default where it is not given.
+
+        :raises UriInvalid: it is none, or outside of its bounds.
+        """
+        text = self.options.get(name, str(default))
+        if not text.isascii() or not text.isdigit() or len(text) > 9 or not least <= int(text) <= most:
+            raise UriInvalid(
+                f"the option {name} is not a whole number from {least} to {most}",
+                where=f"sink URI {self.shown:.120}",
+                remedy=f"write {name}={default}, or leave it out",
+            )
+        return int(text)
+
     def only(self, *names: str) -> None:
         """:raises UriInvalid: there is an option that this sink does not know."""
         unknown = sorted(set(self.options) - set(names))

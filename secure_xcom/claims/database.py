@@ -61,7 +61,7 @@ class ClaimTable:
                 some = [target.unique for target in targets[at : at + _PAGE]]
                 query = select(table.c.payload, table.c.record).where(table.c.payload.in_(some))
                 for payload, record in connection.execute(query):
-                    found[payload] = Claim.parse(record.encode(), f"claim_xcom {payload}")
+                    found[payload] = Claim.parse(_raw(record), f"claim_xcom {payload}")
         claims = [found.get(target.unique) for target in targets]
         for target, claim in zip(targets, claims, strict=True):
             if claim is not None:
@@ -103,7 +103,7 @@ class ClaimTable:
                 page = connection.execute(query).all()
             for payload, compartment, record in page:
                 where = f"claim_xcom {payload}"
-                claim = Claim.read(record.encode(), where)
+                claim = Claim.read(_raw(record), where)
                 if isinstance(claim, Claim) and (claim.object[-36:], claim.compartment) != (payload, compartment):
                     claim = ClaimTampered("the row's columns are of another claim than its record", where=where)
                 yield claim
@@ -165,6 +165,13 @@ class ClaimTable:
                 )
                 self._made = (os.getpid(), engine)
             return self._made[1]
+
+
+def _raw(record: object) -> bytes:
+    """The record's bytes. SQLite keeps in a text column whatever it is given, and PostgreSQL any text."""
+    if isinstance(record, bytes):
+        return record
+    return str(record).encode("utf-8", "replace")
 
 
 def _url(uri: str) -> URL:

@@ -73,7 +73,11 @@ class ClaimObjects:
         return True
 
     def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
-        """Every claim of these compartments in these stores; what is gone meanwhile is passed over."""
+        """Every claim of these compartments in these stores; what is gone meanwhile is passed over.
+
+        What cannot be read stands in its claim's place: whoever may put objects can put one that nobody else may
+        read (with a key of their own, in an archive, as a file of another mode), which is no trouble of the store.
+        """
         for uri, compartment in dict.fromkeys(places):
             store = self._stores(uri)
             for entry in store.list(claims_folder(compartment)):
@@ -84,7 +88,11 @@ class ClaimObjects:
                     elif isinstance(answer, PathInvalid):
                         yield ClaimTampered("no claim is named so", where=repr(where))
                     elif not isinstance(answer, ObjectMissing):
-                        raise answer
+                        yield ClaimTampered(
+                            f"what lies there cannot be read: {answer.what}",
+                            where=where,
+                            remedy=f"{answer.remedy}; if the others can be read, look for who put it there",
+                        )
 
     def remove(self, target: Target) -> None:
         """Delete the object."""

@@ -6,15 +6,17 @@ import base64
 import binascii
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from secure_xcom import clock
-from secure_xcom.coordinate import Coordinate, canonical_json, claim_path
+from secure_xcom.coordinate import MAP_INDEX_MAX, Coordinate, canonical_json, claim_path
 from secure_xcom.errors import ClaimTampered, CoordinateInvalid
 
 TAG = "secure_xcom_claim"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 PROOF_BYTES = 72
 """A sealed payload of no plaintext."""
 RECORD_MAX_BYTES = 32_768
@@ -95,7 +97,7 @@ class Claim:
     @classmethod
     def of(cls, target: Target, claimant: Claimant) -> Claim:
         """A claim that is made now, to be proved."""
-        now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = clock.now().strftime(TIME_FORMAT)
         return cls(target.coordinate, target.compartment, target.object, claimant, now)
 
     def fields(self) -> dict[str, str]:
@@ -164,9 +166,16 @@ class Claim:
             claimant = Claimant(by[0], by[1], by[2], int(fields["by_map_index"]), clearing, attempt)
             # Its ids are asked for in Airflow's database, so they are such as can stand there.
             _ = Coordinate(by[0], by[1], by[2], claimant.map_index, "-")
+            time.strptime(fields["claimed"], TIME_FORMAT)
+            # Lone surrogates can neither be proved nor kept.
+            "".join(fields.values()).encode()
         except (ValueError, CoordinateInvalid):
             raise ClaimTampered("a field of the claim is not in its form", where=where) from None
         found = cls(coordinate, fields["compartment"], fields["object"], claimant, fields["claimed"], proof)
+        numbers = (coordinate.map_index, claimant.map_index, clearing or 0)
+        if not all(-1 <= number <= MAP_INDEX_MAX for number in numbers):
+            # Airflow's database is asked for these, and its columns are INTEGERs.
+            raise ClaimTampered("a field of the claim is not in its form", where=where)
         uuids = [found.object[-36:], *([] if attempt is None else [attempt])]
         if found.fields() != fields or not all(map(_UNIQUE.fullmatch, uuids)):
             raise ClaimTampered("a field of the claim is not in its canonical form", where=where)

@@ -9,8 +9,8 @@ import typer
 from secure_xcom.cli import options, upkeep
 
 if TYPE_CHECKING:
+    from secure_xcom.maintenance.convert_report import ConvertReport
     from secure_xcom.maintenance.opening import Opener
-    from secure_xcom.maintenance.sealing import ConvertReport
     from secure_xcom.pipeline import Pipeline
 
 _NOT_TOUCHED = (
@@ -122,7 +122,8 @@ def lines(report: ConvertReport, verb: str) -> list[str]:
     """The report for people."""
     found = [f"{report.rows} rows, {report.due} to be {verb} ({report.objects} of them in objects)"]
     if report.skipped:
-        found.append(f"{report.skipped} references stay: expired, exclusive, shredded, or not readable")
+        found.append(f"{report.skipped} references stay, since no pull would open them")
+        found += upkeep.examples("", report.skips, report.skipped)[1:]
     if report.applying:
         found.append(
             f"{verb} {report.converted}, {report.changed} were written anew meanwhile, {report.failed} failed"

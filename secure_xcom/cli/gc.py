@@ -23,7 +23,10 @@ def gc(
     max_share: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Refuse to delete more than this share of the payloads that are old enough."
+            min=0,
+            max=1,
+            help="In each compartment and store, refuse to delete more than this share of the payloads that are "
+            "old enough.",
         ),
     ] = 0.5,
     all_versions: Annotated[
@@ -89,7 +92,7 @@ def lines(report: GcReport) -> list[str]:
         found.append("what to do: clear their tasks, or restore the payloads; gc deletes no row")
     if report.unreadable:
         found.append(
-            f"{report.unreadable} references cannot be read (see `secure-xcom doctor`): beside them nothing goes"
+            f"{report.unreadable} references cannot be read (see `secure-xcom doctor`): what they may mean stays"
         )
     if report.deleting:
         found.append(
@@ -99,6 +102,10 @@ def lines(report: GcReport) -> list[str]:
         found += upkeep.examples("could not be deleted:", report.failures, report.failed)
     elif report.orphans:
         found.append("nothing was deleted: run it with --delete")
+    found += upkeep.examples("could not be listed:", report.unlisted, len(report.unlisted))
+    found += upkeep.examples("too large a share, so nothing was deleted:", report.refused, len(report.refused))
+    if report.refused:
+        found.append("what to do: see who left so many payloads there; then allow it with --max-share 1")
     for entry in report.stores:
         if entry.get("versioning") in ("enabled", "suspended"):
             found.append(

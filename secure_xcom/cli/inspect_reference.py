@@ -19,6 +19,8 @@ _NOT_VERIFIED = (
 )
 # How much of a wrapped data key is shown: enough to see the service and the version of the wrapping key.
 _WRAPPED_SHOWN = 12
+# A preview of ours has fewer than 20; whoever can write to the database may nest one deeper than it can be shown.
+_LEVELS_MAX = 64
 
 
 def inspect(
@@ -47,15 +49,18 @@ def inspect(
     """
     from secure_xcom import reference
     from secure_xcom.cli import rows
-    from secure_xcom.errors import PlaintextRefused, ReferenceRefused
+    from secure_xcom.errors import PlaintextRefused, ReferenceMalformed, ReferenceRefused
 
-    value, source, row = rows.find(what, db)
     try:
+        value, source, row = rows.find(what, db)
+        if not reference.is_reference(value):
+            # A plain value may be a secret, so all that is said is that it is no reference.
+            raise PlaintextRefused("this value carries no reference: it lies there in plaintext", where=source)
         found = reference.parse(value)
+        if reference.is_deep(value, _LEVELS_MAX):
+            raise ReferenceMalformed(f"its parts lie within each other on over {_LEVELS_MAX} levels", where=source)
     except ReferenceRefused as error:
-        # A plain value may be a secret, so all that is said is that it is no reference.
-        plain = PlaintextRefused("this value carries no reference: it lies there in plaintext", where=source)
-        output.show_error(error if reference.is_reference(value) else plain, as_json=as_json)
+        output.show_error(error, as_json=as_json)
         raise typer.Exit(output.FOUND_SOMETHING) from None
     moved = row is not None and row != found.head.coordinate
     record = _record(found, value, row, moved)

@@ -27,6 +27,7 @@ def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
     :param what: JSON text, a file's path, ``-``, or a coordinate.
     :param db: SQLAlchemy URL for a coordinate; None: Airflow's own.
     :raises CommandError: it is nothing of these, or cannot be read, or there is no such row.
+    :raises ReferenceMalformed: the row carries the tag of a reference, and cannot be one.
     :raises MaintenanceError: no metadata database is known, or it does not answer.
     """
     if what == "-":
@@ -65,6 +66,7 @@ def coordinate_of(what: str) -> Coordinate | None:
 
 def _of_row(db: str | None, coordinate: Coordinate) -> Any:
     from secure_xcom.maintenance.database import Database, database_url
+    from secure_xcom.maintenance.references import value_of
 
     with closing(Database(db or database_url())) as database:
         row = database.at(coordinate)
@@ -74,7 +76,7 @@ def _of_row(db: str | None, coordinate: Coordinate) -> Any:
             where=str(coordinate),
             remedy="look for its ids in Airflow's XCom tab, or name --db",
         )
-    return row.value
+    return value_of(row)
 
 
 def _read(path: Path) -> str:
@@ -107,6 +109,10 @@ def _json(text: str, where: str) -> Any:
         # The message names a place, never what stands there.
         raise CommandError(
             f"no JSON at line {error.lineno}, column {error.colno}", where=where, remedy="copy the whole value"
+        ) from None
+    except ValueError:
+        raise CommandError(
+            "a number has more digits than any", where=where, remedy="copy the whole value"
         ) from None
     except RecursionError:
         raise CommandError("nested too deep", where=where, remedy="give one reference") from None

@@ -80,7 +80,7 @@ class PandasCodec:
         return unfolded(data)
 
     def picture(self, value: Any) -> object:
-        """The first rows, by column; what names its rows, by name; and its attributes."""
+        """The first rows, by column; what names its rows and columns, by level; and its attributes."""
         import pandas as pd
 
         name = type(value).__name__
@@ -93,14 +93,13 @@ class PandasCodec:
         picture = framed(
             name, len(frame), {label: _seen(head.iloc[:, at]) for at, label in enumerate(head.columns)}
         )
-        index = head.index
-        levels = {
-            label: _seen(index.get_level_values(at).to_series())
-            for at, label in enumerate(index.names)
-            if label is not None
-        }
-        if levels:
-            picture[name]["index"] = levels
+        for part, index in (("index", head.index), ("column_levels", frame.columns[:PICTURE_ROWS])):
+            # Numbers in order name nothing; and a series has one column, which it names already.
+            if index.nlevels > 1 or index.names[0] is not None or (part == "index" and not _is_range(index)):
+                picture[name][part] = {
+                    f"level {at}" if label is None else label: _seen(index.get_level_values(at).to_series())
+                    for at, label in enumerate(index.names)
+                }
         if frame.attrs:
             picture[name]["attributes"] = frame.attrs
         return picture
@@ -192,6 +191,13 @@ def _frame(table: pa.Table, notes: dict[str, Any]) -> pd.DataFrame:
         start, stop, step = notes["range"]
         frame.columns = pd.RangeIndex(start, stop, step, name=frame.columns.name)
     return frame
+
+
+def _is_range(index: pd.Index) -> bool:
+    """Whether an index only counts."""
+    import pandas as pd
+
+    return isinstance(index, pd.RangeIndex) or (index.dtype.kind in "iu" and index.name is None)
 
 
 def _seen(column: pd.Series) -> list[Any]:

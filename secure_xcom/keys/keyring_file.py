@@ -5,10 +5,8 @@ POSIX only: mode bits, owners and ``flock`` are what it stands on.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -16,11 +14,11 @@ from typing import NoReturn
 
 from secure_xcom.errors import KeyringError, KeyringExposed, KeyringMissing
 from secure_xcom.keys.keyring import Keyring, broken
-from secure_xcom.locks import release
+from secure_xcom.locks import WAIT_SECONDS, NotLocked, acquire, release
 
 # A version takes about 100 bytes, so this is room for 10,000 rotations and nothing that could hurt a worker.
 FILE_MAX_BYTES = 1 << 20
-LOCK_WAIT_SECONDS = 30.0
+LOCK_WAIT_SECONDS = WAIT_SECONDS
 _RUN_AS_OWNER = "run Airflow's components and `secure-xcom` as the keyring's owner, or `chown` it to their user"
 
 
@@ -211,21 +209,16 @@ def _lock(folder: int, name: str, path: str) -> Iterator[None]:
     except OSError as error:
         raise _cannot_write(error, path) from None
     try:
-        end = time.monotonic() + LOCK_WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise KeyringError(
-                        f"another process has held the keyring's lock for {LOCK_WAIT_SECONDS:.0f} seconds",
-                        where=_where(path),
-                        remedy="wait for the other rotation to end, or end it",
-                    ) from None
-            except OSError as error:
-                raise _cannot_write(error, path) from None
-            time.sleep(0.05)
+        try:
+            acquire(descriptor, wait=LOCK_WAIT_SECONDS)
+        except NotLocked as error:
+            raise KeyringError(
+                f"another process has held the keyring's lock for {LOCK_WAIT_SECONDS:g} seconds: {error.holder}",
+                where=_where(path),
+                remedy="wait for the other rotation to end, or end it",
+            ) from None
+        except OSError as error:
+            raise _cannot_write(error, path) from None
         yield
     finally:
         release(descriptor)

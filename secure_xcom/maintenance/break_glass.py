@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from secure_xcom.access import AccessPolicy
-from secure_xcom.admission import Row, check_content, check_restrictions, check_time, recognise
+from secure_xcom.admission import Row, recognise
 from secure_xcom.audit import AccessLog, Draft, recording
 from secure_xcom.coordinate import Asked, Coordinate
-from secure_xcom.errors import ClaimRefused, CommandError, PlaintextRefused, ReferenceExpired
+from secure_xcom.errors import CommandError, PlaintextRefused, ReferenceExpired
 from secure_xcom.maintenance.database import Database
 from secure_xcom.maintenance.opening import Opener
+from secure_xcom.maintenance.references import check_compartment, value_of
+from secure_xcom.opening import check_time
 from secure_xcom.reference import Reference, is_reference
 
 
@@ -62,10 +64,10 @@ def break_glass(
             found = recognise(Row(_value(database, at), asked), draft)
             compartment = policy.compartment(found.head.compartment)
             draft.compartment = compartment.name
-            hold = _check(policy, found, opener.max_bytes, draft, expired=expired)
-            key = opener.unwrap(found, compartment, where)
-            draft.opened_by, draft.cache_hit = key.uri, key.cached
-            opened.append(Opened(found, opener.data(found, compartment, key, where), key.uri, hold))
+            check_compartment(found.head, policy)
+            hold = _hold(policy, found, draft, expired=expired)
+            data = opener.open(found, compartment, draft, where=where, expired=hold is not None)
+            opened.append(Opened(found, data, str(draft.opened_by), hold))
     return opened[0]
 
 
@@ -73,16 +75,15 @@ def _value(database: Database, at: Coordinate) -> object:
     row = database.at(at)
     if row is None:
         raise CommandError("there is no such XCom", where=str(at), remedy="look for its ids in Airflow's XCom tab")
-    if not is_reference(row.value):
+    value = value_of(row)
+    if not is_reference(value):
         raise PlaintextRefused("the row holds a value without a reference: nothing is sealed there", where=str(at))
-    return row.value
+    return value
 
 
-def _check(policy: AccessPolicy, found: Reference, max_bytes: int, draft: Draft, *, expired: bool) -> str | None:
-    """What holds for every reader; gives the name of the legal hold that stands above the retention."""
+def _hold(policy: AccessPolicy, found: Reference, draft: Draft, *, expired: bool) -> str | None:
+    """The name of the legal hold that stands above its retention, where that is over."""
     head, where = found.head, draft.where
-    check_restrictions(found, where)
-    name = None
     try:
         check_time(found, where)
     except ReferenceExpired as error:
@@ -93,12 +94,6 @@ def _check(policy: AccessPolicy, found: Reference, max_bytes: int, draft: Draft,
         if not expired:
             remedy = f"the legal hold {hold.name!r} is on it: give --expired if it stands for this reading"
             raise ReferenceExpired(error.what, where=where, remedy=remedy) from None
-        draft.rule, name = f"legal_holds[{policy.legal_holds.index(hold)}]", hold.name
-    check_content(found, max_bytes, where)
-    if head.exclusive is not None:
-        raise ClaimRefused(
-            "it is exclusive: one task instance may read it, and no operator",
-            where=where,
-            remedy="clear the producing task, and let it push what is needed without the mark",
-        )
-    return name
+        draft.rule = f"legal_holds[{policy.legal_holds.index(hold)}]"
+        return hold.name
+    return None

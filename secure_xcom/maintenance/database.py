@@ -14,13 +14,20 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.connections.databases import with_driver
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import DatabaseFailed, DatabaseUnknown
-from secure_xcom.maintenance.database_errors import URL_PLACE, failed, refuse_a_missing_file, translated
+from secure_xcom.maintenance.database_errors import (
+    URL_PLACE,
+    failed,
+    of_a_value,
+    refuse_a_missing_file,
+    translated,
+)
+from secure_xcom.reference import TAG
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -146,6 +153,10 @@ class Database:
     def __repr__(self) -> str:
         return f"Database({self.dialect})"
 
+    @property
+    def _where(self) -> str:
+        return f"the metadata database ({self.dialect})"
+
     def close(self) -> None:
         """Close what is open."""
         self._engine.dispose()
@@ -201,8 +212,11 @@ class Database:
 
     def at(self, coordinate: Coordinate) -> StoredRow | None:
         """The row of a coordinate with its text, however long; None where there is no such row."""
-        task = (coordinate.dag_id, coordinate.run_id, coordinate.task_id, coordinate.map_index)
-        row = next((row for row in self.of_tasks([task]) if row.position.key == coordinate.key), None)
+        # Of a task instance there may be any number of rows, by whoever wrote them.
+        query = self._select().where(*(self._table.c[name] == getattr(coordinate, name) for name in _IDS))
+        with self._connected() as connection:
+            rows = [self._row(record) for record in connection.execute(query)]
+        row = next((row for row in rows if row.position.key == coordinate.key), None)
         return replace(row, text=self.whole_text(row.position)) if row and row.text is None else row
 
     def whole_text(self, position: Position) -> str | None:
@@ -214,14 +228,18 @@ class Database:
         return None if text is None else str(text)
 
     def object_of(self, position: Position) -> str | None:
-        """What a row that is too long to be read names as its object, looked up by the database itself."""
+        """What a row that is too long to be read names as its object, looked up by the database itself.
+
+        None where it names nothing, or does not carry the tag of a reference.
+        """
         import sqlalchemy
         from sqlalchemy.exc import DBAPIError
 
         named = self._table.c.value["head"]["object"].as_string()
+        tagged = self._table.c.value[TAG].as_string().is_not(None)
         try:
             with self._engine.connect() as connection:
-                found = connection.execute(sqlalchemy.select(named).where(self._at(position))).scalar()
+                found = connection.execute(sqlalchemy.select(named).where(self._at(position), tagged)).scalar()
         except DBAPIError as error:
             # SQLite refuses to look into what is no JSON, such as a NaN that Python wrote.
             if "malformed" in str(error.orig).lower():
@@ -324,11 +342,12 @@ class Database:
 
         :param row: as it was read, with its text.
         :returns: whether it did; False where a task has written or deleted the row meanwhile.
+        :raises ValueNotKept: the database does not take this value.
         """
         import sqlalchemy
 
         statement = sqlalchemy.update(self._table).where(self._same(row)).values(value=value)
-        with self._connected() as connection:
+        with translated(self._where), of_a_value(row.where), self._engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
     def delete(self, row: StoredRow) -> bool:
@@ -393,9 +412,12 @@ class Database:
 
     def _row(self, record: Sequence[Any]) -> StoredRow:
         dag_run_id, dag_id, run_id, task_id, map_index, key, text, size, timestamp = record
+        if timestamp is not None and timestamp.tzinfo is None:
+            # SQLite and MySQL keep no time zone, and Airflow writes UTC.
+            timestamp = timestamp.replace(tzinfo=timezone.utc)
         return StoredRow(Position(dag_run_id, task_id, map_index, key), dag_id, run_id, text, size, timestamp)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with translated(f"the metadata database ({self.dialect})"), self._engine.begin() as connection:
+        with translated(self._where), self._engine.begin() as connection:
             yield connection

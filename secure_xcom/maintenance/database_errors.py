@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secure_xcom.errors import DatabaseFailed
+from secure_xcom.errors import DatabaseFailed, ValueNotKept
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -34,6 +34,30 @@ def translated(where: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise failed(error, where) from None
+
+
+@contextmanager
+def of_a_value(where: str) -> Iterator[None]:
+    """What is wrong with one value is that row's trouble: PostgreSQL's JSONB takes no NaN, NUL or lone surrogate.
+
+    :raises ValueNotKept: the value cannot be written.
+    """
+    from sqlalchemy.exc import DataError, StatementError
+
+    try:
+        yield
+    except (DataError, RecursionError, ValueError, TypeError) as error:
+        raise _not_kept(error, where) from None
+    except StatementError as error:
+        # SQLAlchemy wraps what Python's JSON encoder raises, and has no error of the driver's then.
+        if error.orig is None or isinstance(error.orig, RecursionError | ValueError | TypeError):
+            raise _not_kept(error, where) from None
+        raise
+
+
+def _not_kept(error: Exception, where: str) -> ValueNotKept:
+    name = type(getattr(error, "orig", None) or error).__name__
+    return ValueNotKept(f"the database does not take this value ({name})", where=where)
 
 
 def failed(error: Exception, where: str) -> DatabaseFailed:

@@ -14,15 +14,16 @@ from pathlib import Path
 
 from secure_xcom import clock
 from secure_xcom.access import AccessPolicy
-from secure_xcom.admission import place_within
-from secure_xcom.errors import ContextRefused, SecureXComError, StoreError
-from secure_xcom.keys import openers, version_of
+from secure_xcom.errors import ReferenceExpired, SecureXComError, StoreError
+from secure_xcom.keys import KeyUri, openers, version_of
 from secure_xcom.maintenance.ailments import Ailment, Ailments
 from secure_xcom.maintenance.database import Database, StoredRow
 from secure_xcom.maintenance.expire import due
 from secure_xcom.maintenance.gc import collect
 from secure_xcom.maintenance.progress import Progress, silent
-from secure_xcom.maintenance.references import Found, recognise
+from secure_xcom.maintenance.references import Found, check_compartment, recognise
+from secure_xcom.opening import check_time, openable
+from secure_xcom.reference import LARGEST_BYTES
 from secure_xcom.stores import Store, store
 
 ARCHIVE = "_airflow_deleted__xcom__"
@@ -46,7 +47,7 @@ def examine_rows(
             elif isinstance(found, SecureXComError):
                 ailments.of_error("reference", found, row.where)
             else:
-                _reference(found, ailments, versions, now)
+                _reference(found, policy, ailments, versions, now)
         done += len(page)
         progress("reading rows", done, max(total, done))
     _stale(versions, ailments)
@@ -111,19 +112,25 @@ def _plain(row: StoredRow, ailments: Ailments) -> None:
     )
 
 
-def _reference(found: Found, ailments: Ailments, versions: Counter[tuple[str, int]], now: datetime) -> None:
+def _reference(
+    found: Found, policy: AccessPolicy, ailments: Ailments, versions: Counter[tuple[str, int]], now: datetime
+) -> None:
     row, reference, compartment = found.row, found.reference, found.compartment
     if reference.shredded is not None:
         return
+    # Only wraps that a pull would ask a key for: a row can name any key.
     wraps = [(key.uri, key.wrapped) for key in reference.keys]
-    for uri, wrapped in wraps:
+    for uri, wrapped in openers(compartment.all_key_uris, wraps):
         version = version_of(wrapped)
         if version is not None:
-            versions[uri, version] += 1
+            versions[KeyUri.parse(uri).name, version] += 1
     try:
-        if not openers(compartment.all_key_uris, wraps):
-            raise ContextRefused(f"none of its keys belongs to compartment {compartment.name!r}", where=row.where)
-        place_within(reference, compartment, row.where)
+        check_compartment(reference.head, policy)
+        openable(reference, compartment, max_bytes=LARGEST_BYTES, where=row.where, expired=True)
+        check_time(reference, row.where)
+    except ReferenceExpired:
+        # Told below, once `expire` had its time.
+        pass
     except SecureXComError as error:
         ailments.of_error("reference", error, row.where)
     over = due(found)

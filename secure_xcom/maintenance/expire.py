@@ -3,7 +3,8 @@
 The time is the head's ``expires``; for a reference that was made when its compartment had no retention, its
 creation and the retention of today. A pull of an expired XCom is refused already; here the bytes go. The payload
 goes first and the row after it, so that a job that was killed between the two finds its row again. What is under a
-legal hold stays. A grace of an hour keeps a clock that is fast from deleting early.
+legal hold stays. A grace of an hour keeps a clock that is fast from deleting early. A row that names a payload
+which another row of its task instance named before is left, and so is the payload: see `others_payloads`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from pathlib import Path
 
 from secure_xcom import clock
 from secure_xcom.access import AccessPolicy
-from secure_xcom.admission import place_within
 from secure_xcom.audit import AccessLog, Event, Outcome
-from secure_xcom.errors import SecureXComError
+from secure_xcom.errors import CoordinateMismatch, SecureXComError
 from secure_xcom.maintenance.database import Database, StoredRow
 from secure_xcom.maintenance.examples import name_one
 from secure_xcom.maintenance.inventory import locked
 from secure_xcom.maintenance.pace import Pace
 from secure_xcom.maintenance.progress import Progress, silent
-from secure_xcom.maintenance.references import Found, recognise
+from secure_xcom.maintenance.references import Found, others_payloads, recognise
+from secure_xcom.opening import SKEW, place_within
 from secure_xcom.reference import TIME_FORMAT
 from secure_xcom.stores import Store, store
 
@@ -64,10 +65,15 @@ def due(found: Found) -> datetime | None:
     if head.expires is not None:
         return _time(head.expires)
     lasts = found.compartment.lasts(head.key)
+    if lasts is None:
+        return None
+    # Who wrote the row may say that it was made in the days to come, and the database knows when it came.
+    created, written = _time(head.created), found.row.timestamp
+    if written is not None and created > written + SKEW:
+        created = written
     try:
-        return None if lasts is None else _time(head.created) + timedelta(seconds=lasts)
+        return created + timedelta(seconds=lasts)
     except OverflowError:
-        # Who wrote the row says that it was made at the end of the year 9999.
         return None
 
 
@@ -157,7 +163,13 @@ class _Run:
         """Delete the payloads, in bulk for each store; what went wrong stands by its row."""
         failed: dict[int, SecureXComError] = {}
         by_store: dict[str, list[tuple[Found, str]]] = {}
+        copies = others_payloads(expired, self.database)
         for found in expired:
+            first = copies.get(found.row.position)
+            if first is not None:
+                what = f"its payload is that of {first.where}, which was there before"
+                failed[id(found)] = CoordinateMismatch(what, where=found.row.where)
+                continue
             try:
                 place = place_within(found.reference, found.compartment, found.row.where)
             except SecureXComError as error:

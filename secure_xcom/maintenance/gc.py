@@ -1,5 +1,7 @@
 """``secure-xcom gc``: payloads that no row names, and rows whose payload is gone.
 
+What a row names counts only for payloads of its own task instance: whoever writes rows can write any name.
+
 The order is what keeps a live payload safe. A push puts its payload first and its row is written after; so the
 stores are listed first and the rows are read after, and only payloads are looked at that are older than the
 window (by the UUIDv7 in their name and by the store's own clock). Whatever row such a payload will ever have is
@@ -17,10 +19,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from secure_xcom.access import AccessPolicy, Compartment
-from secure_xcom.coordinate import object_path, object_uri, path_segment
+from secure_xcom.coordinate import Coordinate, object_path, object_uri, path_segment
 from secure_xcom.errors import SecureXComError, StoreError, UnsafeRefused
 from secure_xcom.maintenance.database import Database, Position, StoredRow
 from secure_xcom.maintenance.examples import EXAMPLES, name_one
@@ -29,12 +30,14 @@ from secure_xcom.maintenance.inventory import Batch, Inventory, locked, name_of
 from secure_xcom.maintenance.pace import Pace
 from secure_xcom.maintenance.paths import PayloadPath, is_staged
 from secure_xcom.maintenance.progress import Progress, silent
-from secure_xcom.reference import TAG, is_reference
+from secure_xcom.maintenance.references import mentioned, recognise
 from secure_xcom.stores import Store, StoredObject, store
 
 WINDOW = timedelta(hours=24)
 WINDOW_LEAST = timedelta(hours=2)
 """Twice what clocks of workers, stores and this machine may differ by, and far over what a push takes."""
+
+_CLOCKS_DIFFER = timedelta(days=1)
 
 BATCH = 1000
 
@@ -69,10 +72,11 @@ def collect(
     :param state: the state file, from which a run that was killed goes on.
     :param window: payloads that are younger are left alone.
     :param rate: deletions a second at the most; 0 for as fast as the store takes them.
-    :param max_share: refuse to delete more than this share of the payloads that are old enough.
+    :param max_share: in each compartment and store, refuse to delete more than this share of the payloads that
+        are old enough; the others are not kept from their share by it.
     :param examples: how many ids of each kind the report names.
-    :raises UnsafeRefused: too large a share has no row: this may be the wrong database.
-    :raises MaintenanceError: the database or the state file cannot be used; :raises StoreError: a store cannot.
+    :raises UnsafeRefused: too large a share has no row anywhere: this may be the wrong database.
+    :raises MaintenanceError: the database or the state file cannot be used; :raises StoreError: no store can.
     """
     units = [_Unit(compartment, uri) for compartment in policy.compartments for uri in compartment.all_store_uris]
     units = list({unit.name: unit for unit in units}.values())
@@ -80,6 +84,8 @@ def collect(
         "stores": " ".join(sorted(unit.name for unit in units)),
         "database": database.name,
         "window": str(window),
+        # What the state file holds: paths that are kept, no longer folders.
+        "form": "2",
     }
     with locked(state):
         inventory = Inventory(state, job)
@@ -87,8 +93,7 @@ def collect(
             run = _Run(policy, units, database, inventory, window, examples, stores, progress)
             report = run.find(GcReport(delete))
             if delete:
-                run.refuse_unsafe(report, max_share)
-                run.delete(report, rate)
+                run.delete(run.safe(report, max_share), report, rate)
             inventory.forget()
         finally:
             inventory.close()
@@ -116,14 +121,16 @@ class _Run:
         self.cutoff = self.begun - window
         self.progress = progress
         self._stores = {unit.store_uri: stores(unit.store_uri) for unit in units}
-        self._prefixes = sorted({object_uri(unit.store_uri, "") for unit in units}, key=len, reverse=True)
+        self._listed_units: list[_Unit] = []
+        self._by_place = {
+            (object_uri(unit.store_uri, ""), path_segment(unit.compartment.name)): unit for unit in units
+        }
+        self._prefixes = sorted({prefix for prefix, _ in self._by_place}, key=len, reverse=True)
 
     # --- find -----------------------------------------------------------------------------------------------
 
     def find(self, report: GcReport) -> GcReport:
-        for unit in self.units:
-            if not self.inventory.is_listed(unit.name):
-                self.inventory.list_unit(unit.name, self._listed(unit))
+        self._list_units(report)
         self._read_rows()
         self.inventory.join()
         for name, value in self.inventory.tally().items():
@@ -136,6 +143,20 @@ class _Run:
             report.orphan_examples += [object_uri(unit.store_uri, path) for _, path, _ in found]
         self._check_missing(report)
         return report
+
+    def _list_units(self, report: GcReport) -> None:
+        """List each; of one that cannot be listed nothing is known, and the others go on."""
+        failed: StoreError | None = None
+        for unit in self.units:
+            try:
+                if not self.inventory.is_listed(unit.name):
+                    self.inventory.list_unit(unit.name, self._listed(unit))
+                self._listed_units.append(unit)
+            except StoreError as error:
+                failed = failed or error
+                report.unlisted.append(f"{unit.name}: {error.what}")
+        if failed is not None and not self._listed_units:
+            raise failed
 
     def _listed(self, unit: _Unit) -> Iterator[Batch]:
         listing = self._stores[unit.store_uri].list(path_segment(unit.compartment.name))
@@ -158,8 +179,10 @@ class _Run:
         path = PayloadPath.parse(found.path, compartment)
         if path is None and not is_staged(found.path, compartment):
             return "foreign"
-        # Two clocks, so that neither of them alone can make a payload old.
-        young = found.modified > self.cutoff or (path is not None and path.made > self.cutoff)
+        # Two clocks, so that neither of them alone can make a payload old; but a name of the days to come is of no
+        # clock, and would keep what bears it for ever.
+        named = path.made if path is not None and path.made < self.begun + _CLOCKS_DIFFER else self.cutoff
+        young = found.modified > self.cutoff or named > self.cutoff
         return "young" if young else "payloads"
 
     def _read_rows(self) -> None:
@@ -182,44 +205,60 @@ class _Run:
     def _note(
         self, row: StoredRow, named: list[tuple[bytes, str, str | None]], kept: list[str], counts: dict[str, int]
     ) -> None:
-        """What a row names. It is read leniently: whatever may be a payload's name keeps that payload."""
-        value = row.value
-        uri = self._named_by(row)
-        if is_reference(value):
-            if uri is None and "payload" not in value:
-                counts["unreadable"] += 1
-                kept += self._folders(row)
-        elif value is None and row.text is not None and f'"{TAG}"' in row.text:
+        """What a row names: only payloads of its own task instance, whatever it says."""
+        found = recognise(row, self.policy, self.database)
+        if found is None:
+            return
+        counts["references"] += 1
+        if isinstance(found, SecureXComError):
             counts["unreadable"] += 1
-            kept += self._folders(row)
-        if is_reference(value) or uri is not None:
-            counts["references"] += 1
-        if isinstance(uri, str):
-            # Of an exclusive XCom that was shredded the row stays, and its payload is meant to be gone.
-            shredded = is_reference(value) and "shredded" in value
-            named.append((name_of(uri), row.where, None if shredded else self._listed_uri(uri)))
+            kept += [path for _, path in self._meant(row)]
+            return
+        uri = found.reference.head.object
+        if uri is None:
+            return
+        place = self._place(uri, found.reference.head.coordinate)
+        if place is None:
+            # In a store that the policy has no longer, or of another task instance.
+            counts["unreadable"] += self._is_in_a_store(uri)
+            return
+        # Of an exclusive XCom that was shredded the row stays, and its payload is meant to be gone.
+        known = found.reference.shredded is None and place[0] in self._listed_units
+        named.append((name_of(uri), row.where, uri if known and self._must_be_listed(place) else None))
 
-    def _listed_uri(self, uri: str) -> str | None:
-        """The URI of a payload that must have been listed: it is in one of our stores, and was made before that.
-
-        The window is none of its affair: that keeps what has no row yet, and this has one.
-        """
+    def _place(self, uri: str, at: Coordinate) -> tuple[_Unit, str] | None:
+        """The unit and the path of a payload's URI; None where it is not one of this very task instance."""
         for prefix in self._prefixes:
             if uri.startswith(prefix):
                 path = uri.removeprefix(prefix)
-                for unit in self.units:
-                    parsed = PayloadPath.parse(path, unit.compartment.name)
-                    if parsed is not None:
-                        return uri if parsed.made <= self.begun else None
+                compartment = path.partition("/")[0]
+                unit = self._by_place.get((prefix, compartment))
+                own = object_path("-", at, "").partition("/")[2]
+                if unit is not None and path.startswith(f"{compartment}/{own}"):
+                    return (unit, path) if PayloadPath.parse(path, unit.compartment.name) else None
         return None
 
-    def _folders(self, row: StoredRow) -> list[str]:
+    def _is_in_a_store(self, uri: str) -> bool:
+        return any(uri.startswith(prefix) for prefix in self._prefixes)
+
+    def _must_be_listed(self, place: tuple[_Unit, str]) -> bool:
+        """Whether a payload was made before the listing, or its name says a time that is none.
+
+        The window is none of its affair: that keeps what has no row yet, and this has one.
+        """
+        parsed = PayloadPath.parse(place[1], place[0].compartment.name)
+        return parsed is not None and not self.begun < parsed.made < self.begun + _CLOCKS_DIFFER
+
+    def _meant(self, row: StoredRow) -> list[tuple[_Unit, str]]:
+        """The payloads of its own task instance that a row may mean which cannot be read."""
         try:
             at = row.coordinate
         except SecureXComError:
             return []
-        names = dict.fromkeys(unit.compartment.name for unit in self.units)
-        return [object_path(name, at, "x").rpartition("/")[0] for name in names]
+        uniques = mentioned(row, self.database)
+        return [
+            (unit, object_path(unit.compartment.name, at, unique)) for unit in self.units for unique in uniques
+        ]
 
     def _check_missing(self, report: GcReport) -> None:
         """Look once more for each payload that was not listed, because a purge or a push may have come between."""
@@ -243,8 +282,18 @@ class _Run:
 
     # --- delete ---------------------------------------------------------------------------------------------
 
-    def refuse_unsafe(self, report: GcReport, max_share: float) -> None:
-        if report.orphans > max_share * report.payloads and report.orphans > EXAMPLES:
+    def safe(self, report: GcReport, max_share: float) -> list[_Unit]:
+        """The units in which no larger share is to be deleted than may be; the report names the others."""
+        safe: list[_Unit] = []
+        full = 0
+        for unit in self._listed_units:
+            orphans, payloads = self.inventory.shares(unit.name)
+            full += payloads > 0
+            if orphans > max_share * payloads and orphans > EXAMPLES:
+                report.refused.append(f"{unit.name}: {orphans} of {payloads} payloads have no row")
+            else:
+                safe.append(unit)
+        if report.refused and full == len(report.refused):
             raise UnsafeRefused(
                 f"{report.orphans} of {report.payloads} payloads have no row, which is more than a share of "
                 f"{max_share:g}",
@@ -252,11 +301,12 @@ class _Run:
                 remedy="see that this is the database of the Airflow that uses these stores, and of no other one; "
                 "then allow it with --max-share 1",
             )
+        return safe
 
-    def delete(self, report: GcReport, rate: float) -> None:
+    def delete(self, units: Sequence[_Unit], report: GcReport, rate: float) -> None:
         pace = Pace(rate)
         size = pace.batch(BATCH)
-        for unit in self.units:
+        for unit in units:
             after = 0
             while batch := self.inventory.orphans(unit.name, after=after, limit=size):
                 after = batch[-1][0]
@@ -290,18 +340,20 @@ class _Run:
                 kept.add(path)
         report.held += len(kept)
         tasks = [found.task_instance for found in parsed.values() if found is not None]
-        current = {
-            self._named_by(row) for row in self.database.of_tasks(task for task in tasks if task is not None)
-        }
-        named = {path for path in paths if object_uri(unit.store_uri, path) in current} - kept
+        current: set[tuple[_Unit, str]] = set()
+        for row in self.database.of_tasks(task for task in tasks if task is not None):
+            current.update(self._named_now(row))
+        named = {path for path in paths if (unit, path) in current} - kept
         report.alive += len(named)
         return kept | named
 
-    def _named_by(self, row: StoredRow) -> Any:
-        if row.text is None and row.size:
-            return self.database.object_of(row.position)
-        head = row.value.get("head") if is_reference(row.value) else None
-        return head.get("object") if isinstance(head, dict) else None
+    def _named_now(self, row: StoredRow) -> list[tuple[_Unit, str]]:
+        found = recognise(row, self.policy, self.database)
+        if isinstance(found, SecureXComError):
+            return self._meant(row)
+        uri = None if found is None else found.reference.head.object
+        place = None if uri is None else self._place(uri, row.coordinate)
+        return [] if place is None else [place]
 
     @staticmethod
     def _failed(error: StoreError, where: str, report: GcReport) -> None:

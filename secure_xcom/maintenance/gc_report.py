@@ -11,6 +11,8 @@ class GcReport:
 
     :ivar young: payloads inside the window; :ivar foreign: names that are no payloads of ours, never touched.
     :ivar held: orphans under legal hold, or beside a row that cannot be read; :ivar failed: not deleted.
+    :ivar refused: compartments in stores in which nothing was deleted, because too large a share has no row.
+    :ivar unlisted: compartments in stores that could not be listed, so that nothing is known of them.
     :ivar missing: rows whose payload is not in its store.
     """
 
@@ -33,8 +35,11 @@ class GcReport:
     orphan_examples: list[str] = field(default_factory=list)
     missing_examples: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
 
     @property
     def found(self) -> bool:
         """Whether anything is left that somebody should know of."""
-        return bool(self.missing or self.failed or self.unreadable or self.orphans > self.deleted)
+        ill = self.missing or self.failed or self.unreadable or self.refused or self.unlisted
+        return bool(ill or self.orphans > self.deleted)

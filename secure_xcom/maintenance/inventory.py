@@ -7,7 +7,6 @@ SQLite sorts and joins both on disk. It holds no value, no preview and no wrappe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import sqlite3
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from secure_xcom import clock
 from secure_xcom.errors import MaintenanceError, StateInvalid
-from secure_xcom.locks import release
+from secure_xcom.locks import NotLocked, acquire, release
 
 STATE_MAX_DAYS = 7
 """An older state is begun anew: meanwhile things may have happened that gc does not follow, such as a restore."""
@@ -29,7 +28,7 @@ CREATE TABLE IF NOT EXISTS unit (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS payload (name BLOB NOT NULL, unit TEXT NOT NULL, path TEXT NOT NULL, size INTEGER);
 CREATE TABLE IF NOT EXISTS young (name BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS named (name BLOB NOT NULL, place TEXT NOT NULL, path TEXT);
-CREATE TABLE IF NOT EXISTS kept (folder TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS kept (path TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
@@ -58,10 +57,16 @@ def locked(path: Path) -> Iterator[None]:
         raise StateInvalid(f"the state file cannot be made ({type(error).__name__})", where=str(path)) from None
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            acquire(descriptor, wait=0)
+        except NotLocked as error:
             raise MaintenanceError(
-                "another process is at this job", where=str(path), remedy="wait for it, or name another --state"
+                f"another process is at this job: {error.holder}",
+                where=str(path),
+                remedy="wait for it, or name another --state",
+            ) from None
+        except OSError as error:
+            raise StateInvalid(
+                f"the state file cannot be locked ({type(error).__name__})", where=str(path)
             ) from None
         yield
     finally:
@@ -163,10 +168,10 @@ class Inventory:
         counts: Mapping[str, int],
         position: str,
     ) -> None:
-        """Note a page of rows: what each names, as name, place and URI; folders to be kept; where it ended."""
+        """Note a page of rows: what each names, as name, place and URI; paths to be kept; where it ended."""
         with self._translated(), self._transaction():
             self._connection.executemany("INSERT INTO named VALUES (?, ?, ?)", named)
-            self._connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((folder,) for folder in kept))
+            self._connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((path,) for path in kept))
             self._count(counts)
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('position', ?)", (position,))
 
@@ -188,6 +193,16 @@ class Inventory:
                 (unit, after, limit),
             ).fetchall()
 
+    def shares(self, unit: str) -> tuple[int, int]:
+        """How many payloads of a unit no row names, and how many it has in all."""
+        with self._translated():
+            orphans, payloads = self._connection.execute(
+                "SELECT coalesce(sum(NOT EXISTS (SELECT 1 FROM named WHERE named.name = payload.name)), 0), "
+                "count(*) FROM payload WHERE unit = ?",
+                (unit,),
+            ).fetchone()
+        return int(orphans), int(payloads)
+
     def orphan_counts(self) -> tuple[int, int]:
         """How many payloads no row names, and their bytes."""
         with self._translated():
@@ -208,9 +223,8 @@ class Inventory:
             ).fetchall()
 
     def is_kept(self, path: str) -> bool:
-        """Whether a payload lies in the folder of a row that could not be read."""
-        folder = path.rpartition("/")[0]
-        return self._connection.execute("SELECT 1 FROM kept WHERE folder = ?", (folder,)).fetchone() is not None
+        """Whether a row that could not be read may mean this payload."""
+        return self._connection.execute("SELECT 1 FROM kept WHERE path = ?", (path,)).fetchone() is not None
 
     def gone(self, numbers: Iterable[int]) -> None:
         """Forget payloads that are deleted."""

@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from secure_xcom import codecs
 from secure_xcom.access import Compartment
-from secure_xcom.admission import place_within
+from secure_xcom.audit import Draft
 from secure_xcom.codecs import Codecs
-from secure_xcom.coordinate import encryption_context
-from secure_xcom.errors import ContextRefused, SecureXComError
-from secure_xcom.keys import KeyService, openers
-from secure_xcom.keys.holder import Candidates, DataKeys, Unwrapped
-from secure_xcom.maintenance.references import Found
+from secure_xcom.errors import ClaimRefused, SecureXComError
+from secure_xcom.keys import KeyService
+from secure_xcom.keys.holder import DataKeys
+from secure_xcom.opening import openable, opened
 from secure_xcom.reference import Reference
-from secure_xcom.seal import unseal
 from secure_xcom.stores import Store
 
 
@@ -45,46 +42,46 @@ class Opener:
         self.store: Callable[[str], Store] = cache(stores)
         """The store of a URI, opened once."""
 
-    def unwrap(self, reference: Reference, compartment: Compartment, where: str) -> Unwrapped:
-        """The data key, from the first of the compartment's keys that gives it.
+    def open(
+        self,
+        reference: Reference,
+        compartment: Compartment,
+        draft: Draft,
+        *,
+        where: str,
+        expired: bool = False,
+    ) -> bytes:
+        """The encoded value, whole and authenticated, once everything holds that holds for every reader.
 
-        :raises ContextRefused: none of the reference's keys is one of the compartment's.
-        :raises SecureXComError: no key service gives it.
+        :param draft: told by which key it was opened.
+        :param expired: a legal hold stands above its retention.
+        :raises ReferenceRefused, ContextRefused, ValueTooLarge: it is not to be opened.
+        :raises ClaimRefused: it is exclusive, so that one task instance may read it and nobody here.
+        :raises SecureXComError: no key service gives its key, its payload is not there, or it does not open.
         """
-        wraps = openers(compartment.all_key_uris, [(key.uri, key.wrapped) for key in reference.keys])
-        if not wraps:
-            raise ContextRefused(f"none of its keys belongs to compartment {compartment.name!r}", where=where)
-        context = encryption_context(compartment.name, reference.head.coordinate)
-        (key,) = self._keys.unwrap_many([Candidates(wraps, context)])
+        found = openable(reference, compartment, max_bytes=self.max_bytes, where=where, expired=expired)
+        if reference.head.exclusive is not None:
+            raise ClaimRefused(
+                "it is exclusive: one task instance may read it, and no operator",
+                where=where,
+                remedy="clear the producing task, and let it push what is needed without the mark",
+            )
+        (key,) = self._keys.unwrap_many([found.candidates])
         if isinstance(key, SecureXComError):
             raise key
-        return key
-
-    def data(self, reference: Reference, compartment: Compartment, key: Unwrapped, where: str) -> bytes:
-        """The encoded value, whole and authenticated.
-
-        :raises SecureXComError: the payload is not there, or does not open.
-        """
-        place = place_within(reference, compartment, where)
-        pieces = iter((reference.payload or b"",)) if place is None else self.store(place[0]).get(place[1])
-        opened = unseal(
-            key.data_key.secret,
-            reference.head.canonical(),
-            pieces,
-            header=reference.header,
-            size=reference.size,
-            where=where,
+        draft.opened_by, draft.cache_hit = key.uri, key.cached
+        pieces = (
+            iter((reference.payload or b"",))
+            if found.place is None
+            else self.store(found.place[0]).get(found.place[1])
         )
-        return codecs.decompress(opened, reference.head.compression, max_bytes=self.max_bytes, where=where)
+        return opened(reference, key.data_key.secret, pieces, max_bytes=self.max_bytes, where=where)
 
-    def structure(self, found: Found, key: Unwrapped) -> object:
+    def structure(self, reference: Reference, data: bytes, where: str) -> object:
         """The value as the plain structure that the stock backend would have kept.
 
-        :raises SecureXComError: it does not open.
+        :raises SecureXComError: it cannot be decoded, or not be kept so.
         """
-        reference, where = found.reference, found.row.where
-        data = self.data(reference, found.compartment, key, where)
-        value, structure, _ = self._codecs.decode(
-            reference.head.codec, data, max_bytes=self.max_bytes, where=where
-        )
-        return structure if reference.head.codec == "json" else self._to_structure(value)
+        codec = reference.head.codec
+        value, structure, _ = self._codecs.decode(codec, data, max_bytes=self.max_bytes, where=where)
+        return structure if codec == "json" else self._to_structure(value)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from secure_xcom.access import AccessPolicy
-from secure_xcom.coordinate import Coordinate, path_segment
+from secure_xcom.coordinate import MAP_INDEX_MAX, Coordinate, path_segment
 from secure_xcom.errors import CoordinateInvalid
 
 # The shape of `secure_xcom.coordinate.object_path`, whose last segment is a UUIDv7 (RFC 9562, section 5.7).
@@ -22,6 +22,9 @@ _STAGED = re.compile(
     r"(?P<compartment>[^/]+)/(?P<dag>[^/]+)/(?P<run>[^/]+)/(?P<task>[^/]+)/(?:-1|0|[1-9][0-9]{0,9})/"
     r"\.part~[0-9a-f]{16}"
 )
+
+# An id that was too long to be a segment: see `secure_xcom.coordinate.path_segment`.
+_CUT = re.compile(r"[A-Za-z0-9_.%-]{148,150}~[0-9a-f]{48}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,12 @@ class PayloadPath:
 
     @property
     def task_instance(self) -> tuple[str, str, str, int] | None:
-        """DAG id, run id, task id and map index; None where an id is too long to be told from its segment."""
+        """DAG id, run id, task id and map index; None where an id is too long to be told from its segment.
+
+        None as well where no row can have this index: who puts objects can name them as they like.
+        """
         ids = [_whole(segment) for segment in (self.dag, self.run, self.task)]
-        if None in ids:
+        if None in ids or self.map_index > MAP_INDEX_MAX:
             return None
         return str(ids[0]), str(ids[1]), str(ids[2]), self.map_index
 
@@ -87,9 +93,11 @@ def _is_of(form: re.Match[str], compartment: str) -> bool:
 @lru_cache(maxsize=4096)
 def _is_ours(segment: str) -> bool:
     """Whether a segment is of an id that Airflow can have: who puts objects can name them as they like."""
-    found = _whole(segment)
+    if "~" in segment:
+        return _CUT.fullmatch(segment) is not None
+    found = unquote(segment)
     try:
-        return found is None or path_segment(Coordinate(found, found, found, -1, "k").dag_id) == segment
+        return path_segment(Coordinate(found, found, found, -1, "k").dag_id) == segment
     except (CoordinateInvalid, UnicodeEncodeError):
         return False
 

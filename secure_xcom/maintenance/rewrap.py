@@ -22,7 +22,14 @@ from secure_xcom.access import AccessPolicy
 from secure_xcom.audit import AccessLog, Event
 from secure_xcom.audit.events import KeyUse
 from secure_xcom.coordinate import encryption_context
-from secure_xcom.errors import KeyServiceError, SecureXComError, UnsafeRefused, UnwrapRefused
+from secure_xcom.errors import (
+    KeyServiceError,
+    ReferenceRefused,
+    SecureXComError,
+    UnsafeRefused,
+    UnwrapRefused,
+    ValueNotKept,
+)
 from secure_xcom.keys import KeyService, KeyUri, Wrap, key_service, openers, version_of
 from secure_xcom.maintenance.checkpoint import Checkpoint
 from secure_xcom.maintenance.database import Database
@@ -101,7 +108,7 @@ class _Run:
             elif self.plan.compartment in (None, found.compartment.name):
                 mine.append(found)
             else:
-                self._note_oldest([(key.uri, key.wrapped) for key in found.reference.keys], report)
+                self._note_oldest(found, [(key.uri, key.wrapped) for key in found.reference.keys], report)
         keys = {id(found): [(key.uri, key.wrapped) for key in found.reference.keys] for found in mine}
         before = {name: tuple(wraps) for name, wraps in keys.items()}
         failed: dict[int, SecureXComError] = {}
@@ -117,12 +124,16 @@ class _Run:
                 report.due += 1
                 report.failed += 1
                 name_one(report.failures, f"{found.row.where}: {error.what}")
-                self._note_oldest(before[id(found)], report)
+                # What no key has wrapped opens for nobody, whatever version it claims to be of.
+                if isinstance(error, UnwrapRefused):
+                    report.refused += 1
+                else:
+                    self._note_oldest(found, before[id(found)], report)
             elif tuple(keys[id(found)]) != before[id(found)]:
                 report.due += 1
                 self._replace(found, keys[id(found)], before[id(found)], report)
             else:
-                self._note_oldest(before[id(found)], report)
+                self._note_oldest(found, before[id(found)], report)
 
     # --- the newest version of the same key -----------------------------------------------------------------
 
@@ -256,23 +267,31 @@ class _Run:
         report: RewrapReport,
     ) -> None:
         if not self.apply:
-            self._note_oldest(before, report)
+            self._note_oldest(found, before, report)
             return
         record = dict(found.row.value)
         record["keys"] = [{"uri": uri, "wrapped": wrapped} for uri, wrapped in wraps]
-        # A record that no pull would read never gets into the database.
-        parse(record)
-        self.access_log.record([self._event(found, wraps)])
-        if self.database.replace(found.row, record):
+        try:
+            # A record that no pull would read never gets into the database.
+            parse(record)
+            self.access_log.record([self._event(found, wraps)])
+            replaced = self.database.replace(found.row, record)
+        except (ReferenceRefused, ValueNotKept) as error:
+            report.failed += 1
+            name_one(report.failures, f"{found.row.where}: {error.what}")
+            return
+        if replaced:
             report.rewrapped += 1
-            self._note_oldest(wraps, report)
+            self._note_oldest(found, wraps, report)
         else:
             report.changed += 1
 
-    def _note_oldest(self, wraps: Sequence[tuple[str, str]], report: RewrapReport) -> None:
+    def _note_oldest(self, found: Found, wraps: Sequence[tuple[str, str]], report: RewrapReport) -> None:
+        # A row can name any key, and any version of it: only wraps that a pull would ask a key for count.
+        asked = {wrapped for _, wrapped in openers(found.compartment.all_key_uris, wraps)}
         for uri, wrapped in wraps:
             version = version_of(wrapped)
-            if version is not None:
+            if version is not None and wrapped in asked and uri in _names(found):
                 report.oldest[uri] = min(version, report.oldest.get(uri, version))
 
     def _service(self, uri: str) -> KeyService:
@@ -293,6 +312,10 @@ class _Run:
 
 def _context(found: Found) -> dict[str, str]:
     return encryption_context(found.compartment.name, found.reference.head.coordinate)
+
+
+def _names(found: Found) -> set[str]:
+    return {KeyUri.parse(uri).name for uri in found.compartment.all_key_uris}
 
 
 def _others(found: Found, name: str) -> list[str]:

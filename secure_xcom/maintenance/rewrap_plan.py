@@ -55,6 +55,7 @@ class RewrapReport:
     """What was found and done.
 
     :ivar due: references with something to be done; :ivar changed: written anew by a task meanwhile.
+    :ivar refused: of the failed, those whose wraps were made by no key of theirs, so that they open for nobody.
     :ivar oldest: key URI -> the oldest version that a wrap of any row has, after this run.
     """
 
@@ -65,6 +66,7 @@ class RewrapReport:
     rewrapped: int = 0
     changed: int = 0
     failed: int = 0
+    refused: int = 0
     unreadable: int = 0
     oldest: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)

@@ -14,56 +14,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from secure_xcom import clock
 from secure_xcom.access import AccessPolicy
-from secure_xcom.admission import describe, place_within
 from secure_xcom.audit import AccessLog, Draft, recording
-from secure_xcom.errors import MaintenanceError, SecureXComError
+from secure_xcom.errors import ClaimRefused, MaintenanceError, SecureXComError, ValueNotKept, ValueTooLarge
 from secure_xcom.maintenance.checkpoint import Checkpoint
+from secure_xcom.maintenance.convert_report import ConvertReport
 from secure_xcom.maintenance.database import Database, Position, StoredRow
-from secure_xcom.maintenance.examples import name_one
 from secure_xcom.maintenance.inventory import locked
 from secure_xcom.maintenance.opening import Opener
 from secure_xcom.maintenance.progress import Progress, silent
-from secure_xcom.maintenance.references import Found, recognise
+from secure_xcom.maintenance.references import Found, check_compartment, recognise
+from secure_xcom.maintenance.row_errors import concerns_all, is_of_the_payload
 from secure_xcom.maintenance.stock_objects import OldObjects
+from secure_xcom.opening import describe, openable, place_within
 from secure_xcom.pipeline import Pipeline, Push
 from secure_xcom.reference import is_reference
 
+# JSON may spell a character in six.
+_SPELLING_MAX = 6
 _READ_BACK = "seal-existing: read back before its row is changed"
-
-
-@dataclass
-class ConvertReport:
-    """What was found and done.
-
-    :ivar due: rows to be converted; :ivar objects: those of them that name an object of the stock backend.
-    :ivar changed: written anew by a task meanwhile; :ivar skipped: expired, exclusive, or not readable.
-    """
-
-    applying: bool
-    rows: int = 0
-    due: int = 0
-    objects: int = 0
-    converted: int = 0
-    changed: int = 0
-    skipped: int = 0
-    failed: int = 0
-    failures: list[str] = field(default_factory=list)
-
-    @property
-    def found(self) -> bool:
-        """Whether anything is left to be done."""
-        return bool(self.failed or self.changed or self.due > self.converted)
-
-    def fail(self, where: str, error: SecureXComError) -> None:
-        """Note a row that stays as it is."""
-        self.failed += 1
-        name_one(self.failures, f"{where}: {error.what}")
 
 
 def seal_existing(
@@ -91,20 +64,24 @@ def seal_existing(
         if apply:
             _delete_left_over(database, checkpoint, old)
         for row in _rows(database, report, progress):
-            if not row.size or is_reference(row.value):
+            if not row.size:
                 continue
-            whole = replace(row, text=database.whole_text(row.position)) if row.text is None else row
-            if whole.text is None or is_reference(whole.value):
+            found = recognise(row, policy, database)
+            if found is not None:
+                # A row that only looks like a reference is no pull's, and no value that could be sealed.
+                if isinstance(found, SecureXComError):
+                    report.skip(row.where, found)
                 continue
             report.due += 1
-            report.objects += old.names(whole.value)
-            if apply:
-                try:
+            try:
+                whole = _whole(row, database, opener.max_bytes)
+                report.objects += old.names(whole.value)
+                if apply:
                     _seal(policy, database, pipeline, opener, checkpoint, old, whole, operator, report)
-                except (MaintenanceError, SecureXComError) as error:
-                    if _concerns_all(error):
-                        raise
-                    report.fail(row.where, error)
+            except SecureXComError as error:
+                if concerns_all(error):
+                    raise
+                report.fail(row.where, error)
         checkpoint.forget()
     return report
 
@@ -164,7 +141,8 @@ def unseal_all(
     """Put every value back into its row in plaintext, and delete its payload: for leaving the product.
 
     Each value is in the access log as opened, with the operator and the reason, before it is written into its row.
-    XComs that are expired, exclusive or shredded stay sealed, since nobody may read them.
+    What a pull would refuse stays sealed: the expired, the exclusive, the shredded, what is restricted in a way
+    that this release does not know, what is of another row or compartment.
 
     :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
     """
@@ -174,8 +152,9 @@ def unseal_all(
             found = recognise(row, policy, database)
             if found is None:
                 continue
-            if isinstance(found, SecureXComError) or _is_closed(found):
-                report.skipped += 1
+            closed = found if isinstance(found, SecureXComError) else _closed(found, policy, opener.max_bytes)
+            if closed is not None or isinstance(found, SecureXComError):
+                report.skip(row.where, closed)
                 continue
             report.due += 1
             if not apply:
@@ -189,7 +168,7 @@ def unseal_all(
                 report.converted += 1
                 _delete_payload(opener, found)
             except SecureXComError as error:
-                if _concerns_all(error):
+                if concerns_all(error) and not is_of_the_payload(error, opener, found):
                     raise
                 report.fail(row.where, error)
     return report
@@ -237,44 +216,33 @@ def _decoded(row: StoredRow) -> Any:
 
 def _same(one: object, other: object) -> bool:
     # As text, because a NaN is not equal to itself.
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    try:
+        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueNotKept(f"it cannot be written as JSON again ({type(error).__name__})") from None
 
 
-def _is_closed(found: Found) -> bool:
+def _closed(found: Found, policy: AccessPolicy, max_bytes: int) -> SecureXComError | None:
+    """Why no pull would open a reference, as far as that is known before it is opened."""
+    where = found.row.where
+    try:
+        check_compartment(found.reference.head, policy)
+        openable(found.reference, found.compartment, max_bytes=max_bytes, where=where)
+    except SecureXComError as error:
+        return error
+    return ClaimRefused("it is exclusive", where=where) if found.reference.head.exclusive is not None else None
 
-    from secure_xcom.reference import TIME_FORMAT
 
-    head = found.reference.head
-    expired = head.expires is not None and head.expires <= clock.now().strftime(TIME_FORMAT)
-    return expired or head.exclusive is not None or found.reference.shredded is not None
+def _whole(row: StoredRow, database: Database, max_bytes: int) -> StoredRow:
+    """The row with its text.
 
-
-def _concerns_all(error: SecureXComError) -> bool:
-    """Whether going on to the next row is of no use."""
-    from secure_xcom.errors import (
-        AuditError,
-        ConfigurationError,
-        DatabaseFailed,
-        KeyServiceDenied,
-        KeyServiceUnavailable,
-        StateInvalid,
-        StoreDenied,
-        StoreFull,
-        StoreUnavailable,
-    )
-
-    return isinstance(
-        error,
-        AuditError
-        | ConfigurationError
-        | DatabaseFailed
-        | KeyServiceDenied
-        | KeyServiceUnavailable
-        | StateInvalid
-        | StoreDenied
-        | StoreFull
-        | StoreUnavailable,
-    )
+    :raises ValueTooLarge: it is longer than any spelling of a value that may be pushed.
+    """
+    if row.text is not None:
+        return row
+    if row.size > _SPELLING_MAX * max_bytes:
+        raise ValueTooLarge(f"the row has {row.size} characters", where=row.where)
+    return replace(row, text=database.whole_text(row.position))
 
 
 def _open(
@@ -286,7 +254,7 @@ def _open(
     structure = None
     with recording(access_log, "open", [draft], task=None, policy=policy.digest) as each:
         for _ in each():
-            key = opener.unwrap(found.reference, found.compartment, found.row.where)
-            draft.opened_by, draft.cache_hit = key.uri, key.cached
-            structure = opener.structure(found, key)
+            where = found.row.where
+            data = opener.open(found.reference, found.compartment, draft, where=where)
+            structure = opener.structure(found.reference, data, where)
     return structure

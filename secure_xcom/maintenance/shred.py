@@ -13,10 +13,12 @@ from secure_xcom.claims import Claim, Claimant, Ledger, Target
 from secure_xcom.claims.objects import ClaimObjects
 from secure_xcom.claims.shredding import shred_finished
 from secure_xcom.coordinate import Coordinate
-from secure_xcom.errors import ClaimTampered
-from secure_xcom.maintenance.database import Database
+from secure_xcom.errors import ClaimTampered, ReferenceMalformed
+from secure_xcom.maintenance.database import Database, StoredRow
 from secure_xcom.maintenance.examples import name_one
 from secure_xcom.maintenance.progress import Progress, silent
+from secure_xcom.maintenance.references import Found, others_payloads, read, recognise
+from secure_xcom.reference import TAG
 from secure_xcom.stores import Store, store
 
 
@@ -47,16 +49,38 @@ class ShredReport:
 class DatabaseRows:
     """Rows of the metadata database, changed only as they were read: `secure_xcom.claims.shredding.Rows`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, policy: AccessPolicy) -> None:
         self._database = database
+        self._policy = policy
 
     def read(self, coordinate: Coordinate) -> Any:
         """See `Rows.read`."""
-        return next((row.value for row in self._rows(coordinate)), None)
+        for row in self._rows(coordinate):
+            try:
+                return read(row, self._database)[1]
+            except ReferenceMalformed:
+                # Refused as a reference, and never compared: that may take more of the stack than there is.
+                return {TAG: None}
+        return None
 
     def replace(self, coordinate: Coordinate, old: object, new: object) -> bool:
         """See `Rows.replace`."""
-        return any(self._database.replace(row, new) for row in self._rows(coordinate) if row.value == old)
+        for row in self._rows(coordinate):
+            whole, value = read(row, self._database)
+            if value == old:
+                return self._database.replace(whole, new)
+        return False
+
+    def first_of(self, target: Target) -> StoredRow | None:
+        """The row that named a claimed payload before the claimed row did, if there is one."""
+        return next(
+            (
+                others_payloads([found], self._database).get(row.position)
+                for row in self._rows(target.coordinate)
+                if isinstance(found := recognise(row, self._policy, self._database), Found)
+            ),
+            None,
+        )
 
     def _rows(self, coordinate: Coordinate) -> list[Any]:
         at = (*coordinate.of_task, coordinate.map_index)
@@ -99,7 +123,13 @@ def shred_all(
     def outlived(_: Claim) -> None:
         report.outlived += 1
 
+    rows = DatabaseRows(database, policy)
+
     def before(target: Target) -> None:
+        first = rows.first_of(target)
+        if first is not None:
+            what = f"the claim is on a row that names the payload of {first.where}"
+            raise ClaimTampered(what, where=str(target.coordinate))
         event = Event(
             "purge",
             "ok",
@@ -117,7 +147,7 @@ def shred_all(
         places,
         succeeded=succeeded,
         held=policy.held,
-        rows=DatabaseRows(database),
+        rows=rows,
         stores=of,
         dry_run=not delete,
         tampered=tampered,

@@ -68,7 +68,7 @@ class StockObjects:
             return False
         try:
             return bool(self._path(value).is_relative_to(self._base))
-        except (ValueError, TypeError):
+        except Exception:  # noqa: BLE001  # any text of a row comes here, and a file system's library may raise anything
             return False
 
     def read(self, path: str, of: Coordinate) -> Any:

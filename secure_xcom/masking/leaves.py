@@ -23,6 +23,16 @@ CLASSNAME, VERSION, DATA = "__classname__", "__version__", "__data__"
 LABEL_KEYS = ("name", "key", "field", "header")
 VALUE_KEYS = frozenset({"value", "val", "default", "data"})
 
+# Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames (`secure_xcom.codecs`)
+# have all alike: they tell nothing, and a log in which they are masked cannot be read.
+_TELLING_NOTHING = frozenset(
+    {
+        *("https", "value", "username", "password"),
+        *("DataFrame", "Series", "Table", "RecordBatch", "ndarray"),
+        *("columns", "index", "attributes", "column_levels"),
+    }
+)
+
 # These are kept as packed bytes in text, which no log ever shows.
 PACKED = ("pandas.",)
 _MOMENTS = frozenset({"datetime.datetime", "pendulum.datetime.DateTime"})
@@ -52,6 +62,8 @@ def leaves(
 ) -> Iterator[Leaf]:
     """Every leaf in the order of the value, and what its strings hold: JSON, URL passwords, assignments.
 
+    The keys of a mapping are leaves as its values are: they are secret where the mapping is.
+
     True, False and None are no leaves, since they tell nothing that could be looked for.
 
     :param sensitive: whether the whole value is secret.
@@ -72,7 +84,7 @@ def leaves(
                 text = leaf if isinstance(leaf, str) else decoded(leaf[:_BYTES_MAX])
                 parsed = parse_json(text) if depth < _TEXT_DEPTH_MAX else None
                 if parsed is not None:
-                    stack.append((_children(parsed, names), secret, depth + 1))
+                    stack.append((_children(parsed, names, keys=every or secret), secret, depth + 1))
                     break
                 if not secret:
                     for found in secrets_in_text(text, names):
@@ -81,7 +93,7 @@ def leaves(
                 if (every or secret) and not isinstance(node, bool):
                     yield Leaf(node, secret)
             elif isinstance(node, (dict, list, tuple, set, frozenset)):
-                stack.append((_children(node, names), secret, depth))
+                stack.append((_children(node, names, keys=every or secret), secret, depth))
                 break
             elif secret and isinstance(node, _PRINTED):
                 yield from (Leaf(text, True) for text in dict.fromkeys(_printed(node)))
@@ -96,12 +108,18 @@ def _printed(node: Any) -> Iterator[str]:
 
 
 def _children(
-    node: dict[Any, Any] | list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], names: SensitiveNames
+    node: dict[Any, Any] | list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any],
+    names: SensitiveNames,
+    *,
+    keys: bool,
 ) -> Iterator[tuple[object, bool]]:
-    """What lies below, and whether the node itself says that it is secret."""
+    """What lies below, and whether the node itself says that it is secret.
+
+    :param keys: whether a mapping's keys are asked for as well; elsewhere they only name.
+    """
     if isinstance(node, dict):
         wrapped = unwrap(node)
-        yield from _fields(node, names) if wrapped is None else _wrapped(*wrapped, node, names)
+        yield from _fields(node, names, keys) if wrapped is None else _wrapped(*wrapped, node, names, keys)
     elif are_pairs(node):
         for item in node:
             name, value = pair_of(item) or ("", None)
@@ -112,14 +130,16 @@ def _children(
             yield child, False
 
 
-def _fields(node: dict[Any, Any], names: SensitiveNames) -> Iterator[tuple[object, bool]]:
+def _fields(node: dict[Any, Any], names: SensitiveNames, keys: bool) -> Iterator[tuple[object, bool]]:
     labelled = is_labelled(node, names)
     for key, child in node.items():
+        if keys and key not in _TELLING_NOTHING:
+            yield key, False
         yield child, names.matches(key) or (labelled and key in VALUE_KEYS)
 
 
 def _wrapped(
-    classname: str, data: object, node: dict[Any, Any], names: SensitiveNames
+    classname: str, data: object, node: dict[Any, Any], names: SensitiveNames, keys: bool
 ) -> Iterator[tuple[object, bool]]:
     hidden = names.matches(short_name(classname))
     moment = iso_moment(classname, data)
@@ -130,6 +150,8 @@ def _wrapped(
         yield data, hidden
     for key, child in node.items():
         if key not in (CLASSNAME, VERSION, DATA):
+            if (keys or hidden) and key not in _TELLING_NOTHING:
+                yield key, hidden
             yield child, hidden or names.matches(key)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from secure_xcom.access import AccessPolicy
+from secure_xcom.audit import Draft
 from secure_xcom.coordinate import path_segment
 from secure_xcom.keys import key_service
 from secure_xcom.keys.keyring_file import rotate_keyring
@@ -60,8 +61,8 @@ class Ran:
                 if (row.run_id, row.position.task_id, row.position.key) == (run_id, task_id, "return_value"):
                     found = recognise(row, policy, database)
                     assert isinstance(found, Found)
-                    key = opener.unwrap(found.reference, found.compartment, row.where)
-                    return opener.structure(found, key)
+                    data = opener.open(found.reference, found.compartment, Draft(), where=row.where)
+                    return opener.structure(found.reference, data, row.where)
         finally:
             database.close()
         raise AssertionError(f"no XCom of {task_id} in {run_id}")

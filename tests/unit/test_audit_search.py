@@ -23,8 +23,8 @@ from secure_xcom.audit.chain import Chain
 from secure_xcom.audit.hashed_ids import IdHasher
 from secure_xcom.audit.search.following import Followed, FollowedFile
 from secure_xcom.audit.search.query import Matcher, Query
-from secure_xcom.audit.search.scanning import Scan
-from secure_xcom.audit.search.writing import COLUMNS
+from secure_xcom.audit.search.scanning import Hit, Scan
+from secure_xcom.audit.search.writing import COLUMNS, export
 from secure_xcom.audit.sources import source
 from secure_xcom.cli import app
 from secure_xcom.errors import UriInvalid
@@ -252,14 +252,25 @@ def test_exports_hold_every_event(path: Path, tmp_path: Path) -> None:
     assert run(path, "export", "--out", str(tmp_path / "out.xlsx")).exit_code == 2
 
 
-def test_tail_shows_the_newest(path: Path) -> None:
-    """The newest that match, oldest first, one per line."""
-    shown = run(path, "tail", "-n", "2").stdout.splitlines()
-    assert len(shown) == 2
-    assert shown[0].startswith("2026-11-22T10:01:00.000000Z pull refused (AccessRefused) orders/manual__1/extract")
-    assert "chain_end ok" in shown[1]
-    (line,) = run(path, "tail", "-n", "1", "--action", "pull", "--json").stdout.splitlines()
-    assert json.loads(line)["outcome"] == "refused"
+FORMULAS = ("=1+1", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "'=1", "'", "-")
+HARMLESS = ("", "orders", "a=b", "a;=1+1", "1-1", 'say "=1"', " x")
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, *HARMLESS])
+def test_no_spreadsheet_runs_a_cell(tmp_path: Path, name: str) -> None:
+    """A text that a spreadsheet would run has a quote before it, every text is quoted, and all comes back."""
+    record = {"action": "push", "sequence": 7, "producer": {"dag_id": name, "map_index": -1}, "reason": name}
+    export([Hit(record, "log", 1)], "csv", tmp_path / "out.csv")
+    raw = (tmp_path / "out.csv").read_bytes().decode()
+    with (tmp_path / "out.csv").open(newline="") as file:
+        head, cells = csv.reader(file)
+    found = dict(zip(head, cells, strict=True))
+    assert head == list(COLUMNS)
+    assert found["producer_dag_id"] == found["reason"] == (f"'{name}" if name in FORMULAS else name)
+    assert found["producer_dag_id"].removeprefix("'") == (name if name in FORMULAS else name.removeprefix("'"))
+    assert (found["producer_map_index"], found["sequence"]) == ("-1", "7")
+    # A spreadsheet that separates at semicolons begins no cell within a quoted text.
+    assert f'"{found["reason"].replace(chr(34), chr(34) * 2)}"' in raw
 
 
 def test_tail_shows_the_newest_of_all_hosts(tmp_path: Path) -> None:

@@ -355,7 +355,8 @@ def test_a_forged_claim_opens_nothing(change: Any, error: type[SecureXComError])
 
 
 @pytest.mark.parametrize(
-    ("field", "text"), [("claimed", "2026"), ("by_clearing", "2026"), ("by_attempt", LATER), ("by_attempt", None)]
+    ("field", "text"),
+    [("claimed", "2026-01-01T00:00:00Z"), ("by_clearing", "2026"), ("by_attempt", LATER), ("by_attempt", None)],
 )
 def test_an_edited_claim_is_known_to_its_owner(field: str, text: str | None) -> None:
     """Every field of a claim is proved with the data key, and so is the absence of one."""

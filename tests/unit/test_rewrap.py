@@ -121,7 +121,8 @@ def test_what_cannot_be_rewrapped_is_named_and_spares_the_others(upkeep: Upkeep)
     assert (report.rewrapped, report.failed, report.unreadable, report.rows) == (1, 1, 1, 4)
     assert edited.key in report.failures[0]
     assert wrapped[20:] not in report.failures[0]
-    assert report.oldest == {upkeep.key_uri: 1}
+    # What no key has wrapped opens for nobody, and keeps no version of the key alive.
+    assert (report.refused, report.oldest) == (1, {upkeep.key_uri: 2})
 
 
 def test_a_task_that_writes_the_row_meanwhile_wins(upkeep: Upkeep) -> None:

@@ -17,8 +17,9 @@ from secure_xcom.cli import app
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import AuditError, MaintenanceError, StoreFull, StoreUnavailable
 from secure_xcom.keys import key_service
+from secure_xcom.maintenance.convert_report import ConvertReport
 from secure_xcom.maintenance.opening import Opener
-from secure_xcom.maintenance.sealing import ConvertReport, seal_existing, unseal_all
+from secure_xcom.maintenance.sealing import seal_existing, unseal_all
 from secure_xcom.maintenance.stock_objects import NoObjects, OldObjects, StockObjects
 from secure_xcom.reference import is_reference
 from secure_xcom.stores import store

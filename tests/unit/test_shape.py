@@ -43,7 +43,7 @@ CORE = ADDRESS | {
     "audit",
     "claims",
 }
-BELOW_MAINTENANCE = CORE | {"admission", "pipeline", "airflow_settings"}
+BELOW_MAINTENANCE = CORE | {"admission", "opening", "pipeline", "airflow_settings"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
@@ -66,14 +66,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0010: a claim is proved with the data key, and shredding writes what is left of a reference.
     "claims": ADDRESS | {"connections", "stores", "seal", "reference"},
     # docs/adr/0001: what the pipeline decides about a row on bytes alone, before any key or payload.
-    "admission": CORE,
+    "admission": CORE | {"opening"},
+    # docs/adr/0001: what holds for every reader of a reference, be it a pull, an operator or a job.
+    "opening": CORE,
     # docs/adr/0050: what Airflow's metrics and traces are told.
     "telemetry": {"errors", "keys", "audit"},
     # docs/adr/0001: Python's search for garbage, put off while a value is on its way.
     "garbage": set(),
     # docs/adr/0001: the end of a lock on a file, for the access log, the keyring and maintenance's state.
     "locks": set(),
-    "pipeline": CORE | {"admission", "garbage", "telemetry"},
+    "pipeline": CORE | {"admission", "garbage", "opening", "telemetry"},
     # docs/adr/0001: Airflow's configuration as Settings, for all that run beside the backend.
     "airflow_settings": {"config", "errors"},
     # docs/adr/0002: what Airflow's lazy sequences asked for.
@@ -116,6 +118,7 @@ DOORS = (
 MIGRATIONS = ("secure_xcom.claims.migrations",)
 # Exceptions that no caller sees, because foreign code stands between.
 SIGNALS = {
+    "secure_xcom.locks.NotLocked",  # Each lock's owner says in its own words what is locked, and for how long.
     "secure_xcom.stores.connections.NotRenewed",  # Raised into obstore, which gives back its text alone.
 }
 # Over 300 lines needs a reason.

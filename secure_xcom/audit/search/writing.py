@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,10 @@ COLUMNS = (
 """The columns of an export. Lists and the question asked are JSON in one column."""
 
 FORMATS = ("csv", "jsonl", "parquet")
+
+# What makes a spreadsheet run a cell instead of showing it (OWASP, "CSV Injection"), the full-width signs that
+# some take for the same, and the quote itself, so that taking one quote away gives the text back.
+_RUN_BY_SPREADSHEETS = re.compile(r"[\t\r\n']|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _BATCH = 10_000
 
 
@@ -49,6 +54,15 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
         elif name in flat:
             flat[name] = json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
     return flat
+
+
+def inert(cell: Any) -> Any:
+    """A cell that no spreadsheet runs: a text that begins as a formula does gets a single quote before it.
+
+    Ids are chosen by whoever writes DAGs, and an auditor opens the export. To have the text back, take one leading
+    quote away. Numbers stay numbers.
+    """
+    return f"'{cell}" if isinstance(cell, str) and _RUN_BY_SPREADSHEETS.match(cell) else cell
 
 
 def export(hits: Iterable[Hit], form: str, path: Path) -> int:
@@ -80,9 +94,10 @@ def _writer(form: str, file: IO[bytes]) -> Iterator[Callable[[Mapping[str, Any]]
         import io
 
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        made = csv.DictWriter(text, COLUMNS)
-        made.writeheader()
-        yield lambda record: made.writerow(row(record))
+        # Every text is quoted, because some spreadsheets begin a cell at other signs than the comma.
+        made = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
+        made.writerow([inert(name) for name in COLUMNS])
+        yield lambda record: made.writerow([inert(cell) for cell in row(record).values()])
         text.detach()
     else:
         with _parquet(file) as write:
