@@ -551,6 +551,27 @@ def test_airflows_defaults_are_closed_where_they_are_somebodys(
         assert said in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("account", "held"), [("airflow-scheduler", True), ("finance-worker", True), ("rest", False)]
+)
+def test_the_pod_templates_account_is_closed_where_it_is_somebodys(
+    tmp_path: Path, account: str, held: bool
+) -> None:
+    """On Kubernetes a task that names no account runs as the template's, unless that is another's place."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (tmp_path / "template.yaml").write_text(f"spec: {{serviceAccountName: {account}, containers: []}}")
+    settings = {
+        "AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(tmp_path / "policy.yaml"),
+        "AIRFLOW__CORE__EXECUTOR": "KubernetesExecutor,own:airflow.executors.local_executor.LocalExecutor",
+        "AIRFLOW__KUBERNETES_EXECUTOR__POD_TEMPLATE_FILE": str(tmp_path / "template.yaml"),
+    }
+    done = run(INSTANCE + DEFAULTS, tmp_path, **settings)
+    free, finance = json.loads(done.stdout.splitlines()[-1])
+    assert finance == ["finance", "finance_pool", "own", "finance-worker"]
+    assert (free[1] == HELD) is held
+    assert (f"default service account '{account}' is that of" in done.stdout + done.stderr) is held
+
+
 @pytest.mark.parametrize("in_task", [False, True])
 def test_a_tasks_own_process_does_not_judge_executors(tmp_path: Path, in_task: bool) -> None:
     """Its configuration may name others, as in pods of Airflow's chart; the scheduler has decided by its own."""
