@@ -17,14 +17,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from benchmarks.bench_audit_search import make
-from secure_xcom.audit.sealing import seal
-from secure_xcom.audit.sources import raw_lines, source
-from secure_xcom.audit.tlog.note import Verifier
-from secure_xcom.audit.tlog.sealed_log import SealedLog
-from secure_xcom.audit.tlog.signer_file import FileSigner
-from secure_xcom.audit.verifying import verify
+from secure_xcom.ops.audit_trail.anchor import anchor
+from secure_xcom.ops.audit_trail.read import raw_lines, source
+from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
+from secure_xcom.ops.audit_trail.tlog.note import Verifier
+from secure_xcom.ops.audit_trail.tlog.signer_file import FileSigner
+from secure_xcom.ops.audit_trail.verify import verify
 from secure_xcom.stores import store
-from tests.access_logs import START
+from tests.support.access_logs import START
 
 STEPS = ("hash", "seal", "seal again", "verify")
 
@@ -32,7 +32,7 @@ STEPS = ("hash", "seal", "seal again", "verify")
 def one(folder: Path, step: str) -> None:
     """Run one step in this process and print what it took."""
     signer = FileSigner((folder / "key.pem").as_uri())
-    log = SealedLog(store((folder / "log").as_uri()), [Verifier("bench", signer.public_key())])
+    log = AnchoredLog(store((folder / "log").as_uri()), [Verifier("bench", signer.public_key())])
     sources = [source((folder / "access-log.jsonl").as_uri())]
     started = time.perf_counter()
     if step == "hash":
@@ -42,7 +42,7 @@ def one(folder: Path, step: str) -> None:
         assert result.found == [], result.found[:3]
         done = result.sealed
     else:
-        done = seal(log, sources, signer, now=lambda: START + timedelta(days=365)).entries
+        done = anchor(log, sources, signer, now=lambda: START + timedelta(days=365)).entries
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"done": done, "seconds": seconds, "peak": peak}))

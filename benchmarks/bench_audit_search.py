@@ -19,11 +19,11 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from secure_xcom.audit.chain import Chain
-from secure_xcom.audit.search.query import Matcher, Query
-from secure_xcom.audit.search.scanning import Scan
-from secure_xcom.audit.sources import raw_lines, source
-from tests.access_logs import START, event, uuid7_at
+from secure_xcom.core.event_chain import Chain
+from secure_xcom.ops.audit_trail.read import raw_lines, source
+from secure_xcom.ops.audit_trail.search.query import Matcher, Query
+from secure_xcom.ops.audit_trail.search.scan import Scan
+from tests.support.access_logs import START, event, uuid7_at
 
 PER_CHAIN = 10
 QUERIES = {

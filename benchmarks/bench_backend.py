@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.report import chart, row, show, write  # noqa: E402  # found through the line above
-from tests.servers.s3_server import REGION, s3_server  # noqa: E402
+from tests.support.servers.s3_server import REGION, s3_server  # noqa: E402
 
 KB, MB, GIB = 1_000, 1_000_000, 1 << 30
 STOCK = "object storage"
@@ -395,9 +395,9 @@ def servers(folder: Path, *, vault: bool) -> Iterator[dict[str, Bench]]:
 @contextmanager
 def _vault(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """A Vault with a key of ours, and the environment that leads to it."""
-    from tests.servers.vault_binary import openbao_binary, vault_binary
-    from tests.servers.vault_realm import new_realm
-    from tests.servers.vault_server import dev_server
+    from tests.support.servers.vault_binary import openbao_binary, vault_binary
+    from tests.support.servers.vault_realm import new_realm
+    from tests.support.servers.vault_server import dev_server
 
     binary, flavour = openbao_binary(), "openbao"
     if binary is None:

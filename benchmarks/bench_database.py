@@ -29,11 +29,11 @@ import sqlalchemy
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from secure_xcom.pipeline import Push  # noqa: E402  # found through the line above
-from tests.servers.postgres_server import postgres_server  # noqa: E402
-from tests.upkeep_world import Upkeep  # noqa: E402
-from tests.world import coordinate  # noqa: E402
-from tests.xcom_table import TABLE, XComTable  # noqa: E402
+from secure_xcom.core.pipeline.push_and_pull import Push  # noqa: E402  # found through the line above
+from tests.support.servers.postgres_server import postgres_server  # noqa: E402
+from tests.support.upkeep_world import Upkeep  # noqa: E402
+from tests.support.world import coordinate  # noqa: E402
+from tests.support.xcom_table import TABLE, XComTable  # noqa: E402
 
 SIZES = (1_000, 100_000, 5_000_000)
 

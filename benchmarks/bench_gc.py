@@ -28,13 +28,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from secure_xcom.errors import StoreError  # noqa: E402  # found through the line above
-from secure_xcom.maintenance.database import Database  # noqa: E402
-from secure_xcom.maintenance.gc import collect  # noqa: E402
+from secure_xcom.core.errors import StoreError  # noqa: E402  # found through the line above
+from secure_xcom.ops.jobs.gc import collect  # noqa: E402
+from secure_xcom.ops.xcom_table import Database  # noqa: E402
 from secure_xcom.stores import StoredObject  # noqa: E402
-from tests.servers.postgres_server import postgres_server  # noqa: E402
-from tests.upkeep_world import Upkeep  # noqa: E402
-from tests.xcom_table import XComTable  # noqa: E402
+from tests.support.servers.postgres_server import postgres_server  # noqa: E402
+from tests.support.upkeep_world import Upkeep  # noqa: E402
+from tests.support.xcom_table import XComTable  # noqa: E402
 
 LONG_AGO = datetime(2025, 1, 1, tzinfo=timezone.utc)
 ORPHAN_EVERY = 10
@@ -67,7 +67,7 @@ class Listing:
 
 def fill(table: XComTable, store_uri: str, count: int) -> None:
     """Rows for all but every tenth payload, each a reference of the usual size."""
-    from tests.xcom_table import TABLE
+    from tests.support.xcom_table import TABLE
 
     filler = {"uri": "vault://vault_default/transit/keys/xcom-pay", "wrapped": "x" * 110}
     with table.engine.begin() as connection:
@@ -145,7 +145,7 @@ def real(count: int) -> None:
     """A real S3 with real payloads."""
     from obstore.store import S3Store
 
-    from tests.servers.s3_server import REGION, s3_server
+    from tests.support.servers.s3_server import REGION, s3_server
 
     with s3_server() as server, tempfile.TemporaryDirectory(prefix="secure-xcom-bench-") as folder:
         bucket = server.make_bucket()

@@ -17,12 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from secure_xcom.coordinate import Coordinate, encryption_context
+from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.keys import DataKey, Wrap, openers
 from secure_xcom.keys.aws_kms import AwsKms
-from secure_xcom.keys.aws_kms_text import KmsWrap, kms_context
-from secure_xcom.keys.holder import Candidates, DataKeys
-from tests.servers.kms_double import Key, KmsDouble
+from secure_xcom.keys.aws_kms_format import KmsWrap, kms_context
+from secure_xcom.keys.data_keys import Candidates, DataKeys
+from tests.support.servers.kms_double import Key, KmsDouble
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test-access-key",

@@ -30,7 +30,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.servers.s3_server import REGION, S3Server, s3_server  # noqa: E402  # found through the line above
+# found through the line above
+from tests.support.servers.s3_server import REGION, S3Server, s3_server  # noqa: E402
 
 MIB = 1 << 20
 ROUNDS = 3

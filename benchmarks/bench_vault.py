@@ -2,8 +2,9 @@
 
     python benchmarks/bench_vault.py [--count XCOMS]
 
-Vault is a real server on loopback (tests/servers/vault_binary.py says which), so a request costs less here than
-over a network, and the gain of batches is a lower bound. Every figure is a ratio of two measurements of one run.
+Vault is a real server on loopback (tests/support/servers/vault_binary.py says which), so a request costs less here
+than over a network, and the gain of batches is a lower bound. Every figure is a ratio of two measurements of one
+run.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import hvac
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.audit import AccessLog
-from secure_xcom.codecs import Codecs
-from secure_xcom.config import Settings
-from secure_xcom.coordinate import Coordinate, encryption_context
+from secure_xcom.connections.vault.client import forget_clients
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.codecs import Codecs
+from secure_xcom.core.config import Settings
+from secure_xcom.core.coordinate import Coordinate, encryption_context
+from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.vault import VaultTransit
-from secure_xcom.masking import SensitiveNames
-from secure_xcom.pipeline import Pipeline, Push, Row
-from secure_xcom.vault.client import forget_clients
-from secure_xcom.vault.context import transit_context
-from tests.doubles import MemorySink
-from tests.servers.faulty_proxy import faulty_proxy
-from tests.servers.vault_binary import openbao_binary, vault_binary
-from tests.servers.vault_realm import Realm, new_realm
-from tests.servers.vault_server import VaultServer, dev_server
+from secure_xcom.keys.vault_context import transit_context
+from secure_xcom.sinks import AccessLog
+from tests.support.doubles import MemorySink
+from tests.support.servers.faulty_proxy import faulty_proxy
+from tests.support.servers.vault_binary import openbao_binary, vault_binary
+from tests.support.servers.vault_realm import Realm, new_realm
+from tests.support.servers.vault_server import VaultServer, dev_server
 
 # Before the pull of 1,000 mapped XComs is called fast.
 LEAST_GAIN = 10

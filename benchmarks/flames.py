@@ -67,7 +67,7 @@ def sample(way: str, seconds: float, environment: dict[str, str], folder: Path) 
 
 
 def shown(frame: str) -> str:
-    """``Pipeline.push (secure_xcom/pipeline.py)`` as ``Pipeline.push (pipeline)``."""
+    """``Pipeline.push (secure_xcom/core/pipeline/push_and_pull.py)`` as ``Pipeline.push (pipeline)``."""
     name, _, file = frame.rstrip(")").rpartition(" (")
     place = file.partition(":")[0].removesuffix(".py").removesuffix("/__init__")
     return f"{name} ({place.rpartition('/')[2]})" if name else frame

@@ -13,14 +13,14 @@ KEY = os.urandom(32)
 
 def sealed(pieces: list[bytes]) -> list[bytes]:
     """Ours."""
-    from secure_xcom.seal import seal
+    from secure_xcom.core.seal import seal
 
     return list(seal(KEY, b"head", pieces))
 
 
 def opened(pieces: list[bytes]) -> Iterator[bytes]:
     """Ours."""
-    from secure_xcom.seal import HEADER_BYTES, unseal
+    from secure_xcom.core.seal import HEADER_BYTES, unseal
 
     size = sum(map(len, pieces))
     return unseal(KEY, b"head", pieces, header=pieces[0][:HEADER_BYTES], size=size)

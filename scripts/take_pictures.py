@@ -110,10 +110,10 @@ def _draw(text: str, path: Path) -> None:
 def ui() -> None:
     """The XCom tab of a task, in Airflow's own user interface."""
     sys.path.insert(0, str(ROOT))
-    from secure_xcom.cli.throwaway import ThrowawayAirflow
+    from secure_xcom.demo.local_airflow import LocalAirflow
     from tests.real.conftest import binary_of
-    from tests.servers.s3_server import s3_server
-    from tests.servers.vault_server import dev_server
+    from tests.support.servers.s3_server import s3_server
+    from tests.support.servers.vault_server import dev_server
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -139,7 +139,7 @@ def ui() -> None:
             },
         }
         airflow = stack.enter_context(
-            ThrowawayAirflow(
+            LocalAirflow(
                 folder / "airflow",
                 {
                     "core.simple_auth_manager_all_admins": "True",

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.config import RELEASE
-from secure_xcom.errors import SecureXComError
+from secure_xcom.core.config import RELEASE
+from secure_xcom.core.errors import SecureXComError
 
 if TYPE_CHECKING:
-    from secure_xcom.backend import SecureXComBackend
-    from secure_xcom.claims.marking import exclusive
+    from secure_xcom.airflow.backend import SecureXComBackend
+    from secure_xcom.claims.exclusive import exclusive
 
 __all__ = ["SecureXComBackend", "SecureXComError", "__version__", "exclusive"]
 __version__ = RELEASE
@@ -21,12 +21,12 @@ __version__ = RELEASE
 def __getattr__(name: str) -> Any:
     # The backend imports Airflow, which whoever only reads a reference or runs the core must not need.
     if name == "SecureXComBackend":
-        from secure_xcom.backend import SecureXComBackend
+        from secure_xcom.airflow.backend import SecureXComBackend
 
         return SecureXComBackend
     # Airflow reads the list of options at every start, and needs no more of the package for that.
     if name == "exclusive":
-        from secure_xcom.claims.marking import exclusive
+        from secure_xcom.claims.exclusive import exclusive
 
         return exclusive
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from secure_xcom.config import OPTIONS, SECTION
+from secure_xcom.core.config import OPTIONS, SECTION
 
 
 def get_provider_info() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure_xcom.maintenance.dag import maintenance_dag
+from secure_xcom.ops.jobs.maintenance_dag import maintenance_dag
 
 # Airflow looks only into files that hold its name, as this line does.
 # A dry run every night. With delete=True and rewrap=True it does what it finds. `runs_on` of an identity in the

@@ -1,7 +1,7 @@
 """Exclusive XComs: readable by one task instance only. Its first pull makes a claim; every other is refused.
 
 Where claims are kept is one interface with two forms: objects beside the payloads, created and never overwritten
-(`secure_xcom.claims.objects`), or rows of a database (`secure_xcom.claims.database`).
+(`secure_xcom.claims.claim_objects`), or rows of a database (`secure_xcom.claims.claim_table`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from secure_xcom.claims.marking import Exclusive, exclusive
-from secure_xcom.claims.record import Claim, Claimant, Target
-from secure_xcom.errors import ClaimTampered
+from secure_xcom.claims.claim import Claim, Claimant, Target
+from secure_xcom.claims.exclusive import Exclusive, exclusive
+from secure_xcom.core.errors import ClaimTampered
 
 __all__ = ["Claim", "Claimant", "Exclusive", "Ledger", "Target", "exclusive"]
 
@@ -38,4 +38,4 @@ class Ledger(Protocol):
         """Every claim in these places, a store URI and a compartment each; what is none stands in its place."""
 
     def remove(self, target: Target) -> None:
-        """Forget the claim. The target must not be readable any more: see `secure_xcom.claims.shredding`."""
+        """Forget the claim. The target must not be readable any more: see `secure_xcom.claims.shred`."""

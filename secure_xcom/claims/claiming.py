@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass, replace
 
 from secure_xcom.claims import Ledger
-from secure_xcom.claims.record import PROOF_BYTES, Claim, Claimant, Target
-from secure_xcom.errors import ClaimError, ClaimRefused, ClaimTampered, SealError
-from secure_xcom.seal import HEADER_BYTES, seal, unseal
+from secure_xcom.claims.claim import PROOF_BYTES, Claim, Claimant, Target
+from secure_xcom.core.errors import ClaimError, ClaimRefused, ClaimTampered, SealError
+from secure_xcom.core.seal import HEADER_BYTES, seal, unseal
 
 log = logging.getLogger(__name__)
 

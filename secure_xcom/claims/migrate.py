@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from secure_xcom.claims.database import ClaimTable
+from secure_xcom.claims.claim_table import ClaimTable
 
 VERSION_TABLE = "secure_xcom_claims_version"
 _SCRIPTS = Path(__file__).with_name("migrations")

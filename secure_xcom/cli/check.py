@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from secure_xcom.cli import options, output
+from secure_xcom.core.findings import as_finding
 
 
 def check(
@@ -26,15 +27,16 @@ def check(
     object is put, read and deleted; the access log is opened and no event is written to it. Without --dag every
     compartment is tried.
     """
-    from secure_xcom.cli import checks, deployment
-    from secure_xcom.errors import ConfigurationError
+    from secure_xcom.core.errors import ConfigurationError
+    from secure_xcom.deployment import settings_source
+    from secure_xcom.ops.checks import check as checks_check
 
     out = output.console()
     findings = []
     try:
-        looks = checks.look(deployment.load(config), dag)
+        looks = checks_check.look(settings_source.load(config), dag)
     except ConfigurationError as error:
-        looks = iter([checks.versions(), output.as_finding("settings", error)])
+        looks = iter([checks_check.versions(), as_finding("settings", error)])
     for finding in looks:
         findings.append(finding)
         if not as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import options, output, upkeep
+from secure_xcom.cli import context, options, output
 
 _HELP = "Exclusive XComs: the table of claims, and shredding what was read."
 
@@ -20,17 +20,17 @@ def claims() -> None:
 
 
 @app.command("migrate", short_help="Make the table of claims, or bring it up to date.")
-def migrate(config: upkeep.Config = None, as_json: options.AsJson = False) -> None:
+def migrate(config: context.Config = None, as_json: options.AsJson = False) -> None:
     """Make the table of claims in the database of [secure_xcom] claims_uri, or bring it up to date.
 
     Run it as somebody who may make tables; tasks need SELECT and INSERT on claim_xcom.
     """
-    from secure_xcom.claims.database import ClaimTable
+    from secure_xcom.claims.claim_table import ClaimTable
     from secure_xcom.claims.migrate import migrate as upgrade
-    from secure_xcom.cli import deployment
-    from secure_xcom.errors import SettingMissing
+    from secure_xcom.core.errors import SettingMissing
+    from secure_xcom.deployment import settings_source
 
-    uri = deployment.load(config).settings.claims_uri
+    uri = settings_source.load(config).settings.claims_uri
     if uri is None:
         raise SettingMissing(
             "claims are kept in the stores, which need no table",
@@ -40,7 +40,7 @@ def migrate(config: upkeep.Config = None, as_json: options.AsJson = False) -> No
     table = ClaimTable(uri)
     before, after = upgrade(table)
     line = f"{table.uri}: {'already at' if before == after else 'migrated to'} {after}"
-    upkeep.show({"database": table.uri, "before": before, "after": after}, [line], as_json=as_json)
+    context.show({"database": table.uri, "before": before, "after": after}, [line], as_json=as_json)
 
 
 @app.command("shred", short_help="Shred exclusive XComs whose reader has succeeded.")
@@ -49,7 +49,7 @@ def shred(
         bool,
         typer.Option("--delete", help="Destroy keys, payloads and claims. Without it nothing is changed."),
     ] = False,
-    config: upkeep.Config = None,
+    config: context.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Shred exclusive XComs whose reader has succeeded: what tasks could not do themselves.
@@ -57,17 +57,17 @@ def shred(
     Airflow's database is that of SECURE_XCOM_DB, else Airflow's own. What is under a legal hold stays. Exit code 1
     where anything is still to be done.
     """
-    from secure_xcom.claims.database import ClaimTable
-    from secure_xcom.maintenance.shred import shred_all
+    from secure_xcom.claims.claim_table import ClaimTable
+    from secure_xcom.ops.jobs.shred import shred_all
 
-    with upkeep.at_work(config, as_json=as_json) as (here, database, progress):
+    with context.at_work(config, as_json=as_json) as (here, database, progress):
         uri = here.settings.claims_uri
         report = shred_all(
             here.policy,
             database,
             here.access_log,
             delete=delete,
-            operator=upkeep.operator(),
+            operator=context.operator(),
             ledger=None if uri is None else ClaimTable(uri),
             progress=progress,
         )
@@ -78,6 +78,6 @@ def shred(
         lines.append(f"shredded {report.done}, not wholly {report.left}")
     elif report.due or report.outlived:
         lines.append("nothing was changed: run it with --delete")
-    lines += upkeep.examples("could not be shredded:", report.failures, report.left + report.tampered)
-    upkeep.show(asdict(report), lines, as_json=as_json)
+    lines += context.examples("could not be shredded:", report.failures, report.left + report.tampered)
+    context.show(asdict(report), lines, as_json=as_json)
     raise typer.Exit(output.FOUND_SOMETHING if report.open else output.FINE)

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from secure_xcom.cli import audit as audit_commands
-from secure_xcom.cli import check, convert, inspect_reference, open_xcom, output
+from secure_xcom.cli import check, inspect_reference, migrate, open_xcom, output
 from secure_xcom.cli import claims as claims_commands
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import doctor as doctor_command
@@ -17,8 +17,8 @@ from secure_xcom.cli import gc as gc_command
 from secure_xcom.cli import init as init_command
 from secure_xcom.cli import policy as policy_commands
 from secure_xcom.cli import rewrap as rewrap_command
-from secure_xcom.config import RELEASE
-from secure_xcom.errors import SecureXComError
+from secure_xcom.core.config import RELEASE
+from secure_xcom.core.errors import SecureXComError
 
 _JSON = "secure_xcom.json"
 
@@ -76,8 +76,8 @@ app.command("check", short_help="Check the deployment, as seen from this machine
 app.command("inspect")(inspect_reference.inspect)
 app.command("open", short_help="Open one XCom in an emergency, with a reason.")(open_xcom.open_xcom)
 app.command("gc", short_help="Payloads without a row, and rows without a payload.")(gc_command.gc)
-app.command("seal-existing", short_help="Seal what is there in plaintext.")(convert.seal_existing)
-app.command("unseal-all", short_help="The way back, for leaving the product.")(convert.unseal_all)
+app.command("seal-existing", short_help="Seal what is there in plaintext.")(migrate.seal_existing)
+app.command("unseal-all", short_help="The way back, for leaving the product.")(migrate.unseal_all)
 app.command("doctor", short_help="What is ill, and what to do about it.")(doctor_command.doctor)
 app.command("expire", short_help="XComs whose time is over.")(expire_command.expire)
 app.command("rewrap", short_help="Wraps to the newest version of their key, or to another key.")(

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from secure_xcom.cli import options, output, upkeep
+from secure_xcom.cli import context, options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.maintenance.ailments import Ailment
+    from secure_xcom.ops.checks.doctor_findings import Ailment
 
 
 def doctor(
@@ -27,8 +27,8 @@ def doctor(
     examples: Annotated[
         int, typer.Option(min=1, metavar="NUMBER", help="How many ids of each kind are named.")
     ] = 20,
-    state: upkeep.State = None,
-    config: upkeep.Config = None,
+    state: context.State = None,
+    config: context.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Find plaintext rows, references that cannot be opened, stale keys, settings and rights that leak.
@@ -36,29 +36,24 @@ def doctor(
     Nothing is opened, and without --fix nothing is changed. Each finding has a remedy. Exit code 1 where
     any is left.
     """
-    from secure_xcom import airflow_settings
-    from secure_xcom.cli import deployment
-    from secure_xcom.maintenance.ailments import Ailments
-    from secure_xcom.maintenance.doctor import examine_payloads, examine_rows
-    from secure_xcom.maintenance.doctor_here import (
-        examine_files,
-        examine_logins,
-        examine_rights,
-        examine_settings,
-    )
-    from secure_xcom.maintenance.doctor_teams import examine_teams
+    from secure_xcom.airflow import settings
+    from secure_xcom.deployment import settings_source
+    from secure_xcom.ops.checks.doctor_findings import Ailments
+    from secure_xcom.ops.checks.doctor_host import examine_files, examine_logins, examine_rights, examine_settings
+    from secure_xcom.ops.checks.doctor_teams import examine_teams
+    from secure_xcom.ops.jobs.doctor import examine_payloads, examine_rows
 
-    loaded = deployment.load(config)
+    loaded = settings_source.load(config)
     policy = loaded.policy()
     ailments = Ailments(examples)
-    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+    with context.database() as database, context.progress(as_json=as_json) as progress:
         rows = examine_rows(policy, database, ailments, progress=progress)
         ailments.add(*examine_logins(policy, loaded.settings, loaded.sinks, database))
         if payloads:
-            examine_payloads(policy, database, upkeep.state_file(state, "doctor"), ailments, progress=progress)
+            examine_payloads(policy, database, context.state_file(state, "doctor"), ailments, progress=progress)
     ailments.add(*examine_files(policy, loaded.sinks))
     ailments.add(*examine_settings(loaded.settings, backend=loaded.backend))
-    ailments.add(*examine_teams(policy, multi_team=airflow_settings.multi_team()))
+    ailments.add(*examine_teams(policy, multi_team=settings.multi_team()))
     ailments.add(*examine_rights(policy, role))
     found = ailments.all()
     if fix:
@@ -75,7 +70,7 @@ def _show(found: list[Ailment], rows: int, *, as_json: bool) -> None:
     if as_json:
         output.show_json({"rows": rows, "found": [record(ailment) for ailment in found]})
         return
-    from secure_xcom.keys import Finding
+    from secure_xcom.core.findings import Finding
 
     out = output.console()
     for ailment in found:
@@ -85,7 +80,7 @@ def _show(found: list[Ailment], rows: int, *, as_json: bool) -> None:
         output.show_finding(
             out, Finding(ailment.kind, ailment.status, text, "" if ailment.fixed else ailment.remedy)
         )
-        for line in upkeep.examples("", ailment.examples, ailment.count)[1:]:
+        for line in context.examples("", ailment.examples, ailment.count)[1:]:
             out.print(output.clean(line), soft_wrap=True)
     out.print(f"{rows} rows looked at, {len(found)} kinds of trouble" if found else f"{rows} rows: nothing found")
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import options, upkeep
+from secure_xcom.cli import context, options
 
 if TYPE_CHECKING:
-    from secure_xcom.maintenance.expire import ExpireReport
+    from secure_xcom.ops.jobs.expire import ExpireReport
 
 
 def expire(
@@ -20,37 +20,37 @@ def expire(
         str, typer.Option(metavar="DURATION", help="How much longer than its time an XCom is left.")
     ] = "1h",
     rate: options.DeletionRate = 0,
-    state: upkeep.State = None,
-    config: upkeep.Config = None,
+    state: context.State = None,
+    config: context.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Find XComs whose retention is over, and delete their payloads and rows.
 
     What is under a legal hold stays. Each deletion is in the access log. Exit code 1 where anything is left.
     """
-    from secure_xcom.maintenance.expire import expire as run
+    from secure_xcom.ops.jobs.expire import expire as run
 
-    with upkeep.at_work(config, as_json=as_json) as (deployed, database, progress):
+    with context.at_work(config, as_json=as_json) as (deployed, database, progress):
         report = run(
             deployed.policy,
             database,
             deployed.access_log,
-            upkeep.state_file(state, "expire"),
+            context.state_file(state, "expire"),
             delete=delete,
-            operator=upkeep.operator(),
-            grace=upkeep.duration(grace, "--grace"),
+            operator=context.operator(),
+            grace=context.duration(grace, "--grace"),
             rate=rate,
             progress=progress,
         )
-    upkeep.end(report, lines(report), as_json=as_json)
+    context.end(report, lines(report), as_json=as_json)
 
 
 def lines(report: ExpireReport) -> list[str]:
     """The report for people."""
     found = [
         f"{report.rows} rows, {report.references} of them references",
-        f"{report.expired} expired ({upkeep.bytes_text(report.expired_bytes)}), {report.held} more are held",
-        *upkeep.examples("", report.examples, report.expired)[1:],
+        f"{report.expired} expired ({context.bytes_text(report.expired_bytes)}), {report.held} more are held",
+        *context.examples("", report.examples, report.expired)[1:],
     ]
     if report.unreadable:
         found.append(f"{report.unreadable} references were left alone: `secure-xcom doctor` says why")
@@ -58,7 +58,7 @@ def lines(report: ExpireReport) -> list[str]:
         found.append(
             f"deleted {report.deleted}, {report.changed} were written anew meanwhile, {report.failed} failed"
         )
-        found += upkeep.examples("could not be deleted:", report.failures, report.failed)
+        found += context.examples("could not be deleted:", report.failures, report.failed)
     elif report.expired:
         found.append("nothing was deleted: run it with --delete")
     return found

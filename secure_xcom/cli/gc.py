@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import options, upkeep
+from secure_xcom.cli import context, options
 
 if TYPE_CHECKING:
-    from secure_xcom.maintenance.gc_report import GcReport
+    from secure_xcom.ops.jobs.gc_report import GcReport
 
 
 def gc(
@@ -32,8 +32,8 @@ def gc(
     all_versions: Annotated[
         bool, typer.Option("--all-versions", help="In S3, look at and delete every version, not the newest alone.")
     ] = False,
-    state: upkeep.State = None,
-    config: upkeep.Config = None,
+    state: context.State = None,
+    config: context.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Find payloads that no row names, and rows whose payload is gone.
@@ -41,12 +41,12 @@ def gc(
     Airflow's database is that of SECURE_XCOM_DB, else Airflow's own; the stores are those of the access policy. A
     run that was stopped goes on where it was. Exit code 1 where anything was found and is still there.
     """
-    from secure_xcom.cli import deployment
-    from secure_xcom.errors import UnsafeRefused
-    from secure_xcom.maintenance.gc import WINDOW_LEAST, collect
+    from secure_xcom.core.errors import UnsafeRefused
+    from secure_xcom.deployment import settings_source
+    from secure_xcom.ops.jobs.gc import WINDOW_LEAST, collect
     from secure_xcom.stores import Store, store
 
-    window = upkeep.duration(older_than, "--older-than")
+    window = context.duration(older_than, "--older-than")
     if window < WINDOW_LEAST:
         raise UnsafeRefused(
             "the window is under two hours: a push may be under way for that long, or a clock be wrong",
@@ -61,12 +61,12 @@ def gc(
             return EveryVersion(uri)
         return store(uri)
 
-    policy = deployment.load(config).policy()
-    with upkeep.database() as database, upkeep.progress(as_json=as_json) as progress:
+    policy = settings_source.load(config).policy()
+    with context.database() as database, context.progress(as_json=as_json) as progress:
         report = collect(
             policy,
             database,
-            upkeep.state_file(state, "gc"),
+            context.state_file(state, "gc"),
             delete=delete,
             window=window,
             rate=rate,
@@ -74,19 +74,19 @@ def gc(
             stores=opened,
             progress=progress,
         )
-    upkeep.end(report, lines(report), as_json=as_json)
+    context.end(report, lines(report), as_json=as_json)
 
 
 def lines(report: GcReport) -> list[str]:
     """The report for people."""
-    size = upkeep.bytes_text
+    size = context.bytes_text
     found = [
         f"{report.payloads} payloads old enough, {report.young} younger, {report.foreign} names that are not ours",
         f"{report.rows} rows, {report.references} of them references",
         f"{report.orphans} payloads without a row ({size(report.orphan_bytes)})",
-        *upkeep.examples("", report.orphan_examples, report.orphans)[1:],
+        *context.examples("", report.orphan_examples, report.orphans)[1:],
         f"{report.missing} rows without a payload",
-        *upkeep.examples("", report.missing_examples, report.missing)[1:],
+        *context.examples("", report.missing_examples, report.missing)[1:],
     ]
     if report.missing:
         found.append("what to do: clear their tasks, or restore the payloads; gc deletes no row")
@@ -99,11 +99,11 @@ def lines(report: GcReport) -> list[str]:
             f"deleted {report.deleted} ({size(report.deleted_bytes)}), kept {report.held} (held, or beside a row "
             f"that cannot be read), {report.alive} found alive, {report.failed} could not be deleted"
         )
-        found += upkeep.examples("could not be deleted:", report.failures, report.failed)
+        found += context.examples("could not be deleted:", report.failures, report.failed)
     elif report.orphans:
         found.append("nothing was deleted: run it with --delete")
-    found += upkeep.examples("could not be listed:", report.unlisted, len(report.unlisted))
-    found += upkeep.examples("too large a share, so nothing was deleted:", report.refused, len(report.refused))
+    found += context.examples("could not be listed:", report.unlisted, len(report.unlisted))
+    found += context.examples("too large a share, so nothing was deleted:", report.refused, len(report.refused))
     if report.refused:
         found.append("what to do: see who left so many payloads there; then allow it with --max-share 1")
     for entry in report.stores:

@@ -10,8 +10,8 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.coordinate import Coordinate
-    from secure_xcom.reference import Reference
+    from secure_xcom.core.coordinate import Coordinate
+    from secure_xcom.core.reference import Reference
 
 _NOT_VERIFIED = (
     "Nothing here is verified: the head is authenticated only when the payload is opened with the data key, and "
@@ -47,12 +47,12 @@ def inspect(
 
     Exit code 1 says that the value is no reference, cannot be parsed, or belongs to another row.
     """
-    from secure_xcom import reference
-    from secure_xcom.cli import rows
-    from secure_xcom.errors import PlaintextRefused, ReferenceMalformed, ReferenceRefused
+    from secure_xcom.cli import reference_argument
+    from secure_xcom.core import reference
+    from secure_xcom.core.errors import PlaintextRefused, ReferenceMalformed, ReferenceRefused
 
     try:
-        value, source, row = rows.find(what, db)
+        value, source, row = reference_argument.find(what, db)
         if not reference.is_reference(value):
             # A plain value may be a secret, so all that is said is that it is no reference.
             raise PlaintextRefused("this value carries no reference: it lies there in plaintext", where=source)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secure_xcom.cli import options, output, upkeep
+from secure_xcom.cli import context, options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.coordinate import Coordinate
-    from secure_xcom.maintenance.break_glass import Opened
+    from secure_xcom.core.coordinate import Coordinate
+    from secure_xcom.ops.jobs.break_glass import Opened
 
 _JSON = "json"
 # Codecs whose values can be pictured without a library that builds them anew.
@@ -39,7 +39,7 @@ def open_xcom(
         bool,
         typer.Option("--expired", help="Open it behind its retention too, if it is under a legal hold."),
     ] = False,
-    config: upkeep.Config = None,
+    config: context.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Open one XCom in an emergency, with rights of your own at the key service and the store.
@@ -48,14 +48,14 @@ def open_xcom(
     shape is shown: types, lengths, field names. Exclusive XComs are never opened, expired ones only under a
     legal hold. Exit code 1 says that the XCom is there and is not to be opened, or does not open.
     """
-    from secure_xcom.cli import rows
-    from secure_xcom.errors import CommandError, SecureXComError
+    from secure_xcom.cli import reference_argument
+    from secure_xcom.core.errors import CommandError, SecureXComError
 
-    at = rows.coordinate_of(what)
+    at = reference_argument.coordinate_of(what)
     if at is None:
         raise CommandError("not a coordinate", where=what[:200], remedy="write DAG/RUN/TASK[MAP_INDEX]:KEY")
-    reason = upkeep.reason_of(reason)
-    deployed = upkeep.deployed(config)
+    reason = context.reason_of(reason)
+    deployed = context.deployed(config)
     # The file comes first: nothing is opened for a place that cannot take it.
     with _new_file(out) as write:
         try:
@@ -70,7 +70,7 @@ def open_xcom(
         write(opened.data)
     record = _record(opened, deployed, reason, out)
     if not show:
-        upkeep.show(record, _lines(record), as_json=as_json)
+        context.show(record, _lines(record), as_json=as_json)
         return
     value = _decoded(opened, (_JSON,))
     if as_json:
@@ -82,22 +82,22 @@ def open_xcom(
     output.show_json(value)
 
 
-def _open(deployed: upkeep.Deployed, at: Coordinate, reason: str, *, expired: bool) -> Opened:
+def _open(deployed: context.Deployed, at: Coordinate, reason: str, *, expired: bool) -> Opened:
     from secure_xcom.keys import key_service
-    from secure_xcom.maintenance.break_glass import break_glass
-    from secure_xcom.maintenance.opening import Opener
+    from secure_xcom.ops.jobs.break_glass import break_glass
+    from secure_xcom.ops.jobs.opener import Opener
     from secure_xcom.stores import store
 
     limit = deployed.settings.max_bytes
     opener = Opener(lambda value: value, services=key_service, stores=store, max_bytes=limit)
-    with upkeep.database() as database:
+    with context.database() as database:
         return break_glass(
             deployed.policy,
             database,
             deployed.access_log,
             opener,
             at,
-            operator=upkeep.operator(),
+            operator=context.operator(),
             reason=reason,
             expired=expired,
         )
@@ -105,7 +105,7 @@ def _open(deployed: upkeep.Deployed, at: Coordinate, reason: str, *, expired: bo
 
 def _is_of_the_xcom(error: Exception) -> bool:
     """Whether the XCom is there and is not to be opened; not so where this machine or identity cannot."""
-    from secure_xcom.errors import (
+    from secure_xcom.core.errors import (
         ClaimError,
         CodecError,
         CompartmentUnknown,
@@ -127,7 +127,7 @@ def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
 
     :raises CommandError: it is there already, or cannot be made or written.
     """
-    from secure_xcom.errors import CommandError
+    from secure_xcom.core.errors import CommandError
 
     if path is None:
         yield lambda _: None
@@ -161,9 +161,9 @@ def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
                 path.unlink(missing_ok=True)
 
 
-def _record(opened: Opened, deployed: upkeep.Deployed, reason: str, out: Path | None) -> dict[str, Any]:
-    from secure_xcom.cli.deployment import airflow_is_installed
-    from secure_xcom.masking import SensitiveNames, preview
+def _record(opened: Opened, deployed: context.Deployed, reason: str, out: Path | None) -> dict[str, Any]:
+    from secure_xcom.core.masking import SensitiveNames, preview
+    from secure_xcom.deployment.settings_source import airflow_is_installed
 
     head = opened.reference.head
     shape = None
@@ -181,7 +181,7 @@ def _record(opened: Opened, deployed: upkeep.Deployed, reason: str, out: Path | 
         "expires": head.expires,
         "legal_hold": opened.hold,
         "opened_by": opened.opened_by,
-        "operator": upkeep.operator(),
+        "operator": context.operator(),
         "reason": reason,
         "shape": shape,
         "out": None if out is None else str(out),
@@ -201,8 +201,8 @@ def _decoded(opened: Opened, codecs: tuple[str, ...]) -> Any:
 
     :raises CommandError: it is of another codec, whose bytes say nothing by themselves.
     """
-    from secure_xcom.codecs import Codecs
-    from secure_xcom.errors import CommandError
+    from secure_xcom.core.codecs import Codecs
+    from secure_xcom.core.errors import CommandError
 
     head = opened.reference.head
     if head.codec not in codecs:

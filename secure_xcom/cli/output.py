@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.errors import SecureXComError
+from secure_xcom.core.errors import SecureXComError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from secure_xcom.keys import Finding
+    from secure_xcom.core.findings import Finding
 
 FINE = 0
 FOUND_SOMETHING = 1
@@ -110,14 +110,6 @@ def show_finding(out: Console, finding: Finding) -> None:
     out.print(line, soft_wrap=True)
     if finding.remedy:
         out.print(f"  what to do: {clean(finding.remedy)}", soft_wrap=True)
-
-
-def as_finding(subject: str, error: SecureXComError) -> Finding:
-    """An error as a finding."""
-    from secure_xcom.keys import Finding
-
-    where = f" [{error.where}]" if error.where else ""
-    return Finding(subject, "error", f"{error.what}{where}", error.remedy)
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, str]]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secure_xcom.cli import options, upkeep
+from secure_xcom.cli import context, options
 
 if TYPE_CHECKING:
-    from secure_xcom.maintenance.rewrap_plan import RewrapReport
+    from secure_xcom.ops.jobs.rewrap_plan import RewrapReport
 
 
 def rewrap(
@@ -27,8 +27,8 @@ def rewrap(
     remove_key: Annotated[
         str | None, typer.Option(metavar="KEY_URI", help="Take this key's wraps out of every reference.")
     ] = None,
-    state: upkeep.State = None,
-    config: upkeep.Config = None,
+    state: context.State = None,
+    config: context.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Bring the wraps of references to the newest version of their key, or to other keys.
@@ -36,21 +36,21 @@ def rewrap(
     No payload moves. Within one key service no data key is seen; from one service to another it passes through
     this process. Safe beside running tasks. Exit code 1 where anything is left to be done.
     """
-    from secure_xcom.maintenance.rewrap import rewrap as run
-    from secure_xcom.maintenance.rewrap_plan import Plan
+    from secure_xcom.ops.jobs.rewrap import rewrap as run
+    from secure_xcom.ops.jobs.rewrap_plan import Plan
 
-    with upkeep.at_work(config, as_json=as_json) as (deployed, database, progress):
+    with context.at_work(config, as_json=as_json) as (deployed, database, progress):
         report = run(
             deployed.policy,
             database,
             deployed.access_log,
-            upkeep.state_file(state, "rewrap"),
+            context.state_file(state, "rewrap"),
             Plan(compartment, older_than_version, add_key, remove_key),
             apply=apply,
-            operator=upkeep.operator(),
+            operator=context.operator(),
             progress=progress,
         )
-    upkeep.end(report, list(lines(report)), as_json=as_json)
+    context.end(report, list(lines(report)), as_json=as_json)
 
 
 def lines(report: RewrapReport) -> Iterator[str]:
@@ -63,7 +63,7 @@ def lines(report: RewrapReport) -> Iterator[str]:
             yield "nothing was changed: run it with --apply"
         return
     yield f"rewrapped {report.rewrapped}, {report.changed} were written anew meanwhile, {report.failed} failed"
-    yield from upkeep.examples("failed:", report.failures, report.failed)
+    yield from context.examples("failed:", report.failures, report.failed)
     for uri, version in sorted(report.oldest.items()):
         yield f"{uri}: the oldest wrap is of version {version}"
         # What is unreadable or refused opens for nobody now, and so loses nothing.

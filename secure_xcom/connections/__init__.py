@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.errors import ConnectionUnknown
+from secure_xcom.core.errors import ConnectionUnknown
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

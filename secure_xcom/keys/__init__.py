@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol, cast, get_args
 
-from secure_xcom.errors import KeyServiceError, UriInvalid
+from secure_xcom.core.errors import KeyServiceError, UriInvalid
+from secure_xcom.core.findings import Finding as Finding  # Documented as a name of this module.
 
 DATA_KEY_BYTES = 32
 """AES-256, and the length of Cobblestone-256's input key (C2SP chunked-encryption)."""
@@ -46,16 +47,6 @@ class Wrap:
 
     wrapped: str = field(repr=False)
     context: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of ``secure-xcom check``: what was looked at, how it stands, and what to do about it."""
-
-    subject: str
-    status: Literal["ok", "warning", "error"]
-    text: str
-    remedy: str = ""
 
 
 class KeyService(Protocol):
@@ -129,7 +120,7 @@ def openers(listed: Sequence[str], wraps: Sequence[tuple[str, str]]) -> tuple[tu
 
     Only listed keys are ever asked, because a reference comes from the database: who can write there must not be
     able to name a key of their own. A key is asked for the wrap under its own name; without one, for a wrap that
-    it made under another name, as far as the wrap tells (KMS: `secure_xcom.keys.aws_kms_text.made_by`).
+    it made under another name, as far as the wrap tells (KMS: `secure_xcom.keys.aws_kms_format.made_by`).
 
     :param listed: key URIs of the settings; :param wraps: ``(name, wrapped)`` each, of the reference.
     """
@@ -144,7 +135,7 @@ def openers(listed: Sequence[str], wraps: Sequence[tuple[str, str]]) -> tuple[tu
 def _made_by(name: str, wrapped: str) -> bool:
     if not name.startswith("aws-kms://"):
         return False
-    from secure_xcom.keys.aws_kms_text import made_by
+    from secure_xcom.keys.aws_kms_format import made_by
 
     return made_by(name, wrapped)
 

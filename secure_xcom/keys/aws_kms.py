@@ -19,11 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from secure_xcom.errors import KeyMismatch, KeyServiceError, UnwrapRefused
-from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Finding, Wrap
+from secure_xcom.connections.aws import AwsIdentity, aws_identity
+from secure_xcom.core.errors import KeyMismatch, KeyServiceError, UnwrapRefused
+from secure_xcom.core.findings import Finding
+from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap
 from secure_xcom.keys.aws_kms_errors import another_key, concerns_all, of_foreign, would_succeed
-from secure_xcom.keys.aws_kms_text import KmsKey, KmsWrap, is_key_arn, kms_context, same_key
-from secure_xcom.keys.aws_session import AwsIdentity, aws_identity
+from secure_xcom.keys.aws_kms_format import KmsKey, KmsWrap, is_key_arn, kms_context, same_key
 
 THREADS_AT_MOST = 32
 """Requests under way at a time, and no more than the connections that the client keeps (botocore's
@@ -38,7 +39,7 @@ _METHODS = {
     "ReEncrypt": "re_encrypt",
     "DescribeKey": "describe_key",
     "GetKeyRotationStatus": "get_key_rotation_status",
-    # For the key that signs the sealed log's checkpoints (secure_xcom.audit.tlog.signer_kms).
+    # For the key that signs the sealed log's checkpoints (secure_xcom.ops.audit_trail.tlog.signer_kms).
     "GetPublicKey": "get_public_key",
     "Sign": "sign",
 }

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from secure_xcom.errors import KeyServiceDenied, KeyServiceError, KeyServiceLoginRefused, SecureXComError
-from secure_xcom.keys import DataKey, Finding, Wrap
-from secure_xcom.keys.aws_kms_text import CONTEXT_NAMES, KmsWrap, kms_context
+from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, KeyServiceLoginRefused, SecureXComError
+from secure_xcom.core.findings import Finding
+from secure_xcom.keys import DataKey, Wrap
+from secure_xcom.keys.aws_kms_format import CONTEXT_NAMES, KmsWrap, kms_context
 
 if TYPE_CHECKING:
     from secure_xcom.keys.aws_kms import AwsKms

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from secure_xcom.errors import (
+from secure_xcom.core.errors import (
     KeyDisabled,
     KeyMismatch,
     KeyNotFound,

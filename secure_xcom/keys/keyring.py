@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import NoReturn
 
-from secure_xcom import clock
-from secure_xcom.errors import KeyringBroken
+from secure_xcom.core import clock
+from secure_xcom.core.errors import KeyringBroken
 
 TAG = "secure_xcom_keyring"
 FORMAT = 1

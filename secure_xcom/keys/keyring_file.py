@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import NoReturn
 
-from secure_xcom.errors import KeyringError, KeyringExposed, KeyringMissing
+from secure_xcom.core.errors import KeyringError, KeyringExposed, KeyringMissing
+from secure_xcom.core.file_lock import WAIT_SECONDS, NotLocked, acquire, release
 from secure_xcom.keys.keyring import Keyring, broken
-from secure_xcom.locks import WAIT_SECONDS, NotLocked, acquire, release
 
 # A version takes about 100 bytes, so this is room for 10,000 rotations and nothing that could hurt a worker.
 FILE_MAX_BYTES = 1 << 20

@@ -19,10 +19,11 @@ from collections.abc import Mapping, Sequence
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
-from secure_xcom import clock
-from secure_xcom.coordinate import context_bytes
-from secure_xcom.errors import KeyringError, KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
-from secure_xcom.keys import DataKey, Finding, Wrap
+from secure_xcom.core import clock
+from secure_xcom.core.coordinate import context_bytes
+from secure_xcom.core.errors import KeyringError, KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
+from secure_xcom.core.findings import Finding
+from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.keyring import Keyring
 from secure_xcom.keys.keyring_file import create_keyring, open_keyring, read_keyring, rotate_keyring
 

@@ -7,7 +7,7 @@ CONN_ID is an Airflow connection of type Vault, with any auth method of Airflow'
 
 Permissions: ``update`` (never ``create``, which makes keys) on ``MOUNT/encrypt/NAME`` to push, on
 ``MOUNT/decrypt/NAME`` to pull, on ``MOUNT/rewrap/NAME`` to rewrap. The key is ``derived``: a wrap opens only with
-the encryption context that it was made with, laid out as `secure_xcom.vault.context` says.
+the encryption context that it was made with, laid out as `secure_xcom.keys.vault_context` says.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from secure_xcom.errors import (
+from secure_xcom.connections.vault.client import VaultClient, vault_client
+from secure_xcom.connections.vault.http import Answer
+from secure_xcom.core.errors import (
     KeyServiceError,
     KeyVersionUnknown,
     UnwrapRefused,
@@ -28,11 +30,10 @@ from secure_xcom.errors import (
     VaultDenied,
     VaultTrouble,
 )
-from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Finding, Wrap, vault_errors
+from secure_xcom.core.findings import Finding
+from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap, vault_errors
 from secure_xcom.keys.vault_batches import batches, results_of
-from secure_xcom.vault.client import VaultClient, vault_client
-from secure_xcom.vault.context import proof_context, transit_context
-from secure_xcom.vault.wire import Answer
+from secure_xcom.keys.vault_context import proof_context, transit_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from secure_xcom.vault.wire import Answer
+from secure_xcom.connections.vault.http import Answer
 
 BATCH_ENTRIES = 200
 """OpenBao takes 1,000 strings in a request (max_request_json_strings), and an entry has four."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from secure_xcom.errors import SecureXComError, VaultDenied, VaultTrouble
-from secure_xcom.keys import Finding
+from secure_xcom.core.errors import SecureXComError, VaultDenied, VaultTrouble
+from secure_xcom.core.findings import Finding
 
 if TYPE_CHECKING:
     from secure_xcom.keys.vault import VaultTransit

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from secure_xcom.errors import (
+from secure_xcom.connections.vault.http import Answer
+from secure_xcom.core.errors import (
     KeyNotFound,
     KeyServiceDenied,
     KeyServiceError,
@@ -29,7 +30,6 @@ from secure_xcom.errors import (
     VaultUnreachable,
     VaultUntrusted,
 )
-from secure_xcom.vault.wire import Answer
 
 # Special kinds before the general one: they are told apart by isinstance.
 _FAMILY: dict[type[VaultTrouble], type[KeyServiceError]] = {

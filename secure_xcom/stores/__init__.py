@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from secure_xcom.errors import StoreError, UriInvalid
+from secure_xcom.core.errors import StoreError, UriInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class StoredObject:
 class Store(Protocol):
     """Create-only storage of sealed payloads. Every method raises only errors of our tree.
 
-    Paths are those of `secure_xcom.coordinate.object_path`: relative to the store's prefix.
+    Paths are those of `secure_xcom.core.coordinate.object_path`: relative to the store's prefix.
     """
 
     uri: str
@@ -69,7 +69,7 @@ def store(uri: str) -> Store:
 
         return FileStore(uri)
     if separator and scheme in ("s3", "gs", "abfs", "memory"):
-        from secure_xcom.stores.objects import ObjectStore
+        from secure_xcom.stores.object_store import ObjectStore
 
         return ObjectStore(uri)
     if separator and scheme == "vault-kv":

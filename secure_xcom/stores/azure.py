@@ -5,7 +5,7 @@
     abfs://CONTAINER/PREFIX             Azure's default credentials, with ``?account=NAME`` or
                                         AZURE_STORAGE_ACCOUNT_NAME in the environment
 
-Options behind a ``?``, beside those of `secure_xcom.stores.place.Transport`: ``account``, ``endpoint``,
+Options behind a ``?``, beside those of `secure_xcom.stores.bucket_uri.Transport`: ``account``, ``endpoint``,
 ``access_tier`` (Hot, Cool, Cold). Encryption at rest and its keys are the account's own settings.
 
 Roles: *Storage Blob Data Contributor* on the container, or a custom role with ``blobs/add/action`` (push),
@@ -22,9 +22,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.connections import hook_with
-from secure_xcom.errors import UriInvalid
-from secure_xcom.stores.bucket import Parts, client_options, put_parts, retry_config
-from secure_xcom.stores.connections import (
+from secure_xcom.core.errors import UriInvalid
+from secure_xcom.stores.airflow_connection import (
     connection_of,
     extra_of,
     missing,
@@ -32,7 +31,8 @@ from secure_xcom.stores.connections import (
     renewed,
     warn_of_unknown,
 )
-from secure_xcom.stores.place import Place, Transport, read_options
+from secure_xcom.stores.bucket import Parts, client_options, put_parts, retry_config
+from secure_xcom.stores.bucket_uri import BucketUri, Transport, read_options
 
 if TYPE_CHECKING:
     from obstore.store import AzureCredential, AzureStore
@@ -82,7 +82,7 @@ class AzureBucket:
     network = True
 
     def __init__(self, uri: str) -> None:
-        self._place = Place.parse(uri, "abfs")
+        self._place = BucketUri.parse(uri, "abfs")
         self.uri = self._place.uri
         if not self._place.bucket.replace("-", "").isalnum():
             raise UriInvalid(
@@ -171,7 +171,7 @@ def _is_marked(blob: Any, mark: str) -> bool:
         return False
 
 
-def _of_connection(place: Place, conn_id: str) -> _Access:
+def _of_connection(place: BucketUri, conn_id: str) -> _Access:
     connection = connection_of(conn_id, place.uri)
     names = {name.removeprefix("extra__wasb__") for name in extra_of(connection, place.uri)}
     warn_of_unknown(connection, names, _HOOK, "extra, other than for payloads over 8 MiB,")
@@ -193,7 +193,7 @@ def _of_connection(place: Place, conn_id: str) -> _Access:
         raise refused(connection, error, place.uri) from None
 
 
-def _of_default_chain(place: Place, options: Mapping[str, str]) -> _Access:
+def _of_default_chain(place: BucketUri, options: Mapping[str, str]) -> _Access:
     account = options.get("account") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
     if not account:
         raise UriInvalid(

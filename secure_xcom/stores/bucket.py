@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from secure_xcom.stores.place import Transport
+from secure_xcom.stores.bucket_uri import Transport
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig

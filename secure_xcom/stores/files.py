@@ -25,8 +25,8 @@ from io import FileIO
 from itertools import chain
 from urllib.parse import quote, unquote
 
-from secure_xcom import clock
-from secure_xcom.errors import (
+from secure_xcom.core import clock
+from secure_xcom.core.errors import (
     ObjectExists,
     ObjectMissing,
     PathInvalid,
@@ -38,7 +38,7 @@ from secure_xcom.errors import (
 )
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
-from secure_xcom.stores.whole import whole, with_sizes
+from secure_xcom.stores.size_limit import whole, with_sizes
 
 PIECE_BYTES = 1 << 20
 """How much a streamed get reads at a time."""

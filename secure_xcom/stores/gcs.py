@@ -4,7 +4,7 @@
                                     credential configuration, impersonation)
     gs://BUCKET/PREFIX              Google's application default credentials
 
-Options behind a ``?``, beside those of `secure_xcom.stores.place.Transport`: ``endpoint``, ``storage_class``
+Options behind a ``?``, beside those of `secure_xcom.stores.bucket_uri.Transport`: ``endpoint``, ``storage_class``
 (STANDARD, NEARLINE, COLDLINE, ARCHIVE). Encryption at rest and its keys are the bucket's own settings.
 
 Roles on the bucket, conditioned on ``resource.name`` below the prefix: *Storage Object Creator* to push, *Storage
@@ -21,8 +21,7 @@ from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.connections import hook_with
-from secure_xcom.stores.bucket import PART_BYTES, Parts, client_options, retry_config
-from secure_xcom.stores.connections import (
+from secure_xcom.stores.airflow_connection import (
     connection_of,
     extra_of,
     missing,
@@ -30,7 +29,8 @@ from secure_xcom.stores.connections import (
     renewed,
     warn_of_unknown,
 )
-from secure_xcom.stores.place import Place, read_options
+from secure_xcom.stores.bucket import PART_BYTES, Parts, client_options, retry_config
+from secure_xcom.stores.bucket_uri import BucketUri, read_options
 
 if TYPE_CHECKING:
     from obstore.store import GCSConfig, GCSCredential, GCSStore
@@ -82,7 +82,7 @@ class GcsBucket:
     network = True
 
     def __init__(self, uri: str) -> None:
-        self._place = Place.parse(uri, "gs")
+        self._place = BucketUri.parse(uri, "gs")
         self.uri = self._place.uri
         self._transport, self._options = read_options(self._place, _OPTIONS)
         self._access = (
@@ -186,7 +186,7 @@ def _is_marked(blob: Any, mark: str) -> bool:
     return bool((blob.metadata or {}).get(_MARK) == mark)
 
 
-def _of_connection(place: Place, conn_id: str) -> _Access:
+def _of_connection(place: BucketUri, conn_id: str) -> _Access:
     connection = connection_of(conn_id, place.uri)
     names = {name.removeprefix("extra__google_cloud_platform__") for name in extra_of(connection, place.uri)}
     warn_of_unknown(connection, names, _HOOK, "extra")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from secure_xcom.errors import PathInvalid
+from secure_xcom.core.errors import PathInvalid
 
 PATH_MAX_BYTES = 1024
 """The longest key of S3 and of Google Cloud Storage in bytes (their "object key naming guidelines")."""

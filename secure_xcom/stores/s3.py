@@ -4,7 +4,7 @@
                                     web identity, profile; endpoint_url, region_name, verify, config_kwargs)
     s3://BUCKET/PREFIX              AWS's default credential chain
 
-Options behind a ``?``, beside those of `secure_xcom.stores.place.Transport`: ``region``, ``endpoint``,
+Options behind a ``?``, beside those of `secure_xcom.stores.bucket_uri.Transport`: ``region``, ``endpoint``,
 ``addressing`` (path, virtual), ``sse`` (AES256, aws:kms, aws:kms:dsse), ``sse_kms_key_id``, ``bucket_key`` (true,
 false), ``storage_class``.
 
@@ -22,11 +22,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.errors import SettingInvalid, UriInvalid
+from secure_xcom.core.errors import SettingInvalid, UriInvalid
+from secure_xcom.stores.airflow_connection import missing
 from secure_xcom.stores.bucket import Parts, client_options, put_parts, retry_config
-from secure_xcom.stores.connections import missing
-from secure_xcom.stores.place import TRUE_FALSE, Place, read_options
-from secure_xcom.stores.s3_access import Access
+from secure_xcom.stores.bucket_uri import TRUE_FALSE, BucketUri, read_options
+from secure_xcom.stores.s3_credentials import Access
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
@@ -62,7 +62,7 @@ class S3Bucket:
     network = True
 
     def __init__(self, uri: str) -> None:
-        self._place = Place.parse(uri, "s3")
+        self._place = BucketUri.parse(uri, "s3")
         self.uri = self._place.uri
         self._transport, options = read_options(self._place, _OPTIONS)
         if options.get("sse_kms_key_id") and not options.get("sse", "").startswith("aws:kms"):
@@ -189,7 +189,7 @@ class S3Bucket:
         return self._kept[1]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> BucketUri:
         """The bucket and the prefix."""
         return self._place
 

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
 
-from secure_xcom.errors import StoreDenied, StoreError
+from secure_xcom.core.errors import StoreDenied, StoreError
 from secure_xcom.stores import StoredObject
-from secure_xcom.stores.answers import store_error
-from secure_xcom.stores.objects import WINDOW, ObjectStore
+from secure_xcom.stores.errors import store_error
+from secure_xcom.stores.object_store import WINDOW, ObjectStore
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.s3 import S3Bucket
 

@@ -22,7 +22,8 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from secure_xcom.errors import (
+from secure_xcom.connections.vault.client import VaultClient, vault_client
+from secure_xcom.core.errors import (
     ObjectExists,
     ObjectMissing,
     PayloadTooLarge,
@@ -36,15 +37,14 @@ from secure_xcom.errors import (
 )
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
+from secure_xcom.stores.size_limit import whole, with_sizes
 from secure_xcom.stores.vault_kv_uri import split_uri
-from secure_xcom.stores.whole import whole, with_sizes
-from secure_xcom.vault.client import VaultClient, vault_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from secure_xcom.vault.wire import Answer
+    from secure_xcom.connections.vault.http import Answer
 
     Wanted = TypeVar("Wanted")
     Result = TypeVar("Result")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from secure_xcom.errors import UriInvalid
+from secure_xcom.core.errors import UriInvalid
 
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9_.~%-]*"
 _URI = re.compile(rf"vault-kv://(?P<conn>[A-Za-z0-9_.-]{{1,200}})/(?P<path>{_SEGMENT}(?:/{_SEGMENT})+)")

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from tests import deployed
+from tests.support import deployed
 
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 120

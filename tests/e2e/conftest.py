@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.cli.throwaway import ThrowawayAirflow
+from secure_xcom.demo.local_airflow import LocalAirflow
 from tests.e2e.deployment import Deployment
 from tests.e2e.live import Lived, live
 
@@ -28,7 +28,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (shared / "migrated.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists():
-            with ThrowawayAirflow(shared / "migrated") as airflow:
+            with LocalAirflow(shared / "migrated") as airflow:
                 airflow.migrate()
                 shutil.copy(airflow.database, database)
     return database

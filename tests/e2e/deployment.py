@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.cli.throwaway import ThrowawayAirflow
+from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys.keyring_file import create_keyring
 from tests.e2e.hunt import Hunt, canary
 
@@ -86,7 +86,7 @@ class Deployment:
         self.root = folder / "airflow"
         self._notes = folder / "notes.jsonl"
         self._database = database
-        self.airflow = ThrowawayAirflow(
+        self.airflow = LocalAirflow(
             self.root,
             {
                 **backend_settings(backend, self.root),

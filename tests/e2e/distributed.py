@@ -25,19 +25,19 @@ from urllib.parse import urlsplit
 
 import sqlalchemy
 
-from secure_xcom.cli.throwaway import ThrowawayAirflow
-from tests import deployed
+from secure_xcom.demo.local_airflow import LocalAirflow
 from tests.e2e.celery_worker import REPOSITORY, CeleryWorker
 from tests.e2e.deployment import OURS, Notes
 from tests.e2e.hunt import Hunt
-from tests.servers.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.servers.postgres_server import postgres_server
-from tests.servers.redis_server import RedisServer, redis_server
-from tests.servers.s3_server import Identity, S3Server, s3_server
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_own import sealable
-from tests.servers.vault_realm import own_flavours
-from tests.servers.vault_server import OwnServer
+from tests.support import deployed
+from tests.support.servers.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.servers.postgres_server import postgres_server
+from tests.support.servers.redis_server import RedisServer, redis_server
+from tests.support.servers.s3_server import Identity, S3Server, s3_server
+from tests.support.servers.vault_found import binary_of
+from tests.support.servers.vault_own import sealable
+from tests.support.servers.vault_realm import own_flavours
+from tests.support.servers.vault_server import OwnServer
 
 DAGS = Path(__file__).parent / "dags_distributed"
 TEAMS = ("finance", "marketing")
@@ -70,7 +70,7 @@ class Distributed:
     root: Path
     beside: Path
     seed: str
-    airflow: ThrowawayAirflow
+    airflow: LocalAirflow
     database: sqlalchemy.Engine
     redis: RedisServer
     workers: dict[str, CeleryWorker]
@@ -243,7 +243,7 @@ def distributed(
             "AWS_EC2_METADATA_DISABLED": "true",
             "PYTHONPATH": str(REPOSITORY),
         }
-        airflow = ThrowawayAirflow(
+        airflow = LocalAirflow(
             root / "airflow",
             {**_settings(url), **(_our_settings(policy) if ours else {})},
             root / "dags",
@@ -357,7 +357,7 @@ def _of_service(name: str, prefixes: tuple[str, ...], places: Mapping[str, str])
     return found
 
 
-def _start(airflow: ThrowawayAirflow, of_component: Mapping[str, Mapping[str, str]]) -> None:
+def _start(airflow: LocalAirflow, of_component: Mapping[str, Mapping[str, str]]) -> None:
     """Start each component with the settings that it alone has, and wait until all are healthy."""
     shared = airflow.environment
     for name in ("api-server", "scheduler", "dag-processor", "triggerer"):

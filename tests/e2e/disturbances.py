@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tests.e2e.distributed import SETUP, TEAMS, Distributed
-from tests.servers.faulty_proxy import Fault
+from tests.support.servers.faulty_proxy import Fault
 
 KILLED, SEALED, DOWN = "killed", "sealed", "down"
 TASKS = ("pushes", "pulls")

@@ -15,17 +15,17 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from secure_xcom.cli.throwaway import ThrowawayAirflow
-from secure_xcom.vault.grants import transit_grant
-from tests.audit_reading import read_chains
-from tests.audit_table import AuditTable
-from tests.servers.aws_connections import ACCESS_KEY, REGION, SECRET_KEY
-from tests.servers.kms_server import kms_endpoint
-from tests.servers.postgres_server import postgres_server
-from tests.servers.s3_server import Identity, S3Server, allow, s3_server
-from tests.servers.vault_auth import Auth
-from tests.servers.vault_found import found_server
-from tests.servers.vault_realm import new_realm, own_flavours
+from secure_xcom.demo.local_airflow import LocalAirflow
+from secure_xcom.ops.service_policies.vault_grants import transit_grant
+from tests.support.audit_reading import read_chains
+from tests.support.audit_table import AuditTable
+from tests.support.servers.aws_connections import ACCESS_KEY, REGION, SECRET_KEY
+from tests.support.servers.kms_server import kms_endpoint
+from tests.support.servers.postgres_server import postgres_server
+from tests.support.servers.s3_server import Identity, S3Server, allow, s3_server
+from tests.support.servers.vault_auth import Auth
+from tests.support.servers.vault_found import found_server
+from tests.support.servers.vault_realm import new_realm, own_flavours
 
 DAGS = Path(__file__).parent / "dags_buckets"
 FLAVOUR = own_flavours()[0]
@@ -35,7 +35,7 @@ FLAVOUR = own_flavours()[0]
 class House:
     """What both runs left behind."""
 
-    airflow: ThrowawayAirflow
+    airflow: LocalAirflow
     server: S3Server
     bucket: str
     identities: dict[str, Identity]
@@ -127,7 +127,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             "vault_xcom": role.connection(vault),
         }
         airflow = stack.enter_context(
-            ThrowawayAirflow(
+            LocalAirflow(
                 home,
                 {
                     "core.xcom_backend": "secure_xcom.SecureXComBackend",

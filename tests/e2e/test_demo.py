@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.audit_reading import read_chains
+from tests.support.audit_reading import read_chains
 
 # Under two minutes is the promise for an idle machine; a shared one is slower.
 PATIENCE = 400

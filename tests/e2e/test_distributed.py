@@ -19,13 +19,13 @@ from typing import Any
 import psutil
 import pytest
 
-from secure_xcom import errors
-from tests.audit_reading import read_chains
+from secure_xcom.core import errors
 from tests.e2e import disturbances
 from tests.e2e.describe import digest
 from tests.e2e.distributed import SETUP, TEAMS, Distributed, distributed, new_seed
 from tests.e2e.disturbances import DOWN, KILLED, SEALED, Disturbed
 from tests.e2e.hunt import Hunt, canary
+from tests.support.audit_reading import read_chains
 
 COUNT = 1000 if os.environ.get("SECURE_XCOM_TEST_WHOLE") == "true" else 60
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"

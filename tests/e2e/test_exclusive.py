@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.audit import AccessLog
-from secure_xcom.cli.throwaway import ThrowawayAirflow
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.pipeline.telemetry.measuring import OPERATIONS, XCOMS
+from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys.keyring_file import create_keyring
-from secure_xcom.maintenance.database import Database
-from secure_xcom.maintenance.shred import shred_all
-from secure_xcom.telemetry.measuring import OPERATIONS, XCOMS
-from tests.doubles import MemorySink
+from secure_xcom.ops.jobs.shred import shred_all
+from secure_xcom.ops.xcom_table import Database
+from secure_xcom.sinks import AccessLog
 from tests.e2e.deployment import REPOSITORY
-from tests.servers.otlp_receiver import Receiver
+from tests.support.doubles import MemorySink
+from tests.support.servers.otlp_receiver import Receiver
 
 DAGS = Path(__file__).parent / "dags_exclusive"
 DAG = "exclusive_ways"
@@ -32,7 +32,7 @@ DAG = "exclusive_ways"
 class House:
     """What the run left behind."""
 
-    airflow: ThrowawayAirflow
+    airflow: LocalAirflow
     home: Path
     run_id: str
     canary: str
@@ -84,7 +84,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
     policy.write_text(yaml.safe_dump({"version": 1, "compartments": [compartment]}))
     canary = f"canary-{secrets.token_hex(12)}"
     receiver = Receiver()
-    airflow = ThrowawayAirflow(
+    airflow = LocalAirflow(
         home,
         {
             "core.xcom_backend": "secure_xcom.SecureXComBackend",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from secure_xcom.cli.throwaway import ThrowawayAirflow
+from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys.keyring_file import create_keyring
 from tests.e2e.deployment import REPOSITORY
 
@@ -57,7 +57,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     notes, retries = home / "notes.jsonl", home / "retries"
     notes.touch()
     retries.write_text("2")
-    airflow = ThrowawayAirflow(
+    airflow = LocalAirflow(
         home,
         {
             "core.xcom_backend": "secure_xcom.SecureXComBackend",
@@ -100,7 +100,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(home, attempts)
 
 
-def _clearable(airflow: ThrowawayAirflow, task_id: str) -> bool:
+def _clearable(airflow: LocalAirflow, task_id: str) -> bool:
     return _state(airflow, "strict_ways", task_id) == _CLEARED_AS[task_id]
 
 
@@ -120,24 +120,24 @@ def _attempts(notes: Path) -> set[str]:
     return {f"{one['task']} {one['try_number']}" for one in map(json.loads, notes.read_text().splitlines())}
 
 
-def _until(airflow: ThrowawayAirflow, what: str, done: Callable[[], bool], timeout: float = 240) -> None:
+def _until(airflow: LocalAirflow, what: str, done: Callable[[], bool], timeout: float = 240) -> None:
     end = time.monotonic() + timeout
     while not done():
         assert time.monotonic() < end, f"{what}: {airflow.component_output('scheduler')[-3000:]}"
         time.sleep(0.3)
 
 
-def _state(airflow: ThrowawayAirflow, dag_id: str, task_id: str) -> str:
+def _state(airflow: LocalAirflow, dag_id: str, task_id: str) -> str:
     found = airflow.sql("SELECT state FROM task_instance WHERE dag_id = ? AND task_id = ?", [dag_id, task_id])
     return str(found[0][0])
 
 
-def _retries_of(airflow: ThrowawayAirflow, task_id: str) -> int:
+def _retries_of(airflow: LocalAirflow, task_id: str) -> int:
     found = airflow.api("GET", f"/api/v2/dags/strict_ways/tasks/{task_id}")
     return int(found["retries"])
 
 
-def _clear(airflow: ThrowawayAirflow, dag_id: str, task_id: str) -> None:
+def _clear(airflow: LocalAirflow, dag_id: str, task_id: str) -> None:
     body = {
         "dry_run": False,
         "dag_run_id": RUN,

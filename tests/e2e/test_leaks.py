@@ -1,7 +1,7 @@
 """The leak hunt: after real runs every byte of a deployment is searched for what its tasks pushed.
 
-`tests/unit/test_hunt.py` shows that the search finds what is planted; the same hunt against Airflow's two own
-backends, here, shows that it finds what is leaked.
+`tests/unit/support/test_hunt.py` shows that the search finds what is planted; the same hunt against Airflow's two
+own backends, here, shows that it finds what is leaked.
 """
 
 from __future__ import annotations

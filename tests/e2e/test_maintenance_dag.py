@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.audit import Draft
-from secure_xcom.coordinate import path_segment
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.coordinate import path_segment
+from secure_xcom.core.reference import is_reference
 from secure_xcom.keys import key_service
 from secure_xcom.keys.keyring_file import rotate_keyring
-from secure_xcom.maintenance.database import Database
-from secure_xcom.maintenance.opening import Opener
-from secure_xcom.maintenance.references import Found, recognise
-from secure_xcom.maintenance.steps import STEPS
-from secure_xcom.reference import is_reference
+from secure_xcom.ops.jobs.eligible_rows import Found, recognise
+from secure_xcom.ops.jobs.maintenance_steps import STEPS
+from secure_xcom.ops.jobs.opener import Opener
+from secure_xcom.ops.xcom_table import Database
+from secure_xcom.sinks import Draft
 from secure_xcom.stores import store
 from tests.e2e.deployment import OURS, Deployment
-from tests.upkeep_world import long_ago, unique_of
+from tests.support.upkeep_world import long_ago, unique_of
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "dags" / "secure_xcom_maintenance.py"
 DAG = "secure_xcom_maintenance"

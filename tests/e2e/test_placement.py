@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from secure_xcom.cli.throwaway import ThrowawayAirflow
+from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys.keyring_file import create_keyring
 
 DAGS = Path(__file__).parent / "dags_placed"
@@ -57,7 +57,7 @@ with DAG("finance_long", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=t
 class House:
     """A running Airflow and what its tasks noted."""
 
-    airflow: ThrowawayAirflow
+    airflow: LocalAirflow
     policy: Path
     dags: Path
     notes_file: Path
@@ -149,7 +149,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
     notes = folder / "notes.jsonl"
     notes.touch()
     environment = {"SECURE_XCOM_E2E_NOTES": str(notes)}
-    with ThrowawayAirflow(home, settings, dags, environment=environment, triggerer=TRIGGERER) as airflow:
+    with LocalAirflow(home, settings, dags, environment=environment, triggerer=TRIGGERER) as airflow:
         shutil.copy(migrated, airflow.database)
         for command in (("teams", "create", "finance"), ("pools", "set", "finance_pool", "4", "finance's")):
             done = airflow.airflow(*command)
@@ -161,7 +161,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         yield House(airflow, policy, dags, notes, states)
 
 
-def _wait_for_files(airflow: ThrowawayAirflow) -> None:
+def _wait_for_files(airflow: LocalAirflow) -> None:
     """Until each file has given its DAGs or its import error. Triggering complains of any import error."""
     end = time.monotonic() + 240
     while True:

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.cli.throwaway import ThrowawayAirflow
-from secure_xcom.vault.grants import transit_grant
-from tests.servers.vault_auth import AppRole, Auth
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_realm import Realm, new_realm, own_flavours
-from tests.servers.vault_server import VaultServer, dev_server
+from secure_xcom.demo.local_airflow import LocalAirflow
+from secure_xcom.ops.service_policies.vault_grants import transit_grant
+from tests.support.servers.vault_auth import AppRole, Auth
+from tests.support.servers.vault_found import binary_of
+from tests.support.servers.vault_realm import Realm, new_realm, own_flavours
+from tests.support.servers.vault_server import VaultServer, dev_server
 
 DAG = "vault_way"
 DAGS = Path(__file__).parent / "dags_vault"
@@ -32,7 +32,7 @@ FLAVOUR = own_flavours()[0]
 class House:
     """A running Airflow, its Vault, and what it logs in with."""
 
-    airflow: ThrowawayAirflow
+    airflow: LocalAirflow
     realm: Realm
     role: AppRole
     key: str
@@ -79,7 +79,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         signals = folder / "signals"
         signals.mkdir()
         airflow = stack.enter_context(
-            ThrowawayAirflow(
+            LocalAirflow(
                 folder / "airflow",
                 {
                     "core.xcom_backend": "secure_xcom.SecureXComBackend",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from secure_xcom.cli.throwaway import ThrowawayAirflow
+from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys.keyring_file import create_keyring
 from tests.e2e.deployment import REPOSITORY
 
@@ -27,7 +27,7 @@ IN_THE_DAG_PROCESSOR = ("DAG callback push", "DAG callback delete")
 class House:
     """What the runs left behind."""
 
-    airflow: ThrowawayAirflow
+    airflow: LocalAirflow
     home: Path
     canary: str
     states: dict[str, str]
@@ -95,7 +95,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         "SECURE_XCOM_E2E_NOTES": str(notes),
         "PYTHONPATH": str(REPOSITORY),
     }
-    with ThrowawayAirflow(home, settings, DAGS, environment=environment, triggerer=True) as airflow:
+    with LocalAirflow(home, settings, DAGS, environment=environment, triggerer=True) as airflow:
         airflow.migrate()
         airflow.start()
         states = {}

@@ -9,15 +9,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.audit import AccessLog
-from secure_xcom.codecs import Codecs
-from secure_xcom.config import Settings
-from secure_xcom.coordinate import Asked, Coordinate
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.codecs import Codecs
+from secure_xcom.core.config import Settings
+from secure_xcom.core.coordinate import Asked, Coordinate
+from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.keys.local import LocalKeyring, create_keyring, rotate_keyring
-from secure_xcom.masking import SensitiveNames
-from secure_xcom.pipeline import Pipeline, Push
-from tests.doubles import MemorySink, MemoryStore
+from secure_xcom.sinks import AccessLog
+from tests.support.doubles import MemorySink, MemoryStore
 
 KEY_URIS = ("local:///keys/first.json", "local:///keys/second.json")
 STORE_URI = "memory-store://fuzz"

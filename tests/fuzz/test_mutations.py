@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
-from secure_xcom.errors import SecureXComError
-from secure_xcom.pipeline import Row
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.pipeline.push_and_pull import Row
 from tests.fuzz.corpus import CANARY, Deployment
 from tests.fuzz.mutations import CHUNK, mutate_bytes, mutate_record, with_payload, with_seal_of
 

@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from secure_xcom import errors
-from tests.documented import PAGES, ROOT, name_of
+from secure_xcom.core import errors
+from tests.support.documented import PAGES, ROOT, name_of
 
 # Built once, whoever runs the tests.
 pytestmark = pytest.mark.xdist_group("pages")

@@ -87,7 +87,8 @@ class Attack:
 
         # It has no types.
         library: Any = kombu
-        Connection, Exchange, Queue = library.Connection, library.Exchange, library.Queue  # noqa: N806  # its names
+        # its names
+        Connection, Exchange, Queue = library.Connection, library.Exchange, library.Queue  # noqa: N806
 
         def declare(queue: Any) -> None:
             with Connection(self.url) as connection:

@@ -52,12 +52,12 @@ def attack(job: dict[str, Any]) -> Any:
 def with_our_code(rows: list[Any]) -> Iterator[Row]:
     """Our own code with its checks patched out: the whole pull, then each half of it by itself."""
     from secure_xcom import SecureXComBackend
-    from secure_xcom.access import AccessPolicy
-    from secure_xcom.access.verdict import Verdict
-    from secure_xcom.admission import place_within
-    from secure_xcom.coordinate import encryption_context
+    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.deciding import Verdict
+    from secure_xcom.core.coordinate import encryption_context
+    from secure_xcom.core.pipeline.pull_checks import place_within
+    from secure_xcom.core.reference import parse
     from secure_xcom.keys import DataKey, Wrap, key_service
-    from secure_xcom.reference import parse
     from secure_xcom.stores import store
 
     def always(self: AccessPolicy, coordinate: Any, compartment: str, consumer: Any) -> Verdict:

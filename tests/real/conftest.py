@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.vault_found import binary_of, found_server
-from tests.servers.vault_realm import Realm, clean_environment, flavours, new_realm, own_flavours
-from tests.servers.vault_server import VaultServer, dev_server
+from tests.support.servers.vault_found import binary_of, found_server
+from tests.support.servers.vault_realm import Realm, clean_environment, flavours, new_realm, own_flavours
+from tests.support.servers.vault_server import VaultServer, dev_server
 
 
 @pytest.fixture(scope="session", params=flavours())

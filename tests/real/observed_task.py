@@ -24,7 +24,7 @@ from airflow.sdk.observability.metrics import stats_utils
 from opentelemetry import trace
 
 from secure_xcom import SecureXComBackend
-from secure_xcom.errors import SecureXComError
+from secure_xcom.core.errors import SecureXComError
 
 PLACE: dict[str, Any] = {
     "key": "return_value",

@@ -13,24 +13,24 @@ import hvac
 import pytest
 from typer.testing import CliRunner
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.audit import AccessLog
 from secure_xcom.cli import app
-from secure_xcom.coordinate import Coordinate, TaskTry
-from secure_xcom.errors import SecureXComError
+from secure_xcom.connections.vault.client import forget_clients
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.coordinate import Coordinate, TaskTry
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.keys import key_service
-from secure_xcom.maintenance.break_glass import break_glass
-from secure_xcom.maintenance.opening import Opener
-from secure_xcom.maintenance.sealing import seal_existing, unseal_all
-from secure_xcom.maintenance.stock_objects import NoObjects
-from secure_xcom.pipeline import Pipeline, Push, Row
-from secure_xcom.vault.client import forget_clients
-from secure_xcom.vault.context import transit_context
-from secure_xcom.vault.grants import transit_grant
-from tests import second_log_reader as second
-from tests.servers.vault_realm import Realm, connect
-from tests.world import World, coordinate
-from tests.xcom_table import XComTable
+from secure_xcom.keys.vault_context import transit_context
+from secure_xcom.ops.jobs.break_glass import break_glass
+from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
+from secure_xcom.ops.jobs.opener import Opener
+from secure_xcom.ops.jobs.stock_objects import NoObjects
+from secure_xcom.ops.service_policies.vault_grants import transit_grant
+from secure_xcom.sinks import AccessLog
+from tests.support import second_log_reader as second
+from tests.support.servers.vault_realm import Realm, connect
+from tests.support.world import World, coordinate
+from tests.support.xcom_table import XComTable
 
 pytestmark = pytest.mark.usefixtures("fresh")
 CONSUMER = TaskTry("orders", "manual__2026-01-01T00:00:00+00:00", "load", -1, 1)

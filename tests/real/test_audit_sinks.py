@@ -10,16 +10,17 @@ from typing import Any, Literal
 import pytest
 import sqlalchemy
 
-from secure_xcom.audit import AccessLog, Event, sink
-from secure_xcom.errors import AuditError
-from tests.audit_reading import read_chain, read_chains
-from tests.audit_table import AuditTable
-from tests.doubles import MemorySink
-from tests.servers.faulty_proxy import Fault, faulty_proxy
-from tests.servers.postgres_server import PostgresServer, postgres_server
-from tests.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
-from tests.servers.vault_server import free_port
-from tests.world import coordinate
+from secure_xcom.core.errors import AuditError
+from secure_xcom.core.event import Event
+from secure_xcom.sinks import AccessLog, sink
+from tests.support.audit_reading import read_chain, read_chains
+from tests.support.audit_table import AuditTable
+from tests.support.doubles import MemorySink
+from tests.support.servers.faulty_proxy import Fault, faulty_proxy
+from tests.support.servers.postgres_server import PostgresServer, postgres_server
+from tests.support.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
+from tests.support.servers.vault_server import free_port
+from tests.support.world import coordinate
 
 PULLED = Event("pull", "ok", coordinate=coordinate(run_id="\u017elut\u00fd\n\u2028"), compartment="finance")
 PUSHED = Event("push", "ok", coordinate=coordinate())

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.errors import ObjectExists, StoreDenied, StoreError, StoreUnavailable
+from secure_xcom.core.errors import ObjectExists, StoreDenied, StoreError, StoreUnavailable
 from secure_xcom.stores import Store, store
-from tests.servers.azurite import BlobServer, azurite
-from tests.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
-from tests.store_contract import StoreContract
+from tests.support.servers.azurite import BlobServer, azurite
+from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.support.store_contract import StoreContract
 
 LARGE = [bytes([number]) * (1 << 20) for number in range(20)]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests import deployed
 from tests.proof.broker_routes import REFUSED, Attack
-from tests.servers.redis_server import RedisServer, redis_server
+from tests.support import deployed
+from tests.support.servers.redis_server import RedisServer, redis_server
 
 # What every login may do, also before it has logged in.
 ALWAYS = {"auth", "hello", "quit", "reset"}

@@ -12,26 +12,26 @@ from typing import Any, cast
 import pytest
 import sqlalchemy
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.audit import AccessLog
 from secure_xcom.claims import Claimant, Ledger
-from secure_xcom.claims.database import ClaimTable
+from secure_xcom.claims.claim_objects import ClaimObjects
+from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.migrate import migrate
-from secure_xcom.claims.objects import ClaimObjects
-from secure_xcom.claims.shredding import shred_finished
-from secure_xcom.codecs import Codecs
-from secure_xcom.config import Settings
-from secure_xcom.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.errors import ClaimRefused, ClaimsUnavailable, ReferenceShredded, StoreDenied
+from secure_xcom.claims.shred import shred_finished
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.codecs import Codecs
+from secure_xcom.core.config import Settings
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
+from secure_xcom.core.errors import ClaimRefused, ClaimsUnavailable, ReferenceShredded, StoreDenied
+from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
+from secure_xcom.core.reference import parse
 from secure_xcom.keys.keyring_file import create_keyring
-from secure_xcom.masking import SensitiveNames
-from secure_xcom.pipeline import Pipeline, Push, Row
-from secure_xcom.reference import parse
+from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store
-from tests.claim_contract import ClaimContract, claimant, taken, target
-from tests.killing import Killing, dies
-from tests.servers.postgres_server import PostgresServer, postgres_server
-from tests.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
+from tests.support.claim_contract import ClaimContract, claimant, taken, target
+from tests.support.killing import Killing, dies
+from tests.support.servers.postgres_server import PostgresServer, postgres_server
+from tests.support.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ OTHER = TaskTry("orders", "run", "other", -1, 1)
 
 
 class FileRows:
-    """The rows of a deployment, in a file: `secure_xcom.claims.shredding.Rows`."""
+    """The rows of a deployment, in a file: `secure_xcom.claims.shred.Rows`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "row.json"

@@ -13,23 +13,23 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from secure_xcom.errors import StoreDenied
+from secure_xcom.core.errors import StoreDenied
 from secure_xcom.keys import KeyService
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.stores import Store, store
-from tests.database_contract import DatabaseContract
-from tests.key_service_contract import KeyServiceContract
 from tests.real.test_s3 import connect as s3_connection
-from tests.servers import containers, images
-from tests.servers.docker_engine import docker_engine
-from tests.servers.postgres_server import PostgresServer, installed_programs, postgres_server
-from tests.servers.s3_server import S3Server, allow, installed_weed, s3_server
-from tests.servers.vault_binary import openbao_program, vault_binary
-from tests.servers.vault_found import found_server
-from tests.servers.vault_realm import Realm, clean_environment, new_realm
-from tests.servers.vault_server import VaultServer
-from tests.store_contract import StoreContract
-from tests.xcom_table import XComTable
+from tests.support.database_contract import DatabaseContract
+from tests.support.key_service_contract import KeyServiceContract
+from tests.support.servers import containers, images
+from tests.support.servers.docker_engine import docker_engine
+from tests.support.servers.postgres_server import PostgresServer, installed_programs, postgres_server
+from tests.support.servers.s3_server import S3Server, allow, installed_weed, s3_server
+from tests.support.servers.vault_binary import openbao_program, vault_binary
+from tests.support.servers.vault_found import found_server
+from tests.support.servers.vault_realm import Realm, clean_environment, new_realm
+from tests.support.servers.vault_server import VaultServer
+from tests.support.store_contract import StoreContract
+from tests.support.xcom_table import XComTable
 
 # In CI a machine may be one on which no engine can be started; the summary then says why.
 pytestmark = [pytest.mark.on_request, pytest.mark.usefixtures("engine")]

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.maintenance.ailments import Ailments
-from secure_xcom.maintenance.database import Database
-from secure_xcom.maintenance.doctor import examine_rows
-from tests.database_contract import DatabaseContract, refuses_without_telling
-from tests.servers.postgres_server import PostgresServer, postgres_server
-from tests.servers.vault_server import free_port
-from tests.world import coordinate
-from tests.xcom_table import XComTable
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.ops.checks.doctor_findings import Ailments
+from secure_xcom.ops.jobs.doctor import examine_rows
+from secure_xcom.ops.xcom_table import Database
+from tests.support.database_contract import DatabaseContract, refuses_without_telling
+from tests.support.servers.postgres_server import PostgresServer, postgres_server
+from tests.support.servers.vault_server import free_port
+from tests.support.world import coordinate
+from tests.support.xcom_table import XComTable
 
 
 @pytest.fixture(scope="module")

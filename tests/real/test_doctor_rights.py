@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.maintenance.doctor_here import Role, examine_rights
-from tests.servers.s3_server import REGION, S3Server, allow, s3_server
-from tests.servers.vault_realm import Realm, connect
-from tests.upkeep_world import Upkeep
+from secure_xcom.ops.checks.doctor_host import Role, examine_rights
+from tests.support.servers.s3_server import REGION, S3Server, allow, s3_server
+from tests.support.servers.vault_realm import Realm, connect
+from tests.support.upkeep_world import Upkeep
 
 
 def vault_findings(

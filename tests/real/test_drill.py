@@ -22,28 +22,28 @@ from typing import Any
 import boto3
 import pytest
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.coordinate import Coordinate
-from secure_xcom.errors import (
+from secure_xcom.connections.vault.client import forget_clients
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.coordinate import Coordinate
+from secure_xcom.core.errors import (
     KeyServiceUnavailable,
     KeyVersionUnknown,
     ObjectMissing,
     SecureXComError,
     StoreUnavailable,
 )
-from secure_xcom.maintenance.gc import collect
-from secure_xcom.pipeline import Push, Row
-from secure_xcom.vault.client import forget_clients
-from tests.servers import aws_connections
-from tests.servers.kms_server import kms_endpoint
-from tests.servers.postgres_server import PostgresServer, installed_programs, postgres_server
-from tests.servers.s3_server import REGION, S3Server, s3_server
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_own import own_server
-from tests.servers.vault_realm import Realm, connect, flavours
-from tests.servers.vault_server import START_SECONDS, OwnServer
-from tests.upkeep_world import ZERO, Upkeep, settle
-from tests.world import coordinate, own_task
+from secure_xcom.core.pipeline.push_and_pull import Push, Row
+from secure_xcom.ops.jobs.gc import collect
+from tests.support.servers import aws_connections
+from tests.support.servers.kms_server import kms_endpoint
+from tests.support.servers.postgres_server import PostgresServer, installed_programs, postgres_server
+from tests.support.servers.s3_server import REGION, S3Server, s3_server
+from tests.support.servers.vault_found import binary_of
+from tests.support.servers.vault_own import own_server
+from tests.support.servers.vault_realm import Realm, connect, flavours
+from tests.support.servers.vault_server import START_SECONDS, OwnServer
+from tests.support.upkeep_world import ZERO, Upkeep, settle
+from tests.support.world import coordinate, own_task
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.errors import DatabaseFailed, StoreDenied
-from secure_xcom.maintenance.gc import collect
-from secure_xcom.maintenance.gc_report import GcReport
+from secure_xcom.core.errors import DatabaseFailed, StoreDenied
+from secure_xcom.ops.jobs.gc import collect
+from secure_xcom.ops.jobs.gc_report import GcReport
 from secure_xcom.stores import store
 from secure_xcom.stores.s3_versions import EveryVersion, bucket_state
-from tests.servers.postgres_server import PostgresServer, postgres_server
-from tests.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
-from tests.upkeep_world import ZERO, Upkeep, settle
-from tests.world import own_task
+from tests.support.servers.postgres_server import PostgresServer, postgres_server
+from tests.support.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
+from tests.support.upkeep_world import ZERO, Upkeep, settle
+from tests.support.world import own_task
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_thousands_of_payloads(
 ) -> None:
     """Of 2,400 payloads half are orphans of several tasks: they go, in bulk, and the others can be pulled."""
     upkeep = deployment(tmp_path, s3, postgres, s3.make_bucket(), monkeypatch)
-    from secure_xcom.pipeline import Push
-    from tests.world import coordinate
+    from secure_xcom.core.pipeline.push_and_pull import Push
+    from tests.support.world import coordinate
 
     pipeline = upkeep.pipeline()
     pushes = [Push(coordinate(map_index=n % 1200, key=f"k{n}"), {"n": n}) for n in range(2400)]

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.errors import ObjectExists, StoreDenied, StoreUnavailable
+from secure_xcom.core.errors import ObjectExists, StoreDenied, StoreUnavailable
 from secure_xcom.stores import Store, store
-from tests.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
-from tests.servers.gcs_double import GcsDouble, gcs_double
-from tests.store_contract import StoreContract
+from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.support.servers.gcs_double import GcsDouble, gcs_double
+from tests.support.store_contract import StoreContract
 
 LARGE = [bytes([number]) * (1 << 20) for number in range(20)]
 TOKEN = "a-token-of-the-double"

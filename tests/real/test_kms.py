@@ -1,6 +1,7 @@
 """AWS KMS as the key service, against a server that somebody else wrote: moto, or one that the environment names.
 
-`tests/servers/kms_server.py` says what moto checks; `tests/unit/test_keys_aws_kms.py` shows the rest on a double.
+`tests/support/servers/kms_server.py` says what moto checks; `tests/unit/keys/test_aws_kms.py` shows the rest on a
+double.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.access import AccessPolicy, Compartment
-from secure_xcom.coordinate import TaskTry
-from secure_xcom.errors import KeyMismatch, KeyNotFound, KeyServiceDenied, KeyServiceError, UnwrapRefused
+from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.coordinate import TaskTry
+from secure_xcom.core.errors import KeyMismatch, KeyNotFound, KeyServiceDenied, KeyServiceError, UnwrapRefused
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.aws_kms import AwsKms
-from secure_xcom.keys.aws_kms_text import KmsWrap
-from secure_xcom.pipeline import Pipeline, Push, Row
-from tests.key_service_contract import CONTEXT, OTHER_CONTEXT, KeyServiceContract, opened
-from tests.servers.aws_connections import ACCESS_KEY, REGION, SECRET_KEY, clean_environment, connect
-from tests.servers.kms_server import kms_endpoint
-from tests.world import World, coordinate
+from secure_xcom.keys.aws_kms_format import KmsWrap
+from tests.support.key_service_contract import CONTEXT, OTHER_CONTEXT, KeyServiceContract, opened
+from tests.support.servers.aws_connections import ACCESS_KEY, REGION, SECRET_KEY, clean_environment, connect
+from tests.support.servers.kms_server import kms_endpoint
+from tests.support.world import World, coordinate
 
 boto3 = pytest.importorskip("boto3")
 

@@ -2,7 +2,7 @@
 
 KMS permits a ReEncrypt in two halves, ReEncryptFrom on one key and ReEncryptTo on the other. No emulator enforces
 its policies: the double speaks KMS's protocol and asks the compiled key policies and identity policies, both
-halves of each request, by `tests.iam_evaluator`, which is held against AWS's documented examples.
+halves of each request, by `tests.support.iam_evaluator`, which is held against AWS's documented examples.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.errors import AwsDenied
-from secure_xcom.keys.aws_kms_text import kms_context
-from secure_xcom.policies import Compiled, compile_policy
-from secure_xcom.policies.aws_account import AwsAccount
-from secure_xcom.policies.rights import Known, rights_of
-from secure_xcom.policies.verify_kms import KmsVerifier
-from tests import iam_evaluator
-from tests.servers.aws_connections import clean_environment
-from tests.servers.kms_double import KmsDouble, Request
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.errors import AwsDenied
+from secure_xcom.keys.aws_kms_format import kms_context
+from secure_xcom.ops.service_policies import Compiled, compile_policy
+from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.rights import Known, rights_of
+from secure_xcom.ops.service_policies.verify.aws_kms import KmsVerifier
+from tests.support import iam_evaluator
+from tests.support.servers.aws_connections import clean_environment
+from tests.support.servers.kms_double import KmsDouble, Request
 
 POLICY = """\
 version: 1

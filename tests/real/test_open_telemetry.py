@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from secure_xcom.core.pipeline.telemetry.measuring import COUNTERS, DATA_KEYS, KEY_CALLS, OPERATIONS, TIMERS, XCOMS
 from secure_xcom.keys.keyring_file import create_keyring
-from secure_xcom.telemetry.measuring import COUNTERS, DATA_KEYS, KEY_CALLS, OPERATIONS, TIMERS, XCOMS
-from tests.servers.otlp_receiver import Receiver
+from tests.support.servers.otlp_receiver import Receiver
 
 PROGRAM = Path(__file__).with_name("observed_task.py")
 # Pulls in threads and on an event loop, beside one plain pull and one that is refused.

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from secure_xcom.access import AccessPolicy
 from secure_xcom.cli import app
-from secure_xcom.coordinate import Coordinate, TaskTry
-from secure_xcom.pipeline import Push
-from secure_xcom.policies import compile_policy
-from secure_xcom.vault.client import forget_clients
-from tests.servers.vault_realm import Realm, connect
-from tests.upkeep_world import Upkeep
-from tests.world import coordinate
+from secure_xcom.connections.vault.client import forget_clients
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.coordinate import Coordinate, TaskTry
+from secure_xcom.core.pipeline.push_and_pull import Push
+from secure_xcom.ops.service_policies import compile_policy
+from tests.support.servers.vault_realm import Realm, connect
+from tests.support.upkeep_world import Upkeep
+from tests.support.world import coordinate
 
 pytestmark = pytest.mark.usefixtures("fresh")
 POLICY = """\

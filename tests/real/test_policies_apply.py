@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from tests.servers.vault_realm import as_operator
-from tests.servers.vault_server import VaultServer
+from tests.support.servers.vault_realm import as_operator
+from tests.support.servers.vault_server import VaultServer
 
 TEXT = """
 version: 1

@@ -18,12 +18,12 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
-from secure_xcom.access import AccessPolicy
 from secure_xcom.cli import app
-from secure_xcom.policies import compile_policy
-from tests.servers.aws_connections import clean_environment
-from tests.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
-from tests.servers.kms_server import ENDPOINT, kms_endpoint
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.ops.service_policies import compile_policy
+from tests.support.servers.aws_connections import clean_environment
+from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.support.servers.kms_server import ENDPOINT, kms_endpoint
 
 ACCOUNT = "123456789012"
 TEXT = """

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.policies import compile_policy
-from secure_xcom.policies.aws_account import AwsAccount
-from secure_xcom.policies.rights import Known, rights_of
-from secure_xcom.policies.verify_s3 import S3Verifier
-from tests.servers.aws_connections import clean_environment
-from tests.servers.s3_server import Identity, S3Server, s3_server
-from tests.weaken_iam import narrowed, weakened
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.ops.service_policies import compile_policy
+from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.rights import Known, rights_of
+from secure_xcom.ops.service_policies.verify.aws_s3 import S3Verifier
+from tests.support.servers.aws_connections import clean_environment
+from tests.support.servers.s3_server import Identity, S3Server, s3_server
+from tests.support.weaken_iam import narrowed, weakened
 
 TEXT = """
 version: 1

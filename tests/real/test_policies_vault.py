@@ -19,11 +19,11 @@ import hvac
 import pytest
 from hvac.exceptions import Forbidden, InvalidRequest
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.policies import Compiled, compile_policy
-from secure_xcom.vault.context import transit_context
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.keys.vault_context import transit_context
+from secure_xcom.ops.service_policies import Compiled, compile_policy
 from tests.proof import odd_bodies
-from tests.servers.vault_realm import Realm
+from tests.support.servers.vault_realm import Realm
 
 TEXT = """
 version: 1

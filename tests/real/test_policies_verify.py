@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from secure_xcom.access import AccessPolicy
 from secure_xcom.cli import app
-from secure_xcom.policies import compile_policy
-from secure_xcom.policies.verify_vault import verify
-from secure_xcom.vault.client import VaultClient
+from secure_xcom.connections.vault.client import VaultClient
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.ops.service_policies import compile_policy
+from secure_xcom.ops.service_policies.verify.vault import verify
 from tests.real.test_policies_vault import IDENTITIES, TEXT
-from tests.servers.vault_realm import Realm, as_operator, flavours
-from tests.weaken_hcl import narrowed, weakened
+from tests.support.servers.vault_realm import Realm, as_operator, flavours
+from tests.support.weaken_hcl import narrowed, weakened
 
 
 @pytest.fixture

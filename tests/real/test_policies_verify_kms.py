@@ -1,7 +1,8 @@
 """`policy verify` against KMS: a double on loopback that enforces compiled key policies by evaluation.
 
-No emulator enforces KMS's policies. The double speaks KMS's protocol (tests/servers/kms_double.py), and decides by
-`tests.iam_evaluator`, which is held against AWS's documented examples. AWS itself was not asked.
+No emulator enforces KMS's policies. The double speaks KMS's protocol (tests/support/servers/kms_double.py), and
+decides by `tests.support.iam_evaluator`, which is held against AWS's documented examples. AWS itself was not
+asked.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from secure_xcom.access import AccessPolicy
 from secure_xcom.cli import app
-from secure_xcom.policies import compile_policy
-from secure_xcom.policies.aws_account import AwsAccount
-from secure_xcom.policies.rights import Known, rights_of
-from secure_xcom.policies.verify_kms import KmsVerifier
-from tests import iam_evaluator
-from tests.servers.aws_connections import clean_environment
-from tests.servers.kms_double import KmsDouble, Request
-from tests.weaken_iam import narrowed, weakened
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.ops.service_policies import compile_policy
+from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.rights import Known, rights_of
+from secure_xcom.ops.service_policies.verify.aws_kms import KmsVerifier
+from tests.support import iam_evaluator
+from tests.support.servers.aws_connections import clean_environment
+from tests.support.servers.kms_double import KmsDouble, Request
+from tests.support.weaken_iam import narrowed, weakened
 
-EXAMPLE = Path(__file__).parents[1] / "unit" / "compiled_policy.yaml"
+EXAMPLE = Path(__file__).parents[1] / "unit" / "ops" / "service_policies" / "compiled_policy.yaml"
 ALIAS = "alias/xcom-finance"
 IDENTITIES = ("finance-worker", "sales-worker", "caretaker")
-# What `tests/unit/test_policies_aws.py` proves by evaluation, because verify cannot notice it, and why.
+# What `tests/unit/ops/service_policies/test_compile_aws.py` proves by evaluation, because verify cannot notice it,
+# and why.
 BY_EVALUATION = {
     "SecureXcomAdministerWithoutUsing": "who administers the account is no identity of the file",
     "SecureXcomNeverOutsideTheCompartment": "it denies what no statement allows: a second lock on the same door",

@@ -24,16 +24,16 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from secure_xcom.cli.throwaway import ThrowawayAirflow
-from secure_xcom.coordinate import encryption_context
-from secure_xcom.reference import Reference, parse
-from secure_xcom.seal import unseal
-from secure_xcom.vault.context import transit_context
+from secure_xcom.core.coordinate import encryption_context
+from secure_xcom.core.reference import Reference, parse
+from secure_xcom.core.seal import unseal
+from secure_xcom.demo.local_airflow import LocalAirflow
+from secure_xcom.keys.vault_context import transit_context
 from tests.proof import matrix
-from tests.servers.aws_connections import clean_environment
-from tests.servers.s3_server import ACCOUNT, Identity, S3Server, s3_server
-from tests.servers.vault_realm import Realm, flavours
-from tests.servers.vault_realm import clean_environment as no_vault
+from tests.support.servers.aws_connections import clean_environment
+from tests.support.servers.s3_server import ACCOUNT, Identity, S3Server, s3_server
+from tests.support.servers.vault_realm import Realm, flavours
+from tests.support.servers.vault_realm import clean_environment as no_vault
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = """
@@ -382,7 +382,7 @@ def test_a_task_of_a_scheduler_comes_no_further(
             monkeypatch.delenv(name)
     (tmp_path / "job.json").write_text(json.dumps(job))
     answer = tmp_path / "answer.json"
-    with ThrowawayAirflow(
+    with LocalAirflow(
         tmp_path / "airflow",
         {
             "core.xcom_backend": "secure_xcom.SecureXComBackend",

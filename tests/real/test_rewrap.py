@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 from secure_xcom.cli.rewrap import lines
-from secure_xcom.errors import KeyServiceDenied, KeyServiceSealed
+from secure_xcom.connections.vault.client import forget_clients
+from secure_xcom.core.errors import KeyServiceDenied, KeyServiceSealed
+from secure_xcom.core.pipeline.push_and_pull import Push
 from secure_xcom.keys import key_service
-from secure_xcom.maintenance.database import PAGE_ROWS
-from secure_xcom.maintenance.rewrap_plan import Plan
-from secure_xcom.pipeline import Push
-from secure_xcom.vault.client import forget_clients
-from tests.servers import aws_connections
-from tests.servers.kms_server import kms_endpoint
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_own import own_server
-from tests.servers.vault_realm import Realm, connect, flavours, new_realm
-from tests.upkeep_world import Upkeep
-from tests.world import coordinate, own_task
+from secure_xcom.ops.jobs.rewrap_plan import Plan
+from secure_xcom.ops.xcom_table import PAGE_ROWS
+from tests.support.servers import aws_connections
+from tests.support.servers.kms_server import kms_endpoint
+from tests.support.servers.vault_found import binary_of
+from tests.support.servers.vault_own import own_server
+from tests.support.servers.vault_realm import Realm, connect, flavours, new_realm
+from tests.support.upkeep_world import Upkeep
+from tests.support.world import coordinate, own_task
 
 
 @pytest.fixture(scope="module")

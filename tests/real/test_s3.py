@@ -16,19 +16,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.cli.probe import probe_coordinate, probe_store
-from secure_xcom.errors import (
-    ObjectExists,
-    ObjectMissing,
-    StoreDenied,
-    StoreError,
-    StoreUnavailable,
-)
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError, StoreUnavailable
+from secure_xcom.ops.checks.probe import probe_coordinate, probe_store
 from secure_xcom.stores import Store, store
-from tests.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
-from tests.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
-from tests.store_contract import StoreContract
+from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.support.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
+from tests.support.store_contract import StoreContract
 
 LARGE = [bytes([number]) * (1 << 20) for number in range(20)]
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -668,7 +662,7 @@ def test_fork_before_and_after_use(server: S3Server, bucket: str, prefix: str) -
     script = """
 import os, signal, sys
 from secure_xcom.stores import store
-from secure_xcom.errors import StoreUnavailable
+from secure_xcom.core.errors import StoreUnavailable
 uri, prefix = sys.argv[1:]
 mine = store(uri)
 

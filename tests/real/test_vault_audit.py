@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.coordinate import encryption_context
+from secure_xcom.core.coordinate import encryption_context
 from secure_xcom.keys import DataKey, Wrap, key_service
+from secure_xcom.keys.vault_context import transit_context
+from secure_xcom.ops.service_policies.vault_grants import kv_grant, transit_grant
 from secure_xcom.stores import store
-from secure_xcom.vault.context import transit_context
-from secure_xcom.vault.grants import kv_grant, transit_grant
-from tests.servers.vault_realm import Realm, connect
-from tests.servers.vault_server import VaultServer
-from tests.world import coordinate
+from tests.support.servers.vault_realm import Realm, connect
+from tests.support.servers.vault_server import VaultServer
+from tests.support.world import coordinate
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.keys import Finding, key_service
-from secure_xcom.vault.context import transit_scope
-from secure_xcom.vault.grants import transit_grant
-from tests.servers.faulty_proxy import Fault, faulty_proxy
-from tests.servers.vault_realm import Realm, connect
-from tests.servers.vault_server import free_port
+from secure_xcom.core.findings import Finding
+from secure_xcom.keys import key_service
+from secure_xcom.keys.vault_context import transit_scope
+from secure_xcom.ops.service_policies.vault_grants import transit_grant
+from tests.support.servers.faulty_proxy import Fault, faulty_proxy
+from tests.support.servers.vault_realm import Realm, connect
+from tests.support.servers.vault_server import free_port
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

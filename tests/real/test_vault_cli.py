@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from secure_xcom.cli.commands import app
-from tests.servers.vault_server import VaultServer
+from tests.support.servers.vault_server import VaultServer
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.vault.client import forget_clients, vault_client
-from secure_xcom.vault.setup import Wanted, plan
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_realm import own_flavours
-from tests.servers.vault_server import dev_server
+from secure_xcom.connections.vault.client import forget_clients, vault_client
+from secure_xcom.ops.service_policies.apply.vault_setup import Wanted, plan
+from tests.support.servers.vault_found import binary_of
+from tests.support.servers.vault_realm import own_flavours
+from tests.support.servers.vault_server import dev_server
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -75,7 +75,7 @@ def test_the_page_leads_from_an_empty_vault_to_settings_that_work(
 
 def test_the_table_of_errors_is_complete() -> None:
     """Each error of the table is one of the package's, with what is said of sending again."""
-    from secure_xcom import errors
+    from secure_xcom.core import errors
 
     rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|no) \|$", PAGE.read_text(), re.MULTILINE)
     assert len(rows) == 11

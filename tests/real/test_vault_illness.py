@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.access import AccessPolicy
-from secure_xcom.audit import AccessLog
-from secure_xcom.codecs import Codecs
-from secure_xcom.config import Settings
-from secure_xcom.errors import (
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.codecs import Codecs
+from secure_xcom.core.config import Settings
+from secure_xcom.core.errors import (
     KeyServiceDenied,
     KeyServiceError,
     KeyServiceSealed,
@@ -25,17 +24,18 @@ from secure_xcom.errors import (
     KeyServiceUnavailable,
     SecureXComError,
 )
+from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.vault import VaultTransit
-from secure_xcom.masking import SensitiveNames
-from secure_xcom.pipeline import Pipeline, Push, Row
+from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import store
-from tests.doubles import MemorySink
-from tests.key_service_contract import CONTEXT, opened
-from tests.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
-from tests.servers.vault_realm import Realm, connect, flavours
-from tests.servers.vault_server import free_port
-from tests.world import coordinate
+from tests.support.doubles import MemorySink
+from tests.support.key_service_contract import CONTEXT, opened
+from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.support.servers.vault_realm import Realm, connect, flavours
+from tests.support.servers.vault_server import free_port
+from tests.support.world import coordinate
 
 # What is ill here is the way to Vault, so one kind of Vault is enough.
 pytestmark = [

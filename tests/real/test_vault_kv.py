@@ -10,7 +10,7 @@ from typing import Any
 import hvac
 import pytest
 
-from secure_xcom.errors import (
+from secure_xcom.core.errors import (
     ObjectExists,
     ObjectMissing,
     PayloadTooLarge,
@@ -20,14 +20,14 @@ from secure_xcom.errors import (
 )
 from secure_xcom.keys import DataKey
 from secure_xcom.keys.vault import VaultTransit
+from secure_xcom.ops.service_policies.vault_grants import kv_grant
 from secure_xcom.stores import Store, store
 from secure_xcom.stores.vault_kv import PAYLOAD_MAX_BYTES
 from secure_xcom.stores.vault_kv_uri import split_uri
-from secure_xcom.vault.grants import kv_grant
-from tests.key_service_contract import CONTEXT
-from tests.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
-from tests.servers.vault_realm import Realm, connect
-from tests.store_contract import StoreContract
+from tests.support.key_service_contract import CONTEXT
+from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.support.servers.vault_realm import Realm, connect
+from tests.support.store_contract import StoreContract
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.errors import (
+from secure_xcom.connections.vault.client import forget_clients, vault_client
+from secure_xcom.core.errors import (
     ConnectionUnknown,
     KeyServiceDenied,
     KeyServiceError,
@@ -24,14 +25,13 @@ from secure_xcom.errors import (
     SettingMissing,
 )
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
-from secure_xcom.vault.client import forget_clients, vault_client
-from secure_xcom.vault.grants import transit_grant
-from tests.key_service_contract import CONTEXT, opened
-from tests.servers.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.servers.vault_auth import Auth
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_realm import Realm, connect
-from tests.servers.vault_server import VaultServer, end, free_port
+from secure_xcom.ops.service_policies.vault_grants import transit_grant
+from tests.support.key_service_contract import CONTEXT, opened
+from tests.support.servers.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.servers.vault_auth import Auth
+from tests.support.servers.vault_found import binary_of
+from tests.support.servers.vault_realm import Realm, connect
+from tests.support.servers.vault_server import VaultServer, end, free_port
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -394,7 +394,7 @@ class TestConnections:
         code = (
             "import os\n"
             "from secure_xcom.keys import DataKey, key_service\n"
-            "from secure_xcom.vault.client import vault_client\n"
+            "from secure_xcom.connections.vault.client import vault_client\n"
             f"uri, context = {realm.uri('default', key)!r}, {CONTEXT!r}\n"
             "parent = key_service(uri); parent.wrap(DataKey.generate(), context)\n"
             "child = os.fork()\n"

@@ -12,15 +12,19 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.errors import SettingInvalid, VaultDenied, VaultRefused
+from secure_xcom.connections.vault.client import VaultClient, forget_clients, vault_client
+from secure_xcom.core.errors import SettingInvalid, VaultDenied, VaultRefused
 from secure_xcom.keys import DataKey, Wrap, key_service
+from secure_xcom.ops.service_policies.apply.vault_approles import (
+    airflow_connection_line,
+    credentials,
+    write_private,
+)
+from secure_xcom.ops.service_policies.apply.vault_setup import APPROLES, Step, Wanted, apply, plan
 from secure_xcom.stores import store
-from secure_xcom.vault.approles import airflow_connection_line, credentials, write_private
-from secure_xcom.vault.client import VaultClient, forget_clients, vault_client
-from secure_xcom.vault.setup import APPROLES, Step, Wanted, apply, plan
-from tests.key_service_contract import CONTEXT, opened
-from tests.servers.vault_realm import as_operator, connect
-from tests.servers.vault_server import VaultServer
+from tests.support.key_service_contract import CONTEXT, opened
+from tests.support.servers.vault_realm import as_operator, connect
+from tests.support.servers.vault_server import VaultServer
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.errors import KeyServiceUnavailable
+from secure_xcom.core.errors import KeyServiceUnavailable
 from secure_xcom.keys import DataKey, Wrap, key_service
-from tests.key_service_contract import CONTEXT, opened
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_own import cluster
-from tests.servers.vault_realm import connect, new_realm, own_flavours
+from tests.support.key_service_contract import CONTEXT, opened
+from tests.support.servers.vault_found import binary_of
+from tests.support.servers.vault_own import cluster
+from tests.support.servers.vault_realm import connect, new_realm, own_flavours
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

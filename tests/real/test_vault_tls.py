@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.errors import KeyServiceError, KeyServiceSealed, KeyServiceUnavailable, KeyServiceUntrusted
+from secure_xcom.core.errors import KeyServiceError, KeyServiceSealed, KeyServiceUnavailable, KeyServiceUntrusted
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.stores import store
-from tests.key_service_contract import CONTEXT, opened
-from tests.servers.certificates import Pair, PrivateCa
-from tests.servers.vault_found import binary_of
-from tests.servers.vault_own import own_server
-from tests.servers.vault_realm import Realm, connect, new_realm, own_flavours
-from tests.servers.vault_server import OwnServer
+from tests.support.key_service_contract import CONTEXT, opened
+from tests.support.servers.certificates import Pair, PrivateCa
+from tests.support.servers.vault_found import binary_of
+from tests.support.servers.vault_own import own_server
+from tests.support.servers.vault_realm import Realm, connect, new_realm, own_flavours
+from tests.support.servers.vault_server import OwnServer
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

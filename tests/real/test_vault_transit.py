@@ -9,8 +9,8 @@ from typing import Any
 import hvac
 import pytest
 
-from secure_xcom.coordinate import Coordinate, encryption_context
-from secure_xcom.errors import (
+from secure_xcom.core.coordinate import Coordinate, encryption_context
+from secure_xcom.core.errors import (
     KeyNotFound,
     KeyServiceDenied,
     KeyServiceError,
@@ -21,12 +21,12 @@ from secure_xcom.errors import (
 )
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.vault import VaultTransit
-from secure_xcom.vault.context import transit_context, transit_scope
-from secure_xcom.vault.grants import transit_grant
-from tests.key_service_contract import CONTEXT, OTHER_CONTEXT, KeyServiceContract, opened
-from tests.servers.faulty_proxy import Fault, faulty_proxy
-from tests.servers.vault_realm import Realm, connect
-from tests.servers.vault_server import VaultServer
+from secure_xcom.keys.vault_context import transit_context, transit_scope
+from secure_xcom.ops.service_policies.vault_grants import transit_grant
+from tests.support.key_service_contract import CONTEXT, OTHER_CONTEXT, KeyServiceContract, opened
+from tests.support.servers.faulty_proxy import Fault, faulty_proxy
+from tests.support.servers.vault_realm import Realm, connect
+from tests.support.servers.vault_server import VaultServer
 
 pytestmark = pytest.mark.usefixtures("fresh")
 

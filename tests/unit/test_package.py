@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from secure_xcom.config import OPTIONS, RELEASE
+from secure_xcom.core.config import OPTIONS, RELEASE
 from secure_xcom.provider_info import get_provider_info
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 """What the test vectors are built from: keys that nobody could take for real ones, and the makers of scenarios.
 
-Everything is sealed by the second implementation (tests/second_reader.py), with a fixed salt for each scenario, so
-that the files come out the same each time. A writer MUST draw its salts at random.
+Everything is sealed by the second implementation (tests/support/second_reader.py), with a fixed salt for each
+scenario, so that the files come out the same each time. A writer MUST draw its salts at random.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests import second_reader
+from tests.support import second_reader
 
 KEY_URI = "local:///vectors/keyring.json"
 STORE_URI = "file:///vectors/store"

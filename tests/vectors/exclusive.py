@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests import second_reader
+from tests.support import second_reader
 from tests.vectors.build import CREATED, DATA_KEY, STORE_URI, UNIQUE, Edit, Vector, b64, error, pulled, salt, value
 
 CONSUMER = {"dag_id": "report", "run_id": "run_1", "task_id": "load", "map_index": 2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 
-from tests import second_reader
+from tests.support import second_reader
 from tests.vectors.build import (
     CREATED,
     DATA_KEY,
@@ -161,7 +161,8 @@ def heads() -> dict[str, Vector]:
         made[f"refused-asked-other-{label}"] = pulled(
             f"A reference that was copied from another {name}.",
             error("CoordinateMismatch"),
-            edit=lambda vector, name=name, text=text: vector["asked"].update(  # type: ignore[misc]  # mypy: defaults
+            # mypy: defaults
+            edit=lambda vector, name=name, text=text: vector["asked"].update(  # type: ignore[misc]
                 {name: int(text) if name == "map_index" else text}
             ),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from tests import second_reader
+from tests.support import second_reader
 from tests.vectors.build import (
     CREATED,
     DATA_KEY,

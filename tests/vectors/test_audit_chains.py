@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.audit.chain import Chain
-from tests.audit_reading import SCHEMA, read_chain
+from secure_xcom.core.event_chain import Chain
+from tests.support.audit_reading import SCHEMA, read_chain
 from tests.vectors.audit_chains import FOLDER, chains, dump
 
 STORED = {path.name: json.loads(path.read_text(encoding="ascii")) for path in sorted(FOLDER.glob("*.json"))}

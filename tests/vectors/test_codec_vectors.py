@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from secure_xcom.codecs import Codecs
+from secure_xcom.core.codecs import Codecs
 
 STORED = Path(__file__).parent / "codecs"
 CODECS = Codecs(lambda value: value, lambda structure: structure)
@@ -53,6 +53,6 @@ def test_stored_bytes_decode(codec: str) -> None:
 
 def test_every_codec_has_stored_bytes() -> None:
     """No codec of ours is without a vector."""
-    from secure_xcom.codecs.registry import OURS
+    from secure_xcom.core.codecs.registry import OURS
 
     assert set(OURS) == set(VALUES) == {path.name for path in STORED.iterdir()}

@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
-from secure_xcom import clock, errors
-from secure_xcom.access import AccessPolicy, Compartment
-from secure_xcom.audit import AccessLog
 from secure_xcom.claims import Claimant
-from secure_xcom.codecs import Codecs
-from secure_xcom.config import Settings
-from secure_xcom.coordinate import Asked, Coordinate, object_path
+from secure_xcom.core import clock, errors
+from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.codecs import Codecs
+from secure_xcom.core.config import Settings
+from secure_xcom.core.coordinate import Asked, Coordinate, object_path
+from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Row
+from secure_xcom.core.reference import routes_of
+from secure_xcom.core.seal import HEADER_BYTES, unseal
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.local import LocalKeyring
-from secure_xcom.masking import SensitiveNames
-from secure_xcom.pipeline import Pipeline, Row
-from secure_xcom.reference import routes_of
-from secure_xcom.seal import HEADER_BYTES, unseal
-from tests import second_reader
-from tests.doubles import MemorySink, MemoryStores
+from secure_xcom.sinks import AccessLog
+from tests.support import second_reader
+from tests.support.doubles import MemorySink, MemoryStores
 from tests.vectors.build import CREATED, DATA_KEY
 from tests.vectors.generate import FOLDER, dump, vectors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from secure_xcom.claims.table import claim_xcom
+from secure_xcom.claims.table_schema import claim_xcom
 
 # Set while Alembic runs this file, and not when somebody imports it to look at it.
 if hasattr(context, "config"):

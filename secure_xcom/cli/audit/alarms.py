@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.audit.place import Place, SinkOption
+from secure_xcom.cli.audit.locations import Place, SinkOption
 
 if TYPE_CHECKING:
-    from secure_xcom.access.alarms import When
-    from secure_xcom.audit.alarms.looking import Looked
-    from secure_xcom.errors import AlarmNotTold
+    from secure_xcom.core.access_policy.alarms import When
+    from secure_xcom.core.errors import AlarmNotTold
+    from secure_xcom.ops.audit_trail.evaluate_alarms import AlarmReport
 
 
 def alarms(
@@ -34,23 +34,23 @@ def alarms(
     Run it often (the maintenance DAG); the first run learns who reads from whom. Exit code 1 where an alarm was
     raised, 2 where one could not be told.
     """
-    from secure_xcom.audit.alarms.looking import default_state, look
+    from secure_xcom.ops.audit_trail.evaluate_alarms import default_state, evaluate
 
     place = Place(config, sinks=sink)
     rules = place.deployment.policy().alarms
-    _show(look(rules, place.sources(), state or default_state(), dry_run=dry_run), as_json=as_json)
+    _show(evaluate(rules, place.sources(), state or default_state(), dry_run=dry_run), as_json=as_json)
 
 
 def sound(place: Place, when: When, texts: Sequence[str]) -> list[AlarmNotTold]:
     """Tell the alarms of a kind about what another command has found; what could not be told."""
-    from secure_xcom.audit.alarms import looking
+    from secure_xcom.ops.audit_trail import evaluate_alarms
 
     if not texts or not place.deployment.settings.access_policy:
         return []
-    return looking.sound(place.deployment.policy().alarms, when, texts)
+    return evaluate_alarms.sound(place.deployment.policy().alarms, when, texts)
 
 
-def _show(done: Looked, *, as_json: bool) -> None:
+def _show(done: AlarmReport, *, as_json: bool) -> None:
     if as_json:
         errors = [{"what": error.what, "where": error.where, "remedy": error.remedy} for error in done.not_told]
         output.show_json({"alarms": [one.as_json() for one in done.raised], "not_told": errors})

@@ -10,7 +10,7 @@ import typer
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress
 from secure_xcom.cli.audit.filters import Filters, filtered
-from secure_xcom.cli.audit.place import Place, SinkOption
+from secure_xcom.cli.audit.locations import Place, SinkOption
 
 
 @filtered
@@ -24,12 +24,12 @@ def export(
     as_json: options.AsJson = False,
 ) -> None:
     """Write all events that match to a CSV, JSON Lines or Parquet file, in bounded memory."""
-    from secure_xcom.audit.search import writing
-    from secure_xcom.audit.search.scanning import Scan
-    from secure_xcom.errors import CommandError
+    from secure_xcom.core.errors import CommandError
+    from secure_xcom.ops.audit_trail.search import export as search_export
+    from secure_xcom.ops.audit_trail.search.scan import Scan
 
     form = out.suffix.removeprefix(".")
-    if form not in writing.FORMATS:
+    if form not in search_export.FORMATS:
         raise CommandError(
             "the file's name does not say its format", where=str(out), remedy="end it in .csv, .jsonl or .parquet"
         )
@@ -37,7 +37,7 @@ def export(
     hasher = filters.hasher(place)
     with progress.shown(wanted=not as_json) as tell:
         scan = Scan(place.sources(), filters.query(), hasher, tell)
-        count = writing.export(scan.hits(), form, out)
+        count = search_export.export(scan.hits(), form, out)
     if as_json:
         output.show_json(
             {"events": count, "file": str(out), "lines": scan.lines, "unread": scan.unread, "empty": scan.empty}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from secure_xcom.errors import SettingInvalid
+from secure_xcom.core.errors import SettingInvalid
 
 if TYPE_CHECKING:
-    from secure_xcom.audit.hashed_ids import IdHasher
-    from secure_xcom.audit.search.query import Query
-    from secure_xcom.cli.audit.place import Place
+    from secure_xcom.cli.audit.locations import Place
+    from secure_xcom.core.hashed_ids import IdHasher
+    from secure_xcom.ops.audit_trail.search.query import Query
 
 _TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -50,7 +50,7 @@ class Filters:
 
     def query(self) -> Query:
         """The query that the options make."""
-        from secure_xcom.audit.search.query import Query
+        from secure_xcom.ops.audit_trail.search.query import Query
 
         # Airflow's DAG ids have no slash in them.
         consumer_dag, _, consumer_task = (self.consumer or "").partition("/")
@@ -78,7 +78,7 @@ class Filters:
 
         :raises SettingInvalid: the option's file cannot be used.
         """
-        from secure_xcom.audit.hashed_ids import IdHasher
+        from secure_xcom.core.hashed_ids import IdHasher
 
         if self.hash_key:
             return IdHasher.load(self.hash_key)

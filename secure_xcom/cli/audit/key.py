@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.audit.place import KeyOption, NameOption, Place
+from secure_xcom.cli.audit.locations import KeyOption, NameOption, Place
 
 
 def key(
@@ -24,9 +24,9 @@ def key(
     A key in Vault is made by `vault write -f transit/keys/NAME type=ed25519`, one in KMS with the key spec
     ECC_NIST_EDWARDS25519.
     """
-    from secure_xcom.audit.tlog.note import Verifier
-    from secure_xcom.audit.tlog.signer_file import FileSigner
-    from secure_xcom.errors import CommandError
+    from secure_xcom.core.errors import CommandError
+    from secure_xcom.ops.audit_trail.tlog.note import Verifier
+    from secure_xcom.ops.audit_trail.tlog.signer_file import FileSigner
 
     place = Place(config, key=key, name=name)
     signer = place.signer()

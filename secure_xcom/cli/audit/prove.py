@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.audit.place import (
+from secure_xcom.cli.audit.locations import (
     KeyOption,
     LogOption,
     NameOption,
@@ -39,9 +39,9 @@ def prove(
     """Write a proof of inclusion (C2SP tlog-proof) or of consistency (the add-checkpoint request of C2SP
     tlog-witness), which any software that knows those texts can check with the verifier key.
     """
-    from secure_xcom.audit import proving
-    from secure_xcom.audit.tlog.checkpoint import Checkpoint
-    from secure_xcom.errors import CommandError
+    from secure_xcom.core.errors import CommandError
+    from secure_xcom.ops.audit_trail import prove as audit_trail_prove
+    from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 
     if sum((bool(event), bool(chain), index >= 0, extends is not None)) != 1:
         raise CommandError(
@@ -51,11 +51,11 @@ def prove(
     line = b""
     if extends is not None:
         kept = Checkpoint.open(read_file(extends), sealed_log.verifiers, str(extends))
-        proof = proving.consistency(sealed_log, kept)
+        proof = audit_trail_prove.consistency(sealed_log, kept)
     else:
         if index < 0:
-            index, line = proving.find(sealed_log, event_id=event, chain=chain, sequence=sequence)
-        proof = proving.inclusion(sealed_log, index)
+            index, line = audit_trail_prove.find(sealed_log, event_id=event, chain=chain, sequence=sequence)
+        proof = audit_trail_prove.inclusion(sealed_log, index)
     if out is not None:
         write_file(out, proof)
     if as_json:

@@ -7,15 +7,9 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom import clock
 from secure_xcom.cli import options, output
-from secure_xcom.cli.audit.place import (
-    KeyOption,
-    LogOption,
-    NameOption,
-    Place,
-    VerifierOption,
-)
+from secure_xcom.cli.audit.locations import KeyOption, LogOption, NameOption, Place, VerifierOption
+from secure_xcom.core import clock
 
 
 def prune(
@@ -37,12 +31,12 @@ def prune(
     """
     from datetime import timedelta
 
-    from secure_xcom.audit import pruning
-    from secure_xcom.clock import text_of
+    from secure_xcom.core.clock import text_of
+    from secure_xcom.ops.audit_trail import prune as audit_trail_prune
 
     place = Place(config, log=log, key=key, name=name, verifiers=verifier)
     before = text_of(clock.now() - timedelta(days=keep))
-    done = pruning.prune(place.log(), before, None if dry_run else place.signer())
+    done = audit_trail_prune.prune(place.log(), before, None if dry_run else place.signer())
     if as_json:
         output.show_json({**asdict(done), "before": before, "dry_run": dry_run})
     else:

@@ -11,10 +11,10 @@ import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.alarms import sound
-from secure_xcom.cli.audit.place import Place, SinkOption
+from secure_xcom.cli.audit.locations import Place, SinkOption
 
 if TYPE_CHECKING:
-    from secure_xcom.audit.reconcile.comparing import Compared
+    from secure_xcom.ops.audit_trail.reconcile.compare import Compared
 
 
 def reconcile(
@@ -48,9 +48,9 @@ def reconcile(
     there is one that a log lacks, or that was forged. Exit code 1 where either is found;
     then the access policy's alarms for `reconcile_gap` are told.
     """
-    from secure_xcom.audit.reconcile.comparing import ServiceLogs, compare
-    from secure_xcom.cli.probe import probe_coordinate
-    from secure_xcom.errors import CommandError
+    from secure_xcom.core.errors import CommandError
+    from secure_xcom.ops.audit_trail.reconcile.compare import ServiceLogs, compare
+    from secure_xcom.ops.checks.probe import probe_coordinate
 
     if not vault_log and not cloudtrail:
         raise CommandError("there is nothing to compare with", remedy="give --vault-log or --cloudtrail")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.audit.place import (
+from secure_xcom.cli.audit.locations import (
     KeyOption,
     LogOption,
     NameOption,
@@ -44,11 +44,11 @@ def seal(
     a crash has cut is finished first. Of two that seal at once one stops and says so. Exit code 1 where an event
     does not continue its chain: it is not sealed, and `audit verify` says more.
     """
-    from secure_xcom.audit import sealing
+    from secure_xcom.ops.audit_trail import anchor
 
     place = Place(config, sinks=sink, log=log, key=key, name=name, verifiers=verifier)
     sealed_log = place.log()
-    done = sealing.seal(sealed_log, place.sources(), place.signer(), quiet_seconds=quiet)
+    done = anchor.anchor(sealed_log, place.sources(), place.signer(), quiet_seconds=quiet)
     number, head = sealed_log.newest()
     if checkpoint is not None and number:
         write_file(checkpoint, sealed_log.note(number))

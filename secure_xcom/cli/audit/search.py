@@ -11,10 +11,10 @@ import typer
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress
 from secure_xcom.cli.audit.filters import Filters, filtered
-from secure_xcom.cli.audit.place import Place, SinkOption
+from secure_xcom.cli.audit.locations import Place, SinkOption
 
 if TYPE_CHECKING:
-    from secure_xcom.audit.search.scanning import Hit
+    from secure_xcom.ops.audit_trail.search.scan import Hit
 
 
 @filtered
@@ -32,7 +32,7 @@ def search(
     Who read an XCom: --dag, --task, --xcom-key and --action pull. What a task read: --consumer DAG_ID/TASK_ID.
     What was refused: --outcome refused.
     """
-    from secure_xcom.audit.search.scanning import Scan
+    from secure_xcom.ops.audit_trail.search.scan import Scan
 
     place = Place(config, sinks=sink)
     hasher = filters.hasher(place)
@@ -55,7 +55,7 @@ def search(
 def _show(hits: Sequence[Hit]) -> None:
     from rich.table import Table
 
-    from secure_xcom.audit.search.writing import by, xcom
+    from secure_xcom.core.event_text import by, xcom
 
     table = Table(box=None, pad_edge=False)
     for name in ("time", "action", "outcome", "XCom", "by", "compartment"):

@@ -13,11 +13,11 @@ import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.filters import Filters, filtered
-from secure_xcom.cli.audit.place import Place, SinkOption
+from secure_xcom.cli.audit.locations import Place, SinkOption
 
 if TYPE_CHECKING:
-    from secure_xcom.audit.search.query import Matcher
-    from secure_xcom.audit.sources import Source
+    from secure_xcom.ops.audit_trail.read import Source
+    from secure_xcom.ops.audit_trail.search.query import Matcher
 
 _PAUSE_SECONDS = 0.5
 # How far a worker's clock and that of where its files lie may be apart.
@@ -36,9 +36,9 @@ def tail(
     as_json: options.AsJson = False,
 ) -> None:
     """Show the newest events that match, one per line; with --json one JSON object per line."""
-    from secure_xcom.audit.entries import event_of
-    from secure_xcom.audit.search.following import Followed
-    from secure_xcom.audit.search.query import Matcher
+    from secure_xcom.ops.audit_trail.entries import event_of
+    from secure_xcom.ops.audit_trail.search.follow import Followed
+    from secure_xcom.ops.audit_trail.search.query import Matcher
 
     place = Place(config, sinks=sink)
     matcher = Matcher(filters.query(), filters.hasher(place))
@@ -63,8 +63,8 @@ def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dic
     The newest may lie in any host's file and in any chain's object, so a piece is left out only where nothing was
     written to it since the oldest of those that were found.
     """
-    from secure_xcom.audit.entries import event_of
-    from secure_xcom.clock import text_of
+    from secure_xcom.core.clock import text_of
+    from secure_xcom.ops.audit_trail.entries import event_of
 
     newest: list[tuple[str, str, dict[str, Any]]] = []
     kept: set[str] = set()
@@ -93,7 +93,7 @@ def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dic
 def _show(record: Mapping[str, Any], *, as_json: bool) -> None:
     import json
 
-    from secure_xcom.audit.search.writing import by, xcom
+    from secure_xcom.core.event_text import by, xcom
 
     if as_json:
         print(json.dumps(record, ensure_ascii=True), flush=True)

@@ -12,7 +12,7 @@ import typer
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress
 from secure_xcom.cli.audit.alarms import sound
-from secure_xcom.cli.audit.place import (
+from secure_xcom.cli.audit.locations import (
     KeyOption,
     LogOption,
     NameOption,
@@ -23,7 +23,7 @@ from secure_xcom.cli.audit.place import (
 )
 
 if TYPE_CHECKING:
-    from secure_xcom.audit.verifying import Verified
+    from secure_xcom.ops.audit_trail.verify import Verified
 
 _SHOWN = 1000
 
@@ -50,13 +50,15 @@ def verify(
     Chains without an end (a killed process) are told apart and are no finding. Exit code 1 where anything was
     tampered with; then the access policy's alarms for `tampering` are told.
     """
-    from secure_xcom.audit import verifying
+    from secure_xcom.ops.audit_trail import verify as audit_trail_verify
 
     place = Place(config, sinks=sink, log=log, key=key, name=name, verifiers=verifier)
     kept = [(str(path), read_file(path)) for path in trusted or ()]
     sealed_log = None if chains_only else place.log()
     with progress.shown(wanted=not as_json) as tell:
-        done = verifying.verify(place.sources(), sealed_log, trusted=kept, quiet_seconds=quiet, progress=tell)
+        done = audit_trail_verify.verify(
+            place.sources(), sealed_log, trusted=kept, quiet_seconds=quiet, progress=tell
+        )
     tampered = [one for one in done.found if one.tampering]
     not_told = sound(place, "tampering", [f"{one.kind}: {one.text} [{one.where}]" for one in tampered])
     if as_json:

@@ -12,7 +12,7 @@ import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.cli.init import folder, keyring
-from secure_xcom.keys import Finding
+from secure_xcom.core.findings import Finding
 
 if TYPE_CHECKING:
     from secure_xcom.cli.init.vault import Made
@@ -84,7 +84,7 @@ def init(
     is put, read and deleted before anything is printed.
     """
     from secure_xcom.cli.init import vault
-    from secure_xcom.errors import CommandError
+    from secure_xcom.core.errors import CommandError
 
     made = None
     if use_vault:
@@ -113,10 +113,10 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
 
     :raises SecureXComError: it cannot be made or does not work, so there is nothing to write into settings.
     """
-    from secure_xcom.access import AccessPolicy
-    from secure_xcom.cli.probe import keyring_in_store, probe_coordinate, probe_key, probe_store
-    from secure_xcom.errors import CommandError
+    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.errors import CommandError
     from secure_xcom.keys import key_service
+    from secure_xcom.ops.checks.probe import keyring_in_store, probe_coordinate, probe_key, probe_store
     from secure_xcom.stores import store as open_store
 
     # Both URIs are understood before anything is made.
@@ -144,7 +144,7 @@ def steps_for_logins(uris: list[str], *, approle: bool = False) -> list[str]:
 
     :param approle: whether the connections of AppRoles were made.
     """
-    from secure_xcom.access.connection_ids import connection_id, variable
+    from secure_xcom.connections.connection_ids import connection_id, variable
 
     names = list(dict.fromkeys(name for name in map(connection_id, uris) if name is not None))
     if not names:

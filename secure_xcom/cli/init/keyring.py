@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from secure_xcom.keys import Finding
+from secure_xcom.core.findings import Finding
 from secure_xcom.keys.local import create_keyring, keyring_path
 
 

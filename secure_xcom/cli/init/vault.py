@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast, get_args
 
-from secure_xcom.errors import CommandError
-from secure_xcom.keys import Finding, KeyUri
+from secure_xcom.connections.vault.client import forget_clients, vault_client
+from secure_xcom.core.errors import CommandError
+from secure_xcom.core.findings import Finding
+from secure_xcom.keys import KeyUri
 from secure_xcom.keys.vault import split_uri
+from secure_xcom.ops.service_policies.apply.vault_approles import (
+    airflow_connection_line,
+    credentials,
+    write_private,
+)
+from secure_xcom.ops.service_policies.apply.vault_setup import AppRole, Step, Wanted, apply, plan
 from secure_xcom.stores.vault_kv_uri import split_uri as split_store_uri
-from secure_xcom.vault.approles import airflow_connection_line, credentials, write_private
-from secure_xcom.vault.client import forget_clients, vault_client
-from secure_xcom.vault.setup import AppRole, Step, Wanted, apply, plan
 
 SCREEN = "-"
 

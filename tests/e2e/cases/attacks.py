@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from airflow.sdk.execution_time.xcom import XCom
 
-from secure_xcom.coordinate import path_segment
+from secure_xcom.core.coordinate import path_segment
 
 HEADER_BYTES, CHUNK_BYTES, TAG_BYTES = 56, 16_384, 16
 PADDING = "p" * 40_000

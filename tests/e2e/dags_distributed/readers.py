@@ -89,7 +89,7 @@ def _past_our_code(theirs: Any, own: Any) -> dict[str, Any]:
     import requests
     from botocore.config import Config
 
-    from secure_xcom.vault.context import transit_context
+    from secure_xcom.keys.vault_context import transit_context
 
     backend = json.loads(os.environ["AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS"])
     connections = json.loads(Path(backend["connections_file_path"]).read_text())

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Prints how much of the package a task loads, how much it can reach, and how large each room is.
+
+    scripts/code_size.py [--json]
+
+A task loads what a push and a pull of one small value over a local keyring and a folder leave in ``sys.modules``,
+the cluster policy included, which every process of Airflow loads. It can reach what is imported from the backend,
+late imports and those of imported modules included. Lines are counted as they stand in the files. Run it with the
+Python of an environment that has the package's requirements.
+"""
+
+# ruff: noqa: S603, T201  # It starts a Python, and prints.
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "secure_xcom"
+TASK = """
+import json, sys
+from pathlib import Path
+from airflow import settings
+settings.initialize()
+from secure_xcom import SecureXComBackend
+from secure_xcom.keys.keyring_file import create_keyring
+create_keyring(Path(sys.argv[1]) / "keyring.json")
+(Path(sys.argv[1]) / "store").mkdir()
+class Row: pass
+row = Row()
+names = {"dag_id": "dag", "run_id": "run", "task_id": "task", "key": "return_value", "map_index": -1}
+row.value = SecureXComBackend.serialize_value({"rows": 3}, **names)
+assert "secure_xcom" in str(row.value)
+assert SecureXComBackend.deserialize_value(row) == {"rows": 3}
+print(json.dumps(sorted(name for name in sys.modules if name.partition(".")[0] == "secure_xcom")))
+"""
+
+
+def modules() -> dict[str, Path]:
+    """Each module of the package, by its name."""
+    found = {}
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def lines_of(paths: list[Path]) -> int:
+    """How many lines these files have together."""
+    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
+
+
+def imported(path: Path, known: dict[str, Path]) -> set[str]:
+    """The package's modules that a file imports anywhere, with the packages that they are in."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    parents = {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 1)}
+    return (names | parents) & known.keys()
+
+
+def reachable(start: str, known: dict[str, Path]) -> set[str]:
+    """All modules that can be loaded by this one, itself included."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting.extend(imported(known[name], known))
+    return seen
+
+
+def loaded_by_a_task(known: dict[str, Path]) -> set[str]:
+    """The modules that a push and a pull in a new process load."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        done = subprocess.run(
+            [sys.executable, "-c", TASK, folder],
+            env={
+                **kept,
+                "AIRFLOW_HOME": f"{folder}/airflow",
+                "AIRFLOW__CORE__XCOM_BACKEND": "secure_xcom.SecureXComBackend",
+                "AIRFLOW__SECURE_XCOM__KEY_URIS": f"local://{folder}/keyring.json",
+                "AIRFLOW__SECURE_XCOM__STORE_URI": f"file://{folder}/store",
+                "PYTHONPATH": str(ROOT),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        return known.keys() & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def room_of(path: Path) -> str:
+    """The first folder below the package, or the file itself; two folders within core and ops."""
+    parts = path.relative_to(ROOT / PACKAGE).parts
+    deep = 2 if parts[0] in ("core", "ops") and len(parts) > 2 else 1
+    return "/".join(parts[:deep])
+
+
+def measured() -> dict[str, dict[str, int]]:
+    """All numbers: ``loaded`` and ``reachable`` with modules and lines, ``rooms`` with lines."""
+    known = modules()
+    loaded = [known[name] for name in loaded_by_a_task(known)]
+    backend = next(name for name in known if name in (f"{PACKAGE}.airflow.backend", f"{PACKAGE}.backend"))
+    reach = [known[name] for name in reachable(backend, known)]
+    rooms: Counter[str] = Counter()
+    for path in known.values():
+        rooms[room_of(path)] += lines_of([path])
+    return {
+        "loaded": {"modules": len(loaded), "lines": lines_of(loaded)},
+        "reachable": {"modules": len(reach), "lines": lines_of(reach)},
+        "rooms": dict(sorted(rooms.items())),
+    }
+
+
+def main() -> None:
+    """Print the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    as_json = parser.parse_args().json
+    numbers = measured()
+    if as_json:
+        print(json.dumps(numbers, indent=2))
+        return
+    for name, text in (("loaded", "A task loads"), ("reachable", "The backend reaches")):
+        print(f"{text} {numbers[name]['lines']:,} lines in {numbers[name]['modules']} modules.")
+    print()
+    for room, lines in numbers["rooms"].items():
+        print(f"{lines:7,}  {room}")
+    print(f"{sum(numbers['rooms'].values()):7,}  all")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""What Airflow's lazy sequences asked for.
+
+A lazy sequence of mapped XComs (``LazyXComSequence``) hands ``deserialize_value`` a bare value: no key, no
+coordinate. So the sequence's own ``__getitem__`` is wrapped: while it runs, rows come back unopened, and then
+they are pulled together, each held against its own coordinate. Why this is a patch: docs/adr/0002.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from secure_xcom.core.coordinate import Asked
+from secure_xcom.core.errors import CoordinateMismatch, SecureXComError
+
+_asked: ContextVar[Asked | None] = ContextVar("secure_xcom_asked", default=None)
+_unopened: ContextVar[bool] = ContextVar("secure_xcom_unopened", default=False)
+
+
+def asked() -> Asked | None:
+    """What is being asked for on this thread, if it is known."""
+    return _asked.get()
+
+
+def wants_unopened() -> bool:
+    """Whether the rows that come back now are opened later, together."""
+    return _unopened.get()
+
+
+@contextmanager
+def asking(question: Asked) -> Iterator[None]:
+    """Within this block, references are held against the question."""
+    token = _asked.set(question)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def guard_sequences(
+    pull: Callable[[Sequence[Any], Sequence[Asked], int, list[int]], list[Any]], peek: Callable[[Any], Peek]
+) -> None:
+    """Wrap ``LazyXComSequence.__getitem__``, once per process.
+
+    Airflow gives the n-th row that there is, and instances that pushed nothing have none. So before the first
+    value of a sequence all its rows are looked at, unopened: in their order the map indexes that they name must
+    rise, and then it is known which one the n-th has to have.
+
+    A reader that takes one value after the other is read ahead for, in slices that grow to 64 rows or 16 MiB: one
+    question to Airflow, one batch to the key service and concurrent gets instead of one of each per value. The
+    bytes are those that the values unfold to, as far as can be told from what was read before.
+
+    :param pull: ``pull(rows, questions, order, sizes)`` opens rows, each held against its own question; order is 1
+        or -1 for map indexes that must rise or fall; it fills sizes with the bytes that each value unfolded to.
+    :param peek: what an unopened row says of itself.
+    """
+    from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
+
+    original = LazyXComSequence.__getitem__
+    if getattr(original, "_secure_xcom", False):
+        return
+
+    def unopened(sequence: Any, key: Any) -> Any:
+        token = _unopened.set(True)
+        try:
+            return original(sequence, key)
+        finally:
+            _unopened.reset(token)
+
+    def asked_for(
+        sequence: Any, key: Any, rows: Sequence[Any], question: Asked
+    ) -> tuple[Sequence[Any], list[Asked]]:
+        """The rows at a place or in a slice, and what each of them has to be."""
+        wanted = _wanted(_places.get(question), key)
+        if wanted != [peek(row).map_index for row in rows]:
+            # Not looked at yet, or other rows than then: an instance may have pushed since.
+            every = unopened(sequence, slice(None))
+            places = tuple(peek(row).map_index for row in every)
+            if not _rising(places):
+                # Refused by the pipeline, which records it, before any of them is opened.
+                pull(every, [question] * len(every), 1, [])
+            if len(_places) >= _PLACES_MAX:
+                _places.clear()
+            _places[question] = places
+            wanted = _wanted(places, key)
+            if isinstance(key, slice):
+                # Airflow's API server gives other rows than a list has where a slice's two ends cross, or one lies
+                # past the sequence's own (LIMIT and OFFSET in routes/xcoms.py, get_mapped_xcom_by_slice).
+                rows = every[key]
+        if wanted is None or len(wanted) != len(rows):
+            raise CoordinateMismatch("rows come and go while they are read", where=str(question))
+        return rows, [replace(question, map_index=index) for index in wanted]
+
+    def ahead(sequence: Any, key: int, rows: Sequence[Any], question: Asked, reader: _Reader) -> list[Any]:
+        """The value at a place and those of some rows that follow it; none where that cannot be done at once."""
+        peeks = [peek(row) for row in rows]
+        rows = rows[: at_once(peeks, reader.unfolds)]
+        if len(rows) < 2:
+            return []
+        rows, questions = asked_for(sequence, slice(key, key + len(rows)), rows, question)
+        peeks = [peek(row) for row in rows]
+        if at_once(peeks, reader.unfolds) < len(rows):
+            return []
+        sizes: list[int] = []
+        try:
+            values = pull(rows, questions, 1, sizes)
+        except SecureXComError:
+            # What comes before the one that cannot be opened is given, and then that one is asked for itself.
+            return []
+        reader.learn(peeks, sizes)
+        return values
+
+    @functools.wraps(original)
+    def guarded(self: Any, key: Any) -> Any:
+        source = self._xcom_arg.operator
+        question = Asked(source.dag_id, source.task_id, self._xcom_arg.key, self._ti.run_id)
+        following: Sequence[Any] = ()
+        reader = None if isinstance(key, slice) or key < 0 else _reader(getattr(self._ti, "id", None), question)
+        if reader is not None:
+            count = reader.wants(key)
+            if not count:
+                return reader.take()
+            if count > 1:
+                following = unopened(self, slice(key, key + count))
+                if values := ahead(self, key, following, question, reader):
+                    reader.keep(values)
+                    return reader.take()
+                reader.slow_down()
+        # Asked for already, where what follows it cannot be pulled with it.
+        found = following[0] if following else unopened(self, key)
+        rows = found if isinstance(key, slice) else [found]
+        order = -1 if isinstance(key, slice) and (key.step or 1) < 0 else 1
+        sizes: list[int] = []
+        rows, questions = asked_for(self, key, rows, question)
+        values = pull(rows, questions, order, sizes)
+        if reader is not None:
+            reader.learn([peek(found)], sizes)
+        return values if isinstance(key, slice) else values[0]
+
+    guarded._secure_xcom = True  # type: ignore[attr-defined]
+    LazyXComSequence.__getitem__ = guarded  # type: ignore[method-assign]
+
+
+class Peek(NamedTuple):
+    """What an unopened row says of itself, before anything of it is proved.
+
+    :ivar map_index: None for a row without a reference.
+    :ivar size: bytes of its sealed payload.
+    :ivar exclusive: it is claimed by who pulls it, and so never pulled ahead.
+    """
+
+    map_index: int | None
+    size: int = 0
+    exclusive: bool = False
+
+
+AHEAD_ROWS, AHEAD_BYTES = 64, 16 << 20
+
+
+def at_once(peeks: Sequence[Peek], unfolds: float = 1) -> int:
+    """How many of the rows, from the first on, may be pulled at once.
+
+    :param unfolds: how many bytes one of a payload becomes.
+    """
+    total = 0.0
+    for count, row in enumerate(peeks):
+        total += row.size * unfolds
+        if row.exclusive or total > AHEAD_BYTES:
+            return count
+    return len(peeks)
+
+
+class _Reader:
+    """Who reads a sequence, where they are, and what was read ahead for them."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._count = 0
+        self._values: deque[Any] = deque()
+        self.unfolds = 1.0
+        """How many bytes one of a payload became, of the value that unfolded most."""
+
+    def learn(self, peeks: Sequence[Peek], sizes: Sequence[int]) -> None:
+        """What the first of these rows unfolded to."""
+        for row, size in zip(peeks, sizes, strict=False):
+            if row.size:
+                self.unfolds = max(self.unfolds, size / row.size)
+
+    def wants(self, key: int) -> int:
+        """How many to pull now, for a value that is asked for at this place; 0 where it is there already."""
+        if key != self._next:
+            self._count = 0
+            self._values.clear()
+        self._next = key + 1
+        if self._values:
+            return 0
+        self._count = min(max(1, 2 * self._count), AHEAD_ROWS)
+        return self._count
+
+    def keep(self, values: list[Any]) -> None:
+        """What was pulled; each value is given once, so that who reads again reads anew."""
+        self._values.extend(values)
+
+    def slow_down(self) -> None:
+        """Begin anew with one at a time."""
+        self._count = 1
+
+    def take(self) -> Any:
+        """The next value."""
+        return self._values.popleft()
+
+
+_readers: dict[tuple[int, object, Asked], _Reader] = {}
+_READERS_MAX = 8
+
+
+def _reader(task: object, question: Asked) -> _Reader:
+    """The reader of a sequence on this thread, for one task instance's try.
+
+    A process may run several tasks (`dag.test()`); what was pulled for one was decided and recorded for it alone.
+    """
+    mine = (threading.get_ident(), task, question)
+    found = _readers.get(mine)
+    if found is None:
+        if len(_readers) >= _READERS_MAX:
+            _readers.clear()
+        # Kept here as well, because another thread may clear them now.
+        found = _readers[mine] = _Reader()
+    return found
+
+
+# What the rows of each sequence named when all of them were looked at; a task has few sequences.
+_places: dict[Asked, tuple[int | None, ...]] = {}
+_PLACES_MAX = 64
+
+
+def _wanted(places: Sequence[int | None] | None, key: Any) -> list[int | None] | None:
+    """The map indexes at a place or in a slice of a sequence, as a list has them."""
+    if places is None:
+        return None
+    if isinstance(key, slice):
+        return list(places[key])
+    return [places[key]] if -len(places) <= key < len(places) else None
+
+
+def _rising(places: Sequence[int | None]) -> bool:
+    known = [index for index in places if index is not None]
+    return all(earlier < later for earlier, later in pairwise(known))

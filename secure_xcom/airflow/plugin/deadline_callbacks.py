@@ -1,0 +1,59 @@
+"""Places the callbacks of deadlines, which no hook of Airflow's tells of, when the scheduler is about to run them.
+
+The scheduler writes a row of Airflow's table ``callback`` for each (airflow/models/deadline.py, handle_miss), and
+sends it to the executor that the row names. SQLAlchemy tells us before that row is written.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from secure_xcom.airflow.plugin import placing
+from secure_xcom.core.errors import SecureXComError
+
+_MODELS = "airflow.models.callback"
+_CLASS = "ExecutorCallback"
+_ABOUT_TO_RUN = ("pending", "queued")
+_FAILED = "failed"
+
+
+def watch() -> None:
+    """Look at callbacks from now on, in a process that has Airflow's models or will load them."""
+    from sqlalchemy import event
+    from sqlalchemy.orm import Mapper
+
+    known = getattr(sys.modules.get(_MODELS), _CLASS, None)
+    if known is None:
+        event.listen(Mapper, "mapper_configured", _listen_to)
+    else:
+        _listen_to(known.__mapper__, known)
+
+
+def _listen_to(_mapper: Any, model: Any) -> None:
+    from sqlalchemy import event
+
+    if model.__name__ == _CLASS and model.__module__ == _MODELS:
+        for moment in ("before_insert", "before_update"):
+            event.listen(model, moment, _before_write)
+
+
+def _before_write(_mapper: Any, _connection: Any, row: Any) -> None:
+    from sqlalchemy import inspect
+
+    changes = inspect(row).attrs.state.history
+    before = [str(getattr(state, "value", state)) for state in changes.deleted or ()]
+    state = str(getattr(row.state, "value", row.state))
+    if state in _ABOUT_TO_RUN and not set(before) & set(_ABOUT_TO_RUN) and placing.path() is not None:
+        place(row)
+
+
+def place(row: Any) -> None:
+    """Send a callback to its compartment's place, or end it as failed. Never raises: the scheduler would end."""
+    try:
+        row.data = placing.place_callback(row.data, row.bundle_name)
+    except Exception as error:  # noqa: BLE001  # the scheduler must run on, and this callback must not
+        why = str(error) if isinstance(error, SecureXComError) else type(error).__name__
+        placing.say(f"{(row.data or {}).get('dag_id')}", why)
+        row.state = _FAILED
+        row.output = why

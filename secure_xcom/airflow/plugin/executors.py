@@ -1,0 +1,46 @@
+"""The executors of this Airflow, as its own loader reads them out of ``[core] executor``."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from functools import cache
+from typing import Any
+
+from secure_xcom.core.access_policy import Executor, Executors
+
+log = logging.getLogger(__name__)
+
+DAG_PROCESSOR = "airflow.dag_processing.manager"
+TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+
+
+@cache
+def configured() -> Executors:
+    """The executors of this process's configuration; none where Airflow cannot read it, which it says itself."""
+    try:
+        from airflow.executors.executor_loader import ExecutorLoader
+
+        read: Any = ExecutorLoader.get_executor_names
+        # Whether teams exist stands in the database, which the process that reads DAG files does not ask.
+        asks = "validate_teams" in inspect.signature(read).parameters
+        names = read(validate_teams=False) if asks else read()
+    # whatever is wrong with the option, a component reports at its start
+    except Exception as error:  # noqa: BLE001
+        log.debug("[core] executor cannot be read: %s", type(error).__name__)
+        return Executors()
+    return Executors(
+        # Airflow 3.1 has no teams here.
+        Executor(name.module_path, name.alias, getattr(name, "team_name", None))
+        for name in names
+    )
+
+
+def runs_a_task() -> bool:
+    """Whether this process runs a task: its ``[core] executor`` need not be the scheduler's, which has decided.
+
+    The pod template of Airflow's chart, for one, says LocalExecutor there.
+    """
+    runner = sys.modules.get(TASK_RUNNER)
+    return DAG_PROCESSOR not in sys.modules and getattr(runner, "SUPERVISOR_COMMS", None) is not None

@@ -1,0 +1,187 @@
+"""What a task asks for of where and as whom it runs: every field of Airflow's that says so, and its defaults.
+
+The fields: ``queue`` (the triggerer's queue, too: airflow/sdk/execution_time/task_runner.py, _defer_task),
+``executor``, ``executor_config``, ``run_as_user`` and ``pool``, from operators, default_args, partial() and
+expand(); and the ``executor`` of a deadline's callback. Nothing reads an operator's ``resources``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import yaml
+
+from secure_xcom.airflow import settings
+from secure_xcom.airflow.plugin import executors, harmless_config, service_accounts
+from secure_xcom.core.access_policy import Executor, Placement
+from secure_xcom.core.errors import PlacementRefused, SecureXComError
+
+ATTRIBUTES = ("queue", "pool", "executor", "run_as_user")
+"""The attributes of a task, and of a task instance, that a place is written to."""
+_DEFAULT_POOL = "default_pool"
+_KUBERNETES = "kubernetes"
+
+# A process's settings do not change while it runs, and these are read for each task instance.
+_default_queue = cache(settings.default_queue)
+_default_user = cache(settings.default_impersonation)
+_pod_template = cache(settings.pod_template)
+
+
+def check_task(found: Placement, task: Any, where: str, *, in_task: bool = False) -> None:
+    """Check what a task of a DAG file, or a task instance, asks for.
+
+    :param in_task: whether this is the task's own process, which knows nothing of executors.
+    :param where: how the task is called in an error.
+    :raises PlacementRefused: it asks for what is not its own.
+    """
+    config = task.executor_config or {}
+    asked = dict(_asked(task, found, in_task=in_task))
+    for account in service_accounts.service_accounts(config):
+        found.check({"service_account": account}, where)
+    found.check(asked, where)
+    if not found.closed:
+        return
+    found.check_defaults({"queue": _default_queue()} if "queue" not in asked else {}, where)
+    if in_task:
+        return
+    executor = _checked_executor(found, asked.get("executor"), where)
+    if _is_kubernetes(executor) and not any(True for _ in service_accounts.service_accounts(config)):
+        template = _template_account()
+        found.check_defaults({"service_account": template} if template else {}, where)
+    _check_config(found, config, executor, where)
+
+
+def placed_config(found: Placement, instance: Any, where: str) -> dict[str, Any] | None:
+    """Check what a task instance asks for; its executor_config with its place, or None to leave it.
+
+    A task that was given another place after its file was parsed is brought back, so what the access policy places
+    is not looked at. Only what it says nothing about has nowhere to go.
+
+    :raises PlacementRefused: it must not run.
+    """
+    asked = instance.executor_config or {}
+    account = found.places.get("service_account")
+    executor = _executor(found, _text(getattr(instance, "executor", None)))
+    placed = None
+    if account is not None or (
+        found.closed and _is_kubernetes(executor) and (asked or service_accounts.can_place())
+    ):
+        placed = service_accounts.placed(asked, account)
+    # What is written here is the access policy's, as it was the last time; what the task asked for is looked at.
+    alone = not asked or (placed is not None and asked == service_accounts.placed({}, account))
+    check_task(found, _Placed(instance, found.places, {} if alone else placed or asked), where)
+    return placed
+
+
+def check_callback(found: Placement, executor: object, where: str) -> None:
+    """Check where a callback runs that an executor is to run: on the default queue, where it has any.
+
+    :raises PlacementRefused: that is not its own place.
+    """
+    found.check({} if executor is None else {"executor": executor}, where)
+    if found.closed:
+        chosen = _checked_executor(found, executor, where)
+        if chosen is None or chosen.kind is None or chosen.kind.splits_by == "queue":
+            found.check_defaults({"queue": _default_queue()}, where)
+
+
+def check_not_mapped(found: Placement, task: Any, where: str) -> None:
+    """Check that a task is not mapped over what says where it runs: there it would be known too late.
+
+    :raises PlacementRefused: it is.
+    """
+    value = getattr(getattr(task, "expand_input", None), "value", None)
+    fields = {*ATTRIBUTES, "executor_config"} if found.closed else set(found.places)
+    entries = value if isinstance(value, list | tuple) else [value]
+    for entry in entries:
+        mapped = sorted(fields & set(map(str, entry))) if isinstance(entry, Mapping) else ()
+        if mapped:
+            raise PlacementRefused(
+                f"it is mapped over {mapped[0]}, which the access policy's tasks_run_on says",
+                where=f"DAG {found.dag_id}, {where}",
+            )
+
+
+class _Placed:
+    """A task instance as it will be, once it has its place."""
+
+    def __init__(self, instance: Any, places: Mapping[str, str], config: Mapping[str, Any]) -> None:
+        for field in ATTRIBUTES:
+            setattr(self, field, places.get(field) or getattr(instance, field, None))
+        self.executor_config = config
+
+
+def _asked(task: Any, found: Placement, *, in_task: bool) -> Iterator[tuple[str, object]]:
+    """What a task names that Airflow would not take anyway."""
+    defaults = {"queue": _default_queue(), "pool": _DEFAULT_POOL, "run_as_user": _default_user()}
+    for field in ATTRIBUTES:
+        value = getattr(task, field, None)
+        if not value or value == defaults.get(field):
+            continue
+        if field == "executor" and in_task:
+            continue
+        if field == "executor" and field not in found.places:
+            names = executors.configured()
+            named = names.find(str(value), found.team) if type(value) is str else None
+            if named is not None and named == names.default(found.team):
+                continue
+        yield field, value
+
+
+def _checked_executor(found: Placement, asked: object, where: str) -> Executor | None:
+    """The executor that a task will run on, where Airflow's configuration names it.
+
+    :raises PlacementRefused: it is Airflow's default, and somebody else's or of a class that nobody knows.
+    """
+    executor = _executor(found, _text(asked))
+    if executor is None or "executor" in found.places or asked:
+        return executor
+    found.check_defaults({"executor": executor}, where)
+    if executor.kind is None and not found.may_use("executor", executor):
+        raise PlacementRefused(
+            f"Airflow's default executor {str(executor)!r:.120} is of a class that is not known here, so nobody "
+            "knows what a task can ask of it",
+            where=f"DAG {found.dag_id}, {where}",
+            remedy=f"if its workers have no identity of their own, write {executor.module_path!r:.120} into "
+            "open_places: executor of the access policy; else into the tasks_run_on of whose it is",
+        )
+    return executor
+
+
+def _executor(found: Placement, asked: str | None) -> Executor | None:
+    names = executors.configured()
+    name = found.places.get("executor") or asked
+    return names.default(found.team) if not name else names.find(name, found.team)
+
+
+def _check_config(found: Placement, config: Any, executor: Executor | None, where: str) -> None:
+    if not config:
+        return
+    kind = None if executor is None else executor.kind
+    try:
+        harmless_config.check(service_accounts.as_data(config), kind, str(executor or "an unknown executor"))
+    except SecureXComError as error:
+        raise PlacementRefused(error.what, where=f"DAG {found.dag_id}, {where}", remedy=error.remedy) from None
+
+
+def _is_kubernetes(executor: Executor | None) -> bool:
+    return executor is not None and executor.kind is not None and executor.kind.config == _KUBERNETES
+
+
+@cache
+def _template_account() -> str | None:
+    """The service account of pods whose task names none, where this process has the pod template."""
+    path = _pod_template()
+    try:
+        spec = yaml.safe_load(path.read_text())["spec"] if path else {}
+        account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        # The executor reports its template itself; only the scheduler is sure to have it.
+        return None
+    return str(account) if account else None
+
+
+def _text(value: object) -> str | None:
+    return value if type(value) is str and value else None

@@ -1,0 +1,162 @@
+"""In the process that supervises tasks: mask the copy of their logs on its own output, and mask in time.
+
+Airflow's LocalExecutor copies every line of a task to the scheduler's output without masking it, although the
+task's log file is masked by the same process. Why this is no listener: docs/adr/0005.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from functools import cache
+from typing import Any
+
+from secure_xcom.airflow import settings as airflow_settings
+from secure_xcom.airflow.plugin import placing
+from secure_xcom.airflow.plugin.executors import DAG_PROCESSOR, TASK_RUNNER
+from secure_xcom.core.access_policy import watched
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.masking import compile_once
+
+log = logging.getLogger(__name__)
+
+_SUPERVISOR = "airflow.sdk.execution_time.supervisor"
+
+
+def before_fork() -> None:
+    """Run before each fork of any of Airflow's processes; does something in one that supervises tasks."""
+    if _SUPERVISOR not in sys.modules or getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None):
+        return
+    try:
+        if not airflow_settings.backend_is_ours():
+            return
+        teach_masker()
+        placing.read_ahead()
+        if airflow_settings.switched_on("mask_component_logs"):
+            mask_component_logs()
+        import_ahead()
+        configure_models()
+    except Exception as error:  # noqa: BLE001  # a component must run on, whatever Airflow's logging looks like
+        _warn(f"{type(error).__name__} at {_place(error)}")
+
+
+@cache
+def import_ahead() -> None:
+    """Import once, in the parent of tasks, what each of them would import at its first push or pull."""
+    if DAG_PROCESSOR in sys.modules:
+        # It forks processes that read DAG files, and none that runs a task.
+        return
+    from secure_xcom.airflow import preload
+
+    try:
+        uris, alarms = _needed()
+    except SecureXComError as error:
+        # A task's push or pull says so where somebody looks.
+        log.debug("The settings cannot be used: %s", error)
+        return
+    preload.import_ahead(uris)
+    if alarms:
+        preload.import_alarms()
+    preload.import_parser()
+
+
+def configure_models() -> None:
+    """Before each fork, because a secrets backend may have been loaded since the last one."""
+    if DAG_PROCESSOR not in sys.modules:
+        from secure_xcom.airflow import preload
+
+        preload.configure_models()
+
+
+def _needed() -> tuple[tuple[str, ...], bool]:
+    """Every key and store URI that a task of this deployment may need, and whether alarms may have to be told."""
+    policy_path = airflow_settings.policy_path()
+    if policy_path is None:
+        settings = airflow_settings.load()
+        return (*settings.key_uris, settings.store_uri or ""), False
+    policy = watched(policy_path).current()
+    uris = (uri for own in policy.compartments for uri in (*own.all_key_uris, *own.all_store_uris))
+    return tuple(uris), bool(policy.alarms_at_once)
+
+
+def teach_masker() -> None:
+    """Let this process's masker take a list of secrets with one compilation instead of one for each."""
+    from airflow.sdk._shared.secrets_masker import _secrets_masker
+
+    masker: Any = _secrets_masker()
+    if "add_mask" in vars(masker):
+        return
+    original = masker.add_mask
+
+    def add_mask(secret: Any, name: str | None = None) -> None:
+        if isinstance(secret, list) and name is None:
+            compile_once(masker, secret)
+        original(secret, name)
+
+    masker.add_mask = add_mask
+
+
+def mask_component_logs() -> None:
+    """Put the SDK's masker, which knows the secrets of the tasks, before the renderers of this process's logs."""
+    import structlog
+
+    processors = structlog.get_config()["processors"]
+    if not isinstance(processors, list) or not processors or not callable(processors[-1]):
+        _warn("structlog's processors are no list that ends in a renderer")
+        return
+    if not isinstance(processors[-1], MaskedRenderer):
+        # In place, because loggers that were used already keep this very list; and as one assignment, because
+        # another thread may be half-way through it.
+        processors[-1] = MaskedRenderer(processors[-1])
+    for handler in _handlers():
+        formatter = handler.formatter
+        if not isinstance(formatter, structlog.stdlib.ProcessorFormatter):
+            continue
+        last = formatter.processors[-1]
+        if not isinstance(last, MaskedRenderer):
+            formatter.processors = (*formatter.processors[:-1], MaskedRenderer(last))
+
+
+class MaskedRenderer:
+    """A renderer of log lines behind Airflow's masker."""
+
+    def __init__(self, renderer: Any) -> None:
+        self.renderer = renderer
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+        from airflow.sdk._shared.secrets_masker import redact
+
+        # A renderer takes these three for granted.
+        needed = {name: event[name] for name in ("timestamp", "level", "event") if name in event}
+        with_traceback = bool(event.get("exc_info"))
+        masked: Any = redact(event)
+        if not isinstance(masked, MutableMapping):
+            # Airflow's masker gives a text in place of what it could not walk.
+            masked = {**needed, "event": str(masked)}
+        rendered = self.renderer(logger, method, masked)
+        if with_traceback and isinstance(rendered, str):
+            # The renderer itself made text of the exception.
+            rendered = redact(rendered)
+        return rendered
+
+
+def _handlers() -> list[logging.Handler]:
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    return [handler for logger in loggers if isinstance(logger, logging.Logger) for handler in logger.handlers]
+
+
+@cache
+def _warn(why: str) -> None:
+    log.warning(
+        "The copy of task logs on this component's output is not masked (%s). What to do: update secure_xcom, or "
+        "keep that output as safe as the values; [secure_xcom] mask_component_logs = False silences this.",
+        why,
+    )
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "an unknown place"

@@ -1,0 +1,165 @@
+"""What Airflow says of the task that this process runs: its try, its DAG's bundle and team.
+
+All of it comes from the scheduler and the API server, not from the DAG file; and all of it is only as true as the
+process is honest: a hostile task can say that it is another one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from secure_xcom.core.coordinate import Coordinate, TaskTry
+
+# Airflow's functions that run a task's or a trigger's code, and the local variable that says whose.
+_HOLDERS = (
+    ("airflow.sdk.execution_time.task_runner", ("run", "finalize"), "ti"),
+    ("airflow.jobs.triggerer_job_runner", ("run_trigger",), "trigger"),
+)
+
+
+class Certain(NamedTuple):
+    """A task instance that its context has told.
+
+    :ivar attempt: the UUID of its attempt, which a retry and a clearing change and a deferral does not.
+    :ivar max_tries: Airflow's, of that task instance.
+    """
+
+    task: TaskTry
+    attempt: str | None
+    max_tries: int | None
+
+
+_task: TaskTry | None = None
+_clearing: int | None = None
+_attempt: str | None = None
+
+
+def task() -> TaskTry | None:
+    """The try of the task instance that this process runs, as Airflow tells it.
+
+    Airflow's context is there while templates render and while the task executes; the return value is pushed
+    after it is gone, but the variables that Airflow exports for the task are still set.
+    """
+    from airflow.sdk import get_current_context
+
+    try:
+        context = get_current_context()
+    except RuntimeError:
+        return _from_environment()
+    return remember(context)
+
+
+def remember(context: Mapping[str, Any]) -> TaskTry:
+    """Keep what a task's context says, for when the context is gone.
+
+    :param context: Airflow's, of a task.
+    """
+    global _task, _clearing, _attempt  # noqa: PLW0603  # a process runs one task at a time
+    instance = context["ti"]
+    _task = _try_of(instance, getattr(context.get("dag_run"), "team_name", None))
+    _clearing = getattr(instance, "max_tries", None)
+    _attempt = _attempt_of(instance)
+    return _task
+
+
+def certain(found: TaskTry | None) -> Certain | None:
+    """Return the task instance for certain.
+
+    None where no context has told its map index: then two mapped instances could not be told apart.
+
+    :param found: what `task` has just said.
+    """
+    return None if found is None or found != _task else Certain(found, _attempt, _clearing)
+
+
+def acting() -> TaskTry | None:
+    """Return the try that pushes or deletes now: the running task's, or one that Airflow names without a context.
+
+    Airflow has no context while it clears a task's XComs before it runs, in callbacks and listeners of a task that
+    failed before it ran, and in triggers.
+    """
+    found = task()
+    if found is not None and found is _task:
+        return found
+    held, named = _on_stack()
+    # Where Airflow runs this for no task instance, a log context is somebody else's.
+    return (named or found) if held else (found or _in_log_context())
+
+
+def producer(coordinate: Coordinate) -> TaskTry | None:
+    """Return the try that pushes. A task's own XComs have its own map index, which Airflow does not export."""
+    found = acting()
+    if found is None:
+        return None
+    own = replace(found, map_index=coordinate.map_index)
+    return own if (own.dag_id, own.run_id, own.task_id) == coordinate.of_task else found
+
+
+def _on_stack() -> tuple[bool, TaskTry | None]:
+    """Return whether one of Airflow's functions that hold a task or a trigger runs this code, and whose try it is.
+
+    Seen from 3.1 on; nothing else names it before 3.3 (docs/adr/0014).
+    """
+    holders = [
+        (vars(module), functions, local)
+        for name, functions, local in _HOLDERS
+        if (module := sys.modules.get(name)) is not None
+    ]
+    frame = sys._getframe()  # inspect.stack() would read the files as well
+    while frame.f_back is not None:
+        frame = frame.f_back
+        for names, functions, local in holders:
+            if frame.f_globals is names and frame.f_code.co_name in functions:
+                held = frame.f_locals.get(local)
+                instance = getattr(held, "task_instance", None) if local == "trigger" else held
+                return True, None if instance is None else _try_of(instance, _team_of(instance))
+    return False, None
+
+
+def _in_log_context() -> TaskTry | None:
+    """Return the try that Airflow 3.3 and later name in a task's or a trigger's log lines, on any thread."""
+    from structlog.contextvars import get_contextvars
+
+    bound = get_contextvars()
+    ids = [bound.get(name) for name in ("dag_id", "run_id", "task_id")]
+    number, index = bound.get("try_number"), bound.get("map_index")
+    if not bound.get("ti_id") or not all(ids) or not isinstance(number, int):
+        return None
+    return TaskTry(str(ids[0]), str(ids[1]), str(ids[2]), index if isinstance(index, int) else -1, number)
+
+
+def _try_of(instance: Any, team: str | None) -> TaskTry:
+    index = -1 if instance.map_index is None else instance.map_index
+    # The bundle that the executor's workload named, and the API server's answer when the task started.
+    bundle = getattr(getattr(instance, "bundle_instance", None), "name", None)
+    return TaskTry(
+        instance.dag_id, instance.run_id, instance.task_id, index, instance.try_number, bundle=bundle, team=team
+    )
+
+
+def _team_of(instance: Any) -> str | None:
+    told = getattr(instance, "_ti_context_from_server", None)
+    return getattr(getattr(told, "dag_run", None), "team_name", None)
+
+
+def _attempt_of(instance: Any) -> str | None:
+    try:
+        return str(UUID(str(instance.id)))
+    except (AttributeError, ValueError):
+        return None
+
+
+def _from_environment() -> TaskTry | None:
+    names = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")
+    ids = [os.environ.get(name) for name in names]
+    number = os.environ.get("AIRFLOW_CTX_TRY_NUMBER", "")
+    if not all(ids) or not number.isdigit():
+        return None
+    exported = TaskTry(str(ids[0]), str(ids[1]), str(ids[2]), -1, int(number))
+    # Airflow exports neither the map index nor the bundle, but the context told them while it was there.
+    return _task if _task is not None and _task.same_task(exported) else exported

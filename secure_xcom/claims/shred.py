@@ -1,0 +1,189 @@
+"""Crypto-shredding: once the claimant has succeeded, the wrapped keys go, then the payload, then the claim.
+
+In this order, because the first step alone makes the value unreadable to everybody; and a run that was killed
+between two of them is finished by the next, for what is done already counts as done.
+
+Maintenance has no data key, so it cannot know whether a claim is proved, and whoever may claim can put one there.
+So a claim alone destroys nothing: the row that it is on must say that its XCom is exclusive, and that this is its
+payload.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from secure_xcom.claims import Ledger
+from secure_xcom.claims.claim import Claim, Claimant, Target
+from secure_xcom.core import clock
+from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
+from secure_xcom.core.errors import ClaimTampered, ReferenceRefused, StoreDenied, StoreError
+from secure_xcom.core.reference import TIME_FORMAT, Reference, is_reference, parse
+from secure_xcom.stores import Store
+
+log = logging.getLogger(__name__)
+
+Keys = Literal["destroyed", "gone", "kept"]
+"""``destroyed`` now; ``gone`` before: the row is shredded, deleted, or of another push; ``kept``: the row could
+not be read or written, so its payload is kept as well."""
+
+
+class Rows(Protocol):
+    """The rows in which references lie."""
+
+    def read(self, coordinate: Coordinate) -> object:
+        """The row's value as it is kept; None where there is none."""
+
+    def replace(self, coordinate: Coordinate, old: object, new: object) -> bool:
+        """Put a value in the place of the old one; False where that is not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shredded:
+    """What became of one exclusive XCom.
+
+    :ivar left: why its payload is still there; None where it is gone.
+    """
+
+    target: Target
+    keys: Keys
+    left: StoreError | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left that could be opened, so that the claim may go, too."""
+        return self.keys != "kept" and self.left is None
+
+
+def shred(target: Target, rows: Rows, stores: Callable[[str], Store]) -> Shredded:
+    """Destroy the wrapped keys in the row, and delete the payload.
+
+    The row of another push of the same XCom is left as it is.
+
+    :raises ClaimTampered: the row says that this XCom is not exclusive.
+    :raises SecureXComError: the row cannot be read or written.
+    """
+    keys = _destroy_keys(target, rows)
+    if keys == "kept":
+        return Shredded(target, keys)
+    path = object_path(target.compartment, target.coordinate, target.unique)
+    failed: StoreError | None
+    try:
+        [failed] = stores(target.store_uri).delete_many([path])
+    except StoreError as error:
+        failed = error
+    return Shredded(target, keys, failed)
+
+
+def _destroy_keys(target: Target, rows: Rows) -> Keys:
+    value = rows.read(target.coordinate)
+    try:
+        found = _of_push(value, target)
+        if found is None or found.shredded is not None:
+            return "gone"
+        now = clock.now().strftime(TIME_FORMAT)
+        if rows.replace(target.coordinate, value, found.without_keys(now).dump()):
+            return "destroyed"
+        # Somebody wrote in between. What is there now is of another push, or it is not.
+        again = _of_push(rows.read(target.coordinate), target)
+    except ReferenceRefused:
+        return "kept"
+    return "gone" if again is None or again.shredded is not None else "kept"
+
+
+def _of_push(value: object, target: Target) -> Reference | None:
+    """The reference, if it is of the push that was claimed.
+
+    :raises ReferenceRefused: it cannot be read, so it may be; :raises ClaimTampered: it is, and is not exclusive.
+    """
+    if not is_reference(value):
+        return None
+    found = parse(value)
+    if found.head.object != target.object:
+        return None
+    if found.head.exclusive is None:
+        raise ClaimTampered("the claim is on an XCom that is not exclusive", where=str(target.coordinate))
+    return found
+
+
+def shred_finished(
+    ledger: Ledger,
+    places: Iterable[tuple[str, str]],
+    *,
+    succeeded: Callable[[Claimant], bool],
+    held: Callable[[str, str], object],
+    rows: Rows,
+    stores: Callable[[str], Store],
+    dry_run: bool = False,
+    tampered: Callable[[ClaimTampered], object] = lambda _: None,
+    outlived: Callable[[Claim], object] = lambda _: None,
+    before: Callable[[Target], object] = lambda _: None,
+) -> Iterator[tuple[Claim, Shredded | None]]:
+    """Shred what claimants that have succeeded left behind: the maintenance command's part.
+
+    Running it again finishes what a killed run left. Where the row is gone, or is of another push, the payload is
+    left to gc, which looks at every row that might name it; once it is gone as well, so is the claim.
+
+    :param places: a store URI and a compartment each: every store that a compartment of the policy has.
+    :param succeeded: whether a task instance's state is ``success`` now.
+    :param held: a DAG id and a run id -> the legal hold on them, or None (`AccessPolicy.held`).
+    :param tampered: told of what lies among the claims and is none. It keeps no other XCom from being shredded.
+    :param outlived: told of each claim that is on nothing any more, and is removed.
+    :param before: told of each XCom right before it is shredded, so that what it raises keeps that XCom.
+    :returns: each claim that is due, and what became of its XCom; None in a dry run.
+    :raises SecureXComError: the ledger or the rows cannot be read.
+    """
+    known = list(dict.fromkeys(places))
+    for claim in ledger.list(known):
+        try:
+            if isinstance(claim, ClaimTampered):
+                raise claim
+            if held(claim.coordinate.dag_id, claim.coordinate.run_id) is not None:
+                continue
+            target = _target(claim, known)
+            if target is None:
+                log.warning("A claim names a payload in none of the stores, so it is left: %s", claim.coordinate)
+                continue
+            if _is_gone(target, rows):
+                if not _has_payload(target, stores):
+                    outlived(claim)
+                    if not dry_run:
+                        ledger.remove(target)
+                continue
+            if not succeeded(claim.claimant):
+                continue
+            if not dry_run:
+                before(target)
+            done = None if dry_run else shred(target, rows, stores)
+        except ClaimTampered as error:
+            log.warning("Among the claims lies what is none: %s", error)
+            tampered(error)
+            continue
+        if done is not None and isinstance(done.left, StoreDenied):
+            log.warning("A payload of a finished exclusive XCom stays behind: %s", done.left)
+        if done is not None and done.whole:
+            ledger.remove(target)
+        yield claim, done
+
+
+def _is_gone(target: Target, rows: Rows) -> bool:
+    try:
+        return _of_push(rows.read(target.coordinate), target) is None
+    except ReferenceRefused:
+        return False
+
+
+def _has_payload(target: Target, stores: Callable[[str], Store]) -> bool:
+    path = object_path(target.compartment, target.coordinate, target.unique)
+    return any(entry.path == path for entry in stores(target.store_uri).list(path.rpartition("/")[0]))
+
+
+def _target(claim: Claim, places: Iterable[tuple[str, str]]) -> Target | None:
+    """Which of the stores a claim's payload lies in. The claim's own text chooses among them and adds none."""
+    path = object_path(claim.compartment, claim.coordinate, claim.object[-36:])
+    for uri, compartment in places:
+        if compartment == claim.compartment and claim.object == object_uri(uri, path):
+            return Target(claim.compartment, claim.coordinate, uri, claim.object)
+    return None

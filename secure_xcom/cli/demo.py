@@ -1,0 +1,107 @@
+"""``secure-xcom demo``: the whole way of a value, on a throwaway Airflow with a local keyring and a file store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from secure_xcom.cli import options, output
+
+
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the folder, and say how to look at what lies in it.")
+    ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="No colour and no box drawing, as where no terminal listens.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show the whole way of a value on a throwaway Airflow, and what thieves and tampering come to.
+
+    Takes about a minute. Everything is in one temporary folder and listens on 127.0.0.1 only; at the end all of
+    it is stopped and removed. Exit code 0 says that every claim was checked and held.
+    """
+    from secure_xcom.demo import checks, show
+    from secure_xcom.demo.story import Story
+
+    _check_installation()
+    started = time.monotonic()
+    # The real path, because a temporary folder may be reached through a link.
+    folder = Path(tempfile.mkdtemp(prefix="secure-xcom-demo-")).resolve()
+    with _ending_on_signals():
+        try:
+            evidence = Story(folder, _Progress(plain or as_json).step).tell()
+            checked = checks.check(evidence)
+            seconds = time.monotonic() - started
+            if as_json:
+                output.show_json(show.as_json(evidence, checked, seconds, folder if keep else None))
+            else:
+                show.show(evidence, checked, seconds, plain=plain)
+        finally:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif not as_json:
+                show.how_to_look(folder, plain=plain)
+    raise typer.Exit(output.FINE if all(claim.held for claim in checked) else output.FOUND_SOMETHING)
+
+
+def _check_installation() -> None:
+    from importlib import metadata
+
+    from secure_xcom.core.errors import CommandError
+
+    if not any(found.name == "secure_xcom" for found in metadata.entry_points(group="airflow.policy")):
+        raise CommandError(
+            "secure-xcom is not installed into this Python, so Airflow would not find its hooks",
+            where=sys.prefix,
+            remedy="run `make demo`, or `pip install` the package into an environment of its own",
+        )
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo in order, as Ctrl-C does."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        # A second signal must not disturb the ending.
+        for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Progress:
+    """Says on stderr what is being done and how long it took."""
+
+    def __init__(self, plain: bool) -> None:
+        self._out = output.console(stderr=True, plain=plain)
+        self._started = time.monotonic()
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        if self._out.is_terminal and not os.environ.get("NO_COLOR"):
+            with self._out.status(f"{what} ..."):
+                yield
+        else:
+            yield
+        self._out.print(f"{time.monotonic() - self._started:5.1f} s  {what}", style="dim")

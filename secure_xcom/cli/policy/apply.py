@@ -1,0 +1,87 @@
+"""``secure-xcom policy apply``: the compiled access policy into a Vault and into an AWS account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secure_xcom.cli import options, output
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.ops.service_policies import Compiled
+    from secure_xcom.ops.service_policies.apply.changes import Change
+
+
+class Target(str, Enum):
+    """What can be applied by itself."""
+
+    vault = "vault"
+    iam = "iam"
+    s3 = "s3"
+    kms = "kms"
+
+
+def policy_apply(
+    file: options.PolicyFile,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, show the plan.")] = False,
+    to: Annotated[
+        list[Target] | None,
+        typer.Option(metavar="SERVICE", help="vault, iam, s3 or kms, and nothing else. May repeat."),
+    ] = None,
+    dag: options.DagsThatLimit = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Bring what an access policy needs into the Vault of VAULT_ADDR (VAULT_TOKEN) and into AWS, as an operator.
+
+    AWS is reached with boto3's own settings: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL. Running it again changes
+    nothing; after a failure it goes on. What it did not make is neither deleted nor overwritten: statements and
+    lifecycle rules of others stay beside ours. Files for Google and Azure are for `policy compile` and your own
+    tools.
+    """
+    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.ops.service_policies import compile_policy
+    from secure_xcom.ops.service_policies.apply import changes
+
+    policy = AccessPolicy.load(str(file))
+    made = compile_policy(policy, dag or ())
+    planned = list(_plan(policy, made, dag or (), set(to or Target)))
+    notes = [*made.notes, *(note for one in planned for note in one.notes)]
+    if not as_json:
+        screen = output.console()
+        for one in planned:
+            screen.print(f"{one.state:6} {output.clean(one.text)}", soft_wrap=True)
+            for line in one.diff:
+                screen.print(f"       {output.clean(line)}", soft_wrap=True)
+        for note in notes:
+            screen.print(f"! {output.clean(note)}", style="yellow", soft_wrap=True)
+    if not dry_run:
+        changes.apply(planned)
+    if as_json:
+        steps = [{"step": one.text, "state": one.state, "diff": one.diff} for one in planned]
+        output.show_json({"applied": not dry_run, "steps": steps, "notes": notes})
+    raise typer.Exit(output.FOUND_SOMETHING if notes else output.FINE)
+
+
+def _plan(policy: AccessPolicy, made: Compiled, dags: Sequence[str], targets: set[Target]) -> Iterator[Change]:
+    """Every service that the file needs and that was asked for; the whole plan is made before anything is done."""
+    from secure_xcom.connections.vault.client import VaultClient
+    from secure_xcom.ops.service_policies.apply import aws_iam, aws_kms, aws_s3
+    from secure_xcom.ops.service_policies.apply import vault as apply_vault
+    from secure_xcom.ops.service_policies.aws_account import AwsAccount
+
+    if Target.vault in targets and any(path.startswith("vault/") for path in made.files):
+        yield from apply_vault.changes(VaultClient("default"), policy, made)
+    if not any(path.startswith("aws/") for path in made.files) or targets == {Target.vault}:
+        return
+    aws = AwsAccount()
+    # Keys and buckets name roles and users, which IAM is therefore asked for first.
+    if Target.iam in targets:
+        yield from aws_iam.plan(aws, policy, made)
+    if Target.kms in targets:
+        yield from aws_kms.plan(aws, policy, dags)
+    if Target.s3 in targets:
+        yield from aws_s3.plan(aws, made)

@@ -1,0 +1,172 @@
+"""``secure-xcom policy show``: the access policy as it is resolved, or where one DAG belongs and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secure_xcom.cli import options, output
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy import AccessPolicy, Compartment, Grant, Reader
+
+
+def policy_show(
+    file: options.PolicyFile,
+    dag: Annotated[
+        str | None, typer.Option(metavar="DAG_ID", help="Say to which compartment this DAG belongs, and why.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show the compartments with defaults written in: whose DAGs push, who may pull, and which identity has what.
+
+    Exit code 1 where --dag names a DAG that no compartment takes.
+    """
+    from secure_xcom.core.access_policy import AccessPolicy
+
+    policy = AccessPolicy.load(str(file))
+    if dag is not None:
+        _show_dag(policy, file, dag, as_json=as_json)
+        return
+    record = [_compartment(policy, own, identities) for own, identities in _with_identities(policy)]
+    if as_json:
+        output.show_json(
+            {
+                "digest": policy.digest,
+                "compartments": record,
+                "identities": _identities(policy),
+                "open_places": _open(policy),
+            }
+        )
+        return
+    from rich.table import Table
+
+    table = Table(
+        show_lines=True, title_justify="left", title=f"{output.clean(file)}, SHA-256 {policy.digest[:16]}"
+    )
+    for column in ("compartment", "DAGs that push", "who may pull", "identities", "keys", "stores"):
+        table.add_column(column, overflow="fold")
+    for one in record:
+        table.add_row(
+            one["name"] + ("\n(default)" if one["default"] else ""),
+            "\n".join(one["dags"]) or "(none)",
+            "\n".join(["its own", *one["readers"]]),
+            "\n".join(f"{name}: {', '.join(roles)}" for name, roles in one["identities"].items()) or "(none)",
+            "\n".join(one["key_uris"]),
+            "\n".join([one["store_uri"], *one["routes"]]),
+        )
+    output.table_console().print(table)
+
+
+def _with_identities(policy: AccessPolicy) -> list[tuple[Compartment, dict[str, list[str]]]]:
+    from secure_xcom.ops.service_policies.grants import grants_of
+
+    found: dict[str, dict[str, list[str]]] = {own.name: {} for own in policy.compartments}
+    for identity in policy.identities:
+        for grant in grants_of(policy, identity):
+            found[grant.compartment].setdefault(identity.name, []).append(_grant(grant))
+    return [(own, found[own.name]) for own in policy.compartments]
+
+
+def _grant(grant: Grant) -> str:
+    tasks = f" tasks {' '.join(grant.tasks)}" if grant.tasks else ""
+    return grant.role + (f" of {' '.join(grant.dags)}{tasks}" if grant.dags else "")
+
+
+def _reader(reader: Reader) -> str:
+    """A reader in one line; what is everything is left out."""
+    words = [f"compartment {reader.compartment}"] if reader.compartment else []
+    fields = (
+        ("dags", reader.dags),
+        ("tasks", reader.tasks),
+        ("of_dags", reader.of_dags),
+        ("of_tasks", reader.of_tasks),
+    )
+    words += [f"{name} {' '.join(globs)}" for name, globs in fields if globs != ("*",)]
+    return ", ".join(words) or "every DAG"
+
+
+def _compartment(policy: AccessPolicy, own: Compartment, identities: dict[str, list[str]]) -> dict[str, Any]:
+    return {
+        "name": own.name,
+        "default": own is policy.default,
+        "dags": list(own.dags),
+        "readers": [_reader(reader) for reader in own.readers],
+        "identities": identities,
+        "key_uris": list(own.key_uris),
+        "store_uri": own.store_uri,
+        "former_store_uris": list(own.former_store_uris),
+        "routes": [
+            f"{' '.join(['sensitive'] * bool(route.sensitive) + list(route.keys or ()))} -> {route.store_uri}"
+            for route in own.routes
+        ],
+        **own.model_dump(
+            mode="json",
+            include={"retention", "max_bytes", "mask_values", "hide_return_values", "exclusive", "tasks_run_on"},
+            exclude_none=True,
+        ),
+    }
+
+
+def _identities(policy: AccessPolicy) -> list[dict[str, Any]]:
+    from secure_xcom.ops.service_policies.grants import grants_of
+
+    return [
+        {
+            "name": identity.name,
+            "workers_of": list(identity.workers_of),
+            "grants": [grant.model_dump(mode="json", by_alias=True, exclude_none=True) for grant in grants],
+            **identity.model_dump(
+                mode="json", include={"vault", "aws", "google", "azure", "runs_on"}, exclude_none=True
+            ),
+        }
+        for identity in policy.identities
+        for grants in [grants_of(policy, identity)]
+    ]
+
+
+def _open(policy: AccessPolicy) -> dict[str, Any]:
+    return policy.open_places.model_dump(mode="json")
+
+
+def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> None:
+    from secure_xcom.core.access_policy.policy import read_bytes
+    from secure_xcom.ops.service_policies.explain import why
+
+    reason = why(policy, read_bytes(str(file)), dag, where=str(file))
+    own, runner = reason.compartment, policy.runner(dag)
+    identities = {} if own is None else next(names for one, names in _with_identities(policy) if one is own)
+    record = {
+        "dag": dag,
+        "compartment": None if own is None else own.name,
+        "why": reason.text,
+        "line": reason.line,
+        "later": [f"{glob} of {name}" for name, glob in reason.later],
+        **({} if own is None else {"is": _compartment(policy, own, identities)}),
+    }
+    if as_json:
+        output.show_json(record)
+    else:
+        screen = output.console()
+        name = "no compartment: it may neither push nor pull" if own is None else own.name
+        screen.print(f"{output.clean(dag)}: {name}", style="bold", soft_wrap=True)
+        screen.print(f"  because {reason.text}", soft_wrap=True)
+        for later in record["later"] if isinstance(record["later"], list) else ():
+            screen.print(f"  {later} would take it as well, and comes later", soft_wrap=True)
+        if own is not None:
+            shown = _compartment(policy, own, identities)
+            screen.print(f"  who may pull: {'; '.join(['its own DAGs', *shown['readers']])}", soft_wrap=True)
+            for identity, roles in identities.items():
+                screen.print(f"  identity {identity}: {', '.join(roles)}", soft_wrap=True)
+            screen.print(f"  keys: {' '.join(own.key_uris)}", soft_wrap=True)
+            screen.print(f"  store: {own.store_uri}", soft_wrap=True)
+            if runner is None and own.tasks_run_on is not None:
+                words = ", ".join(f"{field} {value}" for field, value in own.tasks_run_on.places)
+                words += ", and are refused elsewhere" if own.tasks_run_on.refuse_elsewhere else ""
+                screen.print(f"  its tasks run on: {words}", soft_wrap=True)
+        if runner is not None and runner.runs_on is not None:
+            words = ", ".join(f"{field} {value}" for field, value in runner.runs_on.places)
+            screen.print(f"  its tasks run on: {words}, by runs_on of identity {runner.name}", soft_wrap=True)
+    raise typer.Exit(output.FOUND_SOMETHING if own is None else output.FINE)

@@ -1,0 +1,127 @@
+"""``secure-xcom policy verify``: what each identity may really do, against what the access policy says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secure_xcom.cli import options, output
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.ops.service_policies.verify.matrix import Tried
+
+
+class Service(str, Enum):
+    """What can be tried by itself."""
+
+    vault = "vault"
+    s3 = "s3"
+    kms = "kms"
+
+
+@dataclass
+class _Matrix:
+    """What was tried, what could not be, and what stayed behind."""
+
+    rows: list[Tried] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def policy_verify(
+    file: options.PolicyFile,
+    on: Annotated[
+        list[Service] | None,
+        typer.Option(metavar="SERVICE", help="vault, s3 or kms, and nothing else. May repeat."),
+    ] = None,
+    dag: options.DagsAsCompiled = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Try what a policy allows and what it forbids, each identity with its own credentials.
+
+    They are named in the environment: SECURE_XCOM_VERIFY_FINANCE_WORKER holds the Vault token of the identity
+    finance-worker, SECURE_XCOM_VERIFY_FINANCE_WORKER_AWS the name of a profile of boto3's configuration. One that
+    has none is left out and named. Exit code 1 where anything is not as the file says, was left out, or stayed
+    behind.
+    """
+    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.errors import SettingMissing
+    from secure_xcom.ops.service_policies.verify.matrix import grouped
+
+    policy = AccessPolicy.load(str(file))
+    services = set(on or Service)
+    found = _Matrix()
+    if Service.vault in services:
+        _in_vault(policy, dag or (), found)
+    if services & {Service.s3, Service.kms}:
+        _in_aws(policy, dag or (), services, found)
+    if not found.rows:
+        raise SettingMissing(
+            "no identity's credentials are given",
+            remedy="set SECURE_XCOM_VERIFY_NAME, or SECURE_XCOM_VERIFY_NAME_AWS, for each identity",
+        )
+    if as_json:
+        record = [{**asdict(row), "surprise": row.surprise} for row in found.rows]
+        output.show_json({"matrix": record, "left_out": found.left_out, "notes": found.notes})
+    else:
+        screen = output.console()
+        for line in grouped(found.rows):
+            where = f"{line.identity} | {line.service} | {line.compartment} | {output.clean(line.place)}"
+            screen.print(where, soft_wrap=True)
+            for word, actions in (("allowed", line.allowed), ("denied", line.denied)):
+                if actions:
+                    screen.print(f"  {word:8}{', '.join(actions)}", soft_wrap=True)
+            for surprise in line.surprises:
+                screen.print(f"  UNEXPECTED {surprise}", style="bold red", soft_wrap=True)
+        tried, allowed = len(found.rows), sum(row.allowed for row in found.rows)
+        surprises = sum(row.surprise for row in found.rows)
+        screen.print(f"{tried} tried: {allowed} allowed, {tried - allowed} denied, {surprises} unexpected")
+        for name in found.left_out:
+            screen.print(f"! {name}: no credentials, not tried", style="yellow", soft_wrap=True)
+        for note in found.notes:
+            screen.print(f"! {output.clean(note)}", style="yellow", soft_wrap=True)
+    found_any = found.left_out or found.notes or any(row.surprise for row in found.rows)
+    raise typer.Exit(output.FOUND_SOMETHING if found_any else output.FINE)
+
+
+def _given(names: Sequence[str], ending: str, found: _Matrix) -> dict[str, str]:
+    given = {
+        name: os.environ.get(f"SECURE_XCOM_VERIFY_{name.upper().replace('-', '_')}{ending}") for name in names
+    }
+    left_out = [name for name, value in given.items() if not value and name not in found.left_out]
+    found.left_out += left_out
+    return {name: value for name, value in given.items() if value}
+
+
+def _in_vault(policy: AccessPolicy, dags: Sequence[str], found: _Matrix) -> None:
+    from secure_xcom.connections.vault.client import VaultClient
+    from secure_xcom.ops.service_policies.verify.vault import verify
+
+    names = [identity.name for identity in policy.identities if identity.vault is not None]
+    if tokens := _given(names, "", found):
+        found.rows += verify(VaultClient("default").wire, policy, tokens, dags)
+
+
+def _in_aws(policy: AccessPolicy, dags: Sequence[str], services: set[Service], found: _Matrix) -> None:
+    from secure_xcom.ops.service_policies.aws_account import AwsAccount
+    from secure_xcom.ops.service_policies.rights import Known, rights_of
+    from secure_xcom.ops.service_policies.verify.aws_kms import KmsVerifier
+    from secure_xcom.ops.service_policies.verify.aws_s3 import S3Verifier
+
+    names = [identity.name for identity in policy.identities if identity.aws is not None]
+    accounts = {name: AwsAccount(profile) for name, profile in _given(names, "_AWS", found).items()}
+    if not accounts:
+        return
+    known = Known(tuple(sorted(set(dags))))
+    rights = {identity.name: rights_of(policy, identity, known) for identity in policy.identities}
+    for service, kind in ((Service.s3, S3Verifier), (Service.kms, KmsVerifier)):
+        if service in services:
+            verifier = kind(policy, accounts, rights)
+            found.rows += verifier.rows()
+            found.notes += verifier.left

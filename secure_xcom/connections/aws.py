@@ -1,0 +1,214 @@
+"""One identity at AWS: an Airflow connection, or boto3's default credential chain; looked up once per process.
+
+With a connection, `AwsBaseHook` logs in, so every way that Airflow's Amazon connections know works: fixed keys,
+session tokens, profiles, AssumeRole, web identity, SAML, a custom session factory. Sessions renew themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+from secure_xcom.connections import airflow_connection, hook_with
+from secure_xcom.core.errors import ExtraMissing, SettingInvalid
+
+log = logging.getLogger(__name__)
+
+DEFAULT = "default"
+"""The connection id that stands for boto3's default credential chain."""
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 10.0
+ATTEMPTS = 4
+"""botocore's own are 60 seconds and 5 attempts: too long for a task to learn that a key service is away. All three
+can be set by the connection's `config_kwargs`, the last also by AWS_MAX_ATTEMPTS."""
+
+# Amazon provider, "Amazon Web Services Connection".
+_EXTRA = frozenset(
+    {
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "region_name",
+        "profile_name",
+        "config_kwargs",
+        "endpoint_url",
+        "verify",
+        "service_config",
+        "role_arn",
+        "assume_role_method",
+        "assume_role_kwargs",
+        "assume_role_with_saml",
+        "assume_role_with_web_identity_federation",
+        "assume_role_with_web_identity_federation_audience",
+        "assume_role_with_web_identity_token_file",
+        # Old, or without effect here, but no typing errors.
+        "session_kwargs",
+        "profile",
+        "s3_config_file",
+        "s3_config_format",
+        "test_endpoint_url",
+        "host",
+    }
+)
+
+
+class AwsIdentity:
+    """See the module's text. Safe to be used by several threads.
+
+    :raises ConnectionUnknown: Airflow has no such connection.
+    :raises ExtraMissing: boto3 or Airflow's Amazon provider is not installed.
+    :raises SettingInvalid: the connection cannot be used.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str | None], Any] = {}
+        # The connection is looked up here and never again: inside a task only this thread may ask Airflow.
+        self._hook = _hook(conn_id) if conn_id != DEFAULT else None
+        if self._hook is None:
+            _import_boto3()
+
+    @property
+    def verify(self) -> bool | str | None:
+        """Whether certificates are verified and by which CA bundle; None for botocore's own choice."""
+        verify: bool | str | None = None if self._hook is None else self._hook.verify
+        return verify
+
+    def client(self, service: str, region: str | None) -> Any:
+        """The boto3 client of a service in a region, else in the connection's or the environment's region.
+
+        The first one of a region may log in at STS. What botocore or the hook raises then passes through: it is
+        told apart by `secure_xcom.keys.aws_kms_errors`.
+        """
+        with self._lock:
+            if (service, region) not in self._clients:
+                self._clients[service, region] = self._new_client(service, region)
+            return self._clients[service, region]
+
+    def _new_client(self, service: str, region: str | None) -> Any:
+        import boto3
+
+        if self._hook is None:
+            region = region or _region_here()
+            return boto3.session.Session(region_name=region).client(service, config=_defaults())
+        config = self._hook.config
+        region = region or self._hook.conn_config.region_name or config.region_name or _region_here()
+        # Not `hook.get_client_type`: it is for one service, and tells AWS the operator's class and a DAG's hash.
+        session = self._hook.get_session(region_name=region)
+        return session.client(
+            service,
+            # Said here too, because what the config says of it comes before the session's.
+            region_name=region,
+            endpoint_url=self._hook.conn_config.get_service_endpoint_url(service),
+            config=config,
+            verify=self._hook.verify,
+        )
+
+
+def _hook(conn_id: str) -> Any:
+    where = f"connection {conn_id}"
+    try:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    except ImportError as error:
+        raise missing(error, where) from None
+    connection = airflow_connection(
+        conn_id, where=where, named="the id in the key URI (`default` is for the default credential chain)"
+    )
+    try:
+        unknown = sorted(set(connection.extra_dejson) - _EXTRA)
+        hook = hook_with(AwsBaseHook, connection)(aws_conn_id=conn_id, client_type="kms")
+        config = hook.conn_config
+        # STS is asked with this as well, before there is a client of ours.
+        config.botocore_config = _defaults().merge(hook.config)
+    except Exception as error:  # noqa: BLE001  # the foreign message may repeat the extra
+        raise SettingInvalid(
+            f"Airflow's AWS hook does not take the connection ({type(error).__name__})",
+            where=where,
+            remedy="correct the connection; docs/aws-kms.md has an example for each way to log in",
+        ) from None
+    if unknown:
+        log.warning("The extra of connection %s has options of no effect: %s", conn_id, ", ".join(unknown))
+    return hook
+
+
+def _import_boto3() -> None:
+    try:
+        import boto3  # noqa: F401  # whether it is there is all that is asked
+    except ImportError as error:
+        raise missing(error, f"connection {DEFAULT}") from None
+
+
+def missing(error: ImportError, where: str) -> ExtraMissing:
+    """What to raise where boto3 or Airflow's provider is not installed."""
+    return ExtraMissing(
+        f"{error.name or 'a library'} cannot be imported",
+        where=where,
+        remedy="run `pip install secure-xcom[aws]` on this machine",
+    )
+
+
+def _defaults() -> Any:
+    from botocore.config import Config
+
+    options: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+        "user_agent_extra": "secure-xcom",
+    }
+    # What a Config says hides the environment.
+    if not ("AWS_MAX_ATTEMPTS" in os.environ or "AWS_RETRY_MODE" in os.environ):
+        # The standard mode waits longer each time with jitter, and stops when most requests fail.
+        options["retries"] = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    return Config(**options)
+
+
+def profile_session(profile: str | None) -> Any:
+    """A session of boto3's own settings, for operators' commands: its default chain, or one of its profiles."""
+    import boto3
+
+    return boto3.session.Session(profile_name=profile, region_name=_region_here())
+
+
+def _region_here() -> str | None:
+    # boto3 alone among AWS's tools does not read it.
+    return os.environ.get("AWS_REGION") or None
+
+
+def retries_and_times() -> Any:
+    """The same bounds for them as for workers."""
+    return _defaults()
+
+
+_identities: dict[str, AwsIdentity] = {}
+_lock = threading.RLock()
+
+
+def aws_identity(conn_id: str) -> AwsIdentity:
+    """The identity of a connection id: one per process, so that one login serves all its keys.
+
+    :raises ConfigurationError: see `AwsIdentity`.
+    """
+    with _lock:
+        if conn_id not in _identities:
+            _identities[conn_id] = AwsIdentity(conn_id)
+        return _identities[conn_id]
+
+
+def forget_identities() -> None:
+    """Drop every login of this process. What holds one already keeps it."""
+    with _lock:
+        _identities.clear()
+
+
+def _after_fork() -> None:
+    # Two processes must not speak over one connection, and a lock that was held at the fork is never released.
+    global _lock  # noqa: PLW0603  # a child has no other thread that could hold the old one
+    _lock = threading.RLock()
+    _identities.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

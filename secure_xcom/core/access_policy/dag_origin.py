@@ -1,0 +1,142 @@
+"""Where a compartment's DAGs must come from: Airflow's bundles and teams.
+
+A DAG's id says which compartment it belongs to; its bundle and team must be the compartment's as well. They do not
+choose among compartments, because a pull knows the DAG that pushed and not the bundle that it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.coordinate import TaskTry
+from secure_xcom.core.errors import OriginRefused, PolicyInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where Airflow got a DAG from; None for what it does not say here."""
+
+    bundle: str | None = None
+    team: str | None = None
+
+    @classmethod
+    def of(cls, task: TaskTry | None, dag_id: str) -> Origin:
+        """What is known of a DAG's origin in the process that runs a task: only that of the task's own DAG."""
+        if task is None or task.dag_id != dag_id:
+            return cls()
+        return cls(task.bundle, task.team)
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A DAG that must not count as one of its compartment.
+
+    :ivar field: ``bundle`` or ``team``.
+    """
+
+    field: str
+    refusal: OriginRefused
+
+
+class Source(Protocol):
+    """Says where DAGs must come from: a compartment, or the places of an identity."""
+
+    @property
+    def bundles(self) -> tuple[str, ...] | None:
+        """The bundles that DAGs must come from; None for any."""
+
+    @property
+    def teams(self) -> tuple[str, ...] | None:
+        """The teams that those bundles must belong to; None for any."""
+
+
+def mismatch(
+    compartment: Compartment, dag_id: str, origin: Origin, *, where: str, unknown_passes: bool = False
+) -> Mismatch | None:
+    """Compare a DAG's origin with what its compartment asks for.
+
+    :param unknown_passes: True where somebody else, who knows, checks as well.
+    """
+    return mismatch_of(
+        compartment,
+        f"compartment {compartment.name!r}",
+        dag_id,
+        origin,
+        where=where,
+        unknown_passes=unknown_passes,
+    )
+
+
+def mismatch_of(
+    source: Source, name: str, dag_id: str, origin: Origin, *, where: str, unknown_passes: bool = False
+) -> Mismatch | None:
+    """Compare a DAG's origin with what a compartment or an identity asks for.
+
+    :param name: the compartment or the identity, for errors.
+    :param unknown_passes: True where somebody else, who knows, checks as well.
+    """
+    asked = (("bundle", source.bundles, origin.bundle), ("team", source.teams, origin.team))
+    for field, allowed, found in asked:
+        if allowed is None or found in allowed or (found is None and unknown_passes):
+            continue
+        takes = f"{name} takes the DAG {dag_id!r:.80} from {field} {_any_of(allowed)} only"
+        if found is not None:
+            return Mismatch(field, OriginRefused(f"{takes}, and it comes from {found!r:.80}", where=where))
+        remedy = (
+            f"use XComs of this DAG inside its own tasks, while they run; if this is there, Airflow gives no "
+            f"{field} for the DAG: see [dag_processor] dag_bundle_config_list"
+            + (" and [core] multi_team" if field == "team" else "")
+        )
+        what = f"{takes}, and Airflow does not say here which one it is of"
+        return Mismatch(field, OriginRefused(what, where=where, remedy=remedy))
+    return None
+
+
+def check_told(
+    compartments: Iterable[Compartment],
+    told: AbstractSet[str],
+    *,
+    where: str,
+    identities: Iterable[Identity] = (),
+) -> None:
+    """Refuse a policy that asks for what this Airflow does not tell.
+
+    :param told: what this Airflow tells, of ``bundles`` and ``teams`` (of a running task) and ``placed bundles``
+        (of one that is about to be sent somewhere).
+    :param where: the file's name.
+    :param identities: those whose `runs_on` may ask for an origin as well.
+    :raises PolicyInvalid: names the first compartment or identity, and the field.
+    """
+    sources: list[tuple[str, Source, str | None]] = [
+        (f"compartment {own.name!r}", own, None if own.tasks_run_on is None else "tasks_run_on")
+        for own in compartments
+    ]
+    sources += [
+        (f"identity {one.name!r}", one.runs_on, "runs_on") for one in identities if one.runs_on is not None
+    ]
+    for subject, source, places in sources:
+        for field, name in (("bundles", "bundles"), ("teams", "teams"), ("bundles", "placed bundles")):
+            if getattr(source, field) is None or name in told:
+                continue
+            if name == "placed bundles" and places is None:
+                continue
+            beside = f" beside {places}" if name == "placed bundles" else ""
+            raise PolicyInvalid(
+                f"{subject} has {field}{beside}, and this Airflow does not tell them",
+                where=where,
+                remedy=(
+                    "upgrade Airflow to 3.3 or later"
+                    + (" and set [core] multi_team = True" if field == "teams" else "")
+                    + f", or leave {field} out of the access policy"
+                ),
+            )
+
+
+def _any_of(names: tuple[str, ...]) -> str:
+    shown = " or ".join(repr(name) for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} or {len(names) - 5} more"

@@ -1,0 +1,139 @@
+"""Whose place is which: what carries an identity, as the access policy gives it to compartments and identities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from secure_xcom.core.access_policy.executors import Executor, Executors
+from secure_xcom.core.access_policy.identities import Identity, RunsOn
+from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
+
+CARRY_IDENTITY = ("queue", "executor", "service_account", "run_as_user")
+"""A pool carries none: it counts slots."""
+
+# Brokers make one of names that Airflow tells apart: kombu writes `.` as `-` for SQS, and `.` and `_` as `-` for
+# Azure's storage queues (kombu/transport, entity_name); names of Azure, and MySQL's, have no case.
+_ONE_FOR_BROKERS = str.maketrans("._", "--")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A compartment or an identity that has a place.
+
+    :ivar kind: ``compartment`` or ``identity``; :ivar index: its number in the file.
+    :ivar fields: the identity-carrying fields of the entry that gives it the place.
+    """
+
+    kind: str
+    name: str
+    index: int
+    fields: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What is a DAG's own.
+
+    :ivar owners: kind and name of those whose places are its own.
+    :ivar places: fields and values of the identities' places among these.
+    """
+
+    owners: frozenset[tuple[str, str]] = frozenset()
+    places: frozenset[tuple[str, str]] = frozenset()
+
+
+class Places:
+    """Who owns which place, and which ones are open.
+
+    :ivar closed: whether the policy gives anybody a place: then everything that is not open is closed.
+    """
+
+    def __init__(self, policy: AccessPolicy, executors: Executors) -> None:
+        self._executors = executors
+        self._owners: dict[tuple[str, str], tuple[Owner, ...]] = {}
+        for owner, field, value, teams in every_place(policy):
+            for key in self._keys(field, value, teams):
+                self._owners[key] = (*self._owners.get(key, ()), owner)
+        self._open = {key for field, value in policy.open_places.places for key in self._exact(field, value, None)}
+        self.closed = bool(self._owners)
+        self._of_workers: dict[str, list[Identity]] = {}
+        for identity in policy.identities:
+            for name in identity.workers_of:
+                self._of_workers.setdefault(name, []).append(identity)
+
+    def own(self, compartment: Compartment | None, runner: Identity | None) -> Own:
+        """What is a DAG's own: its compartment's and that compartment's workers', or those of its `runs_on`."""
+        identities = [runner] if runner is not None else []
+        owners = set()
+        if runner is None and compartment is not None:
+            owners = {("compartment", compartment.name)}
+            identities = self._of_workers.get(compartment.name, [])
+        owners |= {("identity", identity.name) for identity in identities}
+        return Own(
+            frozenset(owners),
+            frozenset(place for one in identities if one.runs_on is not None for place in one.runs_on.places),
+        )
+
+    def same(self, field: str, value: str | Executor, place: str, team: str | None) -> bool:
+        """Whether what a task gets is a place of the access policy."""
+        if field == "executor":
+            return value == place or self._resolved(value, team) in self._executors.meant(place)
+        return value == place
+
+    def is_open(self, field: str, value: str | Executor, team: str | None) -> bool:
+        """Whether every DAG may name it."""
+        return (field, self._resolved(value, team) if field == "executor" else value) in self._open
+
+    def owners(self, field: str, value: str | Executor, team: str | None) -> tuple[Owner, ...]:
+        """Whose place it is. An executor is nobody's where the file also names what tells its workers apart."""
+        if field != "executor":
+            return self._owners.get((field, spelled(field, str(value))), ())
+        text = self._resolved(value, team)
+        kind = self._executors.kind(text)
+        splits_by = None if kind is None else kind.splits_by
+        return tuple(owner for owner in self._owners.get((field, text), ()) if splits_by not in owner.fields)
+
+    def _resolved(self, value: str | Executor, team: str | None) -> str:
+        executor = value if isinstance(value, Executor) else self._executors.find(value, team)
+        return self._executors.unknown(str(value)) if executor is None else self._executors.of(executor)
+
+    def _keys(self, field: str, value: str, teams: tuple[str, ...] | None) -> set[tuple[str, str]]:
+        return self._exact(field, spelled(field, value), teams)
+
+    def _exact(self, field: str, value: str, teams: tuple[str, ...] | None) -> set[tuple[str, str]]:
+        texts = self._executors.meant(value, teams) if field == "executor" else {value}
+        return {(field, text) for text in texts}
+
+
+@lru_cache(maxsize=4)
+def places_of(policy: AccessPolicy, executors: Executors) -> Places:
+    """The places of a policy, made once: a scheduler asks for each task instance."""
+    return Places(policy, executors)
+
+
+def spelled(field: str, value: str) -> str:
+    """One spelling for all names that some broker takes for the same queue."""
+    return value.translate(_ONE_FOR_BROKERS).casefold() if field == "queue" else value
+
+
+def every_place(policy: AccessPolicy) -> Iterator[tuple[Owner, str, str, tuple[str, ...] | None]]:
+    """Each place that carries an identity: its owner, field and value, and the owner's teams."""
+    subjects: list[tuple[str, int, Compartment | Identity]] = [
+        *(("compartment", index, own) for index, own in enumerate(policy.compartments)),
+        *(("identity", index, one) for index, one in enumerate(policy.identities)),
+    ]
+    for kind, index, subject in subjects:
+        on = subject.tasks_run_on if isinstance(subject, Compartment) else subject.runs_on
+        if on is None:
+            continue
+        carried = [(field, value) for field, value in on.places if field in CARRY_IDENTITY]
+        owner = Owner(kind, subject.name, index, frozenset(field for field, _ in carried))
+        teams = subject.teams if isinstance(subject, Compartment) else on.teams if isinstance(on, RunsOn) else None
+        for field, value in carried:
+            yield owner, field, value, teams

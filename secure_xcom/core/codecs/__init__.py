@@ -1,0 +1,202 @@
+"""Value <-> bytes. The codec's name is recorded in the head, and a codec that is not known is refused by name.
+
+Airflow's own serialisation turns objects into plain structures and back, so every type that the stock backend
+takes comes back as the same type; it is handed in, because the core runs without Airflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from secure_xcom.core.codecs.compression import (
+    NO_COMPRESSION,
+    STREAM_FROM_BYTES,
+    ZSTD,
+    compress,
+    compress_stream,
+    decompress,
+)
+from secure_xcom.core.codecs.plain_json import Parts, from_json, plain_parts, to_json
+from secure_xcom.core.codecs.registry import Codec, Unfolding, codec_for, codec_named
+from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable, ValueTooLarge
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "NO_COMPRESSION",
+    "ZSTD",
+    "Codec",
+    "Codecs",
+    "Decoded",
+    "Encoded",
+    "Parts",
+    "Unfolding",
+    "compress",
+    "decompress",
+    "pack",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An encoded value.
+
+    :ivar codec: the name for the head.
+    :ivar buffers: joined, the bytes.
+    :ivar structure: the value as plain structures (dict, list, str, numbers, None) or bytes, for masking.
+    :ivar parts: what the structure is made of, where it is the value itself.
+    """
+
+    codec: str
+    buffers: tuple[Buffer, ...] = field(repr=False)
+    structure: object = field(repr=False)
+    parts: Parts | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes; a single buffer of them is not copied."""
+        first = self.buffers[0] if self.buffers else b""
+        return first if isinstance(first, bytes) and len(self.buffers) == 1 else b"".join(self.buffers)
+
+
+class Decoded(NamedTuple):
+    """A value again, its plain structure, and that structure's parts where it is the value itself."""
+
+    value: Any
+    structure: object
+    parts: Parts | None = None
+
+
+class Codecs:
+    """Chooses a codec by the value's type on push, and by the head's name on pull.
+
+    :param to_structure: Airflow's ``serialize``: any value -> plain structures.
+    :param from_structure: its inverse.
+    """
+
+    def __init__(self, to_structure: Callable[[Any], Any], from_structure: Callable[[Any], Any]) -> None:
+        self._to_structure = to_structure
+        self._from_structure = from_structure
+
+    def encode(self, value: object, *, where: str = "") -> Encoded:
+        """Turn a value into bytes.
+
+        :raises ValueNotSerialisable: names the type, never the value.
+        """
+        if type(value) in (bytes, bytearray):
+            # Airflow's serialisation has no form for bytes at all; kept raw they cost nothing.
+            data = bytes(value)  # type: ignore[call-overload]
+            return Encoded(type(value).__name__, (data,), data)
+        return self._encode_by_type(value, where) or self._encode_json(value, where)
+
+    def _encode_by_type(self, value: object, where: str) -> Encoded | None:
+        found = codec_for(value)
+        if found is None:
+            return None
+        name, codec = found
+        try:
+            buffers = codec.encode(value)
+            return None if buffers is None else Encoded(name, tuple(buffers), codec.picture(value))
+        except SecureXComError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a library's own error may quote the value
+            raise ValueNotSerialisable(
+                f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be encoded by codec "
+                f"{name!r:.40} ({type(error).__name__})",
+                where=where,
+            ) from None
+
+    def _encode_json(self, value: object, where: str) -> Encoded:
+        try:
+            parts = plain_parts(value)
+            structure = self._to_structure(value) if parts is None else value
+            data = to_json(structure, parts)
+        # a class's own serialize may raise anything, and quote the value
+        except Exception as error:  # noqa: BLE001
+            raise ValueNotSerialisable(
+                f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be serialised "
+                f"({type(error).__name__})",
+                where=where,
+            ) from None
+        return Encoded("json", (data,), structure, parts)
+
+    def decode(self, codec: str, data: bytes, *, max_bytes: int, where: str = "") -> Decoded:
+        """Turn bytes back into the value.
+
+        :param max_bytes: to how many bytes what is compressed within them may unfold.
+        :raises CodecUnknown: this release has no codec of this name.
+        :raises ValueTooLarge: they would unfold to more.
+        :raises ValueNotDecodable: the bytes are not of this codec, or a class is missing on this worker.
+        """
+        if codec == "bytes":
+            return Decoded(data, data)
+        if codec == "bytearray":
+            return Decoded(bytearray(data), data)
+        if codec != "json":
+            return self._decode_by_name(codec, data, max_bytes, where)
+        try:
+            structure = from_json(data)
+        except (ValueError, RecursionError) as error:
+            raise ValueNotDecodable(f"not JSON ({type(error).__name__})", where=where) from None
+        parts = plain_parts(structure, decoded=True)
+        return Decoded(self.restore(structure, where=where) if parts is None else structure, structure, parts)
+
+    @staticmethod
+    def _decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> Decoded:
+        codec = codec_named(name, where=where)
+        try:
+            if isinstance(codec, Unfolding):
+                _check_unfolded(codec.unfolded(data), max_bytes, where)
+            value = codec.decode(data)
+            return Decoded(value, codec.picture(value))
+        except ValueTooLarge:
+            raise
+        except ImportError as error:
+            raise ValueNotDecodable(
+                f"the codec {name!r:.40} needs a library that this worker does not have: {error.name}", where=where
+            ) from None
+        except Exception as error:  # noqa: BLE001  # a library's own error may quote the value
+            raise ValueNotDecodable(
+                f"not of the codec {name!r:.40} ({type(error).__name__})", where=where
+            ) from None
+
+    def restore(self, structure: object, *, where: str = "") -> Any:
+        """Airflow's deserialisation of a plain structure.
+
+        :raises ValueNotDecodable: names the class that is missing or not allowed, when that is the cause.
+        """
+        try:
+            return self._from_structure(structure)
+        except ImportError as error:
+            # Airflow's text names the class and the option that allows it, and no value.
+            raise ValueNotDecodable(str(error), where=where) from None
+        # a class's own deserialize may raise anything, and quote the value
+        except Exception as error:  # noqa: BLE001
+            raise ValueNotDecodable(f"{type(error).__name__} while it was built anew", where=where) from None
+
+
+def _check_unfolded(size: int, max_bytes: int, where: str) -> None:
+    if size > max_bytes:
+        raise ValueTooLarge(
+            f"what is compressed in the value unfolds to {size} bytes, {max_bytes} are allowed", where=where
+        )
+
+
+def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[bytes | memoryview], int | None]:
+    """Compress an encoded value: the head's name for it, the pieces to seal, and their size.
+
+    From 1 MiB on, and over ``whole_to`` bytes, it is done while the pieces are taken, and the size is not known
+    before: None.
+    """
+    if encoded.size <= max(STREAM_FROM_BYTES, whole_to):
+        compression, whole = compress(encoded.data, how)
+        return compression, (whole,), len(whole)
+    return *compress_stream(encoded.buffers, how), None

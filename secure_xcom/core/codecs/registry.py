@@ -1,0 +1,130 @@
+"""Which codec takes which type. Those of this package by name, those of others by entry point.
+
+A package adds a codec so, and its name then stands in the head of every XCom that it encoded::
+
+    [project.entry-points."secure_xcom.codecs"]
+    "acme.mesh" = "acme.xcom:MeshCodec"
+
+The name has a dot, so that none of ours is ever replaced. The class is made without arguments and is a `Codec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from secure_xcom.core.errors import CodecUnknown
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+GROUP = "secure_xcom.codecs"
+
+# Name of the codec -> its module and class here, and the full names of the types that it takes. The types are
+# named, not imported: no push of a dict waits for pandas.
+OURS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "arrow-pandas": (
+        "secure_xcom.core.codecs.pandas_frames",
+        "PandasCodec",
+        ("pandas.DataFrame", "pandas.core.frame.DataFrame", "pandas.Series", "pandas.core.series.Series"),
+    ),
+    "arrow-polars": (
+        "secure_xcom.core.codecs.arrow",
+        "PolarsCodec",
+        ("polars.dataframe.frame.DataFrame", "polars.series.series.Series"),
+    ),
+    "arrow-table": (
+        "secure_xcom.core.codecs.arrow",
+        "TableCodec",
+        ("pyarrow.lib.Table", "pyarrow.lib.RecordBatch"),
+    ),
+    "npy": ("secure_xcom.core.codecs.numpy_arrays", "NpyCodec", ("numpy.ndarray",)),
+}
+_OURS_BY_TYPE = {name: codec for codec, (_, _, names) in OURS.items() for name in names}
+# What JSON has a form for, which is nearly everything that is pushed: nothing is looked up for these.
+_PLAIN = frozenset({dict, list, tuple, set, frozenset, str, int, float, bool, type(None)})
+
+
+class Codec(Protocol):
+    """Turns the values of some types into bytes and back.
+
+    :ivar types: the full names (``module.qualname``) of the types that it takes, matched exactly: an instance of
+        a subclass would come back as another type.
+    """
+
+    types: Sequence[str]
+
+    def encode(self, value: Any) -> Sequence[Buffer] | None:
+        """The value as buffers, which joined are its bytes; None where it would not come back equal and of the
+        same type: then Airflow's own serialisation takes it. A view of the value's own memory costs no copy.
+        """
+
+    def decode(self, data: bytes) -> Any:
+        """The value. The bytes are authentic: they are what `encode` gave."""
+
+    def picture(self, value: Any) -> object:
+        """The value, or the beginning of it, as plain structures, for masks and the preview."""
+
+
+@runtime_checkable
+class Unfolding(Codec, Protocol):
+    """A codec whose bytes may make more bytes than they are, and that tells how many before it makes them."""
+
+    def unfolded(self, data: bytes) -> int:
+        """How many bytes `decode` unfolds, beyond those that it is given."""
+
+
+def codec_for(value: object) -> tuple[str, Codec] | None:
+    """The codec for a value's type and its name; None where Airflow's serialisation is to take it."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return None
+    full_name = f"{kind.__module__}.{kind.__qualname__}"
+    if full_name in _OURS_BY_TYPE:
+        name = _OURS_BY_TYPE[full_name]
+        return name, _codec(name)
+    for name in _others():
+        codec = _codec(name)
+        if full_name in codec.types:
+            return name, codec
+    return None
+
+
+def codec_named(name: str, *, where: str = "") -> Codec:
+    """The codec that a head names.
+
+    :raises CodecUnknown: neither this release nor an installed package has one of this name.
+    """
+    if name not in OURS and name not in _others():
+        raise CodecUnknown(f"no codec is named {name!r:.40}", where=where)
+    return _codec(name)
+
+
+def forget() -> None:
+    """Look for installed codecs anew."""
+    _others.cache_clear()
+    _codec.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _others() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP) if "." in point.name}
+
+
+@lru_cache
+def _codec(name: str) -> Codec:
+    if name in OURS:
+        module, attribute, _ = OURS[name]
+        found: Codec = getattr(import_module(module), attribute)()
+        return found
+    try:
+        made: Codec = _others()[name].load()()
+    except Exception as error:  # noqa: BLE001  # a foreign package may raise anything
+        raise CodecUnknown(
+            f"the codec {name!r:.40} is installed and cannot be loaded ({type(error).__name__})",
+            where=f"entry point {GROUP}",
+        ) from None
+    return made

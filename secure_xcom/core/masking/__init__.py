@@ -1,0 +1,29 @@
+"""Sensitive names, the preview of a value, and what Airflow's secrets masker is told of it.
+
+A value comes here as plain structures, the way Airflow's serialisation leaves it: dict, list, str, int, float,
+bool and None, with ``__classname__``/``__data__`` around everything else; or as raw bytes.
+"""
+
+from __future__ import annotations
+
+from secure_xcom.core.masking.clean_check import is_clean
+from secure_xcom.core.masking.masker_registration import compile_once, register
+from secure_xcom.core.masking.preview import preview
+from secure_xcom.core.masking.preview_render import MASK
+from secure_xcom.core.masking.secrets_of_value import Secrets, secrets_of, secrets_of_all
+from secure_xcom.core.masking.sensitive_check import holds_sensitive
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
+
+__all__ = [
+    "DEFAULT_NAMES",
+    "MASK",
+    "Secrets",
+    "SensitiveNames",
+    "compile_once",
+    "holds_sensitive",
+    "is_clean",
+    "preview",
+    "register",
+    "secrets_of",
+    "secrets_of_all",
+]

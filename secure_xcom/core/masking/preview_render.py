@@ -1,0 +1,289 @@
+"""How a picture of a value is drawn, at one detail."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, NamedTuple
+
+from secure_xcom.core.masking.secrets_in_text import cut_out, scrub
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.walk import (
+    CLASSNAME,
+    PACKED,
+    VALUE_KEYS,
+    are_pairs,
+    is_labelled,
+    iso_moment,
+    looks_like_json,
+    pair_of,
+    parse_json,
+    short_name,
+    unwrap,
+)
+
+MASK = "***"
+MORE = "..."
+UNDRAWN = object()
+"""No picture: it would be too large. (None is the picture of None.)"""
+
+# A secret shorter than this is hidden where it stands alone, not inside other words.
+_PART_MIN_CHARACTERS = 3
+_DIGITS_MAX_BITS = 128
+# A text with more places to hide than this is hidden whole.
+_FOUND_MAX = 2000
+# A longer text is shown by its length only, so that the cost stays bounded whatever is pushed.
+_TEXT_MAX_CHARACTERS = 8192
+# A key with more digits than this is an account, a card or a hash rather than a field's name.
+_FIELD_MAX_DIGITS = 4
+
+# The least that JSON has for any part (a digit), for a kind beyond that ("int"), for a name's quotes and colon,
+# for what stands between two entries, and for a part of a shape ({}).
+_PART_MIN_BYTES, _KIND_MIN_BYTES, _FIELD_MIN_BYTES, _COMMA_BYTES, _EMPTY_BYTES = 1, 4, 4, 2, 2
+
+# A list's shapes are seldom different beyond these, and tell nothing more.
+_SHAPES_MAX = 8
+
+# What a shape says of the commonest kinds.
+_KINDS = {int: "int", float: "float", bool: "bool", type(None): "None"}
+
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,39}")
+# PostgreSQL's JSONB refuses NUL, and lone surrogates cannot be UTF-8.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class Detail(NamedTuple):
+    """How much is drawn: levels, entries of one level, characters of one text (0: none, only its length)."""
+
+    depth: int
+    entries: int
+    characters: int
+
+
+class _TooDetailedError(Exception):
+    """The picture has more parts than can fit; the next poorer one is drawn."""
+
+
+def number_text(value: float) -> int | float | str:
+    """A number as JSON has it; one that JSON does not have, or that is over-long, as text."""
+    if isinstance(value, int):
+        return value if value.bit_length() <= _DIGITS_MAX_BITS else f"int({value.bit_length()} bits)"
+    return value if math.isfinite(value) else str(value)
+
+
+class PreviewRenderer:
+    """Draws one picture at one detail."""
+
+    def __init__(
+        self, names: SensitiveNames, secrets: frozenset[str], detail: Detail, *, masked: bool, room: int
+    ) -> None:
+        self._names = names
+        self._secrets = secrets
+        self._inside = [text for text in secrets if len(text) >= _PART_MIN_CHARACTERS]
+        self._detail = detail
+        self._masked = masked
+        # Bytes that are left for the picture. No part is counted for more than it takes, so that what runs out
+        # of them could not fit, and is given up before the rest of it is drawn.
+        self._room = room
+        # The rows of a list of dicts have the same names again and again.
+        self._keys: dict[str, tuple[str, bool]] = {}
+        self._rows: dict[tuple[Any, ...], tuple[str, ...] | None] = {}
+
+    def draw(self, structure: object) -> object:
+        """The picture, or `UNDRAWN` where it has more parts than can fit."""
+        try:
+            return self._paint(structure, 0)
+        except _TooDetailedError:
+            return UNDRAWN
+
+    def _paint(self, node: object, depth: int) -> object:
+        """One part; nothing above it is sensitive."""
+        self._spend(_PART_MIN_BYTES)
+        if node is None or isinstance(node, bool):
+            return node if self._masked else type(node).__name__.removesuffix("Type")
+        if isinstance(node, (int, float)):
+            return self._paint_number(node)
+        if isinstance(node, str):
+            return self._paint_text(node, depth)
+        if isinstance(node, (bytes, bytearray)):
+            return f"bytes({len(node)})"
+        if isinstance(node, dict):
+            wrapped = unwrap(node)
+            return self._paint_dict(node, depth) if wrapped is None else self._paint_object(*wrapped, depth)
+        if isinstance(node, (list, tuple, set, frozenset)):
+            return self._paint_list(node, depth)
+        return type(node).__name__
+
+    def _spend(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise _TooDetailedError
+
+    def _paint_number(self, node: float) -> object:
+        if not self._masked:
+            self._spend(_KIND_MIN_BYTES)
+            return "int" if isinstance(node, int) else "float"
+        number = number_text(node)
+        text = str(number)
+        return number if self._hide(text) == text else MASK
+
+    def _paint_text(self, text: str, depth: int) -> object:
+        if not self._masked or not self._detail.characters or len(text) > _TEXT_MAX_CHARACTERS:
+            return f"str({len(text)})"
+        parsed = parse_json(text)
+        if parsed is not None:
+            return self._cut(json.dumps(self._paint(parsed, depth + 1), ensure_ascii=False))
+        if looks_like_json(text) and text.rstrip()[-1:] in ("}", "]"):
+            # It may be JSON of a kind that the guesses at free text do not know.
+            return f"str({len(text)})"
+        return self._cut(self._hide(scrub(text, self._names, MASK)))
+
+    def _paint_dict(self, node: dict[Any, Any], depth: int) -> object:
+        if depth >= self._detail.depth:
+            return f"dict({len(node)})"
+        labelled = is_labelled(node, self._names)
+        picture: dict[str, object] = {}
+        for key, child in islice(node.items(), self._detail.entries):
+            known = self._keys.get(key) if type(key) is str else None
+            if known is None:
+                known = (self._paint_key(key), self._names.matches(key))
+                if type(key) is str:
+                    self._keys[key] = known
+            name, secret = known
+            secret = secret or (labelled and key in VALUE_KEYS)
+            if picture:
+                self._spend(_COMMA_BYTES)
+                if name in picture:
+                    name = _free(name, picture)
+            self._spend(len(name) + _FIELD_MIN_BYTES)
+            picture[name] = MASK if secret else self._paint_child(child, depth + 1)
+        if len(node) > self._detail.entries:
+            picture[_free(MORE, picture)] = f"{len(node) - self._detail.entries} more"
+        return picture
+
+    def _paint_child(self, node: object, depth: int) -> object:
+        """As `_paint`, without its questions for what most parts of a shape are."""
+        if self._masked:
+            return self._paint(node, depth)
+        kind = type(node)
+        if kind is dict and depth < self._detail.depth:
+            names = self._row_names(node)  # type: ignore[arg-type]
+            return self._paint(node, depth) if names is None else self._paint_row(node, names, depth)  # type: ignore[arg-type]
+        shape = f"str({len(node)})" if kind is str else _KINDS.get(kind)  # type: ignore[arg-type]
+        if shape is None:
+            return self._paint(node, depth)
+        self._spend(len(shape) + 2)
+        return shape
+
+    def _row_names(self, node: dict[Any, Any]) -> tuple[str, ...] | None:
+        """What a shape calls the fields of a dict, where none of them says anything of another; else None.
+
+        The rows of a list of dicts have the same names again and again.
+        """
+        keys = tuple(node)
+        if keys not in self._rows:
+            plain = len(keys) <= self._detail.entries and VALUE_KEYS.isdisjoint(keys) and CLASSNAME not in keys
+            names = tuple(map(self._paint_key, keys)) if plain else ()
+            if len(set(names)) < len(keys) or any(map(self._names.matches, keys)):
+                self._rows[keys] = None
+            else:
+                self._rows[keys] = names
+        return self._rows[keys]
+
+    def _paint_row(self, node: dict[Any, Any], names: tuple[str, ...], depth: int) -> object:
+        picture: dict[str, object] = {}
+        for name, child in zip(names, node.values(), strict=True):
+            kind = type(child)
+            shape = f"str({len(child)})" if kind is str else _KINDS.get(kind)
+            if shape is None:
+                picture[name] = self._paint_child(child, depth + 1)
+            else:
+                picture[name] = shape
+                self._room -= len(shape) + 2
+            self._room -= len(name) + _FIELD_MIN_BYTES + _COMMA_BYTES
+        # With the commas the two braces are counted, since the last entry has none.
+        self._spend(0)
+        return picture
+
+    def _paint_key(self, key: object) -> str:
+        if not isinstance(key, str):
+            return type(key).__name__
+        if self._masked and self._detail.characters:
+            return self._cut(self._hide(scrub(key, self._names, MASK)))
+        plain = _FIELD.fullmatch(key) and sum(map(str.isdigit, key)) <= _FIELD_MAX_DIGITS
+        return key if plain and self._hide(key) == key else f"str({len(key)})"
+
+    def _paint_list(self, node: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], depth: int) -> object:
+        if depth >= self._detail.depth:
+            return f"{type(node).__name__}({len(node)})"
+        most = self._detail.entries if self._masked else min(self._detail.entries, _SHAPES_MAX)
+        entries = list(islice(node, most))
+        if not self._masked and depth + 1 < self._detail.depth:
+            self._check_rows(entries)
+        if are_pairs(node):
+            picture = [self._paint_pair(item, depth + 1) for item in entries]
+        else:
+            picture = [self._paint_child(item, depth + 1) for item in entries]
+            self._spend(_COMMA_BYTES * max(0, len(picture) - 1))
+        if len(node) > most:
+            picture.append(f"{MORE} {len(node) - most} more")
+        return picture
+
+    def _check_rows(self, entries: list[Any]) -> None:
+        """Give up before the first of many rows is drawn, where all that are like it could not fit."""
+        first = entries[0] if entries else None
+        if type(first) is not dict or (names := self._row_names(first)) is None:
+            return
+        keys = tuple(first)
+        alike = sum(type(entry) is dict and tuple(entry) == keys for entry in entries)
+        least = sum(map(len, names)) + len(names) * (_FIELD_MIN_BYTES + _EMPTY_BYTES + _COMMA_BYTES)
+        if alike * least > self._room:
+            raise _TooDetailedError
+
+    def _paint_pair(self, item: object, depth: int) -> object:
+        name, value = pair_of(item) or ("", None)
+        return [self._paint_key(name), MASK if self._names.matches(name) else self._paint(value, depth + 1)]
+
+    def _paint_object(self, classname: str, data: object, depth: int) -> object:
+        name = short_name(classname)
+        if self._names.matches(name):
+            return MASK
+        shown = name if _FIELD.fullmatch(name) else "object"
+        moment = iso_moment(classname, data)
+        if moment is not None:
+            return self._paint_text(moment, depth) if self._masked else shown
+        if isinstance(data, (dict, list)):
+            return {shown: self._paint(data, depth + 1)}
+        if self._masked and data is not None and not classname.startswith(PACKED):
+            return self._paint(data, depth + 1)
+        return shown
+
+    def _hide(self, text: str) -> str:
+        """The text without what is secret elsewhere in the value."""
+        if text in self._secrets:
+            return MASK
+        found: list[tuple[int, int]] = []
+        for secret in self._inside:
+            start = text.find(secret)
+            while start >= 0:
+                found.append((start, start + len(secret)))
+                start = text.find(secret, start + 1)
+            if len(found) > _FOUND_MAX:
+                return MASK
+        return cut_out(text, found, MASK) if found else text
+
+    def _cut(self, text: str) -> str:
+        limit = self._detail.characters
+        return _UNSTORABLE.sub("\ufffd", text if len(text) <= limit else text[:limit] + MORE)
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """The name, or the name with a number where two keys look the same."""
+    if name not in taken:
+        return name
+    return next(
+        numbered for numbered in (f"{name} #{count}" for count in range(2, 1 << 16)) if numbered not in taken
+    )

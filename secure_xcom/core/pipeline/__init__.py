@@ -1,0 +1,1 @@
+"""Push and pull: the order of the steps, written once."""

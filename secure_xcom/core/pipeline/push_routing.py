@@ -1,0 +1,81 @@
+"""Where a push goes: the compartment, keys, store and masking of one value. Decisions only, no IO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from secure_xcom.core import clock
+from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.codecs import Encoded
+from secure_xcom.core.errors import ValueTooLarge
+from secure_xcom.core.masking import SensitiveNames, holds_sensitive
+from secure_xcom.core.reference import ROUTES_KEY, TIME_FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an XCom goes, with which keys, and how long it is good for.
+
+    :ivar routed: a route of the compartment names the store, so the payload never stays in the reference.
+    :ivar exclusive: one task instance only may read it: its data key is its own, and its payload an object.
+    :ivar created: now, and :ivar expires: when its retention is over; as references have times.
+    """
+
+    compartment: str
+    store_uri: str
+    key_uris: tuple[str, ...]
+    routed: bool
+    created: str
+    expires: str | None
+    exclusive: bool = False
+
+
+def destination(
+    compartment: Compartment,
+    encoded: Encoded,
+    key: str,
+    names: SensitiveNames,
+    *,
+    marked: bool = False,
+    max_bytes: int,
+    where: str,
+) -> Destination:
+    """Hold a value against its compartment's limit, and choose its store and keys: the first route that takes it.
+
+    :param key: the XCom's key; :param marked: its DAG calls it exclusive.
+    :param max_bytes: the deployment's limit.
+    :raises ValueTooLarge: it is over the deployment's limit or the compartment's.
+    """
+    option = "[secure_xcom] max_bytes"
+    if compartment.max_bytes is not None and compartment.max_bytes < max_bytes:
+        option, max_bytes = f"max_bytes of compartment {compartment.name!r}", compartment.max_bytes
+    if encoded.size > max_bytes:
+        raise ValueTooLarge(f"the encoded value has {encoded.size} bytes, {option} is {max_bytes}", where=where)
+    # A whole value is searched for secrets only where a route asks.
+    asked = any(route.sensitive for route in compartment.routes)
+    sensitive = asked and holds_sensitive(encoded.structure, names=names, key=key)
+    route = next((route for route in compartment.routes if route.takes(key, sensitive=sensitive)), None)
+    now = clock.now()
+    lasts = compartment.lasts(key)
+    return Destination(
+        compartment.name,
+        compartment.store_uri if route is None else route.store_uri,
+        (None if route is None else route.key_uris) or compartment.key_uris,
+        routed=route is not None,
+        created=now.strftime(TIME_FORMAT),
+        expires=None if lasts is None else (now + timedelta(seconds=lasts)).strftime(TIME_FORMAT),
+        # What a branching task says is read by Airflow's scheduler as well, over and over and without a key.
+        exclusive=(marked or compartment.is_exclusive(key)) and key != ROUTES_KEY,
+    )
+
+
+def mask_mode(compartments: Iterable[Compartment | None], mode: str) -> str:
+    """Which values of several compartments are registered with Airflow's masker: ``all`` if one of them says so.
+
+    :param compartments: None for a plain value.
+    :param mode: the deployment's, where a compartment does not say.
+    """
+    modes = {(compartment and compartment.mask_values) or mode for compartment in compartments}
+    return "all" if "all" in modes else "named"

@@ -1,0 +1,1 @@
+"""The demo: a throwaway Airflow, a real run, and attacks on it."""

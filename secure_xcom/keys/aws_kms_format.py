@@ -1,0 +1,171 @@
+"""KMS in texts: which wrapping key a URI names, how a wrap is written, how KMS is shown the encryption context.
+
+Nothing here asks AWS, so that policies and the choice among several keys can use it without AWS's libraries.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from secure_xcom.core.errors import KeyServiceError, UriInvalid
+from secure_xcom.keys import WRAPPED_MAX_CHARACTERS
+
+CONTEXT_NAMES = ("compartment", "dag_id", "task_id", "run_id", "map_index")
+
+CONTEXT_VALUE_MAX_CHARACTERS = 384
+"""What the constraint of a grant can name (KMS API, GrantConstraints). Five such values are far below the 8,192
+characters that KMS takes for a whole encryption context."""
+
+_CUT_TO_CHARACTERS = 300
+# Run ids are full of colons and plus signs. None of these is a wildcard or a variable of IAM's policies.
+_KEPT = ":+@=/"
+
+# docs.aws.amazon.com/kms/latest/developerguide/concepts.html, "Key identifiers (KeyId)".
+_PLACE = r"arn:aws[a-z0-9-]{0,20}:kms:[a-z0-9-]{1,40}:[0-9]{12}"
+_ID = r"[A-Za-z0-9-]{1,64}"
+# AWS's own keys (alias/aws/...) take no requests from identities like ours.
+_ALIAS = r"alias/(?!aws/)[A-Za-z0-9/_-]{1,250}"
+_URI = re.compile(
+    rf"aws-kms://(?P<conn>[A-Za-z0-9_.-]{{1,200}})/"
+    rf"(?:(?P<key_arn>{_PLACE}:key/{_ID})|(?P<alias_arn>{_PLACE}:{_ALIAS})|(?P<alias>{_ALIAS})|key/(?P<id>{_ID}))"
+)
+# It is a part of every reference, and a reference stays under 2 KiB.
+_URI_MAX_CHARACTERS = 512
+_KEY_ARN = re.compile(rf"{_PLACE}:key/{_ID}")
+_WRAPPED = re.compile(rf"aws-kms:(?P<arn>{_PLACE}:key/{_ID}):(?P<blob>[A-Za-z0-9+/]{{4,}}={{0,2}})")
+_MULTI_REGION = "key/mrk-"
+_REGION = 3
+
+
+@dataclass(frozen=True, slots=True)
+class KmsKey:
+    """A wrapping key as a key URI names it.
+
+    :ivar request_id: the KeyId of requests: an alias, an alias ARN, a key ARN or a key id.
+    :ivar region: of the ARN, where there is one.
+    :ivar alias: whether only KMS knows which key this is at the moment.
+    """
+
+    uri: str
+    conn_id: str
+    request_id: str
+    region: str | None
+    alias: bool
+
+    @classmethod
+    def parse(cls, uri: str) -> KmsKey:
+        """:raises UriInvalid: the URI has another form."""
+        form = _URI.fullmatch(uri)
+        if form is None or len(uri) > _URI_MAX_CHARACTERS:
+            raise UriInvalid(
+                "not a KMS key URI",
+                where=f"key URI {uri!r:.200}",
+                remedy="use aws-kms://CONN_ID/alias/NAME, aws-kms://CONN_ID/KEY_OR_ALIAS_ARN or "
+                "aws-kms://CONN_ID/key/ID; AWS's own keys (alias/aws/...) cannot be used",
+            )
+        arn = form["key_arn"] or form["alias_arn"]
+        return cls(
+            uri,
+            form["conn"],
+            arn or form["alias"] or form["id"],
+            arn.split(":")[_REGION] if arn else None,
+            not (form["key_arn"] or form["id"]),
+        )
+
+    def is_key(self, arn: str) -> bool:
+        """Whether a key ARN is this key's. An alias may be any key's, so True does not say that it is."""
+        if self.alias:
+            return True
+        if self.region:
+            return same_key(self.request_id, arn)
+        return arn.endswith(f":key/{self.request_id}")
+
+
+def is_key_arn(text: str) -> bool:
+    """Whether a text is the ARN of a KMS key."""
+    return _KEY_ARN.fullmatch(text) is not None
+
+
+def same_key(one: str, other: str) -> bool:
+    """Whether two key ARNs are of one key, or of two regions' replicas of one multi-Region key.
+
+    Replicas have the same id and the same key material, so each opens what the other wrapped (AWS KMS Developer
+    Guide, "Multi-Region keys in AWS KMS").
+    """
+    if one == other:
+        return True
+    left, right = one.split(":"), other.split(":")
+    left[_REGION] = right[_REGION] = ""
+    return left == right and left[-1].startswith(_MULTI_REGION)
+
+
+@dataclass(frozen=True, slots=True)
+class KmsWrap:
+    """A wrapped data key: the ARN of the key that made it, and KMS's ciphertext.
+
+    The ARN is not authenticated. It helps to choose among keys that are allowed anyway, and to say which is
+    missing.
+    """
+
+    arn: str
+    blob: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> KmsWrap | None:
+        """Read ``aws-kms:KEY_ARN:BASE64``; None where it has another form."""
+        form = _WRAPPED.fullmatch(text) if len(text) <= WRAPPED_MAX_CHARACTERS else None
+        if form is None or len(form["blob"]) % 4:
+            return None
+        blob = base64.b64decode(form["blob"])
+        # Encoding it again refuses the other spellings of the last character (RFC 4648, section 3.5).
+        return cls(form["arn"], blob) if base64.b64encode(blob).decode() == form["blob"] else None
+
+    def __str__(self) -> str:
+        return f"aws-kms:{self.arn}:{base64.b64encode(self.blob).decode()}"
+
+
+def made_by(listed: str, wrapped: str) -> bool:
+    """Whether a key that is listed by its ARN or id made a wrap that stands under another URI.
+
+    So a wrap still opens after its alias was moved to another key, its connection was given another id, or, for a
+    multi-Region key, its region fell out, if an operator lists the key by its ARN.
+    """
+    key, wrap = KmsKey.parse(listed), KmsWrap.parse(wrapped)
+    return wrap is not None and not key.alias and key.is_key(wrap.arn)
+
+
+def kms_context(context: Mapping[str, str]) -> dict[str, str]:
+    """The EncryptionContext that a wrap is bound to.
+
+    :param context: of `secure_xcom.core.coordinate.encryption_context`.
+    :raises KeyServiceError: it has other names than those five, or a value that is no text.
+    """
+    if set(context) != set(CONTEXT_NAMES):
+        raise KeyServiceError(f"an encryption context has the names {', '.join(CONTEXT_NAMES)}")
+    return {name: kms_context_value(context[name]) for name in CONTEXT_NAMES}
+
+
+def kms_context_value(text: str) -> str:
+    """One id as KMS is shown it, injective: conditions of policies must name ids in this form.
+
+    KMS itself takes any Unicode text, but a policy can hold neither all of it nor ``*``, ``?`` and ``$`` as plain
+    characters (AWS KMS Developer Guide, "Encryption context" and "Key policies"). So all but
+    ``A-Z a-z 0-9 _ - . : + @ = /`` is percent-encoded. Over 384 characters it is cut and ends in ``~`` and a
+    SHA-256: since ``~`` is always encoded elsewhere, a cut value never equals a whole one.
+
+    :raises KeyServiceError: a lone surrogate, which is no text.
+    """
+    try:
+        encoded = quote(text, safe=_KEPT).replace("~", "%7E")
+    except UnicodeEncodeError:
+        raise KeyServiceError("the encryption context is not UTF-8 text") from None
+    if len(encoded) <= CONTEXT_VALUE_MAX_CHARACTERS:
+        return encoded
+    # An escape cut in two would not decode, so the cut moves before it.
+    head = re.sub(r"%[0-9A-F]?$", "", encoded[:_CUT_TO_CHARACTERS])
+    return f"{head}~{hashlib.sha256(text.encode()).hexdigest()}"

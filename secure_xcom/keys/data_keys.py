@@ -1,0 +1,217 @@
+"""The data keys of one process: one per task instance try on push, unwrapped and cached on pull."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from secure_xcom.core.errors import KeyServiceError, KeyServiceUnavailable, SecureXComError, SettingInvalid
+from secure_xcom.keys import DataKey, KeyService, KeyUri, Wrap, key_service
+from secure_xcom.keys.data_key_cache import DataKeyCache
+
+log = logging.getLogger(__name__)
+
+# A task process has one try; a few more for `dag.test()`, which runs a whole DAG in one process.
+_TRIES = 64
+# A service that did not answer is asked after the others for so long. Each time costs its whole timeout.
+_AVOID_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrapped:
+    """A data key, the name of the key that opened it (`KeyUri.name`), and whether it came out of the cache."""
+
+    data_key: DataKey = field(repr=False)
+    uri: str
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The wraps of one data key that may be asked for, the preferred first: ``(key URI, wrapped)`` each."""
+
+    wraps: tuple[tuple[str, str], ...] = field(repr=False)
+    context: Mapping[str, str]
+    keep: bool = True
+    """Whether the data key may stay in memory."""
+
+
+class DataKeys:
+    """Wraps for pushes and unwraps for pulls, with as few requests to the key services as can be.
+
+    :param seconds: how long a data key stays in memory; :param size: how many unwrapped ones.
+    :param services: key URI -> key service.
+    """
+
+    def __init__(self, seconds: float, size: int, services: Callable[[str], KeyService] = key_service) -> None:
+        self._seconds = seconds
+        self._open_service = services
+        self._services: dict[str, KeyService] = {}
+        self._avoided: dict[str, float] = {}
+        self._tries: dict[object, tuple[float, DataKey, tuple[tuple[str, str], ...]]] = {}
+        self._lock = threading.RLock()
+        # Of its own, because the other one is held while a service wraps, for as long as that takes.
+        self._opening = threading.Lock()
+        self.cache = DataKeyCache(seconds, size)
+
+    def service(self, uri: str) -> KeyService:
+        """The service of a key URI, opened once per process."""
+        with self._opening:
+            if uri not in self._services:
+                self._services[uri] = self._open_service(uri)
+            return self._services[uri]
+
+    def for_try(
+        self, uris: Sequence[str], context: Mapping[str, str], try_number: int
+    ) -> tuple[DataKey, tuple[tuple[str, str], ...]]:
+        """The data key of this task instance try and its wraps, ``(name, wrapped)`` each: for all its XComs.
+
+        :raises KeyServiceError: a required key did not wrap, or no key did.
+        :raises ConfigurationError: a key URI cannot be used, be it optional or not.
+        """
+        name = (tuple(uris), tuple(sorted(context.items())), try_number)
+        with self._lock:
+            kept = self._tries.get(name)
+            if kept is not None and kept[0] > time.monotonic():
+                return kept[1], kept[2]
+            data_key = DataKey.generate()
+            wraps = self._wraps(uris, data_key, context)
+            while len(self._tries) >= _TRIES:
+                self._tries.pop(next(iter(self._tries)))
+            self._tries[name] = (time.monotonic() + self._seconds, data_key, wraps)
+        for key_name, wrapped in wraps:
+            self.cache.put(_cache_name(key_name, wrapped, context), data_key)
+        return data_key, wraps
+
+    def fresh(
+        self, uris: Sequence[str], context: Mapping[str, str]
+    ) -> tuple[DataKey, tuple[tuple[str, str], ...]]:
+        """A data key of its own and its wraps, kept nowhere: for one exclusive XCom.
+
+        :raises KeyServiceError, ConfigurationError: as for `for_try`.
+        """
+        data_key = DataKey.generate()
+        return data_key, self._wraps(uris, data_key, context)
+
+    def _wraps(
+        self, uris: Sequence[str], data_key: DataKey, context: Mapping[str, str]
+    ) -> tuple[tuple[str, str], ...]:
+        wraps: list[tuple[str, str]] = []
+        failed: KeyServiceError | None = None
+        for key in map(KeyUri.parse, uris):
+            if key.wrap == "never":
+                continue
+            try:
+                wraps.append((key.name, self.service(key.service).wrap(data_key, context)))
+            except KeyServiceError as error:
+                if key.wrap == "required":
+                    raise
+                log.warning("The optional key %s did not wrap, so it will not open this XCom: %s", key.name, error)
+                failed = error
+        if not wraps:
+            raise failed or SettingInvalid(
+                "no key URI of the compartment may wrap",
+                where=", ".join(uris)[:200],
+                remedy="leave ?wrap=never out of at least one key URI",
+            )
+        return tuple(wraps)
+
+    def cached(self, candidates: Candidates) -> Unwrapped | None:
+        """The data key, if this process has it already."""
+        for uri, wrapped in candidates.wraps:
+            name = KeyUri.parse(uri).name
+            key = self.cache.get(_cache_name(name, wrapped, candidates.context))
+            if key is not None:
+                return Unwrapped(key, name, True)
+        return None
+
+    def unwrap_many(self, many: Sequence[Candidates]) -> list[Unwrapped | SecureXComError]:
+        """Unwrap each by the first candidate that answers, cheapest first; the same wrap is asked for once.
+
+        An error stands in the place of an entry that none of its candidates opened: the first one's error.
+        """
+        done: dict[int, Unwrapped] = {}
+        errors: dict[int, SecureXComError] = {}
+        many = self._by_cost(many)
+        turn = 0
+        pending = list(range(len(many)))
+        while pending:
+            by_uri: dict[str, list[int]] = {}
+            for index in pending:
+                if turn < len(many[index].wraps):
+                    by_uri.setdefault(many[index].wraps[turn][0], []).append(index)
+            if not by_uri:
+                break
+            for uri, indexes in by_uri.items():
+                self._ask(uri, indexes, turn, many, done, errors)
+            pending = [index for index in pending if index not in done]
+            turn += 1
+        nothing = KeyServiceError("the reference has no wrap of a key that may be asked for")
+        return [done[index] if index in done else errors.get(index, nothing) for index in range(len(many))]
+
+    def _ask(
+        self,
+        uri: str,
+        indexes: Sequence[int],
+        turn: int,
+        many: Sequence[Candidates],
+        done: dict[int, Unwrapped],
+        errors: dict[int, SecureXComError],
+    ) -> None:
+        key = KeyUri.parse(uri)
+        places: dict[tuple[object, ...], list[int]] = {}
+        for index in indexes:
+            place = _cache_name(key.name, many[index].wraps[turn][1], many[index].context)
+            places.setdefault(place, []).append(index)
+        wraps = [Wrap(many[same[0]].wraps[turn][1], many[same[0]].context) for same in places.values()]
+        answers: Sequence[DataKey | SecureXComError]
+        try:
+            answers = self.service(key.service).unwrap_many(wraps)
+        except SecureXComError as error:
+            # A setting that is missing here counts as well: another key may be meant for this worker.
+            answers = [error] * len(wraps)
+            if isinstance(error, KeyServiceUnavailable):
+                self._avoided[key.service] = time.monotonic() + _AVOID_SECONDS
+            if any(turn + 1 < len(many[index].wraps) for index in indexes):
+                log.warning("The key %s did not open anything, another one is asked: %s", key.name, error)
+        for (name, same), answer in zip(places.items(), answers, strict=True):
+            for index in same:
+                if isinstance(answer, DataKey):
+                    done[index] = Unwrapped(answer, key.name, False)
+                else:
+                    errors.setdefault(index, answer)
+            if isinstance(answer, DataKey) and all(many[index].keep for index in same):
+                self.cache.put(name, answer)
+
+    def _by_cost(self, many: Sequence[Candidates]) -> list[Candidates]:
+        """Order each entry's wraps: local keys, services that this process has open, others, then silent ones.
+
+        Among equals the order given stays.
+        """
+        now = time.monotonic()
+        costs: dict[str, int] = {}
+        for uri in {uri for candidates in many for uri, _ in candidates.wraps}:
+            service = KeyUri.parse(uri).service
+            if self._avoided.get(service, now) > now:
+                costs[uri] = 3
+            elif service.startswith("local://"):
+                costs[uri] = 0
+            else:
+                costs[uri] = 1 if service in self._services else 2
+        return [
+            replace(candidates, wraps=tuple(sorted(candidates.wraps, key=lambda wrap: costs[wrap[0]])))
+            for candidates in many
+        ]
+
+    def forget(self) -> None:
+        """Drop every data key, as when a task's try ends."""
+        with self._lock:
+            self._tries.clear()
+        self.cache.clear()
+
+
+def _cache_name(name: str, wrapped: str, context: Mapping[str, str]) -> tuple[object, ...]:
+    return (name, wrapped, tuple(sorted(context.items())))

@@ -1,0 +1,1 @@
+"""The access log as it was written: read, verified, anchored, searched, reconciled."""

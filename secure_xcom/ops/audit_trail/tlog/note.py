@@ -1,0 +1,143 @@
+"""Signed notes (C2SP signed-note) with Ed25519 keys, and the one-line form of a verifier key."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from secure_xcom.core.errors import SealedLogInvalid, SettingInvalid
+
+_ED25519 = b"\x01"
+_NAME = re.compile(r"[^\s+\x00-\x1f]{1,200}")
+_SIGNATURE_LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
+# 16 signatures must be taken (signed-note, "Format"); a post-quantum one of a witness has nearly 5 kB.
+NOTE_MAX_BYTES = 256 << 10
+
+
+class Signer(Protocol):
+    """Holds the log's key, or knows who does. Raises only errors of our tree."""
+
+    uri: str
+
+    def public_key(self) -> bytes:
+        """The 32 bytes of the Ed25519 public key (RFC 8032)."""
+
+    def sign(self, text: bytes) -> bytes:
+        """The 64 bytes of an Ed25519 signature over the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """One key whose signatures count: its name and the 32 bytes of the Ed25519 public key."""
+
+    name: str
+    public: bytes = field(repr=False)
+
+    @property
+    def key_id(self) -> bytes:
+        """The four bytes that stand before its signatures."""
+        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
+
+    def __str__(self) -> str:
+        encoded = base64.b64encode(_ED25519 + self.public).decode()
+        return f"{self.name}+{self.key_id.hex()}+{encoded}"
+
+    @classmethod
+    def parse(cls, text: str) -> Verifier:
+        """Read ``NAME+ID+KEY``, the form that Go's sumdb/note and its kin use.
+
+        :raises SettingInvalid: it is not of that form, or the id is not the key's.
+        """
+        name, _, rest = text.strip().partition("+")
+        key_id, _, encoded = rest.partition("+")
+        try:
+            raw = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            raw = b""
+        found = cls(name, raw[1:])
+        if raw[:1] != _ED25519 or len(raw) != 33 or str(found) != text.strip() or found.key_id.hex() != key_id:
+            raise SettingInvalid(
+                "not a verifier key of an Ed25519 key",
+                where=f"verifier key {text!r:.120}",
+                remedy="write NAME+ID+KEY, as `secure-xcom audit key` prints it",
+            )
+        return found
+
+    def signed(self, text: bytes, signature: bytes) -> bool:
+        """Whether the key made the signature."""
+        from secure_xcom.ops.audit_trail.tlog.ed25519 import verify
+
+        return verify(self.public, signature, text)
+
+
+def checked_name(name: str, where: str) -> str:
+    """A key name, which is the log's origin.
+
+    :raises SettingInvalid: it is empty, over 200 characters, or has a space or a plus in it.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingInvalid(
+            f"{name!r:.80} cannot be the name of a log",
+            where=where,
+            remedy="write it like a URL without a scheme: audit.example.com/airflow",
+        )
+    return name
+
+
+def sign_note(text: str, name: str, signer: Signer) -> bytes:
+    """The text, a blank line and the signature.
+
+    :raises SecureXComError: the signer did not sign, or what it gave is no signature of its own key.
+    """
+    verifier = Verifier(name, signer.public_key())
+    signature = signer.sign(text.encode())
+    # A key that was exchanged between two requests would give a log that nobody can verify.
+    if not verifier.signed(text.encode(), signature):
+        raise SealedLogInvalid("the signature does not fit the signing key", where=signer.uri)
+    encoded = base64.b64encode(verifier.key_id + signature).decode()
+    return f"{text}\n— {name} {encoded}\n".encode()
+
+
+def open_note(note: bytes, verifiers: Sequence[Verifier], where: str) -> str:
+    """The text of a note that one of the keys has signed; signatures of unknown keys count for nothing.
+
+    :raises SealedLogInvalid: it is no note, a known key's signature is wrong, or no known key has signed.
+    """
+    try:
+        whole = note.decode("utf-8") if len(note) <= NOTE_MAX_BYTES else ""
+    except UnicodeDecodeError:
+        whole = ""
+    text, separator, signatures = whole.rpartition("\n\n")
+    text += "\n"
+    if (
+        not separator
+        or not signatures.endswith("\n")
+        or any(ord(letter) < 32 and letter != "\n" for letter in whole)
+    ):
+        raise SealedLogInvalid("not a signed note", where=where)
+    known = False
+    for line in signatures.removesuffix("\n").split("\n"):
+        form = _SIGNATURE_LINE.fullmatch(line)
+        raw = _decoded(form.group(2)) if form else b""
+        if form is None or len(raw) < 5:
+            raise SealedLogInvalid("a signature line of the note cannot be read", where=where)
+        for verifier in verifiers:
+            if (verifier.name, verifier.key_id) == (form.group(1), raw[:4]):
+                if not verifier.signed(text.encode(), raw[4:]):
+                    raise SealedLogInvalid(f"the signature of {verifier.name} does not fit the note", where=where)
+                known = True
+    if not known:
+        raise SealedLogInvalid("no key that is trusted here has signed the note", where=where)
+    return text
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return b""

@@ -1,0 +1,35 @@
+"""The key that signs checkpoints, chosen by its URI; one short file per place where it may be.
+
+``vault://CONN_ID/MOUNT/keys/NAME``, ``aws-kms://CONN_ID/KEY`` or ``file:///path/sealing.pem``.
+"""
+
+from __future__ import annotations
+
+from secure_xcom.core.errors import UriInvalid
+from secure_xcom.ops.audit_trail.tlog.note import Signer
+
+
+def signer(uri: str) -> Signer:
+    """The signer that a signing key's URI names.
+
+    :raises UriInvalid: nothing has this scheme.
+    :raises ConfigurationError: its connection cannot be used.
+    """
+    scheme, separator, _ = uri.partition("://")
+    if separator and scheme == "file":
+        from secure_xcom.ops.audit_trail.tlog.signer_file import FileSigner
+
+        return FileSigner(uri)
+    if separator and scheme == "vault":
+        from secure_xcom.ops.audit_trail.tlog.signer_vault import VaultSigner
+
+        return VaultSigner(uri)
+    if separator and scheme == "aws-kms":
+        from secure_xcom.ops.audit_trail.tlog.signer_kms import KmsSigner
+
+        return KmsSigner(uri)
+    raise UriInvalid(
+        f"no signing key has the scheme {scheme!r:.40}",
+        where=f"signing key URI {uri!r:.120}",
+        remedy="use vault://CONN_ID/MOUNT/keys/NAME, aws-kms://CONN_ID/alias/NAME or file:///path/sealing.pem",
+    )

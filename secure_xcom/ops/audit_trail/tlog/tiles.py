@@ -1,0 +1,147 @@
+"""The tiles of a tree in a store: read as hashes of subtrees, and extended by new leaves."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, SealedLogInvalid
+from secure_xcom.ops.audit_trail.tlog.layout import (
+    HEIGHT,
+    WIDTH,
+    bundle_path,
+    join_entries,
+    split_entries,
+    tile_path,
+    width_at,
+)
+from secure_xcom.ops.audit_trail.tlog.merkle import HASH_BYTES, leaf_hash, whole
+from secure_xcom.stores import Store
+
+_CACHED = 512
+"""Tiles in memory at the most: 4 MiB."""
+
+
+class Tiles:
+    """The tree of the first ``size`` leaves, as `secure_xcom.ops.audit_trail.tlog.merkle.Nodes`.
+
+    What was written is the store's to keep; nothing of it is believed before its root is that of a checkpoint.
+    """
+
+    def __init__(self, store: Store, size: int) -> None:
+        self.store = store
+        self.size = size
+        self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def node(self, level: int, index: int) -> bytes:
+        """The hash of a whole subtree, from the tile that holds it or its parts.
+
+        :raises SealedLogInvalid: the tile is missing or too short.
+        """
+        tile_level, inside = divmod(level, HEIGHT)
+        first = index << inside
+        hashes = self.hashes(tile_level, first // WIDTH)
+        at = first % WIDTH
+        parts = hashes[at : at + (1 << inside)]
+        if len(parts) != 1 << inside:
+            path = tile_path(tile_level, first // WIDTH)
+            raise SealedLogInvalid("a tile has fewer hashes than its tree needs", where=f"{self.store.uri}/{path}")
+        return whole(parts)
+
+    def hashes(self, level: int, index: int) -> list[bytes]:
+        """The hashes of one tile, as many as the tree of this size has there."""
+        name = (level, index)
+        if name not in self._cache:
+            self._cache[name] = self._read(level, index)
+            while len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(name)
+        tile = self._cache[name]
+        return [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
+
+    def entries(self, index: int) -> list[bytes]:
+        """The entries of one bundle, as many as the tree of this size has there.
+
+        :raises ObjectMissing: there is no such bundle: it was pruned, or removed.
+        """
+        width = width_at(self.size, 0, index)
+        return list(split_entries(self._whole_or_part(bundle_path, index, width)))[:width]
+
+    def _read(self, level: int, index: int) -> bytes:
+        width = width_at(self.size, level, index)
+        try:
+            tile = self._whole_or_part(lambda at, wide: tile_path(level, at, wide), index, width)
+        except ObjectMissing as error:
+            raise SealedLogInvalid("a tile of the sealed log is missing", where=error.where) from None
+        return tile[: width * HASH_BYTES]
+
+    def _whole_or_part(self, path: Callable[[int, int], str], index: int, width: int) -> bytes:
+        try:
+            return b"".join(self.store.get(path(index, width)))
+        except ObjectMissing:
+            # A partial tile may be deleted once the full one is there (tlog-tiles, "Partial Tiles").
+            if width == WIDTH:
+                raise
+        try:
+            return b"".join(self.store.get(path(index, WIDTH)))
+        except ObjectMissing as error:
+            raise ObjectMissing(error.what, where=f"{self.store.uri}/{path(index, width)}") from None
+
+    def extended(self, entries: Sequence[bytes]) -> tuple[Tiles, list[str]]:
+        """Write the bundles and tiles of the tree with these entries after its last leaf.
+
+        Writing the same again changes nothing, so that what a crash has cut is simply done anew.
+
+        :returns: the new tree, and the paths of partial tiles and bundles that full ones have replaced.
+        :raises SealedLogInvalid: other bytes lie at one of the paths: the log was forked.
+        """
+        grown = Tiles(self.store, self.size + len(entries))
+        replaced: list[str] = []
+        self._extend_bundles(entries, replaced)
+        fresh = [leaf_hash(entry) for entry in entries]
+        level = 0
+        while fresh:
+            had = self.size >> HEIGHT * level
+            first = had // WIDTH
+            kept = self.hashes(level, first) if had % WIDTH else []
+            row = kept + fresh
+            parents = []
+            for start in range(0, len(row), WIDTH):
+                part = row[start : start + WIDTH]
+                index = first + start // WIDTH
+                write_once(self.store, tile_path(level, index, len(part)), b"".join(part))
+                grown._cache[level, index] = b"".join(part)
+                if len(part) == WIDTH:
+                    parents.append(whole(part))
+                    if index == first and kept:
+                        replaced.append(tile_path(level, index, len(kept)))
+            fresh = parents
+            level += 1
+        return grown, replaced
+
+    def _extend_bundles(self, entries: Sequence[bytes], replaced: list[str]) -> None:
+        first = self.size // WIDTH
+        kept = self.entries(first) if self.size % WIDTH else []
+        row = [*kept, *entries]
+        for start in range(0, len(row), WIDTH):
+            part = row[start : start + WIDTH]
+            index = first + start // WIDTH
+            write_once(self.store, bundle_path(index, len(part)), join_entries(part))
+            if len(part) == WIDTH and index == first and kept:
+                replaced.append(bundle_path(index, len(kept)))
+
+
+def write_once(store: Store, path: str, content: bytes) -> None:
+    """Create the object, or find it with the same bytes.
+
+    :raises SealedLogInvalid: there is another.
+    """
+    try:
+        store.put(path, [content])
+    except ObjectExists:
+        if b"".join(store.get(path)) != content:
+            raise SealedLogInvalid(
+                "the sealed log was forked: other bytes lie where this seal belongs",
+                where=f"{store.uri}/{path}",
+                remedy="run `secure-xcom audit verify` and find out who else wrote here",
+            ) from None

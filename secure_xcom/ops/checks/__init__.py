@@ -1,0 +1,1 @@
+"""What `secure-xcom check` and `secure-xcom doctor` know of services and of this machine."""

@@ -1,0 +1,99 @@
+"""One value, opened by a person in an emergency.
+
+Who it is decides nothing here: an operator is no task, so the access policy has no reader that they could be. The
+key service's own policy decides, and the store's. What holds for every reader holds for an operator as well: a
+retention that is over, a claim that is another's to make, a reference in a row that is not its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.coordinate import Asked, Coordinate
+from secure_xcom.core.errors import CommandError, PlaintextRefused, ReferenceExpired
+from secure_xcom.core.pipeline.open_payload import check_time
+from secure_xcom.core.pipeline.pull_checks import Row, recognise
+from secure_xcom.core.reference import Reference, is_reference
+from secure_xcom.ops.jobs.eligible_rows import check_compartment, value_of
+from secure_xcom.ops.jobs.opener import Opener
+from secure_xcom.ops.xcom_table import Database
+from secure_xcom.sinks import AccessLog, Draft, recording
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An XCom that was opened, and whose opening the access log has.
+
+    :ivar data: the encoded value, as the head's codec writes it.
+    :ivar opened_by: the name of the key that gave the data key.
+    :ivar hold: the legal hold that let it be opened behind its retention.
+    """
+
+    reference: Reference
+    data: bytes = field(repr=False)
+    opened_by: str
+    hold: str | None = None
+
+
+def break_glass(
+    policy: AccessPolicy,
+    database: Database,
+    access_log: AccessLog,
+    opener: Opener,
+    at: Coordinate,
+    *,
+    operator: str,
+    reason: str,
+    expired: bool = False,
+) -> Opened:
+    """Open one XCom. Nothing is given before the access log has it, and a refusal is in the log as well.
+
+    :param operator: who does it, and :param reason: what for, for the access log.
+    :param expired: open it behind its retention too, if a legal hold of the access policy is on it.
+    :raises CommandError: there is no such XCom; :raises PlaintextRefused: its row holds no reference.
+    :raises ReferenceRefused: malformed, of another row, expired, shredded; :raises ClaimRefused: it is exclusive.
+    :raises SecureXComError: no key service or store gives this identity what it needs, or it does not open.
+    """
+    asked = Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index)
+    draft = Draft(asked=asked, operator=operator, reason=reason)
+    where = str(at)
+    opened: list[Opened] = []
+    with recording(access_log, "open", [draft], task=None, policy=policy.digest) as each:
+        for _ in each():
+            found = recognise(Row(_value(database, at), asked), draft)
+            compartment = policy.compartment(found.head.compartment)
+            draft.compartment = compartment.name
+            check_compartment(found.head, policy)
+            hold = _hold(policy, found, draft, expired=expired)
+            data = opener.open(found, compartment, draft, where=where, expired=hold is not None)
+            opened.append(Opened(found, data, str(draft.opened_by), hold))
+    return opened[0]
+
+
+def _value(database: Database, at: Coordinate) -> object:
+    row = database.at(at)
+    if row is None:
+        raise CommandError("there is no such XCom", where=str(at), remedy="look for its ids in Airflow's XCom tab")
+    value = value_of(row)
+    if not is_reference(value):
+        raise PlaintextRefused("the row holds a value without a reference: nothing is sealed there", where=str(at))
+    return value
+
+
+def _hold(policy: AccessPolicy, found: Reference, draft: Draft, *, expired: bool) -> str | None:
+    """The name of the legal hold that stands above its retention, where that is over."""
+    head, where = found.head, draft.where
+    try:
+        check_time(found, where)
+    except ReferenceExpired as error:
+        hold = policy.held(head.dag_id, head.run_id)
+        if hold is None:
+            remedy = "nobody may read it any more; a legal hold in the access policy is the only exception"
+            raise ReferenceExpired(error.what, where=where, remedy=remedy) from None
+        if not expired:
+            remedy = f"the legal hold {hold.name!r} is on it: give --expired if it stands for this reading"
+            raise ReferenceExpired(error.what, where=where, remedy=remedy) from None
+        draft.rule = f"legal_holds[{policy.legal_holds.index(hold)}]"
+        return hold.name
+    return None

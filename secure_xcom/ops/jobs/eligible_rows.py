@@ -1,0 +1,162 @@
+"""What a row is, for every job: a reference that may be acted upon, one that is refused and why, or a plain value.
+
+Rows are written by whoever runs a task, or may write to the database: any JSON, of any size, in any row. One that
+is refused is reported, and keeps no job from the others; nothing that it says is acted upon.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.errors import CoordinateMismatch, DatabaseFailed, ReferenceMalformed, SecureXComError
+from secure_xcom.core.reference import TAG, Head, Reference, is_deep, is_reference, parse
+from secure_xcom.ops.xcom_table import Database, Position, StoredRow
+
+REFERENCE_MAX_CHARACTERS = 4 << 20
+"""No reference is longer: one of a branching task has up to 65,536 ids beside it, of some tens of characters each.
+As Python's objects JSON takes up to a hundred times the memory of its text."""
+
+_LEVELS_MAX = 64
+"""A preview of ours has fewer than 20."""
+
+_UNIQUE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_NO_TIME = datetime.min.replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A row, the reference in it, and its compartment. Nothing of it is authenticated: that needs the data key."""
+
+    row: StoredRow
+    reference: Reference
+    compartment: Compartment
+
+
+def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found | SecureXComError | None:
+    """What a row holds: a reference, one that is refused and why, or None for a value without a reference.
+
+    :raises DatabaseFailed: the database does not answer.
+    """
+    try:
+        row, value = read(row, database)
+        if not is_reference(value):
+            return None
+        found = parse(value)
+        if found.head.coordinate != row.coordinate:
+            raise CoordinateMismatch(f"the reference belongs to {found.head.coordinate}", where=row.where)
+        return Found(row, found, policy.compartment(found.head.compartment))
+    except DatabaseFailed:
+        raise
+    except SecureXComError as error:
+        return error
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        # A field of a kind that nobody thought of: this row's trouble, and no other one's.
+        return ReferenceMalformed(f"it cannot be read ({type(error).__name__})", where=row.where)
+
+
+def check_compartment(head: Head, policy: AccessPolicy) -> None:
+    """Check that a reference is of the compartment that its DAG belongs to, as every pull does.
+
+    :raises CompartmentUnknown: it is of another one, or none takes its DAG.
+    """
+    verdict = policy.decide(head.coordinate, head.compartment, None)
+    if verdict.rule == "compartment":
+        verdict.enforce()
+
+
+def value_of(row: StoredRow) -> Any:
+    """A row's value.
+
+    :raises ReferenceMalformed: it carries the tag of a reference, and cannot be one.
+    """
+    value = row.value
+    text = row.text or ""
+    if value is None and f'"{TAG}"' in text:
+        what = "it carries the tag of a reference, and is no JSON, or has numbers or levels that none has"
+        raise ReferenceMalformed(what, where=row.where)
+    if is_reference(value) and is_deep(value, _LEVELS_MAX):
+        raise ReferenceMalformed(f"its parts lie within each other on over {_LEVELS_MAX} levels", where=row.where)
+    return value
+
+
+def read(row: StoredRow, database: Database) -> tuple[StoredRow, Any]:
+    """The row with its text, and its value: None for what is no JSON, or too long to be a reference.
+
+    :raises ReferenceMalformed: it carries the tag of a reference, and cannot be one.
+    """
+    if row.text is None and row.size:
+        if row.size > REFERENCE_MAX_CHARACTERS:
+            if database.object_of(row.position) is None:
+                return row, None
+            raise ReferenceMalformed(f"it has {row.size} characters, which no reference has", where=row.where)
+        text = database.whole_text(row.position)
+        # What is no reference is not unfolded: it takes many times its size.
+        if text is None or f'"{TAG}"' not in text:
+            return row, None
+        row = replace(row, text=text)
+    return row, value_of(row)
+
+
+def mentioned(row: StoredRow, database: Database) -> set[str]:
+    """The ids of payloads that a refused reference may mean: of a later release, or with a field too many.
+
+    Whoever reads this decides that only payloads of the row's own task instance are meant.
+    """
+    if row.text is None:
+        named = database.object_of(row.position)
+        return {named[-36:]} if named and _UNIQUE.fullmatch(named[-36:]) else set()
+    try:
+        value = value_of(row)
+    except ReferenceMalformed:
+        return set(_UNIQUE.findall(row.text))
+    if isinstance(value, dict) and value.get(TAG) == 1:
+        head = value.get("head")
+        named = head.get("object") if isinstance(head, dict) else None
+        return {named[-36:]} if isinstance(named, str) and _UNIQUE.fullmatch(named[-36:]) else set()
+    return set(_UNIQUE.findall(row.text))
+
+
+def others_payloads(founds: Iterable[Found], database: Database) -> dict[Position, StoredRow]:
+    """Which of these references name a payload that another row of their task instance named before them.
+
+    A payload's path says of which task instance it is and not of which key, and only the data key shows to which
+    row it belongs. Whoever writes rows can name another's payload, once it is there: so the row that the database
+    had first is taken for its owner, and a job deletes nothing for the sake of another row.
+
+    :returns: for each such reference the row that was there before, or at the same time, by its position.
+    """
+    wanted = {found.row.position: found for found in founds if found.reference.head.object is not None}
+    tasks = {
+        (found.row.dag_id, found.row.run_id, found.row.position.task_id, found.row.position.map_index)
+        for found in wanted.values()
+    }
+    by_object: dict[str, list[StoredRow]] = {}
+    for row in database.of_tasks(tasks):
+        named = _object_in(row, database)
+        if named is not None:
+            by_object.setdefault(named, []).append(row)
+    answer: dict[Position, StoredRow] = {}
+    for position, found in wanted.items():
+        rows = by_object.get(str(found.reference.head.object), [])
+        before = [row for row in rows if row.position != position and not _is_older(found.row, row)]
+        if before:
+            answer[position] = before[0]
+    return answer
+
+
+def _object_in(row: StoredRow, database: Database) -> str | None:
+    if row.text is None:
+        return database.object_of(row.position) if row.size else None
+    value = row.value
+    head = value.get("head") if is_reference(value) else None
+    named = head.get("object") if isinstance(head, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def _is_older(one: StoredRow, other: StoredRow) -> bool:
+    return one.timestamp is not None and one.timestamp < (other.timestamp or _NO_TIME)

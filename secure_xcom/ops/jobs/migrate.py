@@ -1,0 +1,260 @@
+"""``secure-xcom seal-existing`` and the way back, ``unseal-all``: the values of rows that are there, in place.
+
+Sealing a row: its value (or the object of the stock backend that it names) is pushed as a task would push it; the
+new payload is read back from its store, its data key unwrapped anew by the key service, and what comes out is held
+against the old value; then the row is changed by compare and swap; then the old object is deleted. Killed at any
+moment, the old value or the new one is there; running it again finishes the work, and gc removes a payload that
+was put and not used.
+
+What Airflow's table ``log``, rendered template fields, task logs and archive tables hold is not touched: it stays
+where it leaked to (`secure-xcom doctor` finds a part of it).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.errors import ClaimRefused, MaintenanceError, SecureXComError, ValueNotKept, ValueTooLarge
+from secure_xcom.core.pipeline.open_payload import describe, openable, place_within
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
+from secure_xcom.core.reference import is_reference
+from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, recognise
+from secure_xcom.ops.jobs.gc_inventory import locked
+from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
+from secure_xcom.ops.jobs.migrate_report import MigrateReport
+from secure_xcom.ops.jobs.opener import Opener
+from secure_xcom.ops.jobs.progress import Progress, silent
+from secure_xcom.ops.jobs.row_errors import concerns_all, is_of_the_payload
+from secure_xcom.ops.jobs.stock_objects import OldObjects
+from secure_xcom.ops.xcom_table import Database, Position, StoredRow
+from secure_xcom.sinks import AccessLog, Draft, recording
+
+# JSON may spell a character in six.
+_SPELLING_MAX = 6
+_READ_BACK = "seal-existing: read back before its row is changed"
+
+
+def seal_existing(
+    policy: AccessPolicy,
+    database: Database,
+    pipeline: Pipeline,
+    opener: Opener,
+    state: Path,
+    old: OldObjects,
+    *,
+    apply: bool,
+    operator: str,
+    progress: Progress = silent,
+) -> MigrateReport:
+    """Seal every row that holds a plain value. The access log has each push, and each opening to compare.
+
+    :param pipeline: one whose codecs take structures as they are.
+    :param opener: what the new payloads are read back with.
+    :param old: the objects of the backend before.
+    :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
+    """
+    report = MigrateReport(apply)
+    with locked(state):
+        checkpoint = Checkpoint(state, {"job": "seal-existing", "database": database.name})
+        if apply:
+            _delete_left_over(database, checkpoint, old)
+        for row in _rows(database, report, progress):
+            if not row.size:
+                continue
+            found = recognise(row, policy, database)
+            if found is not None:
+                # A row that only looks like a reference is no pull's, and no value that could be sealed.
+                if isinstance(found, SecureXComError):
+                    report.skip(row.where, found)
+                continue
+            report.due += 1
+            try:
+                whole = _whole(row, database, opener.max_bytes)
+                report.objects += old.names(whole.value)
+                if apply:
+                    _seal(policy, database, pipeline, opener, checkpoint, old, whole, operator, report)
+            except SecureXComError as error:
+                if concerns_all(error):
+                    raise
+                report.fail(row.where, error)
+        checkpoint.forget()
+    return report
+
+
+def _seal(
+    policy: AccessPolicy,
+    database: Database,
+    pipeline: Pipeline,
+    opener: Opener,
+    checkpoint: Checkpoint,
+    old: OldObjects,
+    row: StoredRow,
+    operator: str,
+    report: MigrateReport,
+) -> None:
+    value = _decoded(row)
+    path = str(value) if old.names(value) else None
+    structure = old.read(path, row.coordinate) if path is not None else value
+    sealed = pipeline.push([Push(row.coordinate, structure)], operator=operator)[0]
+    found = recognise(replace(row, text=json.dumps(sealed)), policy, database)
+    if not isinstance(found, Found):
+        raise MaintenanceError("what was sealed is no reference of its row", where=row.where)
+    try:
+        if not _same(_open(policy, pipeline.access_log, opener, found, operator, _READ_BACK), structure):
+            raise MaintenanceError("what was sealed does not open as what it was", where=row.where)
+    except SecureXComError:
+        _delete_payload(opener, found)
+        raise
+    if path is not None:
+        # Noted before the row forgets the path, so that a run that is killed here deletes it the next time.
+        checkpoint.notes["old"] = {"position": list(row.position), "path": path}
+        checkpoint.save(row.position)
+    # Where its answer is lost the row may hold the new reference, so the new payload is left to gc then.
+    if not database.replace(row, sealed):
+        report.changed += 1
+        _delete_payload(opener, found)
+        return
+    report.converted += 1
+    if path is not None:
+        old.delete(path)
+        checkpoint.notes.pop("old", None)
+        checkpoint.save(row.position)
+
+
+def unseal_all(
+    policy: AccessPolicy,
+    database: Database,
+    access_log: AccessLog,
+    opener: Opener,
+    state: Path,
+    *,
+    apply: bool,
+    operator: str,
+    reason: str,
+    progress: Progress = silent,
+) -> MigrateReport:
+    """Put every value back into its row in plaintext, and delete its payload: for leaving the product.
+
+    Each value is in the access log as opened, with the operator and the reason, before it is written into its row.
+    What a pull would refuse stays sealed: the expired, the exclusive, the shredded, what is restricted in a way
+    that this release does not know, what is of another row or compartment.
+
+    :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
+    """
+    report = MigrateReport(apply)
+    with locked(state):
+        for row in _rows(database, report, progress):
+            found = recognise(row, policy, database)
+            if found is None:
+                continue
+            closed = found if isinstance(found, SecureXComError) else _closed(found, policy, opener.max_bytes)
+            if closed is not None or isinstance(found, SecureXComError):
+                report.skip(row.where, closed)
+                continue
+            report.due += 1
+            if not apply:
+                continue
+            try:
+                structure = _open(policy, access_log, opener, found, operator, reason)
+                if not database.replace(found.row, structure):
+                    report.changed += 1
+                    continue
+                _check_row(database, found, structure)
+                report.converted += 1
+                _delete_payload(opener, found)
+            except SecureXComError as error:
+                if concerns_all(error) and not is_of_the_payload(error, opener, found):
+                    raise
+                report.fail(row.where, error)
+    return report
+
+
+def _rows(database: Database, report: MigrateReport, progress: Progress) -> Iterator[StoredRow]:
+    total = database.count()
+    for page in database.pages():
+        yield from page
+        report.rows += len(page)
+        progress("reading rows", report.rows, max(total, report.rows))
+
+
+def _delete_left_over(database: Database, checkpoint: Checkpoint, old: OldObjects) -> None:
+    """Finish what a killed run left: an old object whose row is sealed already."""
+    left = checkpoint.notes.pop("old", None)
+    if not isinstance(left, dict):
+        return
+    row = database.one(Position(*left["position"]))
+    if row is None or is_reference(row.value):
+        old.delete(str(left["path"]))
+
+
+def _delete_payload(opener: Opener, found: Found) -> None:
+    """Delete a payload that no row names. What cannot be deleted is left to gc."""
+    place = place_within(found.reference, found.compartment, found.row.where)
+    if place is not None:
+        opener.store(place[0]).delete_many([place[1]])
+
+
+def _check_row(database: Database, found: Found, structure: object) -> None:
+    text = database.whole_text(found.row.position)
+    if text is None or not _same(json.loads(text), structure):
+        raise MaintenanceError("the row does not hold what was opened; its payload is kept", where=found.row.where)
+
+
+def _decoded(row: StoredRow) -> Any:
+    try:
+        return json.loads(row.text or "")
+    except (ValueError, RecursionError):
+        raise MaintenanceError(
+            "the row holds no JSON", where=row.where, remedy="clear its task, or delete the row"
+        ) from None
+
+
+def _same(one: object, other: object) -> bool:
+    # As text, because a NaN is not equal to itself.
+    try:
+        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueNotKept(f"it cannot be written as JSON again ({type(error).__name__})") from None
+
+
+def _closed(found: Found, policy: AccessPolicy, max_bytes: int) -> SecureXComError | None:
+    """Why no pull would open a reference, as far as that is known before it is opened."""
+    where = found.row.where
+    try:
+        check_compartment(found.reference.head, policy)
+        openable(found.reference, found.compartment, max_bytes=max_bytes, where=where)
+    except SecureXComError as error:
+        return error
+    return ClaimRefused("it is exclusive", where=where) if found.reference.head.exclusive is not None else None
+
+
+def _whole(row: StoredRow, database: Database, max_bytes: int) -> StoredRow:
+    """The row with its text.
+
+    :raises ValueTooLarge: it is longer than any spelling of a value that may be pushed.
+    """
+    if row.text is not None:
+        return row
+    if row.size > _SPELLING_MAX * max_bytes:
+        raise ValueTooLarge(f"the row has {row.size} characters", where=row.where)
+    return replace(row, text=database.whole_text(row.position))
+
+
+def _open(
+    policy: AccessPolicy, access_log: AccessLog, opener: Opener, found: Found, operator: str, reason: str
+) -> object:
+    """The value, once the access log has that it was opened."""
+    draft = Draft(compartment=found.compartment.name, operator=operator, reason=reason)
+    describe(found.reference, draft)
+    structure = None
+    with recording(access_log, "open", [draft], task=None, policy=policy.digest) as each:
+        for _ in each():
+            where = found.row.where
+            data = opener.open(found.reference, found.compartment, draft, where=where)
+            structure = opener.structure(found.reference, data, where)
+    return structure

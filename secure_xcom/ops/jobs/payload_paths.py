@@ -1,0 +1,107 @@
+"""Which names in a store are payloads of ours, and what they tell: nothing else is ever deleted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from urllib.parse import unquote
+
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate, path_segment
+from secure_xcom.core.errors import CoordinateInvalid
+
+# The shape of `secure_xcom.core.coordinate.object_path`, whose last segment is a UUIDv7 (RFC 9562, section 5.7).
+_PAYLOAD = re.compile(
+    r"(?P<compartment>[^/]+)/(?P<dag>[^/]+)/(?P<run>[^/]+)/(?P<task>[^/]+)/(?P<index>-1|0|[1-9][0-9]{0,9})/"
+    r"(?P<unique>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
+)
+# What `secure_xcom.stores.files` leaves of a put that was killed; it lists such a file after a day.
+_STAGED = re.compile(
+    r"(?P<compartment>[^/]+)/(?P<dag>[^/]+)/(?P<run>[^/]+)/(?P<task>[^/]+)/(?:-1|0|[1-9][0-9]{0,9})/"
+    r"\.part~[0-9a-f]{16}"
+)
+
+# An id that was too long to be a segment: see `secure_xcom.core.coordinate.path_segment`.
+_CUT = re.compile(r"[A-Za-z0-9_.%-]{148,150}~[0-9a-f]{48}")
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadPath:
+    """The path of a payload, taken apart.
+
+    :ivar made: when its push began, by the clock of the worker that pushed.
+    """
+
+    text: str
+    dag: str
+    run: str
+    task: str
+    map_index: int
+    made: datetime
+
+    @classmethod
+    def parse(cls, path: str, compartment: str) -> PayloadPath | None:
+        """The path of a payload of this compartment, or None for anything else."""
+        form = _PAYLOAD.fullmatch(path)
+        if form is None or not _is_of(form, compartment):
+            return None
+        return cls(path, form["dag"], form["run"], form["task"], int(form["index"]), made_at(form["unique"]))
+
+    @property
+    def task_instance(self) -> tuple[str, str, str, int] | None:
+        """DAG id, run id, task id and map index; None where an id is too long to be told from its segment.
+
+        None as well where no row can have this index: who puts objects can name them as they like.
+        """
+        ids = [_whole(segment) for segment in (self.dag, self.run, self.task)]
+        if None in ids or self.map_index > MAP_INDEX_MAX:
+            return None
+        return str(ids[0]), str(ids[1]), str(ids[2]), self.map_index
+
+    def held(self, policy: AccessPolicy) -> bool:
+        """Whether it may belong to a run under legal hold; an id that cannot be told counts as held."""
+        if not policy.legal_holds:
+            return False
+        dag, run = _whole(self.dag), _whole(self.run)
+        return dag is None or run is None or policy.held(dag, run) is not None
+
+
+def is_staged(path: str, compartment: str) -> bool:
+    """Whether a path is a leftover of a put that was killed."""
+    form = _STAGED.fullmatch(path)
+    return form is not None and _is_of(form, compartment)
+
+
+def made_at(unique: str) -> datetime:
+    """The time in a UUIDv7: its first 48 bits are milliseconds since 1970."""
+    milliseconds = int(unique[:8] + unique[9:13], 16)
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        # Nobody pushes in the year 10,000: such a name is never old enough to be deleted.
+        return datetime.max.replace(tzinfo=timezone.utc)
+
+
+def _is_of(form: re.Match[str], compartment: str) -> bool:
+    ids = form["dag"], form["run"], form["task"]
+    return form["compartment"] == path_segment(compartment) and all(map(_is_ours, ids))
+
+
+# A million payloads have few DAGs and tasks, and runs that follow each other.
+@lru_cache(maxsize=4096)
+def _is_ours(segment: str) -> bool:
+    """Whether a segment is of an id that Airflow can have: who puts objects can name them as they like."""
+    if "~" in segment:
+        return _CUT.fullmatch(segment) is not None
+    found = unquote(segment)
+    try:
+        return path_segment(Coordinate(found, found, found, -1, "k").dag_id) == segment
+    except (CoordinateInvalid, UnicodeEncodeError):
+        return False
+
+
+def _whole(segment: str) -> str | None:
+    """The id of a segment that was not cut: see `secure_xcom.core.coordinate.path_segment`."""
+    return None if "~" in segment else unquote(segment)

@@ -1,0 +1,1 @@
+"""Bring compiled policies into services, one file per service."""

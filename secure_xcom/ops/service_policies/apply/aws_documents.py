@@ -1,0 +1,111 @@
+"""Policy documents as they stand at AWS: which statements are ours, how ours and others' become one document."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from secure_xcom.core.errors import AwsRefused
+from secure_xcom.ops.service_policies.compile.aws_statements import SID
+
+Document = dict[str, Any]
+_LISTS = ("Action", "NotAction", "Resource", "NotResource")
+
+
+def is_ours(statement: Mapping[str, Any], name: str = "Sid") -> bool:
+    """Whether a statement, or with ``ID`` a lifecycle rule, was made by us: its name says so."""
+    return str(statement.get(name) or "").startswith(SID)
+
+
+def merged(there: Document | None, wanted: Document) -> Document:
+    """The document with every foreign statement as it is and where it is, and ours behind them."""
+    if there is None:
+        return wanted
+    foreign = [one for one in _many(there.get("Statement") or []) if not is_ours(one)]
+    # The version stays: what others wrote may read otherwise under another one, and ours reads the same.
+    return {**there, "Statement": [*foreign, *wanted["Statement"]]}
+
+
+def same(one: Document | None, other: Document | None) -> bool:
+    """Whether two documents say the same. AWS may give back a list of one as its member, and in another order."""
+    return _plain(one) == _plain(other)
+
+
+def difference(there: object, wanted: object) -> tuple[str, ...]:
+    """The change, line by line; nothing where there is nothing yet."""
+    if there is None:
+        return ()
+    before, after = (json.dumps(_plain(one), indent=2, sort_keys=True).splitlines() for one in (there, wanted))
+    return tuple(difflib.unified_diff(before, after, "there", "wanted", lineterm="", n=2))
+
+
+def refuse_lock_out(document: Document, account: str, where: str) -> None:
+    """See that the account can still change a key's policy, as AWS's own safety check does.
+
+    Source: KMS API reference, PutKeyPolicy, BypassPolicyLockoutSafetyCheck. A key whose policy nobody may change
+    is lost to its owner: only AWS's support can help.
+
+    :raises AwsRefused: nobody of the account could.
+    """
+    statements = _many(document["Statement"])
+    gives = any(one["Effect"] == "Allow" and _changes_policies(one, account) for one in statements)
+    takes = any(one["Effect"] == "Deny" and _changes_policies(one, account) for one in statements)
+    if not gives or takes:
+        raise AwsRefused(
+            "with this policy nobody of the account could change the key's policy again",
+            where=where,
+            remedy=f"let arn:aws:iam::{account}:root have kms:PutKeyPolicy without a condition",
+        )
+
+
+def _changes_policies(statement: Mapping[str, Any], account: str) -> bool:
+    """Whether a statement is about PutKeyPolicy and about the whole account; a denial may have any condition."""
+    denies = bool(statement["Effect"] == "Deny")
+    if "NotAction" in statement or "NotPrincipal" in statement:
+        return denies
+    principal = statement.get("Principal")
+    who = _many(principal.get("AWS", []) if isinstance(principal, Mapping) else principal or [])
+    everyone = any(one in ("*", account) or f"::{account}:root" in str(one) for one in who)
+    actions = {str(action).lower() for action in _many(statement.get("Action") or [])}
+    about = any(_begins(action, "kms:putkeypolicy") for action in actions)
+    return everyone and about and (denies or "Condition" not in statement)
+
+
+def _begins(pattern: str, action: str) -> bool:
+    return pattern == action or (pattern.endswith("*") and action.startswith(pattern.rstrip("*")))
+
+
+def _many(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {
+            str(key): sorted(_many(one))
+            if key in _LISTS
+            else _principal(one)
+            if key == "Principal"
+            else _plain(one)
+            for key, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        plain = [_plain(one) for one in value]
+        return _unlisted(plain)
+    return value
+
+
+def _principal(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): sorted(map(str, _many(one))) for key, one in value.items()}
+    return value
+
+
+def _unlisted(values: Iterable[object]) -> object:
+    """A list of texts in one order, and alone the text itself, as conditions are given back."""
+    found = list(values)
+    if found and all(isinstance(one, str) for one in found):
+        return sorted(map(str, found)) if len(found) > 1 else found[0]
+    return found

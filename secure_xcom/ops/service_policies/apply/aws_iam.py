@@ -1,0 +1,149 @@
+"""Bring identity policies into IAM: one policy of our name on each role or user that the access policy names.
+
+Roles and users are never made here: whom they trust is for an operator to say. A policy is written into the role
+or user itself where IAM has room for it, else it is a managed policy with our tag. Sources: IAM User Guide, "IAM
+and AWS STS quotas" (characters without white space), "Managed policies and inline policies".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from secure_xcom.core.access_policy import AccessPolicy, Identity
+from secure_xcom.core.errors import AwsRefused
+from secure_xcom.ops.service_policies.apply.aws_documents import Document, difference, is_ours, same
+from secure_xcom.ops.service_policies.apply.changes import Change, state_of
+from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.compile.all_services import Compiled
+
+TAG = "secure-xcom"
+_INLINE_MAX = {"role": 10_240, "user": 2_048}
+_MANAGED_MAX = 6_144
+_VERSIONS_MAX = 5
+_ABSENT = ("NoSuchEntity",)
+
+
+def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled) -> Iterator[Change]:
+    """What there is to do. Reads only.
+
+    :raises AwsTrouble: there is no such role or user, its policy of our name is not ours, or IAM does not answer.
+    """
+    for identity in policy.identities:
+        text = made.files.get(f"aws/identities/{identity.name}.json")
+        if identity.aws is None or text is None:
+            continue
+        holder = _Holder(aws, identity, identity.aws.principal)
+        document: Document = json.loads(text)
+        small = json.dumps(document, separators=(",", ":"))
+        if len(small) <= _INLINE_MAX[holder.kind]:
+            yield holder.inline(document, small)
+        elif len(small) <= _MANAGED_MAX:
+            yield from holder.managed(document, small)
+        else:
+            raise AwsRefused(
+                f"the policy of {identity.name} has {len(small)} characters, and IAM takes {_MANAGED_MAX}",
+                where=holder.principal,
+                remedy="split the identity, or grant whole compartments instead of many DAGs",
+            )
+
+
+class _Holder:
+    """A role or a user.
+
+    :raises AwsRefused: it is not there, or these credentials are of another account.
+    """
+
+    def __init__(self, aws: AwsAccount, identity: Identity, principal: str) -> None:
+        self.principal = principal
+        self.kind, _, path = principal.split(":", 5)[5].partition("/")
+        self._aws = aws
+        self._who = {f"{self.kind.title()}Name": path.rsplit("/", 1)[-1]}
+        self._policy = f"secure-xcom-{identity.name}"
+        found = self._ask("get_{}", absent=_ABSENT)
+        if found is None:
+            raise AwsRefused(
+                f"there is no {self.kind} of this name",
+                where=principal,
+                remedy=f"make the {self.kind}: whom it trusts is for an operator to say; then run it again",
+            )
+        arn = found[self.kind.title()]["Arn"]
+        if arn != principal:
+            raise AwsRefused(
+                f"these credentials lead to {arn!r:.120}, which the access policy does not name",
+                where=principal,
+                remedy="use credentials of that account, or correct the principal",
+            )
+
+    def inline(self, document: Document, text: str) -> Change:
+        """The policy in the role or user itself."""
+        found = self._ask("get_{}_policy", PolicyName=self._policy, absent=_ABSENT)
+        there = None if found is None else _document(found["PolicyDocument"])
+        self._refuse_foreign(there)
+        return Change(
+            f"{self.kind} {self.principal}: policy {self._policy}",
+            state_of(there, same=same(there, document)),
+            lambda: self._ask("put_{}_policy", PolicyName=self._policy, PolicyDocument=text),
+            () if there is None or same(there, document) else difference(there, document),
+        )
+
+    def managed(self, document: Document, text: str) -> Iterator[Change]:
+        """The policy beside it, and its attachment."""
+        partition, account = self.principal.split(":")[1], self.principal.split(":")[4]
+        arn = f"arn:{partition}:iam::{account}:policy/{self._policy}"
+        found = self._aws.ask("iam", "get_policy", PolicyArn=arn, absent=_ABSENT)
+        there = None
+        if found is not None:
+            version = found["Policy"]["DefaultVersionId"]
+            answer = self._aws.ask("iam", "get_policy_version", PolicyArn=arn, VersionId=version)
+            there = _document(answer["PolicyVersion"]["Document"]) if answer else None
+            self._refuse_foreign(there)
+
+        def write() -> None:
+            if there is None:
+                tags = [{"Key": TAG, "Value": self._policy}]
+                self._aws.ask("iam", "create_policy", PolicyName=self._policy, PolicyDocument=text, Tags=tags)
+                return
+            self._make_room(arn)
+            self._aws.ask("iam", "create_policy_version", PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
+
+        equal = same(there, document)
+        diff = () if there is None or equal else difference(there, document)
+        yield Change(f"managed policy {arn}", state_of(there, same=equal), write, diff)
+        listed = self._ask("list_attached_{}_policies") or {}
+        attached = any(one["PolicyArn"] == arn for one in listed.get("AttachedPolicies", ()))
+        yield Change(
+            f"{self.kind} {self.principal}: has the policy {self._policy}",
+            "there" if attached else "make",
+            lambda: self._ask("attach_{}_policy", PolicyArn=arn),
+        )
+
+    def _make_room(self, arn: str) -> None:
+        """IAM keeps five versions; the oldest one of ours goes that is not in force."""
+        listed = self._aws.ask("iam", "list_policy_versions", PolicyArn=arn) or {}
+        versions = listed.get("Versions", [])
+        if len(versions) >= _VERSIONS_MAX:
+            old = min((one for one in versions if not one["IsDefaultVersion"]), key=lambda one: one["CreateDate"])
+            self._aws.ask("iam", "delete_policy_version", PolicyArn=arn, VersionId=old["VersionId"])
+
+    def _refuse_foreign(self, there: Document | None) -> None:
+        if there is None:
+            return
+        statements = there["Statement"] if isinstance(there["Statement"], list) else [there["Statement"]]
+        if not all(is_ours(one) for one in statements):
+            raise AwsRefused(
+                f"the policy {self._policy!r} holds statements that were not made by secure_xcom",
+                where=self.principal,
+                remedy="rename the identity, or move those statements into another policy",
+            )
+
+    def _ask(self, operation: str, *, absent: tuple[str, ...] = (), **request: Any) -> dict[str, Any] | None:
+        name = operation.format(self.kind)
+        return self._aws.ask("iam", name, absent=absent, **self._who, **request)
+
+
+def _document(found: Any) -> Document:
+    # boto3 reads it already; other clients of the same API give the text.
+    document: Document = json.loads(found) if isinstance(found, str) else found
+    return document

@@ -1,0 +1,133 @@
+"""Bring key policies to KMS: a key that an alias names is made where there is none, foreign statements stay.
+
+A key policy can lock out its own account, so that is checked here before AWS is asked, which checks it as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.errors import AwsRefused
+from secure_xcom.keys.aws_kms_format import KmsKey
+from secure_xcom.ops.service_policies.apply.aws_documents import (
+    Document,
+    difference,
+    is_ours,
+    merged,
+    refuse_lock_out,
+    same,
+)
+from secure_xcom.ops.service_policies.apply.aws_iam import TAG
+from secure_xcom.ops.service_policies.apply.changes import Change, state_of
+from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.compile.aws_kms import key_policies, kms_keys
+from secure_xcom.ops.service_policies.rights import Known, rights_of
+
+
+def plan(aws: AwsAccount, policy: AccessPolicy, dags: Sequence[str] = ()) -> Iterator[Change]:
+    """What there is to do. Reads only.
+
+    :raises AwsTrouble: a key is not there or cannot be used, its policy would lock out its account, or KMS does
+        not answer.
+    """
+    known = Known(tuple(sorted(set(dags))))
+    rights = [right for identity in policy.identities for right in rights_of(policy, identity, known)]
+    documents = key_policies(policy, rights)
+    keys = {key.request_id: key for own in policy.compartments for key in kms_keys(own)}
+    for name, document in documents.items():
+        yield from _key(aws, keys[name], document)
+
+
+def _key(aws: AwsAccount, key: KmsKey, wanted: Document) -> Iterator[Change]:
+    at: dict[str, Any] = {"region": key.region}
+    found = aws.ask("kms", "describe_key", KeyId=key.request_id, absent=("NotFoundException",), **at)
+    root = next(one for one in wanted["Statement"] if "root" in str(one.get("Principal")))
+    account = root["Principal"]["AWS"].split(":")[4]
+    where = f"key {key.request_id}"
+    if found is None:
+        if not key.alias:
+            raise AwsRefused(
+                "there is no such key", where=where, remedy="correct the key URI: ids are given by KMS"
+            )
+        refuse_lock_out(wanted, account, where)
+        yield Change(f"{where}: make it, with its policy", "make", lambda: _make(aws, key, wanted))
+        return
+    about = found["KeyMetadata"]
+    arn = about["Arn"]
+    if arn.split(":")[4] != account:
+        raise AwsRefused(
+            "the key is of another account than the identities",
+            where=where,
+            remedy="compile one access policy for each account",
+        )
+    if about.get("KeyManager", "CUSTOMER") != "CUSTOMER" or about.get("KeyState") == "PendingDeletion":
+        raise AwsRefused("the key is AWS's own, or is about to be deleted", where=where, remedy="name another key")
+
+    def read() -> Document:
+        answer = aws.ask("kms", "get_key_policy", KeyId=arn, PolicyName="default", **at) or {}
+        document: Document = json.loads(answer["Policy"])
+        return document
+
+    def write() -> None:
+        whole = merged(read(), wanted)
+        refuse_lock_out(whole, account, where)
+        aws.ask("kms", "put_key_policy", KeyId=arn, PolicyName="default", Policy=json.dumps(whole), **at)
+
+    there = read()
+    whole = merged(there, wanted)
+    refuse_lock_out(whole, account, where)
+    equal = same(there, whole)
+    foreign = [one for one in whole["Statement"] if not is_ours(one)]
+    notes = tuple(
+        f"{where}: its statement {one.get('Sid', 'without a Sid')!r} is not of this policy and stays; "
+        "see that it gives nobody the use of the key"
+        for one in foreign
+        if one["Effect"] == "Allow"
+    )
+    diff = () if equal else difference(there, whole)
+    yield Change(f"{where}: policy", state_of(there, same=equal), write, diff, notes)
+    if about.get("Origin", "AWS_KMS") == "AWS_KMS":
+        status = aws.ask("kms", "get_key_rotation_status", KeyId=arn, **at) or {}
+        on = bool(status.get("KeyRotationEnabled"))
+        yield Change(
+            f"{where}: rotated every year",
+            "there" if on else "make",
+            lambda: aws.ask("kms", "enable_key_rotation", KeyId=arn, **at),
+        )
+
+
+def _make(aws: AwsAccount, key: KmsKey, wanted: Document) -> None:
+    """A key, its alias, its rotation; one that a former run made and could not name yet is taken up again."""
+    at: dict[str, Any] = {"region": key.region}
+    alias = key.request_id.rpartition(":")[2]
+    arn = _begun(aws, alias, at)
+    if arn is None:
+        made = aws.ask(
+            "kms",
+            "create_key",
+            Policy=json.dumps(wanted),
+            Description="Wrapping key of secure_xcom",
+            Tags=[{"TagKey": TAG, "TagValue": alias}],
+            **at,
+        )
+        arn = (made or {})["KeyMetadata"]["Arn"]
+    aws.ask("kms", "create_alias", AliasName=alias, TargetKeyId=arn, **at)
+    aws.ask("kms", "enable_key_rotation", KeyId=arn, **at)
+
+
+def _begun(aws: AwsAccount, alias: str, at: dict[str, Any]) -> str | None:
+    marker: dict[str, Any] = {}
+    while True:
+        page = aws.ask("kms", "list_keys", **marker, **at) or {}
+        for one in page.get("Keys", ()):
+            tags = aws.ask(
+                "kms", "list_resource_tags", KeyId=one["KeyId"], absent=("AccessDeniedException",), **at
+            )
+            if any(tag == {"TagKey": TAG, "TagValue": alias} for tag in (tags or {}).get("Tags", ())):
+                return str(one["KeyArn"])
+        if not page.get("Truncated"):
+            return None
+        marker = {"Marker": page["NextMarker"]}

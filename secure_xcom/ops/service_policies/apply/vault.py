@@ -1,0 +1,135 @@
+"""Bring a compiled access policy into a Vault: a plan that only reads, then steps that are done once.
+
+Nothing is ever deleted. What stands under one of our names and was not made here is refused, not overwritten.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from secure_xcom.connections.vault.client import VaultClient
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.errors import VaultRefused
+from secure_xcom.ops.service_policies.apply import vault_setup
+from secure_xcom.ops.service_policies.apply.changes import Change
+from secure_xcom.ops.service_policies.apply.vault_setup import Step, Wanted, read
+from secure_xcom.ops.service_policies.compile.all_services import Compiled
+from secure_xcom.ops.service_policies.compile.vault import policy_name, transit_settings
+from secure_xcom.stores.vault_kv_uri import split_uri
+
+_MARK = "# secure_xcom: identity "
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A step, and what it changes line by line where something is there already."""
+
+    step: Step
+    diff: tuple[str, ...] = ()
+
+
+def plan(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[Planned]:
+    """What there is to do, in order. Reads only, so a run after one that failed in the middle does the rest.
+
+    :raises VaultRefused: something else has one of our names; :raises VaultTrouble: Vault does not answer or
+        denies this to the operator.
+    """
+    found = [*_engines(client, policy), *_policies(client, policy, made), *_roles(client, policy, made)]
+    # Two keys of one mount plan the mount twice, since neither has made it yet.
+    return list({(one.step.method, one.step.path, one.step.text): one for one in found}.values())
+
+
+def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[Change]:
+    """The same as `Change` objects, each of which does its own step.
+
+    :raises VaultTrouble: see `plan`.
+    """
+
+    def doing(step: Step) -> Callable[[], None]:
+        return lambda: vault_setup.apply(client, [step])
+
+    return [Change(one.step.text, one.step.state, doing(one.step), one.diff) for one in plan(client, policy, made)]
+
+
+def _engines(client: VaultClient, policy: AccessPolicy) -> Iterator[Planned]:
+    uris = (uri for own in policy.compartments for uri in own.all_store_uris if uri.startswith("vault-kv://"))
+    stores = sorted({split_uri(uri)[1:] for uri in uris})
+    for mount, key in transit_settings(policy):
+        # Stores come with the plan of a key: one of a compartment whose keys are all elsewhere is not made here.
+        yield from _of_setup(client, Wanted(transit=mount, key=key))
+        for store in stores:
+            yield from _of_setup(client, Wanted(transit=mount, key=key, kv=store))
+
+
+def _of_setup(client: VaultClient, wanted: Wanted) -> Iterator[Planned]:
+    for step in vault_setup.plan(client, wanted):
+        # Its policies are for one key and all of it; here each identity has its own.
+        if not step.path.startswith("sys/policies/"):
+            yield Planned(step)
+
+
+def _policies(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterator[Planned]:
+    for identity in policy.identities:
+        name = policy_name(identity)
+        text = made.files.get(f"vault/policies/{name}.hcl")
+        if text is None:
+            continue
+        path = f"sys/policies/acl/{name}"
+        there = read(client, path).get("policy")
+        if isinstance(there, str) and not there.startswith(_MARK):
+            raise VaultRefused(
+                f"the policy {name!r} was not made by secure_xcom",
+                where=client.server.address,
+                remedy="rename the identity, or look at that policy and delete it",
+            )
+        state = _state(there, text)
+        diff = tuple(
+            difflib.unified_diff(str(there).splitlines(), text.splitlines(), "there", "wanted", lineterm="")
+        )
+        yield Planned(
+            Step(f"policy {name}", state, "PUT", path, {"policy": text}), diff if state == "change" else ()
+        )
+
+
+def _roles(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterator[Planned]:
+    methods = read(client, "sys/auth")
+    for identity in policy.identities:
+        file = made.files.get(f"vault/roles/{identity.name}.json")
+        if file is None or identity.vault is None:
+            continue
+        role = json.loads(file)
+        mount = identity.vault.mount or identity.vault.auth
+        method = methods.get(f"{mount}/")
+        if method is None and identity.vault.auth == "approle":
+            text = f"auth method AppRole at {mount}/"
+            yield Planned(Step(text, "make", "POST", f"sys/auth/{mount}", {"type": "approle"}))
+        elif method is None or method.get("type") not in (identity.vault.auth, "oidc"):
+            raise VaultRefused(
+                f"there is no auth method {identity.vault.auth} at {mount!r}",
+                where=client.server.address,
+                remedy="enable and configure it: whom it trusts is for an operator to say; then run it again",
+            )
+        there = read(client, role["path"]) if method else {}
+        if there and policy_name(identity) not in (there.get("token_policies") or ()):
+            raise VaultRefused(
+                f"the role {role['path']!r} was not made by secure_xcom",
+                where=client.server.address,
+                remedy="give the identity another role, or look at that role and delete it",
+            )
+        yield _role(identity.name, role, there)
+
+
+def _role(name: str, role: Mapping[str, Any], there: Mapping[str, Any]) -> Planned:
+    body = role["body"]
+    changed = {field: value for field, value in body.items() if there.get(field) != value}
+    state = _state(there or None, there if not changed else body)
+    lines = tuple(f"{field}: {there.get(field)!r} -> {value!r}" for field, value in changed.items())
+    return Planned(Step(f"role of {name}", state, "POST", role["path"], body), lines if state == "change" else ())
+
+
+def _state(there: object, wanted: object) -> Any:
+    return "make" if there is None else "there" if there == wanted else "change"

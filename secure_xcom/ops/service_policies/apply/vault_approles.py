@@ -1,0 +1,86 @@
+"""Credentials of the AppRoles that `secure_xcom.ops.service_policies.apply.vault_setup` makes, and the Airflow
+connections that hold them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from secure_xcom.connections.vault.client import VaultClient
+from secure_xcom.core.errors import SettingInvalid, VaultRefused
+from secure_xcom.ops.service_policies.apply.vault_setup import AppRole, Wanted, read
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How one AppRole logs in."""
+
+    role: AppRole
+    role_id: str
+    secret_id: str = field(repr=False)
+
+
+def credentials(client: VaultClient, wanted: Wanted, role: AppRole) -> Credentials:
+    """A new secret id for an AppRole. Those that were given out before stay good until they end or are destroyed.
+
+    :raises VaultTrouble: Vault gives none.
+    """
+    path = f"auth/{wanted.approle_mount}/role/{wanted.policy(role)}"
+    role_id = read(client, f"{path}/role-id").get("role_id")
+    secret_id = client.call("POST", f"{path}/secret-id", {}).data.get("secret_id")
+    if not isinstance(role_id, str) or not isinstance(secret_id, str):
+        raise VaultRefused(
+            f"Vault gives no credentials for {wanted.policy(role)}", remedy="apply the plan first (`init --vault`)"
+        )
+    return Credentials(role, role_id, secret_id)
+
+
+def airflow_connection_line(client: VaultClient, wanted: Wanted, login: Credentials, conn_id: str) -> str:
+    """``AIRFLOW_CONN_ID='{...}'``: the connection for an AppRole. It holds the secret id: never to be logged.
+
+    :raises SettingInvalid: the address has a path, which Airflow's Vault hook cannot have.
+    """
+    server = client.server
+    parts = urlsplit(server.address)
+    if parts.path:
+        raise SettingInvalid("Airflow's Vault hook cannot have a path in the address", where=server.address)
+    client_kwargs: dict[str, Any] = {}
+    if server.namespace:
+        client_kwargs["namespace"] = server.namespace
+    if isinstance(server.verify, str):
+        client_kwargs["verify"] = server.verify
+    extra: dict[str, Any] = {"auth_type": "approle", "use_tls": parts.scheme == "https"}
+    if wanted.approle_mount != "approle":
+        extra["auth_mount_point"] = wanted.approle_mount
+    if client_kwargs:
+        extra["client_kwargs"] = client_kwargs
+    connection = {
+        "conn_type": "vault",
+        "host": f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname,
+        "port": parts.port,
+        "login": login.role_id,
+        "password": login.secret_id,
+        "extra": extra,
+    }
+    return f"AIRFLOW_CONN_{conn_id.upper()}='{json.dumps(connection)}'"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Make a file that only its owner reads.
+
+    :raises SettingInvalid: there is one already, or it cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise SettingInvalid(
+            f"the file cannot be made ({type(error).__name__})",
+            where=str(path),
+            remedy="name a file that is not there yet, in a folder that is",
+        ) from None
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

@@ -1,0 +1,247 @@
+"""What ``secure-xcom init --vault`` makes in a Vault: a plan that only reads, and steps that are done once.
+
+Everything here needs an operator's token and is meant to be run by one. Running it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from secure_xcom.connections.vault.client import VaultClient
+from secure_xcom.core.errors import SettingInvalid, VaultRefused
+from secure_xcom.ops.service_policies.vault_grants import ROLES, kv_grant, transit_grant
+
+AppRole = Literal["worker", "writer", "reader", "maintenance"]
+APPROLES: dict[AppRole, tuple[str, ...]] = {
+    "worker": ("writer", "reader"),
+    "writer": ("writer",),
+    "reader": ("reader",),
+    "maintenance": ("maintenance",),
+}
+"""The AppRoles that can be made, and the policies that each holds. Most workers both push and pull."""
+
+_NAME = re.compile(r"\w(?:[\w.-]{0,60}\w)?", re.ASCII)
+_PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)
+_HOURS = re.compile(r"([1-9]\d{0,4})h")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What there is to be.
+
+    :param rotate: how often Vault rotates the key by itself, in hours (``2160h``); NIST SP 800-57 gives a wrapping
+        key at most two years.
+    :param kv: mount and prefix of a KV store, or None where payloads lie elsewhere.
+    :param approles: which to make; their tokens last ``token_hours``, their secret ids ``secret_id_hours``.
+    :raises SettingInvalid: a name or a time that cannot be used.
+    """
+
+    transit: str = "transit"
+    key: str = "secure-xcom"
+    rotate: str = "2160h"
+    kv: tuple[str, str] | None = None
+    approles: tuple[AppRole, ...] = ()
+    approle_mount: str = "approle"
+    token_hours: int = 1
+    secret_id_hours: int = 2160
+
+    def __post_init__(self) -> None:
+        for name, text, form in (
+            ("transit", self.transit, _PATH),
+            ("key", self.key, _NAME),
+            ("rotate", self.rotate, _HOURS),
+            ("approle mount", self.approle_mount, _PATH),
+            *((("KV mount", self.kv[0], _PATH), ("KV prefix", self.kv[1], _PATH)) if self.kv else ()),
+        ):
+            if not form.fullmatch(text):
+                raise SettingInvalid(f"{text!r:.80} cannot be used", where=f"init --vault, {name}")
+
+    def policy(self, role: str) -> str:
+        """The name of a role's policy in Vault, and of an AppRole."""
+        return f"secure-xcom-{self.key}-{role}"
+
+    def policy_texts(self) -> dict[str, str]:
+        """Role -> HCL."""
+        texts: dict[str, str] = {}
+        for role in ROLES:
+            text = transit_grant(role, self.transit, self.key)
+            texts[role] = text + ("\n" + kv_grant(role, *self.kv) if self.kv else "")
+        return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to be made, changed, or left as it is.
+
+    :param optional: a Vault that does not know the path is not at fault.
+    """
+
+    text: str
+    state: Literal["make", "change", "there"]
+    method: str = "POST"
+    path: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    optional: bool = False
+
+
+def plan(client: VaultClient, wanted: Wanted) -> list[Step]:
+    """What there is to do, in order. Reads only.
+
+    :raises VaultRefused: there is something of this name that can never become what is wanted.
+    :raises VaultTrouble: Vault does not answer, or denies this to the operator.
+    """
+    mounts = read(client, "sys/mounts")
+    steps = list(_transit_steps(client, wanted, mounts))
+    steps += _kv_steps(wanted, mounts)
+    for role, text in wanted.policy_texts().items():
+        name = wanted.policy(role)
+        there = read(client, f"sys/policies/acl/{name}").get("policy")
+        steps.append(
+            Step(
+                f"policy {name}",
+                "make" if there is None else "there" if there == text else "change",
+                "PUT",
+                f"sys/policies/acl/{name}",
+                {"policy": text},
+            )
+        )
+    if wanted.approles:
+        steps += _approle_steps(client, wanted)
+    return steps
+
+
+def apply(client: VaultClient, steps: list[Step]) -> None:
+    """Do what is not done yet.
+
+    :raises VaultTrouble: a step failed; those before it are done, and another run goes on from there.
+    """
+    for step in steps:
+        if step.state == "there":
+            continue
+        answer = client.call(step.method, step.path, step.body)
+        if not answer.ok and not (step.optional and answer.status in (404, 405)):
+            raise VaultRefused(
+                f"Vault does not take the step: {step.text}",
+                where=f"{client.server.address} {step.path}",
+                remedy="see that the path is free and the token an operator's, then run it again",
+            )
+
+
+def _transit_steps(client: VaultClient, wanted: Wanted, mounts: Mapping[str, Any]) -> Iterator[Step]:
+    mount = mounts.get(f"{wanted.transit}/")
+    if mount is not None and mount.get("type") != "transit":
+        raise VaultRefused(
+            f"the mount {wanted.transit!r} is of type {mount.get('type')!r:.40}",
+            where=client.server.address,
+            remedy="choose another mount",
+        )
+    yield Step(
+        f"secrets engine transit at {wanted.transit}/",
+        "there" if mount else "make",
+        "POST",
+        f"sys/mounts/{wanted.transit}",
+        {"type": "transit", "description": "Wrapping keys"},
+    )
+    if mount is None:
+        # A mount of our own: no typing error makes a key here. One that was there may have users who need it.
+        yield Step(
+            "no keys made by encrypting (disable_upsert)",
+            "make",
+            "POST",
+            f"{wanted.transit}/config/keys",
+            {"disable_upsert": True},
+            optional=True,
+        )
+    path = f"{wanted.transit}/keys/{wanted.key}"
+    key = read(client, path) if mount else {}
+    text = f"key {wanted.key}: aes256-gcm96, derived, not exportable"
+    if not key:
+        yield Step(text, "make", "POST", path, {"type": "aes256-gcm96", "derived": True})
+    else:
+        never = [
+            word
+            for word, wrong in (
+                ("not derived", key.get("derived") is not True),
+                ("exportable", key.get("exportable") is True),
+                ("open to plaintext backups", key.get("allow_plaintext_backup") is True),
+                ("convergent", key.get("convergent_encryption") is True),
+            )
+            if wrong
+        ]
+        if never:
+            raise VaultRefused(
+                f"the key {wanted.key!r} is {', '.join(never)}, and that cannot be changed",
+                where=f"{client.server.address} {path}",
+                remedy="choose another name for the key",
+            )
+        yield Step(text, "there")
+    config = {"auto_rotate_period": wanted.rotate, "deletion_allowed": False}
+    same = key.get("auto_rotate_period") == _seconds(wanted.rotate) and key.get("deletion_allowed") is False
+    yield Step(
+        f"rotation every {wanted.rotate}, deletion not allowed",
+        "there" if same else "change" if key else "make",
+        "POST",
+        f"{path}/config",
+        config,
+    )
+
+
+def _kv_steps(wanted: Wanted, mounts: Mapping[str, Any]) -> Iterator[Step]:
+    if wanted.kv is None:
+        return
+    name = wanted.kv[0]
+    mount = mounts.get(f"{name}/")
+    if mount is not None and (mount.get("type") != "kv" or (mount.get("options") or {}).get("version") != "2"):
+        raise VaultRefused(
+            f"the mount {name!r} is no KV of version 2", remedy="choose another mount for the store"
+        )
+    yield Step(
+        f"secrets engine KV version 2 at {name}/",
+        "there" if mount else "make",
+        "POST",
+        f"sys/mounts/{name}",
+        {"type": "kv", "options": {"version": "2"}, "description": "Sealed payloads"},
+    )
+
+
+def _approle_steps(client: VaultClient, wanted: Wanted) -> Iterator[Step]:
+    mount = read(client, "sys/auth").get(f"{wanted.approle_mount}/")
+    if mount is not None and mount.get("type") != "approle":
+        raise VaultRefused(
+            f"the auth method at {wanted.approle_mount!r} is {mount.get('type')!r:.40}",
+            remedy="choose another mount",
+        )
+    yield Step(
+        f"auth method AppRole at {wanted.approle_mount}/",
+        "there" if mount else "make",
+        "POST",
+        f"sys/auth/{wanted.approle_mount}",
+        {"type": "approle"},
+    )
+    for role in wanted.approles:
+        name = wanted.policy(role)
+        path = f"auth/{wanted.approle_mount}/role/{name}"
+        body = {
+            "token_policies": [wanted.policy(held) for held in APPROLES[role]],
+            "token_ttl": wanted.token_hours * 3600,
+            "token_max_ttl": wanted.token_hours * 24 * 3600,
+            "secret_id_ttl": wanted.secret_id_hours * 3600,
+            "secret_id_num_uses": 0,
+        }
+        there = read(client, path) if mount else {}
+        same = all(there.get(field) == value for field, value in body.items())
+        state: Literal["make", "change", "there"] = "there" if same else "change" if there else "make"
+        yield Step(f"AppRole {name}", state, "POST", path, body)
+
+
+def read(client: VaultClient, path: str) -> Mapping[str, Any]:
+    """The data at a path, or nothing where there is none."""
+    answer = client.call("GET", path)
+    return answer.data if answer.ok else {}
+
+
+def _seconds(hours: str) -> int:
+    return int(hours.removesuffix("h")) * 3600

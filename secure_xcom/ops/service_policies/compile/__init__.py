@@ -1,0 +1,1 @@
+"""The access policy as the policies of services, one file per service."""

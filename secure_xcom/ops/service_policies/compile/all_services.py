@@ -1,0 +1,158 @@
+"""All files of a compiled access policy, by name; the same policy always gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.ops.service_policies.compile import aws_iam, aws_kms, aws_s3, azure, google, vault
+from secure_xcom.ops.service_policies.rights import Known, Right, rights_of
+
+INDEX = "README.md"
+_MARK = "<!-- compiled by secure-xcom -->"
+
+
+@dataclass
+class Compiled:
+    """The files and what people should know of them.
+
+    :ivar files: path below the output folder -> text.
+    :ivar about: the same paths -> which wall it is and for whom, because JSON has no comments.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, path: str, content: str | dict[str, Any] | list[Any], about: str) -> None:
+        """One more file; anything but text is written as JSON."""
+        self.files[path] = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
+        self.about[path] = about
+
+
+def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
+    """Everything that Vault, AWS, Google and Azure need to hold the access policy.
+
+    :param dags: ids of the DAGs that are there, for globs that limit a grant.
+    :raises PolicyInvalid: a DAG id is none; :raises UriInvalid: a key URI or a store URI cannot be used.
+    """
+    for dag in dags:
+        if not dag.isprintable():
+            raise PolicyInvalid("a DAG id cannot hold this character", where=f"--dag {dag!r:.80}")
+    made, known = Compiled(), Known(tuple(sorted(set(dags))))
+    rights: list[Right] = []
+    for identity in policy.identities:
+        mine = rights_of(policy, identity, known)
+        rights += mine
+        if identity.vault is not None:
+            hcl = vault.policy_hcl(policy, identity, mine, known.notes)
+            if hcl is not None:
+                name = vault.policy_name(identity)
+                made.add(f"vault/policies/{name}.hcl", hcl, f"Vault's ACL for {identity.name}: wall 1")
+                role = vault.role(identity)
+                if role is not None:
+                    path, body = role
+                    about = f"who gets the policy {name}"
+                    made.add(f"vault/roles/{identity.name}.json", {"path": path, "body": body}, about)
+        if identity.aws is not None:
+            document = aws_iam.identity_policy(mine)
+            if document is not None:
+                about = f"IAM policy of {identity.aws.principal}: walls 1 (KMS) and 2 (S3)"
+                made.add(f"aws/identities/{identity.name}.json", document, about)
+    for (mount, name), settings in vault.transit_settings(policy).items():
+        about = "settings of a transit key: derived, not exportable, rotated"
+        # A tilde is in no mount's name, so no two keys share a file.
+        made.add(f"vault/transit/{mount.replace('/', '~')}~{name}.json", settings, about)
+    _shared_aws(made, policy, rights, known.notes)
+    for bucket, bindings in google.bindings(rights).items():
+        made.add(
+            f"google/{bucket}.bindings.json",
+            bindings,
+            f"IAM bindings of the bucket {bucket}, with uniform access and policy version 3: wall 2",
+        )
+        made.add("google/roles.json", google.ROLES, "custom roles that the bindings name")
+    for container, assignments in azure.assignments(rights).items():
+        about = f"role assignments on the container {container}: wall 2"
+        made.add(f"azure/{container}.assignments.json", assignments, about)
+        made.add("azure/roles.json", azure.roles(), "custom roles that the assignments name")
+    made.notes = list(dict.fromkeys(known.notes))
+    made.files = dict(sorted(made.files.items()))
+    made.files[INDEX] = _index(policy, made)
+    return made
+
+
+def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], notes: list[str]) -> None:
+    for key, document in aws_kms.key_policies(policy, rights).items():
+        name = key.replace("/", "~").replace(":", "+")
+        made.add(f"aws/keys/{name}.json", document, f"key policy of {key}: wall 1")
+    if not any(right.identity.aws for right in rights):
+        return
+    for right in rights:
+        for shared in aws_kms.kms_keys(right.compartment) if right.identity.aws else ():
+            if others := aws_kms.shared_with(right, shared):
+                notes.append(
+                    f"{right.identity.name}: no rewrap in {right.compartment.name} with {shared.request_id}, "
+                    f"which is also a key of {', '.join(others)}: KMS cannot keep it from wrapping what is of one "
+                    "for the other"
+                )
+    for bucket, document in aws_s3.bucket_policies(policy, rights).items():
+        made.add(f"aws/buckets/{bucket}.policy.json", document, f"bucket policy of {bucket}: wall 2")
+        about = f"no public access to {bucket}, whatever a policy says"
+        made.add(f"aws/buckets/{bucket}.public-access.json", aws_s3.NO_PUBLIC_ACCESS, about)
+    for own in policy.compartments:
+        holds = policy.holds_in(own)
+        if holds and own.longest_retention_seconds is not None:
+            notes.append(
+                f"{own.name}: no bucket deletes what expired by itself, for the legal hold {holds[0].name!r}"
+            )
+    for bucket, rules in aws_s3.lifecycles(policy).items():
+        made.add(f"aws/buckets/{bucket}.lifecycle.json", rules, f"when payloads in {bucket} go")
+
+
+def _index(policy: AccessPolicy, made: Compiled) -> str:
+    lines = [
+        _MARK,
+        "# Compiled from the access policy",
+        "",
+        f"SHA-256 of the file: `{policy.digest}`. Do not edit: ",
+    ]
+    lines[-1] += "compile again."
+    lines += ["", "| file | what it is |", "|---|---|"]
+    lines += [f"| `{path}` | {made.about[path]} |" for path in made.files]
+    if made.notes:
+        lines += ["", "Notes:", "", *(f"- {note}" for note in made.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def write(made: Compiled, folder: Path) -> tuple[str, ...]:
+    """Write the files and take away those that a former run made and this one does not; the paths that changed.
+
+    :raises PolicyInvalid: the folder holds files and none of ours, or cannot be written.
+    """
+    try:
+        index = folder / INDEX
+        former = index.read_text() if index.exists() else ""
+        if folder.exists() and any(folder.iterdir()) and not former.startswith(_MARK):
+            raise PolicyInvalid(
+                "the folder holds something else", where=str(folder), remedy="name a new or an empty folder"
+            )
+        changed = []
+        for line in former.splitlines():
+            path = line.split("`")[1] if line.startswith("| `") else ""
+            if path and path not in made.files and ".." not in path and (folder / path).is_file():
+                (folder / path).unlink()
+                changed.append(path)
+        for path, text in made.files.items():
+            target = folder / path
+            if not target.exists() or target.read_text() != text:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text)
+                changed.append(path)
+    except OSError as error:
+        raise PolicyInvalid(f"the folder cannot be written ({type(error).__name__})", where=str(folder)) from None
+    return tuple(sorted(changed))

@@ -1,0 +1,157 @@
+"""For AWS: the policies of buckets, and their lifecycles.
+
+Source: S3 User Guide, "Enforce conditional writes on Amazon S3 buckets" and "Example bucket policies".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.ops.service_policies.compile.aws_statements import (
+    CLAIM_ACTIONS,
+    S3_ACTIONS,
+    SID,
+    Statement,
+    allow,
+    deny,
+    document,
+    sid_of,
+)
+from secure_xcom.ops.service_policies.payload_prefixes import below, buckets, claim_prefixes, prefixes
+from secure_xcom.ops.service_policies.rights import Right
+
+NO_PUBLIC_ACCESS = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
+
+
+def bucket_policies(policy: AccessPolicy, rights: Sequence[Right]) -> dict[str, Statement]:
+    """Bucket -> its policy."""
+    names = {place.bucket for own in policy.compartments for place in buckets(own.all_store_uris, "s3")}
+    return {bucket: document(_bucket(policy, rights, bucket)) for bucket in sorted(names)}
+
+
+def _bucket(policy: AccessPolicy, rights: Sequence[Right], bucket: str) -> Iterator[Statement]:
+    partitions = {right.identity.aws.principal.split(":")[1] for right in rights if right.identity.aws}
+    arn = f"arn:{min(partitions, default='aws')}:s3:::{bucket}"
+    yield deny(f"{SID}TlsOnly", ["s3:*"], [arn, f"{arn}/*"], {"Bool": {"aws:SecureTransport": "false"}})
+    own = _prefixes_of(policy, bucket)
+    # Parts of a large object are put without the header, and become an object only with it.
+    create_only = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
+    claims = _prefixes_of(policy, bucket, claims=True)
+    resources = [f"{arn}/{prefix}*" for _, prefix in (*own, *claims)]
+    yield deny(f"{SID}CreateNeverOverwrite", ["s3:PutObject"], resources, create_only)
+    for name, prefix in own:
+        yield from _others(arn, bucket, name, prefix, rights)
+    for name, prefix in claims:
+        yield from _others_than_claimants(arn, bucket, name, prefix, rights)
+    yield from _grants(arn, bucket, rights)
+
+
+def _prefixes_of(policy: AccessPolicy, bucket: str, *, claims: bool = False) -> list[tuple[str, str]]:
+    found = [
+        (compartment.name, below(place, compartment, claims=claims))
+        for compartment in policy.compartments
+        if compartment.exclusive or not claims
+        for place in buckets(compartment.all_store_uris, "s3")
+        if place.bucket == bucket
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _others(arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Right]) -> Iterator[Statement]:
+    """Deny everyone else, so that a wide policy elsewhere in the account opens nothing here."""
+    for act, actions in S3_ACTIONS.items():
+        who = {
+            right.identity.aws.principal
+            for right in rights
+            if right.identity.aws
+            and right.act == act
+            and right.compartment.name == name
+            and any(one.bucket == bucket and one.prefix.startswith(prefix) for one in prefixes(right, "s3"))
+        }
+        condition = {"ArnNotEquals": {"aws:PrincipalArn": sorted(who)}} if who else {}
+        word = {"push": "push", "pull": "pull", "rewrap": "delete"}[act]
+        kept = [action for action in actions if action != "s3:AbortMultipartUpload"]
+        # A bucket with versions has more ways to read and to destroy, and nobody is given those.
+        kept += {"pull": ["s3:GetObjectVersion"], "delete": ["s3:DeleteObjectVersion"]}.get(word, [])
+        yield deny(sid_of("NobodyElse", word, name, 0, prefix), kept, [f"{arn}/{prefix}*"], condition)
+
+
+def _others_than_claimants(
+    arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Right]
+) -> Iterator[Statement]:
+    """Deny everyone else the making, the reading and above all the taking away of claims."""
+    for act, acts, actions in (
+        ("claim", ("pull",), ["s3:PutObject"]),
+        ("see claims", ("pull", "rewrap"), ["s3:GetObject", "s3:GetObjectVersion"]),
+        ("delete claims", ("rewrap",), ["s3:DeleteObject", "s3:DeleteObjectVersion"]),
+    ):
+        who = {
+            right.identity.aws.principal
+            for right in rights
+            if right.identity.aws
+            and right.act in acts
+            and right.compartment.name == name
+            and any(one.bucket == bucket and one.prefix.startswith(prefix) for one in claim_prefixes(right, "s3"))
+        }
+        condition = {"ArnNotEquals": {"aws:PrincipalArn": sorted(who)}} if who else {}
+        word = "-".join(act.split())
+        yield deny(sid_of("NobodyElse", word, name, 0, prefix), actions, [f"{arn}/{prefix}*"], condition)
+
+
+def _grants(arn: str, bucket: str, rights: Sequence[Right]) -> Iterator[Statement]:
+    for right in rights:
+        mine = [one.prefix for one in prefixes(right, "s3") if one.bucket == bucket]
+        if not mine or right.identity.aws is None or right.act == "look":
+            continue
+        resources = [f"{arn}/{prefix}*" for prefix in mine]
+        who = {"AWS": right.identity.aws.principal}
+        sid = sid_of(right.identity.name, right.act, right.compartment.name)
+        yield {**allow(sid, S3_ACTIONS[right.act], resources), "Principal": who}
+        claims = [one.prefix for one in claim_prefixes(right, "s3") if one.bucket == bucket]
+        if claims:
+            sid = sid_of(right.identity.name, f"{right.act}-claims", right.compartment.name)
+            resources = [f"{arn}/{prefix}*" for prefix in claims]
+            yield {**allow(sid, CLAIM_ACTIONS[right.act], resources), "Principal": who}
+        if right.act == "rewrap":
+            condition = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in (*mine, *claims)]}}
+            sid = sid_of(right.identity.name, "list", right.compartment.name)
+            yield {**allow(sid, ("s3:ListBucket",), [arn], condition), "Principal": who}
+
+
+def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
+    """Bucket -> its lifecycle: half-made uploads go after a week, payloads a day after the last of them expires.
+
+    A lifecycle knows no legal hold, so a compartment with one has no expiration: ``secure-xcom expire`` deletes.
+    """
+    found: dict[str, list[Statement]] = {}
+    for own in policy.compartments:
+        for place in buckets(own.all_store_uris, "s3"):
+            prefix = below(place, own)
+            rule: Statement = {
+                "ID": sid_of(own.name, "lifecycle", "", 0, prefix),
+                "Status": "Enabled",
+                "Filter": {"Prefix": prefix},
+                "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+            }
+            longest = own.longest_retention_seconds
+            if longest is not None and not policy.holds_in(own):
+                # A reference says to the second when it expires; S3 knows days, so the object goes a day later.
+                rule["Expiration"] = {"Days": math.ceil(longest / 86_400) + 1}
+                rule["NoncurrentVersionExpiration"] = {"NoncurrentDays": 1}
+            rules = found.setdefault(place.bucket, [])
+            if rule not in rules:
+                rules.append(rule)
+            if own.exclusive and "Expiration" in rule:
+                # A claim is made after its payload, so it never goes before it.
+                claims = below(place, own, claims=True)
+                made = {**rule, "ID": sid_of(own.name, "claims", "", 0, claims), "Filter": {"Prefix": claims}}
+                if made not in rules:
+                    rules.append(made)
+    return {bucket: {"Rules": rules} for bucket, rules in sorted(found.items())}

@@ -1,0 +1,73 @@
+"""For Google Cloud Storage: IAM bindings of each bucket, conditioned on the prefix of the object's name.
+
+Sources: Cloud Storage, "Set IAM Conditions on buckets" (uniform bucket-level access, policy version 3, the form of
+an object's name); IAM, "Attribute reference for IAM Conditions". Listing is a right on the bucket: its condition
+can name the bucket only: who maintains sees the names of all objects, and reads none. (The attribute
+``storage.googleapis.com/objectListPrefix`` is documented for credential access boundaries.) Not tried on Google
+Cloud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from secure_xcom.ops.service_policies.payload_prefixes import claim_prefixes, prefixes
+from secure_xcom.ops.service_policies.rights import Right
+
+ROLES: dict[str, dict[str, Any]] = {
+    # As `gcloud iam roles create NAME --file` takes them. Without objects.delete nothing can be overwritten.
+    name: {"title": f"secure_xcom {word}", "description": about, "stage": "GA", "includedPermissions": permissions}
+    for name, word, about, permissions in (
+        ("secureXcomPush", "push", "Create payloads, and overwrite none.",
+            ["storage.multipartUploads.abort", "storage.multipartUploads.create",
+             "storage.multipartUploads.listParts", "storage.objects.create"]),
+        ("secureXcomPull", "pull", "Read payloads, which are sealed.", ["storage.objects.get"]),
+        ("secureXcomDelete", "delete", "Delete payloads, and read none.", ["storage.objects.delete"]),
+        ("secureXcomList", "list", "See the names of payloads.", ["storage.objects.list"]),
+    )
+}  # fmt: skip
+_ROLE = {"push": "secureXcomPush", "pull": "secureXcomPull", "rewrap": "secureXcomDelete"}
+# Of claims: who pulls creates and reads them, who maintains reads and deletes them.
+_CLAIMS = {"pull": ("secureXcomPush", "secureXcomPull"), "rewrap": ("secureXcomDelete", "secureXcomPull")}
+# An expression may have twelve logical operators (IAM, "Quotas and limits").
+_IN_ONE_CONDITION = 10
+
+
+def bindings(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
+    """Bucket -> bindings. ``PROJECT`` in a role's name stands for the project that the roles are made in."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for right in rights:
+        if right.identity.google is None or right.act == "look":
+            continue
+        by_bucket: dict[str, list[str]] = {}
+        for one in prefixes(right, "gs"):
+            by_bucket.setdefault(one.bucket, []).append(one.prefix)
+        for bucket, texts in by_bucket.items():
+            title = f"secure-xcom {right.act} {right.compartment.name}"
+            names = [f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{text}")' for text in texts]
+            for at in range(0, len(names), _IN_ONE_CONDITION):
+                expression = " || ".join(names[at : at + _IN_ONE_CONDITION])
+                found.setdefault(bucket, []).append(_binding(right, _ROLE[right.act], title, expression))
+            claims = [one.prefix for one in claim_prefixes(right, "gs") if one.bucket == bucket]
+            for role in _CLAIMS.get(right.act, ()) if claims else ():
+                names = [
+                    f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{text}")' for text in claims
+                ]
+                for at in range(0, len(names), _IN_ONE_CONDITION):
+                    expression = " || ".join(names[at : at + _IN_ONE_CONDITION])
+                    found[bucket].append(_binding(right, role, f"{title} claims", expression))
+            if right.act == "rewrap":
+                expression = f'resource.name == "projects/_/buckets/{bucket}"'
+                found[bucket].append(_binding(right, "secureXcomList", f"{title} list", expression))
+    return dict(sorted(found.items()))
+
+
+def _binding(right: Right, role: str, title: str, expression: str) -> dict[str, Any]:
+    member = right.identity.google.member if right.identity.google else ""
+    return {
+        "role": f"projects/PROJECT/roles/{role}",
+        "members": [member],
+        # Google takes titles of up to 100 characters.
+        "condition": {"title": title[:100], "description": right.identity.name, "expression": expression},
+    }

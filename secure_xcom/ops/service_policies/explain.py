@@ -1,0 +1,55 @@
+"""Why a DAG belongs to a compartment: the glob that takes it, where it stands, and what it hides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from secure_xcom.core.access_policy import yaml_reader
+from secure_xcom.core.access_policy.globs import matches
+from secure_xcom.core.access_policy.loading import place
+from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.access_policy.yaml_reader import Marks, Path
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Which compartment a DAG belongs to, or none.
+
+    :ivar line: of the file, from 1; :ivar later: compartment and glob that would take it if they came first.
+    """
+
+    compartment: Compartment | None
+    text: str
+    line: int
+    later: tuple[tuple[str, str], ...]
+
+
+def why(policy: AccessPolicy, raw: bytes, dag_id: str, *, where: str) -> Reason:
+    """Why a DAG belongs where it belongs.
+
+    :param raw: the bytes that the policy was read from.
+    :raises PolicyInvalid: they are not those of an access policy.
+    """
+    marks: Marks = {}
+    yaml_reader.read(raw, where=where, marks=marks)
+    taking = [
+        (own, glob, ("compartments", index, "dags", number))
+        for index, own in enumerate(policy.compartments)
+        for number, glob in enumerate(own.dags)
+        if matches(glob, dag_id)
+    ]
+    own = policy.resolve_dag(dag_id)
+    path: Path
+    if taking:
+        first, glob, path = taking[0]
+        text = f"{glob!r} of {first.name!r} is the first glob that takes it"
+    elif own is not None:
+        path = ("defaults", "compartment")
+        text = f"no glob takes it, and {own.name!r} is the default"
+    else:
+        path = ()
+        text = "no glob takes it, and there is no default"
+    line, _ = place(marks, path)
+    later = tuple((other.name, glob) for other, glob, _ in taking[1:] if other is not own)
+    return Reason(own, f"{text} (line {line})" if path else text, line, later)

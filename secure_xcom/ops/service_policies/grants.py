@@ -1,0 +1,129 @@
+"""What an identity may do, all told: what it is granted, and what follows from whose tasks it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from secure_xcom.core.access_policy.field_types import is_glob
+from secure_xcom.core.access_policy.globs import overlap
+from secure_xcom.core.access_policy.identities import Grant, Identity
+from secure_xcom.core.access_policy.model import Compartment, Reader
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.ops.service_policies.glob_index import GlobIndex
+
+_EVERYTHING = ("*",)
+
+
+def grants_of(policy: AccessPolicy, identity: Identity) -> tuple[Grant, ...]:
+    """An identity's grants.
+
+    Pushing and pulling for the compartments whose workers it is, then what their tasks may pull of others as those
+    compartments' ``readers`` say, then its own ``grants``.
+
+    ``dags`` and ``tasks`` of a grant are None where they are everything, and may hold globs. Grants may repeat and
+    contain each other; together they are what the identity may do.
+    """
+    found: dict[tuple[object, ...], Grant] = {}
+    theirs = (grant for name in identity.workers_of for grant in _of_workers(policy, name))
+    for grant in (*theirs, *identity.grants):
+        found.setdefault((grant.compartment, grant.role, grant.dags, grant.tasks), grant)
+    return tuple(found.values())
+
+
+def consumers(policy: AccessPolicy, own: Compartment, reader: Reader) -> frozenset[str]:
+    """The other compartments whose tasks a reader admits. No service sees which of their tasks it does not."""
+    if reader.compartment is not None:
+        theirs = policy.compartment(reader.compartment)
+        return frozenset({theirs.name} if _meet(policy, reader, theirs) else ())
+    names: set[str] = set()
+    for glob in reader.dags:
+        if is_glob(glob):
+            names.update(policy.compartments[place].name for place in _dags(policy).overlapping(glob))
+            if policy.default is not None:
+                # Nobody knows which DAGs no other compartment takes.
+                names.add(policy.default.name)
+        elif (found := policy.resolve_dag(glob)) is not None:
+            names.add(found.name)
+    return frozenset(names - {own.name})
+
+
+def _meet(policy: AccessPolicy, reader: Reader, theirs: Compartment) -> bool:
+    """Whether a DAG that the reader names may belong to a compartment."""
+    for glob in reader.dags:
+        if not is_glob(glob):
+            if policy.resolve_dag(glob) is theirs:
+                return True
+        elif theirs is policy.default or any(overlap(glob, taken) for taken in theirs.dags):
+            return True
+    return False
+
+
+@lru_cache(maxsize=2)
+def _dags(policy: AccessPolicy) -> GlobIndex:
+    return GlobIndex(
+        (glob, place) for place, compartment in enumerate(policy.compartments) for glob in compartment.dags
+    )
+
+
+class _Readers:
+    """All readers of a policy, found by the compartments that they may admit.
+
+    Each reader is looked up from the consumer's side, so that what one identity may do costs as much as it is,
+    and not as much as all identities together.
+    """
+
+    def __init__(self, policy: AccessPolicy) -> None:
+        self._policy = policy
+        self._all = [(own, reader) for own in policy.compartments for reader in own.readers]
+        self._named: dict[str, list[int]] = {}
+        globs = []
+        self._of_default: list[int] = []
+        for number, (_, reader) in enumerate(self._all):
+            if reader.compartment is not None:
+                self._named.setdefault(reader.compartment, []).append(number)
+                continue
+            for glob in reader.dags:
+                if is_glob(glob):
+                    globs.append((glob, number))
+                    # Nobody knows which DAGs no other compartment takes.
+                    self._of_default.append(number)
+                elif (found := policy.resolve_dag(glob)) is not None:
+                    self._named.setdefault(found.name, []).append(number)
+        self._globs = GlobIndex(globs)
+
+    def admitting(self, theirs: Compartment) -> Iterator[tuple[Compartment, Reader]]:
+        """The readers of other compartments that may admit DAGs of this one, in the file's order."""
+        found = set(self._named.get(theirs.name, ()))
+        for glob in theirs.dags:
+            found.update(self._globs.overlapping(glob))
+        if theirs is self._policy.default:
+            found.update(self._of_default)
+        for number in sorted(found):
+            own, reader = self._all[number]
+            if own is not theirs and (reader.compartment is None or _meet(self._policy, reader, theirs)):
+                yield own, reader
+
+
+@lru_cache(maxsize=2)
+def _readers(policy: AccessPolicy) -> _Readers:
+    return _Readers(policy)
+
+
+def _of_workers(policy: AccessPolicy, name: str) -> Iterator[Grant]:
+    """What those who run a compartment's tasks may do."""
+    yield _grant(name, "both")
+    for own, reader in _readers(policy).admitting(policy.compartment(name)):
+        yield _grant(own.name, "reader", reader.of_dags, reader.of_tasks)
+
+
+@lru_cache(maxsize=8192)
+def _grant(
+    compartment: str, role: str, dags: tuple[str, ...] = _EVERYTHING, tasks: tuple[str, ...] = _EVERYTHING
+) -> Grant:
+    fields: dict[str, object] = {"compartment": compartment, "as": role}
+    if dags != _EVERYTHING or tasks != _EVERYTHING:
+        fields["dags"] = dags
+    if tasks != _EVERYTHING:
+        fields["tasks"] = tasks
+    return Grant.model_validate(fields)

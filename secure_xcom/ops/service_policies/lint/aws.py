@@ -1,0 +1,272 @@
+"""Lint: policy documents of AWS, compiled or written by hand: of identities, keys and buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from secure_xcom.core.access_policy.globs import matches
+from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.ops.service_policies.lint.lint_finding import Remark, Status
+
+_USE = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo")
+# Who makes grants makes one for himself, so that is both.
+_OPEN = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant")
+_MOVE = ("kms:ReEncryptFrom", "kms:ReEncryptTo")
+_ADMINISTER = (
+    "kms:CreateGrant",
+    "kms:PutKeyPolicy",
+    "kms:ScheduleKeyDeletion",
+    "kms:DisableKey",
+    "kms:UpdateAlias",
+)
+_COMPARTMENT = "kms:encryptioncontext:compartment"
+
+
+def of_document(document: Mapping[str, Any]) -> Iterator[Remark]:
+    """What is to be said about a policy document."""
+    there = document.get("Statement")
+    several = isinstance(there, list)
+    pairs: list[tuple[Mapping[str, Any], Path]] = [
+        (one, ("Statement", index) if several else ("Statement",))
+        for index, one in enumerate(_listed(there))
+        if isinstance(one, Mapping)
+    ]
+    for one, path in pairs:
+        yield from _of_statement(one, path)
+    yield from _two_hats(pairs)
+    yield from _across(pairs)
+    if _of_bucket(pairs):
+        yield from _bucket(pairs)
+    if any("Principal" in one and any(_allows(one, action) for action in _USE) for one, _ in pairs):
+        yield from _key(pairs)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _texts(statement: Mapping[str, Any], name: str) -> list[str]:
+    return [str(one) for one in _listed(statement.get(name))]
+
+
+def _allows(statement: Mapping[str, Any], action: str) -> bool:
+    return statement.get("Effect") == "Allow" and _names(statement, action)
+
+
+def _names(statement: Mapping[str, Any], action: str) -> bool:
+    if "NotAction" in statement:
+        return not any(matches(one.lower(), action.lower()) for one in _texts(statement, "NotAction"))
+    return any(matches(one.lower(), action.lower()) for one in _texts(statement, "Action"))
+
+
+def _of_statement(one: Mapping[str, Any], path: Path) -> Iterator[Remark]:
+    allow = one.get("Effect") == "Allow"
+    for name in ("NotAction", "NotResource", "NotPrincipal"):
+        if name in one:
+            status: Status = "error" if allow else "warning"
+            text = "allows all but what it names, and that grows" if allow else "denies all but what it names"
+            yield Remark("aws-not", status, (*path, name), f"{name} {text}", f"write {name[3:]}")
+    if not allow:
+        return
+    for action in _texts(one, "Action"):
+        if "*" in action or "?" in action:
+            yield Remark(
+                "aws-wildcard-action",
+                "error",
+                (*path, "Action"),
+                f"{action!r} allows what it names today and what AWS adds tomorrow",
+                "write each action by its name",
+            )
+    yield from _resources(one, path)
+    if _anybody(one.get("Principal")):
+        yield Remark(
+            "aws-wildcard-principal", "error", (*path, "Principal"), "anybody is allowed", "name the principals"
+        )
+    if any(_names(one, action) for action in _USE):
+        yield from _context(one, path)
+
+
+def _anybody(principal: Any) -> bool:
+    named = principal.values() if isinstance(principal, Mapping) else [principal]
+    return any(text == "*" for value in named for text in _listed(value))
+
+
+def _resources(one: Mapping[str, Any], path: Path) -> Iterator[Remark]:
+    condition = one.get("Condition")
+    for resource in _texts(one, "Resource"):
+        text = ""
+        if resource == "*" and "Principal" not in one:
+            text = "everything is allowed"
+        elif ":s3:::" in resource and resource.partition(":s3:::")[2].partition("/")[2].startswith(("*", "?")):
+            text = f"{resource!r} is all of a bucket, every compartment in it included"
+        elif ":kms:" in resource and resource.endswith("key/*") and "kms:ResourceAliases" not in str(condition):
+            text = f"{resource!r} is every key"
+        if text:
+            yield Remark(
+                "aws-wildcard-resource",
+                "error",
+                (*path, "Resource"),
+                text,
+                "name keys, or prefixes of compartments",
+            )
+
+
+def _context(one: Mapping[str, Any], path: Path) -> Iterator[Remark]:
+    condition = one.get("Condition")
+    tests = {
+        str(operator): {str(key).lower(): value for key, value in keys.items()}
+        for operator, keys in (condition.items() if isinstance(condition, Mapping) else ())
+        if isinstance(keys, Mapping)
+    }
+    if _COMPARTMENT in tests.get("StringEquals", {}):
+        return
+    other = [operator for operator, keys in tests.items() if _COMPARTMENT in keys]
+    yield Remark(
+        "aws-context",
+        "error",
+        (*path, "Condition") if tests else path,
+        f"{other[0]} does not hold the compartment to one name"
+        if other
+        else "the key may be used without the compartment in the encryption context",
+        'write {"StringEquals": {"kms:EncryptionContext:compartment": "NAME"}}',
+    )
+
+
+def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+    opens: dict[str, Path] = {}
+    rules: dict[str, Path] = {}
+    for one, path in pairs:
+        for who in _who(one):
+            if any(_allows(one, action) for action in _OPEN):
+                opens.setdefault(who, path)
+            if any(_allows(one, action) for action in _ADMINISTER):
+                rules.setdefault(who, path)
+    for who in sorted(set(opens) & set(rules)):
+        yield Remark(
+            "aws-reads-and-administers",
+            "error",
+            rules[who],
+            f"{who or 'this identity'} may open with the key and change its policy, grants or life",
+            "leave one of the two to another principal",
+        )
+
+
+def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+    """Who may ReEncrypt in the contexts of several compartments, from one key to another or within one key."""
+    found: dict[str, dict[str, tuple[set[str], Path]]] = {}
+    for one, path in pairs:
+        if any(_allows(one, action) for action in _MOVE):
+            kept = _condition(one, "Bool", "kms:ReEncryptOnSameKey") == "true"
+            # Kept on one key, only what is on the same key can be wrapped anew for another compartment.
+            keys = sorted(_texts(one, "Resource")) if kept else ["any"]
+            for who in _who(one):
+                for key in keys:
+                    names, _ = found.setdefault(who, {}).setdefault(
+                        f"{key} {_aliases(one) if kept else ''}", (set(), path)
+                    )
+                    names.update(_compartments(one))
+    for who, by_key in found.items():
+        for names, path in by_key.values():
+            if len(names) > 1:
+                yield Remark(
+                    "aws-re-encrypt",
+                    "error",
+                    path,
+                    f"{who or 'this identity'} may ReEncrypt in the contexts of {', '.join(sorted(names)[:5])}: "
+                    "it can wrap what is of one compartment for another",
+                    'write {"Bool": {"kms:ReEncryptOnSameKey": "true"}}, and give each compartment its own key',
+                )
+                break
+
+
+def _compartments(one: Mapping[str, Any]) -> set[str]:
+    condition = one.get("Condition")
+    tests = condition.get("StringEquals") if isinstance(condition, Mapping) else None
+    values = (
+        [value for key, value in tests.items() if str(key).lower() == _COMPARTMENT]
+        if isinstance(tests, Mapping)
+        else []
+    )
+    return {str(text) for value in values for text in _listed(value)}
+
+
+def _aliases(one: Mapping[str, Any]) -> str:
+    condition = one.get("Condition")
+    tests = condition.get("ForAnyValue:StringEquals") if isinstance(condition, Mapping) else None
+    return str(tests.get("kms:ResourceAliases")) if isinstance(tests, Mapping) else ""
+
+
+def _who(one: Mapping[str, Any]) -> list[str]:
+    principal = one.get("Principal")
+    if principal is None:
+        return [""]
+    values = principal.values() if isinstance(principal, Mapping) else [principal]
+    return [str(text) for value in values for text in _listed(value)]
+
+
+def _of_bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> bool:
+    return any(
+        ("Principal" in one or "NotPrincipal" in one)
+        and any(
+            action.lower().startswith("s3:") for name in ("Action", "NotAction") for action in _texts(one, name)
+        )
+        for one, _ in pairs
+    )
+
+
+def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+    denies = [one for one, _ in pairs if one.get("Effect") == "Deny" and _anybody(one.get("Principal"))]
+    if not any(
+        "s3:*" in _texts(one, "Action") and _condition(one, "Bool", "aws:SecureTransport") == "false"
+        for one in denies
+    ):
+        yield Remark(
+            "aws-no-tls",
+            "error",
+            ("Statement",),
+            "requests over http are not denied",
+            'deny s3:* where {"Bool": {"aws:SecureTransport": "false"}}',
+        )
+    if not any(
+        _names(one, "s3:PutObject") and _condition(one, "Null", "s3:if-none-match") == "true" for one in denies
+    ):
+        yield Remark(
+            "aws-overwrite",
+            "warning",
+            ("Statement",),
+            "a payload can be overwritten by whoever may push",
+            'deny s3:PutObject where {"Null": {"s3:if-none-match": "true"}}',
+        )
+
+
+def _key(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+    for one, _ in pairs:
+        denied = one.get("Effect") == "Deny" and _anybody(one.get("Principal"))
+        whole = denied and all(
+            _names(one, action) for action in ("kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom")
+        )
+        if whole and "StringNotEquals" in str(one.get("Condition")) and _COMPARTMENT in str(one).lower():
+            return
+    yield Remark(
+        "aws-key-open",
+        "warning",
+        ("Statement",),
+        "uses outside the key's compartments are not denied, so a wide IAM policy elsewhere may allow them",
+        'deny use where {"StringNotEquals": {"kms:EncryptionContext:compartment": [...]}}',
+    )
+
+
+def _condition(one: Mapping[str, Any], operator: str, key: str) -> str | None:
+    condition = one.get("Condition")
+    keys = condition.get(operator) if isinstance(condition, Mapping) else None
+    value = keys.get(key) if isinstance(keys, Mapping) else None
+    listed = _listed(value)
+    return str(listed[0]).lower() if len(listed) == 1 else None
+
+
+def of_public_access(document: Mapping[str, Any]) -> Iterator[Remark]:
+    """What is to be said about a bucket's block of public access."""
+    for name, value in document.items():
+        if value is not True:
+            yield Remark("aws-public", "error", (name,), f"{name} is off", f"write {name}: true")

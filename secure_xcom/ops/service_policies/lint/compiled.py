@@ -1,0 +1,115 @@
+"""Lint: what an entry becomes in services, which see digests or ids and know no globs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from secure_xcom.core.access_policy.field_types import is_glob
+from secure_xcom.core.access_policy.globs import matches
+from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.ops.service_policies.grants import grants_of
+from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+
+
+def remarks(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Remark]:
+    """What is to be said about what is compiled.
+
+    :param known: DAG ids that are there.
+    """
+    if not policy.identities:
+        return
+    for index, own in enumerate(policy.compartments):
+        for number, reader in enumerate(own.readers):
+            path: Path = ("compartments", index, "readers", number)
+            yield from _dags(policy, own, reader.of_dags, (*path, "of_dags"), known)
+            unnamed = "*" in reader.of_dags and not _any(policy, own, known)
+            yield from _tasks(own, reader.of_tasks, (*path, "of_tasks"), widened=unnamed)
+    for index, identity in enumerate(policy.identities):
+        for number, grant in enumerate(identity.grants):
+            path = ("identities", index, "grants", number)
+            own = policy.compartment(grant.compartment)
+            yield from _dags(policy, own, grant.dags or (), (*path, "dags"), known)
+            unnamed = "*" in (grant.dags or ()) and not _any(policy, own, known)
+            yield from _tasks(own, grant.tasks or ("*",), (*path, "tasks"), widened=unnamed)
+    yield from _single(policy)
+
+
+def _dags(
+    policy: AccessPolicy, own: Compartment, globs: Sequence[str], path: Path, known: Sequence[str]
+) -> Iterator[Remark]:
+    for number, glob in enumerate(globs):
+        if not is_glob(glob) or glob == "*":
+            continue
+        ids = [dag for dag in known if matches(glob, dag) and policy.resolve_dag(dag) is own]
+        if ids:
+            yield Remark(
+                "glob-known",
+                "ok",
+                (*path, number),
+                f"{glob!r} is compiled to the DAGs {', '.join(ids[:10])}: a new one needs another compile",
+            )
+        else:
+            yield Remark(
+                "glob-whole",
+                "warning",
+                (*path, number),
+                f"services know no globs: {glob!r} is compiled to all of {own.name!r}, and which DAG it is holds "
+                "in the process alone",
+                "name DAGs by their ids, or give the compiler the ids that there are (--dag)",
+            )
+
+
+def _any(policy: AccessPolicy, own: Compartment, known: Sequence[str]) -> bool:
+    return any(policy.resolve_dag(dag) is own for dag in known)
+
+
+def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool) -> Iterator[Remark]:
+    """What task ids become.
+
+    :param widened: they are of all DAGs, and nobody says which these are.
+    """
+    if tasks == ("*",):
+        return
+    for number, glob in enumerate(tasks):
+        if is_glob(glob):
+            yield Remark(
+                "glob-tasks",
+                "warning",
+                (*path, number),
+                f"services know no globs: {glob!r} is compiled to all tasks of these DAGs of {own.name!r}",
+                "name tasks by their ids",
+            )
+            return
+    if widened:
+        yield Remark(
+            "glob-whole",
+            "warning",
+            path,
+            "a task is known to services within its DAG only: tasks of every DAG are compiled to all of "
+            f"{own.name!r}",
+            "name the DAGs as well, or give the compiler the ids that there are (--dag)",
+        )
+
+
+def _single(policy: AccessPolicy) -> Iterator[Remark]:
+    """Keys of which somebody has a part only, while their URI lets our code send batches."""
+    limited: dict[str, list[str]] = {}
+    for identity in policy.identities:
+        if identity.vault is not None:
+            for grant in grants_of(policy, identity):
+                if grant.dags is not None and not any(is_glob(dag) for dag in grant.dags):
+                    limited.setdefault(grant.compartment, []).append(identity.name)
+    for index, own in enumerate(policy.compartments):
+        names = list(dict.fromkeys(limited.get(own.name, ())))
+        for number, uri in enumerate(own.key_uris if names else ()):
+            if uri.startswith("vault://") and "grant=scoped" not in uri.partition("?")[2].split("&"):
+                yield Remark(
+                    "batch-in-limited-key",
+                    "warning",
+                    ("compartments", index, "key_uris", number),
+                    f"{', '.join(names[:5])} may open a part of this key only, and Vault cannot see into a batch: "
+                    "it will refuse theirs",
+                    "write ?grant=scoped behind the key URI, so that requests are single",
+                )

@@ -1,0 +1,91 @@
+"""Lint: globs of DAGs that never match or match what another compartment has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from secure_xcom.core.access_policy.globs import covers
+from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.ops.service_policies.glob_index import GlobIndex
+from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+
+
+def remarks(policy: AccessPolicy) -> Iterator[Remark]:
+    """What is to be said about which DAGs belong where."""
+    yield from _globs(policy)
+    yield from _default(policy)
+    for index, compartment in enumerate(policy.compartments):
+        if compartment.hide_return_values is False:
+            yield Remark(
+                "returned-values-logged",
+                "warning",
+                ("compartments", index, "hide_return_values"),
+                f"operators of {compartment.name!r} log what they return before it is sealed",
+                "leave hide_return_values out, unless nothing secret is ever returned there",
+            )
+
+
+def _globs(policy: AccessPolicy) -> Iterator[Remark]:
+    flat = [
+        (glob, compartment, ("compartments", index, "dags", number))
+        for index, compartment in enumerate(policy.compartments)
+        for number, glob in enumerate(compartment.dags)
+    ]
+    index = GlobIndex((glob, place) for place, (glob, _, _) in enumerate(flat))
+    for place, (glob, compartment, path) in enumerate(flat):
+        wider = min((found for found in index.covering(glob) if found < place), default=None)
+        if wider is not None:
+            other, owner, _ = flat[wider]
+            yield _unreachable(glob, other, compartment, owner, path)
+            continue
+        for earlier in index.overlapping(glob):
+            other, owner, _ = flat[earlier]
+            # An exception before its rule is the way to write exceptions.
+            if earlier < place and owner is not compartment and not covers(glob, other):
+                yield Remark(
+                    "overlap",
+                    "warning",
+                    path,
+                    f"a DAG that {other!r} of {owner.name!r} takes as well goes there, since it comes first",
+                    "make the globs differ, or name such DAGs in one of the two",
+                )
+                # One is enough to look at the glob again; there may be as many as compartments.
+                break
+
+
+def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compartment, path: Path) -> Remark:
+    if owner is compartment:
+        return Remark(
+            "repeated", "warning", path, f"{other!r} above takes all that {glob!r} takes", "leave one out"
+        )
+    return Remark(
+        "unreachable",
+        "error",
+        path,
+        f"no DAG ever comes here: {other!r} of {owner.name!r} takes all that {glob!r} takes, and comes first",
+        f"move {compartment.name!r} before {owner.name!r}, or leave the glob out",
+    )
+
+
+def _default(policy: AccessPolicy) -> Iterator[Remark]:
+    for index, compartment in enumerate(policy.compartments):
+        for number, glob in enumerate(compartment.dags):
+            if not glob.strip("*") and policy.default not in (None, compartment):
+                yield Remark(
+                    "unreachable-default",
+                    "warning",
+                    ("compartments", index, "dags", number),
+                    f"{glob!r} leaves no DAG for the default compartment",
+                    "leave the glob or the default out",
+                )
+            elif not glob.strip("*") and len(policy.compartments) > 1:
+                yield Remark(
+                    "wildcard-dags",
+                    "warning",
+                    ("compartments", index, "dags", number),
+                    f"every DAG that no other compartment takes comes to {compartment.name!r}, new and "
+                    "mistyped ones too",
+                    "name its DAGs; if it is meant for the rest, say so: defaults: {compartment: NAME}",
+                )

@@ -1,0 +1,170 @@
+"""Lint of policies of services, one file or a folder of them; what a file is, is told by what it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from secure_xcom.core.access_policy.loading import place
+from secure_xcom.core.access_policy.yaml_reader import Marks
+from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.ops.service_policies.lint import aws, hcl_reader, json_reader, vault
+from secure_xcom.ops.service_policies.lint.hcl_reader import Block
+from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+
+_MAX_BYTES = 4 << 20
+_PUBLIC_ACCESS = {"BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"}
+Named = tuple[str, Remark]
+
+
+def lint_documents(path: Path) -> Iterator[Named]:
+    """Everything to be said about a file or a folder, as the file's path and the remark, in order.
+
+    :raises PolicyInvalid: it cannot be read, or the folder holds no policy.
+    """
+    files = sorted(one for one in path.rglob("*") if one.suffix in (".hcl", ".json")) if path.is_dir() else [path]
+    if not files:
+        raise PolicyInvalid(
+            "the folder holds no .hcl and no .json",
+            where=str(path),
+            remedy="name the folder that `secure-xcom policy compile` wrote",
+        )
+    policies: dict[str, list[Block]] = {}
+    for file in files:
+        found = list(_of_file(file, policies))
+        for remark in sorted(found, key=lambda one: (one.line, one.column, one.rule, one.text)):
+            yield str(file), remark
+    yield from _whole_beside_limited(policies)
+
+
+def _of_file(file: Path, policies: dict[str, list[Block]]) -> Iterator[Remark]:
+    text = _text(file)
+    if isinstance(text, Remark):
+        yield text
+        return
+    if file.suffix == ".hcl":
+        blocks, trouble = hcl_reader.read(text)
+        if trouble is not None:
+            yield _unreadable(*trouble)
+        policies[str(file)] = blocks
+        yield from vault.of_policy(blocks)
+        return
+    yield from remarks_of_json(text)
+
+
+def remarks_of_json(text: str) -> list[Remark]:
+    """Everything to be said about one JSON document, in no order."""
+    marks: Marks = {}
+    data, twice, trouble = json_reader.read(text, marks)
+    if trouble is not None:
+        return [_unreadable(*trouble)]
+    found = [Remark("duplicate-key", "error", path, said, "leave one out") for path, said in twice]
+    found += _of_json(data, marks)
+    return [_placed(remark, marks) for remark in found]
+
+
+def _placed(remark: Remark, marks: Marks) -> Remark:
+    # A policy of Vault's that is written as JSON has its places already.
+    if not remark.path:
+        return remark
+    line, column = place(marks, remark.path)
+    return replace(remark, line=line, column=column)
+
+
+def _text(file: Path) -> str | Remark:
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            return _unreadable(1, 1, f"over {_MAX_BYTES} bytes")
+        return file.read_bytes().decode()
+    except UnicodeDecodeError:
+        return _unreadable(1, 1, "not UTF-8")
+    except OSError as error:
+        raise PolicyInvalid(
+            f"the file cannot be read ({type(error).__name__})",
+            where=str(file),
+            remedy="name a file that is there and readable",
+        ) from None
+
+
+def _unreadable(line: int, column: int, text: str) -> Remark:
+    return Remark("unreadable", "error", (), text, "correct it; what it grants is not known", line, column)
+
+
+def _of_json(data: Any, marks: Marks) -> Iterator[Remark]:
+    """By what a document holds: its name may be anything."""
+    if isinstance(data, dict) and "Statement" in data:
+        yield from aws.of_document(data)
+    elif isinstance(data, dict) and data and set(data) <= _PUBLIC_ACCESS:
+        yield from aws.of_public_access(data)
+    elif isinstance(data, dict) and isinstance(data.get("path"), dict):
+        yield from vault.of_policy(_blocks(data["path"], marks))
+    elif isinstance(data, dict) and isinstance(data.get("body"), dict) and "path" in data:
+        yield from vault.of_role(data)
+    elif isinstance(data, dict) and isinstance(data.get("create"), dict) and "path" in data:
+        yield from vault.of_transit(data)
+    elif isinstance(data, dict) and "Rules" in data:
+        # A lifecycle takes payloads away and gives nothing to anybody.
+        return
+    elif isinstance(data, list) and data and all(isinstance(one, dict) for one in data):
+        for index, one in enumerate(data):
+            yield from _of_entry(one, index)
+    elif isinstance(data, dict) and data and all("includedPermissions" in str(one) for one in data.values()):
+        return
+    else:
+        yield Remark("unknown-document", "ok", (), "not a policy of a kind that is known here")
+
+
+def _blocks(paths: dict[str, Any], marks: Marks) -> Iterator[Block]:
+    """A policy that was written as JSON, which Vault takes as well."""
+    for name, fields in paths.items():
+        if isinstance(fields, dict):
+            at = ("path", name)
+            places = {field: marks[("path", name, field)] for field in fields}
+            line, column = marks[at]
+            yield Block(name, line, column, fields, places)
+
+
+def _of_entry(one: dict[str, Any], index: int) -> Iterator[Remark]:
+    """A binding of Google's or a role assignment of Azure's."""
+    if "members" in one:
+        if re.search("allUsers|allAuthenticatedUsers", str(one["members"])):
+            yield Remark("google-public", "error", (index, "members"), "anybody is allowed", "name the members")
+        condition = one.get("condition")
+        if "resource.name" not in str(condition.get("expression") if isinstance(condition, dict) else ""):
+            yield Remark(
+                "google-no-condition",
+                "error",
+                (index,),
+                f"{one.get('role')} holds for all objects of the bucket",
+                'add a condition: resource.name.startsWith("projects/_/buckets/BUCKET/objects/PREFIX/")',
+            )
+    elif "principalId" in one:
+        text = str(one.get("condition") or "")
+        if "blobs:path]" not in text and "blobs:prefix]" not in text:
+            yield Remark(
+                "azure-no-condition",
+                "error",
+                (index,),
+                f"{one.get('roleName')} holds for all blobs of the scope",
+                "add a condition on the path of the blob",
+            )
+
+
+def _whole_beside_limited(policies: dict[str, list[Block]]) -> Iterator[Named]:
+    """Who has all of a key that others have a part of: right for its workers, and to be known."""
+    limited: dict[str, str] = {}
+    for name, blocks in policies.items():
+        for block, part in vault.keys_of(blocks):
+            if part:
+                limited.setdefault(block.path, name)
+    for name, blocks in policies.items():
+        for block, part in vault.keys_of(blocks):
+            other = limited.get(block.path)
+            if not part and other is not None and other != name:
+                text = (
+                    f"this policy has all of {block.path!r}, batches included, and {Path(other).name} a part of it"
+                )
+                yield name, Remark("vault-whole-beside-limited", "ok", (), text, "", block.line, block.column)

@@ -1,0 +1,157 @@
+"""Lint: identities that are more than one, or may do more than one should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from secure_xcom.core.access_policy.field_types import is_glob
+from secure_xcom.core.access_policy.identities import Grant, Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.ops.service_policies.grants import grants_of
+from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+
+_READS = {"reader", "both", "operator"}
+_ADMINISTERS = {"maintenance", "operator"}
+
+
+def remarks(policy: AccessPolicy) -> Iterator[Remark]:
+    """What is to be said about identities."""
+    if not policy.identities:
+        return
+    yield from _same_principal(policy)
+    pushers: set[str] = set()
+    for index, identity in enumerate(policy.identities):
+        path: Path = ("identities", index)
+        grants = grants_of(policy, identity)
+        pushers |= {grant.compartment for grant in grants if grant.role in ("writer", "both")}
+        yield from _of_one(identity, path)
+        yield from _two_hats(identity, grants, path)
+        yield from _scopes(policy, identity, grants, path)
+        yield from _service_accounts(policy, identity, path)
+    for index, compartment in enumerate(policy.compartments):
+        if compartment.name not in pushers:
+            yield Remark(
+                "no-workers",
+                "warning",
+                ("compartments", index),
+                f"no identity may push to {compartment.name!r}",
+                "name it in some identity's workers_of",
+            )
+
+
+def _of_one(identity: Identity, path: Path) -> Iterator[Remark]:
+    if len(identity.workers_of) > 1:
+        yield Remark(
+            "shared-worker",
+            "warning",
+            (*path, "workers_of"),
+            f"one identity runs the tasks of {', '.join(identity.workers_of[:5])}: between these our code alone "
+            "decides, and a hostile task on such a worker reads all of them",
+            "give each compartment workers with an identity of their own",
+        )
+    works = bool(identity.workers_of or identity.grants)
+    principal = any((identity.vault, identity.aws, identity.google, identity.azure))
+    if identity.runs_on is not None and not works and not principal:
+        # It stands there so that nobody else gets its places.
+        return
+    if not principal:
+        yield Remark(
+            "no-principal",
+            "warning",
+            path,
+            f"{identity.name!r} is no principal of any service, so nothing is compiled for it",
+            "say which it is: vault, aws, google or azure",
+        )
+    if not works:
+        yield Remark("no-grants", "warning", path, f"{identity.name!r} may do nothing", "leave it out")
+
+
+def _two_hats(identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iterator[Remark]:
+    reads = {grant.compartment for grant in grants if grant.role in _READS - {"operator"}}
+    administers = {grant.compartment for grant in grants if grant.role in _ADMINISTERS}
+    both = sorted(reads & administers)
+    operates = {grant.compartment for grant in grants if grant.role == "operator"}
+    maintains = sorted(operates & {grant.compartment for grant in grants if grant.role == "maintenance"})
+    if both or maintains:
+        yield Remark(
+            "reads-and-administers",
+            "warning",
+            path,
+            f"{identity.name!r} reads payloads of {', '.join((both or maintains)[:5])} and administers keys or "
+            "collects garbage there: who takes it over can read, and can hide it",
+            "split it in two identities",
+        )
+
+
+def _scopes(policy: AccessPolicy, identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iterator[Remark]:
+    whole = {(grant.compartment, grant.role) for grant in grants if grant.dags is None}
+    for number, grant in enumerate(identity.grants):
+        at = (*path, "grants", number)
+        scoped = grant.dags is not None
+        if scoped and ({(grant.compartment, grant.role), (grant.compartment, "both")} & whole):
+            yield Remark(
+                "grant-swallowed",
+                "warning",
+                at,
+                f"{identity.name!r} may do this in all of {grant.compartment!r} anyway",
+                "leave it out, or leave out what is wider",
+            )
+        own = policy.compartment(grant.compartment)
+        for place, dag in enumerate(grant.dags or ()):
+            if not is_glob(dag) and policy.resolve_dag(dag) is not own:
+                yield Remark(
+                    "grant-never",
+                    "error",
+                    (*at, "dags", place),
+                    f"the DAG {dag!r} does not belong to {own.name!r}",
+                    "correct the id",
+                )
+
+
+def _same_principal(policy: AccessPolicy) -> Iterator[Remark]:
+    seen: dict[tuple[str, ...], str] = {}
+    for index, identity in enumerate(policy.identities):
+        for field, principal in _principals(identity):
+            other = seen.setdefault((field, *principal), identity.name)
+            if other != identity.name:
+                yield Remark(
+                    "shared-principal",
+                    "warning",
+                    ("identities", index, field),
+                    f"{identity.name!r} and {other!r} are one for this service: each may do what the other may",
+                    "make them one identity, or give them principals of their own",
+                )
+                break
+
+
+def _principals(identity: Identity) -> Iterator[tuple[str, tuple[str, ...]]]:
+    vault = identity.vault
+    if vault is not None:
+        yield "vault", (vault.mount or vault.auth, vault.role or identity.name)
+        if vault.auth == "kubernetes":
+            for namespace in vault.namespaces:
+                for account in vault.service_accounts:
+                    yield "vault", (vault.mount or vault.auth, namespace, account)
+    if identity.aws is not None:
+        yield "aws", (identity.aws.principal,)
+    if identity.google is not None:
+        yield "google", (identity.google.member,)
+    if identity.azure is not None:
+        yield "azure", (identity.azure.principal_id,)
+
+
+def _service_accounts(policy: AccessPolicy, identity: Identity, path: Path) -> Iterator[Remark]:
+    if identity.vault is None or identity.vault.auth != "kubernetes":
+        return
+    for name in identity.workers_of:
+        place = policy.compartment(name).tasks_run_on
+        account = None if place is None else place.service_account
+        if account is not None and account not in identity.vault.service_accounts:
+            yield Remark(
+                "other-service-account",
+                "error",
+                (*path, "vault", "service_accounts"),
+                f"tasks of {name!r} run as service account {account!r}, which cannot log in as {identity.name!r}",
+                "write the same service account in both places",
+            )

@@ -1,0 +1,56 @@
+"""JSON with the place of each value, and with what `json` lets through: a name that stands twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from secure_xcom.core.access_policy.yaml_reader import Marks, Path
+
+Trouble = tuple[Path, str]
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+
+
+def read(text: str, marks: Marks) -> tuple[Any, list[Trouble], tuple[int, int, str] | None]:
+    """The data, names that stand twice, and line, column and text of what is no JSON at all.
+
+    :param marks: filled with line and column of each value, from 1.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        return None, [], (error.lineno, error.colno, error.msg)
+    except RecursionError:
+        return None, [], (1, 1, "nested too deep")
+    return data, _mark(text, marks), None
+
+
+def _mark(text: str, marks: Marks) -> list[Trouble]:
+    twice: list[Trouble] = []
+    # Of each open object or list: its path, and the key or the index that comes next.
+    stack: list[tuple[Path, list[str | int | None]]] = [((), [None])]
+    line, line_begins, seen = 1, 0, 0
+    for found in _TOKEN.finditer(text):
+        sign, at = found.group(), found.start()
+        line += text.count("\n", seen, at)
+        line_begins = text.rfind("\n", 0, at) + 1 if "\n" in text[seen:at] else line_begins
+        seen = at
+        path, following = stack[-1]
+        if sign in "}]":
+            stack.pop()
+        elif sign == ",":
+            following[0] = following[0] + 1 if isinstance(following[0], int) else None
+        elif sign != ":":
+            part = following[0]
+            if sign.startswith('"') and part is None and len(stack) > 1:
+                key = json.loads(sign)
+                following[0] = key
+                if (*path, key) in marks:
+                    twice.append(((*path, key), f"{key!r:.60} stands twice"))
+                continue
+            here = path if part is None else (*path, part)
+            marks[here] = (line, at - line_begins + 1)
+            if sign in "{[":
+                stack.append((here, [0 if sign == "[" else None]))
+    return twice

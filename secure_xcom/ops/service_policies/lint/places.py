@@ -1,0 +1,144 @@
+"""Lint: places that nobody owns, that two share, or whose names are read in more than one way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from secure_xcom.core.access_policy.executors import Executors
+from secure_xcom.core.access_policy.field_types import PLAIN_NAME
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.places import Owner, every_place, spelled
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.ops.service_policies.grants import grants_of
+from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+
+_WORKS = {"writer", "reader", "both", "maintenance"}
+"""Roles of processes that tasks run in; operators are people."""
+
+
+def remarks(policy: AccessPolicy) -> Iterator[Remark]:
+    """What is to be said about where tasks run."""
+    workers: dict[str, set[str]] = {}
+    for identity in policy.identities:
+        for name in identity.workers_of:
+            workers.setdefault(name, set()).add(identity.name)
+    several = len({frozenset(names) for names in workers.values()}) > 1
+    if several:
+        yield from _without_place(policy, workers)
+    yield from _shared(policy, workers, between_compartments=several)
+    yield from _identities(policy, told=several)
+    yield from _characters(policy)
+
+
+def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterator[Remark]:
+    """Compartments with workers of their own whose tasks are not sent to them."""
+    for index, compartment in enumerate(policy.compartments):
+        here = compartment.tasks_run_on
+        if compartment.name not in workers or (here is not None and here.carries_identity):
+            continue
+        only = " (a pool counts slots and says nothing of the worker)" if here is not None and here.pool else ""
+        yield Remark(
+            "no-place",
+            "warning",
+            ("compartments", index, "tasks_run_on"),
+            f"{compartment.name!r} has workers of its own, but nothing sends its tasks to them{only}",
+            "give it tasks_run_on with a queue, an executor or a service_account",
+        )
+
+
+def _shared(policy: AccessPolicy, workers: dict[str, set[str]], *, between_compartments: bool) -> Iterator[Remark]:
+    taken: dict[tuple[str, str], tuple[Owner, str]] = {}
+    by_name = {identity.name: identity for identity in policy.identities}
+    for owner, field, value, _ in every_place(policy):
+        if field == "executor" and _serves_many(owner, value):
+            continue
+        text = Executors.unknown(value) if field == "executor" else spelled(field, value)
+        other, theirs = taken.setdefault((field, text), (owner, value))
+        if (other.kind, other.name) == (owner.kind, owner.name) or _belong_together(owner, other, by_name):
+            continue
+        if owner.kind == other.kind == "compartment" and (
+            not between_compartments or workers.get(other.name) == workers.get(owner.name)
+        ):
+            continue
+        same = f"{value!r}" if value == theirs else f"{value!r}, which some broker takes for {theirs!r},"
+        yield Remark(
+            "shared-place",
+            "warning",
+            _path(owner, field),
+            f"tasks of {other} run at the {field} {same} as well, on the same workers",
+            f"give each its own {field}, or one identity that is workers_of both",
+        )
+
+
+def _serves_many(owner: Owner, executor: str) -> bool:
+    """Whether an executor beside what tells its workers apart is named: one serves many queues and accounts."""
+    kind = Executors.kind(Executors.unknown(executor))
+    return len(owner.fields) > 1 if kind is None else kind.splits_by in owner.fields
+
+
+def _belong_together(one: Owner, other: Owner, identities: dict[str, Identity]) -> bool:
+    """Whether one of them is an identity that runs the tasks of the other, a compartment."""
+    pairs = ((one, other), (other, one))
+    return any(
+        first.kind == "identity"
+        and second.kind == "compartment"
+        and second.name in identities[first.name].workers_of
+        for first, second in pairs
+    )
+
+
+def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
+    owned: dict[str, set[str]] = {}
+    closed = False
+    for owner, field, value, _ in every_place(policy):
+        closed = True
+        if field == "service_account":
+            owned.setdefault(f"{owner.kind} {owner.name}", set()).add(value)
+    for index, identity in enumerate(policy.identities):
+        path: Path = ("identities", index)
+        places = [policy.compartment(name).tasks_run_on for name in identity.workers_of]
+        placed = identity.runs_on is not None or any(place and place.carries_identity for place in places)
+        works = any(grant.role in _WORKS for grant in grants_of(policy, identity))
+        if not placed and told and identity.workers_of:
+            # `no-place` says it of the compartment.
+            continue
+        if closed and works and not placed:
+            yield Remark(
+                "no-owner",
+                "warning",
+                path,
+                f"nothing says where {identity.name!r} runs, so its queue or service account is nobody's",
+                "name its places in runs_on: then no DAG but those named there gets them",
+            )
+        if identity.vault is None or identity.vault.auth != "kubernetes":
+            continue
+        own = owned.get(f"identity {identity.name}", set()).union(
+            *(owned.get(f"compartment {name}", set()) for name in identity.workers_of)
+        )
+        for account in sorted(set(identity.vault.service_accounts) - own):
+            yield Remark(
+                "no-owner",
+                "warning",
+                (*path, "vault", "service_accounts"),
+                f"service account {account!r} logs in as {identity.name!r}, and is nobody's place",
+                "name it in the tasks_run_on of its compartment or in the identity's runs_on",
+            )
+
+
+def _characters(policy: AccessPolicy) -> Iterator[Remark]:
+    for owner, field, value, _ in every_place(policy):
+        if not PLAIN_NAME.fullmatch(value):
+            yield Remark(
+                "place-characters",
+                "warning",
+                _path(owner, field),
+                f"brokers may read {value!r} in ways of their own",
+                "name places with letters, digits, '_', '.' and '-' alone",
+            )
+
+
+def _path(owner: Owner, field: str) -> Path:
+    if owner.kind == "compartment":
+        return ("compartments", owner.index, "tasks_run_on", field)
+    return ("identities", owner.index, "runs_on", field)

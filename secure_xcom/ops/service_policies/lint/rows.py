@@ -1,0 +1,46 @@
+"""Lint: whose the rows of Airflow's database are, which hold the references.
+
+With ``[core] multi_team`` Airflow's Execution API lets a task write the rows of its own team's DAGs alone, or of
+DAGs without a team where it has none (`has_xcom_access` in execution_api/routes/xcoms.py of Airflow 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+
+_ANYBODYS = (
+    "may overwrite or delete any row of the other through Airflow's Execution API; a pull refuses a forged row, "
+    "and a deleted one is lost"
+)
+_REMEDY = (
+    "set [core] multi_team = True (Airflow 3.3 and later) and give each compartment teams of its own; Airflow "
+    "then lets no task pull from another team's DAGs either, whatever `readers` says"
+)
+
+
+def remarks(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Remark]:
+    """Say which compartments' tasks may write each other's rows.
+
+    :param multi_team: whether Airflow keeps teams apart.
+    """
+    for index, own in enumerate(policy.compartments):
+        for other in policy.compartments[:index]:
+            if multi_team and not _one_team(own, other):
+                continue
+            why = (
+                "may have one team, or none" if multi_team else "are in one Airflow, and [core] multi_team is off"
+            )
+            text = f"compartments {other.name!r} and {own.name!r} {why}: a task of one {_ANYBODYS}"
+            yield Remark("rows-of-all", "ok", ("compartments", index), text, _REMEDY)
+            break
+
+
+def _one_team(own: Compartment, other: Compartment) -> bool:
+    if own.teams is None or other.teams is None:
+        # A compartment that names none may have DAGs of any team; one with teams has none of the others.
+        return own.teams is other.teams
+    return bool(set(own.teams) & set(other.teams))

@@ -1,0 +1,27 @@
+"""Lint: the access log among payloads, as far as the environment says where it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from secure_xcom.core.access_policy.folders import sink_inside
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+
+_SINKS = "AIRFLOW__SECURE_XCOM__AUDIT_SINKS"
+
+
+def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Remark]:
+    """Return what is to be said about sinks."""
+    for uri in filter(None, map(str.strip, environment.get(_SINKS, "").split(","))):
+        found = sink_inside(policy.compartments, uri)
+        if found is not None:
+            own, folder = found
+            yield Remark(
+                "access-log-in-store",
+                "error",
+                ("compartments", policy.compartments.index(own), "store_uri"),
+                f"a sink of the access log ({_SINKS}) and the folder {folder:.200} of {own.name!r} lie in each "
+                "other, so whoever has a right on the one has it on the other",
+                "give the access log a bucket of its own, or a prefix or folder beside the store's",
+            )

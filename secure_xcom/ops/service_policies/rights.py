@@ -1,0 +1,163 @@
+"""What one identity may do in one compartment, all its grants together, and as narrow as services can hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from secure_xcom.core.access_policy import AccessPolicy, Compartment, Grant, Identity
+from secure_xcom.core.access_policy.field_types import is_glob
+from secure_xcom.core.access_policy.globs import matches
+from secure_xcom.ops.service_policies.grants import grants_of
+
+Act = Literal["push", "pull", "rewrap", "look"]
+"""``rewrap`` is all of maintenance: rewrap, list, delete, never read. ``look`` sees the settings of a key."""
+
+ACTS: dict[str, tuple[Act, ...]] = {
+    "writer": ("push",),
+    "reader": ("pull",),
+    "both": ("push", "pull"),
+    "maintenance": ("rewrap", "look"),
+    "operator": ("pull", "look"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an act is limited to within a compartment.
+
+    :ivar parts: DAG id -> its task ids, or None for all of its tasks; None for the whole compartment.
+    """
+
+    parts: tuple[tuple[str, tuple[str, ...] | None], ...] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the whole compartment."""
+        return self.parts is None
+
+    @property
+    def dags(self) -> tuple[str | None, ...]:
+        """The DAGs, or None once for all: what a bucket's paths can be limited to."""
+        return (None,) if self.parts is None else tuple(dag for dag, _ in self.parts)
+
+    def pairs(self) -> Iterator[tuple[str | None, str | None]]:
+        """DAG and task, each None for all."""
+        if self.parts is None:
+            yield None, None
+            return
+        for dag, tasks in self.parts:
+            for task in (None,) if tasks is None else tasks:
+                yield dag, task
+
+
+@dataclass(frozen=True)
+class Right:
+    """One act of one identity in one compartment.
+
+    :ivar maintained: of a right to rewrap: every compartment that the identity's principal at AWS maintains, under
+        whatever name of the file, because KMS sees the principal.
+    """
+
+    identity: Identity
+    compartment: Compartment
+    act: Act
+    scope: Scope
+    maintained: tuple[Compartment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """DAG and task ids that globs stand for, as far as they are known when the policy is compiled.
+
+    :ivar notes: what had to be widened or could not be made, for people.
+    """
+
+    dags: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+def rights_of(policy: AccessPolicy, identity: Identity, known: Known) -> tuple[Right, ...]:
+    """An identity's rights, by compartment in the file's order; one for each act."""
+    grants: dict[str, list[Grant]] = {}
+    for grant in grants_of(policy, identity):
+        grants.setdefault(grant.compartment, []).append(grant)
+    found = []
+    for compartment in policy.compartments:
+        mine = grants.get(compartment.name)
+        if mine is None:
+            continue
+        for act in ("push", "pull", "rewrap", "look"):
+            giving = [grant for grant in mine if act in ACTS[grant.role]]
+            if giving:
+                scope = _together([_scope(policy, identity, compartment, grant, known) for grant in giving])
+                if scope.parts != ():
+                    maintained = maintained_by(policy, identity) if act == "rewrap" else ()
+                    found.append(Right(identity, compartment, act, scope, maintained))
+    return tuple(found)
+
+
+def maintained_by(policy: AccessPolicy, identity: Identity) -> tuple[Compartment, ...]:
+    """Return the compartments that an identity maintains, or any identity that is the same principal at AWS."""
+    names = _maintained(policy)[_principal(identity)]
+    return tuple(compartment for compartment in policy.compartments if compartment.name in names)
+
+
+@lru_cache(maxsize=2)
+def _maintained(policy: AccessPolicy) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for identity in policy.identities:
+        names = found.setdefault(_principal(identity), set())
+        names.update(grant.compartment for grant in identity.grants if "rewrap" in ACTS[grant.role])
+    return found
+
+
+def _principal(identity: Identity) -> str:
+    # An identity's name is no ARN, so those that are no principal of AWS stay apart.
+    return identity.aws.principal if identity.aws else identity.name
+
+
+def _scope(
+    policy: AccessPolicy, identity: Identity, compartment: Compartment, grant: Grant, known: Known
+) -> Scope:
+    if grant.dags is None and grant.tasks is None:
+        return Scope()
+    dags: list[str] = []
+    for glob in grant.dags or ("*",):
+        if not is_glob(glob):
+            dags.append(glob)
+            continue
+        ids = [dag for dag in known.dags if matches(glob, dag) and policy.resolve_dag(dag) is compartment]
+        if not ids:
+            # Digests know no globs: the service lets through what only the process can tell apart.
+            if glob != "*" or grant.tasks is not None:
+                known.notes.append(
+                    f"{identity.name}: the glob {glob!r} of {compartment.name} became the whole compartment, "
+                    "because no DAG id that it takes was named to the compiler (--dag)"
+                )
+            return Scope()
+        dags += ids
+    tasks = grant.tasks
+    if tasks is not None and any(is_glob(task) for task in tasks):
+        if tasks != ("*",):
+            known.notes.append(
+                f"{identity.name}: task globs of {compartment.name} became all tasks of the DAGs, since services "
+                "know no globs"
+            )
+        tasks = None
+    return Scope(tuple((dag, tasks) for dag in dict.fromkeys(dags)))
+
+
+def _together(scopes: Sequence[Scope]) -> Scope:
+    parts: dict[str, set[str] | None] = {}
+    for scope in scopes:
+        if scope.parts is None:
+            return Scope()
+        for dag, tasks in scope.parts:
+            before = parts.get(dag, set())
+            parts[dag] = None if tasks is None or before is None else before | set(tasks)
+    return Scope(
+        tuple((dag, None if tasks is None else tuple(sorted(tasks))) for dag, tasks in sorted(parts.items()))
+    )

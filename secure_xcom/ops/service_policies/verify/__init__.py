@@ -1,0 +1,1 @@
+"""Try what each identity may really do, one file per service."""

@@ -1,0 +1,244 @@
+"""What each identity may really do in the buckets, tried with its own credentials.
+
+S3 says "denied" of an object that is not there to whoever may not list, so reading is tried on probe objects: an
+identity that may push puts one at each place, and one that may delete takes them away. Both names begin with
+``verify_``. What nobody could take away is told.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity
+from secure_xcom.core.coordinate import path_segment
+from secure_xcom.core.errors import AwsDenied, AwsTrouble, AwsUnsupported
+from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.payload_prefixes import below, buckets, prefixes
+from secure_xcom.ops.service_policies.rights import Act, Right
+from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Tried
+
+SERVICE = "the bucket"
+Rights = Mapping[str, Sequence[Right]]
+
+
+class S3Verifier:
+    """Tries every act of every identity whose credentials are given, in every compartment.
+
+    :param accounts: identity -> its own way in; :param rights: of all identities, by name.
+    :ivar left: objects that could not be taken away, and what could not be tried.
+    """
+
+    def __init__(self, policy: AccessPolicy, accounts: Mapping[str, AwsAccount], rights: Rights) -> None:
+        self._policy, self._accounts, self._rights = policy, accounts, rights
+        self._probe = f"verify_{secrets.token_hex(4)}"
+        self._there: dict[tuple[str, str], str] = {}
+        self._made: dict[tuple[str, str], Compartment] = {}
+        self.left: list[str] = []
+
+    def rows(self) -> Iterator[Tried]:
+        """The matrix. Taking the probes away is its end, however far it came.
+
+        :raises AwsTrouble: the server does not answer.
+        """
+        places = list(self._places())
+        try:
+            for own, bucket, folder, _ in places:
+                self._put_probe(own, bucket, folder)
+            for identity in self._policy.identities:
+                if identity.name in self._accounts:
+                    yield from self._of_identity(identity, places)
+        finally:
+            self._take_away()
+
+    def _places(self) -> Iterator[tuple[Compartment, str, str, str | None]]:
+        """Compartment, bucket, the folder of a DAG with its slash, and the DAG; None for one of no grant."""
+        found: dict[tuple[str, str, str | None], tuple[Compartment, str, str, str | None]] = {}
+        for own in self._policy.compartments:
+            dags = {
+                dag for rights in self._rights.values() for right in rights if right.compartment is own
+                for dag in right.scope.dags
+            }  # fmt: skip
+            for place in buckets(own.all_store_uris, "s3"):
+                for dag in (None, *sorted(one for one in dags if one is not None)):
+                    folder = below(place, own, dag or self._probe)
+                    found.setdefault((place.bucket, folder, dag), (own, place.bucket, folder, dag))
+        yield from found.values()
+
+    def _covers(self, name: str, act: Act, own: Compartment, bucket: str, folder: str) -> bool:
+        return any(
+            right.act == act
+            and right.compartment is own
+            and any(one.bucket == bucket and folder.startswith(one.prefix) for one in prefixes(right, "s3"))
+            for right in self._rights[name]
+        )
+
+    def _put_probe(self, own: Compartment, bucket: str, folder: str) -> None:
+        key = f"{folder}{self._probe}/verify/-1/there"
+        pushing = [name for name in self._rights if self._covers(name, "push", own, bucket, folder)]
+        for name in pushing:
+            if name in self._accounts and self._put(name, own, bucket, key):
+                self._there[bucket, folder] = key
+                return
+        if pushing:
+            # Into a former store nobody may put anything, so nothing can be read there either.
+            self.left.append(
+                f"{bucket}/{folder}: no identity with credentials may put a probe, so reading was not tried"
+            )
+
+    def _put(self, name: str, own: Compartment, bucket: str, key: str, **more: Any) -> bool:
+        request = {"Bucket": bucket, "Key": key, "Body": b"", "IfNoneMatch": "*", **more}
+        kept = {word: value for word, value in request.items() if value is not None}
+        if not self._accounts[name].may("s3", "put_object", **kept):
+            return False
+        self._made[bucket, key] = own
+        return True
+
+    def _of_identity(
+        self, identity: Identity, places: Sequence[tuple[Compartment, str, str, str | None]]
+    ) -> Iterator[Tried]:
+        name = identity.name
+        for own, bucket, folder, dag in places:
+            mine = [right for right in self._rights[name] if right.compartment is own and right.act != "look"]
+            limited = any(not right.scope.whole for right in mine)
+            place = INSIDE if not limited else "another DAG"
+            if dag is not None:
+                # Also where it is others who are limited to this DAG: nothing of theirs may be everyone's.
+                place = f"DAG {dag}"
+            for action, allowed, act in self._acts(name, own, bucket, folder):
+                expected = act is not None and self._covers(name, act, own, bucket, folder)
+                yield Tried(name, "s3", action, own.name, place, allowed, expected)
+            copied = self._copy(name, bucket, folder)
+            if copied is not None:
+                yield Tried(
+                    name,
+                    "s3",
+                    "copy out",
+                    own.name,
+                    place,
+                    copied,
+                    self._covers(name, "pull", own, bucket, folder),
+                )
+        for own in dict.fromkeys(own for own, _, _, _ in places):
+            for place, action, allowed in self._beside(name, own, places):
+                yield Tried(name, "s3", action, own.name, place, allowed, expected=False)
+        for bucket in dict.fromkeys(bucket for _, bucket, _, _ in places):
+            for action, allowed in self._of_bucket(name, bucket, places[0][0]):
+                yield Tried(name, "s3", action, "-", SERVICE, allowed, expected=False)
+
+    def _beside(
+        self, name: str, own: Compartment, places: Sequence[tuple[Compartment, str, str, str | None]]
+    ) -> Iterator[tuple[str, str, bool]]:
+        """Place, action, whether it was allowed: where no compartment has anything."""
+        aws = self._accounts[name]
+        others = {bucket for whose, bucket, _, _ in places if whose is not own}
+        for store in buckets(own.all_store_uris, "s3"):
+            others.discard(store.bucket)
+            inside = below(store, own)
+            # What begins like the compartment's folder, and what lies beside it.
+            above = inside.removesuffix(f"{path_segment(own.name)}/")
+            for folder in (f"{inside[:-1]}-{self._probe}/", f"{above}{self._probe}/"):
+                at = {"Bucket": store.bucket}
+                yield "beside", "create", self._put(name, own, store.bucket, f"{folder}verify")
+                yield "beside", "get", aws.may("s3", "get_object", **at, Key=f"{folder}none")
+                yield "beside", "list", aws.may("s3", "list_objects_v2", **at, Prefix=folder, MaxKeys=1)
+                yield "beside", "delete", aws.may("s3", "delete_object", **at, Key=f"{folder}none")
+            for bucket in sorted(others):
+                allowed = aws.may("s3", "list_objects_v2", Bucket=bucket, Prefix=inside, MaxKeys=1)
+                yield "another bucket", "list", allowed
+
+    def _acts(
+        self, name: str, own: Compartment, bucket: str, folder: str
+    ) -> Iterator[tuple[str, bool, Act | None]]:
+        """Action, whether it was allowed, and the act that gives it."""
+        aws, at = self._accounts[name], {"Bucket": bucket}
+        new = f"{folder}{self._probe}/verify/-1/{secrets.token_hex(8)}"
+        yield "create", self._put(name, own, bucket, new), "push"
+        # At a name that nothing has: what is forbidden is a put that could overwrite.
+        yield "put without If-None-Match", self._put(name, own, bucket, f"{new}-w", IfNoneMatch=None), None
+        large = self._large(name, bucket, f"{new}-l")
+        yield "begin a large object", large is not None, "push"
+        if large is not None:
+            yield "end a large object", large, "push"
+        there = self._there.get((bucket, folder))
+        if there is not None:
+            yield "get", aws.may("s3", "get_object", **at, Key=there), "pull"
+            yield "head", aws.may("s3", "head_object", **at, Key=there), "pull"
+            yield from _row("get a version", aws, "get_object", None, **at, Key=there, VersionId="null")
+            for action, operation in (("read acl", "get_object_acl"), ("read tags", "get_object_tagging")):
+                yield from _row(action, aws, operation, None, **at, Key=there)
+        yield "list", aws.may("s3", "list_objects_v2", **at, Prefix=folder, MaxKeys=1), "rewrap"
+        yield "list versions", aws.may("s3", "list_object_versions", **at, Prefix=folder, MaxKeys=1), None
+        yield "delete", aws.may("s3", "delete_object", **at, Key=f"{new}-none"), "rewrap"
+        yield from _row("delete a version", aws, "delete_object", None, **at, Key=f"{new}-none", VersionId="null")
+
+    def _large(self, name: str, bucket: str, key: str) -> bool | None:
+        """Whether an upload that was begun may be ended; None where it could not be begun."""
+        aws, at = self._accounts[name], {"Bucket": bucket, "Key": key}
+        try:
+            answer = aws.ask("s3", "create_multipart_upload", **at) or {}
+        except AwsDenied:
+            return None
+        ended = aws.may("s3", "abort_multipart_upload", **at, UploadId=answer["UploadId"])
+        if not ended:
+            self.left.append(f"{bucket}/{key}: an upload that was begun and may not be ended")
+        return ended
+
+    def _copy(self, name: str, bucket: str, folder: str) -> bool | None:
+        """From a place to where the identity may push; None where there is nothing to copy, or no such place."""
+        source = self._there.get((bucket, folder))
+        for (where, target_folder), there in self._there.items():
+            own = self._made[where, there]
+            if source is None or not self._covers(name, "push", own, where, target_folder):
+                continue
+            target = f"{target_folder}{self._probe}/verify/-1/{secrets.token_hex(8)}"
+            request: dict[str, Any] = {"Bucket": where, "Key": target, "IfNoneMatch": "*"}
+            request["CopySource"] = {"Bucket": bucket, "Key": source}
+            allowed = self._accounts[name].may("s3", "copy_object", **request)
+            if allowed:
+                self._made[where, target] = own
+            return allowed
+        return None
+
+    def _of_bucket(self, name: str, bucket: str, own: Compartment) -> Iterator[tuple[str, bool]]:
+        aws, at = self._accounts[name], {"Bucket": bucket}
+        yield "list all", aws.may("s3", "list_objects_v2", **at, MaxKeys=1)
+        yield "list versions", aws.may("s3", "list_object_versions", **at, MaxKeys=1)
+        yield "list uploads", aws.may("s3", "list_multipart_uploads", **at, MaxUploads=1)
+        yield "put elsewhere", self._put(name, own, bucket, f"{self._probe}/verify")
+        yield "delete elsewhere", aws.may("s3", "delete_object", **at, Key=f"{self._probe}/none")
+        yield "read the policy", aws.may("s3", "get_bucket_policy", **at)
+        # No policy at all, which no server takes from anyone.
+        yield "write the policy", aws.may("s3", "put_bucket_policy", **at, Policy="verify")
+        for action, operation in (
+            ("read the lifecycle", "get_bucket_lifecycle_configuration"),
+            ("read the acl", "get_bucket_acl"),
+        ):
+            for row in _row(action, aws, operation, None, **at):
+                yield row[:2]
+
+    def _take_away(self) -> None:
+        for (bucket, key), own in self._made.items():
+            for name in self._accounts:
+                if self._covers(name, "rewrap", own, bucket, key) and self._deleted(name, bucket, key):
+                    break
+            else:
+                self.left.append(f"{bucket}/{key}: a probe that no identity with credentials may delete")
+
+    def _deleted(self, name: str, bucket: str, key: str) -> bool:
+        try:
+            self._accounts[name].ask("s3", "delete_object", Bucket=bucket, Key=key)
+        except AwsTrouble:
+            return False
+        return True
+
+
+def _row(
+    action: str, aws: AwsAccount, operation: str, act: Act | None, **request: Any
+) -> Iterator[tuple[str, bool, Act | None]]:
+    """A row, or none where this server has no such operation."""
+    try:
+        yield action, aws.may("s3", operation, **request), act
+    except AwsUnsupported:
+        return

@@ -1,0 +1,69 @@
+"""What each identity may really do in a Vault, tried with its own token, against what the access policy says.
+
+Nothing is wrapped, opened or changed that matters. Where a request can be made so that Vault's policy lets it
+through or not and the engine then finds nothing to do, it is made: a wrap that is none, a payload that is not
+there. What would rotate a key or write a policy if it were allowed is asked of Vault instead, with the identity's
+own token: ``sys/capabilities-self`` answers by the same rules as the request itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from secure_xcom.connections.vault.http import VaultHttp
+from secure_xcom.core.access_policy import AccessPolicy, Identity
+from secure_xcom.ops.service_policies.compile.vault import policy_name
+from secure_xcom.ops.service_policies.rights import Known, rights_of
+from secure_xcom.ops.service_policies.verify import vault_kv, vault_transit
+from secure_xcom.ops.service_policies.verify.matrix import Tried
+from secure_xcom.ops.service_policies.verify.vault_capabilities import CapabilityChecker
+
+SERVICE = "the service"
+
+
+def verify(
+    wire: VaultHttp, policy: AccessPolicy, tokens: Mapping[str, str], dags: Sequence[str] = ()
+) -> Iterator[Tried]:
+    """Every act of every identity whose token is given, in every compartment.
+
+    :param tokens: identity -> its own token; :param dags: as for `compile_policy`.
+    :raises VaultTrouble: Vault does not answer.
+    """
+    for identity in policy.identities:
+        token = tokens.get(identity.name)
+        if token is None:
+            continue
+        asker = CapabilityChecker(wire, token)
+        rights = rights_of(policy, identity, Known(tuple(dags)))
+        for own in policy.compartments:
+            yield from vault_transit.rows(asker, policy, identity, own, rights)
+            yield from vault_kv.rows(asker, identity, own, rights)
+        yield from _system(asker, identity)
+
+
+def _system(asker: CapabilityChecker, identity: Identity) -> Iterator[Tried]:
+    """What would let an identity out of its policy: nobody has any of it."""
+    mount, role = "approle", identity.name
+    if identity.vault is not None:
+        mount, role = identity.vault.mount or identity.vault.auth, identity.vault.role or identity.name
+    ways = {
+        "read own policy": f"sys/policies/acl/{policy_name(identity)}",
+        "write a policy": f"sys/policies/acl/{asker.probe}",
+        "write an old-style policy": f"sys/policy/{asker.probe}",
+        "create a token": "auth/token/create",
+        "create an orphan token": "auth/token/create-orphan",
+        "create a token role": f"auth/token/roles/{asker.probe}",
+        "change own role": f"auth/{mount}/role/{role}",
+        "make a secret id": f"auth/{mount}/role/{role}/secret-id",
+        "make another role": f"auth/{mount}/role/{asker.probe}",
+        "enable an auth method": f"sys/auth/{asker.probe}",
+        "mount an engine": f"sys/mounts/{asker.probe}",
+        "move a mount": "sys/remount",
+        "change audit devices": f"sys/audit/{asker.probe}",
+        "read raw storage": "sys/raw/core",
+        "make an entity": "identity/entity",
+        "seal": "sys/seal",
+    }
+    found = asker.capabilities(list(ways.values()))
+    for action, path in ways.items():
+        yield Tried(identity.name, "vault", action, "-", SERVICE, allowed=bool(found[path]), expected=False)

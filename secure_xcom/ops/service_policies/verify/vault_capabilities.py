@@ -1,0 +1,52 @@
+"""Asks a Vault, with one identity's own token, what its policy lets through."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from secure_xcom.connections.vault.http import VaultHttp
+from secure_xcom.core.errors import VaultDenied
+
+
+class CapabilityChecker:
+    """One identity's token at one Vault.
+
+    :ivar probe: a name that nothing has: of keys, mounts, DAGs and payloads that are not there.
+    """
+
+    def __init__(self, wire: VaultHttp, token: str) -> None:
+        self._wire, self._token = wire, token
+        self.probe = f"verify_{secrets.token_hex(4)}"
+
+    def may(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bool:
+        """Whether Vault's policy lets a request through.
+
+        :raises VaultTrouble: Vault does not answer.
+        """
+        try:
+            self._wire.send(method, path, body, token=self._token)
+        except VaultDenied:
+            return False
+        return True
+
+    def capabilities(self, paths: Sequence[str]) -> dict[str, set[str]]:
+        """What Vault's policy gives at each path.
+
+        :raises VaultDenied: the token may not ask; :raises VaultTrouble: Vault does not answer.
+        """
+        try:
+            answer = self._wire.send("POST", "sys/capabilities-self", {"paths": list(paths)}, token=self._token)
+        except VaultDenied as denied:
+            raise VaultDenied(
+                "the token of an identity may not ask for its own capabilities",
+                where=denied.where,
+                remedy="use a token that Vault takes and that holds the policy `default`",
+            ) from None
+        return {path: set(answer.data.get(path) or ()) - {"deny"} for path in paths}
+
+    def beside(self, path: str) -> list[str]:
+        """The same path with each one of its segments another: what a wildcard in its place would take."""
+        parts = path.split("/")
+        return ["/".join([*parts[:at], self.probe, *parts[at + 1 :]]) for at in range(len(parts))]

@@ -1,8 +1,0 @@
-"""The access policy as the policies of services: Vault, AWS, Google and Azure, which hold against hostile workers.
-
-What is compiled is text, and nothing here asks a service.
-"""
-
-from secure_xcom.policies.compiled import Compiled, compile_policy, write
-
-__all__ = ["Compiled", "compile_policy", "write"]

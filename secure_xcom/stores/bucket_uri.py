@@ -1,0 +1,168 @@
+"""Store URIs of buckets, in the form that Airflow's object storage has:
+``scheme://conn_id@bucket/prefix?options``.
+
+Options change how a store is reached, never where an object lies, so they are no part of the canonical URI that
+references carry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, unquote
+
+from secure_xcom.core.errors import PathInvalid, UriInvalid
+from secure_xcom.stores.paths import checked_path
+
+PREFIX_MAX_BYTES = 160
+"""With the longest path of `secure_xcom.core.coordinate.object_path` behind it a key stays under S3's 1,024
+bytes."""
+
+# Google's are the loosest names: 3 to 63 letters, digits, "-", "_", and up to 222 with dots.
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,220})[a-z0-9]")
+# What Airflow takes as a connection id (airflow.utils.helpers, validate_key).
+_CONN_ID = re.compile(r"[\w.-]{1,250}", re.ASCII)
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,300}(?:/[!-~]{0,300})?")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketUri:
+    """A bucket, a prefix in it, the Airflow connection that opens it, and the options behind the question mark."""
+
+    scheme: str
+    conn_id: str | None
+    bucket: str
+    prefix: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        """The canonical URI, without options."""
+        conn_id = f"{quote(self.conn_id, safe='')}@" if self.conn_id else ""
+        return f"{self.scheme}://{conn_id}{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+    @classmethod
+    def parse(cls, uri: str, scheme: str) -> BucketUri:
+        """Read a store URI.
+
+        :raises UriInvalid: it has a typo. The message does not repeat what stands before the ``@``, which may be
+            a password that does not belong there.
+        """
+        head, _, query = uri.partition("?")
+        rest = head.removeprefix(f"{scheme}://")
+        authority, _, prefix = rest.partition("/")
+        login, at, bucket = authority.rpartition("@")
+        where = f"store URI {scheme}://{'...@' if at else ''}{bucket:.80}"
+        form = f"write {scheme}://conn_id@bucket/prefix, or {scheme}://bucket/prefix for the default credentials"
+        if rest == head:
+            raise UriInvalid(f"not a {scheme} store URI", where=where, remedy=form)
+        conn_id = unquote(login)
+        if at and not _CONN_ID.fullmatch(conn_id):
+            raise UriInvalid(
+                "what stands before the @ is not a connection id",
+                where=where,
+                remedy=f"{form}; credentials belong in the Airflow connection, never in a URI",
+            )
+        if not _BUCKET.fullmatch(bucket):
+            raise UriInvalid(f"{bucket!r:.80} cannot be a bucket", where=where, remedy=form)
+        if "#" in uri:
+            raise UriInvalid("a store URI has no #", where=where, remedy=form)
+        try:
+            prefix = checked_path(prefix.removesuffix("/"), where) if prefix.strip("/") else ""
+        except PathInvalid:
+            raise UriInvalid(
+                f"{prefix!r:.120} cannot be a prefix",
+                where=where,
+                remedy="write segments of letters, digits, _ . ~ % - with one slash between them",
+            ) from None
+        if len(prefix) > PREFIX_MAX_BYTES:
+            raise UriInvalid(f"the prefix is over {PREFIX_MAX_BYTES} bytes", where=where, remedy="shorten it")
+        return cls(scheme, conn_id if at else None, bucket, prefix, _options(query, where))
+
+
+def _options(query: str, where: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError:
+        raise UriInvalid(
+            "what stands behind the ? is not name=value&name=value", where=where, remedy="correct the options"
+        ) from None
+    options = dict(pairs)
+    if len(options) < len(pairs):
+        raise UriInvalid("an option is given twice", where=where, remedy="leave one out")
+    return options
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How patiently a store is spoken to. Times are in seconds.
+
+    The defaults: half a minute without a byte is a stalled connection; five tries within a minute outlast a
+    ``503 SlowDown`` and a server's restart, and end before Airflow's own task heartbeat would.
+    """
+
+    timeout: int = 30
+    connect_timeout: int = 5
+    retries: int = 5
+    retry_seconds: int = 60
+    connections: int = 16
+
+
+# The largest values are far over what helps: they catch milliseconds given for seconds.
+_TRANSPORT = {
+    "timeout": (1, 3600),
+    "connect_timeout": (1, 600),
+    "retries": (0, 100),
+    "retry_seconds": (1, 3600),
+    "connections": (1, 256),
+}
+TRUE_FALSE = ("true", "false")
+ENDPOINT_REMEDY = "write https://HOST[:PORT]; http:// sends without TLS"
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether a text is the URL of a service: ``https://HOST[:PORT][/PATH]``, or with http."""
+    return _ENDPOINT.fullmatch(text) is not None
+
+
+def read_options(
+    place: BucketUri, texts: Mapping[str, tuple[str, ...] | None]
+) -> tuple[Transport, dict[str, str]]:
+    """The options that every bucket has, and a service's own.
+
+    :param texts: a service's own options: name -> the values it may have, None for any text.
+    :raises UriInvalid: an unknown option, or a value that is not one of its values.
+    """
+    numbers: dict[str, int] = {}
+    own: dict[str, str] = {}
+    where = f"store URI {place.uri}"
+    for name, value in place.options.items():
+        if name in _TRANSPORT:
+            low, high = _TRANSPORT[name]
+            if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+                raise UriInvalid(
+                    f"the option {name} is not a whole number from {low} to {high}",
+                    where=where,
+                    remedy=f"write for example {name}={getattr(Transport(), name)}",
+                )
+            numbers[name] = int(value)
+        elif name in texts:
+            allowed = texts[name]
+            if name == "endpoint" and not is_endpoint(value):
+                raise UriInvalid("the option endpoint is not a URL", where=where, remedy=ENDPOINT_REMEDY)
+            # They stand in headers and URLs, and obstore panics over what neither may hold.
+            if not value.isascii() or not value.isprintable() or not value or value not in (allowed or (value,)):
+                raise UriInvalid(
+                    f"the option {name} cannot be {value!r:.40}",
+                    where=where,
+                    remedy=f"write one of {', '.join(allowed)}" if allowed else f"give {name} a value",
+                )
+            own[name] = value
+        else:
+            raise UriInvalid(
+                f"unknown option {name!r:.40}",
+                where=where,
+                remedy=f"the options are {', '.join(sorted((*_TRANSPORT, *texts)))}",
+            )
+    return Transport(**numbers), own

@@ -1,0 +1,156 @@
+"""What a bucket's service answered, as errors of our tree.
+
+A foreign error's text holds the server's whole answer, and a credential error's holds a traceback, so only the
+service's own error code is taken out of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from secure_xcom.core.errors import (
+    ObjectExists,
+    ObjectMissing,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
+
+# The second form is obstore's own, for one object of a bulk delete.
+_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,80})</Code>|\(code: ([A-Za-z0-9.]{1,80})\)")
+_STATUS = re.compile(r"status code: ([1-5]\d\d)\b")
+_NOT_RENEWED = re.compile(r"NotRenewed: ([A-Za-z0-9.]{1,80})")
+# What obstore says of S3's answer for a bucket of another region, whose body it does not read.
+_BARE_REDIRECT = ("redirect without LOCATION", "PermanentRedirect")
+
+_DENIED = "this identity may not do that"
+_GRANTS = StoreDenied.remedy
+_CREDENTIALS = "correct the credentials in the store URI's Airflow connection, or the default credentials"
+_SESSION = "give the connection a role_arn or another login that renews itself; a fixed session token ends"
+_SLOW = "try again later; if it goes on, raise retries and retry_seconds in the store URI, or spread the load"
+_REGION = "set the bucket's own region as region_name in the connection's extra, or region= in the store URI"
+_KEY = "enable the key of the bucket's server-side encryption, and allow this identity to use it"
+_CONTAINER = "create the bucket, or correct the store URI; `secure-xcom check` tries it"
+
+# The services' own lists: AWS "S3 error responses", Google "XML API HTTP status and error codes", Azure "Blob
+# Storage error codes".
+_CODES: dict[str, tuple[type[StoreError], str, str]] = {
+    "NoSuchKey": (ObjectMissing, "there is no such object", ""),
+    "BlobNotFound": (ObjectMissing, "there is no such object", ""),
+    "NoSuchBucket": (StoreUnavailable, "the bucket does not exist", _CONTAINER),
+    "ContainerNotFound": (StoreUnavailable, "the container does not exist", _CONTAINER),
+    "ContainerBeingDeleted": (StoreUnavailable, "the container is being deleted", _CONTAINER),
+    "PreconditionFailed": (ObjectExists, "there is an object already", ""),
+    "ConditionalRequestConflict": (ObjectExists, "another writer is putting this object", ""),
+    "ConditionNotMet": (ObjectExists, "there is an object already", ""),
+    "BlobAlreadyExists": (ObjectExists, "there is an object already", ""),
+    # Another writer's commit has discarded this one's blocks.
+    "InvalidBlockList": (ObjectExists, "another writer has put this object", ""),
+    "AccessDenied": (StoreDenied, _DENIED, _GRANTS),
+    "AuthorizationFailure": (StoreDenied, _DENIED, _GRANTS),
+    "AuthorizationPermissionMismatch": (StoreDenied, _DENIED, _GRANTS),
+    "InvalidAccessKeyId": (StoreDenied, "the access key is not known", _CREDENTIALS),
+    "SignatureDoesNotMatch": (StoreDenied, "the secret key is wrong", _CREDENTIALS),
+    "AuthenticationFailed": (StoreDenied, "the credentials are wrong, or this machine's clock is", _CREDENTIALS),
+    "InvalidAuthenticationInfo": (StoreDenied, "the credentials are not understood", _CREDENTIALS),
+    "NoAuthenticationInformation": (StoreDenied, "no credentials were sent", _CREDENTIALS),
+    "AuthenticationRequired": (StoreDenied, "no credentials were sent", _CREDENTIALS),
+    "ExpiredToken": (StoreDenied, "the session has ended", _SESSION),
+    "ExpiredTokenException": (StoreDenied, "the session has ended", _SESSION),
+    "InvalidToken": (StoreDenied, "the session token is not valid", _SESSION),
+    "TokenRefreshRequired": (StoreDenied, "the session token must be renewed", _SESSION),
+    "RequestTimeTooSkewed": (
+        StoreUnavailable,
+        "the clocks of this machine and of the store are too far apart",
+        "set this machine's clock (NTP)",
+    ),
+    "PermanentRedirect": (StoreUnavailable, "the bucket is in another region", _REGION),
+    "TemporaryRedirect": (StoreUnavailable, "the bucket is in another region", _REGION),
+    "AuthorizationHeaderMalformed": (StoreUnavailable, "the bucket is in another region", _REGION),
+    "IllegalLocationConstraintException": (StoreUnavailable, "the bucket is in another region", _REGION),
+    "SlowDown": (StoreUnavailable, "the store asks to slow down", _SLOW),
+    "ServerBusy": (StoreUnavailable, "the store asks to slow down", _SLOW),
+    "RequestLimitExceeded": (StoreUnavailable, "the store asks to slow down", _SLOW),
+    "InvalidObjectState": (
+        StoreUnavailable,
+        "the object is in an archive",
+        "restore it from the archive, and keep the store's prefix out of lifecycle rules that archive",
+    ),
+    "QuotaExceeded": (StoreFull, "the store's quota is used up", ""),
+    "InsufficientStorage": (StoreFull, "the store has no room left", ""),
+}
+# For answers without a body: those to HEAD, and those of a proxy in between.
+_STATUSES: dict[int, tuple[type[StoreError], str, str]] = {
+    401: (StoreDenied, "the store does not know this identity", _CREDENTIALS),
+    403: (StoreDenied, _DENIED, _GRANTS),
+    404: (ObjectMissing, "there is no such object", ""),
+    409: (ObjectExists, "there is an object already", ""),
+    412: (ObjectExists, "there is an object already", ""),
+    429: (StoreUnavailable, "the store asks to slow down", _SLOW),
+    500: (StoreUnavailable, "the store failed, also after retries", _SLOW),
+    502: (StoreUnavailable, "the store failed, also after retries", _SLOW),
+    503: (StoreUnavailable, "the store asks to slow down", _SLOW),
+    504: (StoreUnavailable, "the store failed, also after retries", _SLOW),
+    507: (StoreFull, "the store has no room left", ""),
+}
+_KINDS: dict[str, int] = {
+    "FileNotFoundError": 404,
+    "NotFoundError": 404,
+    "AlreadyExistsError": 412,
+    "PreconditionError": 412,
+    "PermissionDeniedError": 403,
+    "UnauthenticatedError": 401,
+}
+
+
+def store_error(error: BaseException, where: str) -> StoreError:
+    """The error of our tree for one of obstore, botocore, azure-core or google-api-core."""
+    not_renewed = _NOT_RENEWED.search(f"{type(error).__name__}: {error}")
+    if not_renewed:
+        return StoreDenied(
+            f"the credentials cannot be had or renewed ({not_renewed[1]})", where=where, remedy=_CREDENTIALS
+        )
+    code, status = _code_of(error)
+    found = _CODES.get(code) or (_STATUSES.get(status) if not code.startswith("KMS.") else None)
+    if code.startswith("KMS."):
+        return StoreUnavailable(f"the bucket's own key cannot be used ({code})", where=where, remedy=_KEY)
+    if found:
+        kind, what, remedy = found
+        return kind(f"{what} ({code})" if code else what, where=where, remedy=remedy)
+    if status:
+        said = f"{code}, " if code else ""
+        return StoreUnavailable(f"the store answered {said}HTTP {status}", where=where)
+    return StoreUnavailable(
+        f"the store cannot be reached, or its answer was cut off ({type(error).__name__})",
+        where=where,
+        remedy="check the network, the endpoint and the region with `secure-xcom check`",
+    )
+
+
+def _code_of(error: BaseException) -> tuple[str, int]:
+    """The service's own error code and the HTTP status, "" and 0 where there is none."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore.exceptions.ClientError
+        code = str(response.get("Error", {}).get("Code", ""))
+        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return ("", int(code)) if code.isdigit() else (code, status)
+    own = getattr(error, "error_code", None)
+    if own is not None:  # azure.core.exceptions.HttpResponseError
+        return str(getattr(own, "value", own)), int(getattr(error, "status_code", None) or 0)
+    answered = getattr(response, "status_code", None)
+    if isinstance(answered, int):  # google.cloud.storage.exceptions.InvalidResponse, requests.HTTPError
+        found = _CODE.search(str(getattr(response, "text", "")))
+        return (found[1] or "") if found else "", answered
+    code_or_status = getattr(error, "code", None)
+    if isinstance(code_or_status, int):  # google.api_core.exceptions.GoogleAPICallError
+        return "", int(code_or_status)
+    text = str(error)
+    code_found = _CODE.search(text)
+    status_found = _STATUS.search(text)
+    status = int(status_found.group(1)) if status_found else _KINDS.get(type(error).__name__, 0)
+    if code_found:
+        code = code_found[1] or code_found[2]
+        # Azure's answer for one object of a batch has the status in the code's place.
+        return ("", int(code)) if code.isdigit() else (code, status)
+    return _BARE_REDIRECT[1] if _BARE_REDIRECT[0] in text else "", status

@@ -1,0 +1,113 @@
+"""The parts of pages that the code knows better: ``python -m tests.support.readme`` writes them anew."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from secure_xcom.cli import app
+from secure_xcom.core import errors
+from secure_xcom.core.config import OPTIONS
+from tests.support import policies_page
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+SETTINGS = ROOT / "docs" / "settings.md"
+ERRORS = ROOT / "docs" / "api" / "errors.md"
+COMMANDS = ROOT / "docs" / "commands.md"
+_PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
+
+
+def settings() -> str:
+    """Every option with its default and its text, as a table."""
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for name, option in OPTIONS.items():
+        default = "none" if not option.default else f"`{option.default}`"
+        lines.append(f"| `{name}` | {default} | {option.text} |")
+    return "\n".join(lines)
+
+
+def remedies() -> str:
+    """Every error in the order of its tree, with what it says of itself and what to do about it."""
+    lines = ["| error | means | what to do, where the message says nothing closer |", "|---|---|---|"]
+    for name, found in vars(errors).items():
+        if isinstance(found, type) and issubclass(found, errors.SecureXComError):
+            means = (inspect.getdoc(found) or "").partition("\n")[0]
+            own = "remedy" in vars(found)
+            lines.append(
+                f"| `{name}` | {means} | {f'{found.remedy}' if own else f'as `{found.__mro__[1].__name__}`'} |"
+            )
+    return "\n".join(lines)
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """The words that call each command, the top one first."""
+
+    def below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from below(command, (*path, name))
+            else:
+                yield (*path, name)
+
+    yield ()
+    yield from below(_top(), ())
+
+
+def help_texts() -> str:
+    """``--help`` of every command, on a terminal of 80 columns without colour."""
+    parts = []
+    for path in commands():
+        result = CliRunner().invoke(
+            app,
+            [*path, "--help"],
+            prog_name="secure-xcom",
+            env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"},
+        )
+        words = " ".join(("secure-xcom", *path))
+        parts.append(f"## {words}\n\n```\n$ {words} --help\n{result.stdout.strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def overview() -> str:
+    """The commands of the top, a line each, with a link to their help."""
+    lines = ["| command | what it does |", "|---|---|"]
+    for name, command in _top().commands.items():
+        below = getattr(command, "commands", {})
+        first = f"secure-xcom-{name}" + (f"-{next(iter(below))}" if below else "")
+        words = f"`secure-xcom {name}`" + (f" {', '.join(below)}" if below else "")
+        lines.append(f"| [{words}](docs/commands.md#{first}) | {command.get_short_help_str(limit=200)} |")
+    return "\n".join(lines)
+
+
+def _top() -> Any:
+    return typer.main.get_command(app)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "help": help_texts,
+    "overview": overview,
+    "errors": remedies,
+    "fields": policies_page.fields,
+    "file_rules": policies_page.file_rules,
+    "document_rules": policies_page.document_rules,
+}
+PAGES = (README, SETTINGS, COMMANDS, ERRORS, policies_page.PAGE)
+
+
+def written(text: str) -> str:
+    """A page's text with its parts written anew."""
+    return _PART.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n\n{found[4]}", text)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(written(page.read_text()))

@@ -1,0 +1,160 @@
+"""Compiled policies: the same bytes every time, nothing that an id can break out of, no grant that is wider."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.coordinate import path_segment
+from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.keys.vault_context import transit_scope
+from secure_xcom.ops.service_policies import Compiled, compile_policy, write
+
+HERE = Path(__file__).parent
+EXAMPLE = HERE / "compiled_policy.yaml"
+GOLDEN = HERE / "compiled"
+
+POLICY = """
+version: 1
+compartments:
+  - name: one
+    dags: ["*"]
+    key_uris: ["vault://v/transit/keys/one?grant=scoped", "aws-kms://a/alias/one"]
+    store_uri: s3://a@bucket/xcom
+    former_store_uris: ["gs://g@bucket/xcom", "abfs://z@bucket/xcom", "vault-kv://v/secret/xcom"]
+identities:
+  - name: some-reader
+    grants: [{compartment: one, as: reader, dags: ["fin*"]}, {compartment: one, as: maintenance, dags: ["fin*"]}]
+    vault: {auth: approle}
+    aws: {principal: "arn:aws:iam::111122223333:role/reader"}
+    google: {member: "serviceAccount:a@b.iam.gserviceaccount.com"}
+    azure: {principal_id: "11111111-2222-3333-4444-555555555555"}
+"""
+# The whole of what a compiled policy may look like: comments and blocks, nothing before, between or behind.
+_LIST = r'\["[a-z]+"(?:, "[a-z]+")*\]'
+_BLOCK = (
+    r'path "[\w/.~%-]+?(?:/\*)?" \{\n'
+    rf"  capabilities +=\ {_LIST}\n"
+    r'(?:  required_parameters = \["(?:plaintext|ciphertext)", "context"\]\n'
+    r'  allowed_parameters  = \{ "(?:plaintext|ciphertext)" = \[\], '
+    r'"context" = \["[A-Za-z0-9+/]{64,192}\*"(?:, "[A-Za-z0-9+/]{64,192}\*")*\] \}\n)?\}\n'
+)
+HCL = re.compile(rf"(?:# [ -~]*\n|{_BLOCK}|\n)*".replace(r"=\ ", "= "), re.ASCII)
+ARN = re.compile(r"arn:aws:s3:::bucket(?:/xcom/one(?:/[A-Za-z0-9_.~%-]+)?/\*)?|arn:aws:kms:\*:111122223333:key/\*")
+CEL = re.compile(
+    r'resource\.name == "projects/_/buckets/bucket"'
+    r'|resource\.name\.startsWith\("projects/_/buckets/bucket/objects/xcom/one/[A-Za-z0-9_.~%-]+/"\)'
+)
+
+
+def compiled(text: str, *dags: str) -> Compiled:
+    """A policy's text, compiled."""
+    return compile_policy(AccessPolicy.parse(text.encode(), where="policy.yaml"), dags)
+
+
+def test_the_same_policy_gives_the_same_files() -> None:
+    """What is compiled is what is stored beside this test, byte for byte and file for file."""
+    made = compile_policy(AccessPolicy.load(str(EXAMPLE)))
+    stored = {
+        path.relative_to(GOLDEN).as_posix(): path.read_text() for path in GOLDEN.rglob("*") if path.is_file()
+    }
+    assert made.files == stored
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=240))
+def test_no_dag_id_breaks_out(tail: str) -> None:
+    """Whatever a DAG is called, the files keep their grammar and name that DAG alone."""
+    dag = "fin" + tail
+    if not dag.isprintable():
+        with pytest.raises(PolicyInvalid):
+            compiled(POLICY, dag)
+        return
+    files = compiled(POLICY, dag).files
+    hcl = files["vault/policies/secure-xcom-some-reader.hcl"]
+    assert HCL.fullmatch(hcl)
+    assert set(re.findall(r'"([A-Za-z0-9+/]{64,192})\*"', hcl)) == {transit_scope("one", dag)}
+    assert set(re.findall(r'"secret/data/xcom/one/([^"]*)/\*"', hcl)) == {path_segment(dag)}
+    document = json.loads(files["aws/identities/some-reader.json"])
+    for statement in document["Statement"]:
+        assert all(ARN.fullmatch(resource) for resource in statement["Resource"])
+        shown = statement.get("Condition", {}).get("StringEquals", {}).get("kms:EncryptionContext:dag_id", [])
+        assert not re.search(r"[*?$\"'\\]", "".join(shown))
+    for binding in json.loads(files["google/bucket.bindings.json"]):
+        assert CEL.fullmatch(binding["condition"]["expression"])
+    for assignment in json.loads(files["azure/bucket.assignments.json"]):
+        prefixes = re.findall(r"StringStartsWith '([^']*)'", assignment["condition"])
+        assert set(prefixes) == {f"xcom/one/{path_segment(dag)}/"}
+        assert assignment["condition"].count("'") % 2 == 0
+
+
+@pytest.mark.parametrize("bad", ['x"', "x\\n", "x${aws:username}", "x}", "x/../y", "x\\u0000", "x y", "x'", "x`"])
+def test_no_name_of_the_file_breaks_out(bad: str) -> None:
+    """A name that could end a string of a policy is refused before anything is compiled."""
+    for good in ("name: one", "name: some-reader", "compartment: one"):
+        key = good.split(":")[0]
+        with pytest.raises(PolicyInvalid):
+            compiled(POLICY.replace(good, f"{key}: {json.dumps(bad)}"))
+
+
+def test_a_glob_without_known_ids_is_widened_and_said() -> None:
+    """A digest knows no globs: the whole compartment is granted, and a note says so."""
+    made = compiled(POLICY)
+    assert any("'fin*'" in note and "whole compartment" in note for note in made.notes)
+    assert f'"{transit_scope("one")}*"' in made.files["vault/policies/secure-xcom-some-reader.hcl"]
+
+
+def test_a_limited_grant_asks_for_single_requests() -> None:
+    """A grant that is limited by context is of no use to who sends batches, and a note says what to change."""
+    made = compiled(POLICY.replace("?grant=scoped", ""), "fin_a")
+    assert any("?grant=scoped" in note for note in made.notes)
+
+
+def test_compartments_that_share_a_key_are_kept_apart() -> None:
+    """A grant on a shared key is limited to its own compartment's context, even for the compartment's workers."""
+    text = """
+version: 1
+compartments:
+  - {name: one, dags: [a], key_uris: ["vault://v/transit/keys/k"], store_uri: "file:///x"}
+  - {name: two, dags: [b], key_uris: ["vault://v/transit/keys/k"], store_uri: "file:///x"}
+identities:
+  - {name: worker, workers_of: [one], vault: {auth: approle}}
+"""
+    hcl = compiled(text).files["vault/policies/secure-xcom-worker.hcl"]
+    assert hcl.count(f'"context" = ["{transit_scope("one")}*"]') == hcl.count("path ") == 2
+
+
+def test_a_key_that_only_opens_is_not_given_for_wrapping() -> None:
+    """`wrap=never` gives no encrypt."""
+    hcl = compiled(POLICY.replace("as: reader", "as: both").replace("?grant=scoped", "?wrap=never"), "fin")
+    text = hcl.files["vault/policies/secure-xcom-some-reader.hcl"]
+    assert "transit/decrypt/one" in text
+    assert "transit/encrypt/" not in text
+
+
+def test_writing_again_changes_what_changed(tmp_path: Path) -> None:
+    """A second run writes nothing; another policy's run takes away what it has no more."""
+    made = compile_policy(AccessPolicy.load(str(EXAMPLE)))
+    assert set(write(made, tmp_path / "out")) == set(made.files)
+    assert write(made, tmp_path / "out") == ()
+    other = compiled(POLICY, "fin")
+    changed = write(other, tmp_path / "out")
+    left = {
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
+    }
+    assert left == set(other.files)
+    assert "aws/identities/caretaker.json" in changed
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """Files that were not compiled are neither overwritten nor joined."""
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(PolicyInvalid, match="something else"):
+        write(compiled(POLICY, "fin"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
