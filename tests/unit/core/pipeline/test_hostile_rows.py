@@ -48,7 +48,7 @@ from secure_xcom.stores import store
 from tests.support.doubles import MemorySink
 from tests.support.hostile_rows import ODD, TEXTS, WHOLE, several, variants
 from tests.support.upkeep_world import ZERO, long_ago, settle, unique_of
-from tests.support.world import coordinate
+from tests.support.world import coordinate, own_task
 from tests.support.xcom_table import XComTable
 
 SEED = 20261201
@@ -90,7 +90,8 @@ class Land:
             over = self.push("over", coordinate(dag_id=dag, key="over"))
             value = self.table.value(over)
             self.table.put(over, {**value, "head": {**value["head"], "expires": "2020-01-01T00:00:00Z"}})
-            self.pipeline().push([Push(coordinate(dag_id=dag, key="orphan"), "orphan" * 100)])
+            orphan = coordinate(dag_id=dag, key="orphan")
+            self.pipeline().push([Push(orphan, "orphan" * 100)], producer=own_task(orphan))
             plain = coordinate(dag_id=dag, key="plain")
             self.honest[plain] = {"plain": dag}
             self.table.put(plain, {"plain": dag})
@@ -111,7 +112,7 @@ class Land:
 
     def push(self, value: Any, at: Coordinate, *, inline: int = 0, honest: bool = True) -> Coordinate:
         """Push a value as a task does."""
-        self.table.put(at, self.pipeline(inline).push([Push(at, value)])[0])
+        self.table.put(at, self.pipeline(inline).push([Push(at, value)], producer=own_task(at))[0])
         if honest:
             self.honest[at] = value
         return at
