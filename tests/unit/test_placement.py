@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from kubernetes.client import models
 
-from secure_xcom.access import AccessPolicy, Origin, WatchedPolicy, check_told, placement
+from secure_xcom.access import AccessPolicy, Executors, Origin, WatchedPolicy, check_told, placement
+from secure_xcom.access.places import places_of
 from secure_xcom.errors import OriginRefused, PlacementRefused, PolicyInvalid
 from secure_xcom.plugin import pods
 
@@ -231,6 +232,12 @@ def test_a_dictionary_keeps_its_form() -> None:
         "other": 1,
     }
     assert config["pod_override"]["spec"]["service_account_name"] == "x"  # type: ignore[index]
+
+
+def test_a_policys_places_are_worked_out_once() -> None:
+    """Not for each task of a DAG file: of a thousand compartments they take some milliseconds."""
+    policy = AccessPolicy.parse(POLICY.encode(), where="policy.yaml")
+    assert places_of(policy, Executors()) is places_of(policy, Executors())
 
 
 # --- the file in a process that lives on --------------------------------------------------------------------
