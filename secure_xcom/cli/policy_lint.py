@@ -67,7 +67,7 @@ def policy_lint(
 def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
 
     from secure_xcom import airflow_settings
-    from secure_xcom.access import lint_connections, lint_rows
+    from secure_xcom.access import lint_connections, lint_origin, lint_rows
     from secure_xcom.access.lint import lint
     from secure_xcom.access.policy import read_bytes
     from secure_xcom.policies import lint_uris
@@ -79,6 +79,7 @@ def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
         return
     beside = (
         lint_uris.remarks,
+        lint_origin.remarks,
         partial(lint_connections.remarks, environment=os.environ),
         partial(lint_rows.remarks, multi_team=airflow_settings.multi_team()),
     )
