@@ -69,9 +69,9 @@ def placed_config(found: Placement, instance: Any, where: str) -> dict[str, Any]
     executor = _executor(found, _text(getattr(instance, "executor", None)))
     placed = None
     if account is not None or (found.closed and _is_kubernetes(executor) and (asked or pods.can_place())):
-        placed = pods.placed(asked, account)
+        placed = pods.placed(asked, account) if asked else pods.of_the_policy(account)
     # What is written here is the access policy's, as it was the last time; what the task asked for is looked at.
-    alone = not asked or (placed is not None and asked == pods.placed({}, account))
+    alone = not asked or (placed is not None and asked == pods.of_the_policy(account))
     check_task(found, _Placed(instance, found.places, {} if alone else placed or asked), where)
     return placed
 

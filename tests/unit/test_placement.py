@@ -234,6 +234,17 @@ def test_a_dictionary_keeps_its_form() -> None:
     assert config["pod_override"]["spec"]["service_account_name"] == "x"  # type: ignore[index]
 
 
+def test_the_pod_of_a_task_that_asks_for_nothing_is_made_once() -> None:
+    """Kubernetes' models take a millisecond to make, and a scheduler asks for each of thousands of instances."""
+    assert pods.of_the_policy("finance-worker") is pods.of_the_policy("finance-worker")
+    assert pods.of_the_policy("finance-worker") == pods.placed({}, "finance-worker")
+    # What is written for a task that asks for something is a copy of its own.
+    asked = pods.of_the_policy("finance-worker")
+    other = pods.placed(asked, "audit-worker")
+    assert other["pod_override"].spec.service_account_name == "audit-worker"
+    assert asked["pod_override"].spec.service_account_name == "finance-worker"
+
+
 def test_a_policys_places_are_worked_out_once() -> None:
     """Not for each task of a DAG file: of a thousand compartments they take some milliseconds."""
     policy = AccessPolicy.parse(POLICY.encode(), where="policy.yaml")
