@@ -128,7 +128,7 @@ def test_lint_takes_the_ids_that_the_compiler_takes(tmp_path: Path) -> None:
     """With --dag a glob is known, and what it becomes is said without an exit code."""
     policy = tmp_path / "policy.yaml"
     policy.write_text(EXAMPLE.read_text().replace("of_dags: [fin_daily]", 'of_dags: ["fin_d*"]'))
-    call = ("lint", policy, "--allow", "no-place", *KNOWN, "--json")
+    call: tuple[str | Path, ...] = ("lint", policy, "--allow", "no-place", *KNOWN, "--json")
     assert [one["rule"] for one in json.loads(run(*call).stdout)["remarks"]] == ["glob-whole"]
     known = run(*call, "--dag", "fin_daily")
     assert known.exit_code == 0
