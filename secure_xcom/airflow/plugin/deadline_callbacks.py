@@ -38,22 +38,31 @@ def _listen_to(_mapper: Any, model: Any) -> None:
             event.listen(model, moment, _before_write)
 
 
-def _before_write(_mapper: Any, _connection: Any, row: Any) -> None:
+def _before_write(_mapper: Any, connection: Any, row: Any) -> None:
     from sqlalchemy import inspect
 
     changes = inspect(row).attrs.state.history
     before = [str(getattr(state, "value", state)) for state in changes.deleted or ()]
     state = str(getattr(row.state, "value", row.state))
     if state in _ABOUT_TO_RUN and not set(before) & set(_ABOUT_TO_RUN) and placing.path() is not None:
-        place(row)
+        place(row, connection)
 
 
-def place(row: Any) -> None:
+def place(row: Any, connection: Any) -> None:
     """Send a callback to its compartment's place, or end it as failed. Never raises: the scheduler would end."""
     try:
-        row.data = placing.place_callback(row.data, row.bundle_name)
+        loaded = _bundle_of(row.data.get("dag_id"), connection)
+        row.data = placing.place_callback(row.data, row.bundle_name, loaded)
     except Exception as error:  # noqa: BLE001  # the scheduler must run on, and this callback must not
         why = str(error) if isinstance(error, SecureXComError) else type(error).__name__
         placing.say(f"{(row.data or {}).get('dag_id')}", why)
         row.state = _FAILED
         row.output = why
+
+
+def _bundle_of(dag_id: Any, connection: Any) -> str | None:
+    from airflow.models.dag import DagModel
+    from sqlalchemy import select
+
+    name = connection.execute(select(DagModel.bundle_name).where(DagModel.dag_id == dag_id)).scalar()
+    return None if name is None else str(name)

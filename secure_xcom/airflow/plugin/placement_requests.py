@@ -43,7 +43,10 @@ def check_task(found: Placement, task: Any, where: str, *, in_task: bool = False
     found.check(asked, where)
     if not found.closed:
         return
-    found.check_defaults({"queue": _default_queue()} if "queue" not in asked else {}, where)
+    defaults = {"queue": _default_queue(), "run_as_user": _default_user()}
+    found.check_defaults(
+        {field: value for field, value in defaults.items() if value and field not in asked}, where
+    )
     if in_task:
         return
     executor = _checked_executor(found, asked.get("executor"), where)
@@ -68,19 +71,21 @@ def placed_config(found: Placement, instance: Any, where: str) -> dict[str, Any]
     if account is not None or (
         found.closed and _is_kubernetes(executor) and (asked or service_accounts.can_place())
     ):
-        placed = service_accounts.placed(asked, account)
+        placed = service_accounts.placed(asked, account) if asked else service_accounts.of_the_policy(account)
     # What is written here is the access policy's, as it was the last time; what the task asked for is looked at.
-    alone = not asked or (placed is not None and asked == service_accounts.placed({}, account))
+    alone = not asked or (placed is not None and asked == service_accounts.of_the_policy(account))
     check_task(found, _Placed(instance, found.places, {} if alone else placed or asked), where)
     return placed
 
 
-def check_callback(found: Placement, executor: object, where: str) -> None:
+def check_callback(found: Placement, executor: object, where: str, *, queue: object = None) -> None:
     """Check where a callback runs that an executor is to run: on the default queue, where it has any.
 
+    :param queue: Airflow's own callbacks name none; what a DAG file's process hands over may.
     :raises PlacementRefused: that is not its own place.
     """
-    found.check({} if executor is None else {"executor": executor}, where)
+    asked = {"executor": executor, "queue": queue}
+    found.check({field: value for field, value in asked.items() if value is not None}, where)
     if found.closed:
         chosen = _checked_executor(found, executor, where)
         if chosen is None or chosen.kind is None or chosen.kind.splits_by == "queue":

@@ -97,18 +97,26 @@ def place_instance(instance: Any, run: Any) -> None:
             setattr(instance, field, found.places[field])
 
 
-def place_callback(data: Mapping[str, Any], bundle: str | None) -> dict[str, Any]:
+def place_callback(data: Mapping[str, Any], bundle: str | None, loaded: str | None) -> dict[str, Any]:
     """The data of a callback that an executor is about to run, with its compartment's place.
 
     :param data: as Airflow's table has it (airflow/models/callback.py).
+    :param bundle: the bundle that the callback is from; :param loaded: the one that its DAG is of by now, out of
+        which the executor takes the code (airflow/executors/workloads/callback.py).
     :raises SecureXComError: it must not run there, or the access policy cannot be used.
     """
     dag_id = data.get("dag_id")
     if not isinstance(dag_id, str):
         raise PlacementRefused("a callback of no DAG cannot be placed", where="callback of a deadline")
-    found = _of_bundle(_policy_of_a_scheduler(), dag_id, bundle)
-    placement_requests.check_callback(found, data.get("executor"), "callback of a deadline")
-    # The CeleryExecutor reads the queue here (its _process_workloads); no DAG file can write it.
+    policy = _policy_of_a_scheduler()
+    found = _of_bundle(policy, dag_id, bundle)
+    if loaded != bundle:
+        # Another bundle took the DAG over since: its code must not get the place of the one that was there.
+        found = _of_bundle(policy, dag_id, loaded)
+    placement_requests.check_callback(
+        found, data.get("executor"), "callback of a deadline", queue=data.get("queue")
+    )
+    # The CeleryExecutor reads the queue here (its _process_workloads).
     return {**data, **{field: found.places[field] for field in ("executor", "queue") if field in found.places}}
 
 

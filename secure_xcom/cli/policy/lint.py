@@ -68,7 +68,7 @@ def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
 
     from secure_xcom.airflow import settings
     from secure_xcom.core.access_policy.policy import read_bytes
-    from secure_xcom.ops.service_policies.lint import connections, rows, uris
+    from secure_xcom.ops.service_policies.lint import connections, origin, rows, uris
     from secure_xcom.ops.service_policies.lint.access_policy import lint
     from secure_xcom.ops.service_policies.lint.documents import lint_documents
 
@@ -78,6 +78,7 @@ def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
         return
     beside = (
         uris.remarks,
+        origin.remarks,
         partial(connections.remarks, environment=os.environ),
         partial(rows.remarks, multi_team=settings.multi_team()),
     )

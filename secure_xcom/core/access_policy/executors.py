@@ -83,6 +83,13 @@ class Executors:
     def __init__(self, configured: Iterable[Executor] = ()) -> None:
         self._configured = tuple(configured)
 
+    # What is worked out from a policy and these is kept by them, so two that say the same are the same.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Executors) and self._configured == other._configured
+
+    def __hash__(self) -> int:
+        return hash(self._configured)
+
     def default(self, team: str | None) -> Executor | None:
         """What runs a task that names none (airflow/jobs/scheduler_job_runner.py, _try_to_load_executor)."""
         own = [executor for executor in self._configured if team is not None and executor.team == team]

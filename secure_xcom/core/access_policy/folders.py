@@ -94,8 +94,12 @@ def sink_inside(compartments: Sequence[Compartment], sink_uri: str) -> tuple[Com
     """Return the compartment whose folder holds what a sink writes, or lies among it, and that folder."""
     looked = _Looked()
     written = list(_of_sink(sink_uri, looked))
+    # Every task asks this once, of a policy that may have thousands of stores.
+    of_its_kind = f"{sink_uri.partition('://')[0]}://"
     for own in compartments if written else ():
         for uri in own.all_store_uris:
+            if not uri.startswith(of_its_kind):
+                continue
             for shown, folder in _of_compartment(uri, own.name, looked):
                 if any(_in(one, folder) or _in(folder, one) for one in written):
                     return own, shown

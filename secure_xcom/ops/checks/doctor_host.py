@@ -24,6 +24,7 @@ from secure_xcom.core.errors import (
 from secure_xcom.keys import KeyUri, key_service
 from secure_xcom.ops.checks.doctor_findings import Ailment
 from secure_xcom.ops.checks.stored_connections import examine_connections, used_by
+from secure_xcom.ops.jobs.doctor_workers import settings_of_workers
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks import check_apart
 from secure_xcom.stores import store
@@ -179,27 +180,12 @@ def _airflow_settings() -> Iterator[Ailment]:
             "warning", "[core] fernet_key is empty: connections (the way to Vault and the bucket) and arguments "
             "of triggers are kept in plaintext", "set a fernet_key, and run `airflow rotate-fernet-key`",
         )  # fmt: skip
-    if "CeleryExecutor" in option("core", "executor", ""):
-        yield from _celery(
-            option("celery", "result_backend", ""), remote=on("celery", "worker_enable_remote_control", "True")
-        )
-
-
-def _celery(result_backend: str, *, remote: bool) -> Iterator[Ailment]:
-    """Find settings by which one worker's task runs code as the scheduler or another worker."""
-    # Without an option of its own Airflow takes its own database.
-    if not result_backend or result_backend.startswith("db+"):
-        yield _setting(
-            "warning", "[celery] result_backend is a database: Celery keeps results there as pickles, so a worker "
-            "that may write one runs code in the scheduler",
-            "name a Redis whose logins keep the workers apart (docs/deploying.md)",
-        )  # fmt: skip
-    if remote:
-        yield _setting(
-            "warning", "[celery] worker_enable_remote_control is on: whoever may publish at the broker tells "
-            "every worker from which queues to take",
-            "set it to False, and give each queue's workers a login of their own there (docs/deploying.md)",
-        )  # fmt: skip
+    for text, remedy in settings_of_workers(
+        option("core", "executor", ""),
+        option("celery", "result_backend", ""),
+        remote=on("celery", "worker_enable_remote_control", "True"),
+    ):
+        yield _setting("warning", text, remedy)
 
 
 def _setting(status: Literal["warning", "error"], text: str, remedy: str) -> Ailment:

@@ -12,6 +12,7 @@ RULES: dict[str, str] = {
     "no-place": "a compartment has workers of its own, and nothing sends its tasks to them",
     "shared-place": "two compartments or identities share a queue, an executor, a service account or a user",
     "no-owner": "nothing says where an identity runs, or a service account that logs in is nobody's place",
+    "id-alone": "a DAG of any bundle gets the places of a compartment or an identity by its id",
     "place-characters": "the name of a place has characters that brokers read in ways of their own",
     "other-service-account": "tasks run as a service account that cannot log in as their identity",
     "returned-values-logged": "operators log what they return before it is sealed",

@@ -551,6 +551,22 @@ def test_airflows_defaults_are_closed_where_they_are_somebodys(
         assert said in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("user", "held"), [("caretaker", True), ("guest", False), ("airflow", False)])
+def test_the_default_user_is_closed_where_it_is_somebodys(tmp_path: Path, user: str, held: bool) -> None:
+    """A task that names no user runs as [core] default_impersonation, unless that is another's place."""
+    (tmp_path / "policy.yaml").write_text(POLICY.replace("[caretaker, night]", "night, run_as_user: caretaker"))
+    settings = {
+        "AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(tmp_path / "policy.yaml"),
+        "AIRFLOW__CORE__EXECUTOR": EXECUTORS,
+        "AIRFLOW__CORE__DEFAULT_IMPERSONATION": user,
+    }
+    done = run(INSTANCE + DEFAULTS, tmp_path, **settings)
+    free, finance = json.loads(done.stdout.splitlines()[-1])
+    assert [place[1] == HELD for place in (free, finance)] == [held, held]
+    said = f"it names no run_as_user, and Airflow's default run_as_user '{user}' is that of identity 'caretaker'"
+    assert (said in done.stdout + done.stderr) is held
+
+
 @pytest.mark.parametrize(
     ("account", "held"), [("airflow-scheduler", True), ("finance-worker", True), ("rest", False)]
 )
@@ -595,12 +611,29 @@ from airflow.models import Trigger
 from airflow.models.callback import CallbackFetchMethod, ExecutorCallback
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.utils.state import CallbackState
-from sqlalchemy import create_engine
+from airflow.models.dag import DagModel
+from sqlalchemy import create_engine, insert
 from sqlalchemy.orm import Session
 engine = create_engine("sqlite://")
-for table in (Trigger.__table__, ExecutorCallback.__table__): table.create(engine)
+for table in (Trigger.__table__, ExecutorCallback.__table__, DagModel.__table__): table.create(engine)
 found = {}
 with Session(engine) as session:
+    for dag_id, bundle in (("audit_x", "audit-dags"), ("audit_y", "thief"), ("open_x", "all-dags")):
+        columns = {"dag_id": dag_id, "bundle_name": bundle, "max_active_tasks": 1, "fail_fast": False}
+        session.execute(insert(DagModel.__table__).values(
+            max_consecutive_failed_dag_runs=0, has_task_concurrency_limits=False, **columns))
+    for dag_id, bundle, queue in (
+        ("audit_x", "audit-dags", None), ("audit_y", "audit-dags", None), ("audit_x", "thief", None),
+        ("open_x", "all-dags", "finance"), ("open_x", "all-dags", "big"),
+    ):
+        row = ExecutorCallback(SyncCallback("os.getcwd"), CallbackFetchMethod.IMPORT_PATH)
+        row.bundle_name = bundle
+        # Airflow's own callback names no queue. Who reads DAG files writes what the scheduler makes it of.
+        row.data = {**row.data, **({"queue": queue} if queue else {}), "dag_id": dag_id, "dag_run_id": "1"}
+        row.state = CallbackState.PENDING
+        session.add(row)
+        session.flush()
+        found[f"{dag_id} {bundle} {queue}"] = [str(row.state), row.output]
     for dag_id, executor in (
         ("finance_x", None), ("finance_x", "CeleryExecutor"), ("open_x", None), ("open_x", "own"),
         ("open_x", "airflow.executors.local_executor.LocalExecutor"), ("open_x", "EdgeExecutor"),
@@ -640,6 +673,12 @@ def test_callbacks_of_deadlines_are_placed_by_the_scheduler(tmp_path: Path) -> N
         state, _, _, why = found[name]
         assert state == "failed"
         assert "asks for executor" in why
+    assert found["audit_x audit-dags None"] == ["pending", None]
+    assert found["open_x all-dags big"] == ["pending", None]
+    # The DAG is another bundle's by now, or was when the callback was made.
+    assert "it comes from 'thief'" in found["audit_y audit-dags None"][1]
+    assert "it comes from 'thief'" in found["audit_x thief None"][1]
+    assert "queue 'finance', which is that of compartment 'finance'" in found["open_x all-dags finance"][1]
 
 
 def _gives_runs() -> bool:

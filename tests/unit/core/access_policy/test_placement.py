@@ -10,7 +10,8 @@ import pytest
 from kubernetes.client import models
 
 from secure_xcom.airflow.plugin import service_accounts
-from secure_xcom.core.access_policy import AccessPolicy, Origin, WatchedPolicy, check_told, placement
+from secure_xcom.core.access_policy import AccessPolicy, Executors, Origin, WatchedPolicy, check_told, placement
+from secure_xcom.core.access_policy.places import places_of
 from secure_xcom.core.errors import OriginRefused, PlacementRefused, PolicyInvalid
 
 POLICY = """\
@@ -231,6 +232,23 @@ def test_a_dictionary_keeps_its_form() -> None:
         "other": 1,
     }
     assert config["pod_override"]["spec"]["service_account_name"] == "x"  # type: ignore[index]
+
+
+def test_the_pod_of_a_task_that_asks_for_nothing_is_made_once() -> None:
+    """Kubernetes' models take a millisecond to make, and a scheduler asks for each of thousands of instances."""
+    assert service_accounts.of_the_policy("finance-worker") is service_accounts.of_the_policy("finance-worker")
+    assert service_accounts.of_the_policy("finance-worker") == service_accounts.placed({}, "finance-worker")
+    # What is written for a task that asks for something is a copy of its own.
+    asked = service_accounts.of_the_policy("finance-worker")
+    other = service_accounts.placed(asked, "audit-worker")
+    assert other["pod_override"].spec.service_account_name == "audit-worker"
+    assert asked["pod_override"].spec.service_account_name == "finance-worker"
+
+
+def test_a_policys_places_are_worked_out_once() -> None:
+    """Not for each task of a DAG file: of a thousand compartments they take some milliseconds."""
+    policy = AccessPolicy.parse(POLICY.encode(), where="policy.yaml")
+    assert places_of(policy, Executors()) is places_of(policy, Executors())
 
 
 # --- the file in a process that lives on --------------------------------------------------------------------

@@ -189,6 +189,17 @@ def test_settings_of_celery_that_give_away_another_identity(monkeypatch: pytest.
     assert not [one for one in examine_settings(Settings(), backend=True) if "[celery]" in one.text]
 
 
+@pytest.mark.parametrize(
+    ("executor", "count"),
+    [("LocalExecutor,airflow.providers.edge3.executors.EdgeExecutor", 1), ("LocalExecutor", 0)],
+)
+def test_workers_that_name_their_own_queues(monkeypatch: pytest.MonkeyPatch, executor: str, count: int) -> None:
+    """An edge worker takes any queue's jobs, with a key that every edge worker has."""
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
+    found = [one for one in examine_settings(Settings(), backend=True) if "EdgeExecutor" in one.text]
+    assert [one.status for one in found] == ["warning"] * count
+
+
 @pytest.mark.parametrize(("compartments", "multi_team", "count"), [(1, False, 0), (2, False, 1), (3, True, 2)])
 def test_rows_that_are_anybodys(compartments: int, multi_team: bool, count: int) -> None:
     """With two compartments, doctor says that tasks may write each other's rows, unless teams keep them apart."""

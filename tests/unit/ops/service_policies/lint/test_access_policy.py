@@ -11,7 +11,7 @@ import pytest
 
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.errors import PolicyInvalid
-from secure_xcom.ops.service_policies.lint import access_policy_rules, rows, uris
+from secure_xcom.ops.service_policies.lint import access_policy_rules, origin, rows, uris
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 from secure_xcom.ops.service_policies.lint.lint_finding import Remark
 
@@ -337,6 +337,48 @@ def test_whose_rows_are_anybodys(multi_team: bool, teams: dict[str, str], told: 
     assert all(("multi_team is off" in one.text) != multi_team for one in found)
 
 
+PLACES = """\
+version: 1
+compartments:
+  - name: finance
+    dags: ["finance_*"]
+    key_uris: ["vault://vault_xcom/transit/keys/finance"]
+    store_uri: s3://s3_xcom@bucket/xcom
+    tasks_run_on: {queue: finance}
+  - name: audit
+    dags: ["audit_*"]
+    key_uris: ["vault://vault_xcom/transit/keys/audit"]
+    store_uri: s3://s3_xcom@bucket/xcom
+    tasks_run_on: {pool: audit}
+identities:
+  - name: caretaker
+    vault: {auth: approle}
+    runs_on: {queue: night, dags: [upkeep]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("", "", ["'finance'", "'caretaker'"]),
+        (
+            "    tasks_run_on: {queue: finance}",
+            "    bundles: [f]\n    tasks_run_on: {queue: finance}",
+            ["'caretaker'"],
+        ),
+        ("dags: [upkeep]}", "dags: [upkeep], bundles: [core]}", ["'finance'"]),
+        ("dags: [upkeep]}", "}", ["'finance'"]),
+        ("tasks_run_on: {queue: finance}", "tasks_run_on: {pool: finance}", ["'caretaker'"]),
+    ],
+)
+def test_places_that_an_id_alone_opens(old: str, new: str, told: list[str]) -> None:
+    """Whoever may choose a DAG's id has the identity of its places, unless the bundle counts as well."""
+    found = lint(PLACES.replace(old, new).encode(), where="p.yaml", beside=(origin.remarks,))
+    said = [one for one in found if one.rule == "id-alone"]
+    assert [one.text.split()[10] for one in said] == told
+    assert all(one.status == "ok" and one.remedy for one in said)
+
+
 def test_one_compartment_has_all_the_rows() -> None:
     """With one compartment there is nobody else whose task could write a row."""
     text = SOUND[: SOUND.index("  - name: audit")].replace("  compartment: shared\n", "  retention: 1d\n")
@@ -369,5 +411,6 @@ def test_every_rule_is_listed_and_tried() -> None:
         "reader-unknown",
         "unreadable-uri",
         "rows-of-all",
+        "id-alone",
     }
     assert tried == said
