@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from secure_xcom.cli import options, output
+from secure_xcom.cli import context, options, output
 from secure_xcom.core.findings import as_finding
 
 
@@ -28,13 +28,12 @@ def check(
     compartment is tried.
     """
     from secure_xcom.core.errors import ConfigurationError
-    from secure_xcom.deployment import settings_source
     from secure_xcom.ops.checks import check as checks_check
 
     out = output.console()
     findings = []
     try:
-        looks = checks_check.look(settings_source.load(config), dag)
+        looks = checks_check.look(context.load(config), dag)
     except ConfigurationError as error:
         looks = iter([checks_check.versions(), as_finding("settings", error)])
     for finding in looks:

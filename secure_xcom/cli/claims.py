@@ -28,9 +28,8 @@ def migrate(config: context.Config = None, as_json: options.AsJson = False) -> N
     from secure_xcom.claims.claim_table import ClaimTable
     from secure_xcom.claims.migrate import migrate as upgrade
     from secure_xcom.core.errors import SettingMissing
-    from secure_xcom.deployment import settings_source
 
-    uri = settings_source.load(config).settings.claims_uri
+    uri = context.load(config).settings.claims_uri
     if uri is None:
         raise SettingMissing(
             "claims are kept in the stores, which need no table",
@@ -57,18 +56,16 @@ def shred(
     Airflow's database is that of SECURE_XCOM_DB, else Airflow's own. What is under a legal hold stays. Exit code 1
     where anything is still to be done.
     """
-    from secure_xcom.claims.claim_table import ClaimTable
     from secure_xcom.ops.jobs.shred import shred_all
 
     with context.at_work(config, as_json=as_json) as (here, database, progress):
-        uri = here.settings.claims_uri
         report = shred_all(
             here.policy,
             database,
             here.access_log,
             delete=delete,
             operator=context.operator(),
-            ledger=None if uri is None else ClaimTable(uri),
+            ledger=here.ledger,
             progress=progress,
         )
     lines = [f"{report.due} exclusive XComs were read by a task that has succeeded"]

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn, Protocol
@@ -17,11 +17,9 @@ from secure_xcom.cli import output
 from secure_xcom.core.errors import CommandError
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.core.config import Settings
+    from secure_xcom.deployment import Deployment
     from secure_xcom.ops.jobs.progress import Progress
     from secure_xcom.ops.xcom_table import Database
-    from secure_xcom.sinks import AccessLog
 
 Config = Annotated[
     Path | None,
@@ -60,32 +58,16 @@ class Report(Protocol):
     def found(self) -> bool: ...
 
 
-@dataclass(frozen=True)
-class Deployed:
-    """The settings, the access policy and the access log of a deployment."""
-
-    settings: Settings
-    policy: AccessPolicy
-    access_log: AccessLog
-
-
-def deployed(config: Path | None) -> Deployed:
-    """The deployment that a command works in, with its access log opened.
+def load(config: Path | None) -> Deployment:
+    """Return the deployment that a command works on, with all loggers writing to standard error.
 
     :raises ConfigurationError: its settings cannot be used.
     """
-    from secure_xcom.core.config import RELEASE
-    from secure_xcom.core.hashed_ids import IdHasher
-    from secure_xcom.deployment import settings_source
-    from secure_xcom.sinks import AccessLog, check_apart
+    from secure_xcom import deployment
 
-    loaded = settings_source.load(config)
-    policy, settings = loaded.policy(), loaded.settings
-    check_apart(policy, loaded.sinks)
-    hasher = IdHasher.load(settings.audit_hash_key, settings.audit_hash_ids) if settings.audit_hash_key else None
-    return Deployed(
-        settings, policy, AccessLog.open(loaded.sinks, version=RELEASE, policy=policy.digest, hasher=hasher)
-    )
+    loaded = deployment.load(config)
+    output.logs_to_stderr()
+    return loaded
 
 
 def operator() -> str:
@@ -135,15 +117,17 @@ def database() -> Iterator[Database]:
 
 
 @contextmanager
-def at_work(config: Path | None, *, as_json: bool) -> Iterator[tuple[Deployed, Database, Progress]]:
+def at_work(config: Path | None, *, as_json: bool) -> Iterator[tuple[Deployment, Database, Progress]]:
     """The deployment, its metadata database and a progress bar. The access log's chain ends where nothing failed.
 
     :raises ConfigurationError: the settings cannot be used.
     """
-    here = deployed(config)
+    deployment = load(config)
+    # Opened before anything is done, so that a log that cannot be written stops the job first.
+    access_log = deployment.access_log
     with database() as opened, progress(as_json=as_json) as told:
-        yield here, opened, told
-    here.access_log.close()
+        yield deployment, opened, told
+    access_log.close()
 
 
 @contextmanager

@@ -36,15 +36,13 @@ def doctor(
     Nothing is opened, and without --fix nothing is changed. Each finding has a remedy. Exit code 1 where
     any is left.
     """
-    from secure_xcom.airflow import settings
-    from secure_xcom.deployment import settings_source
     from secure_xcom.ops.checks.doctor_findings import Ailments
     from secure_xcom.ops.checks.doctor_host import examine_files, examine_logins, examine_rights, examine_settings
     from secure_xcom.ops.checks.doctor_teams import examine_teams
     from secure_xcom.ops.jobs.doctor import examine_payloads, examine_rows
 
-    loaded = settings_source.load(config)
-    policy = loaded.policy()
+    loaded = context.load(config)
+    policy = loaded.policy
     ailments = Ailments(examples)
     with context.database() as database, context.progress(as_json=as_json) as progress:
         rows = examine_rows(policy, database, ailments, progress=progress)
@@ -53,7 +51,7 @@ def doctor(
             examine_payloads(policy, database, context.state_file(state, "doctor"), ailments, progress=progress)
     ailments.add(*examine_files(policy, loaded.sinks))
     ailments.add(*examine_settings(loaded.settings, backend=loaded.backend))
-    ailments.add(*examine_teams(policy, multi_team=settings.multi_team()))
+    ailments.add(*examine_teams(policy, multi_team=loaded.multi_team))
     ailments.add(*examine_rights(policy, role))
     found = ailments.all()
     if fix:

@@ -42,7 +42,6 @@ def gc(
     run that was stopped goes on where it was. Exit code 1 where anything was found and is still there.
     """
     from secure_xcom.core.errors import UnsafeRefused
-    from secure_xcom.deployment import settings_source
     from secure_xcom.ops.jobs.gc import WINDOW_LEAST, collect
     from secure_xcom.stores import Store, store
 
@@ -61,7 +60,7 @@ def gc(
             return EveryVersion(uri)
         return store(uri)
 
-    policy = settings_source.load(config).policy()
+    policy = context.load(config).policy
     with context.database() as database, context.progress(as_json=as_json) as progress:
         report = collect(
             policy,

@@ -10,6 +10,7 @@ from secure_xcom.cli import context, options
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pipeline
+    from secure_xcom.deployment import Deployment
     from secure_xcom.ops.jobs.migrate_report import MigrateReport
     from secure_xcom.ops.jobs.opener import Opener
 
@@ -84,23 +85,16 @@ def unseal_all(
     context.end(report, lines(report, "unsealed"), as_json=as_json)
 
 
-def _tools(deployed: context.Deployed) -> tuple[Pipeline, Opener]:
+def _tools(deployed: Deployment) -> tuple[Pipeline, Opener]:
     from secure_xcom.core.codecs import Codecs
-    from secure_xcom.core.masking import SensitiveNames
-    from secure_xcom.core.pipeline.push_and_pull import Pipeline
-    from secure_xcom.deployment.settings_source import airflow_is_installed
     from secure_xcom.keys import key_service
     from secure_xcom.ops.jobs.opener import Opener
     from secure_xcom.stores import store
 
-    settings = deployed.settings
-    installed = airflow_is_installed()
-    more = settings.sensitive_names
-    names = SensitiveNames.from_airflow(more) if installed else SensitiveNames(more)
     # Rows hold what Airflow has serialised already: it is sealed as it is, and no class is ever loaded here.
     codecs = Codecs(lambda value: value, lambda structure: structure)
-    pipeline = Pipeline(settings, deployed.policy, deployed.access_log, names, codecs, register=lambda _: None)
-    opener = Opener(_serialised, services=key_service, stores=store, max_bytes=settings.max_bytes)
+    pipeline = deployed.pipeline(codecs, register=lambda _: None)
+    opener = Opener(_serialised, services=key_service, stores=store, max_bytes=deployed.settings.max_bytes)
     return pipeline, opener
 
 

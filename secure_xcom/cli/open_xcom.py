@@ -14,6 +14,7 @@ from secure_xcom.cli import context, options, output
 
 if TYPE_CHECKING:
     from secure_xcom.core.coordinate import Coordinate
+    from secure_xcom.deployment import Deployment
     from secure_xcom.ops.jobs.break_glass import Opened
 
 _JSON = "json"
@@ -55,7 +56,7 @@ def open_xcom(
     if at is None:
         raise CommandError("not a coordinate", where=what[:200], remedy="write DAG/RUN/TASK[MAP_INDEX]:KEY")
     reason = context.reason_of(reason)
-    deployed = context.deployed(config)
+    deployed = context.load(config)
     # The file comes first: nothing is opened for a place that cannot take it.
     with _new_file(out) as write:
         try:
@@ -82,7 +83,7 @@ def open_xcom(
     output.show_json(value)
 
 
-def _open(deployed: context.Deployed, at: Coordinate, reason: str, *, expired: bool) -> Opened:
+def _open(deployed: Deployment, at: Coordinate, reason: str, *, expired: bool) -> Opened:
     from secure_xcom.keys import key_service
     from secure_xcom.ops.jobs.break_glass import break_glass
     from secure_xcom.ops.jobs.opener import Opener
@@ -161,17 +162,16 @@ def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
                 path.unlink(missing_ok=True)
 
 
-def _record(opened: Opened, deployed: context.Deployed, reason: str, out: Path | None) -> dict[str, Any]:
-    from secure_xcom.core.masking import SensitiveNames, preview
-    from secure_xcom.deployment.settings_source import airflow_is_installed
+def _record(opened: Opened, deployed: Deployment, reason: str, out: Path | None) -> dict[str, Any]:
+    from secure_xcom.core.masking import preview
 
     head = opened.reference.head
     shape = None
     if head.codec in _PICTURED:
-        more = deployed.settings.sensitive_names
-        names = SensitiveNames.from_airflow(more) if airflow_is_installed() else SensitiveNames(more)
         value = _decoded(opened, _PICTURED)
-        shape = preview(value, mode="shape", names=names, key=head.key, max_bytes=_SHAPE_MAX_BYTES)
+        shape = preview(
+            value, mode="shape", names=deployed.sensitive_names, key=head.key, max_bytes=_SHAPE_MAX_BYTES
+        )
     return {
         "coordinate": str(head.coordinate),
         "compartment": head.compartment,

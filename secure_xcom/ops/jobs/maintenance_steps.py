@@ -9,57 +9,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.airflow import settings as airflow_settings
+from secure_xcom import deployment
 from secure_xcom.connections import sql
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.field_types import seconds
-from secure_xcom.core.config import RELEASE, Settings
 from secure_xcom.core.errors import UnsafeRefused
-from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.ops.checks.doctor_findings import Ailments
 from secure_xcom.ops.jobs.gc_inventory import default_folder
 from secure_xcom.ops.xcom_table import Database, database_url
-from secure_xcom.sinks import AccessLog, check_apart
 
 log = logging.getLogger(__name__)
 
 Report = dict[str, Any]
 Options = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class JobContext:
-    """The deployment as this process knows it."""
-
-    settings: Settings
-    policy: AccessPolicy
-    sinks: tuple[str, ...]
-
-    @classmethod
-    def of_airflow(cls) -> JobContext:
-        """From Airflow's configuration.
-
-        :raises ConfigurationError: it cannot be used.
-        """
-        settings = airflow_settings.load()
-        settings.require_place()
-        if settings.access_policy:
-            policy = AccessPolicy.load(settings.access_policy)
-        else:
-            policy = AccessPolicy.single(settings.key_uris, settings.store_uri or "")
-        return cls(settings, policy, settings.audit_sinks or (airflow_settings.default_sink(),))
-
-    def access_log(self) -> AccessLog:
-        """The access log of this process."""
-        key, ids = self.settings.audit_hash_key, self.settings.audit_hash_ids
-        hasher = IdHasher.load(key, ids) if key else None
-        check_apart(self.policy, self.sinks)
-        return AccessLog.open(self.sinks, version=RELEASE, policy=self.policy.digest, hasher=hasher)
 
 
 @contextmanager
@@ -84,12 +50,10 @@ def url_of_connection(conn_id: str) -> str:
 
 def shred(options: Options) -> Report:
     """Exclusive XComs whose reader has succeeded."""
-    from secure_xcom.claims.claim_table import ClaimTable
     from secure_xcom.ops.jobs.shred import shred_all
 
-    here = JobContext.of_airflow()
-    uri = here.settings.claims_uri
-    access_log = here.access_log()
+    here = deployment.load()
+    access_log = here.access_log
     with database(options) as opened:
         report = shred_all(
             here.policy,
@@ -97,7 +61,7 @@ def shred(options: Options) -> Report:
             access_log,
             delete=bool(options["delete"]),
             operator=str(options["operator"]),
-            ledger=None if uri is None else ClaimTable(uri),
+            ledger=here.ledger,
         )
     access_log.close()
     return {**asdict(report), "found": bool(report.open)}
@@ -107,8 +71,8 @@ def expire(options: Options) -> Report:
     """Payloads and rows whose time is over."""
     from secure_xcom.ops.jobs.expire import expire as run
 
-    here = JobContext.of_airflow()
-    access_log = here.access_log()
+    here = deployment.load()
+    access_log = here.access_log
     with database(options) as opened:
         report = run(
             here.policy,
@@ -130,7 +94,7 @@ def gc(options: Options) -> Report:
     window = timedelta(seconds=seconds(str(options["older_than"])))
     if window < WINDOW_LEAST:
         raise UnsafeRefused("the window is under two hours", where="older_than", remedy="write 2h or more")
-    here = JobContext.of_airflow()
+    here = deployment.load()
     with database(options) as opened:
         report = collect(
             here.policy,
@@ -149,8 +113,8 @@ def rewrap(options: Options) -> Report:
     from secure_xcom.ops.jobs.rewrap import rewrap as run
     from secure_xcom.ops.jobs.rewrap_plan import Plan
 
-    here = JobContext.of_airflow()
-    access_log = here.access_log()
+    here = deployment.load()
+    access_log = here.access_log
     plan = Plan(options.get("compartment") or None, options.get("older_than_version") or None)
     with database(options) as opened:
         report = run(
@@ -175,7 +139,7 @@ def audit_seal(_options: Options) -> Report:
     from secure_xcom.ops.audit_trail.tlog.signers import signer
     from secure_xcom.stores import store
 
-    here = JobContext.of_airflow()
+    here = deployment.load()
     settings = here.settings
     if not settings.sealed_log or not settings.sealing_key:
         return {"sealed_log": "none is set", "found": False}
@@ -195,7 +159,7 @@ def audit_alarms(_options: Options) -> Report:
     from secure_xcom.ops.audit_trail.evaluate_alarms import default_state, evaluate
     from secure_xcom.ops.audit_trail.read import readable, source
 
-    here = JobContext.of_airflow()
+    here = deployment.load()
     if not here.policy.alarms:
         return {"alarms": "none is set", "found": False}
     done = evaluate(here.policy.alarms, [source(uri) for uri in here.sinks if readable(uri)], default_state())
@@ -222,7 +186,7 @@ def audit_reconcile(options: Options) -> Report:
     vault_log, cloudtrail = options.get("vault_log"), options.get("cloudtrail")
     if not vault_log and not cloudtrail:
         return {"logs": "none is named", "found": False}
-    here = JobContext.of_airflow()
+    here = deployment.load()
     logs = ServiceLogs(
         [Path(str(vault_log))] if vault_log else (),
         conn_id=str(options["vault_conn_id"]),
@@ -248,7 +212,7 @@ def doctor(options: Options) -> Report:
     from secure_xcom.ops.checks.doctor_teams import examine_teams
     from secure_xcom.ops.jobs.doctor import examine_payloads, examine_rows
 
-    here = JobContext.of_airflow()
+    here = deployment.load()
     ailments = Ailments()
     with database(options) as opened:
         rows = examine_rows(here.policy, opened, ailments)
@@ -256,8 +220,8 @@ def doctor(options: Options) -> Report:
         if options["payloads"]:
             examine_payloads(here.policy, opened, _state("doctor"), ailments)
     ailments.add(*examine_files(here.policy, here.sinks))
-    ailments.add(*examine_settings(here.settings, backend=airflow_settings.backend_is_ours()))
-    ailments.add(*examine_teams(here.policy, multi_team=airflow_settings.multi_team()))
+    ailments.add(*examine_settings(here.settings, backend=here.backend))
+    ailments.add(*examine_teams(here.policy, multi_team=here.multi_team))
     ailments.add(*examine_rights(here.policy, "maintenance"))
     every = ailments.all()
     kinds = [
