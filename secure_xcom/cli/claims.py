@@ -5,10 +5,10 @@ from __future__ import annotations
 import typer
 
 from secure_xcom.cli import context, options
-from secure_xcom.cli.job_command import job_command
+from secure_xcom.cli.job_command import add_job
 from secure_xcom.ops.jobs import registry
 
-_HELP = "Manage the claims of exclusive XComs: create their table, shred XComs that were read."
+_HELP = "Create the claims table, and shred exclusive XComs that were read."
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
 
@@ -41,4 +41,4 @@ def migrate(config: options.Config = None, as_json: options.AsJson = False) -> N
     context.show({"database": table.uri, "before": before, "after": after}, [line], as_json=as_json)
 
 
-app.command("shred", short_help=registry.SHRED.summary)(job_command(registry.SHRED))
+add_job(app, registry.SHRED)

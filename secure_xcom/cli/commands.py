@@ -13,7 +13,7 @@ from secure_xcom.cli import claims as claims_commands
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import init as init_command
 from secure_xcom.cli import policy as policy_commands
-from secure_xcom.cli.job_command import job_command
+from secure_xcom.cli.job_command import add_job
 from secure_xcom.core.config import RELEASE
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.ops.jobs import migrate_jobs, registry
@@ -69,15 +69,18 @@ def secure_xcom(
 
 
 app.command("demo", short_help="Run a demonstration on a temporary Airflow.")(demo_command.demo)
-app.command("init", short_help="Create a keyring and a store, test both, and print the settings.")(init_command.init)
+app.command("init", short_help="Create a keyring and a store, test both, and print the settings.")(
+    init_command.init
+)
 app.command("check", short_help="Check the deployment from this machine.")(check.check)
 app.command("inspect")(inspect_reference.inspect)
 app.command("open", short_help="Open one XCom in an emergency, with a reason.")(open_xcom.open_xcom)
-for _job in (registry.GC, migrate_jobs.SEAL_EXISTING, migrate_jobs.UNSEAL_ALL):
-    app.command(_job.name, short_help=_job.summary)(job_command(_job))
-app.command("doctor", short_help=registry.DOCTOR.summary)(job_command(registry.DOCTOR, doctor.show))
-for _job in (registry.EXPIRE, registry.REWRAP):
-    app.command(_job.name, short_help=_job.summary)(job_command(_job))
+add_job(app, registry.GC)
+add_job(app, migrate_jobs.SEAL_EXISTING)
+add_job(app, migrate_jobs.UNSEAL_ALL)
+add_job(app, registry.DOCTOR, doctor.show)
+add_job(app, registry.EXPIRE)
+add_job(app, registry.REWRAP)
 app.add_typer(claims_commands.app, name="claims")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(audit_commands.app, name="audit")

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from secure_xcom.ops.jobs.job import Job, Option, Report
 
 
-def job_command(job: Job[Any], show: Callable[[Any], None] | None = None) -> Callable[..., None]:
-    """Return the command of a job. Its exit code is 1 where the report says that anything is left.
+def add_job(app: typer.Typer, job: Job[Any], show: Callable[[Any], None] | None = None) -> None:
+    """Add the command of a job. Its exit code is 1 where the report says that anything is left.
 
     :param show: prints the report for people; by default its lines are printed.
     """
 
-    def command(*, state: Path | None, config: Path | None, as_json: bool, **values: Any) -> None:
+    def command(*, config: Path | None, as_json: bool, state: Path | None = None, **values: Any) -> None:
         with context.job_context(config, state=state, as_json=as_json) as job_context:
             report: Report = job.run(job_context, job.options(**values))
         if as_json or show is None:
@@ -33,7 +33,7 @@ def job_command(job: Job[Any], show: Callable[[Any], None] | None = None) -> Cal
 
     command.__doc__ = f"{job.summary}\n\n{job.details}"
     vars(command)["__signature__"] = _signature(job)
-    return command
+    app.command(job.name, short_help=job.summary)(command)
 
 
 def _signature(job: Job[Any]) -> inspect.Signature:
@@ -47,7 +47,7 @@ def _signature(job: Job[Any]) -> inspect.Signature:
     return inspect.Signature(
         [
             *parameters,
-            _parameter("state", context.State, None),
+            *([_parameter("state", context.State, None)] if job.keeps_state else []),
             _parameter("config", options.Config, None),
             _parameter("as_json", options.AsJson, False),
         ]

@@ -26,9 +26,7 @@ _SHAPE_MAX_BYTES = 4096
 def open_xcom(
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="COORD", help="DAG/RUN/TASK[MAP_INDEX]:KEY; without :KEY, the return value."
-        ),
+        typer.Argument(metavar="COORD", help="DAG/RUN/TASK[MAP_INDEX]:KEY; without :KEY, the return value."),
     ],
     reason: options.Reason,
     out: Annotated[

@@ -51,6 +51,15 @@ def database_url(uri: str, *, where: str) -> URL:
         raise UriInvalid("the SQLAlchemy URL behind db+ cannot be read", where=where, remedy=FORM) from None
 
 
+def url_of_connection(conn_id: str) -> str:
+    """Return the SQLAlchemy URL of an Airflow connection of type postgres, mysql or sqlite, password included.
+
+    :raises ConfigurationError: there is no such connection, or it is of another type.
+    """
+    url = with_driver(database_url(f"db://{conn_id}", where="database_conn_id"))
+    return url.render_as_string(hide_password=False)
+
+
 def with_driver(url: URL) -> URL:
     """The URL with the first driver that is installed, where it names none."""
     backend = url.get_backend_name()

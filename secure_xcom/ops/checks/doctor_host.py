@@ -73,7 +73,9 @@ def _keyring(uri: str) -> Iterator[Finding]:
             return
     except KeyringExposed as error:
         details = _repaired_mode(path, 0o600)
-        yield Finding(path, "error", error.what, error.remedy, "keyring-exposed", examples=(path,), details=details)
+        yield Finding(
+            path, "error", error.what, error.remedy, "keyring-exposed", examples=(path,), details=details
+        )
     except KeyringMissing:
         # A maintenance machine has no keyring and needs none for gc and expire.
         return
@@ -87,15 +89,9 @@ def _exposed(path: str, rule: str, others: int, what: str) -> Iterator[Finding]:
     except OSError:
         return
     if mode & others:
-        yield Finding(
-            path,
-            "warning",
-            f"{what} has mode {mode:04o}, so users other than its owner can access it",
-            f"run `chmod {mode & ~others:04o} {path}`",
-            rule,
-            examples=(path,),
-            details=_repaired_mode(path, mode & ~others),
-        )
+        text = f"{what} has mode {mode:04o}, so users other than its owner can access it"
+        remedy, details = f"run `chmod {mode & ~others:04o} {path}`", _repaired_mode(path, mode & ~others)
+        yield Finding(path, "warning", text, remedy, rule, examples=(path,), details=details)
 
 
 def _repaired_mode(path: str, mode: int) -> dict[str, int]:
@@ -128,7 +124,7 @@ def examine_settings(settings: Settings, *, backend: bool) -> Iterator[Finding]:
         yield Finding(
             "[secure_xcom] on_plaintext",
             "warning",
-            f"[secure_xcom] on_plaintext = {settings.on_plaintext}: values that bypassed the backend can be pulled",
+            f"[secure_xcom] on_plaintext = {settings.on_plaintext}: values that bypassed the backend are pulled",
             "set on_plaintext = refuse once doctor finds no plaintext rows",
             "plaintext-allowed",
         )
@@ -138,7 +134,9 @@ def examine_settings(settings: Settings, *, backend: bool) -> Iterator[Finding]:
     ):
         if not getattr(settings, option):
             subject = f"[secure_xcom] {option}"
-            yield Finding(subject, "warning", f"{subject} is off: {text}", f"set {option} = True", "leak-not-stopped")
+            yield Finding(
+                subject, "warning", f"{subject} is off: {text}", f"set {option} = True", "leak-not-stopped"
+            )
     yield from _airflow_settings()
 
 
@@ -180,13 +178,14 @@ def _airflow_settings() -> Iterator[Finding]:
         )  # fmt: skip
     if option("api", "access_control_allow_origins", "") == "*":
         yield _setting(
-            "warning", "[api] access_control_allow_origins = * lets every website read the API in a user's browser",
+            "warning", "[api] access_control_allow_origins = * lets every website read the API in users' browsers",
             "list the allowed origins",
         )  # fmt: skip
     if not option("core", "fernet_key", ""):
         yield _setting(
             "warning", "[core] fernet_key is empty: connections (with the logins for Vault and the bucket) and "
-            "arguments of triggers are stored in plaintext", "set a fernet_key, and run `airflow rotate-fernet-key`",
+            "arguments of triggers are stored in plaintext",
+            "set a fernet_key, and run `airflow rotate-fernet-key`",
         )  # fmt: skip
     if "CeleryExecutor" in option("core", "executor", ""):
         yield from _celery(
@@ -199,8 +198,8 @@ def _celery(result_backend: str, *, remote: bool) -> Iterator[Finding]:
     # Where the option is empty, Airflow uses its own database.
     if not result_backend or result_backend.startswith("db+"):
         yield _setting(
-            "warning", "[celery] result_backend is a database: Celery stores results there as pickles, so a worker "
-            "that can write one runs code in the scheduler",
+            "warning", "[celery] result_backend is a database: Celery stores results there as pickles, so a "
+            "worker that can write one runs code in the scheduler",
             "use a Redis with a separate login for each worker (docs/deploying.md)",
         )  # fmt: skip
     if remote:

@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 class AuditReport(Report):
     """What a job on the access log reports.
 
-    :ivar values: the report as JSON; :ivar needs_attention: whether somebody should look at it.
+    :ivar json: the report as JSON; :ivar needs_attention: whether somebody should look at it.
     """
 
-    values: dict[str, Any]
+    json: dict[str, Any]
     needs_attention: bool = False
 
     @property
@@ -38,11 +38,11 @@ class AuditReport(Report):
 
     def record(self) -> dict[str, Any]:
         """See `Report.record`."""
-        return self.values
+        return self.json
 
     def lines(self) -> list[str]:
         """See `Report.lines`."""
-        return [f"{name}: {value}" for name, value in self.values.items()]
+        return [f"{name}: {value}" for name, value in self.json.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

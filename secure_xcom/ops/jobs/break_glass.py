@@ -109,7 +109,5 @@ def checked_reason(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise CommandError(
-            "the reason is not UTF-8 text", where="--reason", remedy="write it in UTF-8"
-        ) from None
+        raise CommandError("the reason is not UTF-8 text", where="--reason", remedy="write it in UTF-8") from None
     return text.strip()

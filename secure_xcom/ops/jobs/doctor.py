@@ -43,7 +43,8 @@ class DoctorReport(Report):
     def step_record(self) -> dict[str, Any]:
         """See `Report.step_record`."""
         kinds = [
-            {"kind": finding.rule, **finding.record("status", "text", "remedy", "count")} for finding in self.findings
+            {"kind": finding.rule, **finding.record("status", "text", "remedy", "count")}
+            for finding in self.findings
         ]
         return {"rows": self.rows, "kinds": len(kinds), "ailments": kinds, "found": self.found}
 
@@ -65,12 +66,17 @@ class DoctorReport(Report):
     def summary(self) -> str:
         """Return the last line for people."""
         if not self.findings:
-            return f"{self.rows} rows: no problems"
+            return f"{self.rows} rows: nothing found"
         return f"{self.rows} rows examined, {len(self.findings)} kinds of problems"
 
 
 def examine(
-    context: JobContext, *, payloads: bool = True, role: Role = "maintenance", limit: int = EXAMPLES, fix: bool = False
+    context: JobContext,
+    *,
+    payloads: bool = True,
+    role: Role = "maintenance",
+    limit: int = EXAMPLES,
+    fix: bool = False,
 ) -> DoctorReport:
     """Examine everything. Nothing is opened, and without ``fix`` nothing is changed.
 
@@ -92,7 +98,7 @@ def examine(
     findings += examine_teams(policy, multi_team=deployment.multi_team)
     findings += examine_rights(policy, role)
     # Several compartments may share what a finding is about.
-    unique = {(finding.rule, finding.text): finding for finding in findings}.values()
+    unique = list({(finding.rule, finding.text): finding for finding in findings}.values())
     if fix:
         unique = [replace(each, details={**each.details, "fixed": repair(each)}) for each in unique]
     return DoctorReport(rows, tuple(sorted(unique, key=lambda finding: finding.status != "error")))

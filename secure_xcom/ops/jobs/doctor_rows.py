@@ -20,10 +20,10 @@ from secure_xcom.core.pipeline.open_payload import check_time, openable
 from secure_xcom.core.reference import LARGEST_BYTES
 from secure_xcom.keys import KeyUri, openers, version_of
 from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, recognise
-from secure_xcom.ops.jobs.report_text import EXAMPLES, add_example
 from secure_xcom.ops.jobs.expire import due
 from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.progress import Progress, silent
+from secure_xcom.ops.jobs.report_text import EXAMPLES, add_example
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.stores import Store, store
 
@@ -192,8 +192,8 @@ def _related_tables(database: Database) -> Iterator[Finding]:
             "table log",
             "error",
             "events in Airflow's table log with the body of a REST write of an XCom, its value included",
-            "delete those events (table log, events create_xcom_entry and update_xcom_entry), and revoke the users' "
-            "right to write XComs through REST",
+            "delete those events (table log, events create_xcom_entry and update_xcom_entry), and revoke the "
+            "users' right to write XComs through REST",
             "action-log-body",
             count=bodies,
         )

@@ -23,11 +23,11 @@ from secure_xcom.core.event import Event, Outcome
 from secure_xcom.core.pipeline.open_payload import SKEW, place_within
 from secure_xcom.core.reference import TIME_FORMAT
 from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, recognise
-from secure_xcom.ops.jobs.report_text import add_example, bytes_text, example_lines
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.rate_limit import Pace
+from secure_xcom.ops.jobs.report_text import add_example, bytes_text, example_lines
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store

@@ -136,6 +136,7 @@ class Job(Generic[Options]):
     :ivar summary: what it does, in one imperative sentence.
     :ivar details: the rest of the command's help.
     :ivar options: a frozen dataclass of `option` fields.
+    :ivar keeps_state: whether it has a state file.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Job(Generic[Options]):
     details: str
     options: type[Options]
     run: Callable[[JobContext, Options], Report]
+    keeps_state: bool = True
 
     def declared_options(self) -> dict[str, Option]:
         """Return the options by the name of their field."""

@@ -4,8 +4,8 @@
 
     dag = maintenance_dag(delete=True)
 
-Each step's report is an XCom, sealed like any other, and its numbers are an asset event. The identity that runs the
-steps cannot open an XCom, not even its own, so the summary is made from the numbers. Give the tasks a queue of
+Each step's report is an XCom, sealed like any other, and its numbers are an asset event. The identity that runs
+the steps cannot open an XCom, not even its own, so the summary is made from the numbers. Give the tasks a queue of
 their own (``task_options``) that only this identity's worker consumes.
 """
 
@@ -114,9 +114,7 @@ def maintenance_dag(
     return dag
 
 
-def run_step(
-    name: str, params: Mapping[str, Any], *, operator: str, database_conn_id: str = ""
-) -> dict[str, Any]:
+def run_step(name: str, params: Mapping[str, Any], *, operator: str, database_conn_id: str = "") -> dict[str, Any]:
     """Run one step with Airflow's settings of this process, and return its report as JSON.
 
     :param params: the DAG's Params. A Param that is missing has the job's default.

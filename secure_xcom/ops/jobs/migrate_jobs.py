@@ -76,10 +76,9 @@ SEAL_EXISTING = Job(
 )
 UNSEAL_ALL = Job(
     "unseal-all",
-    "Convert all sealed XComs back to plaintext, before you stop using the product.",
-    "Needs an operator's identity that can open every compartment. The access log records each value with the "
-    "operator and the reason. Expired, exclusive and shredded XComs stay sealed.",
+    "Convert all sealed XComs back to plaintext.",
+    "For leaving the product. Needs an operator's identity that can open every compartment. The access log "
+    "records each value with the operator and the reason. Expired, exclusive and shredded XComs stay sealed.",
     UnsealAllOptions,
     _unseal_all,
 )
-

@@ -9,6 +9,11 @@ from secure_xcom.core.errors import SecureXComError
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.report_text import add_example, example_lines
 
+_NOT_CHANGED = (
+    "not changed: task logs, rendered template fields, Airflow's table log, archive tables and backups, which "
+    "keep their old content; see `secure-xcom doctor`"
+)
+
 
 @dataclass
 class MigrateReport(Report):
@@ -74,8 +79,7 @@ class SealReport(MigrateReport):
         """See `Report.lines`."""
         return [
             *super().lines(),
-            "not changed: task logs, rendered template fields, Airflow's table log, archive tables and backups keep "
-            "their old content; see `secure-xcom doctor`",
+            _NOT_CHANGED,
         ]
 
 

@@ -1,4 +1,4 @@
-"""Open references outside of a task: to compare a sealed value with the old one, to unseal, for break-glass access.
+"""Open references outside of a task: for seal-existing, unseal-all and break-glass access.
 
 It is the pipeline's pull without a consumer, so it does not check the access policy's readers: whoever runs it
 needs rights of their own at the key service and the store.
@@ -15,8 +15,8 @@ from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import ClaimRefused, SecureXComError, ValueNotSerialisable
 from secure_xcom.core.pipeline.open_payload import openable, opened
-from secure_xcom.core.reference import Reference
 from secure_xcom.core.pipeline.push_and_pull import Pipeline
+from secure_xcom.core.reference import Reference
 from secure_xcom.deployment import Deployment
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.data_keys import DataKeys
@@ -65,7 +65,7 @@ class Opener:
         checked = openable(reference, compartment, max_bytes=self.max_bytes, where=where, expired=expired)
         if reference.head.exclusive is not None:
             raise ClaimRefused(
-                "the XCom is exclusive: only one task instance may read it, and no operator",
+                "it is exclusive: only one task instance may read it, and no operator",
                 where=where,
                 remedy="clear the producing task, and let it push the value without the exclusive mark",
             )

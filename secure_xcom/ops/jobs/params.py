@@ -20,7 +20,10 @@ MAX_SHARE = DagParam(
     {"type": "number", "minimum": 0, "maximum": 1},
 )
 RATE = DagParam(
-    "rate", "Deletions per second", "The most deletions per second; 0 for no limit.", {"type": "number", "minimum": 0}
+    "rate",
+    "Deletions per second",
+    "The most deletions per second; 0 for no limit.",
+    {"type": "number", "minimum": 0},
 )
 REWRAP = DagParam("rewrap", "Rewrap", "Let rewrap change rows; otherwise it only reports.", _FLAG)
 COMPARTMENT = DagParam(

@@ -81,9 +81,7 @@ def _expire(context: JobContext, options: ExpireOptions) -> ExpireReport:
 class RewrapOptions:
     """Options of rewrap."""
 
-    apply: bool = option(
-        False, "Change rows. Without it nothing is changed.", "--apply", param=params.REWRAP
-    )
+    apply: bool = option(False, "Change rows. Without it nothing is changed.", "--apply", param=params.REWRAP)
     compartment: str | None = option(
         None, "Only references of this compartment.", metavar="NAME", param=params.COMPARTMENT
     )
@@ -130,7 +128,7 @@ class GcOptions:
     rate: float = option(0, _RATE_HELP, metavar="NUMBER", minimum=0, param=params.RATE)
     max_share: float = option(
         0.5,
-        "In each compartment and store, refuse to delete more than this share of the payloads that are old enough.",
+        "In each compartment and store, refuse to delete more than this share of the old enough payloads.",
         minimum=0,
         maximum=1,
         param=params.MAX_SHARE,
@@ -204,10 +202,11 @@ _EACH_DELETION = "Each deletion is in the access log. Exit code 1 where anything
 SHRED = Job(
     "shred",
     "Shred exclusive XComs whose reader has succeeded.",
-    "Does what the tasks themselves have no right to. XComs under a legal hold stay. Exit code 1 where anything is "
-    "left to do.",
+    "Does what the tasks themselves have no right to. XComs under a legal hold stay. Exit code 1 where anything "
+    "is left to do.",
     ShredOptions,
     _shred,
+    keeps_state=False,
 )
 EXPIRE = Job(
     "expire",
@@ -219,7 +218,7 @@ EXPIRE = Job(
 )
 REWRAP = Job(
     "rewrap",
-    "Rewrap data keys with the newest version of their key, or with other keys.",
+    "Rewrap data keys with the newest key version, or with another key.",
     "No payload is moved. Within one key service no data key is exposed; from one service to another it passes "
     "through this process. Safe while tasks run. Exit code 1 where anything is left to do.",
     RewrapOptions,
@@ -227,17 +226,18 @@ REWRAP = Job(
 )
 GC = Job(
     "gc",
-    "Delete payloads that no row names, and report rows without a payload.",
-    "Airflow's database is the one of SECURE_XCOM_DB, by default Airflow's own; the stores are those of the access "
-    "policy. An interrupted run resumes where it stopped. Exit code 1 where anything was found that still exists.",
+    "Delete orphaned payloads, and report missing ones.",
+    "Finds payloads that no row names, and rows whose payload is gone. The database is the one of SECURE_XCOM_DB, "
+    "by default Airflow's own; the stores are those of the access policy. An interrupted run "
+    "resumes where it stopped. Exit code 1 where anything found still exists.",
     GcOptions,
     _gc,
 )
 DOCTOR = Job(
     "doctor",
     "Diagnose problems and suggest fixes.",
-    "Finds plaintext rows, references that cannot be opened, stale keys, and settings and rights that leak values. "
-    "Nothing is opened, and without --fix nothing is changed. Exit code 1 where any problem is left.",
+    "Finds plaintext rows, references that cannot be opened, stale keys, and settings and rights that leak "
+    "values. Nothing is opened, and without --fix nothing is changed. Exit code 1 where any problem is left.",
     DoctorOptions,
     _doctor,
 )

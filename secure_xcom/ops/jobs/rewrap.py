@@ -32,10 +32,10 @@ from secure_xcom.core.event import Event, KeyUse
 from secure_xcom.core.reference import parse
 from secure_xcom.keys import KeyService, KeyUri, Wrap, key_service, openers, version_of
 from secure_xcom.ops.jobs.eligible_rows import Found, recognise
-from secure_xcom.ops.jobs.report_text import add_example
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.progress import Progress, silent
+from secure_xcom.ops.jobs.report_text import add_example
 from secure_xcom.ops.jobs.rewrap_plan import Plan, RewrapReport
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks import AccessLog

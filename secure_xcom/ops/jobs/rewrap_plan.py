@@ -48,8 +48,8 @@ class Plan:
                 raise UnsafeRefused(
                     "the key to remove still wraps new XComs",
                     where=where,
-                    remedy="append ?wrap=never to it in key_uris, wait until every worker has read the new policy, and "
-                    "run this again",
+                    remedy="append ?wrap=never to it in key_uris, wait until every worker has read the policy, "
+                    "and run this again",
                 )
 
 

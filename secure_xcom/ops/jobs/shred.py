@@ -16,9 +16,9 @@ from secure_xcom.core.errors import ClaimTampered, ReferenceMalformed
 from secure_xcom.core.event import Event
 from secure_xcom.core.reference import TAG
 from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, read, recognise
-from secure_xcom.ops.jobs.report_text import add_example, example_lines
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
+from secure_xcom.ops.jobs.report_text import add_example, example_lines
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store
@@ -160,9 +160,7 @@ def shred_all(
         )
         access_log.record([event])
 
-    places = [
-        (uri, compartment.name) for compartment in policy.compartments for uri in compartment.all_store_uris
-    ]
+    places = [(uri, compartment.name) for compartment in policy.compartments for uri in compartment.all_store_uris]
     for claim, done in shred_finished(
         ledger or ClaimObjects(opened),
         places,
