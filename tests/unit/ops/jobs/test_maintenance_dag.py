@@ -189,9 +189,9 @@ def test_commands_and_steps_run_the_same_jobs() -> None:
     for job in STEPS.values():
         for default, declared in job.declared_params():
             assert dag.params[declared.name] == default
-    commands = typer.main.get_command(app)
+    commands = typer.main.get_group(app).commands
     for name in ("gc", "expire", "rewrap", "doctor"):
-        command = commands.get_command(None, name)
-        assert command.help.startswith(STEPS[name].summary)
+        command = commands[name]
+        assert str(command.help).startswith(STEPS[name].summary)
         options = {parameter.name for parameter in command.params}
         assert {each for each, declared in STEPS[name].declared_options().items() if declared.help} <= options
