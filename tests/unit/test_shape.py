@@ -245,11 +245,8 @@ def test_every_library_is_declared() -> None:
         canonicalize_name(name)
         for name in (
             "apache-airflow-core",
-            "psutil",
             "pydantic-core",
-            "sqlalchemy",
             "urllib3",
-            "alembic",
             "opentelemetry-api",
         )
     }
