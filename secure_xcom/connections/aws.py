@@ -79,7 +79,7 @@ class AwsIdentity:
         return verify
 
     def client(self, service: str, region: str | None) -> Any:
-        """The boto3 client of a service in a region, else in the connection's or the environment's region.
+        """Return the boto3 client of a service in a region, by default the connection's or the environment's.
 
         The first one of a region may log in at STS. What botocore or the hook raises then passes through: it is
         told apart by `secure_xcom.keys.aws_kms_errors`.
@@ -143,7 +143,7 @@ def _import_boto3() -> None:
 
 
 def missing(error: ImportError, where: str) -> ExtraMissing:
-    """What to raise where boto3 or Airflow's provider is not installed."""
+    """Return the error for a missing boto3 or Airflow provider."""
     return ExtraMissing(
         f"{error.name or 'a library'} cannot be imported",
         where=where,
@@ -167,7 +167,7 @@ def _defaults() -> Any:
 
 
 def profile_session(profile: str | None) -> Any:
-    """A session of boto3's own settings, for operators' commands: its default chain, or one of its profiles."""
+    """Return a session with boto3's own settings, for operators: the default chain or a profile."""
     import boto3
 
     return boto3.session.Session(profile_name=profile, region_name=_region_here())
@@ -179,7 +179,7 @@ def _region_here() -> str | None:
 
 
 def retries_and_times() -> Any:
-    """The same bounds for them as for workers."""
+    """Return the time-outs and retries that workers have."""
     return _defaults()
 
 
@@ -188,7 +188,7 @@ _lock = threading.RLock()
 
 
 def aws_identity(conn_id: str) -> AwsIdentity:
-    """The identity of a connection id: one per process, so that one login serves all its keys.
+    """Return the identity of a connection id, one per process, so that one login serves all its keys.
 
     :raises ConfigurationError: see `AwsIdentity`.
     """

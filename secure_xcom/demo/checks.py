@@ -34,7 +34,7 @@ class Check:
 
 
 def check(evidence: Evidence) -> list[Check]:
-    """Every claim of the demo; of a pipeline that failed there is only one to check."""
+    """Return every claim of the demo; of a pipeline that failed there is only one to check."""
     ran = Check("the pipeline ran, unchanged", evidence.run_state == "success", evidence.run_state)
     if not ran.held:
         return [Check(ran.name, False, f"{ran.detail}: {'; '.join(evidence.failures)}")]

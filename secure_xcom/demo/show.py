@@ -37,7 +37,7 @@ def show(evidence: Evidence, claims: list[Check], seconds: float, *, plain: bool
 
 
 def as_json(evidence: Evidence, claims: list[Check], seconds: float, folder: Path | None) -> dict[str, Any]:
-    """The same for programs."""
+    """Return the same for programs."""
     return {
         "held": all(claim.held for claim in claims),
         "seconds": round(seconds, 1),

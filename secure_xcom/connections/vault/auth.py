@@ -68,14 +68,14 @@ class TokenSource(Protocol):
     method: str
 
     def fresh(self) -> Token:
-        """A token, by a new login where the method has one.
+        """Return a token, from a new login where the method has one.
 
         :raises VaultTrouble: there is none.
         """
 
 
 def token_source(conn_id: str) -> TokenSource:
-    """The source of a connection id.
+    """Return the source of a connection id.
 
     :raises ConfigurationError: the connection or the environment cannot be used.
     """
@@ -95,7 +95,7 @@ class EnvironmentSource:
         self.server = endpoint_from_environment()
 
     def fresh(self) -> Token:
-        """The token as it is now: an agent writes a new one into the file before the old one ends."""
+        """Return the current token: an agent writes a new one into the file before the old one expires."""
         if token := variable("TOKEN"):
             return Token(token.strip())
         named = variable("TOKEN_FILE")

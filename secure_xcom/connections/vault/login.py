@@ -38,7 +38,7 @@ class Login:
         return self._source.method
 
     def token(self) -> str:
-        """A token that has not ended, as far as is known.
+        """Return a token that has not expired as far as is known.
 
         :raises VaultTrouble: there is none.
         """
@@ -108,7 +108,7 @@ class Login:
         self._due = now + seconds * _RENEW_AFTER
 
     def _prolong(self, token: str) -> str:
-        """Renew, or log in anew where a renewal no longer gives much. A failure matters once the token ended."""
+        """Renew, or log in again where a renewal gives little. A failure matters once the token has expired."""
         if self._renewed(token):
             return token
         try:
@@ -128,7 +128,7 @@ class Login:
         return token
 
     def _renewed(self, token: str) -> bool:
-        """Whether the token lasts at least half as long again. Near its max_ttl Vault gives less, or an error."""
+        """Return whether a renewal gave at least half its time. Near max_ttl Vault gives less, or an error."""
         if not self._renewable:
             return False
         before = self._lease

@@ -82,7 +82,7 @@ def _value(database: Database, at: Coordinate) -> object:
 
 
 def _hold(policy: AccessPolicy, found: Reference, draft: Draft, *, expired: bool) -> str | None:
-    """The name of the legal hold that stands above its retention, where that is over."""
+    """Return the name of the legal hold that stands above its retention, where that is over."""
     head, where = found.head, draft.where
     try:
         check_time(found, where)

@@ -234,7 +234,7 @@ def _closed(found: Found, policy: AccessPolicy, max_bytes: int) -> SecureXComErr
 
 
 def _whole(row: StoredRow, database: Database, max_bytes: int) -> StoredRow:
-    """The row with its text.
+    """Return the row with its text.
 
     :raises ValueTooLarge: it is longer than any spelling of a value that may be pushed.
     """
@@ -248,7 +248,7 @@ def _whole(row: StoredRow, database: Database, max_bytes: int) -> StoredRow:
 def _open(
     policy: AccessPolicy, access_log: AccessLog, opener: Opener, found: Found, operator: str, reason: str
 ) -> object:
-    """The value, once the access log has that it was opened."""
+    """Return the value, once the access log has that it was opened."""
     draft = Draft(compartment=found.compartment.name, operator=operator, reason=reason)
     describe(found.reference, draft)
     structure = None

@@ -207,7 +207,7 @@ class _Run:
                     keys[id(found)].append((name, answer))
 
     def _wrap_anew(self, uri: str, wanted: Sequence[Found]) -> list[str | SecureXComError]:
-        """The wraps by another key: within KMS by KMS itself, else through this process."""
+        """Return the wraps by another key: within KMS by KMS itself, else through this process."""
         answers: dict[int, str | SecureXComError] = {}
         by_source: dict[str, list[tuple[Found, str]]] = {}
         target = self._service(uri)
