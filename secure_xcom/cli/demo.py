@@ -52,7 +52,7 @@ def demo(
                 shutil.rmtree(folder, ignore_errors=True)
             elif not as_json:
                 show.how_to_look(folder, plain=plain)
-    raise typer.Exit(output.FINE if all(claim.held for claim in checked) else output.FOUND_SOMETHING)
+    raise typer.Exit(output.FINE if all(check.held for check in checked) else output.FOUND_SOMETHING)
 
 
 def _check_installation() -> None:

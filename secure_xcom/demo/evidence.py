@@ -1,4 +1,4 @@
-"""What a demo has seen: plain data, from which the claims are checked and the pictures are made."""
+"""The evidence of a demo: plain data, for its checks and its output."""
 
 from __future__ import annotations
 

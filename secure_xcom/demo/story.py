@@ -74,7 +74,7 @@ class Story:
                 run_id = self.airflow.trigger(DAG)
                 evidence.run_state = self.airflow.wait(DAG, run_id)
             self._gather_run(evidence, run_id)
-            # Without objects there is nothing to steal or to tamper with, and the claims say so.
+            # Without objects there is nothing to steal or to tamper with, and the checks say so.
             if evidence.run_state == "success" and all(xcom.file for xcom in evidence.xcoms):
                 with self._step("steal copies, tamper with the originals, and run tasks that pull them"):
                     self._steal_and_attack(evidence, run_id)
