@@ -107,9 +107,7 @@ def _thieves(evidence: Evidence) -> Iterator[Check]:
     for theft in evidence.thefts:
         stopped = theft.attempt.stopped_by
         if theft.expected:
-            yield Check(
-                f"a thief with {theft.has} gets nothing", stopped == theft.expected, stopped or "read it"
-            )
+            yield Check(f"a thief with {theft.has} gets nothing", stopped == theft.expected, stopped or "read it")
         else:
             opened = theft.attempt.value == evidence.source.login
             yield Check(f"with {theft.has}, the same code opens it", opened, stopped or "opened")
