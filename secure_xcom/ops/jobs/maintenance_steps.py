@@ -184,7 +184,7 @@ def audit_seal(_options: Options) -> Report:
     verifiers = [Verifier.parse(text) for text in settings.sealed_log_verifiers]
     log = AnchoredLog(store(settings.sealed_log), verifiers or [Verifier(name, key.public_key())])
     done = anchor(log, [source(uri) for uri in here.sinks if readable(uri)], key)
-    return {**asdict(done), "found": bool(done.unsealable)}
+    return {**done.record(), "found": bool(done.unsealable)}
 
 
 def audit_alarms(_options: Options) -> Report:
