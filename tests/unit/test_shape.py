@@ -66,12 +66,6 @@ FORMER_PATHS = (
 )
 # Imports against the table that a later step takes away; an entry that is not needed any more fails.
 TEMPORARY = {
-    # One composition root: it should be given Airflow's settings, and have nothing to say on a terminal.
-    ("secure_xcom.deployment.pipeline", "secure_xcom.airflow.settings"),
-    ("secure_xcom.deployment.pipeline", "secure_xcom.airflow.telemetry"),
-    ("secure_xcom.deployment.settings_source", "secure_xcom.airflow.settings"),
-    ("secure_xcom.deployment.settings_source", "secure_xcom.cli.output"),
-    ("secure_xcom.ops.jobs.maintenance_steps", "secure_xcom.airflow.settings"),
     # The demo sets up as `secure-xcom init` does, and draws as commands do.
     ("secure_xcom.demo.show", "secure_xcom.cli.output"),
     ("secure_xcom.demo.story", "secure_xcom.cli.init"),
@@ -250,11 +244,8 @@ def test_every_library_is_declared() -> None:
         canonicalize_name(name)
         for name in (
             "apache-airflow-core",
-            "psutil",
             "pydantic-core",
-            "sqlalchemy",
             "urllib3",
-            "alembic",
             "opentelemetry-api",
         )
     }

@@ -39,7 +39,7 @@ def alarms(
     from secure_xcom.ops.audit_trail.evaluate_alarms import default_state, evaluate
 
     place = Place(config, sinks=sink)
-    rules = place.deployment.policy().alarms
+    rules = place.deployment.policy.alarms
     _show(evaluate(rules, place.sources(), state or default_state(), dry_run=dry_run), as_json=as_json)
 
 
@@ -49,7 +49,7 @@ def sound(place: Place, when: When, texts: Sequence[str]) -> list[AlarmNotTold]:
 
     if not texts or not place.deployment.settings.access_policy:
         return []
-    return evaluate_alarms.sound(place.deployment.policy().alarms, when, texts)
+    return evaluate_alarms.sound(place.deployment.policy.alarms, when, texts)
 
 
 def _show(done: AlarmReport, *, as_json: bool) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secure_xcom.cli import context
 from secure_xcom.core.errors import CommandError, SettingMissing
-from secure_xcom.deployment.settings_source import Deployment, load
 
 if TYPE_CHECKING:
+    from secure_xcom.deployment import Deployment
     from secure_xcom.ops.audit_trail.read import Source
     from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
     from secure_xcom.ops.audit_trail.tlog.note import Signer, Verifier
@@ -73,7 +74,7 @@ class Place:
     def deployment(self) -> Deployment:
         """:raises ConfigurationError: the settings cannot be used."""
         if self._deployment is None:
-            self._deployment = load(self._config)
+            self._deployment = context.load(self._config)
         return self._deployment
 
     @property

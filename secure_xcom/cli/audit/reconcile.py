@@ -60,7 +60,7 @@ def reconcile(
     place = Place(config, sinks=sink)
     done = compare(
         place.sources(),
-        place.deployment.policy() if _has_policy(place) else None,
+        place.deployment.policy if _has_policy(place) else None,
         ServiceLogs(vault_log or (), device, vault, cloudtrail or ()),
         since=_seconds(since),
         until=_seconds(until),

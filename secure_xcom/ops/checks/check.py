@@ -14,7 +14,7 @@ from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import SecureXComError, UriInvalid
 from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.core.hashed_ids import IdHasher
-from secure_xcom.deployment.settings_source import Deployment, airflow_is_installed
+from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
 from secure_xcom.sinks import check_apart, sink
@@ -42,7 +42,7 @@ _RENDERED_FIELDS_MENDED = _RENDERED_FIELDS[-1][0]
 _DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
 
 
-def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
+def check_deployment(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
     """Look at everything, in the order in which a push would meet it.
 
     :param dag_id: the DAG that the probes pretend to be, in its compartment alone. None: in every compartment.
@@ -50,7 +50,7 @@ def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
     yield versions()
     yield from airflow_uses_us(deployment)
     try:
-        policy = deployment.policy()
+        policy = deployment.policy
         coordinate = probe_coordinate(dag_id or PROBE_DAG)
         compartments = policy.compartments if dag_id is None else (policy.resolve(coordinate),)
     except SecureXComError as error:
