@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ def _audit_seal(context: JobContext, _options: NoOptions) -> AuditReport:
     verifiers = [Verifier.parse(text) for text in settings.sealed_log_verifiers]
     anchored_log = AnchoredLog(store(settings.sealed_log), verifiers or [Verifier(name, key.public_key())])
     anchored = anchor(anchored_log, _sources(context), key)
-    return AuditReport(asdict(anchored), bool(anchored.unsealable))
+    return AuditReport(anchored.record(), bool(anchored.unsealable))
 
 
 def _audit_alarms(context: JobContext, _options: NoOptions) -> AuditReport:
