@@ -11,12 +11,18 @@ UTF-8.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.connections.sql import FORM, database_url, with_driver
+from secure_xcom.connections.sql import (
+    FORM,
+    ProcessEngine,
+    database_url,
+    driver_error_name,
+    is_duplicate_key,
+    make_engine,
+)
 from secure_xcom.core.errors import AuditError, ExtraMissing, UriInvalid
 from secure_xcom.core.event import Line
 from secure_xcom.core.event_fields import FIELDS
@@ -47,8 +53,8 @@ def _definitions() -> Iterator[str]:
 DDL = f"CREATE TABLE {TABLE} (\n    " + ",\n    ".join(_definitions()) + "\n)\n"
 """The table. ``line`` is the event as it was written; the other columns are parts of it, to search by."""
 
-# Driver -> its option for a time-out, and the seconds that a silent database is waited for by default.
-_TIMEOUTS = {"postgresql": ("connect_timeout", 10), "mysql": ("connect_timeout", 10), "sqlite": ("timeout", 10)}
+# How long a silent database is waited for, unless the URI says otherwise.
+_WAIT_SECONDS = 10
 
 
 class DatabaseSink:
@@ -66,9 +72,8 @@ class DatabaseSink:
         self.table = options.pop("table", TABLE)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", self.table):
             raise UriInvalid("the option table is not a plain name", where=uri.where, remedy=FORM)
-        self._engine: Engine | None = None
-        self._pid = 0
-        self._url = with_driver(_url(uri, options))
+        self._url = _url(uri, options)
+        self._engine = ProcessEngine(self._make_engine)
         from sqlalchemy.exc import ArgumentError
 
         try:
@@ -114,7 +119,7 @@ class DatabaseSink:
             with self.engine().begin() as connection:
                 connection.execute(sqlalchemy.insert(table), list(rows))
         except IntegrityError as error:
-            if not _is_duplicate_key(error.orig):
+            if not is_duplicate_key(error):
                 raise
             if len(rows) == 1:
                 # The id is new and cannot be guessed, so this process wrote the row and lost the answer.
@@ -127,58 +132,26 @@ class DatabaseSink:
 
         :raises ExtraMissing: the driver is not installed.
         """
-        import sqlalchemy
+        return self._engine.get()
 
-        if self._engine is None or self._pid != os.getpid():
-            if self._engine is not None:
-                # The inherited connections belong to the parent process, which closes them.
-                self._engine.dispose(close=False)
-            timeout = _TIMEOUTS.get(self._url.get_backend_name())
-            given = timeout is not None and timeout[0] in self._url.query
-            arguments: dict[str, object] = {} if timeout is None or given else {timeout[0]: timeout[1]}
-            if self._url.get_backend_name() == "sqlite":
-                # The access log lets one thread write at a time, but not always the same thread.
-                arguments["check_same_thread"] = False
-            try:
-                self._engine = sqlalchemy.create_engine(
-                    self._url,
-                    # Some releases of SQLAlchemy keep no connection to SQLite unless the pool is named.
-                    poolclass=sqlalchemy.pool.QueuePool,
-                    pool_size=1,
-                    max_overflow=0,
-                    hide_parameters=True,
-                    connect_args=arguments,
-                )
-            except ImportError as error:
-                raise ExtraMissing(
-                    f"the database's driver cannot be imported ({error.name})",
-                    where=f"sink URI {self.uri}",
-                    remedy="install it on this worker",
-                ) from None
-            self._pid = os.getpid()
-        return self._engine
+    def _make_engine(self) -> Engine:
+        try:
+            return make_engine(self._url, pool="one", sqlite_wait=_WAIT_SECONDS, server_wait=_WAIT_SECONDS)
+        except ImportError as error:
+            raise ExtraMissing(
+                f"the database's driver cannot be imported ({error.name})",
+                where=f"sink URI {self.uri}",
+                remedy="install it on this worker",
+            ) from None
 
     def _error(self, error: Exception) -> AuditError:
         # A driver's message may repeat rows and addresses; its class tells a missing right from a lost connection.
-        cause = getattr(error, "orig", None)
-        name = type(cause).__name__ if cause is not None else type(error).__name__
         return AuditError(
-            f"the database did not accept the event ({name})",
+            f"the database did not accept the event ({driver_error_name(error)})",
             where=self.uri,
             remedy="check that the database answers, that it has the table from docs/audit.md, and that this "
             "worker's user may INSERT into it",
         )
-
-
-def _is_duplicate_key(error: object) -> bool:
-    """Check whether a driver's error reports a duplicate primary key, and no other violated constraint."""
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if state:
-        # PostgreSQL's unique_violation.
-        return bool(state == "23505")
-    arguments = getattr(error, "args", ())
-    # MySQL's ER_DUP_ENTRY; SQLite has no code for Python 3.10.
-    return bool(arguments[:1] == (1062,)) or str(error).startswith("UNIQUE constraint failed")
 
 
 def _row(line: Line) -> dict[str, Any]:
