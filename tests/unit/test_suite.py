@@ -13,6 +13,7 @@ def test_every_slow_test_exists() -> None:
     lost = []
     for name in (TESTS / "slow_tests.txt").read_text().split():
         file, _, function = name.partition("::")
+        function = function.rpartition("::")[2]
         path = TESTS / file
         functions = {
             node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)
