@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
 .POSIX:
-.PHONY: demo test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements clean dev core help
+.PHONY: demo unit test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -13,9 +13,10 @@ MATRIX_ARGS =
 FUZZ_SECONDS = 300
 
 help:
-	@echo "make demo         the whole way of a value, on a throwaway Airflow"
-	@echo "make test         format, lint, types and every test, real servers and whole Airflows included"
-	@echo "make lint types   the quick checks alone"
+	@echo "make demo         a demonstration on a temporary Airflow"
+	@echo "make unit         format, lint, types and the fast tests, in under a minute"
+	@echo "make test         format, lint, types and every test, with real servers and whole Airflows"
+	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
@@ -29,6 +30,9 @@ help:
 # Where that variable is set, as it is in many containers, every process would compile Airflow anew.
 demo: core
 	PYTHONDONTWRITEBYTECODE= $(BIN)/secure-xcom demo
+
+unit: lint types
+	$(BIN)/pytest -n 2 --dist load -q -m "not slow" tests/unit tests/vectors $(PYTEST_ARGS)
 
 test: lint types
 	$(PYTEST) $(PYTEST_ARGS)

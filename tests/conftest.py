@@ -20,10 +20,17 @@ TESTS = Path(__file__).parent
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Seconds: a whole Airflow takes minutes, and the longest is to start first.
 E2E_TIMEOUT = 900
+# Files and tests that take over half a second of CPU time: `make unit` leaves them out.
+SLOW = (TESTS / "slow_tests.txt").read_text().split()
 
 
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    name = f"{item.path.relative_to(TESTS).as_posix()}::{item.nodeid.partition('::')[2]}"
+    return any(name.startswith((f"{slow}::", f"{slow}[")) or name == slow for slow in SLOW)
 
 
 def _rank(item: pytest.Item) -> int:
@@ -41,6 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
     """
     for item in items:
         folder = _folder(item)
+        if _is_slow(item):
+            item.add_marker("slow")
         if folder not in ("e2e", "real"):
             continue
         item.add_marker(folder)

@@ -24,7 +24,6 @@ from secure_xcom.claims import Claimant
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
 from secure_xcom.core.reference import is_reference, parse
-from secure_xcom.deployment import pipeline as deployment_pipeline
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pipeline
@@ -83,8 +82,20 @@ def pipeline() -> Pipeline:
     with _lock:
         # A forked child starts its own: threads, clients and keys do not survive a fork.
         if _pipeline is None or _pipeline[0] != os.getpid():
-            _pipeline = (os.getpid(), deployment_pipeline.pipeline(BaseXCom.serialize_value, _restored))
+            _pipeline = (os.getpid(), _new_pipeline())
         return _pipeline[1]
+
+
+def _new_pipeline() -> Pipeline:
+    from secure_xcom import deployment
+    from secure_xcom.airflow.telemetry import telemetry
+    from secure_xcom.core.codecs import Codecs
+    from secure_xcom.deployment import airflow_config
+
+    return deployment.load().pipeline(
+        Codecs(BaseXCom.serialize_value, _restored),
+        telemetry=telemetry(metrics=airflow_config.metrics_on(), traces=airflow_config.traces_on()),
+    )
 
 
 class SecureXComBackend(BaseXCom):

@@ -9,25 +9,28 @@ The table is made by ``secure-xcom claims migrate``, and never by a pull. A task
 
 from __future__ import annotations
 
-import os
 import random
-import re
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from secure_xcom.claims.claim import Claim, Target
-from secure_xcom.connections.sql import FORM, database_url, with_driver
+from secure_xcom.connections.sql import (
+    FORM,
+    ProcessEngine,
+    database_url,
+    driver_error_name,
+    make_engine,
+    shown_url,
+)
 from secure_xcom.core.errors import ClaimsUnavailable, ClaimTampered, UriInvalid
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.engine import URL, Engine
+    from sqlalchemy.engine import URL
 
 _PAGE = 1000
-_REST_OF_PASSWORD = re.compile(r":\*\*\*@.*@")
 
 
 class ClaimTable:
@@ -41,11 +44,8 @@ class ClaimTable:
 
     def __init__(self, uri: str, *, patience: float = 20.0) -> None:
         self._url = _url(uri)
-        # A driver takes a password among the options as well, and an @ within one looks like the login's end.
-        shown = self._url.set(query={}).render_as_string(hide_password=True)
-        self.uri = f"db+{_REST_OF_PASSWORD.sub(':***@', shown)}"
-        self._made: tuple[int, Engine] | None = None
-        self._lock = threading.Lock()
+        self.uri = f"db+{shown_url(self._url)}"
+        self._engine = ProcessEngine(lambda: make_engine(self._url, pool="none"))
         self._patience = patience
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
@@ -131,16 +131,15 @@ class ClaimTable:
             with self._connect() as connection:
                 yield connection
         except (SQLAlchemyError, ImportError) as error:
-            driver = type(getattr(error, "orig", None) or error).__name__
             raise ClaimsUnavailable(
-                f"the database of claims does not do what it was asked for ({driver})", where=self.uri
+                f"the claims database cannot be used ({driver_error_name(error)})", where=self.uri
             ) from None
 
     def _connect(self) -> Connection:
         """A new connection. Hundreds of tasks may ask at once, and a server has places for a hundred."""
         from sqlalchemy.exc import OperationalError
 
-        engine, until, wait = self._engine(), time.monotonic() + self._patience, 0.05
+        engine, until, wait = self._engine.get(), time.monotonic() + self._patience, 0.05
         while True:
             try:
                 return engine.connect()
@@ -150,21 +149,6 @@ class ClaimTable:
             # Not all at the same moment again.
             time.sleep(wait * random.random())  # noqa: S311
             wait = min(wait * 2, 2.0)
-
-    def _engine(self) -> Engine:
-        from sqlalchemy import create_engine
-        from sqlalchemy.pool import NullPool
-
-        with self._lock:
-            # A connection does not survive a fork.
-            if self._made is None or self._made[0] != os.getpid():
-                # SQLite waits for a lock as long as it is told to; servers wait by themselves.
-                waits = {"timeout": 60} if self._url.get_backend_name() == "sqlite" else {}
-                engine = create_engine(
-                    with_driver(self._url), poolclass=NullPool, hide_parameters=True, connect_args=waits
-                )
-                self._made = (os.getpid(), engine)
-            return self._made[1]
 
 
 def _raw(record: object) -> bytes:

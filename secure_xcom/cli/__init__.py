@@ -1,7 +1,7 @@
-"""The command ``secure-xcom``, also reached as ``airflow secure-xcom``.
+"""The command ``secure-xcom``, also available as ``airflow secure-xcom``.
 
-One short file per command, put together in `secure_xcom.cli.commands`. Airflow imports this package at every
-start of its own command, so everything else is imported when it is used.
+`secure_xcom.cli.commands` registers the commands; each has a short file or is a job of `secure_xcom.ops.jobs`.
+Airflow imports this package whenever its own command starts, so everything else is imported when it is used.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ __all__ = ["app", "main"]
 
 
 def main(arguments: Sequence[str] | None = None, *, name: str = "secure-xcom") -> NoReturn:
-    """Run the command and end the process with its exit code: 0 fine, 1 found something, 2 could not run.
+    """Run the command and end the process with its exit code: 0 no problems, 1 problems found, 2 could not run.
 
     :param arguments: by default those of this process.
-    :param name: what the command was called as, for its help.
+    :param name: the name that the command was called by, for its help.
     """
     import sys
 

@@ -12,24 +12,24 @@ from airflow.cli.cli_config import ActionCommand, Arg, CLICommand
 
 
 class _Rest(Arg):
-    """Everything after ``secure-xcom``, unread: ``--help`` and ``--json`` are the command's own."""
+    """Takes all arguments after ``secure-xcom`` unparsed: ``--help`` and ``--json`` belong to the command."""
 
     def add_to_parser(self, parser: argparse.ArgumentParser) -> None:
-        # argparse gives a remainder only what follows the first argument that is no option. Where nothing
-        # looks like an option, it gives all.
+        # argparse starts a remainder at the first argument that is not an option. If nothing looks like an option,
+        # the remainder is everything.
         parser.prefix_chars = ""
         super().add_to_parser(parser)
 
 
 def get_secure_xcom_cli_commands() -> list[CLICommand]:
-    """What Airflow adds to its commands: one, which hands on its arguments."""
+    """Return the command that Airflow adds to its own: it passes its arguments on."""
     rest = _Rest(  # type: ignore[no-untyped-call]  # Airflow's constructor has no types
-        flags=("arguments",), nargs=argparse.REMAINDER, help="those of secure-xcom"
+        flags=("arguments",), nargs=argparse.REMAINDER, help="the arguments of secure-xcom"
     )
     return [
         ActionCommand(
             name="secure-xcom",
-            help="Sealed XComs: check, inspect, open, doctor, policy, audit, rewrap and more",
+            help="Operate sealed XComs: check, inspect, open, doctor, policy, audit, rewrap and more",
             func=_run,
             args=(rest,),
         )

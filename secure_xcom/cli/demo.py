@@ -1,4 +1,4 @@
-"""``secure-xcom demo``: the whole way of a value, on a throwaway Airflow with a local keyring and a file store."""
+"""``secure-xcom demo``: demonstrate the data path on a temporary Airflow with a local keyring and a file store."""
 
 from __future__ import annotations
 
@@ -20,25 +20,23 @@ from secure_xcom.cli import options, output
 
 
 def demo(
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the folder, and say how to look at what lies in it.")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder, and say how to examine it.")] = False,
     plain: Annotated[
-        bool, typer.Option("--plain", help="No colour and no box drawing, as where no terminal listens.")
+        bool, typer.Option("--plain", help="Print no colours and no boxes, as when the output is not a terminal.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show the whole way of a value on a throwaway Airflow, and what thieves and tampering come to.
+    """Run a demonstration on a temporary Airflow: the data path of a value, theft and tampering.
 
-    Takes about a minute. Everything is in one temporary folder and listens on 127.0.0.1 only; at the end all of
-    it is stopped and removed. Exit code 0 says that every claim was checked and held.
+    Takes about a minute. Everything is in one temporary folder and listens on 127.0.0.1 only; at the end it is
+    stopped and removed. Exit code 0 means that every check passed.
     """
     from secure_xcom.demo import checks, show
     from secure_xcom.demo.story import Story
 
     _check_installation()
     started = time.monotonic()
-    # The real path, because a temporary folder may be reached through a link.
+    # The real path, since the temporary folder may be behind a link.
     folder = Path(tempfile.mkdtemp(prefix="secure-xcom-demo-")).resolve()
     with _ending_on_signals():
         try:
@@ -54,7 +52,7 @@ def demo(
                 shutil.rmtree(folder, ignore_errors=True)
             elif not as_json:
                 show.how_to_look(folder, plain=plain)
-    raise typer.Exit(output.FINE if all(claim.held for claim in checked) else output.FOUND_SOMETHING)
+    raise typer.Exit(output.FINE if all(check.held for check in checked) else output.FOUND_SOMETHING)
 
 
 def _check_installation() -> None:
@@ -64,7 +62,7 @@ def _check_installation() -> None:
 
     if not any(found.name == "secure_xcom" for found in metadata.entry_points(group="airflow.policy")):
         raise CommandError(
-            "secure-xcom is not installed into this Python, so Airflow would not find its hooks",
+            "secure-xcom is not installed in this Python environment, so Airflow would not find its hooks",
             where=sys.prefix,
             remedy="run `make demo`, or `pip install` the package into an environment of its own",
         )
@@ -72,10 +70,10 @@ def _check_installation() -> None:
 
 @contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo in order, as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP end the demo in order, as Ctrl-C does."""
 
     def end(number: int, _: FrameType | None) -> NoReturn:
-        # A second signal must not disturb the ending.
+        # A second signal must not interrupt the clean-up.
         for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(other, signal.SIG_IGN)
         if number == signal.SIGINT:
@@ -91,7 +89,7 @@ def _ending_on_signals() -> Iterator[None]:
 
 
 class _Progress:
-    """Says on stderr what is being done and how long it took."""
+    """Prints to standard error what is being done and how long it took."""
 
     def __init__(self, plain: bool) -> None:
         self._out = output.console(stderr=True, plain=plain)

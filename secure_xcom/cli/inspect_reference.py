@@ -1,4 +1,4 @@
-"""``secure-xcom inspect``: what a reference says, without any key."""
+"""``secure-xcom inspect``: show the content of a reference without any key."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 _NOT_VERIFIED = (
     "Nothing here is verified: the head is authenticated only when the payload is opened with the data key, and "
-    "the preview is a picture for people, not authenticated and never read back."
+    "the preview is for people: it is not authenticated and never read back."
 )
-# How much of a wrapped data key is shown: enough to see the service and the version of the wrapping key.
+# Shows the service and the version of the wrapping key, and nothing of use.
 _WRAPPED_SHOWN = 12
-# A preview of ours has fewer than 20; whoever can write to the database may nest one deeper than it can be shown.
+# Previews have fewer than 20 levels; a row that somebody else wrote may nest deeper than can be printed.
 _LEVELS_MAX = 64
 
 
@@ -37,15 +37,15 @@ def inspect(
         typer.Option(
             envvar="SECURE_XCOM_DB",
             metavar="URL",
-            help="SQLAlchemy URL of the metadata database, by default Airflow's own; one with a password belongs "
-            "into the variable, since others can see a process's arguments.",
+            help="SQLAlchemy URL of the metadata database, by default Airflow's own. Put a URL with a password "
+            "into the variable, since other users can see the arguments of a process.",
         ),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what a reference says, without any key.
+    """Show the content of a reference without any key.
 
-    Exit code 1 says that the value is no reference, cannot be parsed, or belongs to another row.
+    Exit code 1 means that the value is not a reference, cannot be parsed, or belongs to another row.
     """
     from secure_xcom.cli import reference_argument
     from secure_xcom.core import reference
@@ -54,11 +54,11 @@ def inspect(
     try:
         value, source, row = reference_argument.find(what, db)
         if not reference.is_reference(value):
-            # A plain value may be a secret, so all that is said is that it is no reference.
-            raise PlaintextRefused("this value carries no reference: it lies there in plaintext", where=source)
+            # A plaintext value may be a secret, so it is not shown.
+            raise PlaintextRefused("this value is not a reference: it is stored in plaintext", where=source)
         found = reference.parse(value)
         if reference.is_deep(value, _LEVELS_MAX):
-            raise ReferenceMalformed(f"its parts lie within each other on over {_LEVELS_MAX} levels", where=source)
+            raise ReferenceMalformed(f"it is nested more than {_LEVELS_MAX} levels deep", where=source)
     except ReferenceRefused as error:
         output.show_error(error, as_json=as_json)
         raise typer.Exit(output.FOUND_SOMETHING) from None
@@ -89,7 +89,7 @@ def _record(found: Reference, value: Any, row: Coordinate | None, moved: bool) -
 
 
 def shortened(wrapped: str) -> str:
-    """A wrapped data key, too short to be of use, and how long it is."""
+    """Return the beginning of a wrapped data key, too short to be of use, and its length."""
     return f"{wrapped[:_WRAPPED_SHOWN]}… ({len(wrapped)} characters)"
 
 

@@ -1,4 +1,4 @@
-"""What commands print: findings, errors, JSON; in colour on a terminal, plain elsewhere."""
+"""Print findings, errors and JSON, in colour on a terminal and plain elsewhere."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.findings import Finding, worst
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from secure_xcom.core.findings import Finding
 
 FINE = 0
 FOUND_SOMETHING = 1
@@ -29,7 +27,7 @@ _ASCII_GLYPHS = {"ok": "+", "warning": "!", "error": "x"}
 
 
 def console(*, stderr: bool = False, plain: bool = False, width: int | None = None) -> Console:
-    """A console for our output; rich itself leaves colour out where NO_COLOR is set or no terminal listens."""
+    """Return a console; rich omits colour where NO_COLOR is set or the output is no terminal."""
     from rich.console import Console
 
     return Console(
@@ -44,15 +42,15 @@ def console(*, stderr: bool = False, plain: bool = False, width: int | None = No
 
 
 def table_console() -> Console:
-    """A console for tables, which is not narrow where no terminal says how wide it is, such as in a job of CI."""
+    """Return a console for tables, wide enough where no terminal tells its width, such as in a CI job."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return console(width=None if known else _TABLE_COLUMNS)
 
 
 def logs_to_stderr() -> None:
-    """Send what loggers write beside our own output, so that what programs read has no line of a log in it.
+    """Redirect loggers from standard output to standard error, so that programs read only the command's output.
 
-    Airflow gives its root logger a handler on standard output when its settings are loaded.
+    Airflow's root logger gets a handler on standard output when Airflow's settings are loaded.
     """
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
@@ -60,25 +58,25 @@ def logs_to_stderr() -> None:
 
 
 def nothing_there(sinks: Iterable[str]) -> None:
-    """Tell people on standard error that a sink is empty: no event of it is no answer, if its URI is wrong."""
+    """Warn on standard error that sinks are empty: a search without results may be due to a wrong URI."""
     for uri in sinks:
         print(f"nothing has been written to {clean(uri)} yet: see that this is the sink's URI", file=sys.stderr)
 
 
 def clean(text: object) -> str:
-    """Text of unknown origin for a terminal: what could move the cursor or hide something is shown escaped."""
+    """Return untrusted text for a terminal, with characters escaped that could move the cursor or hide text."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
     )
 
 
 def show_json(record: Any) -> None:
-    """Print one JSON document, ASCII only, so that no id can play tricks on what reads it."""
+    """Print one JSON document in ASCII, so that no id can confuse its reader."""
     print(json.dumps(record, indent=2, ensure_ascii=True))
 
 
 def show_error(error: SecureXComError, *, as_json: bool) -> None:
-    """Say why a command could not run."""
+    """Print why a command could not run."""
     if as_json:
         show_json(
             {
@@ -89,7 +87,7 @@ def show_error(error: SecureXComError, *, as_json: bool) -> None:
             }
         )
         return
-    # What happened may have lines of its own, such as the end of a component's output.
+    # The text may have several lines, such as the end of a component's output.
     what = "\n".join(clean(line) for line in error.what.split("\n"))
     out = console(stderr=True)
     out.print(f"error: {what}", style="bold red", soft_wrap=True)
@@ -99,7 +97,7 @@ def show_error(error: SecureXComError, *, as_json: bool) -> None:
 
 
 def show_finding(out: Console, finding: Finding) -> None:
-    """One line: a glyph, what was looked at, how it stands; below it what to do, if anything."""
+    """Print a finding on one line with a glyph for its severity, and its remedy below."""
     from rich.text import Text
 
     utf8 = (out.encoding or "").lower().replace("-", "").startswith("utf")
@@ -113,21 +111,15 @@ def show_finding(out: Console, finding: Finding) -> None:
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """Findings as JSON objects."""
-    return [asdict(finding) for finding in findings]
-
-
-def worst(findings: Iterable[Finding]) -> str:
-    """``ok``, ``warning`` or ``error``."""
-    order = ("ok", "warning", "error")
-    return order[max((order.index(finding.status) for finding in findings), default=0)]
+    """Return findings as JSON objects."""
+    return [finding.record("subject", "status", "text", "remedy") for finding in findings]
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 where everything is fine, 1 where anything was found."""
+    """Return 0 where every finding is a note, 1 otherwise."""
     return FINE if worst(findings) == "ok" else FOUND_SOMETHING
 
 
 def stdin_text(limit: int) -> str:
-    """Standard input, up to a limit of characters."""
+    """Return standard input, up to a limit of characters."""
     return sys.stdin.read(limit)

@@ -1,4 +1,4 @@
-"""What ``secure-xcom inspect`` looks at: an argument, a file, standard input, or a row of Airflow's database."""
+"""Find the reference that ``secure-xcom inspect`` shows: an argument, a file, standard input, or a row."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _COORDINATE = re.compile(
 
 
 def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
-    """The value that is meant, where it was found, and its row's coordinate where it was read from a row.
+    """Return the value, where it was found, and its row's coordinate if it was read from a row.
 
-    :param what: JSON text, a file's path, ``-``, or a coordinate.
-    :param db: SQLAlchemy URL for a coordinate; None: Airflow's own.
-    :raises CommandError: it is nothing of these, or cannot be read, or there is no such row.
-    :raises ReferenceMalformed: the row carries the tag of a reference, and cannot be one.
+    :param what: JSON text, the path of a file, ``-``, or a coordinate.
+    :param db: SQLAlchemy URL for a coordinate; None for Airflow's own.
+    :raises CommandError: it is none of these, or cannot be read, or there is no such row.
+    :raises ReferenceMalformed: the row has the tag of a reference but cannot be one.
     :raises MaintenanceError: no metadata database is known, or it does not answer.
     """
     if what == "-":
@@ -48,7 +48,7 @@ def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
 
 
 def coordinate_of(what: str) -> Coordinate | None:
-    """The coordinate that ``DAG/RUN/TASK[MAP_INDEX]:KEY`` names; None for a text of another form.
+    """Return the coordinate that ``DAG/RUN/TASK[MAP_INDEX]:KEY`` names; None for a text of another form.
 
     :raises CoordinateInvalid: an id cannot be one.
     """
@@ -74,7 +74,7 @@ def _of_row(db: str | None, coordinate: Coordinate) -> Any:
         raise CommandError(
             "there is no such XCom",
             where=str(coordinate),
-            remedy="look for its ids in Airflow's XCom tab, or name --db",
+            remedy="look up its ids in Airflow's XCom tab, or name the database with --db",
         )
     return value_of(row)
 
@@ -90,29 +90,25 @@ def _read(path: Path) -> str:
 
 
 def _json(text: str, where: str) -> Any:
-    """One JSON document, strictly: a field that is written twice could be read in two ways."""
+    """Parse one JSON document strictly: a repeated field would be ambiguous."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         record = dict(pairs)
         if len(record) != len(pairs):
-            raise CommandError(
-                "a field is written twice in one object", where=where, remedy="look for who made it"
-            )
+            raise CommandError("a field is repeated in one object", where=where, remedy="find out who wrote it")
         return record
 
     try:
         value = json.loads(text, object_pairs_hook=once)
-        # A reference that was copied as a JSON text comes with another layer of quotes.
+        # A reference that was copied as JSON text has another layer of quotes.
         layered = isinstance(value, str) and value.lstrip().startswith("{")
         return json.loads(value, object_pairs_hook=once) if layered else value
     except json.JSONDecodeError as error:
-        # The message names a place, never what stands there.
+        # The message names a position, never the text there.
         raise CommandError(
             f"no JSON at line {error.lineno}, column {error.colno}", where=where, remedy="copy the whole value"
         ) from None
     except ValueError:
-        raise CommandError(
-            "a number has more digits than any", where=where, remedy="copy the whole value"
-        ) from None
+        raise CommandError("a number has too many digits", where=where, remedy="copy the whole value") from None
     except RecursionError:
-        raise CommandError("nested too deep", where=where, remedy="give one reference") from None
+        raise CommandError("nested too deeply", where=where, remedy="give one reference") from None

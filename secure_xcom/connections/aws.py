@@ -1,4 +1,4 @@
-"""One identity at AWS: an Airflow connection, or boto3's default credential chain; looked up once per process.
+"""The identity at AWS: an Airflow connection or boto3's default credential chain, looked up once per process.
 
 With a connection, `AwsBaseHook` logs in, so every way that Airflow's Amazon connections know works: fixed keys,
 session tokens, profiles, AssumeRole, web identity, SAML, a custom session factory. Sessions renew themselves.
@@ -22,8 +22,8 @@ DEFAULT = "default"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
 ATTEMPTS = 4
-"""botocore's own are 60 seconds and 5 attempts: too long for a task to learn that a key service is away. All three
-can be set by the connection's `config_kwargs`, the last also by AWS_MAX_ATTEMPTS."""
+"""botocore's defaults are 60 seconds and 5 attempts: too long for a task to notice that a key service is down. The
+connection's `config_kwargs` can set all three, AWS_MAX_ATTEMPTS also the last."""
 
 # Amazon provider, "Amazon Web Services Connection".
 _EXTRA = frozenset(
@@ -44,7 +44,7 @@ _EXTRA = frozenset(
         "assume_role_with_web_identity_federation",
         "assume_role_with_web_identity_federation_audience",
         "assume_role_with_web_identity_token_file",
-        # Old, or without effect here, but no typing errors.
+        # Old, or without effect, but valid.
         "session_kwargs",
         "profile",
         "s3_config_file",
@@ -56,7 +56,7 @@ _EXTRA = frozenset(
 
 
 class AwsIdentity:
-    """See the module's text. Safe to be used by several threads.
+    """One identity. Safe for several threads.
 
     :raises ConnectionUnknown: Airflow has no such connection.
     :raises ExtraMissing: boto3 or Airflow's Amazon provider is not installed.
@@ -67,7 +67,7 @@ class AwsIdentity:
         self.conn_id = conn_id
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str | None], Any] = {}
-        # The connection is looked up here and never again: inside a task only this thread may ask Airflow.
+        # The connection is looked up only here: inside a task, no other thread may ask Airflow.
         self._hook = _hook(conn_id) if conn_id != DEFAULT else None
         if self._hook is None:
             _import_boto3()
@@ -79,7 +79,7 @@ class AwsIdentity:
         return verify
 
     def client(self, service: str, region: str | None) -> Any:
-        """The boto3 client of a service in a region, else in the connection's or the environment's region.
+        """Return the boto3 client of a service in a region, by default the connection's or the environment's.
 
         The first one of a region may log in at STS. What botocore or the hook raises then passes through: it is
         told apart by `secure_xcom.keys.aws_kms_errors`.
@@ -97,11 +97,11 @@ class AwsIdentity:
             return boto3.session.Session(region_name=region).client(service, config=_defaults())
         config = self._hook.config
         region = region or self._hook.conn_config.region_name or config.region_name or _region_here()
-        # Not `hook.get_client_type`: it is for one service, and tells AWS the operator's class and a DAG's hash.
+        # Not `hook.get_client_type`: it is for one service, and sends AWS the operator's class and the DAG's hash.
         session = self._hook.get_session(region_name=region)
         return session.client(
             service,
-            # Said here too, because what the config says of it comes before the session's.
+            # Repeated here, because the config overrides the session.
             region_name=region,
             endpoint_url=self._hook.conn_config.get_service_endpoint_url(service),
             config=config,
@@ -122,13 +122,13 @@ def _hook(conn_id: str) -> Any:
         unknown = sorted(set(connection.extra_dejson) - _EXTRA)
         hook = hook_with(AwsBaseHook, connection)(aws_conn_id=conn_id, client_type="kms")
         config = hook.conn_config
-        # STS is asked with this as well, before there is a client of ours.
+        # STS gets this as well, before there is a client.
         config.botocore_config = _defaults().merge(hook.config)
     except Exception as error:  # noqa: BLE001  # the foreign message may repeat the extra
         raise SettingInvalid(
             f"Airflow's AWS hook does not take the connection ({type(error).__name__})",
             where=where,
-            remedy="correct the connection; docs/aws-kms.md has an example for each way to log in",
+            remedy="correct the connection; docs/aws-kms.md has an example for each login method",
         ) from None
     if unknown:
         log.warning("The extra of connection %s has options of no effect: %s", conn_id, ", ".join(unknown))
@@ -143,7 +143,7 @@ def _import_boto3() -> None:
 
 
 def missing(error: ImportError, where: str) -> ExtraMissing:
-    """What to raise where boto3 or Airflow's provider is not installed."""
+    """Return the error for a missing boto3 or Airflow provider."""
     return ExtraMissing(
         f"{error.name or 'a library'} cannot be imported",
         where=where,
@@ -159,27 +159,27 @@ def _defaults() -> Any:
         "read_timeout": READ_SECONDS,
         "user_agent_extra": "secure-xcom",
     }
-    # What a Config says hides the environment.
+    # A Config overrides the environment.
     if not ("AWS_MAX_ATTEMPTS" in os.environ or "AWS_RETRY_MODE" in os.environ):
-        # The standard mode waits longer each time with jitter, and stops when most requests fail.
+        # The standard mode backs off with jitter, and stops when most requests fail.
         options["retries"] = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     return Config(**options)
 
 
 def profile_session(profile: str | None) -> Any:
-    """A session of boto3's own settings, for operators' commands: its default chain, or one of its profiles."""
+    """Return a session with boto3's own settings, for operators: the default chain or a profile."""
     import boto3
 
     return boto3.session.Session(profile_name=profile, region_name=_region_here())
 
 
 def _region_here() -> str | None:
-    # boto3 alone among AWS's tools does not read it.
+    # boto3 is the only one of AWS's tools that does not read it.
     return os.environ.get("AWS_REGION") or None
 
 
 def retries_and_times() -> Any:
-    """The same bounds for them as for workers."""
+    """Return the time-outs and retries that workers have."""
     return _defaults()
 
 
@@ -188,7 +188,7 @@ _lock = threading.RLock()
 
 
 def aws_identity(conn_id: str) -> AwsIdentity:
-    """The identity of a connection id: one per process, so that one login serves all its keys.
+    """Return the identity of a connection id, one per process, so that one login serves all its keys.
 
     :raises ConfigurationError: see `AwsIdentity`.
     """
@@ -199,13 +199,13 @@ def aws_identity(conn_id: str) -> AwsIdentity:
 
 
 def forget_identities() -> None:
-    """Drop every login of this process. What holds one already keeps it."""
+    """Forget every login of this process. Objects that hold one keep it."""
     with _lock:
         _identities.clear()
 
 
 def _after_fork() -> None:
-    # Two processes must not speak over one connection, and a lock that was held at the fork is never released.
+    # Two processes must not share a connection, and a lock that was held at the fork is never released.
     global _lock  # noqa: PLW0603  # a child has no other thread that could hold the old one
     _lock = threading.RLock()
     _identities.clear()

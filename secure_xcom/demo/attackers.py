@@ -75,7 +75,7 @@ def open_without_reference(payload: bytes) -> Attempt:
 
 
 def forms(text: str) -> dict[str, bytes]:
-    """The forms in which a text is looked for, by name."""
+    """Return the forms in which a text is looked for, by name."""
     raw = text.encode()
     found = {
         "utf-8": raw,
@@ -114,7 +114,7 @@ def search(needles: Mapping[str, str], files: Iterable[Path]) -> tuple[list[str]
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, in order."""
+    """Return every file below a folder, in order."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -125,12 +125,12 @@ def entropy(data: bytes) -> float:
 
 
 def compressible(data: bytes) -> bool:
-    """Whether zlib at its best finds anything to shorten."""
+    """Return whether zlib at its best finds anything to shorten."""
     return len(zlib.compress(data, 9)) < len(data)
 
 
 def copy_database(database: Path, target: Path) -> None:
-    """A copy of a SQLite database in use, as a thief of backups has it."""
+    """Return a copy of a SQLite database in use, as a thief of backups has it."""
     source = sqlite3.connect(database, timeout=30)
     copy = sqlite3.connect(target)
     try:

@@ -1,4 +1,4 @@
-"""The demo's claims, each checked against what was seen."""
+"""The demo's checks, each against the evidence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PULLED = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One claim, whether it held, and by what."""
+    """One check, whether it passed, and the detail that shows it."""
 
     name: str
     held: bool
@@ -34,7 +34,7 @@ class Check:
 
 
 def check(evidence: Evidence) -> list[Check]:
-    """Every claim of the demo; of a pipeline that failed there is only one to check."""
+    """Return every check of the demo; a pipeline that failed has only one."""
     ran = Check("the pipeline ran, unchanged", evidence.run_state == "success", evidence.run_state)
     if not ran.held:
         return [Check(ran.name, False, f"{ran.detail}: {'; '.join(evidence.failures)}")]
@@ -67,7 +67,7 @@ def _at_rest(evidence: Evidence) -> Iterator[Check]:
     )
     wrong = [name for name, found, said in sizes if found != said]
     yield Check(
-        "every payload lies in the store, one object each",
+        "every payload is in the store, one object each",
         bool(sizes) and not wrong,
         ", ".join(wrong) or f"{len(sizes)} objects",
     )
@@ -81,12 +81,12 @@ def _consumers(evidence: Evidence) -> Iterator[Check]:
         ("readings", "the large value"),
     ):
         got = evidence.received.get(name)
-        # As JSON, because Python takes 1 and 1.0 for equal.
+        # As JSON, because 1 and 1.0 are equal in Python.
         same = repr(got) == repr(expected[name])
         yield Check(f"the consumer got {what} as pushed", same, "equal" if same else "another value")
-    # A host, a password and a token are printed in the one line.
+    # One line has a host, a password and a token.
     yield Check(
-        "what the consumer printed is masked in its log",
+        "the consumer's output is masked in its log",
         evidence.printed.count(MASK) == 3,
         evidence.printed or "the line is missing",
     )
@@ -107,12 +107,10 @@ def _thieves(evidence: Evidence) -> Iterator[Check]:
     for theft in evidence.thefts:
         stopped = theft.attempt.stopped_by
         if theft.expected:
-            yield Check(
-                f"a thief with {theft.has} gets nothing", stopped == theft.expected, stopped or "he read it"
-            )
+            yield Check(f"a thief with {theft.has} gets nothing", stopped == theft.expected, stopped or "read it")
         else:
             opened = theft.attempt.value == evidence.source.login
-            yield Check(f"with {theft.has} the same code opens it", opened, stopped or "opened")
+            yield Check(f"with {theft.has}, the same code opens it", opened, stopped or "opened")
 
 
 def _attacks(evidence: Evidence) -> Iterator[Check]:

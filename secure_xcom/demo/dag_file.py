@@ -26,7 +26,7 @@ def _received(name: str, value: object) -> None:
 
 @dag(schedule=None, catchup=False)
 def secure_xcom_demo() -> None:
-    """A password, mapped tasks and a large value."""
+    """Return a password, mapped tasks and a large value."""
 
     @task(multiple_outputs=False)
     def get_login() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a demo has seen: plain data, from which the claims are checked and the pictures are made."""
+"""The evidence of a demo: plain data, for its checks and its output."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class XCom:
         return parse(self.row)
 
     def payload(self) -> bytes:
-        """The bytes in the store."""
+        """Return the bytes in the store."""
         return self.file.read_bytes() if self.file else b""
 
 
@@ -106,5 +106,5 @@ class Evidence:
     access_log: list[dict[str, Any]] = field(default_factory=list)
 
     def xcom(self, task_id: str, map_index: int = -1) -> XCom:
-        """One XCom of the run."""
+        """Return one XCom of the run."""
         return next(found for found in self.xcoms if (found.task_id, found.map_index) == (task_id, map_index))

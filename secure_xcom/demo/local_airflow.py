@@ -314,11 +314,11 @@ class LocalAirflow:
         return state
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """The state of a run."""
+        """Return the state of a run."""
         return str(self.api("GET", _run_path(dag_id, run_id))["state"])
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The run's task instances as the API gives them: ``task_id, map_index, state, try_number`` and more."""
+        """Return the run's task instances as the API has them: ``task_id, map_index, state, try_number`` etc."""
         found: list[dict[str, Any]] = []
         while True:
             query = urlencode({"limit": 100, "offset": len(found), "order_by": "id"})
@@ -328,19 +328,19 @@ class LocalAirflow:
                 return found
 
     def log_path(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int = 1) -> Path:
-        """Where Airflow's default template puts the log of a task instance try."""
+        """Return where Airflow's default template puts the log of a task instance try."""
         folder = self.logs / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         if map_index >= 0:
             folder /= f"map_index={map_index}"
         return folder / f"attempt={try_number}.log"
 
     def log_text(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int = 1) -> str:
-        """The log of a task instance try as it lies on disk (JSON lines); empty if there is none."""
+        """Return the log of a task instance try as it lies on disk (JSON lines); empty if there is none."""
         path = self.log_path(dag_id, run_id, task_id, map_index, try_number)
         return path.read_text(errors="replace") if path.exists() else ""
 
     def component_output(self, name: str) -> str:
-        """What a component wrote to its standard output and error."""
+        """Return what a component wrote to its standard output and error."""
         path = self._output(name)
         return path.read_text(errors="replace") if path.exists() else ""
 

@@ -49,14 +49,14 @@ class RandomValues:
         )
 
     def pushed(self, task_id: str, map_index: int) -> Any:
-        """What a task instance returns."""
+        """Return what a task instance returns."""
         accounts = list(self.balances)
         if task_id == "read_balance":
             return {"account": accounts[map_index], "balance": self.balances[accounts[map_index]]}
         return {"get_login": self.login, "list_accounts": accounts, "get_readings": self._readings()}[task_id]
 
     def expected(self) -> dict[str, Any]:
-        """What the consumers must get, by the name they write it under."""
+        """Return what the consumers must get, by the name they write it under."""
         readings = self._readings()
         return {
             "login": self.login,
@@ -65,7 +65,7 @@ class RandomValues:
         }
 
     def needles(self) -> dict[str, str]:
-        """What a thief looks for, by what it is: every value that was pushed and is not common."""
+        """Return what a thief looks for, by what it is: every value that was pushed and is not common."""
         found = {name: str(value) for name, value in self.login.items() if name != "port"}
         for number, (account, balance) in enumerate(self.balances.items()):
             found[f"account {number}"] = account

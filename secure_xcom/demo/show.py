@@ -1,4 +1,4 @@
-"""The demo's pictures: what was pushed, what lies where, who got what."""
+"""Show the demo: what was pushed, where it is stored, who could read it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _DUMPED_BYTES = 128
 _SECRET, _SEALED, _GOOD, _BAD = "bold red", "cyan", "green", "bold red"
 
 
-def show(evidence: Evidence, claims: list[Check], seconds: float, *, plain: bool) -> None:
-    """Print all of it."""
+def show(evidence: Evidence, checks: list[Check], seconds: float, *, plain: bool) -> None:
+    """Print everything."""
     out = _console(plain)
     if evidence.xcoms and evidence.received:
         _one_value(out, evidence)
@@ -33,15 +33,15 @@ def show(evidence: Evidence, claims: list[Check], seconds: float, *, plain: bool
         _thefts(out, evidence)
         _attacks(out, evidence)
         _access_log(out, evidence)
-    _claims(out, claims, seconds)
+    _checks(out, checks, seconds)
 
 
-def as_json(evidence: Evidence, claims: list[Check], seconds: float, folder: Path | None) -> dict[str, Any]:
-    """The same for programs."""
+def as_json(evidence: Evidence, checks: list[Check], seconds: float, folder: Path | None) -> dict[str, Any]:
+    """Return everything as JSON."""
     return {
-        "held": all(claim.held for claim in claims),
+        "held": all(check.held for check in checks),
         "seconds": round(seconds, 1),
-        "claims": [{"name": claim.name, "held": claim.held, "detail": claim.detail} for claim in claims],
+        "claims": [{"name": check.name, "held": check.held, "detail": check.detail} for check in checks],
         "xcoms": [
             {"task": xcom.name, "row_bytes": len(xcom.row_text), "object_bytes": len(xcom.payload())}
             for xcom in evidence.xcoms
@@ -58,7 +58,7 @@ def as_json(evidence: Evidence, claims: list[Check], seconds: float, folder: Pat
 
 
 def how_to_look(folder: Path, *, plain: bool) -> None:
-    """Say what lies in a kept folder."""
+    """Print how to examine the kept folder."""
     out = _console(plain)
     database = folder / "airflow" / "airflow.db"
     query = "SELECT task_id, map_index, key, value FROM xcom"
@@ -217,7 +217,7 @@ def _access_log(out: Console, evidence: Evidence) -> None:
     table = _table(
         out, "\nThe access log", "time", "action", "outcome", "the XCom", "pulled by", ratios=(3, 2, 6, 4, 4)
     )
-    # What closes a process's chain is of use to `audit verify`, not to somebody who looks at the XComs.
+    # The events that close a chain are of use to `audit verify` only.
     events = [event for event in evidence.access_log if event["action"] != "chain_end"]
     for event in events:
         xcom = event.get("producer") or {}
@@ -232,7 +232,7 @@ def _access_log(out: Console, evidence: Evidence) -> None:
         )
     out.print(table)
     if events:
-        out.print("The last event as it is written:", style="dim")
+        out.print("The last event, as written:", style="dim")
         out.print(output.clean(json.dumps(events[-1])), style="dim")
 
 
@@ -243,20 +243,20 @@ def _instance(of: dict[str, Any]) -> str:
     return output.clean(f"{of['task_id']}{mapped}")
 
 
-def _claims(out: Console, claims: list[Check], seconds: float) -> None:
+def _checks(out: Console, checks: list[Check], seconds: float) -> None:
     from importlib import metadata
 
     from secure_xcom.core.findings import Finding
     from secure_xcom.ops.checks.check import rendered_fields
 
-    out.print("\nWhat was claimed and checked", style="bold")
-    for claim in claims:
-        output.show_finding(out, Finding(claim.name, "ok" if claim.held else "error", claim.detail))
-    failed = sum(not claim.held for claim in claims)
+    out.print("\nChecks", style="bold")
+    for check in checks:
+        output.show_finding(out, Finding(check.name, "ok" if check.held else "error", check.detail))
+    failed = sum(not check.held for check in checks)
     if failed:
-        out.print(f"\n{failed} of {len(claims)} claims did NOT hold, in {seconds:.0f} s.", style=_BAD)
+        out.print(f"\n{failed} of {len(checks)} checks FAILED, in {seconds:.0f} s.", style=_BAD)
         for finding in rendered_fields(metadata.version("apache-airflow-core")):
             output.show_finding(out, finding)
     else:
-        out.print(f"\nAll {len(claims)} claims held, in {seconds:.0f} s.", style=f"bold {_GOOD}")
+        out.print(f"\nAll {len(checks)} checks passed, in {seconds:.0f} s.", style=f"bold {_GOOD}")
         out.print("What no XCom backend can stop is listed in docs/threat-model.md.", style="dim")

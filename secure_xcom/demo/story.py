@@ -74,7 +74,7 @@ class Story:
                 run_id = self.airflow.trigger(DAG)
                 evidence.run_state = self.airflow.wait(DAG, run_id)
             self._gather_run(evidence, run_id)
-            # Without objects there is nothing to steal or to tamper with, and the claims say so.
+            # Without objects there is nothing to steal or to tamper with, and the checks say so.
             if evidence.run_state == "success" and all(xcom.file for xcom in evidence.xcoms):
                 with self._step("steal copies, tamper with the originals, and run tasks that pull them"):
                     self._steal_and_attack(evidence, run_id)
@@ -230,7 +230,7 @@ class Story:
 
 
 def _lines(text: str) -> list[dict[str, Any]]:
-    """The JSON objects of a log, one a line; a task's log has other lines too."""
+    """Return the JSON objects of a log, one a line; a task's log has other lines too."""
     found = []
     for line in text.splitlines():
         if line.startswith("{"):
@@ -239,7 +239,7 @@ def _lines(text: str) -> list[dict[str, Any]]:
 
 
 def _error_of(log_text: str) -> tuple[str, str]:
-    """The class and the message of the error that ended a task, as its log has them."""
+    """Return the class and the message of the error that ended a task, as its log has them."""
     for line in reversed(_lines(log_text)):
         for detail in line.get("error_detail") or ():
             return str(detail["exc_type"]), str(detail["exc_value"])

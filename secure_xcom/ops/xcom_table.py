@@ -1,8 +1,8 @@
-"""Airflow's table ``xcom``, read and changed from outside of Airflow, with SQLAlchemy Core.
+"""Read and change Airflow's table ``xcom`` from outside of Airflow, with SQLAlchemy Core.
 
 A task process of Airflow 3 has no access to the metadata database, so maintenance has a database URL of its own:
-the environment's ``SECURE_XCOM_DB``, else Airflow's own ``[database] sql_alchemy_conn``. The URL holds a password:
-it is never taken from an argument of a process, and never printed.
+the environment's ``SECURE_XCOM_DB``, by default Airflow's ``[database] sql_alchemy_conn``. The URL holds a
+password: it is never taken from the arguments of a process, and never printed.
 
 Permissions: ``SELECT`` on ``xcom`` for gc and doctor; ``UPDATE`` and ``DELETE`` on it for what changes rows.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from secure_xcom.connections.sql import with_driver
+from secure_xcom.connections.sql import make_engine, shown_url
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import DatabaseFailed, DatabaseUnknown
 from secure_xcom.core.reference import TAG
@@ -86,7 +86,7 @@ class StoredRow:
 
 
 def decoded(text: str | None) -> Any:
-    """A value's JSON text as Airflow reads it; None for what is no JSON."""
+    """Parse a value's JSON text as Airflow does; None where it is not JSON."""
     if text is None:
         return None
     try:
@@ -96,7 +96,7 @@ def decoded(text: str | None) -> Any:
 
 
 def database_url() -> str:
-    """The URL that this process is to use.
+    """Return the database URL for this process.
 
     :raises DatabaseUnknown: neither the environment nor Airflow names one that can be used.
     """
@@ -107,7 +107,7 @@ def database_url() -> str:
         from airflow.configuration import conf
 
         url = conf.get("database", "sql_alchemy_conn", fallback=None)
-    # Airflow sets this one in task processes, so that no task reaches the metadata database by accident.
+    # Airflow sets this URL in task processes, so that no task reaches the metadata database by accident.
     if not url or url.startswith("airflow-db-not-allowed:"):
         raise DatabaseUnknown("no metadata database is known to this process", where=ENVIRONMENT)
     return str(url)
@@ -124,15 +124,11 @@ class Database:
         import sqlalchemy
 
         with translated(URL_PLACE):
-            options: dict[str, Any] = {"hide_parameters": True, "pool_pre_ping": True}
             parsed = sqlalchemy.make_url(url)
             if parsed.get_backend_name() == "sqlite":
                 refuse_a_missing_file(parsed)
-                # Another writer holds SQLite's one lock for as long as its transaction takes.
-                options["connect_args"] = {"timeout": 60}
-            self._engine: Engine = sqlalchemy.create_engine(with_driver(parsed), **options)
-        # A driver takes a password among the options as well.
-        self.name = parsed.set(query={}).render_as_string(hide_password=True)
+            self._engine: Engine = make_engine(parsed, pool="checked")
+        self.name = shown_url(parsed)
         self.dialect = self._engine.dialect.name
         self._table = sqlalchemy.table(
             "xcom",
@@ -160,9 +156,9 @@ class Database:
     def rows(
         self, after: Position | None = None, *, page: int = PAGE_ROWS, dag_id: str | None = None
     ) -> Iterator[StoredRow]:
-        """Every row in the order of its position, page by page; rows that come and go meanwhile may be missed.
+        """Yield every row in the order of its position, page by page; concurrent changes may be missed.
 
-        :param after: the position to go on behind; :param dag_id: rows of this DAG only.
+        :param after: the position to continue after; :param dag_id: only rows of this DAG.
         :raises DatabaseFailed: the database does not answer.
         """
         for rows in self.pages(after, page=page, dag_id=dag_id):
@@ -171,7 +167,7 @@ class Database:
     def pages(
         self, after: Position | None = None, *, page: int = PAGE_ROWS, dag_id: str | None = None
     ) -> Iterator[list[StoredRow]]:
-        """`rows`, a page at a time."""
+        """Yield `rows`, one page at a time."""
         while True:
             query = self._select().order_by(*(self._table.c[name] for name in _KEY)).limit(page)
             if dag_id is not None:
@@ -187,7 +183,7 @@ class Database:
                 return
 
     def of_tasks(self, tasks: Iterable[tuple[str, str, str, int]]) -> Iterator[StoredRow]:
-        """The rows of task instances, each given as DAG id, run id, task id and map index."""
+        """Yield the rows of task instances, each given as DAG id, run id, task id and map index."""
         import sqlalchemy
 
         columns = sqlalchemy.tuple_(*(self._table.c[name] for name in _IDS[:4]))
@@ -199,14 +195,14 @@ class Database:
             yield from found
 
     def one(self, position: Position) -> StoredRow | None:
-        """A row as it is now, or None."""
+        """Return the current row, or None."""
         with self._connected() as connection:
             record = connection.execute(self._select().where(self._at(position))).first()
         return None if record is None else self._row(record)
 
     def at(self, coordinate: Coordinate) -> StoredRow | None:
-        """The row of a coordinate with its text, however long; None where there is no such row."""
-        # Of a task instance there may be any number of rows, by whoever wrote them.
+        """Return the row of a coordinate with its text, however long; None where there is no such row."""
+        # A task instance may have any number of rows, whoever wrote them.
         query = self._select().where(*(self._table.c[name] == getattr(coordinate, name) for name in _IDS))
         with self._connected() as connection:
             rows = [self._row(record) for record in connection.execute(query)]
@@ -214,7 +210,7 @@ class Database:
         return replace(row, text=self.whole_text(row.position)) if row and row.text is None else row
 
     def whole_text(self, position: Position) -> str | None:
-        """A row's text, however long; None where there is no such row."""
+        """Return a row's text, however long; None where there is no such row."""
         import sqlalchemy
 
         with self._connected() as connection:
@@ -222,9 +218,9 @@ class Database:
         return None if text is None else str(text)
 
     def object_of(self, position: Position) -> str | None:
-        """What a row that is too long to be read names as its object, looked up by the database itself.
+        """Return the object that a row names which is too long to be read; the database looks it up.
 
-        None where it names nothing, or does not carry the tag of a reference.
+        None where it names none, or does not have the tag of a reference.
         """
         import sqlalchemy
         from sqlalchemy.exc import DBAPIError
@@ -235,14 +231,14 @@ class Database:
             with self._engine.connect() as connection:
                 found = connection.execute(sqlalchemy.select(named).where(self._at(position), tagged)).scalar()
         except DBAPIError as error:
-            # SQLite refuses to look into what is no JSON, such as a NaN that Python wrote.
+            # SQLite refuses to query text that is not JSON, such as a NaN that Python wrote.
             if "malformed" in str(error.orig).lower():
                 return None
             raise failed(error, "reading a long row") from None
         return None if found is None else str(found)
 
     def count(self) -> int:
-        """How many rows there are, for a progress bar."""
+        """Return how many rows there are, for a progress bar."""
         import sqlalchemy
 
         with self._connected() as connection:
@@ -253,14 +249,14 @@ class Database:
             )
 
     def tables(self) -> list[str]:
-        """The names of all tables."""
+        """Return the names of all tables."""
         import sqlalchemy
 
         with self._connected() as connection:
             return sorted(sqlalchemy.inspect(connection).get_table_names())
 
     def size_of(self, table: str) -> int | None:
-        """How many rows another table has; None where one may not look.
+        """Return how many rows another table has; None without the right to read it.
 
         :param table: one of `tables`.
         """
@@ -272,11 +268,11 @@ class Database:
             with self._engine.connect() as connection:
                 return int(connection.execute(query).scalar_one())
         except DBAPIError:
-            # A caretaker has no need of a right on any table but Airflow's own few.
+            # Maintenance needs no right on tables other than the documented ones.
             return None
 
     def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
-        """The state of a task instance now; None where there is none, or no state yet."""
+        """Return the state of a task instance now; None where there is none, or no state yet."""
         import sqlalchemy
 
         names = ("dag_id", "run_id", "task_id", "map_index")
@@ -288,7 +284,7 @@ class Database:
         return None if state is None else str(state)
 
     def logged_xcom_bodies(self) -> int:
-        """How many events of Airflow's table ``log`` hold the body of a REST write of an XCom, if one may look."""
+        """Return how many events of Airflow's table ``log`` hold the body of a REST write of an XCom."""
         import sqlalchemy
         from sqlalchemy.exc import DBAPIError
 
@@ -303,13 +299,13 @@ class Database:
             with self._engine.connect() as connection:
                 return int(connection.execute(query).scalar_one())
         except DBAPIError:
-            # A caretaker has no need of a right on this table.
+            # Maintenance needs no right on this table.
             return 0
 
     def stored_connections(self, conn_ids: Sequence[str]) -> dict[str, bool | None] | None:
-        """Which of these connections lie in Airflow's own table, and whether each has a password or an extra.
+        """Return which connections are in Airflow's own table, and whether each has a password or an extra.
 
-        :returns: None for a connection of which one may see the id alone; None for all where one may see none.
+        :returns: None for a connection of which only the id may be read; None for all where nothing may be read.
         """
         import sqlalchemy
         from sqlalchemy.exc import DBAPIError
@@ -324,7 +320,7 @@ class Database:
                 with self._engine.connect() as connection:
                     rows = connection.execute(query).all()
             except DBAPIError:
-                # A caretaker needs no right on this table; one on the ids alone is enough to look.
+                # Maintenance needs no right on this table; one on the ids is enough.
                 continue
             return {str(row[0]): bool(row[1]) if len(row) > 1 else None for row in rows}
         return None
@@ -332,11 +328,11 @@ class Database:
     # --- changing -------------------------------------------------------------------------------------------
 
     def replace(self, row: StoredRow, value: Any) -> bool:
-        """Give a row another value, if it still has the one that was read: compare and swap.
+        """Replace the value of a row if it has not changed since it was read: compare and swap.
 
         :param row: as it was read, with its text.
-        :returns: whether it did; False where a task has written or deleted the row meanwhile.
-        :raises ValueNotKept: the database does not take this value.
+        :returns: whether it did; False where a task has changed or deleted the row meanwhile.
+        :raises ValueNotKept: the database cannot store this value.
         """
         import sqlalchemy
 
@@ -345,7 +341,7 @@ class Database:
             return connection.execute(statement).rowcount == 1
 
     def delete(self, row: StoredRow) -> bool:
-        """Delete a row, if it still has the value that was read."""
+        """Delete a row if it has not changed since it was read."""
         import sqlalchemy
 
         with self._connected() as connection:
@@ -368,9 +364,9 @@ class Database:
         return sqlalchemy.select(*ids, short, sqlalchemy.func.coalesce(size, 0), self._table.c.timestamp)
 
     def _behind(self, after: Position) -> ColumnElement[bool]:
-        """Behind a position: as one comparison of rows, for which PostgreSQL and SQLite use the primary key.
+        """Return the condition for rows after a position, as a row comparison: PostgreSQL and SQLite use the key.
 
-        MySQL uses an index only where it is spelled out, and PostgreSQL only where it is not.
+        MySQL uses an index only where the comparison is spelled out, PostgreSQL only where it is not.
         """
         import sqlalchemy
 
@@ -396,9 +392,9 @@ class Database:
         import sqlalchemy
 
         if row.text is None:
-            raise DatabaseFailed("a row can be changed only by who has read its text", where=row.where)
+            raise DatabaseFailed("a row can be changed only after its text was read", where=row.where)
         if self.dialect in ("mysql", "mariadb"):
-            # MySQL's usual collations take upper and lower case for the same.
+            # MySQL's usual collations ignore case.
             binary = sqlalchemy.LargeBinary()
             same = sqlalchemy.cast(self._text, binary) == sqlalchemy.cast(sqlalchemy.literal(row.text), binary)
             return sqlalchemy.and_(self._at(row.position), same)
@@ -407,7 +403,7 @@ class Database:
     def _row(self, record: Sequence[Any]) -> StoredRow:
         dag_run_id, dag_id, run_id, task_id, map_index, key, text, size, timestamp = record
         if timestamp is not None and timestamp.tzinfo is None:
-            # SQLite and MySQL keep no time zone, and Airflow writes UTC.
+            # SQLite and MySQL store no time zone, and Airflow writes UTC.
             timestamp = timestamp.replace(tzinfo=timezone.utc)
         return StoredRow(Position(dag_run_id, task_id, map_index, key), dag_id, run_id, text, size, timestamp)
 

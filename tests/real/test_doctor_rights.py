@@ -69,6 +69,6 @@ def test_s3(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert found("worker", "PutObject", "GetObject") == []
     assert found("maintenance", "ListBucket", "DeleteObject") == []
-    assert "may list" in found("worker", "PutObject", "ListBucket")[0]
-    assert "may read" in found("maintenance", "ListBucket", "DeleteObject", "GetObject")[0]
+    assert "can list" in found("worker", "PutObject", "ListBucket")[0]
+    assert "can read" in found("maintenance", "ListBucket", "DeleteObject", "GetObject")[0]
     upkeep.close()

@@ -76,7 +76,7 @@ def test_a_dry_run_shows_the_plan_and_the_policies(vault: VaultServer, place: Pl
     """Every step and every policy's text is shown, and nothing is there afterwards."""
     result = init(place, "--vault", "--approle", "worker", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "would be made" in result.output
+    assert "would be created" in result.output
     assert f'path "sxt-{place.word}/transit/encrypt/xcom-{place.word}"' in result.output
     assert f"sxt-{place.word}/transit/" not in vault.do("GET", "sys/mounts")["data"]
 

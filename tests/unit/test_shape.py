@@ -70,12 +70,6 @@ FORMER_PATHS = (
 )
 # Imports against the table that a later step takes away; an entry that is not needed any more fails.
 TEMPORARY = {
-    # One composition root: it should be given Airflow's settings, and have nothing to say on a terminal.
-    ("secure_xcom.deployment.pipeline", "secure_xcom.airflow.settings"),
-    ("secure_xcom.deployment.pipeline", "secure_xcom.airflow.telemetry"),
-    ("secure_xcom.deployment.settings_source", "secure_xcom.airflow.settings"),
-    ("secure_xcom.deployment.settings_source", "secure_xcom.cli.output"),
-    ("secure_xcom.ops.jobs.maintenance_steps", "secure_xcom.airflow.settings"),
     # The demo sets up as `secure-xcom init` does, and draws as commands do.
     ("secure_xcom.demo.show", "secure_xcom.cli.output"),
     ("secure_xcom.demo.story", "secure_xcom.cli.init"),
@@ -112,7 +106,6 @@ SIGNALS = {
 LONG: dict[str, str] = {
     "core/pipeline/push_and_pull.py": "the order of the steps, push beside pull, to be read on one page",
     "core/errors.py": "the whole tree on one page, a few lines for each error",
-    "core/config.py": "every option with its text, once: Airflow, the parser and the documentation read this list",
     "core/reference.py": "the record, and its dump and strict parse side by side",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
     "ops/jobs/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
@@ -262,11 +255,8 @@ def test_every_library_is_declared() -> None:
         canonicalize_name(name)
         for name in (
             "apache-airflow-core",
-            "psutil",
             "pydantic-core",
-            "sqlalchemy",
             "urllib3",
-            "alembic",
             "opentelemetry-api",
         )
     }

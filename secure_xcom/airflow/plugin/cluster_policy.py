@@ -22,11 +22,12 @@ from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.plugin import deadline_callbacks, placing, supervisor
 from secure_xcom.core.errors import PolicyInvalid, SecureXComError
+from secure_xcom.deployment import airflow_config
 
 _SWITCH = "show_return_value_in_logs"
 
 # A process's settings do not change while it runs, and these are asked for at each task of a DAG file.
-_backend_is_ours = cache(airflow_settings.backend_is_ours)
+_backend_is_ours = cache(airflow_config.backend_is_ours)
 _switched_on = cache(airflow_settings.switched_on)
 
 # A supervisor forks its task's process; by then its logging is set up and its secrets masker is empty.

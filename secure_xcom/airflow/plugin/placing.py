@@ -24,6 +24,7 @@ from secure_xcom.core.access_policy import (
     watched,
 )
 from secure_xcom.core.errors import PlacementRefused, PolicyInvalid, SecureXComError
+from secure_xcom.deployment import airflow_config
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ HOLD = "held by secure_xcom: see the log of the scheduler and the API server"
 
 # A process's settings do not change while it runs, and these are read for each task instance.
 path = cache(settings.placing_policy)
-_multi_team = cache(settings.multi_team)
-_told = cache(settings.origins_told)
+_multi_team = cache(airflow_config.multi_team)
+_told = cache(airflow_config.origins_told)
 _policy_path = cache(settings.policy_path)
 # A file's path is resolved once, not for each of its tasks.
 _bundle_of = lru_cache(maxsize=256)(settings.bundle_of)

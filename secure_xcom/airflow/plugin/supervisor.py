@@ -18,6 +18,7 @@ from secure_xcom.airflow.plugin.executors import DAG_PROCESSOR, TASK_RUNNER
 from secure_xcom.core.access_policy import watched
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.masking import compile_once
+from secure_xcom.deployment import airflow_config
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def before_fork() -> None:
     if _SUPERVISOR not in sys.modules or getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None):
         return
     try:
-        if not airflow_settings.backend_is_ours():
+        if not airflow_config.backend_is_ours():
             return
         teach_masker()
         placing.read_ahead()
@@ -73,7 +74,7 @@ def _needed() -> tuple[tuple[str, ...], bool]:
     """Every key and store URI that a task of this deployment may need, and whether alarms may have to be told."""
     policy_path = airflow_settings.policy_path()
     if policy_path is None:
-        settings = airflow_settings.load()
+        settings = airflow_config.load()
         return (*settings.key_uris, settings.store_uri or ""), False
     policy = watched(policy_path).current()
     uris = (uri for own in policy.compartments for uri in (*own.all_key_uris, *own.all_store_uris))

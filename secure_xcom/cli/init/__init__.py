@@ -1,6 +1,6 @@
-"""``secure-xcom init``: makes what the settings need, tries it, and prints the settings.
+"""``secure-xcom init``: create what the settings need, test it, and print the settings.
 
-What has to be made for a scheme of URIs is one function of one file here: ``keyring.py``, ``folder.py``.
+Each URI scheme that needs something created has one function in a file here: ``keyring.py``, ``folder.py``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.cli.init import folder, keyring
-from secure_xcom.core.findings import Finding
+from secure_xcom.core.findings import Finding, worst
 
 if TYPE_CHECKING:
     from secure_xcom.cli.init.vault import Made
 
-# Scheme -> what makes the thing and says so. A scheme that is not here has nothing to be made: it is only tried.
+# Scheme -> the function that creates its resource. What other schemes name is only tested.
 _KEY_MAKERS: dict[str, Callable[[str], Finding]] = {"local": keyring.prepare}
 _STORE_MAKERS: dict[str, Callable[[str], Finding]] = {"file": folder.prepare}
 
@@ -27,7 +27,7 @@ _NEXT = (
 )
 _CONNECTIONS = (
     "Give each worker the connection of its own role and no other, under the connection id of the key URI: what "
-    "is AIRFLOW_CONN_..._MAINTENANCE here loses its ending there. It belongs into that worker's own environment, "
+    "is AIRFLOW_CONN_..._MAINTENANCE here loses its ending there. Put it into that worker's own environment, "
     "or into a file of mode 0600 for the LocalFilesystemBackend of its [workers] secrets_backend. Then remove the "
     "file."
 )
@@ -36,8 +36,8 @@ _LOCAL = (
     "of mode 0600 for the LocalFilesystemBackend of its [workers] secrets_backend."
 )
 _NEVER_STORED = (
-    "Never add it to Airflow's database (`airflow connections add`), nor to the API server's environment: every "
-    "task of every team reads what lies there. Revoke and replace a login that lay there."
+    "Never add it to Airflow's database (`airflow connections add`) or to the API server's environment: every "
+    "task of every team can read it there. Revoke and replace a login that was stored there."
 )
 
 
@@ -46,7 +46,7 @@ def init(
         list[str],
         typer.Option(
             metavar="URI",
-            help="Key URI, such as local:///path/keyring.json. More than once: any one of them opens.",
+            help="Key URI, such as local:///path/keyring.json. Repeatable: any one of the keys opens.",
         ),
     ],
     store: Annotated[str, typer.Option(metavar="URI", help="Store URI, such as file:///path.")],
@@ -54,7 +54,7 @@ def init(
         bool,
         typer.Option(
             "--vault",
-            help="Make in Vault what the vault:// key URI and a vault-kv:// store URI name: engines, the key, "
+            help="Create in Vault what the vault:// key URI and a vault-kv:// store URI name: engines, the key, "
             "policies for writers, readers and maintenance. Needs an operator's VAULT_ADDR and VAULT_TOKEN.",
         ),
     ] = False,
@@ -62,8 +62,8 @@ def init(
         list[str] | None,
         typer.Option(
             metavar="ROLE",
-            help="With --vault: make an AppRole as well: worker (pushes and pulls), writer, reader, maintenance. "
-            "The first one's connection is that of the key URI.",
+            help="With --vault: also create an AppRole: worker (pushes and pulls), writer, reader, maintenance. "
+            "The connection of the first one is that of the key URI.",
         ),
     ] = None,
     connections: Annotated[
@@ -74,14 +74,14 @@ def init(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --vault: change nothing, show the plan.")
+        bool, typer.Option("--dry-run", help="With --vault: show the plan and change nothing.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make a local keyring and a store's folder, or what a Vault needs; try all, and print the settings.
+    """Create a local keyring and a store folder, or what Vault needs; test all, and print the settings.
 
-    What exists is kept: an existing keyring is never overwritten. A data key is wrapped and unwrapped, an object
-    is put, read and deleted before anything is printed.
+    Existing resources are kept: a keyring is never overwritten. The command wraps and unwraps a data key, and
+    writes, reads and deletes an object, before it prints anything.
     """
     from secure_xcom.cli.init import vault
     from secure_xcom.core.errors import CommandError
@@ -109,9 +109,9 @@ def init(
 
 
 def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
-    """Make and try; what was made and what was found.
+    """Create and test everything, and return what was created and found.
 
-    :raises SecureXComError: it cannot be made or does not work, so there is nothing to write into settings.
+    :raises SecureXComError: it cannot be created or does not work, so there are no settings to print.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.errors import CommandError
@@ -119,12 +119,12 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
     from secure_xcom.ops.checks.probe import keyring_in_store, probe_coordinate, probe_key, probe_store
     from secure_xcom.stores import store as open_store
 
-    # Both URIs are understood before anything is made.
+    # Parse both URIs before anything is created.
     services = [key_service(uri) for uri in key_uris]
     target = open_store(store_uri)
     compartment = AccessPolicy.single(key_uris, store_uri).compartments[0]
 
-    for finding in (found for uri in key_uris for found in keyring_in_store(uri, store_uri)):
+    for finding in (problem for uri in key_uris for problem in keyring_in_store(uri, store_uri)):
         raise CommandError(finding.text, where=finding.subject, remedy=finding.remedy)
     findings = [_KEY_MAKERS[scheme](uri) for uri in key_uris if (scheme := _scheme(uri)) in _KEY_MAKERS]
     if (scheme := _scheme(store_uri)) in _STORE_MAKERS:
@@ -154,22 +154,22 @@ def steps_for_logins(uris: list[str], *, approle: bool = False) -> list[str]:
 
 
 def airflow_cfg(settings: dict[str, str]) -> str:
-    """Settings by ``section.option``, as lines of airflow.cfg."""
+    """Return settings by ``section.option`` as lines of airflow.cfg."""
     sections: dict[str, list[str]] = {}
     for name, value in settings.items():
         section, _, option = name.partition(".")
-        # Airflow's parser takes a single % for the begin of an interpolation.
+        # Airflow's parser interpolates a single %.
         sections.setdefault(section, []).append(f"{option} = {value.replace('%', '%%')}")
     return "\n\n".join("\n".join([f"[{section}]", *lines]) for section, lines in sections.items())
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """Settings by ``section.option``, as environment variables."""
+    """Return settings by ``section.option`` as environment variables."""
     return {f"AIRFLOW__{name.replace('.', '__').upper()}": value for name, value in settings.items()}
 
 
 def _show_plan(made: Made, *, as_json: bool) -> None:
-    """What would be made, and the text of every policy."""
+    """Print what would be created, and the text of every policy."""
     if as_json:
         output.show_json({"plan": output.findings_json(made.findings), "policies": made.policies})
         return
@@ -182,7 +182,7 @@ def _show_plan(made: Made, *, as_json: bool) -> None:
 
 
 def _show_connections(lines: list[str]) -> None:
-    """Connections for the screen, because the operator asked for them there."""
+    """Print the connections, as the operator asked."""
     if lines:
         out = output.console()
         out.print("\nAirflow connections, with their secret ids:\n", style="bold")
@@ -196,7 +196,7 @@ def _scheme(uri: str) -> str:
 
 def _record(findings: list[Finding], settings: dict[str, str], steps: list[str]) -> dict[str, Any]:
     return {
-        "status": output.worst(findings),
+        "status": worst(findings),
         "findings": output.findings_json(findings),
         "airflow_cfg": airflow_cfg(settings),
         "environment": environment(settings),

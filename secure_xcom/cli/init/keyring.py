@@ -1,4 +1,4 @@
-"""Makes the keyring of a ``local://`` key URI."""
+"""Create the keyring of a ``local://`` key URI."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from secure_xcom.keys.local import create_keyring, keyring_path
 
 
 def prepare(uri: str) -> Finding:
-    """Make the keyring, or keep the one that is there.
+    """Create the keyring, or keep an existing one.
 
-    :raises KeyringError: it cannot be made. Whether an existing one can be used is found when it is tried.
+    :raises KeyringError: it cannot be created. An existing one is tested later.
     """
     path = keyring_path(uri)
     if os.path.lexists(path):
-        return Finding(f"keyring {path}", "ok", "exists and is kept as it is")
+        return Finding(f"keyring {path}", "ok", "exists and is kept")
     create_keyring(path)
     return Finding(
         f"keyring {path}",
         "ok",
-        "made, mode 0600; back it up where only you can read it: without it nothing that it wrapped opens again",
+        "created with mode 0600; back it up where only you can read it: without it, nothing that it wrapped "
+        "can be opened",
     )

@@ -1,6 +1,6 @@
-"""Makes in a Vault what ``vault://`` and ``vault-kv://`` URIs name: ``secure-xcom init --vault``.
+"""Create in Vault what ``vault://`` and ``vault-kv://`` URIs name: ``secure-xcom init --vault``.
 
-The operator's own token makes it (VAULT_ADDR, VAULT_TOKEN); the connections in the URIs are for the workers.
+It uses the operator's own token (VAULT_ADDR, VAULT_TOKEN); the connections in the URIs are for the workers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCREEN = "-"
 class Asked:
     """What the operator asked for.
 
-    :param roles: AppRoles to make credentials for.
+    :param roles: AppRoles to create credentials for.
     :param connections: the file for their Airflow connections, ``-`` for the screen, or nothing.
     :param dry_run: plan only.
     """
@@ -42,7 +42,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What there is now, or what is planned; ``lines`` are connections for the screen, with their secrets."""
+    """What was created or is planned; ``lines`` are connections for the screen, with their secrets."""
 
     findings: list[Finding]
     policies: dict[str, str]
@@ -50,10 +50,10 @@ class Made:
 
 
 def prepare(key_uris: list[str], store_uri: str, asked: Asked) -> Made:
-    """Make it, or say what would be made.
+    """Create it, or return the plan.
 
     :raises CommandError: the options do not go together.
-    :raises SecureXComError: Vault does not let it be made.
+    :raises SecureXComError: Vault refuses.
     """
     conn_id, wanted = _wanted(key_uris, store_uri, asked)
     operator = vault_client("default")
@@ -64,11 +64,11 @@ def prepare(key_uris: list[str], store_uri: str, asked: Asked) -> Made:
         return Made(findings, policies)
     file = Path(asked.connections) if asked.connections and asked.connections != SCREEN else None
     if file is not None and (file.exists() or not file.parent.is_dir()):
-        # Before anything is made: a secret id that cannot be kept is of no use.
+        # Before anything is created: a secret id that cannot be stored is of no use.
         raise CommandError(
-            "the file is there already, or its folder is not",
+            "the file exists already, or its folder does not",
             where=str(file),
-            remedy="name a new file in a folder",
+            remedy="name a new file in an existing folder",
         )
     apply(operator, steps)
     lines = []
@@ -83,7 +83,7 @@ def prepare(key_uris: list[str], store_uri: str, asked: Asked) -> Made:
         write_private(file, "".join(f"{line}\n" for line in lines))
         findings.append(Finding(f"file {file}", "ok", f"{len(lines)} connection(s), mode 0600"))
         lines = []
-    # What is tried next is the workers' connection, not the operator's token.
+    # The tests that follow use the workers' connection, not the operator's token.
     forget_clients()
     return Made(findings, policies, lines)
 
@@ -91,7 +91,7 @@ def prepare(key_uris: list[str], store_uri: str, asked: Asked) -> Made:
 def _wanted(key_uris: list[str], store_uri: str, asked: Asked) -> tuple[str, Wanted]:
     keys = [KeyUri.parse(uri).service for uri in key_uris if uri.startswith("vault://")]
     if len(keys) != 1:
-        raise CommandError(f"--vault makes one key, and {len(keys)} of the key URIs are of Vault", where="--key")
+        raise CommandError(f"--vault creates one key, but {len(keys)} key URIs name Vault", where="--key")
     conn_id, mount, name, _ = split_uri(keys[0])
     kv = split_store_uri(store_uri)[1:] if store_uri.startswith("vault-kv://") else None
     unknown = [role for role in asked.roles if role not in get_args(AppRole)]
@@ -103,21 +103,21 @@ def _wanted(key_uris: list[str], store_uri: str, asked: Asked) -> tuple[str, Wan
         )
     if asked.roles and conn_id == "default":
         raise CommandError(
-            "an AppRole's connection needs an id, and `default` stands for the environment",
+            "the connection of an AppRole needs an id, and `default` means the environment",
             where=keys[0],
             remedy="name an Airflow connection in the key URI: vault://CONN_ID/MOUNT/keys/NAME",
         )
     if asked.roles and not asked.connections and not asked.dry_run:
         raise CommandError(
-            "the secret ids of the AppRoles need a place",
+            "there is no place for the secret ids of the AppRoles",
             where="--approle",
-            remedy="add --connections FILE for a new file of mode 0600, or --connections - for the screen",
+            remedy="add --connections FILE for a new file with mode 0600, or --connections - for the screen",
         )
     roles = cast("tuple[AppRole, ...]", tuple(dict.fromkeys(asked.roles)))
     return conn_id, Wanted(transit=mount, key=name, kv=kv, approles=roles)
 
 
 def _finding(step: Step, *, dry_run: bool) -> Finding:
-    words = {"there": "is there", "make": "would be made", "change": "would be changed"}
-    done = {"there": "was there", "make": "made", "change": "changed"}
+    words = {"there": "exists", "make": "would be created", "change": "would be changed"}
+    done = {"there": "exists", "make": "created", "change": "changed"}
     return Finding(step.text, "ok", (words if dry_run else done)[step.state])

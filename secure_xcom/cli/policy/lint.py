@@ -66,8 +66,8 @@ def policy_lint(
 
 def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
 
-    from secure_xcom.airflow import settings
     from secure_xcom.core.access_policy.policy import read_bytes
+    from secure_xcom.deployment import airflow_config
     from secure_xcom.ops.service_policies.lint import connections, origin, rows, uris
     from secure_xcom.ops.service_policies.lint.access_policy import lint
     from secure_xcom.ops.service_policies.lint.documents import lint_documents
@@ -80,7 +80,7 @@ def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
         uris.remarks,
         origin.remarks,
         partial(connections.remarks, environment=os.environ),
-        partial(rows.remarks, multi_team=settings.multi_team()),
+        partial(rows.remarks, multi_team=airflow_config.multi_team()),
     )
     raw = read_bytes(str(path))
     for remark in lint(raw, where=str(path), dags=tuple(dags), environment=os.environ, beside=beside):

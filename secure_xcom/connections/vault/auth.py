@@ -1,4 +1,4 @@
-"""Where a Vault token comes from: the environment, or a login through Airflow's own Vault hook.
+"""Get a Vault token from the environment, or from a login through Airflow's own Vault hook.
 
 A source is made on the thread that may ask Airflow for connections, and asks once. Later it gives a fresh token as
 often as it is asked, from any thread.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 """The connection id that stands for the environment."""
 
-# hvac's errors have no status, their classes stand for one (hvac/exceptions.py).
+# hvac's errors have no status; each class stands for one (hvac/exceptions.py).
 _HVAC_STATUS = {
     "InvalidRequest": 400,
     "Unauthorized": 401,
@@ -39,14 +39,14 @@ _HVAC_STATUS = {
     "BadGateway": 502,
     "VaultDown": 503,
 }
-# The hook's own complaints name options only; nothing else that a login says is passed on.
+# The hook's own errors name only options; no other text of a login is passed on.
 _COMPLAINT = re.compile(r"The '\w+' authentication type requires '\w+'(?: or '\w+')?")
 _OUT_OF_TIME = ("expired", "not yet valid", "not valid yet", "issued in the future", "(exp)", "(nbf)", "(iat)")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token, and its life as the login that gave it said.
+    """A token with its lifetime, as its login reported it.
 
     :ivar seconds: how long it lives; 0 without end, None where nothing was said.
     :ivar renewable: whether it may be renewed.
@@ -58,7 +58,7 @@ class Token:
 
 
 class TokenSource(Protocol):
-    """One way to a token.
+    """One source of tokens.
 
     :ivar server: the Vault that it is good for.
     :ivar method: the auth method's name, for messages.
@@ -68,14 +68,14 @@ class TokenSource(Protocol):
     method: str
 
     def fresh(self) -> Token:
-        """A token, by a new login where the method has one.
+        """Return a token, from a new login where the method has one.
 
         :raises VaultTrouble: there is none.
         """
 
 
 def token_source(conn_id: str) -> TokenSource:
-    """The source of a connection id.
+    """Return the source of a connection id.
 
     :raises ConfigurationError: the connection or the environment cannot be used.
     """
@@ -83,7 +83,7 @@ def token_source(conn_id: str) -> TokenSource:
 
 
 class EnvironmentSource:
-    """``VAULT_TOKEN``, else the file of Vault Agent or ``vault login``: ``VAULT_TOKEN_FILE`` or ~/.vault-token.
+    """``VAULT_TOKEN``, or the file of Vault Agent or ``vault login``: ``VAULT_TOKEN_FILE`` or ~/.vault-token.
 
     With ``VAULT_PROXY_ADDR`` or ``VAULT_AGENT_ADDR`` and neither of them, requests go without a token: the agent
     adds its own.
@@ -95,7 +95,7 @@ class EnvironmentSource:
         self.server = endpoint_from_environment()
 
     def fresh(self) -> Token:
-        """The token as it is now: an agent writes a new one into the file before the old one ends."""
+        """Return the current token: an agent writes a new one into the file before the old one expires."""
         if token := variable("TOKEN"):
             return Token(token.strip())
         named = variable("TOKEN_FILE")
@@ -116,7 +116,7 @@ class EnvironmentSource:
             ) from None
         if not token:
             raise VaultLoginRefused(
-                "the token file is empty", where=str(path), remedy="see that Vault Agent logs in"
+                "the token file is empty", where=str(path), remedy="check that Vault Agent logs in"
             )
         return Token(token)
 
@@ -140,15 +140,15 @@ class ConnectionSource:
         address = self._hook().vault_client.url
         self.server = endpoint_from_client_kwargs(address, given, self._where)
         self._session = new_session(self.server)
-        # The hook gives the token alone, and to look the rest up would be a second request in each process.
+        # The hook returns only the token, and looking up the rest would be another request in each process.
         self._session.hooks["response"].append(self._note)
         self._said: dict[str, Any] = {}
 
     def fresh(self) -> Token:
-        """Log in. Files that the method reads (a JWT, a service account's token) are read anew."""
+        """Log in. Files that the method reads (a JWT, a service account's token) are read again."""
         self._said = {}
         try:
-            # `get_conn` would look the token up first, and log in twice where the token may not do that.
+            # `get_conn` would look the token up first, and log in twice where the token may not do this.
             hook = self._hook(session=self._session, timeout=self.server.timeout, verify=self.server.verify)
             token: str = hook.vault_client.client.token
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
@@ -160,7 +160,7 @@ class ConnectionSource:
         return Token(token, seconds, said.get("renewable") is True)
 
     def _note(self, response: requests.Response, **_: Any) -> None:
-        """Keep what a login says (developer.hashicorp.com/vault/api-docs/auth/approle, "Login with AppRole")."""
+        """Store a login (developer.hashicorp.com/vault/api-docs/auth/approle, "Login with AppRole")."""
         try:
             body = response.json()
         except ValueError:
@@ -184,7 +184,7 @@ class ConnectionSource:
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
             found = _COMPLAINT.search(str(error))
             raise SettingInvalid(
-                found.group() if found else f"the hook does not take the connection ({type(error).__name__})",
+                found.group() if found else f"the hook rejects the connection ({type(error).__name__})",
                 where=self._where,
                 remedy="correct the connection; docs/vault.md has an example for each auth method",
             ) from None
@@ -194,7 +194,7 @@ class ConnectionSource:
             return VaultLoginRefused(error.what, where=error.where, remedy=error.remedy)
         remedy = (
             f"try the login by hand (`vault write auth/.../login`), then correct the connection's {self.method} "
-            "login or its mount point; an AppRole's secret id may be used up or ended"
+            "login or its mount point; an AppRole's secret id may be used up or expired"
         )
         status = _HVAC_STATUS.get(type(error).__name__)
         if status is None:
@@ -202,7 +202,7 @@ class ConnectionSource:
                 return VaultLoginRefused(
                     f"the file of the {self.method} login cannot be read ({type(error).__name__})",
                     where=str(error.filename),
-                    remedy="see that it is there and that the worker may read it",
+                    remedy="check that it exists and that the worker may read it",
                 )
             if type(error).__module__.split(".")[0] in ("requests", "urllib3"):
                 return error_of_transport(error, self.server.address)
@@ -216,10 +216,10 @@ class ConnectionSource:
             return trouble
         if any(mark in words for mark in _OUT_OF_TIME):
             return VaultLoginRefused(
-                f"the {self.method} login failed: by Vault's clock the JWT has ended or has not begun",
+                f"the {self.method} login failed: by Vault's clock the JWT has expired or is not valid yet",
                 where=self._where,
-                remedy="give the worker a JWT that is newly made, and set the clocks of Vault, of this machine "
-                "and of the JWT's issuer right",
+                remedy="give the worker a new JWT, and synchronise the clocks of Vault, of this machine and of "
+                "the JWT's issuer",
             )
         if status == 404:
             return VaultLoginRefused(
@@ -228,7 +228,7 @@ class ConnectionSource:
                 where=self._where,
                 remedy="enable the auth method (`vault auth enable`), or correct mount point and namespace",
             )
-        # Vault denies a path where it has no auth method as it denies one to an unknown token.
+        # Vault's answer for a path without an auth method is the one for an unknown token.
         denied = "denies the {} login, or has no such auth method at its mount point"
-        what = denied if isinstance(trouble, VaultDenied) else "does not take the {} login"
+        what = denied if isinstance(trouble, VaultDenied) else "rejects the {} login"
         return VaultLoginRefused(f"Vault {what.format(self.method)}", where=self._where, remedy=remedy)

@@ -44,7 +44,7 @@ class VaultClient:
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, accept: Sequence[int] = ()
     ) -> Answer:
-        """Send, with a token, until there is an answer.
+        """Send a request with a token, and retry until there is an answer.
 
         :raises VaultTrouble: there is none; a refusal (403) is never asked for twice with the same login.
         """
@@ -74,7 +74,7 @@ class VaultClient:
         return self.wire.send(method, path, body, token=token, accept=accept, deadline=deadline)
 
     def capabilities(self, paths: Sequence[str]) -> dict[str, list[str]]:
-        """What this identity may do (``sys/capabilities-self``), by path.
+        """Return what this identity may do (``sys/capabilities-self``), by path.
 
         :raises VaultTrouble: it cannot be asked.
         """
@@ -99,7 +99,7 @@ _lock = threading.Lock()
 
 
 def vault_client(conn_id: str) -> VaultClient:
-    """The client of a connection id: one per process, so that one login serves all keys and stores.
+    """Return the client of a connection id: one per process, so that one login serves all keys and stores.
 
     The connection is looked up here, on this thread, and never again.
 

@@ -46,12 +46,12 @@ class VaultEndpoint:
 
 
 def variable(name: str) -> str:
-    """``VAULT_NAME``, else ``BAO_NAME``, else nothing."""
+    """Return ``VAULT_NAME``, by default ``BAO_NAME``."""
     return os.environ.get(f"VAULT_{name}") or os.environ.get(f"BAO_{name}") or ""
 
 
 def endpoint_from_environment() -> VaultEndpoint:
-    """The Vault of the environment. An agent or proxy, where one is named, comes first, as in Vault's own command.
+    """Return the Vault of the environment. As in Vault's own CLI, an agent or proxy comes first.
 
     :raises SettingMissing: no address is set; :raises SettingInvalid: it is not one that can be used.
     """
@@ -74,7 +74,7 @@ def endpoint_from_environment() -> VaultEndpoint:
 
 
 def endpoint_from_client_kwargs(address: str, given: Mapping[str, Any], where: str) -> VaultEndpoint:
-    """The Vault of an Airflow connection: its address and its ``client_kwargs``, which are hvac's.
+    """Return the Vault of an Airflow connection: its address and its ``client_kwargs``, which are hvac's.
 
     What the connection does not say of TLS and time is taken from the environment of this machine.
 
@@ -98,7 +98,7 @@ def endpoint_from_client_kwargs(address: str, given: Mapping[str, Any], where: s
 
 
 def checked_address(address: str, where: str) -> str:
-    """The address without a slash at its end.
+    """Return the address without a slash at its end.
 
     :raises SettingInvalid: it is not http or https.
     """
@@ -112,20 +112,20 @@ def checked_address(address: str, where: str) -> str:
 
 
 def verify_from_environment() -> bool | str:
-    """VAULT_CACERT before VAULT_CAPATH, as Vault documents it; VAULT_SKIP_VERIFY is reported by `check`."""
+    """Return VAULT_CACERT, by default VAULT_CAPATH, as Vault does; `check` reports VAULT_SKIP_VERIFY."""
     if variable("SKIP_VERIFY").lower() in ("1", "t", "true"):
         return False
     return variable("CACERT") or variable("CAPATH") or True
 
 
 def cert_from_environment() -> str | tuple[str, str] | None:
-    """VAULT_CLIENT_CERT and VAULT_CLIENT_KEY."""
+    """Return VAULT_CLIENT_CERT and VAULT_CLIENT_KEY."""
     cert, key = variable("CLIENT_CERT"), variable("CLIENT_KEY")
     return (cert, key) if cert and key else cert or None
 
 
 def timeout_from_environment() -> float:
-    """VAULT_CLIENT_TIMEOUT in seconds.
+    """Return VAULT_CLIENT_TIMEOUT in seconds.
 
     :raises SettingInvalid: it is not a duration.
     """
@@ -140,7 +140,7 @@ def timeout_from_environment() -> float:
 
 
 def retries_from_environment() -> int:
-    """VAULT_MAX_RETRIES.
+    """Return VAULT_MAX_RETRIES.
 
     :raises SettingInvalid: it is not a whole number from 0.
     """

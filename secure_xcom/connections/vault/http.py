@@ -110,7 +110,7 @@ class VaultHttp:
 
 
 def new_session(server: VaultEndpoint) -> requests.Session:
-    """A session that proves the server as it should, follows no redirect from TLS to none, and retries nothing."""
+    """Return a session that verifies the server, never follows a redirect away from TLS, and never retries."""
     import requests
 
     class Session(requests.Session):
@@ -131,7 +131,7 @@ def new_session(server: VaultEndpoint) -> requests.Session:
 
 
 def _content(response: requests.Response, deadline: float) -> bytes:
-    """The body, read as it comes: a server that drips a byte a second is slow, although it is never silent."""
+    """Return the body, with a limit on the total time: a server that sends a byte a second is never silent."""
     import requests
 
     pieces: list[bytes] = []
@@ -177,7 +177,7 @@ def _answer(response: requests.Response, content: bytes, address: str, accept: S
 
 
 def error_of_status(status: int, errors: Sequence[str], address: str) -> VaultTrouble:
-    """What a status means (developer.hashicorp.com/vault/api-docs, "HTTP status codes")."""
+    """Return the error for a status (developer.hashicorp.com/vault/api-docs, "HTTP status codes")."""
     words = " ".join(errors).lower()
     if status in (401, 403):
         denied = VaultDenied("Vault denies the request", where=address)
@@ -211,7 +211,7 @@ def error_of_status(status: int, errors: Sequence[str], address: str) -> VaultTr
 
 
 def error_of_transport(error: Exception, address: str) -> VaultTrouble:
-    """What an error of requests or urllib3 means. Its text is not passed on: it can hold the path's parameters."""
+    """Return our error for one of requests or urllib3, without its text, which can hold the path's parameters."""
     import requests
     from urllib3 import exceptions as wire
 

@@ -1,4 +1,4 @@
-"""The life of a token: got when it is first needed, renewed or replaced before it ends, proved when denied."""
+"""Manage a token: log in on first use, renew or replace it before it expires, check it when it is denied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secure_xcom.core.errors import VaultDenied, VaultLoginRefused, VaultTrouble
 
 log = logging.getLogger(__name__)
 
-# Vault Agent renews when two thirds of a lease are over (Vault, "Vault Agent auto-auth", lifetime watcher).
+# Vault Agent renews after two thirds of a lease (Vault, "Vault Agent auto-auth", lifetime watcher).
 _RENEW_AFTER = 2 / 3
 _TRY_AGAIN_SECONDS = 5.0
 
@@ -38,7 +38,7 @@ class Login:
         return self._source.method
 
     def token(self) -> str:
-        """A token that has not ended, as far as is known.
+        """Return a token that has not expired as far as is known.
 
         :raises VaultTrouble: there is none.
         """
@@ -50,14 +50,14 @@ class Login:
             return self._token
 
     def replaced(self, token: str) -> str:
-        """Another token than this one, which Vault denied, or the error that there is none.
+        """Return another token than this one, which Vault denied.
 
         :raises VaultDenied: the token is alive, so Vault's policy refuses the request.
-        :raises VaultLoginRefused: the token has ended and the source has no other.
+        :raises VaultLoginRefused: the token has expired and the source has no other.
         """
         with self._lock:
             if self._token != token:
-                # Another thread has been here in the meantime.
+                # Another thread has replaced it meanwhile.
                 return self.token()
             if self._alive(token):
                 raise VaultDenied("Vault denies the request", where=self._wire.server.address)
@@ -66,7 +66,7 @@ class Login:
                 raise VaultLoginRefused(
                     "Vault does not take the token: it has expired, was revoked, or is of another namespace",
                     where=self._wire.server.address,
-                    remedy="put a new token in its place, or use an auth method that can log in anew (AppRole, "
+                    remedy="put a new token in its place, or use an auth method that can log in again (AppRole, "
                     "Kubernetes, JWT ...)",
                 )
             log.debug("Vault no longer took the token; logged in anew by %s.", self._source.method)
@@ -76,7 +76,7 @@ class Login:
         try:
             return self._wire.send("GET", "auth/token/lookup-self", token=token).ok
         except VaultDenied as denied:
-            # A token without the default policy is alive and may not look itself up.
+            # A token without the default policy is valid but may not look itself up.
             return not denied.token_unknown
 
     def _keep(self, fresh: Token) -> str:
@@ -97,7 +97,7 @@ class Login:
             raise
         self._renewable = answer.data.get("renewable") is True
         if answer.data.get("expire_time") is not None:
-            # Vault cuts the fraction, so that the last second of a token reads 0.
+            # Vault truncates fractions, so the last second of a token reads 0.
             self._counts_from_now(max(float(answer.data.get("ttl") or 0), 0.5))
         return token
 
@@ -108,7 +108,7 @@ class Login:
         self._due = now + seconds * _RENEW_AFTER
 
     def _prolong(self, token: str) -> str:
-        """Renew, or log in anew where a renewal no longer gives much. A failure matters once the token ended."""
+        """Renew, or log in again where a renewal gives little. A failure matters once the token has expired."""
         if self._renewed(token):
             return token
         try:
@@ -123,12 +123,12 @@ class Login:
             log.debug("The token of Vault could not be prolonged yet: %s", trouble.what)
             self._due = min(now + _TRY_AGAIN_SECONDS, self._ends)
             return token
-        # The source has only this token: it is used to its end, and then Vault says that it ended.
+        # The source has only this token: it is used until Vault reports that it has expired.
         self._due = math.inf
         return token
 
     def _renewed(self, token: str) -> bool:
-        """Whether the token lasts at least half as long again. Near its max_ttl Vault gives less, or an error."""
+        """Return whether a renewal gave at least half its time. Near max_ttl Vault gives less, or an error."""
         if not self._renewable:
             return False
         before = self._lease
@@ -146,7 +146,7 @@ class Login:
 
 
 def _hide_from_logs(token: str) -> None:
-    """Register the token with Airflow's masker, where Airflow runs: nothing of ours logs it, but a DAG might."""
+    """Register the token with Airflow's masker: this product does not log it, but a DAG might."""
     if token and "airflow" in sys.modules:
         from airflow.sdk.log import mask_secret
 

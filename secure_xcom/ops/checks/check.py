@@ -1,4 +1,4 @@
-"""What ``secure-xcom check`` looks at, one function per subject; each gives findings and raises nothing."""
+"""Check a deployment, one function for each subject; each returns findings and raises nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import SecureXComError, UriInvalid
 from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.core.hashed_ids import IdHasher
-from secure_xcom.deployment.settings_source import Deployment, airflow_is_installed
+from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
 from secure_xcom.sinks import check_apart, sink
@@ -26,15 +26,15 @@ _ENTRY_POINTS = {
     "airflow.plugins": "Airflow lists the plugin",
     "airflow.policy": "the hooks that place tasks, hide return values and mask component logs",
 }
-# What an older Airflow does with rendered template fields, and the release that mended it: the first by
+# Faults of older Airflows in rendered template fields, and the release that fixed each: the first by
 # https://github.com/apache/airflow/pull/58767, the second by the task SDK's own serializer of these fields.
 _RENDERED_FIELDS = (
-    ("3.1.4", "keeps in plaintext what templates and TaskFlow arguments pulled"),
+    ("3.1.4", "stores in plaintext what templates and TaskFlow arguments pulled"),
     (
         "3.1.6",
         (
             "cuts rendered fields of over [core] max_templated_field_length characters (4,096 by default) before "
-            "it masks them, so the part of a secret that the cut leaves is kept in plaintext"
+            "it masks them, so the rest of a cut secret is stored in plaintext"
         ),
     ),
 )
@@ -42,15 +42,15 @@ _RENDERED_FIELDS_MENDED = _RENDERED_FIELDS[-1][0]
 _DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
 
 
-def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
-    """Look at everything, in the order in which a push would meet it.
+def check_deployment(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
+    """Check everything, in the order in which a push would use it.
 
-    :param dag_id: the DAG that the probes pretend to be, in its compartment alone. None: in every compartment.
+    :param dag_id: the DAG that the probes act as, only in its compartment; None tries every compartment.
     """
     yield versions()
-    yield from airflow_uses_us(deployment)
+    yield from airflow_uses_the_backend(deployment)
     try:
-        policy = deployment.policy()
+        policy = deployment.policy
         coordinate = probe_coordinate(dag_id or PROBE_DAG)
         compartments = policy.compartments if dag_id is None else (policy.resolve(coordinate),)
     except SecureXComError as error:
@@ -68,45 +68,45 @@ def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
 
 
 def versions() -> Finding:
-    """What is installed, for a report of trouble."""
-    found = [f"secure-xcom {RELEASE}", f"Python {sys.version.split()[0]}"]
+    """Return the installed versions, for bug reports."""
+    installed = [f"secure-xcom {RELEASE}", f"Python {sys.version.split()[0]}"]
     for name in _DISTRIBUTIONS:
         try:
-            found.append(f"{name} {metadata.version(name)}")
+            installed.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            found.append(f"no {name}")
-    return Finding("versions", "ok", ", ".join(found))
+            installed.append(f"no {name}")
+    return Finding("versions", "ok", ", ".join(installed))
 
 
-def airflow_uses_us(deployment: Deployment) -> Iterator[Finding]:
-    """Whether values pass our backend at all, and whether our hooks beside it are there."""
+def airflow_uses_the_backend(deployment: Deployment) -> Iterator[Finding]:
+    """Check that values pass through the backend, and that the hooks are installed."""
     subject = "[core] xcom_backend"
     if deployment.backend:
-        yield Finding(subject, "ok", "values pass secure_xcom.SecureXComBackend")
+        yield Finding(subject, "ok", "values pass through secure_xcom.SecureXComBackend")
     else:
         yield Finding(
             subject,
             "error",
-            "Airflow does not use our backend here, so values are kept in plaintext",
+            "Airflow does not use the backend on this machine, so values are stored in plaintext",
             "set [core] xcom_backend = secure_xcom.SecureXComBackend for every component and worker",
         )
     if not airflow_is_installed():
-        yield Finding("hooks", "ok", "not looked at: Airflow is not installed here")
+        yield Finding("hooks", "ok", "not checked: Airflow is not installed on this machine")
         return
     yield from rendered_fields(metadata.version("apache-airflow-core"))
     for group, purpose in _ENTRY_POINTS.items():
         yield _entry_point(group, purpose)
     for name, leak in (
-        ("hide_return_values", "operators log what they return before it is sealed"),
+        ("hide_return_values", "operators log their return values before these are sealed"),
         ("mask_component_logs", "the LocalExecutor copies task logs to the scheduler's output unmasked"),
-        ("place_tasks", "a DAG's author decides on which workers, and with whose identity, its tasks run"),
+        ("place_tasks", "the author of a DAG decides on which workers, and with whose identity, its tasks run"),
     ):
         if not getattr(deployment.settings, name):
             yield Finding(f"[secure_xcom] {name}", "warning", f"is off: {leak}", f"set {name} = True")
 
 
 def rendered_fields(release: str) -> Iterator[Finding]:
-    """Return what an Airflow leaves unmasked of the rendered template fields that it keeps in its database.
+    """Report rendered template fields that an Airflow release stores unmasked in its database.
 
     :param release: the version of apache-airflow-core.
     """
@@ -115,14 +115,14 @@ def rendered_fields(release: str) -> Iterator[Finding]:
     try:
         version = Version(release)
     except InvalidVersion:
-        # A build of somebody's own has whatever name they gave it.
+        # A custom build can have any name.
         return
     for mended, fault in _RENDERED_FIELDS:
         if version < Version(mended):
             yield Finding(
                 "rendered template fields",
                 "warning",
-                f"Airflow {release} {fault} (mended in {mended})",
+                f"Airflow {release} {fault} (fixed in {mended})",
                 f"upgrade Airflow to {_RENDERED_FIELDS_MENDED} or later; until then pull secrets with xcom_pull "
                 "inside the task",
             )
@@ -131,18 +131,18 @@ def rendered_fields(release: str) -> Iterator[Finding]:
 def _entry_point(group: str, purpose: str) -> Finding:
     subject = f"entry point {group}"
     remedy = "install secure-xcom with pip into the environment of every Airflow component"
-    for found in metadata.entry_points(group=group):
-        if found.value.partition(":")[0].partition(".")[0] == "secure_xcom":
+    for entry_point in metadata.entry_points(group=group):
+        if entry_point.value.partition(":")[0].partition(".")[0] == "secure_xcom":
             try:
-                found.load()
-            except Exception as error:  # noqa: BLE001  # whatever an import raises, Airflow would meet it too
+                entry_point.load()
+            except Exception as error:  # noqa: BLE001  # an import may raise anything, in Airflow too
                 return Finding(subject, "error", f"cannot be loaded ({type(error).__name__}): {purpose}", remedy)
             return Finding(subject, "ok", purpose)
     return Finding(subject, "warning", f"is not installed: {purpose}", remedy)
 
 
 def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
-    """What the access policy says."""
+    """Report the compartments of the access policy."""
     names = ", ".join(compartment.name for compartment in policy.compartments)
     if deployment.settings.access_policy:
         if deployment.told is not None:
@@ -156,34 +156,34 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
             except SecureXComError as error:
                 return as_finding("access policy", error)
         return Finding("access policy", "ok", f"{deployment.settings.access_policy}: {names}")
-    return Finding("access policy", "ok", "no file: one compartment takes every DAG, and every DAG may pull")
+    return Finding("access policy", "ok", "no file: a single compartment has every DAG, and every DAG may pull")
 
 
 def connections(deployment: Deployment, policy: AccessPolicy) -> Iterator[Finding]:
-    """Return the connections in use that lie where every task of every team may look them up."""
+    """Report connections in use that every task of every team can look up."""
     from secure_xcom.ops.checks.stored_connections import examine_connections, used_by
 
     yield from examine_connections(policy, used_by(policy, deployment.settings, deployment.sinks))
 
 
 def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Iterator[Finding]:
-    """Each compartment's keys and store; what several compartments share is looked at once for itself."""
-    looked: set[str] = set()
+    """Check each compartment's keys and stores; what compartments share is checked once."""
+    checked: set[str] = set()
     store_uris = dict.fromkeys(uri for compartment in compartments for uri in compartment.all_store_uris)
     for compartment in compartments:
         for uri in compartment.all_key_uris:
-            if uri not in looked:
+            if uri not in checked:
                 for store_uri in store_uris:
                     yield from _guarded(f"key {uri}", partial(keyring_in_store, uri, store_uri))
-            yield from _guarded(f"key {uri}", partial(_key, uri, compartment, coordinate, looked))
+            yield from _guarded(f"key {uri}", partial(_key, uri, compartment, coordinate, checked))
         for uri in compartment.written_store_uris:
             yield from _guarded(f"store {uri}", partial(_store, uri, compartment, coordinate))
 
 
-def _key(uri: str, compartment: Compartment, coordinate: Coordinate, looked: set[str]) -> Iterable[Finding]:
+def _key(uri: str, compartment: Compartment, coordinate: Coordinate, checked: set[str]) -> Iterable[Finding]:
     service = key_service(uri)
-    findings = [] if uri in looked else service.check()
-    looked.add(uri)
+    findings = [] if uri in checked else service.check()
+    checked.add(uri)
     return [*findings, probe_key(service, compartment, coordinate)]
 
 
@@ -192,9 +192,9 @@ def _store(uri: str, compartment: Compartment, coordinate: Coordinate) -> list[F
 
 
 def access_log(deployment: Deployment) -> Iterator[Finding]:
-    """Whether each sink would take an event, of which none is written, and whether ids can be hashed as it is set.
+    """Check that each sink can be written, without writing an event, and that ids can be hashed as configured.
 
-    What is wrong with an optional sink stops no push or pull, so it is a warning.
+    A fault of an optional sink stops no push or pull, so it is a warning.
     """
     for uri in deployment.sinks:
         for finding in _guarded(f"access log {shown(uri)}", partial(_sink, uri)):
@@ -202,7 +202,7 @@ def access_log(deployment: Deployment) -> Iterator[Finding]:
             yield replace(finding, status="warning") if lenient else finding
     if all(map(_is_optional, deployment.sinks)):
         text = "every sink is optional, so nothing is pushed or pulled"
-        yield Finding("access log", "error", text, "leave optional=true out of at least one sink URI")
+        yield Finding("access log", "error", text, "remove optional=true from at least one sink URI")
     settings = deployment.settings
     if settings.audit_hash_key:
         yield from _guarded("hashed ids", partial(_hasher, settings.audit_hash_key, settings.audit_hash_ids))
@@ -217,18 +217,18 @@ def _is_optional(uri: str) -> bool:
     try:
         return SinkUri.parse(uri).optional
     except UriInvalid:
-        # Nobody knows what it was to be.
+        # An invalid URI says nothing about it.
         return False
 
 
 def _hasher(path: str, names: Sequence[str]) -> list[Finding]:
     hashed = sorted(IdHasher.load(path, names).names)
-    return [Finding("hashed ids", "ok", f"the access log holds {', '.join(hashed)} as keyed hashes")]
+    return [Finding("hashed ids", "ok", f"the access log stores {', '.join(hashed)} as keyed hashes")]
 
 
 def _sink(uri: str) -> list[Finding]:
-    # An empty batch opens and locks what an event would be appended to, and appends nothing; a bucket, which has
-    # no other way to tell whether a worker may write, gets an empty object below check/.
+    # An empty batch opens and locks the file without appending to it. A bucket cannot tell otherwise whether a
+    # worker may write, so it gets an empty object below check/.
     sink(uri).write([])
     return [Finding(f"access log {shown(uri)}", "ok", "can be written")]
 
@@ -237,17 +237,19 @@ def _claims(uri: str) -> list[Finding]:
     from secure_xcom.claims.claim_table import ClaimTable
 
     table = ClaimTable(uri)
-    # No compartment is named so; the database says all the same whether it has the table and lets it be read.
+    # No compartment has this name, but the query shows whether the table exists and can be read.
     next(iter(table.list([("", "-")])), None)
     return [
         Finding(
-            f"claims in {table.uri}", "ok", "the table can be read; the first claim shows if it can be added to"
+            f"claims in {table.uri}",
+            "ok",
+            "the table can be read; the first claim shows whether rows can be added",
         )
     ]
 
 
-def _guarded(subject: str, looks: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def _guarded(subject: str, checks: Callable[[], Iterable[Finding]]) -> list[Finding]:
     try:
-        return list(looks())
+        return list(checks())
     except SecureXComError as error:
         return [as_finding(subject, error)]

@@ -1,4 +1,4 @@
-"""Probes: what a push and a pull would do, done with a data key and bytes that mean nothing."""
+"""Probes: do what a push and a pull do, with a random data key and random bytes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from secure_xcom.stores import Store
 from secure_xcom.stores.files import FileStore
 
 PROBE_DAG = "secure_xcom_check"
-# As many bytes as a small sealed payload has.
+# The size of a small sealed payload.
 _PROBE_BYTES = 256
-# AWS refuses requests whose time is 15 minutes off; long before that, `created` and `expires` mislead people.
+# AWS refuses requests that are 15 minutes off; `created` and `expires` mislead people long before that.
 _SKEW_SECONDS = 60
 
 
 def probe_coordinate(dag_id: str = PROBE_DAG) -> Coordinate:
-    """Where a probe pretends to live. Policies may be scoped by the DAG, so it can be chosen."""
+    """Return the coordinate of a probe. Policies may depend on the DAG, so the caller can choose it."""
     return Coordinate(dag_id, "secure_xcom_check", "secure_xcom_check", -1, "probe")
 
 
@@ -42,16 +42,16 @@ def probe_key(service: KeyService, compartment: Compartment, coordinate: Coordin
         if isinstance(answer, KeyServiceError):
             raise answer
         if answer != data_key:
-            raise KeyServiceError("another data key came back than the one that was wrapped", where=service.uri)
+            raise KeyServiceError("the unwrapped data key differs from the wrapped one", where=service.uri)
     except SecureXComError as error:
         return as_finding(subject, error)
-    return Finding(subject, "ok", f"a data key came back the same, in {_milliseconds(started)} ms")
+    return Finding(subject, "ok", f"a data key was wrapped and unwrapped in {_milliseconds(started)} ms")
 
 
 def keyring_in_store(key_uri: str, store_uri: str) -> list[Finding]:
-    """Whether a local keyring lies in the folder of a store, where both are of this machine.
+    """Report a local keyring that is in the folder of a store on this machine.
 
-    Whoever copies the store, for a backup say, would copy the wrapping keys along with what they protect.
+    A copy of the store, such as a backup, would then contain the wrapping keys as well.
     """
     if not (key_uri.startswith("local://") and store_uri.startswith("file://")):
         return []
@@ -60,13 +60,13 @@ def keyring_in_store(key_uri: str, store_uri: str) -> list[Finding]:
     if not keyring.is_relative_to(folder):
         return []
     what = (
-        f"the keyring lies in the folder of the store {store_uri}, so a copy of the store holds the keys as well"
+        f"the keyring is in the folder of the store {store_uri}, so a copy of the store contains the keys as well"
     )
-    return [Finding(f"key {key_uri}", "error", what, "keep the keyring in a folder that no store is in or above")]
+    return [Finding(f"key {key_uri}", "error", what, "move the keyring to a folder outside of every store")]
 
 
 def probe_store(store: Store, compartment: Compartment, coordinate: Coordinate) -> list[Finding]:
-    """Put an object, get it, list it (for its time), delete it."""
+    """Put an object, get it, list it (for its time), and delete it."""
     subject = f"put, get and delete in {store.uri}"
     path = object_path(compartment.name, coordinate, str(uuid6.uuid7()))
     payload = secrets.token_bytes(_PROBE_BYTES)
@@ -75,20 +75,22 @@ def probe_store(store: Store, compartment: Compartment, coordinate: Coordinate) 
         store.put(path, [payload])
         try:
             if b"".join(store.get(path)) != payload:
-                raise StoreError("other bytes came back than were put", where=store.uri)
+                raise StoreError("the bytes that were read differ from those that were written", where=store.uri)
             took = _milliseconds(started)
             clock = _clock(store, path)
         finally:
             left = store.delete_many([path])[0]
         if isinstance(left, StoreDenied):
-            told = f"the bytes came back the same, in {took} ms; this identity may not delete, as workers need not"
-            return [Finding(subject, "ok", f"{told}: `secure-xcom gc` takes the probe's object"), clock]
+            told = (
+                f"an object was written and read in {took} ms; this identity may not delete, as workers need not"
+            )
+            return [Finding(subject, "ok", f"{told}: `secure-xcom gc` removes the probe's object"), clock]
         if left is not None:
             raise left
         _expect_missing(store, path)
     except SecureXComError as error:
         return [as_finding(subject, error)]
-    return [Finding(subject, "ok", f"the bytes came back the same, in {took} ms, and are gone again"), clock]
+    return [Finding(subject, "ok", f"an object was written, read and deleted in {took} ms"), clock]
 
 
 def _expect_missing(store: Store, path: str) -> None:
@@ -96,17 +98,19 @@ def _expect_missing(store: Store, path: str) -> None:
         b"".join(store.get(path))
     except ObjectMissing:
         return
-    raise StoreError("a deleted object is still there", where=store.uri)
+    raise StoreError("a deleted object still exists", where=store.uri)
 
 
 def _clock(store: Store, path: str) -> Finding:
-    """Hold this machine's clock against the store's: references and access logs carry the time of this one."""
+    """Compare this machine's clock, which references and access logs use, with the store's."""
     subject = f"clock against {store.uri}"
     now = clock.now()
     try:
         found = [entry for entry in store.list(path.rpartition("/")[0] + "/") if entry.path == path]
     except StoreDenied:
-        return Finding(subject, "ok", "not compared: this identity may not list, which pushes and pulls need not")
+        return Finding(
+            subject, "ok", "not compared: this identity may not list, which pushes and pulls do not need"
+        )
     if not found:
         return Finding(subject, "warning", "a new object is not listed", "let `secure-xcom gc` list the store")
     skew = (now - found[0].modified).total_seconds()
@@ -115,7 +119,7 @@ def _clock(store: Store, path: str) -> Finding:
             subject,
             "warning",
             f"this machine is {skew:+.0f} s off",
-            "set this machine's clock by NTP, or the store's",
+            "synchronise the clocks of this machine and the store with NTP",
         )
     return Finding(subject, "ok", f"within {_SKEW_SECONDS} s")
 

@@ -1,4 +1,4 @@
-"""Where the connections of keys, stores and the access log lie: what every task may look up is every team's.
+"""Find out where connections of keys, stores and the access log are stored: every task can look some of them up.
 
 A task asks its own worker's environment and secrets backend for a connection, and then Airflow's Execution API.
 That answers with what the API server finds in its environment, in its secrets backend and in Airflow's database,
@@ -24,13 +24,13 @@ from secure_xcom.core.findings import Finding
 from secure_xcom.ops.xcom_table import Database, database_url
 
 _LOCAL_FILE = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
-# Who signs tasks' tokens is an API server or a scheduler, and no worker.
+# Only an API server or a scheduler signs tasks' tokens, never a worker.
 _SIGNS = "AIRFLOW__API_AUTH__JWT_"
 _OWN = (
     "give each worker its own login as {} in its own environment, or in a file of mode 0600 for the "
     "LocalFilesystemBackend of its [workers] secrets_backend"
 )
-_ROTATE = "then revoke this login and make a new one, because every task could read it"
+_ROTATE = "then revoke this login and create a new one, because every task could read it"
 
 
 def used_by(policy: AccessPolicy, settings: Settings, sinks: Sequence[str]) -> dict[str, list[str]]:
@@ -61,13 +61,13 @@ def used_by(policy: AccessPolicy, settings: Settings, sinks: Sequence[str]) -> d
 def examine_connections(
     policy: AccessPolicy, uses: Mapping[str, Sequence[str]], database: Database | None = None
 ) -> Iterator[Finding]:
-    """Return where connections lie that every task of every team may look up, as far as this machine can tell.
+    """Report connections that every task of every team can look up, as far as this machine can tell.
 
-    :param database: Airflow's, where it is open already; else the one that this process knows, if it knows one.
+    :param database: Airflow's, if it is open already; by default the one that this process knows, if any.
     """
     if not uses:
         return
-    # With one compartment, whoever reads its login could ask it for the same things anyway.
+    # With one compartment, whoever reads its login has the same rights anyway.
     serious: Literal["warning", "error"] = "error" if len(policy.compartments) > 1 else "warning"
     yield from _in_database(uses, serious, database)
     if len(policy.compartments) > 1:
@@ -83,18 +83,18 @@ def _in_database(
         stored = _looked_up(list(uses), database)
     except (MaintenanceError, ImportError) as error:
         what = error.what if isinstance(error, MaintenanceError) else "SQLAlchemy is not installed"
-        yield Finding(subject, "ok", f"not looked at here: {what}; run check where the scheduler runs")
+        yield Finding(subject, "ok", f"not checked on this machine: {what}; run check where the scheduler runs")
         return
     if stored is None:
         yield Finding(
             subject,
             "ok",
-            f"not looked at: this database user may not read the ids of the table connection ({', '.join(uses)} "
+            f"not checked: this database user may not read the ids of the table connection ({', '.join(uses)} "
             "are used); run check where the scheduler runs",
         )
         return
     for conn_id, secret in stored.items():
-        # MySQL's usual collations take upper and lower case for the same, for Airflow's lookup as well.
+        # MySQL's usual collations ignore case, in Airflow's lookup as well.
         name = next((name for name in uses if name.lower() == conn_id.lower()), None)
         yield _stored(conn_id, uses[name] if name else (), serious, secret=secret)
     if not stored:
@@ -115,7 +115,7 @@ def _stored(
     conn_id: str, uses: Sequence[str], serious: Literal["warning", "error"], *, secret: bool | None
 ) -> Finding:
     subject = f"connection {conn_id}"
-    where = f"of {', '.join(uses[:5])} lies in Airflow's database"
+    where = f"of {', '.join(uses[:5])} is stored in Airflow's database"
     if secret is False:
         return Finding(subject, "ok", f"{where}; it has no password and no extra, so it holds no login")
     return Finding(
@@ -155,7 +155,7 @@ def _in_backends() -> Iterator[Finding]:
             "every task of every team",
             "give each worker's backend ([workers] secrets_backend) a login of its own that reads its own team's "
             "path alone, and the API server's ([secrets] backend) one that reads none of these connections; where "
-            "all could read them, revoke those logins and make new ones",
+            "all could read them, revoke those logins and create new ones",
         )
 
 
@@ -164,14 +164,14 @@ def _file(subject: str, kwargs: str) -> Iterator[Finding]:
         path = json.loads(kwargs or "{}").get("connections_file_path")
         mode = stat.S_IMODE(os.stat(path).st_mode) if path else 0
     except (ValueError, AttributeError, TypeError, OSError):
-        # Airflow says what is wrong with it; there is no file that others could read.
+        # Airflow reports what is wrong with it; there is no file that other users could read.
         return
     if mode & 0o077:
         yield Finding(
             subject,
             "warning",
-            f"the file {path} has mode {mode:04o}, so others than its owner may read the logins in it",
-            f"run `chmod 600 {path}` as the worker's user; then revoke these logins and make new ones, because "
+            f"the file {path} has mode {mode:04o}, so users other than its owner can read the logins in it",
+            f"run `chmod 600 {path}` as the worker's user; then revoke these logins and create new ones, because "
             "others could read them",
         )
 

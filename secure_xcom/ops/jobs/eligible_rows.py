@@ -1,4 +1,4 @@
-"""What a row is, for every job: a reference that may be acted upon, one that is refused and why, or a plain value.
+"""Classify a row for every job: a usable reference, a refused one with the reason, or a plaintext value.
 
 Rows are written by whoever runs a task, or may write to the database: any JSON, of any size, in any row. One that
 is refused is reported, and keeps no job from the others; nothing that it says is acted upon.
@@ -22,7 +22,7 @@ REFERENCE_MAX_CHARACTERS = 4 << 20
 As Python's objects JSON takes up to a hundred times the memory of its text."""
 
 _LEVELS_MAX = 64
-"""A preview of ours has fewer than 20."""
+"""Previews have fewer than 20."""
 
 _UNIQUE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _NO_TIME = datetime.min.replace(tzinfo=timezone.utc)
@@ -30,7 +30,7 @@ _NO_TIME = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A row, the reference in it, and its compartment. Nothing of it is authenticated: that needs the data key."""
+    """A row with its reference and its compartment. None of it is authenticated: that needs the data key."""
 
     row: StoredRow
     reference: Reference
@@ -38,7 +38,7 @@ class Found:
 
 
 def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found | SecureXComError | None:
-    """What a row holds: a reference, one that is refused and why, or None for a value without a reference.
+    """Return a row's reference, the error of a refused reference, or None for a plaintext value.
 
     :raises DatabaseFailed: the database does not answer.
     """
@@ -55,7 +55,7 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
     except SecureXComError as error:
         return error
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
-        # A field of a kind that nobody thought of: this row's trouble, and no other one's.
+        # A field of an unexpected type concerns only this row.
         return ReferenceMalformed(f"it cannot be read ({type(error).__name__})", where=row.where)
 
 
@@ -70,22 +70,22 @@ def check_compartment(head: Head, policy: AccessPolicy) -> None:
 
 
 def value_of(row: StoredRow) -> Any:
-    """A row's value.
+    """Return a row's value.
 
     :raises ReferenceMalformed: it carries the tag of a reference, and cannot be one.
     """
     value = row.value
     text = row.text or ""
     if value is None and f'"{TAG}"' in text:
-        what = "it carries the tag of a reference, and is no JSON, or has numbers or levels that none has"
+        what = "it has the tag of a reference, but is not JSON, or has too long numbers or too many levels"
         raise ReferenceMalformed(what, where=row.where)
     if is_reference(value) and is_deep(value, _LEVELS_MAX):
-        raise ReferenceMalformed(f"its parts lie within each other on over {_LEVELS_MAX} levels", where=row.where)
+        raise ReferenceMalformed(f"it is nested more than {_LEVELS_MAX} levels deep", where=row.where)
     return value
 
 
 def read(row: StoredRow, database: Database) -> tuple[StoredRow, Any]:
-    """The row with its text, and its value: None for what is no JSON, or too long to be a reference.
+    """Return the row with its text, and its value: None where it is not JSON, or too long for a reference.
 
     :raises ReferenceMalformed: it carries the tag of a reference, and cannot be one.
     """
@@ -93,9 +93,9 @@ def read(row: StoredRow, database: Database) -> tuple[StoredRow, Any]:
         if row.size > REFERENCE_MAX_CHARACTERS:
             if database.object_of(row.position) is None:
                 return row, None
-            raise ReferenceMalformed(f"it has {row.size} characters, which no reference has", where=row.where)
+            raise ReferenceMalformed(f"it has {row.size} characters, more than any reference", where=row.where)
         text = database.whole_text(row.position)
-        # What is no reference is not unfolded: it takes many times its size.
+        # A plaintext value is not parsed: that takes many times its size.
         if text is None or f'"{TAG}"' not in text:
             return row, None
         row = replace(row, text=text)
@@ -103,7 +103,7 @@ def read(row: StoredRow, database: Database) -> tuple[StoredRow, Any]:
 
 
 def mentioned(row: StoredRow, database: Database) -> set[str]:
-    """The ids of payloads that a refused reference may mean: of a later release, or with a field too many.
+    """Return the ids of payloads that a refused reference may name, such as one of a later release.
 
     Whoever reads this decides that only payloads of the row's own task instance are meant.
     """
@@ -122,7 +122,7 @@ def mentioned(row: StoredRow, database: Database) -> set[str]:
 
 
 def others_payloads(founds: Iterable[Found], database: Database) -> dict[Position, StoredRow]:
-    """Which of these references name a payload that another row of their task instance named before them.
+    """Return which of these references name a payload that an older row of their task instance names.
 
     A payload's path says of which task instance it is and not of which key, and only the data key shows to which
     row it belongs. Whoever writes rows can name another's payload, once it is there: so the row that the database

@@ -1,14 +1,14 @@
-"""``secure-xcom gc``: payloads that no row names, and rows whose payload is gone.
+"""Find payloads that no row names and rows whose payload is gone, and delete the former.
 
-What a row names counts only for payloads of its own task instance: whoever writes rows can write any name.
+A row counts only for payloads of its own task instance: whoever writes rows can write any name.
 
-The order is what keeps a live payload safe. A push puts its payload first and its row is written after; so the
-stores are listed first and the rows are read after, and only payloads are looked at that are older than the
-window (by the UUIDv7 in their name and by the store's own clock). Whatever row such a payload will ever have is
-there when the rows are read. Right before a deletion the rows of its task instance are read once more.
+The order keeps live payloads safe. A push writes its payload before its row. So gc lists the stores first and
+reads the rows second, and examines only payloads that are older than the window (by the UUIDv7 in their name and
+by the store's clock): any row that such a payload will ever have exists when the rows are read. Right before a
+deletion, gc reads the rows of the task instance again.
 
-Deleted is only what has the form of `secure_xcom.core.coordinate.object_path` below one of the policy's
-compartments, and what a killed put left in a file store.
+It deletes only objects whose path has the form of `secure_xcom.core.coordinate.object_path` below one of the
+policy's compartments, and files that a killed put left in a file store.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment
 from secure_xcom.core.errors import SecureXComError, StoreError, UnsafeRefused
 from secure_xcom.ops.jobs.eligible_rows import mentioned, recognise
-from secure_xcom.ops.jobs.examples import EXAMPLES, name_one
 from secure_xcom.ops.jobs.gc_inventory import Batch, Inventory, locked, name_of
 from secure_xcom.ops.jobs.gc_report import GcReport
 from secure_xcom.ops.jobs.payload_paths import PayloadPath, is_staged
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.rate_limit import Pace
+from secure_xcom.ops.jobs.report_text import EXAMPLES, add_example
 from secure_xcom.ops.xcom_table import Database, Position, StoredRow
 from secure_xcom.stores import Store, StoredObject, store
 
 WINDOW = timedelta(hours=24)
 WINDOW_LEAST = timedelta(hours=2)
-"""Twice what clocks of workers, stores and this machine may differ by, and far over what a push takes."""
+"""Twice the largest clock difference of workers, stores and this machine, and far more than a push takes."""
 
 _CLOCKS_DIFFER = timedelta(days=1)
 
@@ -67,15 +67,15 @@ def collect(
     stores: Callable[[str], Store] = store,
     progress: Progress = silent,
 ) -> GcReport:
-    """Find orphans both ways, and delete payloads that no row names if told to.
+    """Find payloads without a row and rows without a payload; with ``delete``, delete the former.
 
-    :param state: the state file, from which a run that was killed goes on.
-    :param window: payloads that are younger are left alone.
-    :param rate: deletions a second at the most; 0 for as fast as the store takes them.
-    :param max_share: in each compartment and store, refuse to delete more than this share of the payloads that
-        are old enough; the others are not kept from their share by it.
+    :param state: the state file, from which a killed run resumes.
+    :param window: younger payloads are left alone.
+    :param rate: the most deletions per second; 0 for no limit.
+    :param max_share: in each compartment and store, refuse to delete more than this share of the old enough
+        payloads; other compartments and stores are not affected.
     :param examples: how many ids of each kind the report names.
-    :raises UnsafeRefused: too large a share has no row anywhere: this may be the wrong database.
+    :raises UnsafeRefused: too large a share has no row everywhere: this may be the wrong database.
     :raises MaintenanceError: the database or the state file cannot be used; :raises StoreError: no store can.
     """
     units = [_Unit(compartment, uri) for compartment in policy.compartments for uri in compartment.all_store_uris]
@@ -84,7 +84,7 @@ def collect(
         "stores": " ".join(sorted(unit.name for unit in units)),
         "database": database.name,
         "window": str(window),
-        # What the state file holds: paths that are kept, no longer folders.
+        # The state file's format: it has paths to keep, no longer folders.
         "form": "2",
     }
     with locked(state):
@@ -145,7 +145,7 @@ class _Run:
         return report
 
     def _list_units(self, report: GcReport) -> None:
-        """List each; of one that cannot be listed nothing is known, and the others go on."""
+        """List each unit. One that cannot be listed is skipped, and the others go on."""
         failed: StoreError | None = None
         for unit in self.units:
             try:
@@ -179,8 +179,8 @@ class _Run:
         path = PayloadPath.parse(found.path, compartment)
         if path is None and not is_staged(found.path, compartment):
             return "foreign"
-        # Two clocks, so that neither of them alone can make a payload old; but a name of the days to come is of no
-        # clock, and would keep what bears it for ever.
+        # Two clocks, so that neither alone can make a payload old. But a name from the future is of no clock, and
+        # would keep its payload for ever.
         named = path.made if path is not None and path.made < self.begun + _CLOCKS_DIFFER else self.cutoff
         young = found.modified > self.cutoff or named > self.cutoff
         return "young" if young else "payloads"
@@ -205,7 +205,7 @@ class _Run:
     def _note(
         self, row: StoredRow, named: list[tuple[bytes, str, str | None]], kept: list[str], counts: dict[str, int]
     ) -> None:
-        """What a row names: only payloads of its own task instance, whatever it says."""
+        """Return what a row names, limited to payloads of its own task instance."""
         found = recognise(row, self.policy, self.database)
         if found is None:
             return
@@ -219,15 +219,15 @@ class _Run:
             return
         place = self._place(uri, found.reference.head.coordinate)
         if place is None:
-            # In a store that the policy has no longer, or of another task instance.
+            # In a store that the policy no longer has, or of another task instance.
             counts["unreadable"] += self._is_in_a_store(uri)
             return
-        # Of an exclusive XCom that was shredded the row stays, and its payload is meant to be gone.
+        # The row of a shredded exclusive XCom stays, and its payload is meant to be gone.
         known = found.reference.shredded is None and place[0] in self._listed_units
         named.append((name_of(uri), row.where, uri if known and self._must_be_listed(place) else None))
 
     def _place(self, uri: str, at: Coordinate) -> tuple[_Unit, str] | None:
-        """The unit and the path of a payload's URI; None where it is not one of this very task instance."""
+        """Return the unit and the path of a payload's URI; None where it is not one of this very task instance."""
         for prefix in self._prefixes:
             if uri.startswith(prefix):
                 path = uri.removeprefix(prefix)
@@ -242,7 +242,7 @@ class _Run:
         return any(uri.startswith(prefix) for prefix in self._prefixes)
 
     def _must_be_listed(self, place: tuple[_Unit, str]) -> bool:
-        """Whether a payload was made before the listing, or its name says a time that is none.
+        """Return whether a payload was created before the listing, or its name has an invalid time.
 
         The window is none of its affair: that keeps what has no row yet, and this has one.
         """
@@ -250,7 +250,7 @@ class _Run:
         return parsed is not None and not self.begun < parsed.made < self.begun + _CLOCKS_DIFFER
 
     def _meant(self, row: StoredRow) -> list[tuple[_Unit, str]]:
-        """The payloads of its own task instance that a row may mean which cannot be read."""
+        """Return the payloads of its own task instance that an unreadable row may name."""
         try:
             at = row.coordinate
         except SecureXComError:
@@ -261,14 +261,14 @@ class _Run:
         ]
 
     def _check_missing(self, report: GcReport) -> None:
-        """Look once more for each payload that was not listed, because a purge or a push may have come between."""
+        """Look again for each payload that was not listed, since a purge or a push may have happened meanwhile."""
         after = 0
         while batch := self.inventory.without_payload(after=after):
             after = batch[-1][0]
             for _, place, uri in batch:
                 if not self._is_there(uri):
                     report.missing += 1
-                    name_one(report.missing_examples, place, self.examples)
+                    add_example(report.missing_examples, place, self.examples)
             self.progress("looking for missing payloads", report.missing, None)
 
     def _is_there(self, uri: str) -> bool:
@@ -283,7 +283,7 @@ class _Run:
     # --- delete ---------------------------------------------------------------------------------------------
 
     def safe(self, report: GcReport, max_share: float) -> list[_Unit]:
-        """The units in which no larger share is to be deleted than may be; the report names the others."""
+        """Return the units where no too large share is to be deleted; the report names the others."""
         safe: list[_Unit] = []
         full = 0
         for unit in self._listed_units:
@@ -298,7 +298,7 @@ class _Run:
                 f"{report.orphans} of {report.payloads} payloads have no row, which is more than a share of "
                 f"{max_share:g}",
                 where=self.database.name,
-                remedy="see that this is the database of the Airflow that uses these stores, and of no other one; "
+                remedy="check that this is the database of the Airflow that uses these stores, and of no other; "
                 "then allow it with --max-share 1",
             )
         return safe
@@ -332,7 +332,7 @@ class _Run:
         self.inventory.gone(gone)
 
     def _kept(self, unit: _Unit, paths: Sequence[str], report: GcReport) -> set[str]:
-        """Which of these must stay: held, beside a row that cannot be read, or named by a row that is new."""
+        """Return which of these must stay: held, beside an unreadable row, or named by a new row."""
         kept: set[str] = set()
         parsed = {path: PayloadPath.parse(path, unit.compartment.name) for path in paths}
         for path, found in parsed.items():
@@ -358,11 +358,11 @@ class _Run:
     @staticmethod
     def _failed(error: StoreError, where: str, report: GcReport) -> None:
         report.failed += 1
-        name_one(report.failures, f"{where}: {error.what}")
+        add_example(report.failures, f"{where}: {error.what}")
 
 
 def _described(store_uri: str) -> dict[str, str]:
-    """A store, and what becomes of what is deleted in it."""
+    """Return a store, and whether deleted objects stay there as old versions."""
     if not store_uri.startswith("s3://"):
         return {"store": store_uri}
     from secure_xcom.stores.s3_versions import bucket_state

@@ -1,4 +1,4 @@
-"""What gc has seen of both sides, kept in a state file, so that memory stays bounded and a killed run goes on.
+"""What gc has read of stores and rows, in a state file: memory stays bounded, and a killed run resumes.
 
 The state file is an SQLite database of ids: which payloads lie in the stores, and which of them a row names.
 SQLite sorts and joins both on disk. It holds no value, no preview and no wrapped key.
@@ -19,7 +19,7 @@ from secure_xcom.core.errors import MaintenanceError, StateInvalid
 from secure_xcom.core.file_lock import NotLocked, acquire, release
 
 STATE_MAX_DAYS = 7
-"""An older state is begun anew: meanwhile things may have happened that gc does not follow, such as a restore."""
+"""An older state is discarded, since events such as a restore may have happened that gc does not follow."""
 
 _CACHE_KIB = 16 << 10
 _SCHEMA = """
@@ -34,19 +34,19 @@ CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL)
 
 
 def default_folder() -> Path:
-    """Where state files lie unless the caller says: in Airflow's home."""
+    """Return the default folder of state files, in Airflow's home."""
     home = os.environ.get("AIRFLOW_HOME") or "~/airflow"
     return Path(home).expanduser() / "secure_xcom" / "state"
 
 
 def name_of(uri: str) -> bytes:
-    """An object's URI in 16 bytes: so that ten million of them are sorted without their long texts."""
+    """Return a 16-byte hash of an object's URI, so that ten million can be sorted without their long texts."""
     return hashlib.blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a state file for one process.
+    """Lock a state file for one process.
 
     :raises MaintenanceError: another process has it; :raises StateInvalid: its folder cannot be used.
     """
@@ -54,13 +54,13 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StateInvalid(f"the state file cannot be made ({type(error).__name__})", where=str(path)) from None
+        raise StateInvalid(f"the state file cannot be created ({type(error).__name__})", where=str(path)) from None
     try:
         try:
             acquire(descriptor, wait=0)
         except NotLocked as error:
             raise MaintenanceError(
-                f"another process is at this job: {error.holder}",
+                f"another process runs this job: {error.holder}",
                 where=str(path),
                 remedy="wait for it, or name another --state",
             ) from None
@@ -82,7 +82,7 @@ class Batch(NamedTuple):
 
 
 class Inventory:
-    """Both sides, as far as they were seen. Every method is one transaction.
+    """Payloads and rows, as far as they were read. Every method is one transaction.
 
     :param path: the state file. One of another job (other stores, another database, another window) or of a week
         ago is begun anew.
@@ -108,7 +108,7 @@ class Inventory:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         self._connection = sqlite3.connect(self.path, isolation_level=None)
         self._connection.executescript(
-            # A state that a power cut broke is begun anew; a killed process breaks none.
+            # A state that a power failure damaged is discarded; killed processes damage none.
             f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE; "
             f"PRAGMA cache_size=-{_CACHE_KIB}; {_SCHEMA}"
         )
@@ -118,7 +118,7 @@ class Inventory:
         self._connection.close()
 
     def forget(self) -> None:
-        """The job is done: remove the file."""
+        """Remove the file, when the job is done."""
         self._connection.close()
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
@@ -126,7 +126,7 @@ class Inventory:
     # --- what was done --------------------------------------------------------------------------------------
 
     def meta(self, name: str) -> str | None:
-        """A note of this job."""
+        """Return a note of this job."""
         found = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if found is None else str(found[0])
 
@@ -136,7 +136,7 @@ class Inventory:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def tally(self) -> dict[str, int]:
-        """All counts."""
+        """Return all counts."""
         return {str(name): int(value) for name, value in self._connection.execute("SELECT * FROM tally")}
 
     def _count(self, counts: Mapping[str, int]) -> None:
@@ -148,11 +148,11 @@ class Inventory:
     # --- filling --------------------------------------------------------------------------------------------
 
     def is_listed(self, unit: str) -> bool:
-        """Whether a unit (one compartment in one store) was listed to its end."""
+        """Return whether a unit (one compartment in one store) was listed to its end."""
         return self._connection.execute("SELECT 1 FROM unit WHERE name = ?", (unit,)).fetchone() is not None
 
     def list_unit(self, unit: str, batches: Iterable[Batch]) -> None:
-        """Note a unit's payloads, batch by batch: all of it, or nothing."""
+        """Record a unit's payloads batch by batch, in one transaction."""
         with self._translated(), self._transaction():
             for payloads, young, counts in batches:
                 self._connection.executemany("INSERT INTO young VALUES (?)", ((name,) for name in young))
@@ -168,7 +168,7 @@ class Inventory:
         counts: Mapping[str, int],
         position: str,
     ) -> None:
-        """Note a page of rows: what each names, as name, place and URI; paths to be kept; where it ended."""
+        """Record a page of rows: what each names, as name, place and URI; the paths to keep; the last position."""
         with self._translated(), self._transaction():
             self._connection.executemany("INSERT INTO named VALUES (?, ?, ?)", named)
             self._connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((path,) for path in kept))
@@ -176,7 +176,7 @@ class Inventory:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('position', ?)", (position,))
 
     def join(self) -> None:
-        """Sort both sides, so that what is on one side only can be read in order."""
+        """Index both sides, so that entries of only one side can be read in order."""
         with self._translated():
             self._connection.execute("CREATE INDEX IF NOT EXISTS payload_by_name ON payload (name)")
             self._connection.execute("CREATE INDEX IF NOT EXISTS young_by_name ON young (name)")
@@ -185,7 +185,7 @@ class Inventory:
     # --- the join -------------------------------------------------------------------------------------------
 
     def orphans(self, unit: str, *, after: int = 0, limit: int = 1000) -> list[tuple[int, str, int]]:
-        """Payloads of a unit that no row names: number, path and size. Numbers rise; go on behind the last one."""
+        """Return payloads of a unit that no row names, after a number: number, path and size, in rising order."""
         with self._translated():
             return self._connection.execute(
                 "SELECT rowid, path, size FROM payload WHERE unit = ? AND rowid > ? AND NOT EXISTS "
@@ -194,7 +194,7 @@ class Inventory:
             ).fetchall()
 
     def shares(self, unit: str) -> tuple[int, int]:
-        """How many payloads of a unit no row names, and how many it has in all."""
+        """Return how many payloads of a unit no row names, and how many it has in all."""
         with self._translated():
             orphans, payloads = self._connection.execute(
                 "SELECT coalesce(sum(NOT EXISTS (SELECT 1 FROM named WHERE named.name = payload.name)), 0), "
@@ -204,7 +204,7 @@ class Inventory:
         return int(orphans), int(payloads)
 
     def orphan_counts(self) -> tuple[int, int]:
-        """How many payloads no row names, and their bytes."""
+        """Return how many payloads no row names, and their bytes."""
         with self._translated():
             count, size = self._connection.execute(
                 "SELECT count(*), coalesce(sum(size), 0) FROM payload WHERE NOT EXISTS "
@@ -213,7 +213,7 @@ class Inventory:
         return int(count), int(size)
 
     def without_payload(self, *, after: int = 0, limit: int = 1000) -> list[tuple[int, str, str]]:
-        """Rows whose payload was not listed though it was there before: number, place and path."""
+        """Return rows whose older payload was not listed: number, place and path."""
         with self._translated():
             return self._connection.execute(
                 "SELECT rowid, place, path FROM named WHERE path IS NOT NULL AND rowid > ? AND NOT EXISTS "
@@ -223,11 +223,11 @@ class Inventory:
             ).fetchall()
 
     def is_kept(self, path: str) -> bool:
-        """Whether a row that could not be read may mean this payload."""
+        """Return whether an unreadable row may name this payload."""
         return self._connection.execute("SELECT 1 FROM kept WHERE path = ?", (path,)).fetchone() is not None
 
     def gone(self, numbers: Iterable[int]) -> None:
-        """Forget payloads that are deleted."""
+        """Remove deleted payloads from the inventory."""
         with self._translated(), self._transaction():
             self._connection.executemany("DELETE FROM payload WHERE rowid = ?", ((number,) for number in numbers))
 

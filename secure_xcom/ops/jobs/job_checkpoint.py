@@ -1,4 +1,4 @@
-"""How far a job came: a small JSON file, written whole after each page, from which a killed job goes on."""
+"""The checkpoint of a job: a small JSON file, replaced after each page, from which a killed job resumes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MAX_BYTES = 1 << 20
 
 
 class Checkpoint:
-    """The position that a job came to, and what it has to remember. One of another job counts as none.
+    """The position that a job has reached, and its notes. The checkpoint of another job is ignored.
 
-    :param job: what makes this job another one.
+    :param job: what identifies this job.
     :raises StateInvalid: the file cannot be read.
     """
 
@@ -42,7 +42,7 @@ class Checkpoint:
             self.notes = dict(record.get("notes") or {})
 
     def save(self, position: Position) -> None:
-        """Write where the job is. The old file or the new one is there at any moment."""
+        """Write the job's position, atomically."""
         self.position = position
         record = {"format": _FORMAT, "job": self._job, "position": position, "notes": self.notes}
         staged = Path(f"{self._path}.new")
@@ -57,5 +57,5 @@ class Checkpoint:
             ) from None
 
     def forget(self) -> None:
-        """The job is done."""
+        """Remove the file, when the job is done."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""``secure-xcom seal-existing`` and the way back, ``unseal-all``: the values of rows that are there, in place.
+"""Seal the plaintext values of existing rows in place (``seal-existing``), and back (``unseal-all``).
 
 Sealing a row: its value (or the object of the stock backend that it names) is pushed as a task would push it; the
 new payload is read back from its store, its data key unwrapped anew by the key service, and what comes out is held
@@ -26,7 +26,7 @@ from secure_xcom.core.reference import is_reference
 from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
-from secure_xcom.ops.jobs.migrate_report import MigrateReport
+from secure_xcom.ops.jobs.migrate_report import MigrateReport, SealReport, UnsealReport
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.row_errors import concerns_all, is_of_the_payload
@@ -34,7 +34,7 @@ from secure_xcom.ops.jobs.stock_objects import OldObjects
 from secure_xcom.ops.xcom_table import Database, Position, StoredRow
 from secure_xcom.sinks import AccessLog, Draft, recording
 
-# JSON may spell a character in six.
+# JSON may need six characters for one.
 _SPELLING_MAX = 6
 _READ_BACK = "seal-existing: read back before its row is changed"
 
@@ -51,14 +51,14 @@ def seal_existing(
     operator: str,
     progress: Progress = silent,
 ) -> MigrateReport:
-    """Seal every row that holds a plain value. The access log has each push, and each opening to compare.
+    """Seal every row with a plaintext value. The access log records each push, and each opening to compare.
 
     :param pipeline: one whose codecs take structures as they are.
-    :param opener: what the new payloads are read back with.
-    :param old: the objects of the backend before.
-    :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
+    :param opener: reads the new payloads back.
+    :param old: the objects of the previous backend.
+    :raises MaintenanceError: the database does not answer; :raises AuditError: the access log cannot be written.
     """
-    report = MigrateReport(apply)
+    report = SealReport(apply)
     with locked(state):
         checkpoint = Checkpoint(state, {"job": "seal-existing", "database": database.name})
         if apply:
@@ -68,7 +68,7 @@ def seal_existing(
                 continue
             found = recognise(row, policy, database)
             if found is not None:
-                # A row that only looks like a reference is no pull's, and no value that could be sealed.
+                # A malformed reference can neither be pulled nor be sealed.
                 if isinstance(found, SecureXComError):
                     report.skip(row.where, found)
                 continue
@@ -103,18 +103,18 @@ def _seal(
     sealed = pipeline.push([Push(row.coordinate, structure)], operator=operator)[0]
     found = recognise(replace(row, text=json.dumps(sealed)), policy, database)
     if not isinstance(found, Found):
-        raise MaintenanceError("what was sealed is no reference of its row", where=row.where)
+        raise MaintenanceError("the sealed value is not a reference of its row", where=row.where)
     try:
         if not _same(_open(policy, pipeline.access_log, opener, found, operator, _READ_BACK), structure):
-            raise MaintenanceError("what was sealed does not open as what it was", where=row.where)
+            raise MaintenanceError("the sealed value differs from the original after opening", where=row.where)
     except SecureXComError:
         _delete_payload(opener, found)
         raise
     if path is not None:
-        # Noted before the row forgets the path, so that a run that is killed here deletes it the next time.
+        # Recorded before the row loses the path, so that the run after a killed one deletes the object.
         checkpoint.notes["old"] = {"position": list(row.position), "path": path}
         checkpoint.save(row.position)
-    # Where its answer is lost the row may hold the new reference, so the new payload is left to gc then.
+    # If the answer is lost, the row may hold the new reference, so the new payload is left to gc.
     if not database.replace(row, sealed):
         report.changed += 1
         _delete_payload(opener, found)
@@ -138,15 +138,15 @@ def unseal_all(
     reason: str,
     progress: Progress = silent,
 ) -> MigrateReport:
-    """Put every value back into its row in plaintext, and delete its payload: for leaving the product.
+    """Put every value back into its row in plaintext, and delete its payload.
 
     Each value is in the access log as opened, with the operator and the reason, before it is written into its row.
     What a pull would refuse stays sealed: the expired, the exclusive, the shredded, what is restricted in a way
     that this release does not know, what is of another row or compartment.
 
-    :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
+    :raises MaintenanceError: the database does not answer; :raises AuditError: the access log cannot be written.
     """
-    report = MigrateReport(apply)
+    report = UnsealReport(apply)
     with locked(state):
         for row in _rows(database, report, progress):
             found = recognise(row, policy, database)
@@ -183,7 +183,7 @@ def _rows(database: Database, report: MigrateReport, progress: Progress) -> Iter
 
 
 def _delete_left_over(database: Database, checkpoint: Checkpoint, old: OldObjects) -> None:
-    """Finish what a killed run left: an old object whose row is sealed already."""
+    """Delete an old object whose row a killed run has sealed already."""
     left = checkpoint.notes.pop("old", None)
     if not isinstance(left, dict):
         return
@@ -193,7 +193,7 @@ def _delete_left_over(database: Database, checkpoint: Checkpoint, old: OldObject
 
 
 def _delete_payload(opener: Opener, found: Found) -> None:
-    """Delete a payload that no row names. What cannot be deleted is left to gc."""
+    """Delete a payload that no row names. If that fails, it is left to gc."""
     place = place_within(found.reference, found.compartment, found.row.where)
     if place is not None:
         opener.store(place[0]).delete_many([place[1]])
@@ -202,7 +202,9 @@ def _delete_payload(opener: Opener, found: Found) -> None:
 def _check_row(database: Database, found: Found, structure: object) -> None:
     text = database.whole_text(found.row.position)
     if text is None or not _same(json.loads(text), structure):
-        raise MaintenanceError("the row does not hold what was opened; its payload is kept", where=found.row.where)
+        raise MaintenanceError(
+            "the row does not hold the opened value; its payload is kept", where=found.row.where
+        )
 
 
 def _decoded(row: StoredRow) -> Any:
@@ -210,7 +212,7 @@ def _decoded(row: StoredRow) -> Any:
         return json.loads(row.text or "")
     except (ValueError, RecursionError):
         raise MaintenanceError(
-            "the row holds no JSON", where=row.where, remedy="clear its task, or delete the row"
+            "the row does not hold JSON", where=row.where, remedy="clear its task, or delete the row"
         ) from None
 
 
@@ -223,7 +225,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def _closed(found: Found, policy: AccessPolicy, max_bytes: int) -> SecureXComError | None:
-    """Why no pull would open a reference, as far as that is known before it is opened."""
+    """Return why no pull would open a reference, as far as that is known before it is opened."""
     where = found.row.where
     try:
         check_compartment(found.reference.head, policy)
@@ -234,9 +236,9 @@ def _closed(found: Found, policy: AccessPolicy, max_bytes: int) -> SecureXComErr
 
 
 def _whole(row: StoredRow, database: Database, max_bytes: int) -> StoredRow:
-    """The row with its text.
+    """Return the row with its text.
 
-    :raises ValueTooLarge: it is longer than any spelling of a value that may be pushed.
+    :raises ValueTooLarge: it is longer than any value that may be pushed.
     """
     if row.text is not None:
         return row
@@ -248,7 +250,7 @@ def _whole(row: StoredRow, database: Database, max_bytes: int) -> StoredRow:
 def _open(
     policy: AccessPolicy, access_log: AccessLog, opener: Opener, found: Found, operator: str, reason: str
 ) -> object:
-    """The value, once the access log has that it was opened."""
+    """Return the value after the access log has recorded the opening."""
     draft = Draft(compartment=found.compartment.name, operator=operator, reason=reason)
     describe(found.reference, draft)
     structure = None

@@ -1,4 +1,4 @@
-"""Which names in a store are payloads of ours, and what they tell: nothing else is ever deleted."""
+"""Parse the names of payloads in a store; nothing else is ever deleted."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _PAYLOAD = re.compile(
     r"(?P<compartment>[^/]+)/(?P<dag>[^/]+)/(?P<run>[^/]+)/(?P<task>[^/]+)/(?P<index>-1|0|[1-9][0-9]{0,9})/"
     r"(?P<unique>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
 )
-# What `secure_xcom.stores.files` leaves of a put that was killed; it lists such a file after a day.
+# The file that a killed put of `secure_xcom.stores.files` leaves, which is listed after a day.
 _STAGED = re.compile(
     r"(?P<compartment>[^/]+)/(?P<dag>[^/]+)/(?P<run>[^/]+)/(?P<task>[^/]+)/(?:-1|0|[1-9][0-9]{0,9})/"
     r"\.part~[0-9a-f]{16}"
 )
 
-# An id that was too long to be a segment: see `secure_xcom.core.coordinate.path_segment`.
+# An id that was too long for a segment: see `secure_xcom.core.coordinate.path_segment`.
 _CUT = re.compile(r"[A-Za-z0-9_.%-]{148,150}~[0-9a-f]{48}")
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadPath:
-    """The path of a payload, taken apart.
+    """The parts of a payload's path.
 
     :ivar made: when its push began, by the clock of the worker that pushed.
     """
@@ -43,7 +43,7 @@ class PayloadPath:
 
     @classmethod
     def parse(cls, path: str, compartment: str) -> PayloadPath | None:
-        """The path of a payload of this compartment, or None for anything else."""
+        """Return the path of a payload of this compartment, or None for anything else."""
         form = _PAYLOAD.fullmatch(path)
         if form is None or not _is_of(form, compartment):
             return None
@@ -61,7 +61,7 @@ class PayloadPath:
         return str(ids[0]), str(ids[1]), str(ids[2]), self.map_index
 
     def held(self, policy: AccessPolicy) -> bool:
-        """Whether it may belong to a run under legal hold; an id that cannot be told counts as held."""
+        """Return whether it may belong to a run under legal hold; an unknown id counts as held."""
         if not policy.legal_holds:
             return False
         dag, run = _whole(self.dag), _whole(self.run)
@@ -69,18 +69,18 @@ class PayloadPath:
 
 
 def is_staged(path: str, compartment: str) -> bool:
-    """Whether a path is a leftover of a put that was killed."""
+    """Return whether a path is left over from a killed put."""
     form = _STAGED.fullmatch(path)
     return form is not None and _is_of(form, compartment)
 
 
 def made_at(unique: str) -> datetime:
-    """The time in a UUIDv7: its first 48 bits are milliseconds since 1970."""
+    """Return the time in a UUIDv7: its first 48 bits are milliseconds since 1970."""
     milliseconds = int(unique[:8] + unique[9:13], 16)
     try:
         return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
     except (ValueError, OverflowError, OSError):
-        # Nobody pushes in the year 10,000: such a name is never old enough to be deleted.
+        # A name from the year 10,000 or later is never old enough to be deleted.
         return datetime.max.replace(tzinfo=timezone.utc)
 
 
@@ -92,7 +92,7 @@ def _is_of(form: re.Match[str], compartment: str) -> bool:
 # A million payloads have few DAGs and tasks, and runs that follow each other.
 @lru_cache(maxsize=4096)
 def _is_ours(segment: str) -> bool:
-    """Whether a segment is of an id that Airflow can have: who puts objects can name them as they like."""
+    """Return whether Airflow can have the id of a segment: whoever puts objects can choose any name."""
     if "~" in segment:
         return _CUT.fullmatch(segment) is not None
     found = unquote(segment)
@@ -103,5 +103,5 @@ def _is_ours(segment: str) -> bool:
 
 
 def _whole(segment: str) -> str | None:
-    """The id of a segment that was not cut: see `secure_xcom.core.coordinate.path_segment`."""
+    """Return the id of a segment that was not cut: see `secure_xcom.core.coordinate.path_segment`."""
     return None if "~" in segment else unquote(segment)

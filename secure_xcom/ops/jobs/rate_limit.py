@@ -1,4 +1,4 @@
-"""How fast a job may delete."""
+"""Limit how fast a job deletes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Pace:
-    """At most so many a second, counted from now on; 0 for as many as there are."""
+    """Limits deletions per second, counted from its creation; 0 means no limit."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -14,11 +14,11 @@ class Pace:
         self._done = 0
 
     def batch(self, largest: int) -> int:
-        """How many to do at a time, so that none of them waits long for its turn."""
+        """Return the batch size, so that no batch waits for long."""
         return max(1, min(largest, int(self._rate))) if self._rate else largest
 
     def did(self, count: int) -> None:
-        """Wait until so many more may have been done."""
+        """Count deletions, and wait until the rate allows them."""
         self._done += count
         if self._rate:
             time.sleep(max(0.0, self._begun + self._done / self._rate - time.monotonic()))

@@ -1,4 +1,4 @@
-"""``secure-xcom rewrap``: the wraps of references, brought to the newest version of their key or to another key.
+"""Rewrap the data keys of references with the newest version of their key, or with another key.
 
 Inside one key service the data keys are not seen: transit's rewrap and KMS's ReEncrypt do it there, also from one
 KMS key to another of its region. To another service a data key must pass through this process: it is unwrapped by
@@ -32,10 +32,10 @@ from secure_xcom.core.event import Event, KeyUse
 from secure_xcom.core.reference import parse
 from secure_xcom.keys import KeyService, KeyUri, Wrap, key_service, openers, version_of
 from secure_xcom.ops.jobs.eligible_rows import Found, recognise
-from secure_xcom.ops.jobs.examples import name_one
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.progress import Progress, silent
+from secure_xcom.ops.jobs.report_text import add_example
 from secure_xcom.ops.jobs.rewrap_plan import Plan, RewrapReport
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks import AccessLog
@@ -55,11 +55,11 @@ def rewrap(
     services: Callable[[str], KeyService] = key_service,
     progress: Progress = silent,
 ) -> RewrapReport:
-    """Bring wraps to the newest version of their key, or to other keys. A run that was killed goes on.
+    """Rewrap data keys with the newest version of their key, or with other keys. A killed run resumes.
 
-    :param state: the file of how far it came.
-    :param apply: False asks the key service for no more than the newest version, and changes nothing.
-    :param operator: who does it, for the access log.
+    :param state: the checkpoint file.
+    :param apply: False only asks the key service for the newest version, and changes nothing.
+    :param operator: who runs it, for the access log.
     :raises KeyServiceError: a key service as a whole does not answer.
     :raises MaintenanceError: the database does not.
     """
@@ -123,8 +123,8 @@ class _Run:
             if error is not None:
                 report.due += 1
                 report.failed += 1
-                name_one(report.failures, f"{found.row.where}: {error.what}")
-                # What no key has wrapped opens for nobody, whatever version it claims to be of.
+                add_example(report.failures, f"{found.row.where}: {error.what}")
+                # A wrap that no key has made opens for nobody, whatever its version says.
                 if isinstance(error, UnwrapRefused):
                     report.refused += 1
                 else:
@@ -162,12 +162,12 @@ class _Run:
     def _is_due(self, uri: str, wrap: Wrap) -> bool:
         version = version_of(wrap.wrapped)
         if version is None:
-            # KMS does not tell of which key material a wrap is, so every one is renewed.
+            # KMS does not tell which key material made a wrap, so every wrap is renewed.
             return self.plan.older_than is None
         if self.plan.older_than is not None:
             return version < self.plan.older_than
         if uri not in self._newest:
-            # What a key service rewraps now is of the newest version; no other right is needed to learn it.
+            # A new rewrap has the newest version; no other right is needed to learn it.
             answer = self._service(uri).rewrap_many([wrap])[0]
             if isinstance(answer, KeyServiceError):
                 return True
@@ -190,7 +190,7 @@ class _Run:
             for found in wanted:
                 keys[id(found)].append((name, ""))
             return
-        # Every XCom of one try of a task has the same data key and wraps, so each is wrapped once.
+        # All XComs of one try of a task share a data key and its wraps, so each is wrapped once.
         same: dict[tuple[Any, ...], list[Found]] = {}
         for found in wanted:
             same.setdefault((*keys[id(found)], *_context(found).values()), []).append(found)
@@ -201,13 +201,13 @@ class _Run:
                     failed.setdefault(id(found), answer)
                 elif len(keys[id(found)]) >= _KEYS_MAX:
                     failed[id(found)] = UnsafeRefused(
-                        f"a reference has {_KEYS_MAX} keys at the most", remedy="remove another key first"
+                        f"a reference has at most {_KEYS_MAX} keys", remedy="remove another key first"
                     )
                 else:
                     keys[id(found)].append((name, answer))
 
     def _wrap_anew(self, uri: str, wanted: Sequence[Found]) -> list[str | SecureXComError]:
-        """The wraps by another key: within KMS by KMS itself, else through this process."""
+        """Return the wraps by another key: by KMS itself within KMS, otherwise through this process."""
         answers: dict[int, str | SecureXComError] = {}
         by_source: dict[str, list[tuple[Found, str]]] = {}
         target = self._service(uri)
@@ -237,10 +237,10 @@ class _Run:
                 continue
             given.append(target.wrap(key, wrap.context))
             made.append((number, Wrap(str(given[-1]), wrap.context)))
-        # A wrap that does not open would be found when its old key is long gone.
+        # A wrap that does not open would otherwise be noticed long after its old key is gone.
         for (number, _), again in zip(made, target.unwrap_many([wrap for _, wrap in made]), strict=True):
             if again != opened[number]:
-                given[number] = UnwrapRefused("what the new key wrapped does not open with it", where=target.uri)
+                given[number] = UnwrapRefused("the new key cannot unwrap its own wrap", where=target.uri)
         return given
 
     def _remove(
@@ -272,13 +272,13 @@ class _Run:
         record = dict(found.row.value)
         record["keys"] = [{"uri": uri, "wrapped": wrapped} for uri, wrapped in wraps]
         try:
-            # A record that no pull would read never gets into the database.
+            # A reference that no pull would read is never written.
             parse(record)
             self.access_log.record([self._event(found, wraps)])
             replaced = self.database.replace(found.row, record)
         except (ReferenceRefused, ValueNotKept) as error:
             report.failed += 1
-            name_one(report.failures, f"{found.row.where}: {error.what}")
+            add_example(report.failures, f"{found.row.where}: {error.what}")
             return
         if replaced:
             report.rewrapped += 1
@@ -287,7 +287,7 @@ class _Run:
             report.changed += 1
 
     def _note_oldest(self, found: Found, wraps: Sequence[tuple[str, str]], report: RewrapReport) -> None:
-        # A row can name any key, and any version of it: only wraps that a pull would ask a key for count.
+        # A row can name any key and version: only wraps that a pull would send to a key service count.
         asked = {wrapped for _, wrapped in openers(found.compartment.all_key_uris, wraps)}
         for uri, wrapped in wraps:
             version = version_of(wrapped)
@@ -323,7 +323,7 @@ def _others(found: Found, name: str) -> list[str]:
 
 
 def _inside_kms(source: str, target: KeyService) -> Callable[[Sequence[Wrap]], list[str | KeyServiceError]] | None:
-    """ReEncrypt from one KMS key to another, where one request can name both: same connection, same region."""
+    """Use ReEncrypt from one KMS key to another where one request can name both: same connection and region."""
     if not source.startswith("aws-kms://") or not target.uri.startswith("aws-kms://"):
         return None
     from secure_xcom.keys.aws_kms import AwsKms

@@ -1,4 +1,4 @@
-"""Which errors are one row's alone, and which concern every row, so that a job ends with them."""
+"""Tell errors of a single row from errors that concern every row and end a job."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from secure_xcom.ops.jobs.opener import Opener
 
 
 def concerns_all(error: SecureXComError) -> bool:
-    """Whether going on to the next row is of no use.
+    """Return whether the next row would fail in the same way.
 
-    A store or a key service that refuses this identity may refuse it one payload or one wrap: whoever may put
-    objects can put one that nobody else may read, or name a wrap of a stranger's key. A codec that is not
-    installed here is one value's affair, too.
+    A store or a key service that denies access may deny it to one payload or one wrap: whoever can put objects
+    can put one that nobody else may read, or name a wrap of a foreign key. A codec that is not installed concerns
+    one value, too.
     """
     if isinstance(error, ExtraMissing | ValueNotKept):
         return False
@@ -42,7 +42,7 @@ def concerns_all(error: SecureXComError) -> bool:
 
 
 def is_of_the_payload(error: SecureXComError, opener: Opener, found: Found) -> bool:
-    """Whether a store that seems to be down is so for one payload alone: in an archive, or under a strange key."""
+    """Return whether a store is unavailable for one payload only: an archived one, or one under a foreign key."""
     place = None
     if isinstance(error, StoreUnavailable):
         place = place_within(found.reference, found.compartment, found.row.where)

@@ -1,4 +1,4 @@
-"""The objects of Airflow's own `XComObjectStorageBackend`: found by the path in a row, read, and deleted.
+"""The objects of Airflow's own `XComObjectStorageBackend`: find them by the path in a row, read and delete them.
 
 Its base path is ``[common.io] xcom_objectstorage_path``. A row that holds a text below it names an object with
 JSON, compressed by its suffix, which lies at ``DAG_ID/RUN_ID/TASK_ID/UUID`` of the row's own ids. Only such texts
@@ -15,30 +15,30 @@ from secure_xcom.core.errors import MaintenanceError
 
 
 class OldObjects(Protocol):
-    """Where another backend kept values."""
+    """The objects in which another backend stored values."""
 
     def names(self, value: object) -> bool:
-        """Whether a row's value names an object."""
+        """Return whether a row's value names an object."""
 
     def read(self, path: str, of: Coordinate) -> Any:
-        """The structure in the object.
+        """Return the structure in the object.
 
         :param of: the row's own coordinate.
         :raises MaintenanceError: it is another task's, cannot be read, or holds no JSON.
         """
 
     def delete(self, path: str) -> None:
-        """Delete the object; one that is not there counts as deleted.
+        """Delete the object; a missing one counts as deleted.
 
         :raises MaintenanceError: it cannot be deleted.
         """
 
 
 class NoObjects:
-    """A deployment whose values were all in the database."""
+    """A deployment that has all values in the database."""
 
     def names(self, _value: object) -> bool:
-        """None does."""
+        """See `OldObjects`."""
         return False
 
     def read(self, path: str, of: Coordinate) -> Any:  # noqa: ARG002
@@ -63,12 +63,12 @@ class StockObjects:
         self._base = ObjectStoragePath(base)
 
     def names(self, value: object) -> bool:
-        """Whether it is a text with a scheme, below the base path."""
+        """Return whether it is a text with a scheme, below the base path."""
         if not isinstance(value, str) or "://" not in value or ".." in value.split("/"):
             return False
         try:
             return bool(self._path(value).is_relative_to(self._base))
-        # any text of a row comes here, and a file system's library may raise anything
+        # a row can have any text, and a file system's library may raise anything
         except Exception:  # noqa: BLE001
             return False
 
@@ -77,7 +77,7 @@ class StockObjects:
         own = "/".join((self._base.path.rstrip("/"), *of.of_task, ""))
         if not self._path(path).path.startswith(own):
             raise MaintenanceError(
-                "the row names an object of another task, which is not followed",
+                "the row names an object of another task, which is not read",
                 where=str(of),
                 remedy="find out who wrote this row; then clear its task, or delete the row",
             )
@@ -104,7 +104,7 @@ class StockObjects:
 
 
 def old_objects() -> OldObjects:
-    """The objects of the stock backend, where Airflow's settings name a path of them."""
+    """Return the objects of Airflow's own backend, if Airflow's settings name their path."""
     from importlib.util import find_spec
 
     if find_spec("airflow") is None:

@@ -14,6 +14,7 @@ from packaging.version import Version
 from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.deployment import Deployment, airflow_config
 from tests.support.airflow_here import airflow_here
 
 __all__ = ["airflow_here"]
@@ -29,7 +30,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_set_gives_the_defaults() -> None:
     """A section of which nothing is written is the default settings."""
-    assert airflow_settings.load() == Settings()
+    assert airflow_config.load() == Settings()
 
 
 def test_options_are_taken_from_the_environment_as_texts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +39,7 @@ def test_options_are_taken_from_the_environment_as_texts(monkeypatch: pytest.Mon
     monkeypatch.setenv("AIRFLOW__SECURE_XCOM__SENSITIVE_NAMES", "007")
     monkeypatch.setenv("AIRFLOW__SECURE_XCOM__HIDE_RETURN_VALUES", "off")
     monkeypatch.setenv("AIRFLOW__SECURE_XCOM__MASK_MAX_VALUES", "12")
-    settings = airflow_settings.load()
+    settings = airflow_config.load()
     assert settings.key_uris == ("local:///a/b.json", "local:///c/d.json")
     assert settings.sensitive_names == ("007",)
     assert settings.hide_return_values is False
@@ -49,7 +50,7 @@ def test_a_misspelt_option_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An option that does not exist is an error that names it, not a default that nobody wanted."""
     monkeypatch.setenv("AIRFLOW__SECURE_XCOM__STORE_URL", "file:///a")
     with pytest.raises(SettingInvalid, match="store_url"):
-        airflow_settings.load()
+        airflow_config.load()
 
 
 @pytest.mark.parametrize("way", ["CMD", "SECRET"])
@@ -57,14 +58,14 @@ def test_what_airflow_would_not_look_up_is_refused(monkeypatch: pytest.MonkeyPat
     """A command or a secret's path for an option that Airflow does not call sensitive is no silent default."""
     monkeypatch.setenv(f"AIRFLOW__SECURE_XCOM__SENSITIVE_NAMES_{way}", "echo iban")
     with pytest.raises(SettingInvalid, match=f"sensitive_names_{way.lower()}"):
-        airflow_settings.load()
+        airflow_config.load()
 
 
 def test_a_uri_with_a_password_comes_from_a_command_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Options whose URI may hold a password are sensitive to Airflow: it hides them, and takes a command."""
     for name in ("AUDIT_SINKS", "CLAIMS_URI"):
         monkeypatch.setenv(f"AIRFLOW__SECURE_XCOM__{name}_CMD", "echo db+postgresql://u:swordfish@h/x")
-    settings = airflow_settings.load()
+    settings = airflow_config.load()
     assert settings.audit_sinks == (settings.claims_uri,) == ("db+postgresql://u:swordfish@h/x",)
     from airflow.configuration import conf
 
@@ -77,7 +78,7 @@ def test_a_file_is_read_and_its_mistakes_are_ours(tmp_path: Path) -> None:
         "[secure_xcom]\nstore_uri = file:///from/the/file\nkey_uris = local:///a%zz/b.json\n"
     )
     code = (
-        "from secure_xcom.airflow import settings\n"
+        "from secure_xcom.deployment import airflow_config as settings\n"
         "from secure_xcom.core.errors import SettingInvalid\n"
         "try: settings.load()\n"
         "except SettingInvalid as error: print('REFUSED', error.where, error)\n"
@@ -114,7 +115,7 @@ def test_a_file_is_read_and_its_mistakes_are_ours(tmp_path: Path) -> None:
 def test_whose_backend_it_is(monkeypatch: pytest.MonkeyPatch, path: str, ours: bool) -> None:
     """Ours and classes made from ours are ours; another's, or one that cannot be imported, is not."""
     monkeypatch.setenv("AIRFLOW__CORE__XCOM_BACKEND", path)
-    assert airflow_settings.backend_is_ours() is ours
+    assert airflow_config.backend_is_ours() is ours
 
 
 @pytest.mark.parametrize(("text", "on"), [("True", True), ("False", False), ("nonsense", True)])
@@ -127,7 +128,7 @@ def test_a_switch_that_cannot_be_read_is_on(monkeypatch: pytest.MonkeyPatch, tex
 def test_the_access_log_lies_beside_airflows_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default sink is below Airflow's log folder, as a URI."""
     monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", "/var/log/air flow")
-    assert airflow_settings.default_sink() == "file:///var/log/air%20flow/secure_xcom/access-log.jsonl"
+    assert Deployment.of_airflow().sinks == ("file:///var/log/air%20flow/secure_xcom/access-log.jsonl",)
 
 
 class _Base:
@@ -192,7 +193,7 @@ def test_teams_are_those_of_bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     """A bundle's team is the configuration's, and there is none while [core] multi_team is off."""
     _bundles(monkeypatch, _local("one", tmp_path, team_name="finance"), _local("other", tmp_path, team_name=None))
     assert airflow_settings.team_of("one") is None
-    assert "teams" not in airflow_settings.origins_told()
+    assert "teams" not in airflow_config.origins_told()
     monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
     assert [airflow_settings.team_of(name) for name in ("one", "other", "third", None)] == [
         "finance",
@@ -201,7 +202,7 @@ def test_teams_are_those_of_bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         None,
     ]
     newest = Version(metadata.version("apache-airflow-core")) >= Version("3.3")
-    assert airflow_settings.origins_told() == ({"bundles", "teams", "placed bundles"} if newest else {"bundles"})
+    assert airflow_config.origins_told() == ({"bundles", "teams", "placed bundles"} if newest else {"bundles"})
 
 
 def test_metrics_and_traces_are_on_where_airflow_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,15 +211,15 @@ def test_metrics_and_traces_are_on_where_airflow_sends_them(monkeypatch: pytest.
     for section, names in switches.items():
         for name in names:
             monkeypatch.delenv(f"AIRFLOW__{section}__{name}", raising=False)
-    assert not airflow_settings.metrics_on()
-    assert not airflow_settings.traces_on()
+    assert not airflow_config.metrics_on()
+    assert not airflow_config.traces_on()
     for word, on in (("True", True), ("t", True), ("1", True), ("False", False), ("0", False), ("", False)):
         for name in switches["METRICS"]:
             with monkeypatch.context() as patched:
                 patched.setenv(f"AIRFLOW__METRICS__{name}", word)
-                assert airflow_settings.metrics_on() is on
-                assert not airflow_settings.traces_on()
+                assert airflow_config.metrics_on() is on
+                assert not airflow_config.traces_on()
         with monkeypatch.context() as patched:
             patched.setenv("AIRFLOW__TRACES__OTEL_ON", word)
-            assert airflow_settings.traces_on() is on
-            assert not airflow_settings.metrics_on()
+            assert airflow_config.traces_on() is on
+            assert not airflow_config.metrics_on()

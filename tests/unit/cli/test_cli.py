@@ -193,8 +193,8 @@ def test_init_again_keeps_everything(tmp_path: Path, place: tuple[str, str]) -> 
     code, printed = run_json("init", "--key", place[0], "--store", place[1])
     assert (code, (tmp_path / "keys/keyring.json").read_bytes()) == (0, before)
     texts = {finding["subject"]: finding["text"] for finding in printed["findings"]}
-    assert texts[f"keyring {tmp_path}/keys/keyring.json"] == "exists and is kept as it is"
-    assert texts[f"folder {tmp_path}/sealed"] == "exists and is kept as it is"
+    assert texts[f"keyring {tmp_path}/keys/keyring.json"] == "exists and is kept"
+    assert texts[f"folder {tmp_path}/sealed"] == "exists and is kept"
 
 
 def test_init_takes_several_keys(tmp_path: Path, place: tuple[str, str]) -> None:
@@ -229,12 +229,12 @@ def test_a_keyring_lies_in_no_store(tmp_path: Path, config: Path, place: tuple[s
     folder = place[1].removeprefix("file://")
     result = run("init", "--key", f"local://{folder}/keyring.json", "--store", place[1])
     assert result.exit_code == 2
-    assert "a copy of the store holds the keys" in result.stderr
+    assert "a copy of the store contains the keys" in result.stderr
     assert not Path(folder, "keyring.json").exists()
     config.write_text(f"[secure_xcom]\nkey_uris = {place[0]}\nstore_uri = file://{tmp_path}\n")
     result = run("check", "--config", str(config))
     assert result.exit_code == 1
-    assert "a copy of the store holds the keys" in result.stdout
+    assert "a copy of the store contains the keys" in result.stdout
 
 
 def test_init_refuses_a_keyring_that_others_can_read(tmp_path: Path, place: tuple[str, str]) -> None:
@@ -460,7 +460,7 @@ def test_check_takes_no_dag_id_that_cannot_be_one(config: Path) -> None:
     assert "300 characters" in statuses(printed)["settings"]
 
 
-UNMASKED = "keeps in plaintext what templates and TaskFlow arguments pulled"
+UNMASKED = "stores in plaintext what templates and TaskFlow arguments pulled"
 CUT = "(4,096 by default) before it masks them"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 CODE = """
 import json, logging
-from secure_xcom.deployment import settings_source; from secure_xcom.cli import output
-settings_source.load(None)
+from secure_xcom.cli import context, output
+context.load(None)
 logging.getLogger("botocore.credentials").warning("found some")
 output.show_json({"a": 1})
 """

@@ -187,7 +187,7 @@ def test_a_machine_without_the_database_says_so(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SECURE_XCOM_DB", "sqlite:////nowhere/at/all.db")
     (finding,) = found(LOADED)
     assert finding.status == "ok"
-    assert "not looked at here" in finding.text
+    assert "not checked on this machine" in finding.text
     assert "where the scheduler runs" in finding.text
 
 

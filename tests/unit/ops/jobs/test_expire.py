@@ -1,4 +1,4 @@
-"""XComs whose time is over."""
+"""Delete expired XComs."""
 
 from __future__ import annotations
 

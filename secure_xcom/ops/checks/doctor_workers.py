@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 def settings_of_workers(executor: str, result_backend: str, *, remote: bool) -> Iterator[tuple[str, str]]:
-    """Give what is wrong with them, each with what to do.
+    """Yield each setting that lets one worker act as another, with its remedy.
 
     :param executor: ``[core] executor``.
     :param result_backend: Celery's; without an option of its own Airflow takes its own database.
@@ -26,16 +26,16 @@ def settings_of_workers(executor: str, result_backend: str, *, remote: bool) -> 
     if not result_backend or result_backend.startswith("db+"):
         yield (
             (
-                "[celery] result_backend is a database: Celery keeps results there as pickles, so a worker that "
-                "may write one runs code in the scheduler"
+                "[celery] result_backend is a database: Celery stores results there as pickles, so a worker that "
+                "can write one runs code in the scheduler"
             ),
-            "name a Redis whose logins keep the workers apart (docs/deploying.md)",
+            "use a Redis with a separate login for each worker (docs/deploying.md)",
         )
     if remote:
         yield (
             (
-                "[celery] worker_enable_remote_control is on: whoever may publish at the broker tells every "
-                "worker from which queues to take"
+                "[celery] worker_enable_remote_control is on: whoever can publish to the broker can tell "
+                "every worker which queues to consume"
             ),
-            "set it to False, and give each queue's workers a login of their own there (docs/deploying.md)",
+            "set it to False, and give each queue's workers a broker login of their own (docs/deploying.md)",
         )

@@ -1,0 +1,154 @@
+"""Read the ``[secure_xcom]`` section, and what else a deployment needs, from Airflow's own configuration."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from secure_xcom.core.config import OPTIONS, SECTION, Settings
+from secure_xcom.core.errors import SettingInvalid
+
+_ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
+_BACKEND_MODULE = "secure_xcom"
+
+
+def load() -> Settings:
+    """Return the settings of this process, from airflow.cfg, the environment and whatever else Airflow reads.
+
+    :raises SettingInvalid: an option is unknown, or its value cannot be read or used.
+    """
+    section: dict[str, object] = dict.fromkeys(_unknown_options(), "")
+    for name in OPTIONS:
+        # Airflow's getsection() would turn texts into numbers, and returns nothing for a section that exists only
+        # in the environment.
+        section[name] = option(SECTION, name)
+    return Settings.parse(section)
+
+
+def backend_is_ours() -> bool:
+    """Return whether ``[core] xcom_backend`` is `secure_xcom.SecureXComBackend` or a subclass of it."""
+    try:
+        path = str(option("core", "xcom_backend") or "")
+        if path.partition(".")[0] == _BACKEND_MODULE:
+            return True
+        backend = _conf().getimport("core", "xcom_backend")
+    except Exception:  # noqa: BLE001  # whatever a backend's import raises, Airflow reports it when it is used
+        return False
+    return any(base.__module__.partition(".")[0] == _BACKEND_MODULE for base in getattr(backend, "__mro__", ()))
+
+
+def log_folder() -> Path:
+    """Return our own folder below Airflow's logs."""
+    return Path(str(option("logging", "base_log_folder") or "logs")).expanduser().absolute() / SECTION
+
+
+def metrics_on() -> bool:
+    """Return whether Airflow sends metrics anywhere."""
+    return any(_is_on("metrics", name) for name in ("statsd_on", "statsd_datadog_enabled", "otel_on"))
+
+
+def traces_on() -> bool:
+    """Return whether Airflow sends traces anywhere."""
+    return _is_on("traces", "otel_on")
+
+
+def origins_told() -> frozenset[str]:
+    """Return what this Airflow tells of where DAGs come from, in the words of
+    `secure_xcom.core.access_policy.check_told`."""
+    told = {"bundles"}
+    if multi_team() and "team_name" in _fields_of_a_run():
+        told.add("teams")
+    from airflow.policies import task_instance_mutation_hook
+
+    if "dag_run" in inspect.signature(task_instance_mutation_hook).parameters:
+        told.add("placed bundles")
+    return frozenset(told)
+
+
+def multi_team() -> bool:
+    """Return whether Airflow keeps teams apart, bundles and executors included: ``[core] multi_team``."""
+    return is_true(option("core", "multi_team"))
+
+
+def is_true(text: str | None) -> bool:
+    """Return whether an option of Airflow is on, in any spelling of a switch that we take for our own options."""
+    return (text or "").strip().lower() in ("true", "t", "1", "yes", "on")
+
+
+def option(section: str, name: str) -> str | None:
+    """Return the text of one option, or None where nothing is set.
+
+    :raises SettingInvalid: Airflow cannot read it.
+    """
+    try:
+        text = _conf().get(section, name, fallback=None)
+    except Exception as error:  # noqa: BLE001  # Airflow's parser raises its own and configparser's errors
+        raise SettingInvalid(
+            f"Airflow cannot read it ({type(error).__name__})",
+            where=f"[{section}] {name}",
+            remedy="write each % of the value as %% in airflow.cfg, or look at `airflow config get-value`",
+        ) from None
+    return None if text is None else str(text)
+
+
+def _fields_of_a_run() -> frozenset[str]:
+    try:
+        from airflow.sdk.api.datamodels._generated import DagRun
+    except ImportError:
+        return frozenset()
+    return frozenset(DagRun.model_fields)
+
+
+def _is_on(section: str, name: str) -> bool:
+    try:
+        text = option(section, name)
+    except SettingInvalid:
+        # Airflow itself reports what it cannot read there, and that is no reason to lose a value.
+        return False
+    # As Airflow's own getboolean() reads it.
+    return (text or "").split("#")[0].strip().lower() in ("t", "true", "1")
+
+
+def _unknown_options() -> list[str]:
+    conf = _conf()
+    written = {name.removeprefix(_ENVIRONMENT).lower() for name in os.environ if name.startswith(_ENVIRONMENT)}
+    # The package's provider info gives the options their defaults, which are in no section of the file.
+    if conf.has_section(SECTION):
+        written.update(conf.options(SECTION))
+    # Airflow runs commands and asks secrets backends for sensitive options only.
+    indirect = {
+        f"{name}_{suffix}"
+        for name, declared in OPTIONS.items()
+        if declared.sensitive
+        for suffix in ("cmd", "secret")
+    }
+    if written & indirect:
+        _declare_sensitive_options()
+    return sorted(written - set(OPTIONS) - indirect)
+
+
+def _declare_sensitive_options() -> None:
+    """Tell Airflow 3.1 which of our options it has to look up.
+
+    It reads the descriptions of providers' options where a component starts, not in every process. Later releases
+    read them everywhere.
+    """
+    conf = _conf()
+    if "airflow.sdk.configuration" not in sys.modules and SECTION not in conf.configuration_description:
+        from airflow.providers_manager import ProvidersManager
+
+        ProvidersManager().initialize_providers_configuration()
+
+
+def _conf() -> Any:
+    try:
+        from airflow.sdk.configuration import conf
+    except ImportError:
+        # Airflow 3.1 has it only here, and as another class.
+        from airflow import configuration
+
+        return configuration.conf
+    return conf

@@ -1,0 +1,81 @@
+"""Read a deployment's settings from a file in the form of airflow.cfg and the environment, without Airflow."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from secure_xcom.core.config import OPTIONS, SECTION, Settings
+from secure_xcom.core.errors import CommandError
+from secure_xcom.deployment.airflow_config import is_true
+from secure_xcom.deployment.deployment import Deployment
+
+_ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
+_BACKEND = "secure_xcom.SecureXComBackend"
+
+
+def load(config: Path | None) -> Deployment:
+    """Return the deployment of a file. As in Airflow, the environment overrides the file.
+
+    :param config: the file; None reads the environment alone.
+    :raises CommandError: the file or an option cannot be read.
+    :raises SettingInvalid: an option cannot be used.
+    """
+    parser = configparser.ConfigParser()
+    if config is not None:
+        _read(parser, config)
+    option = _reader(parser, config)
+    section: dict[str, object] = {name: option(SECTION, name) for name in OPTIONS}
+    section.update(dict.fromkeys(_unknown_options(parser), ""))
+    log_folder = option("logging", "base_log_folder")
+    home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser().absolute()
+    logs = Path(log_folder).expanduser().absolute() if log_folder else home / "logs"
+    return Deployment(
+        Settings.parse(section),
+        str(config) if config else "the environment",
+        option("core", "xcom_backend") == _BACKEND,
+        logs / SECTION,
+        multi_team=is_true(option("core", "multi_team")),
+    )
+
+
+def _read(parser: configparser.ConfigParser, config: Path) -> None:
+    try:
+        parser.read_string(config.read_text(), source=str(config))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(
+            f"the file cannot be read ({type(error).__name__})", where=str(config), remedy="check --config"
+        ) from None
+    except configparser.Error as error:
+        # The parser's own message would quote a line of the file, which may hold another section's secret.
+        raise CommandError(
+            f"not a file in the form of airflow.cfg ({type(error).__name__})",
+            where=str(config),
+            remedy="correct the file, or name another one with --config",
+        ) from None
+
+
+def _reader(parser: configparser.ConfigParser, config: Path | None) -> Callable[[str, str], str | None]:
+    def option(section: str, name: str) -> str | None:
+        override = os.environ.get(f"AIRFLOW__{section.upper()}__{name.upper()}")
+        if override is not None:
+            return override
+        try:
+            return parser.get(section, name, fallback=None)
+        except configparser.Error as error:
+            raise CommandError(
+                f"the option cannot be read ({type(error).__name__})",
+                where=f"{config} [{section}] {name}",
+                remedy="write each % of the value as %%",
+            ) from None
+
+    return option
+
+
+def _unknown_options(parser: configparser.ConfigParser) -> list[str]:
+    written = {name.removeprefix(_ENVIRONMENT).lower() for name in os.environ if name.startswith(_ENVIRONMENT)}
+    if parser.has_section(SECTION):
+        written.update(parser[SECTION])
+    return sorted(written - set(OPTIONS) - set(parser.defaults()))

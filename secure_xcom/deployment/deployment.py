@@ -1,0 +1,166 @@
+"""A deployment: its settings, and the parts that are made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secure_xcom.core.config import RELEASE, Settings
+
+if TYPE_CHECKING:
+    from secure_xcom.claims import Ledger
+    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.codecs import Codecs
+    from secure_xcom.core.masking import Secrets, SensitiveNames
+    from secure_xcom.core.pipeline.push_and_pull import Pipeline
+    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.sinks import AccessLog, Sink
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The settings of a deployment. What is made from them is made when it is first asked for, once.
+
+    :ivar source: where the settings were read, for people.
+    :ivar backend: whether Airflow uses our backend there.
+    :ivar log_folder: our folder below Airflow's logs, with the default access log and the policy's last digest.
+    :ivar told: what this Airflow tells of where DAGs come from (`secure_xcom.core.access_policy.check_told`); None
+        where the settings are not this Airflow's.
+    :ivar multi_team: whether Airflow keeps teams apart.
+    """
+
+    settings: Settings
+    source: str
+    backend: bool
+    log_folder: Path
+    told: frozenset[str] | None = None
+    multi_team: bool = False
+
+    @classmethod
+    def of_airflow(cls) -> Deployment:
+        """Return the deployment of Airflow's own configuration.
+
+        :raises SettingInvalid: an option cannot be used.
+        """
+        from secure_xcom.deployment import airflow_config
+
+        return cls(
+            airflow_config.load(),
+            "Airflow's configuration",
+            airflow_config.backend_is_ours(),
+            airflow_config.log_folder(),
+            told=airflow_config.origins_told(),
+            multi_team=airflow_config.multi_team(),
+        )
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """The sink URIs of the access log: those of the settings, else a file beside Airflow's logs."""
+        return self.settings.audit_sinks or ((self.log_folder / "access-log.jsonl").as_uri(),)
+
+    @cached_property
+    def policy(self) -> AccessPolicy:
+        """The access policy, or the single compartment of a deployment without one.
+
+        :raises PolicyInvalid: the file cannot be used.
+        :raises SettingMissing: neither is set.
+        """
+        from secure_xcom.core.access_policy import AccessPolicy, watched
+
+        settings = self.settings
+        settings.require_place()
+        if settings.access_policy:
+            # A forked task takes over what its supervisor has read.
+            return watched(settings.access_policy).current()
+        return AccessPolicy.single(settings.key_uris, settings.store_uri or "")
+
+    @cached_property
+    def access_log(self) -> AccessLog:
+        """The access log, which also records a changed access policy and raises the alarms that are told at once.
+
+        :raises ConfigurationError: the policy is invalid; a sink is invalid, or lies in a folder of payloads.
+        """
+        from secure_xcom.core.hashed_ids import IdHasher
+        from secure_xcom.sinks import AccessLog, PolicyDigestFile, check_apart
+
+        policy, hash_key = self.policy, self.settings.audit_hash_key
+        check_apart(policy, self.sinks)
+        return AccessLog.open(
+            self.sinks,
+            version=RELEASE,
+            policy=policy.digest,
+            seen=PolicyDigestFile(self.log_folder / "policy-seen"),
+            hasher=IdHasher.load(hash_key, self.settings.audit_hash_ids) if hash_key else None,
+            beside=_immediate_alarms(policy),
+        )
+
+    @cached_property
+    def ledger(self) -> Ledger | None:
+        """The database of claims, or None where claims are kept in the stores.
+
+        :raises ConfigurationError: its URI cannot be used.
+        """
+        if self.settings.claims_uri is None:
+            return None
+        from secure_xcom.claims.claim_table import ClaimTable
+
+        return ClaimTable(self.settings.claims_uri)
+
+    @cached_property
+    def sensitive_names(self) -> SensitiveNames:
+        """The names that mark a value as sensitive: Airflow's where it is installed here, and the settings'."""
+        from secure_xcom.core.masking import SensitiveNames
+
+        names = self.settings.sensitive_names
+        return SensitiveNames.from_airflow(names) if airflow_is_installed() else SensitiveNames(names)
+
+    def pipeline(
+        self,
+        codecs: Codecs,
+        *,
+        register: Callable[[Secrets], None] | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> Pipeline:
+        """Return a new pipeline that pushes and pulls for this deployment.
+
+        :param codecs: the codecs, with the serialisation that the caller wants.
+        :param register: registers sensitive values with a masker; without it, with Airflow's.
+        :param telemetry: takes the measurements; without it, nobody does.
+        :raises ConfigurationError: the settings or the policy cannot be used, or the policy relies on what this
+            Airflow does not tell.
+        """
+        from secure_xcom.core import masking
+        from secure_xcom.core.access_policy import check_told
+        from secure_xcom.core.pipeline.push_and_pull import Pipeline
+
+        if self.settings.access_policy and self.told is not None:
+            check_told(self.policy.compartments, self.told, where=self.settings.access_policy)
+        return Pipeline(
+            self.settings,
+            self.policy,
+            self.access_log,
+            self.sensitive_names,
+            codecs,
+            register=register or masking.register,
+            ledger=self.ledger,
+            telemetry=telemetry,
+        )
+
+
+def airflow_is_installed() -> bool:
+    """Return whether this interpreter has Airflow."""
+    return find_spec("airflow") is not None
+
+
+def _immediate_alarms(policy: AccessPolicy) -> list[Sink]:
+    """Return the sink that raises alarms at once, if the access policy has such alarms."""
+    if not policy.alarms_at_once:
+        # Importing it would be a tenth of the cost of a small task.
+        return []
+    from secure_xcom.sinks.alarms.notifiers import AlarmSink
+
+    return [AlarmSink(policy.alarms_at_once)]

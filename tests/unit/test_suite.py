@@ -1,0 +1,23 @@
+"""The order of the test suite itself: what `make unit` leaves out."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_every_slow_test_exists() -> None:
+    """tests/slow_tests.txt names only files and test functions that exist, so a renamed one is noticed."""
+    lost = []
+    for name in (TESTS / "slow_tests.txt").read_text().split():
+        file, _, function = name.partition("::")
+        function = function.rpartition("::")[2]
+        path = TESTS / file
+        functions = {
+            node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)
+        }
+        if function and function not in functions:
+            lost.append(name)
+    assert lost == []
