@@ -1,4 +1,4 @@
-"""Record what a process does: all XComs of a call once it is done, or the XCom at which it failed."""
+"""Recording what a process does: once all of it is done, or the one XCom that it failed at."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from secure_xcom.core.errors import (
 from secure_xcom.core.event import Action, Event, KeyUse, Outcome
 from secure_xcom.sinks.access_log import AccessLog
 
-# Errors that refuse, as opposed to errors that prevent.
+# What says no, as opposed to what could not be done.
 _REFUSALS = (AccessError, ClaimRefused, ReferenceRefused, SealError, UnwrapRefused, KeyServiceDenied, StoreDenied)
 
 
 @dataclass(slots=True)
 class Draft:
-    """What is known of an XCom so far; each step adds to it, so that a failure is recorded with it too.
+    """What is known of an XCom on its way: filled in step by step, so that a failure is recorded with it too.
 
     The fields are those of `Event`. A pull of a value that has no reference is recorded as plaintext_seen.
     """
@@ -54,11 +54,11 @@ class Draft:
     def event(
         self, action: Action, outcome: Outcome, *, error: str | None, task: TaskTry | None, policy: str
     ) -> Event:
-        """Return the event of what was done."""
+        """The event that this became."""
         known = {name: getattr(self, name) for name in _SHARED}
         done: Action = "plaintext_seen" if self.plaintext else action
         if outcome == "ok" and self.coordinate is not None:
-            # The XCom is the one that was asked for, otherwise it would have been refused.
+            # It is what was asked for, or it would have been refused.
             known["asked"] = None
         return Event(done, outcome, error=error, task=task, policy=policy, **known)
 
@@ -67,7 +67,7 @@ _SHARED = tuple(field.name for field in fields(Draft) if field.name != "plaintex
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """Return whether an error refuses (``refused``) or prevents (``failed``) an action."""
+    """Whether an error says no, or that something could not be done."""
     return "refused" if isinstance(error, _REFUSALS) else "failed"
 
 
@@ -93,8 +93,7 @@ def recording(
     def failed(error: BaseException) -> list[Event]:
         outcome = outcome_of(error)
         name = type(error).__name__
-        # The key service has logged the keys that were unwrapped for the other XComs, so these have events as
-        # well.
+        # Keys that were unwrapped for the others stand in the key service's log, so they have events as well.
         others = [draft for draft in drafts if draft is not current and draft.opened_by and not draft.cache_hit]
         return [
             *(draft.event(action, "failed", error=name, task=task, policy=policy) for draft in others),
@@ -107,16 +106,16 @@ def recording(
         access_log.record(failed(error))
         raise
     except BaseException as error:
-        # Airflow's time-out or the end of the task must not be replaced by an error of the access log.
+        # A time-out of Airflow or an end of the task: whoever stops a task is not to meet another error instead.
         with suppress(AuditError):
             access_log.record(failed(error))
         raise
     try:
         access_log.record([draft.event(action, "ok", error=None, task=task, policy=policy) for draft in drafts])
     except AuditError as error:
-        # A sink that accepted the events has them as done, so a second event records that nothing was given out. A
-        # sink that does not accept it gets it later; the caller gets the error either way. The first event records
-        # that a key was unwrapped; if both did, reconcile would expect two unwraps in the key service's log.
+        # A sink that did take the events has them as done, so it is told that nothing was given. What this sink or
+        # another does not take is kept for it, and the caller gets the error either way. That a key was unwrapped
+        # is in the first event; told twice, it would be looked for twice in the key service's log.
         name = type(error).__name__
         again = [replace(draft, opened_by=None, cache_hit=None) for draft in drafts]
         with suppress(AuditError):
