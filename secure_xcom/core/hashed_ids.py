@@ -1,9 +1,9 @@
 """Ids behind a keyed hash, for deployments whose names are personal data (a patient's number in a run id).
 
 An id becomes ``hmac-sha256:KEY:HASH``: HASH is HMAC-SHA-256 (RFC 2104) over the id's name, a zero byte and the
-id; KEY are eight characters that tell one key from another. Who has the key finds an id by hashing it; nobody
-finds an id by looking. The key is a file of at least 32 random bytes, for its owner alone: ``openssl rand -out
-audit-ids.key 32``.
+id; KEY is eight characters that distinguish keys. The owner of the key finds an id by hashing it; nobody else can
+find or guess an id. The key is a file of at least 32 random bytes that only its owner can read: ``openssl rand
+-out audit-ids.key 32``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 from secure_xcom.core.errors import SettingInvalid
 
 NAMES = ("dag_id", "run_id", "task_id", "key", "object", "operator")
-"""The ids that can be hashed. An object's URI holds the DAG's, the run's and the task's, so it goes with them."""
+"""The ids that can be hashed. An object's URI contains the DAG, run and task id, so it is hashed with them."""
 
 KEY_BYTES = 32
-"""The least length of a key: the length of the hash (RFC 2104, section 3)."""
+"""The minimum length of a key: the length of the hash (RFC 2104, section 3)."""
 
 _PREFIX = "hmac-sha256:"
 _IN_OBJECT = {"dag_id", "run_id", "task_id"}
@@ -28,10 +28,10 @@ _IN_OBJECT = {"dag_id", "run_id", "task_id"}
 
 @dataclass(frozen=True, slots=True)
 class IdHasher:
-    """Hashes the ids of chosen names.
+    """Hash the ids with certain names.
 
     :param secret: the key.
-    :param names: which ids; of `NAMES`.
+    :param names: the ids to hash, from `NAMES`.
     """
 
     secret: bytes = field(repr=False)
@@ -41,8 +41,8 @@ class IdHasher:
     def load(cls, path: str, names: Sequence[str] = ()) -> IdHasher:
         """Read the key file.
 
-        :param names: which ids; all that can be where none is named.
-        :raises SettingInvalid: the file is not there, is short or open to others, or a name is none of `NAMES`.
+        :param names: the ids to hash; all of `NAMES` by default.
+        :raises SettingInvalid: the file is missing, too short or open to others, or a name is not in `NAMES`.
         """
         unknown = sorted(set(names) - set(NAMES))
         if unknown:
@@ -55,12 +55,12 @@ class IdHasher:
         return cls(_read(path), frozenset(chosen | {"object"} if chosen & _IN_OBJECT else chosen))
 
     def hash(self, name: str, text: str) -> str:
-        """The form that an id has in the log; a search looks for this."""
+        """Return the form of an id in the log, which a search looks for."""
         message = name.encode() + b"\0" + text.encode()
         return f"{_PREFIX}{self._mac(b'key')[:8]}:{self._mac(message)}"
 
     def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """An event's fields with the chosen ids hashed, in its coordinates as well."""
+        """Return an event's fields with the chosen ids hashed, in its coordinates as well."""
         return {
             name: self.fields(value)
             if isinstance(value, dict)
@@ -80,7 +80,7 @@ class IdHasher:
 
 
 def is_hashed(text: str) -> bool:
-    """Whether an id of an event is a hash."""
+    """Check whether an id of an event is a hash."""
     return text.startswith(_PREFIX)
 
 
@@ -93,10 +93,14 @@ def _read(path: str) -> bytes:
         raise SettingInvalid(
             f"the key file cannot be read ({type(error).__name__})",
             where=where,
-            remedy="make it with `openssl rand -out FILE 32` and `chmod 600 FILE`, the same for every worker",
+            remedy="create it with `openssl rand -out FILE 32` and `chmod 600 FILE`, the same for every worker",
         ) from None
     if stat.S_IMODE(mode) & 0o077:
-        raise SettingInvalid("the key file is open to others", where=where, remedy="run `chmod 600` on it")
+        raise SettingInvalid("the key file is open to others", where=where, remedy="run `chmod 600` on the file")
     if len(secret) < KEY_BYTES:
-        raise SettingInvalid(f"the key has under {KEY_BYTES} bytes", where=where, remedy="make a longer one")
+        raise SettingInvalid(
+            f"the key has under {KEY_BYTES} bytes",
+            where=where,
+            remedy="create a longer one with `openssl rand -out FILE 32`",
+        )
     return secret

@@ -510,7 +510,7 @@ def test_check_finds_an_access_log_among_payloads(config: Path, place: tuple[str
     config.write_text(text)
     code, printed = run_json("check", "--config", str(config))
     assert code == 1
-    assert "of compartment 'default' lie in each other" in statuses(printed)["access log"]
+    assert "of compartment 'default' overlap" in statuses(printed)["access log"]
     code, printed = run_json("rewrap", "--config", str(config))
     assert (code, printed["error"]) == (2, "SettingInvalid")
 
