@@ -26,7 +26,7 @@ from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefu
 from secure_xcom.core.reference import is_reference, parse
 
 if TYPE_CHECKING:
-    from secure_xcom.core.pipeline.push_and_pull import Pipeline
+    from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
 
 T = TypeVar("T")
 
@@ -193,23 +193,21 @@ class SecureXComBackend(BaseXCom):
 
 
 def _pull(rows: Sequence[Any], asked: Asked | None, *, order: int = 0) -> list[Any]:
-    return _pull_each(rows, [asked] * len(rows), order)
+    return [value for value, _ in _pull_each(rows, [asked] * len(rows), order)]
 
 
-def _pull_each(
-    rows: Sequence[Any], asked: Sequence[Asked | None], order: int, sizes: list[int] | None = None
-) -> list[Any]:
+def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
     from secure_xcom.core.pipeline.push_and_pull import Row
 
     questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
-    here = pipeline()
+    process_pipeline = pipeline()
     consumer = task_context.task()
-    values = here.pull(questions, consumer=consumer, claimant=_claimant(consumer), order=order, sizes=sizes)
-    if here.claimed:
+    pulled = process_pipeline.pull_sized(questions, consumer=consumer, claimant=_claimant(consumer), order=order)
+    if process_pipeline.claimed:
         from secure_xcom.airflow.shred_on_success import watch
 
         watch(pipeline, _Rows)
-    return values
+    return pulled
 
 
 def _claimant(consumer: TaskTry | None) -> Claimant | None:

@@ -7,17 +7,17 @@ needs rights of their own at the key service and the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from secure_xcom.core.access_policy import Compartment
 from secure_xcom.core.codecs import Codecs
-from secure_xcom.core.errors import ClaimRefused, SecureXComError
+from secure_xcom.core.errors import ClaimRefused, ContextRefused
+from secure_xcom.core.pipeline.fetch import fetch, payload_of
 from secure_xcom.core.pipeline.open_payload import openable, opened
 from secure_xcom.core.reference import Reference
 from secure_xcom.keys import KeyService
-from secure_xcom.keys.data_keys import DataKeys
-from secure_xcom.sinks import Draft
+from secure_xcom.keys.data_keys import DataKeys, Unwrapped
 from secure_xcom.stores import Store
 
 
@@ -42,40 +42,36 @@ class Opener:
         self.store: Callable[[str], Store] = cache(stores)
         """The store of a URI, opened once."""
 
-    def open(
-        self,
-        reference: Reference,
-        compartment: Compartment,
-        draft: Draft,
-        *,
-        where: str,
-        expired: bool = False,
-    ) -> bytes:
-        """The encoded value, whole and authenticated, once everything holds that holds for every reader.
+    def fetch(
+        self, reference: Reference, compartment: Compartment, *, where: str, expired: bool = False
+    ) -> tuple[Unwrapped, Iterable[bytes]]:
+        """Return the data key and the sealed payload of a reference, after the checks that apply to every reader.
 
-        :param draft: told by which key it was opened.
-        :param expired: a legal hold stands above its retention.
+        :param expired: whether a legal hold overrides its retention.
         :raises ReferenceRefused, ContextRefused, ValueTooLarge: it is not to be opened.
         :raises ClaimRefused: it is exclusive, so that one task instance may read it and nobody here.
-        :raises SecureXComError: no key service gives its key, its payload is not there, or it does not open.
+        :raises SecureXComError: no key service unwraps its key, or its store cannot be opened.
         """
-        found = openable(reference, compartment, max_bytes=self.max_bytes, where=where, expired=expired)
+        checked = openable(reference, compartment, max_bytes=self.max_bytes, where=where, expired=expired)
         if reference.head.exclusive is not None:
             raise ClaimRefused(
                 "it is exclusive: one task instance may read it, and no operator",
                 where=where,
                 remedy="clear the producing task, and let it push what is needed without the mark",
             )
-        (key,) = self._keys.unwrap_many([found.candidates])
-        if isinstance(key, SecureXComError):
-            raise key
-        draft.opened_by, draft.cache_hit = key.uri, key.cached
-        pieces = (
-            iter((reference.payload or b"",))
-            if found.place is None
-            else self.store(found.place[0]).get(found.place[1])
-        )
-        return opened(reference, key.data_key.secret, pieces, max_bytes=self.max_bytes, where=where)
+        payload = payload_of(reference, checked.place, self.store)
+        fetched = fetch([payload], [checked.candidates], self._keys)
+        (key,) = fetched.keys
+        if not isinstance(key, Unwrapped):
+            raise key or ContextRefused("the reference has no key", where=where)
+        return key, next(fetched.payloads)
+
+    def open(self, reference: Reference, key: Unwrapped, sealed: Iterable[bytes], where: str) -> bytes:
+        """Return the encoded value, whole and authenticated.
+
+        :raises SecureXComError: its payload is missing, or does not open.
+        """
+        return opened(reference, key.data_key.secret, sealed, max_bytes=self.max_bytes, where=where)
 
     def structure(self, reference: Reference, data: bytes, where: str) -> object:
         """The value as the plain structure that the stock backend would have kept.
