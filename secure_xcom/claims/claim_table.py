@@ -9,18 +9,18 @@ The table is made by ``secure-xcom claims migrate``, and never by a pull. A task
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from secure_xcom.claims.claim import Claim, Target
+from secure_xcom.claims.claim import Claim
+from secure_xcom.claims.claimant import Target
 from secure_xcom.connections.sql import FORM, database_url, with_driver
 from secure_xcom.core.errors import ClaimsUnavailable, ClaimTampered, UriInvalid
+from secure_xcom.core.per_process import PerProcess
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -44,8 +44,7 @@ class ClaimTable:
         # A driver takes a password among the options as well, and an @ within one looks like the login's end.
         shown = self._url.set(query={}).render_as_string(hide_password=True)
         self.uri = f"db+{_REST_OF_PASSWORD.sub(':***@', shown)}"
-        self._made: tuple[int, Engine] | None = None
-        self._lock = threading.Lock()
+        self._engine = PerProcess(self._new_engine)
         self._patience = patience
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
@@ -140,7 +139,7 @@ class ClaimTable:
         """A new connection. Hundreds of tasks may ask at once, and a server has places for a hundred."""
         from sqlalchemy.exc import OperationalError
 
-        engine, until, wait = self._engine(), time.monotonic() + self._patience, 0.05
+        engine, until, wait = self._engine.get(), time.monotonic() + self._patience, 0.05
         while True:
             try:
                 return engine.connect()
@@ -151,20 +150,13 @@ class ClaimTable:
             time.sleep(wait * random.random())  # noqa: S311
             wait = min(wait * 2, 2.0)
 
-    def _engine(self) -> Engine:
+    def _new_engine(self) -> Engine:
         from sqlalchemy import create_engine
         from sqlalchemy.pool import NullPool
 
-        with self._lock:
-            # A connection does not survive a fork.
-            if self._made is None or self._made[0] != os.getpid():
-                # SQLite waits for a lock as long as it is told to; servers wait by themselves.
-                waits = {"timeout": 60} if self._url.get_backend_name() == "sqlite" else {}
-                engine = create_engine(
-                    with_driver(self._url), poolclass=NullPool, hide_parameters=True, connect_args=waits
-                )
-                self._made = (os.getpid(), engine)
-            return self._made[1]
+        # SQLite waits for a lock as long as it is told to; servers wait by themselves.
+        waits = {"timeout": 60} if self._url.get_backend_name() == "sqlite" else {}
+        return create_engine(with_driver(self._url), poolclass=NullPool, hide_parameters=True, connect_args=waits)
 
 
 def _raw(record: object) -> bytes:

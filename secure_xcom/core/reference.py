@@ -42,7 +42,8 @@ _KEYS_MAX = 8
 _URI_MAX_CHARACTERS = 512
 _PAYLOAD_MAX_CHARACTERS = 4 * 70_000 // 3
 
-LEDGERS = ("store", "database")
+LEDGER_STORE = "store"
+LEDGERS = (LEDGER_STORE, "database")
 """The values of ``head.exclusive`` that this version enforces."""
 
 _MAP_INDEX = re.compile(r"-1|0|[1-9][0-9]{0,9}")

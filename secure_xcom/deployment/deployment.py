@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from secure_xcom.claims import Ledger
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.codecs import Codecs
+    from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.core.masking import Secrets, SensitiveNames
     from secure_xcom.core.pipeline.push_and_pull import Pipeline
     from secure_xcom.core.pipeline.telemetry import Telemetry
@@ -84,7 +85,6 @@ class Deployment:
 
         :raises ConfigurationError: the policy is invalid; a sink is invalid, or lies in a folder of payloads.
         """
-        from secure_xcom.core.hashed_ids import IdHasher
         from secure_xcom.sinks import AccessLog, PolicyDigestFile, check_apart
 
         policy, hash_key = self.policy, self.settings.audit_hash_key
@@ -94,7 +94,7 @@ class Deployment:
             version=RELEASE,
             policy=policy.digest,
             seen=PolicyDigestFile(self.log_folder / "policy-seen"),
-            hasher=IdHasher.load(hash_key, self.settings.audit_hash_ids) if hash_key else None,
+            hasher=None if not hash_key else _hasher(hash_key, self.settings.audit_hash_ids),
             beside=_immediate_alarms(policy),
         )
 
@@ -149,6 +149,12 @@ class Deployment:
             ledger=self.ledger,
             telemetry=telemetry,
         )
+
+
+def _hasher(key: str, ids: tuple[str, ...]) -> IdHasher:
+    from secure_xcom.core.hashed_ids import IdHasher
+
+    return IdHasher.load(key, ids)
 
 
 def airflow_is_installed() -> bool:

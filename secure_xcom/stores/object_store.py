@@ -26,6 +26,7 @@ from secure_xcom.core.errors import (
     StoreUnavailable,
     UriInvalid,
 )
+from secure_xcom.core.per_process import PerProcess
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.bucket import Bucket, Parts
 from secure_xcom.stores.errors import store_error
@@ -61,8 +62,7 @@ class ObjectStore:
     def __init__(self, uri: str) -> None:
         self._bucket = _bucket(uri)
         self.uri = self._bucket.uri
-        self._made: Client | None = None
-        self._pid = 0
+        self._made = PerProcess(self._bucket.client)
 
     def put(self, path: str, payload: Iterable[bytes]) -> None:
         """Create the object: up to 8 MiB with one conditional request, else with an upload of many parts that is
@@ -140,11 +140,10 @@ class ObjectStore:
                 remedy="start such processes with `spawn` (multiprocessing.get_context), or push and pull in the "
                 "parent only",
             )
-        if self._made is None or self._pid != pid:
-            self._made, self._pid = self._bucket.client(), pid
+        client = self._made.get()
         if self._bucket.network:
             _network_pid = pid
-        return self._made
+        return client
 
     def _put_small(self, path: str, body: bytearray) -> None:
         try:

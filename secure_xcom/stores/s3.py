@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.errors import SettingInvalid, UriInvalid
+from secure_xcom.core.per_process import PerProcess
 from secure_xcom.stores.airflow_connection import missing
 from secure_xcom.stores.bucket import Parts, client_options, put_parts, retry_config
 from secure_xcom.stores.bucket_uri import TRUE_FALSE, BucketUri, read_options
@@ -80,7 +81,8 @@ class S3Bucket:
             )
         bundle = self._access.verify if self._access.verify is not None else os.environ.get("AWS_CA_BUNDLE")
         self._roots = _read_bundle(bundle, self.uri) if isinstance(bundle, str) else None
-        self._kept: tuple[int, Any] | None = None
+        # One client for all large puts of this process: making it takes as long as putting 20 MB.
+        self._large_puts = PerProcess(self.boto3_client)
         self.attributes: Mapping[str, str] = (
             {"Storage-Class": options["storage_class"]} if "storage_class" in options else {}
         )
@@ -180,13 +182,9 @@ class S3Bucket:
         return headers
 
     def _kept_client(self) -> Any:
-        """One client for all large puts of this process: to make it takes as long as to put 20 MB."""
         if self._access.credentials:
             self._access.credentials()
-        pid = os.getpid()
-        if self._kept is None or self._kept[0] != pid:
-            self._kept = pid, self.boto3_client()
-        return self._kept[1]
+        return self._large_puts.get()
 
     @property
     def place(self) -> BucketUri:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from secure_xcom.claims import Claimant, Target
-from secure_xcom.claims.claiming import Wanted, want
 from secure_xcom.core.access_policy import Compartment
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import ClaimRefused
 from secure_xcom.core.pipeline.open_payload import openable
 from secure_xcom.core.reference import Reference
 from secure_xcom.keys.data_keys import Candidates
+
+if TYPE_CHECKING:
+    from secure_xcom.claims.claiming import Wanted
 
 __all__ = ["Admitted", "Row", "admit", "first_out_of_order"]
 
@@ -84,6 +87,8 @@ def _wanted(
     claimant: Claimant | None,
     ledger: str,
 ) -> Wanted:
+    from secure_xcom.claims.claiming import want
+
     head = reference.head
     where = str(head.coordinate)
     if claimant is None:

@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from secure_xcom.claims import Claim, Claimant, Exclusive, Ledger
-from secure_xcom.claims.claim_objects import ClaimObjects
-from secure_xcom.claims.claiming import Wanted, check_claimant, check_proof, take
-from secure_xcom.claims.shred import Rows, Shredded, shred
+from secure_xcom.claims import Claimant, Exclusive, Ledger
 from secure_xcom.core import masking
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.codecs import Codecs, Encoded
@@ -40,13 +38,19 @@ from secure_xcom.core.pipeline.open_payload import key_uses, opened, place_withi
 from secure_xcom.core.pipeline.pull_checks import Admitted, Row, admit, first_out_of_order
 from secure_xcom.core.pipeline.push_routing import Destination, destination, mask_mode
 from secure_xcom.core.pipeline.seal_payload import Puts, Sealed, pack, preview_of, reference_of, seal_packed
-from secure_xcom.core.pipeline.telemetry import Telemetry
-from secure_xcom.core.reference import Reference, is_reference, parse
+from secure_xcom.core.pipeline.telemetry import NotMeasured
+from secure_xcom.core.reference import LEDGER_STORE, Reference, is_reference, parse
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.data_keys import DataKeys, Unwrapped
 from secure_xcom.sinks import AccessLog, Draft, Record, recording
 from secure_xcom.stores import Store, store
 from secure_xcom.stores.read_many import Payload
+
+if TYPE_CHECKING:
+    from secure_xcom.claims import Claim
+    from secure_xcom.claims.claiming import Wanted
+    from secure_xcom.claims.shred import Rows, Shredded
+    from secure_xcom.core.pipeline.telemetry import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]
 
@@ -106,7 +110,7 @@ class Pipeline:
         self.settings = settings
         self.policy = policy
         self.access_log = access_log
-        self._telemetry = telemetry or Telemetry()
+        self._telemetry = telemetry or NotMeasured()
         services = self._telemetry.services(services)
         self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
         self._names = names
@@ -116,7 +120,8 @@ class Pipeline:
         self._stores: dict[str, Store] = {}
         self._task: TaskTry | None = None
         self._lock = threading.Lock()
-        self.ledger: Ledger = ClaimObjects(self.store) if ledger is None else ledger
+        self._ledger = ledger
+        self._ledger_kind = LEDGER_STORE if ledger is None else ledger.kind
         self.claimed: dict[str, Wanted] = {}
         """Exclusive XComs that were given out, by the payload's name: shredded when their claimant succeeds."""
         # Threads start when they are first needed, so this costs nothing to a task that pulls nothing.
@@ -168,7 +173,7 @@ class Pipeline:
         return destination(compartment, encoded, key, self._names, marked=marked, max_bytes=limit, where=where)
 
     def _seal(self, encoded: Encoded, to: Destination, coordinate: Coordinate, producer: TaskTry | None) -> Sealed:
-        packed = pack(encoded, to, coordinate, self.settings, ledger=self.ledger.kind)
+        packed = pack(encoded, to, coordinate, self.settings, ledger=self._ledger_kind)
         context = encryption_context(to.compartment, coordinate)
         if to.exclusive:
             data_key, wraps = self.keys.fresh(to.key_uris, context)
@@ -262,7 +267,7 @@ class Pipeline:
                         reference,
                         verdict.enforce(),
                         claimant=claimant,
-                        ledger=self.ledger.kind,
+                        ledger=self._ledger_kind,
                         max_bytes=self.settings.max_bytes,
                         where=str(coordinate),
                     )
@@ -293,6 +298,8 @@ class Pipeline:
         targets = {wanted.target.object: wanted.target for wanted in _exclusive(admitted)}
         if not targets:
             return {}
+        from secure_xcom.claims.claiming import check_claimant
+
         claims = dict(zip(targets, self.ledger.find_many(list(targets.values())), strict=True))
         for index, entry in enumerate(admitted):
             with record.at(index) as draft:
@@ -313,6 +320,8 @@ class Pipeline:
         self, wanted: Wanted, claim: Claim | None, key: Unwrapped, draft: Draft, consumer: TaskTry | None
     ) -> Claim:
         """Return the proved claim on an exclusive XCom before it is opened; a new one is an event of its own."""
+        from secure_xcom.claims.claiming import check_proof, take
+
         if claim is not None:
             check_proof(claim, key.data_key.secret)
             return claim
@@ -412,6 +421,8 @@ class Pipeline:
 
         :raises SecureXComError: a row cannot be read or written; :raises AuditError: the access log cannot be.
         """
+        from secure_xcom.claims.shred import shred
+
         done = []
         for name, wanted in list(self.claimed.items()):
             # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
@@ -433,6 +444,15 @@ class Pipeline:
             if self._task is not None and not self._task.same_task(task):
                 self.keys.forget()
             self._task = task
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where claims are kept."""
+        if self._ledger is not None:
+            return self._ledger
+        from secure_xcom.claims.claim_objects import ClaimObjects
+
+        return ClaimObjects(self.store)
 
     def store(self, uri: str) -> Store:
         """Return the store of a URI, opened once per process."""
