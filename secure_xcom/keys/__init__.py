@@ -66,9 +66,6 @@ class KeyService(Protocol):
     def rewrap_many(self, wraps: Sequence[Wrap]) -> list[str | KeyServiceError]:
         """Wrap each anew with the newest version, without giving the data key to this process."""
 
-    def check(self) -> list[Finding]:
-        """What an operator should know of this key. Raises nothing: a failure is a finding."""
-
 
 Role = Literal["required", "optional", "never"]
 

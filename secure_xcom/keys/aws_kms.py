@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 from secure_xcom.connections.aws import AwsIdentity, aws_identity
 from secure_xcom.core.errors import KeyMismatch, KeyServiceError, UnwrapRefused
-from secure_xcom.core.findings import Finding
 from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap
 from secure_xcom.keys.aws_kms_errors import another_key, concerns_all, of_foreign, would_succeed
 from secure_xcom.keys.aws_kms_format import KmsKey, KmsWrap, is_key_arn, kms_context, same_key
@@ -99,16 +98,6 @@ class AwsKms:
         """
         made_by = self.key if source is None else KmsKey.parse(source)
         return self._many(wraps, lambda wrap: self._rewrap(wrap, made_by))
-
-    def check(self, context: Mapping[str, str] | None = None) -> list[Finding]:
-        """What an operator should know of this key and this identity.
-
-        :param context: an encryption context for which the identity's rights are tried, where its policy is
-            limited to some; without one, a context that no compartment has.
-        """
-        from secure_xcom.keys.aws_kms_check import findings
-
-        return findings(self, context)
 
     def _unwrap(self, wrap: Wrap) -> DataKey:
         wrapped = self._read(wrap, self.key)

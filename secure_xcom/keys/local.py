@@ -1,7 +1,7 @@
 """``local:///absolute/path/keyring.json``: wrapping keys in a file, for one machine.
 
 Environment: none. Permissions: the file has mode 0600 and belongs to the user that Airflow runs as; only
-`create_keyring` and `rotate_keyring` write it. Whoever reads it can open whatever was wrapped with it, and it has
+`secure_xcom.ops.keyring` writes it. Whoever reads it can open whatever was wrapped with it, and it has
 no policy and no log of its own: Vault and KMS have both.
 
 A wrapped data key is ``local:vN:BASE64``: N is the version of the wrapping key, and the base64 is the data key
@@ -19,21 +19,15 @@ from collections.abc import Mapping, Sequence
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
-from secure_xcom.core import clock
 from secure_xcom.core.coordinate import context_bytes
-from secure_xcom.core.errors import KeyringError, KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
-from secure_xcom.core.findings import Finding
+from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.keyring import Keyring
-from secure_xcom.keys.keyring_file import create_keyring, open_keyring, read_keyring, rotate_keyring
-
-__all__ = ["CONTEXT_PREFIX", "LocalKeyring", "create_keyring", "keyring_path", "rotate_keyring"]
+from secure_xcom.keys.keyring_file import open_keyring, read_keyring
 
 CONTEXT_PREFIX = b"secure_xcom/local-wrap/1\x00"
 """A seal's context is JSON and starts with a brace, so a wrap is never taken for a sealed payload."""
 
-# NIST SP 800-57 part 1, table 1: a key-wrapping key's originator usage period is two years at the most.
-ROTATE_AFTER_DAYS = 365
 _SCHEME = "local://"
 # It is a part of every reference, and a reference stays under 2 KiB.
 _URI_MAX_CHARACTERS = 512
@@ -85,14 +79,14 @@ class LocalKeyring:
 
         :raises KeyringError: the file cannot be used.
         """
-        return _wrap(self._keyring(), data_key, context)
+        return _wrap(self.keyring(), data_key, context)
 
     def unwrap_many(self, wraps: Sequence[Wrap]) -> list[DataKey | KeyServiceError]:
         """Unwrap each, in order; an `UnwrapRefused` or `KeyVersionUnknown` stands in the place of its entry.
 
         :raises KeyringError: the file cannot be used.
         """
-        keyring = self._keyring()
+        keyring = self.keyring()
         return [self._unwrap(keyring, wrap) for wrap in wraps]
 
     def rewrap_many(self, wraps: Sequence[Wrap]) -> list[str | KeyServiceError]:
@@ -102,42 +96,18 @@ class LocalKeyring:
 
         :raises KeyringError: the file cannot be used.
         """
-        keyring = self._keyring()
+        keyring = self.keyring()
         opened = [self._unwrap(keyring, wrap) for wrap in wraps]
         return [
             key if isinstance(key, KeyServiceError) else _wrap(keyring, key, wrap.context)
             for key, wrap in zip(opened, wraps, strict=True)
         ]
 
-    def check(self) -> list[Finding]:
-        """Whether the file can be used, how old its newest version is, and whom it serves."""
-        subject = f"key {self.uri}"
-        try:
-            keyring = self._keyring()
-            data_key = DataKey.generate()
-            if self.unwrap_many([Wrap(self.wrap(data_key, {}), {})]) != [data_key]:
-                raise KeyringError("a data key that was wrapped did not come back", where=self.uri)
-        except KeyServiceError as error:
-            at = f" [{error.where}]" if error.where else ""
-            return [Finding(subject, "error", f"{error.what}{at}", error.remedy)]
-        days = (clock.now() - keyring.versions[keyring.latest].created).days
-        text = (
-            f"only its owner may use the keyring, and a wrap opens again; {len(keyring.versions)} version(s), the "
-            f"newest, v{keyring.latest}, is {days} day(s) old"
-        )
-        if days > ROTATE_AFTER_DAYS:
-            age = Finding(subject, "warning", text, "rotate the keyring, then run `secure-xcom rewrap`")
-        else:
-            age = Finding(subject, "ok", text)
-        scope = Finding(
-            subject,
-            "ok",
-            "a local keyring is for one machine: every process that reads the file can open everything, and "
-            "nothing logs who did; workers on other machines need Vault or KMS",
-        )
-        return [age, scope]
+    def keyring(self) -> Keyring:
+        """Return the keyring as its file is now.
 
-    def _keyring(self) -> Keyring:
+        :raises KeyringError: the file cannot be used.
+        """
         # The file is opened and checked at every use, but read only when it is another one: a rotation is seen
         # at once, and so is a file that was taken away or opened up to others.
         with open_keyring(self._path) as (status, descriptor):

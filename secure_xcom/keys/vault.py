@@ -30,7 +30,6 @@ from secure_xcom.core.errors import (
     VaultDenied,
     VaultTrouble,
 )
-from secure_xcom.core.findings import Finding
 from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap, vault_errors
 from secure_xcom.keys.vault_batches import batches, results_of
 from secure_xcom.keys.vault_context import proof_context, transit_context
@@ -145,12 +144,6 @@ class VaultTransit:
         :raises KeyServiceError: Vault as a whole cannot answer.
         """
         return self._many("rewrap", wraps, self._rewrapped)
-
-    def check(self) -> list[Finding]:
-        """What an operator should know of this Vault, this key and this identity."""
-        from secure_xcom.keys.vault_check import findings
-
-        return findings(self)
 
     def _many(
         self, operation: str, wraps: Sequence[Wrap], read: Callable[[Mapping[str, Any]], Result | KeyServiceError]

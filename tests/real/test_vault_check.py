@@ -9,6 +9,7 @@ import pytest
 from secure_xcom.core.findings import Finding
 from secure_xcom.keys import key_service
 from secure_xcom.keys.vault_context import transit_scope
+from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.service_policies.vault_grants import transit_grant
 from tests.support.servers.faulty_proxy import Fault, faulty_proxy
 from tests.support.servers.vault_realm import Realm, connect
@@ -29,7 +30,7 @@ def check(
     """The findings for an identity with these policies."""
     secret = realm.server.new_token(realm.policy("\n".join(grants)), **token) if grants else realm.server.token
     conn_id = connect(monkeypatch, realm.server, password=secret)
-    return key_service(realm.uri(conn_id, key, query)).check()
+    return check_key_service(key_service(realm.uri(conn_id, key, query)))
 
 
 def texts(findings: list[Finding], status: str) -> str:
@@ -155,7 +156,7 @@ def test_a_token_without_the_default_policy(realm: Realm, key: str, monkeypatch:
 def test_nobody_there(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check of a Vault that is away is one finding, and raises nothing."""
     conn_id = connect(monkeypatch, realm.server, address=f"http://127.0.0.1:{free_port()}", password="x")
-    findings = key_service(realm.uri(conn_id, key)).check()
+    findings = check_key_service(key_service(realm.uri(conn_id, key)))
     assert [found.status for found in findings] == ["error"]
     assert "no connection to Vault" in findings[0].text
 
@@ -163,7 +164,7 @@ def test_nobody_there(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_login_that_fails(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check with a token that Vault does not take says so after it has said that Vault is there."""
     conn_id = connect(monkeypatch, realm.server, password="hvs.unknown")
-    findings = key_service(realm.uri(conn_id, key)).check()
+    findings = check_key_service(key_service(realm.uri(conn_id, key)))
     assert [found.status for found in findings] == ["ok", "error"]
     assert "hvs.unknown" not in str(findings)
 
@@ -175,7 +176,7 @@ def test_clocks_that_differ(realm: Realm, key: str, monkeypatch: pytest.MonkeyPa
     with faulty_proxy(realm.server.address) as proxy:
         conn_id = connect(monkeypatch, realm.server, address=proxy.endpoint, password=realm.server.token)
         proxy.faults = [Fault("answer", path="/sys/health", status=200, body=health, headers=headers)]
-        findings = key_service(realm.uri(conn_id, key)).check()
+        findings = check_key_service(key_service(realm.uri(conn_id, key)))
     assert "seconds apart" in texts(findings, "warning")
 
 
@@ -184,4 +185,4 @@ def test_without_tls_beyond_this_machine(realm: Realm, key: str, monkeypatch: py
     conn_id = connect(
         monkeypatch, realm.server, address="http://vault.invalid:8200", password="x", client_kwargs={"timeout": 1}
     )
-    assert "pass in clear" in texts(key_service(realm.uri(conn_id, key)).check(), "error")
+    assert "pass in clear" in texts(check_key_service(key_service(realm.uri(conn_id, key))), "error")

@@ -15,7 +15,8 @@ from secure_xcom.core.errors import HeadTampered, KeyServiceError, PayloadTamper
 from secure_xcom.core.reference import Head
 from secure_xcom.core.seal import HEADER_BYTES, seal, sealed_size, unseal
 from secure_xcom.keys import DataKey, Wrap
-from secure_xcom.keys.local import LocalKeyring, create_keyring
+from secure_xcom.keys.local import LocalKeyring
+from secure_xcom.ops.keyring import create_keyring
 from tests.support import second_reader
 
 # The lengths around which chunking could go wrong, in bytes.

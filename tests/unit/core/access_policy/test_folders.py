@@ -15,8 +15,8 @@ from secure_xcom.core.access_policy.folders import nested
 from secure_xcom.core.access_policy.loading import one_compartment
 from secure_xcom.core.coordinate import claims_folder
 from secure_xcom.core.errors import PolicyInvalid, SettingInvalid
-from secure_xcom.keys.local import create_keyring
 from secure_xcom.ops.checks.doctor_host import examine_files
+from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 from secure_xcom.sinks import check_apart
 from secure_xcom.stores import store
