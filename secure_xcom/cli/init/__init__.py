@@ -12,7 +12,7 @@ import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.cli.init import folder, keyring
-from secure_xcom.core.findings import Finding
+from secure_xcom.core.findings import Finding, worst
 
 if TYPE_CHECKING:
     from secure_xcom.cli.init.vault import Made
@@ -197,7 +197,7 @@ def _scheme(uri: str) -> str:
 
 def _record(findings: list[Finding], settings: dict[str, str], steps: list[str]) -> dict[str, Any]:
     return {
-        "status": output.worst(findings),
+        "status": worst(findings),
         "findings": output.findings_json(findings),
         "airflow_cfg": airflow_cfg(settings),
         "environment": environment(settings),
