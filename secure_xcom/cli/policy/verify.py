@@ -14,7 +14,7 @@ from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.ops.service_policies.verify.matrix import Tried
+    from secure_xcom.ops.service_policies.verify.matrix import Trial
 
 
 class Service(str, Enum):
@@ -29,7 +29,7 @@ class Service(str, Enum):
 class _Matrix:
     """What was tried, what could not be, and what stayed behind."""
 
-    rows: list[Tried] = field(default_factory=list)
+    rows: list[Trial] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

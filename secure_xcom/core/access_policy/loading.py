@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,18 +13,7 @@ from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.model import Compartment, PolicyFile
 from secure_xcom.core.access_policy.yaml_reader import KEY, Marks, Path
 from secure_xcom.core.errors import PolicyInvalid
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong at a path of the file.
-
-    :ivar rule: by which `secure-xcom policy lint` names it.
-    """
-
-    path: Path
-    text: str
-    rule: str = "invalid"
+from secure_xcom.core.findings import Finding
 
 
 def load(raw: bytes, *, where: str) -> PolicyFile:
@@ -45,7 +33,7 @@ def load(raw: bytes, *, where: str) -> PolicyFile:
     raise yaml_reader.refused(text + more, where, line, column)
 
 
-def check(data: object) -> tuple[PolicyFile | None, list[Problem]]:
+def check(data: object) -> tuple[PolicyFile | None, list[Finding]]:
     """The file as models, where its shape allows it, and everything that is wrong with it."""
     try:
         file = PolicyFile.model_validate(data)
@@ -54,7 +42,7 @@ def check(data: object) -> tuple[PolicyFile | None, list[Problem]]:
         # A list whose only entry is wrong counts as empty, too; that says nothing new.
         holders = {one["loc"][:length] for one in details for length in range(len(one["loc"]))}
         said = (one for one in details if not (one["type"] == "too_short" and one["loc"] in holders))
-        return None, [Problem(_path(one), _text(one)) for one in said]
+        return None, [_problem(_path(one), _text(one)) for one in said]
     return file, list(_cross(file))
 
 
@@ -65,6 +53,10 @@ def place(marks: Marks, path: Path) -> tuple[int, int]:
         if (*known, part) in marks:
             known.append(part)
     return marks.get(tuple(known), (1, 1))
+
+
+def _problem(path: Path, text: str, rule: str = "invalid") -> Finding:
+    return Finding("", "error", text, rule=rule, path=path)
 
 
 def _path(error: Mapping[str, Any]) -> Path:
@@ -96,7 +88,7 @@ def _text(error: Mapping[str, Any]) -> str:
     return said.format(field=field) if said else f"{field}: {error['msg']}"
 
 
-def _cross(file: PolicyFile) -> Iterator[Problem]:
+def _cross(file: PolicyFile) -> Iterator[Finding]:
     """What no single field can tell: names that stand twice, names of nothing, rules that contradict."""
     names = {compartment.name for compartment in file.compartments}
     yield from _twice("compartments", (compartment.name for compartment in file.compartments))
@@ -113,7 +105,7 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
     for one, text in folders.texts(folders.nested(file.compartments), file.compartments):
-        yield Problem(("compartments", one.compartment, *one.field), text, "nested-store")
+        yield _problem(("compartments", one.compartment, *one.field), text, "nested-store")
     for index, identity in enumerate(file.identities):
         here: Path = ("identities", index)
         for number, name in enumerate(identity.workers_of):
@@ -124,10 +116,10 @@ def _cross(file: PolicyFile) -> Iterator[Problem]:
             if grant.compartment not in names:
                 yield _nothing((*at, "compartment"), grant.compartment)
             if grant.tasks is not None and grant.dags is None:
-                yield Problem((*at, "tasks"), "tasks without dags: a task's id is only known within its DAG")
+                yield _problem((*at, "tasks"), "tasks without dags: a task's id is only known within its DAG")
 
 
-def _open_places(file: PolicyFile) -> Iterator[Problem]:
+def _open_places(file: PolicyFile) -> Iterator[Finding]:
     """Places that are somebody's and everybody's at once."""
     owners = {
         place: f"compartment {own.name!r}"
@@ -138,17 +130,17 @@ def _open_places(file: PolicyFile) -> Iterator[Problem]:
         on = identity.runs_on
         owners |= dict.fromkeys(on.places if on else (), f"identity {identity.name!r}")
         if on is not None and not on.places:
-            yield Problem(("identities", index, "runs_on"), "runs_on names no place")
+            yield _problem(("identities", index, "runs_on"), "runs_on names no place")
     for field in type(file.open_places).model_fields:
         for number, value in enumerate(getattr(file.open_places, field)):
             if owner := owners.get((field, value)):
-                yield Problem(
+                yield _problem(
                     ("open_places", field, number),
                     f"the {field} {value!r} is that of {owner}: it is not open to all",
                 )
 
 
-def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Problem]:
+def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Finding]:
     for index, alarm in enumerate(file.alarms):
         here: Path = ("alarms", index)
         for number, name in enumerate(alarm.compartments or ()):
@@ -156,42 +148,42 @@ def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Problem]:
                 yield _nothing((*here, "compartments", number), name)
         if alarm.at_once and alarm.when not in AT_ONCE:
             text = f"only {' and '.join(AT_ONCE)} can be told at once: no single event decides {alarm.when}"
-            yield Problem((*here, "at_once"), text)
+            yield _problem((*here, "at_once"), text)
         for number, way in enumerate(alarm.notify):
             if way.ways != 1:
                 text = "a way to tell is one of log, webhook (or connection) and callback"
-                yield Problem((*here, "notify", number), text)
+                yield _problem((*here, "notify", number), text)
 
 
-def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: bool) -> Iterator[Problem]:
+def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: bool) -> Iterator[Finding]:
     if not here.dags and not is_default:
-        yield Problem(path, f"the compartment {here.name!r} takes no DAGs: give it dags")
+        yield _problem(path, f"the compartment {here.name!r} takes no DAGs: give it dags")
     for number, reader in enumerate(here.readers):
         at = (*path, "readers", number)
         if reader.compartment is None and all(is_glob(glob) and not glob.strip("*") for glob in reader.dags):
             if "dags" not in reader.model_fields_set:
-                yield Problem(
+                yield _problem(
                     at, 'a reader says who may pull: compartment, dags or both (dags: ["*"] for everybody)'
                 )
         elif reader.compartment == here.name:
-            yield Problem((*at, "compartment"), "a compartment's own tasks may pull anyway")
+            yield _problem((*at, "compartment"), "a compartment's own tasks may pull anyway")
         elif reader.compartment is not None and reader.compartment not in names:
             yield _nothing((*at, "compartment"), reader.compartment)
     for number, route in enumerate(here.routes):
         if route.keys is None and route.sensitive is None:
-            yield Problem((*path, "routes", number), "a route says what takes it: keys, sensitive: true or both")
+            yield _problem((*path, "routes", number), "a route says what takes it: keys, sensitive: true or both")
 
 
-def _twice(field: str, names: Iterable[str]) -> Iterator[Problem]:
+def _twice(field: str, names: Iterable[str]) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            yield Problem((field, index, "name"), f"the name {name!r} stands twice")
+            yield _problem((field, index, "name"), f"the name {name!r} stands twice")
         seen.add(name)
 
 
-def _nothing(path: Path, name: str) -> Problem:
-    return Problem(path, f"there is no compartment {name!r}")
+def _nothing(path: Path, name: str) -> Finding:
+    return _problem(path, f"there is no compartment {name!r}")
 
 
 def one_compartment(key_uris: Iterable[str], store_uri: str, *, name: str) -> Compartment:

@@ -9,11 +9,12 @@ from secure_xcom.core.access_policy.globs import matches
 from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.grants import grants_of
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 
-def remarks(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Remark]:
+def findings(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Finding]:
     """What is to be said about what is compiled.
 
     :param known: DAG ids that are there.
@@ -38,20 +39,20 @@ def remarks(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Remark]:
 
 def _dags(
     policy: AccessPolicy, own: Compartment, globs: Sequence[str], path: Path, known: Sequence[str]
-) -> Iterator[Remark]:
+) -> Iterator[Finding]:
     for number, glob in enumerate(globs):
         if not is_glob(glob) or glob == "*":
             continue
         ids = [dag for dag in known if matches(glob, dag) and policy.resolve_dag(dag) is own]
         if ids:
-            yield Remark(
+            yield lint_finding(
                 "glob-known",
                 "ok",
                 (*path, number),
                 f"{glob!r} is compiled to the DAGs {', '.join(ids[:10])}: a new one needs another compile",
             )
         else:
-            yield Remark(
+            yield lint_finding(
                 "glob-whole",
                 "warning",
                 (*path, number),
@@ -65,7 +66,7 @@ def _any(policy: AccessPolicy, own: Compartment, known: Sequence[str]) -> bool:
     return any(policy.resolve_dag(dag) is own for dag in known)
 
 
-def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool) -> Iterator[Remark]:
+def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool) -> Iterator[Finding]:
     """What task ids become.
 
     :param widened: they are of all DAGs, and nobody says which these are.
@@ -74,7 +75,7 @@ def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool)
         return
     for number, glob in enumerate(tasks):
         if is_glob(glob):
-            yield Remark(
+            yield lint_finding(
                 "glob-tasks",
                 "warning",
                 (*path, number),
@@ -83,7 +84,7 @@ def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool)
             )
             return
     if widened:
-        yield Remark(
+        yield lint_finding(
             "glob-whole",
             "warning",
             path,
@@ -93,7 +94,7 @@ def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool)
         )
 
 
-def _single(policy: AccessPolicy) -> Iterator[Remark]:
+def _single(policy: AccessPolicy) -> Iterator[Finding]:
     """Keys of which somebody has a part only, while their URI lets our code send batches."""
     limited: dict[str, list[str]] = {}
     for identity in policy.identities:
@@ -105,7 +106,7 @@ def _single(policy: AccessPolicy) -> Iterator[Remark]:
         names = list(dict.fromkeys(limited.get(own.name, ())))
         for number, uri in enumerate(own.key_uris if names else ()):
             if uri.startswith("vault://") and "grant=scoped" not in uri.partition("?")[2].split("&"):
-                yield Remark(
+                yield lint_finding(
                     "batch-in-limited-key",
                     "warning",
                     ("compartments", index, "key_uris", number),

@@ -8,17 +8,18 @@ from secure_xcom.core.access_policy.globs import covers
 from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.glob_index import GlobIndex
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
     """What is to be said about which DAGs belong where."""
     yield from _globs(policy)
     yield from _default(policy)
     for index, compartment in enumerate(policy.compartments):
         if compartment.hide_return_values is False:
-            yield Remark(
+            yield lint_finding(
                 "returned-values-logged",
                 "warning",
                 ("compartments", index, "hide_return_values"),
@@ -27,7 +28,7 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
             )
 
 
-def _globs(policy: AccessPolicy) -> Iterator[Remark]:
+def _globs(policy: AccessPolicy) -> Iterator[Finding]:
     flat = [
         (glob, compartment, ("compartments", index, "dags", number))
         for index, compartment in enumerate(policy.compartments)
@@ -44,7 +45,7 @@ def _globs(policy: AccessPolicy) -> Iterator[Remark]:
             other, owner, _ = flat[earlier]
             # An exception before its rule is the way to write exceptions.
             if earlier < place and owner is not compartment and not covers(glob, other):
-                yield Remark(
+                yield lint_finding(
                     "overlap",
                     "warning",
                     path,
@@ -55,12 +56,12 @@ def _globs(policy: AccessPolicy) -> Iterator[Remark]:
                 break
 
 
-def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compartment, path: Path) -> Remark:
+def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compartment, path: Path) -> Finding:
     if owner is compartment:
-        return Remark(
+        return lint_finding(
             "repeated", "warning", path, f"{other!r} above takes all that {glob!r} takes", "leave one out"
         )
-    return Remark(
+    return lint_finding(
         "unreachable",
         "error",
         path,
@@ -69,11 +70,11 @@ def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compart
     )
 
 
-def _default(policy: AccessPolicy) -> Iterator[Remark]:
+def _default(policy: AccessPolicy) -> Iterator[Finding]:
     for index, compartment in enumerate(policy.compartments):
         for number, glob in enumerate(compartment.dags):
             if not glob.strip("*") and policy.default not in (None, compartment):
-                yield Remark(
+                yield lint_finding(
                     "unreachable-default",
                     "warning",
                     ("compartments", index, "dags", number),
@@ -81,7 +82,7 @@ def _default(policy: AccessPolicy) -> Iterator[Remark]:
                     "leave the glob or the default out",
                 )
             elif not glob.strip("*") and len(policy.compartments) > 1:
-                yield Remark(
+                yield lint_finding(
                     "wildcard-dags",
                     "warning",
                     ("compartments", index, "dags", number),

@@ -10,14 +10,15 @@ from secure_xcom.core.access_policy.identities import Identity
 from secure_xcom.core.access_policy.places import Owner, every_place, spelled
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.grants import grants_of
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _WORKS = {"writer", "reader", "both", "maintenance"}
 """Roles of processes that tasks run in; operators are people."""
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
     """What is to be said about where tasks run."""
     workers: dict[str, set[str]] = {}
     for identity in policy.identities:
@@ -31,14 +32,14 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
     yield from _characters(policy)
 
 
-def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterator[Remark]:
+def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterator[Finding]:
     """Compartments with workers of their own whose tasks are not sent to them."""
     for index, compartment in enumerate(policy.compartments):
         here = compartment.tasks_run_on
         if compartment.name not in workers or (here is not None and here.carries_identity):
             continue
         only = " (a pool counts slots and says nothing of the worker)" if here is not None and here.pool else ""
-        yield Remark(
+        yield lint_finding(
             "no-place",
             "warning",
             ("compartments", index, "tasks_run_on"),
@@ -47,7 +48,9 @@ def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterat
         )
 
 
-def _shared(policy: AccessPolicy, workers: dict[str, set[str]], *, between_compartments: bool) -> Iterator[Remark]:
+def _shared(
+    policy: AccessPolicy, workers: dict[str, set[str]], *, between_compartments: bool
+) -> Iterator[Finding]:
     taken: dict[tuple[str, str], tuple[Owner, str]] = {}
     by_name = {identity.name: identity for identity in policy.identities}
     for owner, field, value, _ in every_place(policy):
@@ -62,7 +65,7 @@ def _shared(policy: AccessPolicy, workers: dict[str, set[str]], *, between_compa
         ):
             continue
         same = f"{value!r}" if value == theirs else f"{value!r}, which some broker takes for {theirs!r},"
-        yield Remark(
+        yield lint_finding(
             "shared-place",
             "warning",
             _path(owner, field),
@@ -88,7 +91,7 @@ def _belong_together(one: Owner, other: Owner, identities: dict[str, Identity]) 
     )
 
 
-def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
+def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Finding]:
     owned: dict[str, set[str]] = {}
     closed = False
     for owner, field, value, _ in every_place(policy):
@@ -104,7 +107,7 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
             # `no-place` says it of the compartment.
             continue
         if closed and works and not placed:
-            yield Remark(
+            yield lint_finding(
                 "no-owner",
                 "warning",
                 path,
@@ -117,7 +120,7 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
             *(owned.get(f"compartment {name}", set()) for name in identity.workers_of)
         )
         for account in sorted(set(identity.vault.service_accounts) - own):
-            yield Remark(
+            yield lint_finding(
                 "no-owner",
                 "warning",
                 (*path, "vault", "service_accounts"),
@@ -126,10 +129,10 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
             )
 
 
-def _characters(policy: AccessPolicy) -> Iterator[Remark]:
+def _characters(policy: AccessPolicy) -> Iterator[Finding]:
     for owner, field, value, _ in every_place(policy):
         if not PLAIN_NAME.fullmatch(value):
-            yield Remark(
+            yield lint_finding(
                 "place-characters",
                 "warning",
                 _path(owner, field),

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _ANYBODYS = (
     "may overwrite or delete any row of the other through Airflow's Execution API; a pull refuses a forged row, "
@@ -22,7 +23,7 @@ _REMEDY = (
 )
 
 
-def remarks(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Remark]:
+def findings(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Finding]:
     """Say which compartments' tasks may write each other's rows.
 
     :param multi_team: whether Airflow keeps teams apart.
@@ -35,7 +36,7 @@ def remarks(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Remark]:
                 "may have one team, or none" if multi_team else "are in one Airflow, and [core] multi_team is off"
             )
             text = f"compartments {other.name!r} and {own.name!r} {why}: a task of one {_ANYBODYS}"
-            yield Remark("rows-of-all", "ok", ("compartments", index), text, _REMEDY)
+            yield lint_finding("rows-of-all", "ok", ("compartments", index), text, _REMEDY)
             break
 
 

@@ -11,7 +11,8 @@ from secure_xcom.connections.connection_ids import connection_id, variable
 from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _HTTP = re.compile(r"http://[^\s/]+", re.IGNORECASE)
 _HERE = re.compile(r"http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", re.IGNORECASE)
@@ -24,7 +25,7 @@ _DEFAULTS = {
 }
 
 
-def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Remark]:
+def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
     """What is to be said about how services are reached."""
     told: dict[str, tuple[str, str] | None] = {}
     for index, own in enumerate(policy.compartments):
@@ -38,9 +39,11 @@ def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Re
             scheme = uri.partition("://")[0]
             what = "the key service" if scheme in ("vault", "aws-kms") else "the store"
             if _HERE.fullmatch(address):
-                yield Remark("plain-http", "ok", path, f"{what} is reached over http on this machine ({source})")
+                yield lint_finding(
+                    "plain-http", "ok", path, f"{what} is reached over http on this machine ({source})"
+                )
             else:
-                yield Remark(
+                yield lint_finding(
                     "plain-http",
                     "warning",
                     path,

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.errors import UriInvalid
+from secure_xcom.core.findings import Finding
 from secure_xcom.keys import KeyUri
 from secure_xcom.keys.aws_kms_format import KmsKey
 from secure_xcom.keys.local import keyring_path
 from secure_xcom.keys.vault import split_uri as split_key
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 from secure_xcom.stores.bucket_uri import BucketUri
 from secure_xcom.stores.files import FileStore
 from secure_xcom.stores.vault_kv_uri import split_uri as split_kv
@@ -23,7 +24,7 @@ _KEYS: dict[str, Callable[[str], object]] = {"vault": split_key, "aws-kms": KmsK
 _BUCKETS = ("s3", "gs", "abfs", "memory")
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
     """What is to be said about URIs."""
     for index, own in enumerate(policy.compartments):
         for read, uri, path in _uris(own, ("compartments", index)):
@@ -31,7 +32,7 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
                 read(uri)
             except UriInvalid as error:
                 # The error shows no more of a URI than may be shown: what stands before an @ may be a password.
-                yield Remark("unreadable-uri", "error", path, f"{error.what} [{error.where}]", error.remedy)
+                yield lint_finding("unreadable-uri", "error", path, f"{error.what} [{error.where}]", error.remedy)
 
 
 def _uris(own: Compartment, path: Path) -> Iterator[tuple[Callable[[str], object], str, Path]]:

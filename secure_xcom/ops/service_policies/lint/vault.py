@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from secure_xcom.core.findings import Finding, Status
 from secure_xcom.ops.service_policies.lint.hcl_reader import Block
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark, Status
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _TRANSIT = {
     "encrypt", "decrypt", "rewrap", "datakey", "keys", "export", "backup", "restore", "trim", "hmac", "sign",
@@ -35,13 +36,13 @@ def place_of(path: str) -> tuple[str, str, str]:
     return "other", "", path
 
 
-def of_policy(blocks: Iterable[Block]) -> Iterator[Remark]:
+def of_policy(blocks: Iterable[Block]) -> Iterator[Finding]:
     """What is to be said about the blocks of one policy."""
     blocks = list(blocks)
     seen: set[str] = set()
     for block in blocks:
         if block.path in seen:
-            yield _remark(
+            yield _block_finding(
                 block,
                 "vault-repeated-path",
                 "warning",
@@ -53,7 +54,7 @@ def of_policy(blocks: Iterable[Block]) -> Iterator[Remark]:
     opens = [block for block in blocks if _does(block, ("decrypt", "export", "backup"), {"update", "read"})]
     rules = [block for block in blocks if _administers(block)]
     if opens and rules:
-        yield _remark(
+        yield _block_finding(
             rules[0],
             "vault-reads-and-administers",
             "error",
@@ -62,9 +63,9 @@ def of_policy(blocks: Iterable[Block]) -> Iterator[Remark]:
         )
 
 
-def _remark(block: Block, rule: str, status: Status, text: str, remedy: str, field: str = "") -> Remark:
+def _block_finding(block: Block, rule: str, status: Status, text: str, remedy: str, field: str = "") -> Finding:
     line, column = block.places.get(field, (block.line, block.column))
-    return Remark(rule, status, (), text, remedy, line, column)
+    return lint_finding(rule, status, (), text, remedy, line, column)
 
 
 def capabilities(block: Block) -> set[str]:
@@ -97,13 +98,13 @@ def _administers(block: Block) -> bool:
     return engine == "other" and block.path.rstrip("/").endswith(("*", "+"))
 
 
-def _of_block(block: Block) -> Iterator[Remark]:
+def _of_block(block: Block) -> Iterator[Finding]:
     engine, operation, rest = place_of(block.path)
     words = capabilities(block)
     if words <= {"deny"}:
         return
     if operation == "encrypt" and "create" in words:
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-create-on-encrypt",
             "error",
@@ -112,11 +113,11 @@ def _of_block(block: Block) -> Iterator[Remark]:
             "capabilities",
         )
     if words & {"sudo", "root"}:
-        yield _remark(
+        yield _block_finding(
             block, "vault-sudo", "error", f"{block.path!r} is given with sudo", "leave sudo out", "capabilities"
         )
     if engine == "transit" and operation in ("export", "backup"):
-        yield _remark(
+        yield _block_finding(
             block, "vault-key-material", "error", f"{block.path!r} gives out the key itself", "leave it out"
         )
     yield from _wildcards(block, engine, rest)
@@ -125,7 +126,7 @@ def _of_block(block: Block) -> Iterator[Remark]:
     yield from _needless(block, operation, words)
 
 
-def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Remark]:
+def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Finding]:
     needless: set[str] = set()
     if operation in LIMITED:
         needless, text = words - {"update", "create", "sudo", "deny"}, "these requests are all `update`"
@@ -134,7 +135,7 @@ def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Remark]
     else:
         return
     if needless:
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-needless",
             "warning",
@@ -144,7 +145,7 @@ def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Remark]
         )
 
 
-def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Remark]:
+def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Finding]:
     wild = "*" in block.path or "+" in block.path.split("/")
     if not wild:
         return
@@ -152,7 +153,7 @@ def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Remark]:
         # Payloads have names that nobody knows before: all below a compartment's folder is one grant.
         if re.fullmatch(r"[^*/]+(/[^*/]+)+/\*", rest) and "+" not in block.path.split("/"):
             return
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-wildcard",
             "error",
@@ -161,18 +162,18 @@ def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Remark]:
         )
     else:
         what = "every key whose name fits" if engine == "transit" else "whatever is or will be there"
-        yield _remark(
+        yield _block_finding(
             block, "vault-wildcard", "error", f"{block.path!r} is open to {what}", "write each path by its name"
         )
 
 
-def _limits(block: Block) -> Iterator[Remark]:
+def _limits(block: Block) -> Iterator[Finding]:
     allowed = block.fields.get("allowed_parameters")
     listed = block.fields.get("required_parameters")
     required = listed if isinstance(listed, list) else []
     if not isinstance(allowed, dict):
         if required:
-            yield _remark(
+            yield _block_finding(
                 block,
                 "vault-context",
                 "warning",
@@ -182,7 +183,7 @@ def _limits(block: Block) -> Iterator[Remark]:
             )
         return
     if open_ones := sorted({"batch_input", "*"} & set(allowed)):
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-batch",
             "error",
@@ -194,7 +195,7 @@ def _limits(block: Block) -> Iterator[Remark]:
     contexts = allowed.get("context")
     wrong = [one for one in contexts if not _SCOPE.fullmatch(str(one))] if isinstance(contexts, list) else []
     if not contexts or wrong:
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-context",
             "error",
@@ -206,7 +207,7 @@ def _limits(block: Block) -> Iterator[Remark]:
             "allowed_parameters",
         )
     if "context" not in required:
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-context",
             "error",
@@ -224,7 +225,7 @@ def keys_of(blocks: Iterable[Block]) -> Iterator[tuple[Block, bool]]:
             yield block, isinstance(block.fields.get("allowed_parameters"), dict)
 
 
-def of_role(document: dict[str, Any]) -> Iterator[Remark]:
+def of_role(document: dict[str, Any]) -> Iterator[Finding]:
     """What is to be said about a role: ``path`` and ``body``."""
     body = document["body"]
     path = ("body",)
@@ -240,10 +241,12 @@ def of_role(document: dict[str, Any]) -> Iterator[Remark]:
     if "root" in (policies if isinstance(policies, list) else [policies]):
         wrong.append(("token_policies", "its tokens may do everything"))
     for name, text in wrong:
-        yield Remark("vault-role-open", "error", (*path, name), text, "bind it to the workers that are meant")
+        yield lint_finding(
+            "vault-role-open", "error", (*path, name), text, "bind it to the workers that are meant"
+        )
 
 
-def of_transit(document: dict[str, Any]) -> Iterator[Remark]:
+def of_transit(document: dict[str, Any]) -> Iterator[Finding]:
     """What is to be said about a key's settings: ``create`` and ``config``."""
     wanted = {
         ("create", "derived"): (True, "a wrap opens with any context"),
@@ -256,4 +259,6 @@ def of_transit(document: dict[str, Any]) -> Iterator[Remark]:
         settings = document.get(part)
         there = settings.get(name, False) if isinstance(settings, dict) else False
         if there is not right:
-            yield Remark("vault-key-weak", "error", (part, name), text, f"write {name}: {str(right).lower()}")
+            yield lint_finding(
+                "vault-key-weak", "error", (part, name), text, f"write {name}: {str(right).lower()}"
+            )
