@@ -1,8 +1,12 @@
 """``local:///absolute/path/keyring.json``: wrapping keys in a file, for one machine.
 
-Environment: none. Permissions: the file has mode 0600 and belongs to the user that Airflow runs as; only
-`secure_xcom.ops.keyring` writes it. Whoever reads it can open whatever was wrapped with it, and it has
-no policy and no log of its own: Vault and KMS have both.
+URI: an absolute path without escapes, ``.`` or ``..``.
+
+Environment: none.
+
+Permissions: the file has mode 0600 and belongs to the user that Airflow runs as. Only `secure_xcom.ops.keyring`
+writes it. Whoever can read it can open everything that it wrapped. It has no policy and no log of its own; Vault
+and KMS have both.
 
 A wrapped data key is ``local:vN:BASE64``: N is the version of the wrapping key, and the base64 is the data key
 as a Cobblestone-256 message (C2SP chunked-encryption) under that version, with `CONTEXT_PREFIX` and the
@@ -21,34 +25,33 @@ from cryptography.exceptions import InvalidTag
 
 from secure_xcom.core.coordinate import context_bytes
 from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
+from secure_xcom.core.reference import URI_MAX_CHARACTERS
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.keyring import Keyring
 from secure_xcom.keys.keyring_file import open_keyring, read_keyring
 
 CONTEXT_PREFIX = b"secure_xcom/local-wrap/1\x00"
-"""A seal's context is JSON and starts with a brace, so a wrap is never taken for a sealed payload."""
+"""A payload's context is JSON and starts with a brace, so a wrap is never mistaken for a sealed payload."""
 
 _SCHEME = "local://"
-# It is a part of every reference, and a reference stays under 2 KiB.
-_URI_MAX_CHARACTERS = 512
 _UNUSUAL = re.compile(r"[\x00-\x20%?#\\,]")
 # 104 bytes: a salt of 24, a commitment of 32, the data key of 32 and a tag of 16.
 _WRAPPED = re.compile(r"local:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]{139}=)")
 
 
 def keyring_path(uri: str) -> str:
-    """The absolute path that a ``local:///path`` key URI names. A path has one URI, so URIs can be compared.
+    """Return the absolute path that a ``local:///path`` key URI names. A path has only one URI.
 
-    :raises UriInvalid: another form: relative, a host, a query, a fragment, escapes, ``.`` or ``..``.
+    :raises UriInvalid: a relative path, a host, a query, a fragment, escapes, ``.`` or ``..``.
     """
     what = ""
     path = uri.removeprefix(_SCHEME)
     if not uri.startswith(_SCHEME) or not path.startswith("/"):
         what = "a local key URI is local:// and an absolute path"
-    elif len(uri) > _URI_MAX_CHARACTERS:
-        what = f"a local key URI has at most {_URI_MAX_CHARACTERS} characters"
+    elif len(uri) > URI_MAX_CHARACTERS:
+        what = f"a local key URI has at most {URI_MAX_CHARACTERS} characters"
     elif _UNUSUAL.search(path) or not path.isprintable():
-        what = "the path of a local key URI has a space, a control character or one of % ? # \\ , in it"
+        what = "the path of a local key URI contains a space, a control character or one of % ? # \\ ,"
     elif any(part in ("", ".", "..") for part in path[1:].split("/")):
         what = "the path of a local key URI has an empty part, '.' or '..', or ends in a slash"
     if what:
@@ -57,9 +60,9 @@ def keyring_path(uri: str) -> str:
 
 
 class LocalKeyring:
-    """The key service of one machine: see the module's text.
+    """The key service of one machine: see the module's docstring.
 
-    :raises UriInvalid: see `keyring_path`. The file is first looked for when it is used.
+    :raises UriInvalid: see `keyring_path`. The file is opened at the first use, not here.
     """
 
     def __init__(self, uri: str) -> None:
@@ -71,7 +74,7 @@ class LocalKeyring:
         return f"LocalKeyring({self.uri!r})"
 
     def __reduce__(self) -> tuple[type[LocalKeyring], tuple[str]]:
-        # A copy in another process reads the file itself, so that no wrapping key is ever pickled.
+        # A copy in another process reads the file itself, so that wrapping keys are never pickled.
         return LocalKeyring, (self.uri,)
 
     def wrap(self, data_key: DataKey, context: Mapping[str, str]) -> str:
@@ -90,9 +93,9 @@ class LocalKeyring:
         return [self._unwrap(keyring, wrap) for wrap in wraps]
 
     def rewrap_many(self, wraps: Sequence[Wrap]) -> list[str | KeyServiceError]:
-        """Wrap each anew with the newest version.
+        """Rewrap each with the newest version.
 
-        Here the key service is this process, so the data key passes through its memory, but not out of here.
+        The key service is this process, so the data key passes through its memory, but does not leave this method.
 
         :raises KeyringError: the file cannot be used.
         """
@@ -108,8 +111,8 @@ class LocalKeyring:
 
         :raises KeyringError: the file cannot be used.
         """
-        # The file is opened and checked at every use, but read only when it is another one: a rotation is seen
-        # at once, and so is a file that was taken away or opened up to others.
+        # The file is opened and checked at every use, but read only after a change. So a rotation takes effect at
+        # once, and a removed or exposed file is noticed at once.
         with open_keyring(self._path) as (status, descriptor):
             mark = _mark(status)
             read = self._read
@@ -136,7 +139,7 @@ class LocalKeyring:
             return DataKey(decryptor.update(sealed) + decryptor.finalize())
         except (InvalidTag, ValueError):
             return UnwrapRefused(
-                f"the data key does not unwrap with v{number}: it was edited, or is of another encryption context",
+                f"the data key does not unwrap with v{number}: it was edited, or has another encryption context",
                 where=self.uri,
             )
 

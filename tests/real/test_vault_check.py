@@ -50,7 +50,7 @@ def test_each_role_is_found_well(realm: Realm, key: str, role: Any, monkeypatch:
     assert "logged in by token" in texts(findings, "ok")
     if role == "maintenance":
         assert "derived, not exportable" in texts(findings, "ok")
-        assert "rotated every 720 hours" in texts(findings, "ok")
+        assert "Vault rotates it every 720 hours" in texts(findings, "ok")
 
 
 @pytest.mark.parametrize("role", ["writer", "reader"])
@@ -127,7 +127,7 @@ def test_keys_that_are_not_as_they_should_be(
         realm.server.do("POST", f"{realm.transit}/keys/{key}/config", config)
     findings = check(realm, monkeypatch, key, transit_grant("maintenance", realm.transit, key))
     assert text in texts(findings, "error")
-    assert "not rotated by Vault itself" in texts(findings, "warning")
+    assert "Vault does not rotate the key" in texts(findings, "warning")
 
 
 def test_a_writer_sees_that_the_key_is_not_derived(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_a_token_without_the_default_policy(realm: Realm, key: str, monkeypatch:
     findings = check(realm, monkeypatch, key, grant, no_default_policy=True)
     assert texts(findings, "error") == ""
     assert "may not look itself up" in texts(findings, "warning")
-    assert "may not ask what it may do" in texts(findings, "warning")
+    assert "may not ask for its capabilities" in texts(findings, "warning")
 
 
 def test_nobody_there(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,4 +185,4 @@ def test_without_tls_beyond_this_machine(realm: Realm, key: str, monkeypatch: py
     conn_id = connect(
         monkeypatch, realm.server, address="http://vault.invalid:8200", password="x", client_kwargs={"timeout": 1}
     )
-    assert "pass in clear" in texts(check_key_service(key_service(realm.uri(conn_id, key))), "error")
+    assert "sent in plaintext" in texts(check_key_service(key_service(realm.uri(conn_id, key))), "error")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.executors import Executor, Executors
 from secure_xcom.core.access_policy.identities import Identity, RunsOn
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 
 CARRY_IDENTITY = ("queue", "executor", "service_account", "run_as_user")

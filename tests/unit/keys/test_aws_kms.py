@@ -767,7 +767,7 @@ class TestCheck:
         kms.allows = lambda request: request.operation in ("Decrypt", "DescribeKey")
         found = said(service)
         assert holds(found["ok"], "this identity may unwrap; it may not wrap, rewrap")
-        assert holds(found["ok"], "whether it rotates, this identity may not see")
+        assert holds(found["ok"], "this identity may not see whether it rotates")
         assert found["error"] == []
 
     def test_an_identity_that_only_pushes(self, kms: KmsDouble, service: AwsKms) -> None:
@@ -859,7 +859,7 @@ class TestCheck:
         """An endpoint without TLS, or with a certificate that nobody checks, is an error."""
         conn_id = connect(monkeypatch, "http://kms.invalid", config=ONCE, verify=False)
         found = said(AwsKms(f"aws-kms://{conn_id}/{key.arn}"))
-        assert holds(found["error"], "is not TLS")
+        assert holds(found["error"], "does not use TLS")
         assert holds(found["error"], "not verified")
 
     def test_it_raises_nothing(self, kms: KmsDouble, service: AwsKms) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.globs import matches
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from secure_xcom.connections.connection_ids import connection_id, variable
-from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding
