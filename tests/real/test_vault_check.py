@@ -76,9 +76,9 @@ def test_every_error_and_warning_says_what_to_do(realm: Realm, key: str, monkeyp
 @pytest.mark.parametrize(
     ("path", "capability", "text"),
     [
-        ("{transit}/encrypt/{key}", '"create", "update"', "makes a new key"),
+        ("{transit}/encrypt/{key}", '"create", "update"', "creates a new key"),
         ("{transit}/decrypt/{key}", '"update", "sudo"', "sudo"),
-        ("{transit}/keys/{key}", '"update", "delete"', "holds delete, update"),
+        ("{transit}/keys/{key}", '"update", "delete"', "has delete, update"),
         ("{transit}/keys/{key}/config", '"update"', "/config"),
         ("{transit}/export/encryption-key/{key}", '"read"', "/export/"),
         ("{transit}/backup/{key}", '"read"', "/backup/"),
@@ -114,8 +114,8 @@ def test_no_right_at_all(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch
         ({"derived": False}, {}, "not derived"),
         ({"exportable": True}, {}, "exportable"),
         ({"allow_plaintext_backup": True}, {}, "plaintext backups"),
-        ({"convergent_encryption": True}, {}, "convergently"),
-        ({}, {"deletion_allowed": True}, "deletion of the key is allowed"),
+        ({"convergent_encryption": True}, {}, "convergent"),
+        ({}, {"deletion_allowed": True}, "the key can be deleted"),
     ],
 )
 def test_keys_that_are_not_as_they_should_be(

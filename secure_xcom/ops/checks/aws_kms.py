@@ -81,7 +81,7 @@ def _transport(service: AwsKms) -> Iterator[Finding]:
 
 
 def _identity(service: AwsKms) -> Iterator[Finding]:
-    """Report the identity. A machine that reaches only KMS (a VPC endpoint) may not reach STS, which is no fault."""
+    """Report the identity. A machine that reaches only KMS (a VPC endpoint) need not reach STS."""
     subject = f"aws {service.key.conn_id}"
     try:
         client = service.identity.client("sts", service.key.region)
@@ -137,7 +137,7 @@ def _key(service: AwsKms, metadata: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             subject,
             "warning",
-            f"its key material expires on {valid_to:%Y-%m-%d}; after that, nothing opens until it is imported again",
+            f"its key material expires on {valid_to:%Y-%m-%d}; then nothing opens until it is imported again",
             "keep a copy of the key material, or import it without an expiration date",
         )
 
@@ -209,8 +209,8 @@ def _summary(subject: str, may: Mapping[str, bool], anywhere: bool) -> Finding:
         return Finding(
             subject,
             "warning",
-            "this identity has no rights in an encryption context of no compartment: its policy is limited to some "
-            "compartments, or grants nothing",
+            "this identity has no rights in an encryption context of no compartment: its policy is limited to "
+            "some, or grants nothing",
             "run `secure-xcom policy verify`, which tries the encryption contexts of the compartments",
         )
     return Finding(

@@ -244,12 +244,12 @@ def _key_by_wrap(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "ok",
-            "the key's settings are hidden from this identity, as they should be; check as the maintenance identity",
+            "the key's settings are hidden from this identity, as they should be; check as maintenance",
         )
         return
     hidden = "its other properties are hidden from this identity, as they should be"
     if key.scoped:
-        # Its policy may allow only the contexts of one compartment or DAG, which only that compartment's probe knows.
+        # Its policy may allow only the contexts of one compartment or DAG, which only its probe knows.
         yield Finding(subject, "ok", f"this identity may wrap in its own scope; {hidden}")
         return
     names = ("compartment", "dag_id", "task_id", "run_id")

@@ -11,7 +11,7 @@ from secure_xcom.core.findings import Finding, Status
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _USE = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo")
-# Who makes grants makes one for himself, so that is both.
+# Whoever can create grants can create one for itself, so this is both.
 _OPEN = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant")
 _MOVE = ("kms:ReEncryptFrom", "kms:ReEncryptTo")
 _ADMINISTER = (
@@ -25,7 +25,7 @@ _COMPARTMENT = "kms:encryptioncontext:compartment"
 
 
 def of_document(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """What is to be said about a policy document."""
+    """Return the findings about a policy document."""
     there = document.get("Statement")
     several = isinstance(there, list)
     pairs: list[tuple[Mapping[str, Any], Path]] = [
@@ -66,7 +66,7 @@ def _of_statement(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     for name in ("NotAction", "NotResource", "NotPrincipal"):
         if name in one:
             status: Status = "error" if allow else "warning"
-            text = "allows all but what it names, and that grows" if allow else "denies all but what it names"
+            text = "allows everything except what it names" if allow else "denies everything except what it names"
             yield lint_finding("aws-not", status, (*path, name), f"{name} {text}", f"write {name[3:]}")
     if not allow:
         return
@@ -76,13 +76,13 @@ def _of_statement(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
                 "aws-wildcard-action",
                 "error",
                 (*path, "Action"),
-                f"{action!r} allows what it names today and what AWS adds tomorrow",
-                "write each action by its name",
+                f"{action!r} also allows actions that AWS adds later",
+                "name each action",
             )
     yield from _resources(one, path)
     if _anybody(one.get("Principal")):
         yield lint_finding(
-            "aws-wildcard-principal", "error", (*path, "Principal"), "anybody is allowed", "name the principals"
+            "aws-wildcard-principal", "error", (*path, "Principal"), "everyone is allowed", "name the principals"
         )
     if any(_names(one, action) for action in _USE):
         yield from _context(one, path)
@@ -100,7 +100,7 @@ def _resources(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         if resource == "*" and "Principal" not in one:
             text = "everything is allowed"
         elif ":s3:::" in resource and resource.partition(":s3:::")[2].partition("/")[2].startswith(("*", "?")):
-            text = f"{resource!r} is all of a bucket, every compartment in it included"
+            text = f"{resource!r} is a whole bucket, with every compartment in it"
         elif ":kms:" in resource and resource.endswith("key/*") and "kms:ResourceAliases" not in str(condition):
             text = f"{resource!r} is every key"
         if text:
@@ -127,7 +127,7 @@ def _context(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         "aws-context",
         "error",
         (*path, "Condition") if tests else path,
-        f"{other[0]} does not hold the compartment to one name"
+        f"{other[0]} does not limit the compartment to one name"
         if other
         else "the key may be used without the compartment in the encryption context",
         'write {"StringEquals": {"kms:EncryptionContext:compartment": "NAME"}}',
@@ -149,17 +149,17 @@ def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Findi
             "error",
             rules[who],
             f"{who or 'this identity'} may open with the key and change its policy, grants or life",
-            "leave one of the two to another principal",
+            "give one of the two to another principal",
         )
 
 
 def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
-    """Who may ReEncrypt in the contexts of several compartments, from one key to another or within one key."""
+    """Find principals that may ReEncrypt in the contexts of several compartments."""
     found: dict[str, dict[str, tuple[set[str], Path]]] = {}
     for one, path in pairs:
         if any(_allows(one, action) for action in _MOVE):
             kept = _condition(one, "Bool", "kms:ReEncryptOnSameKey") == "true"
-            # Kept on one key, only what is on the same key can be wrapped anew for another compartment.
+            # If kept on one key, only wraps of that key can be rewrapped for another compartment.
             keys = sorted(_texts(one, "Resource")) if kept else ["any"]
             for who in _who(one):
                 for key in keys:
@@ -226,7 +226,7 @@ def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding
             "aws-no-tls",
             "error",
             ("Statement",),
-            "requests over http are not denied",
+            "requests over HTTP are not denied",
             'deny s3:* where {"Bool": {"aws:SecureTransport": "false"}}',
         )
     if not any(
@@ -236,7 +236,7 @@ def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding
             "aws-overwrite",
             "warning",
             ("Statement",),
-            "a payload can be overwritten by whoever may push",
+            "whoever may push can overwrite a payload",
             'deny s3:PutObject where {"Null": {"s3:if-none-match": "true"}}',
         )
 
@@ -267,7 +267,7 @@ def _condition(one: Mapping[str, Any], operator: str, key: str) -> str | None:
 
 
 def of_public_access(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """What is to be said about a bucket's block of public access."""
+    """Return the findings about a bucket's public access block."""
     for name, value in document.items():
         if value is not True:
             yield lint_finding("aws-public", "error", (name,), f"{name} is off", f"write {name}: true")

@@ -1,4 +1,4 @@
-"""Lint: what an entry becomes in services, which see digests or ids and know no globs."""
+"""Lint: the effect of entries in services, which see digests or ids and have no globs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 
 def findings(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Finding]:
-    """What is to be said about what is compiled.
+    """Return the findings about compiled entries.
 
-    :param known: DAG ids that are there.
+    :param known: the ids of existing DAGs.
     """
     if not policy.identities:
         return
@@ -56,9 +56,9 @@ def _dags(
                 "glob-whole",
                 "warning",
                 (*path, number),
-                f"services know no globs: {glob!r} is compiled to all of {own.name!r}, and which DAG it is holds "
-                "in the process alone",
-                "name DAGs by their ids, or give the compiler the ids that there are (--dag)",
+                f"services have no globs: {glob!r} is compiled to all of {own.name!r}, and only the process "
+                "checks the DAG",
+                "name DAGs by their ids, or give the compiler the existing ids (--dag)",
             )
 
 
@@ -67,9 +67,9 @@ def _any(policy: AccessPolicy, own: Compartment, known: Sequence[str]) -> bool:
 
 
 def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool) -> Iterator[Finding]:
-    """What task ids become.
+    """Return the findings about task ids.
 
-    :param widened: they are of all DAGs, and nobody says which these are.
+    :param widened: True if they are for all DAGs, and the DAG ids are not known.
     """
     if tasks == ("*",):
         return
@@ -79,7 +79,7 @@ def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool)
                 "glob-tasks",
                 "warning",
                 (*path, number),
-                f"services know no globs: {glob!r} is compiled to all tasks of these DAGs of {own.name!r}",
+                f"services have no globs: {glob!r} is compiled to all tasks of these DAGs of {own.name!r}",
                 "name tasks by their ids",
             )
             return
@@ -88,14 +88,13 @@ def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool)
             "glob-whole",
             "warning",
             path,
-            "a task is known to services within its DAG only: tasks of every DAG are compiled to all of "
-            f"{own.name!r}",
-            "name the DAGs as well, or give the compiler the ids that there are (--dag)",
+            f"services know a task only within its DAG: tasks of every DAG are compiled to all of {own.name!r}",
+            "name the DAGs as well, or give the compiler the existing ids (--dag)",
         )
 
 
 def _single(policy: AccessPolicy) -> Iterator[Finding]:
-    """Keys of which somebody has a part only, while their URI lets our code send batches."""
+    """Find keys of which an identity has only a part, while their URI allows batches."""
     limited: dict[str, list[str]] = {}
     for identity in policy.identities:
         if identity.vault is not None:
@@ -110,7 +109,7 @@ def _single(policy: AccessPolicy) -> Iterator[Finding]:
                     "batch-in-limited-key",
                     "warning",
                     ("compartments", index, "key_uris", number),
-                    f"{', '.join(names[:5])} may open a part of this key only, and Vault cannot see into a batch: "
-                    "it will refuse theirs",
-                    "write ?grant=scoped behind the key URI, so that requests are single",
+                    f"{', '.join(names[:5])} may open only a part of this key, and Vault cannot inspect a batch: "
+                    "it will refuse their batches",
+                    "append ?grant=scoped to the key URI, so that requests are single",
                 )

@@ -1,4 +1,4 @@
-"""Lint: connections that every team's tasks may look up, as far as the environment tells. No database is asked."""
+"""Lint: connections in the environment that every team's tasks may look up. It reads no database."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
-# Who signs tasks' tokens is an API server or a scheduler, and no worker.
+# A process that signs tasks' tokens is an API server or a scheduler, not a worker.
 _SIGNS = "AIRFLOW__API_AUTH__JWT_"
 _BACKENDS = ("AIRFLOW__WORKERS__SECRETS_BACKEND", "AIRFLOW__SECRETS__BACKEND")
 _LOCAL = "LocalFilesystemBackend"
 
 
 def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Return what is to be said about where connections lie, where several compartments use some."""
+    """Return the findings about connections, if several compartments use some."""
     if len(policy.compartments) < 2:
         return
     backends = [name for name in _BACKENDS if environment.get(name)]

@@ -1,4 +1,4 @@
-"""Lint: globs of DAGs that never match or match what another compartment has."""
+"""Lint: globs of DAGs that never match, or that match DAGs of another compartment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
-    """What is to be said about which DAGs belong where."""
+    """Return the findings about the DAGs of compartments."""
     yield from _globs(policy)
     yield from _default(policy)
     for index, compartment in enumerate(policy.compartments):
@@ -23,8 +23,8 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
                 "returned-values-logged",
                 "warning",
                 ("compartments", index, "hide_return_values"),
-                f"operators of {compartment.name!r} log what they return before it is sealed",
-                "leave hide_return_values out, unless nothing secret is ever returned there",
+                f"operators of {compartment.name!r} log their return values before these are sealed",
+                "remove hide_return_values, unless no return value is ever secret",
             )
 
 
@@ -43,7 +43,7 @@ def _globs(policy: AccessPolicy) -> Iterator[Finding]:
             continue
         for earlier in index.overlapping(glob):
             other, owner, _ = flat[earlier]
-            # An exception before its rule is the way to write exceptions.
+            # An exception has to come before its rule.
             if earlier < place and owner is not compartment and not covers(glob, other):
                 yield lint_finding(
                     "overlap",
@@ -52,7 +52,7 @@ def _globs(policy: AccessPolicy) -> Iterator[Finding]:
                     f"a DAG that {other!r} of {owner.name!r} takes as well goes there, since it comes first",
                     "make the globs differ, or name such DAGs in one of the two",
                 )
-                # One is enough to look at the glob again; there may be as many as compartments.
+                # One is enough; there may be as many as compartments.
                 break
 
 

@@ -1,4 +1,4 @@
-"""Lint of policies of services, one file or a folder of them; what a file is, is told by what it holds."""
+"""Lint service policies: a file or a folder of files. The content of a file determines its kind."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def _text(file: Path) -> str | Finding:
 
 
 def _unreadable(line: int, column: int, text: str) -> Finding:
-    return lint_finding("unreadable", "error", (), text, "correct it; what it grants is not known", line, column)
+    return lint_finding("unreadable", "error", (), text, "correct it: its grants are not known", line, column)
 
 
 def _of_json(data: Any, marks: Marks) -> Iterator[Finding]:
-    """By what a document holds: its name may be anything."""
+    """Return the findings about a document. Its content determines its kind, not its name."""
     if isinstance(data, dict) and "Statement" in data:
         yield from aws.of_document(data)
     elif isinstance(data, dict) and data and set(data) <= _PUBLIC_ACCESS:
@@ -105,7 +105,7 @@ def _of_json(data: Any, marks: Marks) -> Iterator[Finding]:
     elif isinstance(data, dict) and isinstance(data.get("create"), dict) and "path" in data:
         yield from vault.of_transit(data)
     elif isinstance(data, dict) and "Rules" in data:
-        # A lifecycle takes payloads away and gives nothing to anybody.
+        # A lifecycle only deletes payloads.
         return
     elif isinstance(data, list) and data and all(isinstance(one, dict) for one in data):
         for index, one in enumerate(data):
@@ -113,11 +113,11 @@ def _of_json(data: Any, marks: Marks) -> Iterator[Finding]:
     elif isinstance(data, dict) and data and all("includedPermissions" in str(one) for one in data.values()):
         return
     else:
-        yield lint_finding("unknown-document", "ok", (), "not a policy of a kind that is known here")
+        yield lint_finding("unknown-document", "ok", (), "not a known kind of policy")
 
 
 def _blocks(paths: dict[str, Any], marks: Marks) -> Iterator[Block]:
-    """A policy that was written as JSON, which Vault takes as well."""
+    """Yield the blocks of a policy in JSON, which Vault also accepts."""
     for name, fields in paths.items():
         if isinstance(fields, dict):
             at = ("path", name)
@@ -127,7 +127,7 @@ def _blocks(paths: dict[str, Any], marks: Marks) -> Iterator[Block]:
 
 
 def _of_entry(one: dict[str, Any], index: int) -> Iterator[Finding]:
-    """A binding of Google's or a role assignment of Azure's."""
+    """Return the findings about a Google binding or an Azure role assignment."""
     if "members" in one:
         if re.search("allUsers|allAuthenticatedUsers", str(one["members"])):
             yield lint_finding(
@@ -139,7 +139,7 @@ def _of_entry(one: dict[str, Any], index: int) -> Iterator[Finding]:
                 "google-no-condition",
                 "error",
                 (index,),
-                f"{one.get('role')} holds for all objects of the bucket",
+                f"{one.get('role')} applies to all objects of the bucket",
                 'add a condition: resource.name.startsWith("projects/_/buckets/BUCKET/objects/PREFIX/")',
             )
     elif "principalId" in one:
@@ -149,7 +149,7 @@ def _of_entry(one: dict[str, Any], index: int) -> Iterator[Finding]:
                 "azure-no-condition",
                 "error",
                 (index,),
-                f"{one.get('roleName')} holds for all blobs of the scope",
+                f"{one.get('roleName')} applies to all blobs of the scope",
                 "add a condition on the path of the blob",
             )
 

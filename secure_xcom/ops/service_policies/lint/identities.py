@@ -1,4 +1,4 @@
-"""Lint: identities that are more than one, or may do more than one should."""
+"""Lint: identities that share a principal, or have more rights than one identity should."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ADMINISTERS = {"maintenance", "operator"}
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
-    """What is to be said about identities."""
+    """Return the findings about identities."""
     if not policy.identities:
         return
     yield from _same_principal(policy)
@@ -49,23 +49,23 @@ def _of_one(identity: Identity, path: Path) -> Iterator[Finding]:
             (*path, "workers_of"),
             f"one identity runs the tasks of {', '.join(identity.workers_of[:5])}: between these our code alone "
             "decides, and a hostile task on such a worker reads all of them",
-            "give each compartment workers with an identity of their own",
+            "give each compartment workers with their own identity",
         )
     works = bool(identity.workers_of or identity.grants)
     principal = any((identity.vault, identity.aws, identity.google, identity.azure))
     if identity.runs_on is not None and not works and not principal:
-        # It stands there so that nobody else gets its places.
+        # It only reserves its places.
         return
     if not principal:
         yield lint_finding(
             "no-principal",
             "warning",
             path,
-            f"{identity.name!r} is no principal of any service, so nothing is compiled for it",
-            "say which it is: vault, aws, google or azure",
+            f"{identity.name!r} has no principal at any service, so nothing is compiled for it",
+            "name its principal: vault, aws, google or azure",
         )
     if not works:
-        yield lint_finding("no-grants", "warning", path, f"{identity.name!r} may do nothing", "leave it out")
+        yield lint_finding("no-grants", "warning", path, f"{identity.name!r} has no rights", "remove it")
 
 
 def _two_hats(identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iterator[Finding]:
@@ -80,8 +80,8 @@ def _two_hats(identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iter
             "warning",
             path,
             f"{identity.name!r} reads payloads of {', '.join((both or maintains)[:5])} and administers keys or "
-            "collects garbage there: who takes it over can read, and can hide it",
-            "split it in two identities",
+            "collects garbage there: whoever takes it over can read, and can hide it",
+            "split it into two identities",
         )
 
 

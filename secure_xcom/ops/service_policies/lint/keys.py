@@ -1,4 +1,4 @@
-"""Lint: keys that compartments share, keys that are no wall, routes that nothing takes."""
+"""Lint: keys that do not separate compartments, and routes that match nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCHES = "may use all of the key, and Vault cannot see into a batch, so nothin
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
-    """What is to be said about keys and stores."""
+    """Return the findings about keys and stores."""
     yield from _shared(policy)
     for index, compartment in enumerate(policy.compartments):
         path: Path = ("compartments", index)
@@ -44,7 +44,7 @@ def _shared(policy: AccessPolicy) -> Iterator[Finding]:
         for uri, path in _keys(compartment, ("compartments", index)):
             name = uri.partition("?")[0]
             scheme, _, rest = name.partition("://")
-            # Another connection may lead to the same server, and then it is the same key.
+            # Another connection may lead to the same server, and then the key is the same.
             key = (scheme, rest if scheme == "local" else rest.partition("/")[2])
             other, first = seen.setdefault(key, (compartment, name))
             if other is compartment:
@@ -59,7 +59,7 @@ def _shared(policy: AccessPolicy) -> Iterator[Finding]:
                 f"this is the key of {other.name!r}"
                 + (", if both connections lead to one server" if name != first else "")
                 + (f": {who} {_BATCHES}" if who else ": only the encryption context keeps the two apart"),
-                "give each compartment a key of its own",
+                "give each compartment its own key",
             )
 
 
@@ -82,8 +82,8 @@ def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Fi
             "local-key",
             "warning",
             (*path, "key_uris"),
-            f"whoever can read a keyring file opens all of it: it is no wall around {compartment.name!r}",
-            "use Vault or KMS where compartments are to be kept apart from each other's workers",
+            f"whoever can read a keyring file opens everything with it: it does not protect {compartment.name!r}",
+            "use Vault or KMS to separate compartments from each other's workers",
         )
     for number, uri in enumerate(compartment.former_store_uris):
         if uri in compartment.written_store_uris:

@@ -1,4 +1,4 @@
-"""Lint: what one maintenance identity over several compartments means, which differs from service to service."""
+"""Lint: the consequences of one maintenance identity for several compartments, by service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
-# The field of an identity, the schemes of the service's URIs, and what it means there.
+# The field of an identity, the schemes of the service's URIs, and the consequence there.
 _MEANS = (
     ("vault", ("vault",), "Vault: a rewrap keeps key and context, so no data key gets from one to another"),
     (
@@ -37,7 +37,7 @@ _MEANS = (
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
-    """Return what is to be said about maintenance."""
+    """Return the findings about maintenance."""
     for index, identity in enumerate(policy.identities):
         maintained = _maintained(policy, identity)
         path: Path = ("identities", index, "grants")
@@ -59,8 +59,8 @@ def _several(identity: Identity, maintained: list[Compartment], path: Path) -> F
         "shared-maintenance",
         "ok",
         path,
-        f"one identity maintains {', '.join(own.name for own in maintained[:5])}: who takes it over can delete in "
-        "all of them" + "".join(f". {text}" for text in means),
+        f"one identity maintains {', '.join(own.name for own in maintained[:5])}: whoever takes it over can "
+        "delete in all of them" + "".join(f". {text}" for text in means),
     )
 
 

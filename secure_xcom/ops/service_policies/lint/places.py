@@ -1,4 +1,4 @@
-"""Lint: places that nobody owns, that two share, or whose names are read in more than one way."""
+"""Lint: places without an owner, places that two share, and ambiguous names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORKS = {"writer", "reader", "both", "maintenance"}
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
-    """What is to be said about where tasks run."""
+    """Return the findings about the places of tasks."""
     workers: dict[str, set[str]] = {}
     for identity in policy.identities:
         for name in identity.workers_of:
@@ -33,7 +33,7 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
 
 
 def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterator[Finding]:
-    """Compartments with workers of their own whose tasks are not sent to them."""
+    """Find compartments with their own workers to which their tasks are not sent."""
     for index, compartment in enumerate(policy.compartments):
         here = compartment.tasks_run_on
         if compartment.name not in workers or (here is not None and here.carries_identity):
@@ -75,13 +75,13 @@ def _shared(
 
 
 def _serves_many(owner: Owner, executor: str) -> bool:
-    """Whether an executor beside what tells its workers apart is named: one serves many queues and accounts."""
+    """Check whether the entry also names the field that splits the executor: one executor serves many queues."""
     kind = Executors.kind(Executors.unknown(executor))
     return len(owner.fields) > 1 if kind is None else kind.splits_by in owner.fields
 
 
 def _belong_together(one: Owner, other: Owner, identities: dict[str, Identity]) -> bool:
-    """Whether one of them is an identity that runs the tasks of the other, a compartment."""
+    """Check whether one of them is an identity that runs the tasks of the other, a compartment."""
     pairs = ((one, other), (other, one))
     return any(
         first.kind == "identity"
@@ -104,7 +104,7 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Finding]:
         placed = identity.runs_on is not None or any(place and place.carries_identity for place in places)
         works = any(grant.role in _WORKS for grant in grants_of(policy, identity))
         if not placed and told and identity.workers_of:
-            # `no-place` says it of the compartment.
+            # `no-place` reports it for the compartment.
             continue
         if closed and works and not placed:
             yield lint_finding(
@@ -136,8 +136,8 @@ def _characters(policy: AccessPolicy) -> Iterator[Finding]:
                 "place-characters",
                 "warning",
                 _path(owner, field),
-                f"brokers may read {value!r} in ways of their own",
-                "name places with letters, digits, '_', '.' and '-' alone",
+                f"brokers may interpret {value!r} in different ways",
+                "use only letters, digits, '_', '.' and '-' in names of places",
             )
 
 

@@ -17,7 +17,7 @@ _FIELDS = ("dags", "tasks", "of_dags", "of_tasks")
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
-    """What is to be said about who else may pull."""
+    """Return the findings about readers."""
     workers: dict[str, list[str]] = {}
     for identity in policy.identities:
         for name in identity.workers_of:
@@ -50,15 +50,15 @@ def _nobody(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) 
                 "reader-of-itself",
                 "warning",
                 (*path, "dags", number),
-                f"{glob!r} belongs to {own.name!r}, whose tasks may pull anyway",
-                "leave it out",
+                f"{glob!r} belongs to {own.name!r}, whose tasks may always pull",
+                "remove it",
             )
         elif found is None:
             yield lint_finding(
                 "reader-unknown",
                 "warning",
                 (*path, "dags", number),
-                f"no compartment takes the DAG {glob!r}, so it has no workers and cannot push",
+                f"the DAG {glob!r} belongs to no compartment, so it has no workers and cannot push",
                 "correct the id, or give the DAG a compartment",
             )
         elif reader.compartment is not None and found.name != reader.compartment:
@@ -103,8 +103,8 @@ def _superfluous(before: Sequence[Reader], reader: Reader, path: Path) -> Iterat
                 "unreachable-reader",
                 "warning",
                 path,
-                f"readers[{number}] admits all that this entry admits",
-                "leave one of the two out",
+                f"readers[{number}] admits everything that this entry admits",
+                "remove one of the two",
             )
             return
 
@@ -122,7 +122,7 @@ def _wider(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -
                 "reader-everybody",
                 "warning",
                 (*path, "dags", number),
-                f"every DAG may pull from {own.name!r}, those of no compartment too",
+                f"every DAG may pull from {own.name!r}, including DAGs of no compartment",
                 "name a compartment or DAGs",
             )
         elif is_glob(glob):
@@ -133,19 +133,19 @@ def _wider(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -
                     "warning",
                     (*path, "dags", number),
                     f"DAGs of {len(names)} compartments can be {glob!r}: {', '.join(names[:5])}",
-                    "name the compartment that is meant",
+                    "name the intended compartment",
                 )
 
 
 def _by_identity(reader: Reader, path: Path, who: Sequence[str], *, granted: bool) -> Iterator[Finding]:
-    """Services see identities, never tasks: whoever runs one of the reader's tasks can read for all its tasks."""
+    """Report that services see identities, not tasks: an identity can read for all its tasks."""
     if not who and not granted:
         yield lint_finding(
             "reader-without-identity",
             "warning",
             path,
             "no identity of the file runs these tasks, so the key service will refuse them",
-            "say workers_of for the compartments of these tasks, or grant it to their identity",
+            "add the compartments of these tasks to workers_of, or grant it to their identity",
         )
     elif who and (reader.tasks != ("*",) or reader.compartment is None):
         yield lint_finding(
@@ -153,5 +153,5 @@ def _by_identity(reader: Reader, path: Path, who: Sequence[str], *, granted: boo
             "ok",
             path,
             f"Vault and KMS see identities, not tasks: {', '.join(who[:5])} can unwrap this for any task that "
-            "runs there; which DAG and task may pull is held in the process alone",
+            "runs there; only the task's process checks which DAG and task may pull",
         )

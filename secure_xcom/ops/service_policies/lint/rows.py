@@ -1,4 +1,4 @@
-"""Lint: whose the rows of Airflow's database are, which hold the references.
+"""Lint: the rows of Airflow's database, which contain the references.
 
 With ``[core] multi_team`` Airflow's Execution API lets a task write the rows of its own team's DAGs alone, or of
 DAGs without a team where it has none (`has_xcom_access` in execution_api/routes/xcoms.py of Airflow 3.3).
@@ -24,9 +24,9 @@ _REMEDY = (
 
 
 def findings(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Finding]:
-    """Say which compartments' tasks may write each other's rows.
+    """Return a finding for compartments whose tasks may write each other's rows.
 
-    :param multi_team: whether Airflow keeps teams apart.
+    :param multi_team: True if Airflow separates teams.
     """
     for index, own in enumerate(policy.compartments):
         for other in policy.compartments[:index]:

@@ -1,4 +1,4 @@
-"""Lint: the access log among payloads, as far as the environment says where it is written."""
+"""Lint: access log sinks of the environment that lie among payloads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SINKS = "AIRFLOW__SECURE_XCOM__AUDIT_SINKS"
 
 
 def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Return what is to be said about sinks."""
+    """Return the findings about sinks."""
     for uri in filter(None, map(str.strip, environment.get(_SINKS, "").split(","))):
         found = sink_inside(policy.compartments, uri)
         if found is not None:

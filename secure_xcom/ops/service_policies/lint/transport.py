@@ -1,4 +1,4 @@
-"""Lint: stores and key services that are spoken to over http, as far as the file or the environment tells."""
+"""Lint: stores and key services that the file or the environment accesses over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _HTTP = re.compile(r"http://[^\s/]+", re.IGNORECASE)
 _HERE = re.compile(r"http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", re.IGNORECASE)
-# Where a service is, if no connection says so: Vault's own variable, AWS's for all and for each service.
+# The address of a service without a connection: Vault's variable, AWS's for all and for each service.
 _DEFAULTS = {
     "vault": ("VAULT_ADDR",),
     "vault-kv": ("VAULT_ADDR",),
@@ -26,7 +26,7 @@ _DEFAULTS = {
 
 
 def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """What is to be said about how services are reached."""
+    """Return the findings about connections to services."""
     told: dict[str, tuple[str, str] | None] = {}
     for index, own in enumerate(policy.compartments):
         for uri, path in _uris(own, ("compartments", index)):
@@ -47,7 +47,7 @@ def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[F
                     "plain-http",
                     "warning",
                     path,
-                    f"{what} is reached over http ({source}): whoever is on the way reads and changes all of it",
+                    f"{what} is reached over http ({source}): anyone on the path can read and change all of it",
                     "write https://",
                 )
 
@@ -63,7 +63,7 @@ def _uris(own: Compartment, path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _plain(uri: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """The http address and where it stands, or None. Nothing else of a connection is looked at or kept."""
+    """Return the HTTP address and its source, or None. Nothing else of a connection is read or kept."""
     scheme, _, rest = uri.partition("://")
     _, _, query = rest.partition("?")
     for name, value in parse_qsl(query):
@@ -85,7 +85,7 @@ def _http(address: str, source: str) -> tuple[str, str] | None:
 
 
 def _address(text: str) -> str:
-    """Where an Airflow connection leads to, from its JSON or URI; nothing for the cloud's own address."""
+    """Return the address of an Airflow connection, from its JSON or URI; empty for the cloud's own address."""
     try:
         if text.lstrip().startswith("{"):
             fields = json.loads(text)
@@ -97,11 +97,11 @@ def _address(text: str) -> str:
             kind, host = parts.scheme, unquote(parts.hostname or "")
             extra = json.loads(options["__extra__"]) if "__extra__" in options else options
     except (ValueError, AttributeError):
-        # What is wrong with a connection is said by whoever uses it.
+        # Whoever uses the connection reports what is wrong with it.
         return ""
     extra = extra if isinstance(extra, dict) else {}
     if kind in ("vault", "vaults", "http", "https"):
-        # As VaultHook has it: without use_tls a connection of the type `vault` is http.
+        # As in VaultHook: without use_tls, a connection of type `vault` uses HTTP.
         tls = kind in ("vaults", "https")
         if "use_tls" in extra:
             tls = str(extra["use_tls"]).lower() in ("true", "1", "t", "y", "yes", "on")

@@ -1,6 +1,6 @@
-"""Lint: key URIs and store URIs that the service which they name would not read.
+"""Lint: key URIs and store URIs that are invalid for their service.
 
-A process that loads the file reads a URI when it uses it, so a typo in one would come up with the first push.
+A process parses a URI when it uses it, so without lint a typo would appear at the first push.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _BUCKETS = ("s3", "gs", "abfs", "memory")
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
-    """What is to be said about URIs."""
+    """Return the findings about URIs."""
     for index, own in enumerate(policy.compartments):
         for read, uri, path in _uris(own, ("compartments", index)):
             try:
                 read(uri)
             except UriInvalid as error:
-                # The error shows no more of a URI than may be shown: what stands before an @ may be a password.
+                # The error repeats only safe parts of a URI: the text before an @ may be a password.
                 yield lint_finding("unreadable-uri", "error", path, f"{error.what} [{error.where}]", error.remedy)
 
 

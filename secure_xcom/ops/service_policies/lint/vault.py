@@ -1,4 +1,4 @@
-"""Lint: Vault's policies, roles and transit settings, compiled or written by hand."""
+"""Lint: Vault policies, roles and transit settings, compiled or written by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMITED = ("encrypt", "decrypt", "rewrap")
 
 
 def place_of(path: str) -> tuple[str, str, str]:
-    """Which engine a path is of, what it does there, and to what: ``transit``, ``kv``, ``system`` or ``other``."""
+    """Return the engine of a path (``transit``, ``kv``, ``system``, ``other``), the operation and its object."""
     segments = path.split("/")
     if segments[0] in ("sys", "auth", "identity"):
         return "system", segments[0], "/".join(segments[1:])
@@ -37,7 +37,7 @@ def place_of(path: str) -> tuple[str, str, str]:
 
 
 def of_policy(blocks: Iterable[Block]) -> Iterator[Finding]:
-    """What is to be said about the blocks of one policy."""
+    """Return the findings about the blocks of one policy."""
     blocks = list(blocks)
     seen: set[str] = set()
     for block in blocks:
@@ -46,7 +46,7 @@ def of_policy(blocks: Iterable[Block]) -> Iterator[Finding]:
                 block,
                 "vault-repeated-path",
                 "warning",
-                f"{block.path!r} stands twice",
+                f"{block.path!r} occurs twice",
                 "write one block for each path",
             )
         seen.add(block.path)
@@ -59,7 +59,7 @@ def of_policy(blocks: Iterable[Block]) -> Iterator[Finding]:
             "vault-reads-and-administers",
             "error",
             f"this policy opens data keys ({opens[0].path}) and administers {rules[0].path}",
-            "split it in two policies for two identities",
+            "split it into two policies for two identities",
         )
 
 
@@ -69,7 +69,7 @@ def _block_finding(block: Block, rule: str, status: Status, text: str, remedy: s
 
 
 def capabilities(block: Block) -> set[str]:
-    """A block's capabilities; the words of Vault's first releases count as what they mean."""
+    """Return a block's capabilities, with the words of Vault's first releases translated."""
     listed = block.fields.get("capabilities")
     found = {str(word) for word in listed} if isinstance(listed, list) else set()
     old = {"write": {"create", "read", "update", "delete", "list"}, "read": {"read", "list"}, "sudo": {"sudo"}}
@@ -82,7 +82,7 @@ def _does(block: Block, operations: tuple[str, ...], needed: set[str]) -> bool:
         return False
     if engine == "transit" and (operation in operations or operation in ("+", "*")):
         return True
-    # A wildcard where an operation stands is every operation.
+    # A wildcard in place of an operation is every operation.
     return engine == "other" and block.path.rstrip("/").endswith(("*", "+"))
 
 
@@ -108,7 +108,7 @@ def _of_block(block: Block) -> Iterator[Finding]:
             block,
             "vault-create-on-encrypt",
             "error",
-            "`create` on encrypt makes a key of any name that is not there yet, with settings that nobody chose",
+            "`create` on encrypt creates a key of any name that does not exist yet, with default settings",
             'write capabilities = ["update"]',
             "capabilities",
         )
@@ -118,7 +118,7 @@ def _of_block(block: Block) -> Iterator[Finding]:
         )
     if engine == "transit" and operation in ("export", "backup"):
         yield _block_finding(
-            block, "vault-key-material", "error", f"{block.path!r} gives out the key itself", "leave it out"
+            block, "vault-key-material", "error", f"{block.path!r} gives access to the key itself", "remove it"
         )
     yield from _wildcards(block, engine, rest)
     if engine == "transit" and operation in LIMITED:
@@ -129,9 +129,9 @@ def _of_block(block: Block) -> Iterator[Finding]:
 def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Finding]:
     needless: set[str] = set()
     if operation in LIMITED:
-        needless, text = words - {"update", "create", "sudo", "deny"}, "these requests are all `update`"
+        needless, text = words - {"update", "create", "sudo", "deny"}, "these requests need only `update`"
     elif operation == "data":
-        needless, text = words & {"update", "patch"}, "a payload that is there can be overwritten"
+        needless, text = words & {"update", "patch"}, "an existing payload can be overwritten"
     else:
         return
     if needless:
@@ -150,7 +150,7 @@ def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Finding]:
     if not wild:
         return
     if engine == "kv":
-        # Payloads have names that nobody knows before: all below a compartment's folder is one grant.
+        # The names of payloads are not known in advance, so one grant covers a compartment's folder.
         if re.fullmatch(r"[^*/]+(/[^*/]+)+/\*", rest) and "+" not in block.path.split("/"):
             return
         yield _block_finding(
@@ -218,7 +218,7 @@ def _limits(block: Block) -> Iterator[Finding]:
 
 
 def keys_of(blocks: Iterable[Block]) -> Iterator[tuple[Block, bool]]:
-    """The blocks that use a transit key, and whether each is limited by context."""
+    """Yield the blocks that use a transit key, and whether each is limited by context."""
     for block in blocks:
         engine, operation, _ = place_of(block.path)
         if engine == "transit" and operation in LIMITED and "update" in capabilities(block):
@@ -226,7 +226,7 @@ def keys_of(blocks: Iterable[Block]) -> Iterator[tuple[Block, bool]]:
 
 
 def of_role(document: dict[str, Any]) -> Iterator[Finding]:
-    """What is to be said about a role: ``path`` and ``body``."""
+    """Return the findings about a role: ``path`` and ``body``."""
     body = document["body"]
     path = ("body",)
     wrong: list[tuple[str, str]] = []
@@ -247,7 +247,7 @@ def of_role(document: dict[str, Any]) -> Iterator[Finding]:
 
 
 def of_transit(document: dict[str, Any]) -> Iterator[Finding]:
-    """What is to be said about a key's settings: ``create`` and ``config``."""
+    """Return the findings about a key's settings: ``create`` and ``config``."""
     wanted = {
         ("create", "derived"): (True, "a wrap opens with any context"),
         ("create", "exportable"): (False, "the key can be taken out of Vault"),
