@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from secure_xcom.cli import context, options, output
-from secure_xcom.core.findings import as_finding
+from secure_xcom.core.findings import as_finding, worst
 
 
 def check(
@@ -41,5 +41,5 @@ def check(
         if not as_json:
             output.show_finding(out, finding)
     if as_json:
-        output.show_json({"status": output.worst(findings), "findings": output.findings_json(findings)})
+        output.show_json({"status": worst(findings), "findings": output.findings_json(findings)})
     raise typer.Exit(output.exit_code(findings))

@@ -7,15 +7,13 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.findings import Finding, worst
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from secure_xcom.core.findings import Finding
 
 FINE = 0
 FOUND_SOMETHING = 1
@@ -113,18 +111,12 @@ def show_finding(out: Console, finding: Finding) -> None:
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """Findings as JSON objects."""
-    return [asdict(finding) for finding in findings]
-
-
-def worst(findings: Iterable[Finding]) -> str:
-    """``ok``, ``warning`` or ``error``."""
-    order = ("ok", "warning", "error")
-    return order[max((order.index(finding.status) for finding in findings), default=0)]
+    """Return findings as JSON objects."""
+    return [finding.record("subject", "status", "text", "remedy") for finding in findings]
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 where everything is fine, 1 where anything was found."""
+    """Return 0 where every finding is a note, 1 otherwise."""
     return FINE if worst(findings) == "ok" else FOUND_SOMETHING
 
 

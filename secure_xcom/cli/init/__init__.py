@@ -12,7 +12,7 @@ import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.cli.init import folder, keyring
-from secure_xcom.core.findings import Finding
+from secure_xcom.core.findings import Finding, worst
 
 if TYPE_CHECKING:
     from secure_xcom.cli.init.vault import Made
@@ -116,6 +116,7 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.errors import CommandError
     from secure_xcom.keys import key_service
+    from secure_xcom.ops.checks.key_services import check_key_service
     from secure_xcom.ops.checks.probe import keyring_in_store, probe_coordinate, probe_key, probe_store
     from secure_xcom.stores import store as open_store
 
@@ -130,7 +131,7 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
     if (scheme := _scheme(store_uri)) in _STORE_MAKERS:
         findings.append(_STORE_MAKERS[scheme](store_uri))
     for service in services:
-        findings += service.check()
+        findings += check_key_service(service)
         findings.append(probe_key(service, compartment, probe_coordinate()))
     findings += probe_store(target, compartment, probe_coordinate())
     for finding in findings:
@@ -196,7 +197,7 @@ def _scheme(uri: str) -> str:
 
 def _record(findings: list[Finding], settings: dict[str, str], steps: list[str]) -> dict[str, Any]:
     return {
-        "status": output.worst(findings),
+        "status": worst(findings),
         "findings": output.findings_json(findings),
         "airflow_cfg": airflow_cfg(settings),
         "environment": environment(settings),

@@ -14,6 +14,6 @@ def examine_teams(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Ailment
 
     :param multi_team: whether Airflow keeps teams apart.
     """
-    found = list(rows.remarks(policy, multi_team=multi_team))
+    found = list(rows.findings(policy, multi_team=multi_team))
     if found:
         yield Ailment("rows-of-all", "warning", found[0].text, found[0].remedy, count=len(found))
