@@ -10,7 +10,6 @@ The table is made by ``secure-xcom claims migrate``, and never by a pull. A task
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,16 +17,21 @@ from typing import TYPE_CHECKING
 
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claimant import Target
-from secure_xcom.connections.sql import FORM, database_url, with_driver
+from secure_xcom.connections.sql import (
+    FORM,
+    ProcessEngine,
+    database_url,
+    driver_error_name,
+    make_engine,
+    shown_url,
+)
 from secure_xcom.core.errors import ClaimsUnavailable, ClaimTampered, UriInvalid
-from secure_xcom.core.per_process import PerProcess
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from sqlalchemy.engine import URL, Engine
+    from sqlalchemy.engine import URL
 
 _PAGE = 1000
-_REST_OF_PASSWORD = re.compile(r":\*\*\*@.*@")
 
 
 class ClaimTable:
@@ -41,10 +45,8 @@ class ClaimTable:
 
     def __init__(self, uri: str, *, patience: float = 20.0) -> None:
         self._url = _url(uri)
-        # A driver takes a password among the options as well, and an @ within one looks like the login's end.
-        shown = self._url.set(query={}).render_as_string(hide_password=True)
-        self.uri = f"db+{_REST_OF_PASSWORD.sub(':***@', shown)}"
-        self._engine = PerProcess(self._new_engine)
+        self.uri = f"db+{shown_url(self._url)}"
+        self._engine = ProcessEngine(lambda: make_engine(self._url, pool="none"))
         self._patience = patience
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
@@ -130,9 +132,8 @@ class ClaimTable:
             with self._connect() as connection:
                 yield connection
         except (SQLAlchemyError, ImportError) as error:
-            driver = type(getattr(error, "orig", None) or error).__name__
             raise ClaimsUnavailable(
-                f"the database of claims does not do what it was asked for ({driver})", where=self.uri
+                f"the claims database cannot be used ({driver_error_name(error)})", where=self.uri
             ) from None
 
     def _connect(self) -> Connection:
@@ -149,14 +150,6 @@ class ClaimTable:
             # Not all at the same moment again.
             time.sleep(wait * random.random())  # noqa: S311
             wait = min(wait * 2, 2.0)
-
-    def _new_engine(self) -> Engine:
-        from sqlalchemy import create_engine
-        from sqlalchemy.pool import NullPool
-
-        # SQLite waits for a lock as long as it is told to; servers wait by themselves.
-        waits = {"timeout": 60} if self._url.get_backend_name() == "sqlite" else {}
-        return create_engine(with_driver(self._url), poolclass=NullPool, hide_parameters=True, connect_args=waits)
 
 
 def _raw(record: object) -> bytes:

@@ -1,4 +1,4 @@
-"""``secure-xcom check``: the deployment, seen from this machine."""
+"""``secure-xcom check``: check the deployment from this machine."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ def check(
         str | None,
         typer.Option(
             metavar="DAG_ID",
-            help="A DAG that probes pretend to be: only its compartment is tried, as a worker of it may no other.",
+            help="The DAG that probes act as. Only its compartment is tried, since its workers can use no other.",
         ),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Check settings, keys, stores, access log, clock and Airflow, as seen from this machine.
+    """Check settings, keys, stores, access log, clock and Airflow from this machine.
 
-    Run it as the user and in the environment of an Airflow component. A data key is wrapped and unwrapped, an
-    object is put, read and deleted; the access log is opened and no event is written to it. Without --dag every
-    compartment is tried.
+    Run it as the user and in the environment of an Airflow component. It wraps and unwraps a data key; it writes,
+    reads and deletes an object; it opens the access log and writes no event. Without --dag it tries every
+    compartment.
     """
     from secure_xcom.core.errors import ConfigurationError
-    from secure_xcom.ops.checks import check as checks_check
+    from secure_xcom.ops.checks.check import check_deployment, versions
 
     out = output.console()
     findings = []
     try:
-        looks = checks_check.look(context.load(config), dag)
+        results = check_deployment(context.load(config), dag)
     except ConfigurationError as error:
-        looks = iter([checks_check.versions(), as_finding("settings", error)])
-    for finding in looks:
+        results = iter([versions(), as_finding("settings", error)])
+    for finding in results:
         findings.append(finding)
         if not as_json:
             output.show_finding(out, finding)

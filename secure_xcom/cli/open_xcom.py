@@ -1,10 +1,10 @@
-"""``secure-xcom open``: a break-glass read of one XCom by an operator with rights of their own."""
+"""``secure-xcom open``: break-glass access to one XCom for an operator with rights of their own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,58 +18,57 @@ if TYPE_CHECKING:
     from secure_xcom.ops.jobs.break_glass import Opened
 
 _JSON = "json"
-# Codecs whose values can be pictured without a library that builds them anew.
-_PICTURED = (_JSON, "bytes", "bytearray")
+# Codecs whose values can be previewed without the library that restores them.
+_PREVIEWED = (_JSON, "bytes", "bytearray")
 _SHAPE_MAX_BYTES = 4096
 
 
 def open_xcom(
     what: Annotated[
         str,
-        typer.Argument(
-            metavar="COORD", help="DAG/RUN/TASK[MAP_INDEX]:KEY; without :KEY that of the return value."
-        ),
+        typer.Argument(metavar="COORD", help="DAG/RUN/TASK[MAP_INDEX]:KEY; without :KEY, the return value."),
     ],
     reason: options.Reason,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the value, as its codec has it, to a new file of mode 0600."),
+        typer.Option(metavar="FILE", help="Write the encoded value to a new file with mode 0600."),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the value, if it is JSON.")] = False,
     expired: Annotated[
         bool,
-        typer.Option("--expired", help="Open it behind its retention too, if it is under a legal hold."),
+        typer.Option("--expired", help="Also open an expired XCom that is under a legal hold."),
     ] = False,
-    config: context.Config = None,
+    config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Open one XCom in an emergency, with rights of your own at the key service and the store.
 
-    The access log has who opened it and why before anything is given out. Without --out and --show only its
+    The access log records who opened it and why before the value is shown. Without --out and --show only its
     shape is shown: types, lengths, field names. Exclusive XComs are never opened, expired ones only under a
-    legal hold. Exit code 1 says that the XCom is there and is not to be opened, or does not open.
+    legal hold. Exit code 1 means that the XCom exists but may not be opened, or fails to open.
     """
     from secure_xcom.cli import reference_argument
     from secure_xcom.core.errors import CommandError, SecureXComError
+    from secure_xcom.ops.jobs.break_glass import checked_reason
 
-    at = reference_argument.coordinate_of(what)
-    if at is None:
+    coordinate = reference_argument.coordinate_of(what)
+    if coordinate is None:
         raise CommandError("not a coordinate", where=what[:200], remedy="write DAG/RUN/TASK[MAP_INDEX]:KEY")
-    reason = context.reason_of(reason)
-    deployed = context.load(config)
-    # The file comes first: nothing is opened for a place that cannot take it.
+    reason = checked_reason(reason)
+    deployment = context.load(config)
+    # The file comes first: nothing is opened if the value cannot be written.
     with _new_file(out) as write:
         try:
-            opened = _open(deployed, at, reason, expired=expired)
+            opened = _open(deployment, coordinate, reason, expired=expired)
         except SecureXComError as error:
-            if not _is_of_the_xcom(error):
+            if not _concerns_the_xcom(error):
                 raise
             output.show_error(error, as_json=as_json)
             raise typer.Exit(output.FOUND_SOMETHING) from None
         finally:
-            deployed.access_log.close()
+            deployment.access_log.close()
         write(opened.data)
-    record = _record(opened, deployed, reason, out)
+    record = _record(opened, deployment, reason, out)
     if not show:
         context.show(record, _lines(record), as_json=as_json)
         return
@@ -77,35 +76,38 @@ def open_xcom(
     if as_json:
         output.show_json({**record, "value": value})
         return
-    # What is piped on is the value alone.
+    # Only the value goes to standard output, for pipes.
     for line in _lines(record):
         output.console(stderr=True).print(output.clean(line), soft_wrap=True)
     output.show_json(value)
 
 
-def _open(deployed: Deployment, at: Coordinate, reason: str, *, expired: bool) -> Opened:
+def _open(deployment: Deployment, coordinate: Coordinate, reason: str, *, expired: bool) -> Opened:
     from secure_xcom.keys import key_service
     from secure_xcom.ops.jobs.break_glass import break_glass
     from secure_xcom.ops.jobs.opener import Opener
+    from secure_xcom.ops.xcom_table import Database, database_url
     from secure_xcom.stores import store
 
-    limit = deployed.settings.max_bytes
+    limit = deployment.settings.max_bytes
     opener = Opener(lambda value: value, services=key_service, stores=store, max_bytes=limit)
-    with context.database() as database:
+    # A log that cannot be written stops the command before the database is asked.
+    access_log = deployment.access_log
+    with closing(Database(database_url())) as database:
         return break_glass(
-            deployed.policy,
+            deployment.policy,
             database,
-            deployed.access_log,
+            access_log,
             opener,
-            at,
+            coordinate,
             operator=context.operator(),
             reason=reason,
             expired=expired,
         )
 
 
-def _is_of_the_xcom(error: Exception) -> bool:
-    """Whether the XCom is there and is not to be opened; not so where this machine or identity cannot."""
+def _concerns_the_xcom(error: Exception) -> bool:
+    """Return whether the XCom exists but may not be opened, as opposed to a fault of this machine or identity."""
     from secure_xcom.core.errors import (
         ClaimError,
         CodecError,
@@ -124,9 +126,9 @@ def _is_of_the_xcom(error: Exception) -> bool:
 
 @contextmanager
 def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
-    """What writes a value to a file that was not there before; the file goes where nothing was written.
+    """Give a function that writes to a new file; the file is removed if nothing was written.
 
-    :raises CommandError: it is there already, or cannot be made or written.
+    :raises CommandError: it exists already, or cannot be created or written.
     """
     from secure_xcom.core.errors import CommandError
 
@@ -162,16 +164,15 @@ def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
                 path.unlink(missing_ok=True)
 
 
-def _record(opened: Opened, deployed: Deployment, reason: str, out: Path | None) -> dict[str, Any]:
+def _record(opened: Opened, deployment: Deployment, reason: str, out: Path | None) -> dict[str, Any]:
     from secure_xcom.core.masking import preview
 
     head = opened.reference.head
     shape = None
-    if head.codec in _PICTURED:
-        value = _decoded(opened, _PICTURED)
-        shape = preview(
-            value, mode="shape", names=deployed.sensitive_names, key=head.key, max_bytes=_SHAPE_MAX_BYTES
-        )
+    if head.codec in _PREVIEWED:
+        names = deployment.sensitive_names
+        value = _decoded(opened, _PREVIEWED)
+        shape = preview(value, mode="shape", names=names, key=head.key, max_bytes=_SHAPE_MAX_BYTES)
     return {
         "coordinate": str(head.coordinate),
         "compartment": head.compartment,
@@ -189,7 +190,7 @@ def _record(opened: Opened, deployed: Deployment, reason: str, out: Path | None)
 
 
 def _lines(record: dict[str, Any]) -> list[str]:
-    """The record for people: a line for each that is known."""
+    """Return the record for people: one line for each field that has a value."""
     import json
 
     texts = {**record, "shape": None if record["shape"] is None else json.dumps(record["shape"])}
@@ -197,9 +198,9 @@ def _lines(record: dict[str, Any]) -> list[str]:
 
 
 def _decoded(opened: Opened, codecs: tuple[str, ...]) -> Any:
-    """The value as plain structures, or bytes.
+    """Return the value as plain structures or bytes.
 
-    :raises CommandError: it is of another codec, whose bytes say nothing by themselves.
+    :raises CommandError: it is of another codec, whose bytes are not readable by themselves.
     """
     from secure_xcom.core.codecs import Codecs
     from secure_xcom.core.errors import CommandError

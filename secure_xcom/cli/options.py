@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, each with one text for the help."""
+"""Options and arguments that several commands share, each with one help text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="A file in the form of airflow.cfg to read instead of Airflow's configuration."
+        metavar="FILE", help="A file in the format of airflow.cfg to read instead of Airflow's configuration."
     ),
 ]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the access log.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the access log.")]
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The access policy.")]
-DeletionRate = Annotated[
-    float, typer.Option(min=0, metavar="NUMBER", help="Deletions a second at the most; 0 for no limit.")
-]
 DagsThatLimit = Annotated[
     list[str] | None,
-    typer.Option(metavar="DAG_ID", help="A DAG that is there, for globs that limit a grant. May repeat."),
+    typer.Option(metavar="DAG_ID", help="A DAG that exists, for globs that limit a grant. Repeatable."),
 ]
 DagsAsCompiled = Annotated[
     list[str] | None,
-    typer.Option(metavar="DAG_ID", help="A DAG that is there, as for `policy compile`. May repeat."),
+    typer.Option(metavar="DAG_ID", help="A DAG that exists, as for `policy compile`. Repeatable."),
 ]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from secure_xcom.core.errors import SecureXComError
 
 Status = Literal["ok", "warning", "error"]
-"""How serious a finding is: ``ok`` is a note, ``warning`` a weakness or possible loss, ``error`` a fault or leak."""
+"""The severity of a finding: ``ok`` is a note, ``warning`` a weakness, ``error`` a fault, leak or loss."""
 
 SEVERITIES: tuple[Status, ...] = ("ok", "warning", "error")
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from secure_xcom.connections.sql import with_driver
+from secure_xcom.connections.sql import make_engine, shown_url
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import DatabaseFailed, DatabaseUnknown
 from secure_xcom.core.reference import TAG
@@ -124,15 +124,11 @@ class Database:
         import sqlalchemy
 
         with translated(URL_PLACE):
-            options: dict[str, Any] = {"hide_parameters": True, "pool_pre_ping": True}
             parsed = sqlalchemy.make_url(url)
             if parsed.get_backend_name() == "sqlite":
                 refuse_a_missing_file(parsed)
-                # Another writer holds SQLite's one lock for as long as its transaction takes.
-                options["connect_args"] = {"timeout": 60}
-            self._engine: Engine = sqlalchemy.create_engine(with_driver(parsed), **options)
-        # A driver takes a password among the options as well.
-        self.name = parsed.set(query={}).render_as_string(hide_password=True)
+            self._engine: Engine = make_engine(parsed, pool="checked")
+        self.name = shown_url(parsed)
         self.dialect = self._engine.dialect.name
         self._table = sqlalchemy.table(
             "xcom",

@@ -1,4 +1,4 @@
-"""The access log of one process: chains every event and hands it to every sink."""
+"""The access log of one process: add each event to the chain and write it to every sink."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ log = logging.getLogger(__name__)
 _RETURN_KEY = "return_value"
 
 CHAIN_MAX = 1000
-"""How many events a chain has at the most, so that those of a process that lives long are sealed as well."""
+"""The most events in one chain, so that the events of a long-running process are anchored as well."""
 
 PENDING_MAX = 1000
-"""How many lines a process keeps for a sink that does not take them, before it makes no more of them."""
+"""How many lines a process keeps for a failing sink before it refuses to record more events."""
 
 
 @dataclass(slots=True)
 class _Target:
-    """A sink, and the lines that it has not taken yet."""
+    """A sink, and the lines that it has not accepted yet."""
 
     sink: Sink
     optional: bool
     pending: list[Line] = field(default_factory=list)
     missed: int = 0
 
-    def give(self, lines: Sequence[Line]) -> AuditError | None:
-        """Offer the lines behind those that are left over; says what is wrong with a required sink."""
+    def write(self, lines: Sequence[Line]) -> AuditError | None:
+        """Write the pending lines and then these. Return the error of a required sink."""
         self.pending += lines
         try:
             self.sink.write(self.pending)
@@ -56,22 +56,22 @@ class _Target:
             if not self.optional:
                 return error
             if not self.missed:
-                log.warning("An optional sink misses events, and the chain's end says how many: %s", error)
+                log.warning("An optional sink misses events; the end of the chain will record how many: %s", error)
             self.missed += len(self.pending)
         self.pending = []
         return None
 
 
 class AccessLog:
-    """Writes events to all sinks; all but the optional ones must take an event. Threads may share it.
+    """Write events to all sinks; every required sink must accept an event. Threads may share it.
 
-    A required sink that fails gets the lines that it did not take before the next ones, so its chain has no hole.
-    A forked child begins a chain of its own.
+    After a failure a required sink first gets the lines that it did not accept, so its chain has no gap. A forked
+    child starts a new chain.
 
     :param version: this release, recorded in each event.
-    :param optional: sinks whose failure stops nothing; it is logged once, and counted at the chain's end.
-    :param policy: the access policy's digest, for the events that do not say another.
-    :param seen: what tells a change of it.
+    :param optional: sinks whose failure stops nothing; it is logged once, and the end of the chain counts it.
+    :param policy: the access policy's digest, for events that do not name one.
+    :param seen: the stored digest of the previous access policy, to record a change.
     :param hasher: hashes ids before an event is written.
     :param now: the clock.
     """
@@ -91,34 +91,34 @@ class AccessLog:
         hasher: IdHasher | None = None,
         now: Callable[[], datetime] = clock.now,
     ) -> None:
-        self._targets = [_Target(one, False) for one in sinks] + [_Target(one, True) for one in optional]
+        self._targets = [_Target(each, False) for each in sinks] + [_Target(each, True) for each in optional]
         self._version = version
         self._policy = policy
         self._seen = seen
         self._hasher = hasher
         self._now = now
-        self._dear = any(target.sink.dear for target in self._targets)
+        self._costly = any(target.sink.costly for target in self._targets)
         self._begin_process()
 
     @classmethod
     def open(cls, uris: Sequence[str], *, version: str, beside: Sequence[Sink] = (), **options: Any) -> AccessLog:
-        """The log that writes to these sink URIs, and to sinks beside them that may fail.
+        """Return the log that writes to these sink URIs.
 
-        The options are this class's own.
-
-        :raises ConfigurationError: one of them cannot be used, or all are optional.
+        :param beside: further sinks, which are optional.
+        :param options: arguments of the class.
+        :raises ConfigurationError: a sink cannot be used, or all are optional.
         """
         parsed = [(SinkUri.parse(uri).optional, sink(uri)) for uri in uris]
         if all(optional for optional, _ in parsed):
             raise SettingInvalid(
-                "no sink of the access log is required, so values could be given out unlogged",
+                "no sink of the access log is required, so values could be given out without a record",
                 where="[secure_xcom] audit_sinks",
                 remedy="leave optional=true out of at least one sink URI",
             )
         return cls(
-            [one for optional, one in parsed if not optional],
+            [opened for optional, opened in parsed if not optional],
             version=version,
-            optional=[*(one for optional, one in parsed if optional), *beside],
+            optional=[*(opened for optional, opened in parsed if optional), *beside],
             **options,
         )
 
@@ -128,9 +128,9 @@ class AccessLog:
         return tuple(target.sink for target in self._targets)
 
     def record(self, events: Sequence[Event]) -> None:
-        """Write events, in order, in one append per sink.
+        """Write events, in order, with one append per sink.
 
-        :raises AuditError: a sink did not take them. The caller then gives nothing out.
+        :raises AuditError: a sink did not accept them. The caller must then give nothing out.
         """
         if not events:
             return
@@ -139,16 +139,16 @@ class AccessLog:
         with self._lock:
             if self._busy:
                 raise AuditError(
-                    "a signal's handler asks for a value while an event is being written",
+                    "a signal handler pushed or pulled while an event was being written",
                     where="the access log",
                     remedy="push and pull outside of signal handlers and on_kill",
                 )
             self._write(events)
 
     def close(self) -> None:
-        """End the chain, if there is one: what comes after begins another.
+        """End the chain if it has events; the next event starts another chain.
 
-        Raises nothing: where the end cannot be written the chain stays open, as if the process had been killed.
+        Raise nothing: if the end cannot be written, the chain stays open, as if the process had been killed.
         """
         if self._pid != os.getpid():
             return
@@ -158,7 +158,7 @@ class AccessLog:
             try:
                 self._write([self._end()])
             except AuditError as error:
-                log.warning("The chain of events stays open: %s", error)
+                log.warning("The event chain stays open, because its end could not be written: %s", error)
 
     def _write(self, events: Sequence[Event]) -> None:
         self._busy = True
@@ -169,12 +169,12 @@ class AccessLog:
             self._begin_once()
             lines = [self._chain.add(self._record(event)) for event in self._with_others(events)]
             self._change = None
-            errors = [target.give(lines) for target in self._targets]
+            errors = [target.write(lines) for target in self._targets]
         except AuditError:
             raise
         except BaseException:
-            # A time-out that Airflow raises within a write: nobody knows what was written, so nothing is written
-            # behind it. The chain stays open, as if the process had been killed here, and another one begins.
+            # Airflow may raise a time-out within a write. It is then unknown what was written, so nothing may
+            # follow it: the chain stays open, as if the process had been killed here, and another one starts.
             self._chain = Chain()
             for target in self._targets:
                 target.pending = []
@@ -189,23 +189,23 @@ class AccessLog:
             self._unkept = False
 
     def _with_others(self, events: Sequence[Event]) -> list[Event]:
-        """These events, and those that are written with them in the same write."""
+        """Return these events with the ones that belong into the same write."""
         before = [] if self._change is None else [self._change]
         last = events[-1]
-        # Behind its return value a task seldom has another event, so a request for the chain's end is saved.
-        returned = self._dear and last.coordinate is not None and last.coordinate.key == _RETURN_KEY
+        # A task rarely has another event after its return value, so ending the chain here saves a request.
+        returned = self._costly and last.coordinate is not None and last.coordinate.key == _RETURN_KEY
         done = (returned and last.action == "push") or self._chain.length + len(events) >= CHAIN_MAX
-        behind = [self._end()] if done and last.action != "chain_end" and last.outcome == "ok" else []
-        return [*before, *events, *behind]
+        after = [self._end()] if done and last.action != "chain_end" and last.outcome == "ok" else []
+        return [*before, *events, *after]
 
     def _end(self) -> Event:
         missed = {target.sink.uri: target.missed for target in self._targets if target.missed}
         return Event("chain_end", "ok", missed=missed)
 
     def _spare_memory(self) -> None:
-        """A process that goes on asking while a sink is down makes no more events until it takes some."""
+        """Refuse more events while too many wait for a sink that is down."""
         for target in self._targets:
-            if len(target.pending) >= PENDING_MAX and (error := target.give(())):
+            if len(target.pending) >= PENDING_MAX and (error := target.write(())):
                 raise error
 
     def _record(self, event: Event) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class AccessLog:
         return {
             "version": VERSION,
             "id": str(uuid6.uuid7()),
-            "time": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "time": clock.text_of(self._now()),
             **(self._hasher.fields(fields) if self._hasher else fields),
             "host": _host(),
             "pid": self._pid,
@@ -223,7 +223,7 @@ class AccessLog:
         }
 
     def _begin_process(self) -> None:
-        """State that a fork must not share: the lock may be held, and the lines are the parent's to write."""
+        """Reset what a forked child must not share: the lock may be held, and the parent writes its own lines."""
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._busy = False
@@ -235,8 +235,8 @@ class AccessLog:
             target.pending, target.missed = [], 0
 
     def _begin_once(self) -> None:
-        # Registered here, in the process that writes: Airflow drops what was registered before its fork, and runs
-        # what was registered after it (airflow/sdk/execution_time/supervisor.py, _fork_main).
+        # This must happen in the process that writes: Airflow drops atexit functions from before its fork, and
+        # runs those registered after it (airflow/sdk/execution_time/supervisor.py, _fork_main).
         if self._registered:
             return
         self._registered = True
@@ -244,7 +244,7 @@ class AccessLog:
         atexit.register(_close, reference)
         multiprocessing = sys.modules.get("multiprocessing.process")
         if multiprocessing is not None and multiprocessing.parent_process() is not None:
-            # A child of multiprocessing ends with os._exit, behind these functions of its own.
+            # A child of multiprocessing ends with os._exit after running its own finalizers.
             from multiprocessing.util import Finalize
 
             Finalize(None, _close, args=(reference,), exitpriority=0)
@@ -253,9 +253,9 @@ class AccessLog:
 
 
 def _close(reference: weakref.ref[AccessLog]) -> None:
-    found = reference()
-    if found is not None:
-        found.close()
+    access_log = reference()
+    if access_log is not None:
+        access_log.close()
 
 
 @lru_cache(maxsize=1)

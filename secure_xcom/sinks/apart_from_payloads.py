@@ -1,4 +1,4 @@
-"""The access log lies apart from payloads: who may read, list or delete payloads may not do it with events."""
+"""Keep the access log apart from payloads, so that a right on payloads is never a right on events."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from secure_xcom.sinks.sink_uri import shown
 
 
 def check_apart(policy: AccessPolicy, sinks: Sequence[str]) -> None:
-    """Check that no sink writes into a folder of a compartment's payloads or claims, nor has such a folder in it.
+    """Check that no sink lies in a folder of a compartment's payloads or claims, or contains such a folder.
 
     :raises SettingInvalid: one does.
     """
     for uri in sinks:
-        found = sink_inside(policy.compartments, uri)
-        if found is not None:
-            own, folder = found
+        overlap = sink_inside(policy.compartments, uri)
+        if overlap is not None:
+            compartment, folder = overlap
             raise SettingInvalid(
                 f"the access log's sink {shown(uri):.200} and the folder {folder:.200} of compartment "
-                f"{own.name!r} lie in each other, so whoever has a right on the one has it on the other",
+                f"{compartment.name!r} overlap, so a right on one is a right on the other",
                 where="[secure_xcom] audit_sinks",
                 remedy="give the access log a bucket of its own, or a prefix or folder beside the store's",
             )

@@ -1,17 +1,17 @@
-"""The file sink: JSON Lines, appended in one write.
+"""The file sink: JSON Lines, appended with one write per batch.
 
-    file:///path/access-log.jsonl       one file; several processes of a machine may write to it
+    file:///path/access-log.jsonl       one file, shared by the processes of a machine
     file:///path/                       the file HOSTNAME.jsonl in this folder, for a folder that hosts share
 
-Options: ``fsync=true`` waits until the disk has each event; ``lock_wait=SECONDS`` is how long another process's
-lock is waited for, 1 to 600, by default 30; ``optional=true``. The file and, if need be, its folder are made with
-modes 0640 and 0750: auditors read it through the group.
+Options: ``fsync=true`` waits until the disk has each event; ``lock_wait=SECONDS`` limits the wait for another
+process's lock, 1 to 600, by default 30; ``optional=true``. The file and a missing folder are created with modes
+0640 and 0750: auditors read it through the group.
 
-Who may read the file can also lock it and not let go. After the wait nothing is pushed or pulled on this machine,
+Anybody who can read the file can also keep it locked. After the wait nothing is pushed or pulled on this machine,
 and the error names the process that holds the lock.
 
-Rotation: rename the file (logrotate's ``create`` or ``nocreate``, with ``delaycompress``); never ``copytruncate``,
-which loses what is written between its two steps.
+Rotate by renaming the file (logrotate's ``create`` or ``nocreate``, with ``delaycompress``), never with
+``copytruncate``, which loses what is written between its two steps.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from secure_xcom.core.errors import AuditError, UriInvalid
 from secure_xcom.core.event import Line
@@ -33,34 +33,28 @@ _LOCK_WAIT_MAX = 600
 
 
 class FileSink:
-    """Appends each batch of events with one write, under a lock, and follows a rotated file.
+    """Append each batch of events with one write, under a lock, and follow a rotated file.
 
     :raises UriInvalid: the URI does not name an absolute path, or has an unknown option.
     """
 
-    dear = False
+    costly = False
 
     def __init__(self, uri: SinkUri) -> None:
-        parts = urlsplit(uri.place)
         self.uri = uri.place
         uri.only("fsync", "lock_wait")
         self._fsync = uri.switch("fsync")
         self._lock_wait = uri.number("lock_wait", int(WAIT_SECONDS), least=1, most=_LOCK_WAIT_MAX)
-        folder = parts.path.endswith("/")
-        path = Path(unquote(parts.path))
-        self._path = path / f"{socket.gethostname()}.jsonl" if folder else path
-        if uri.scheme != "file" or parts.netloc or not path.is_absolute() or path == Path("/"):
-            raise UriInvalid(
-                "a file sink is file:///absolute/path",
-                where=f"sink URI {uri.shown:.120}",
-                remedy="write three slashes",
-            )
+        path, is_folder = uri.file_path()
+        self._path = path / f"{socket.gethostname()}.jsonl" if is_folder else path
+        if uri.scheme != "file" or urlsplit(uri.place).netloc or not path.is_absolute() or path == Path("/"):
+            raise UriInvalid("a file sink is file:///absolute/path", where=uri.where, remedy="write three slashes")
 
     def write(self, lines: Sequence[Line]) -> None:
         """Append the events.
 
-        :raises AuditError: the file cannot be written, or another process does not let go of its lock; a part of
-            a batch that was written is taken back.
+        :raises AuditError: the file cannot be written, or another process keeps it locked. A batch that was
+            written in part is removed again.
         """
         data = b"".join(line.data + b"\n" for line in lines)
         try:
@@ -73,7 +67,7 @@ class FileSink:
             raise AuditError(
                 f"another process has held the access log's lock for {self._lock_wait} seconds: {error.holder}",
                 where=self.uri,
-                remedy="end that process, and let none but the tasks' user and auditors open the file; "
+                remedy="end that process, and let only the tasks' user and auditors open the file; "
                 "lock_wait=SECONDS in the sink's URI waits longer",
             ) from None
         except OSError as error:
@@ -86,34 +80,36 @@ class FileSink:
         now = os.fstat(descriptor)
         before, regular = now.st_size, stat.S_ISREG(now.st_mode)
         if data and regular and before and os.pread(descriptor, 1, before - 1) != b"\n":
-            # A process was killed, or the machine went down, within a line: it stays as it is, and by itself.
+            # A process was killed, or the machine went down, within a line. It stays as it is, on its own line.
             data = b"\n" + data
-        # A write that fails has written nothing; one that finds the disk full half-way gives a smaller number.
+        # A failed write has written nothing; a write that fills the disk returns a smaller number.
         written = os.write(descriptor, data)
         try:
             if written == len(data) and self._fsync:
                 os.fsync(descriptor)
         except OSError:
-            self._take_back(descriptor, before)
+            self._truncate(descriptor, before)
             raise
         if written != len(data):
-            self._take_back(descriptor, before)
-            raise AuditError("the access log took only a part of an event: the disk is full", where=self.uri)
+            self._truncate(descriptor, before)
+            raise AuditError(
+                "an event was written only in part and removed again: the disk is full", where=self.uri
+            )
 
-    def _take_back(self, descriptor: int, before: int) -> None:
+    def _truncate(self, descriptor: int, before: int) -> None:
         try:
             os.ftruncate(descriptor, before)
         except OSError as error:
-            # A file that can only be appended to (chattr +a) keeps it; the next line begins on a line of its own.
+            # An append-only file (chattr +a) keeps the part; the next event starts on a new line.
             raise AuditError(
-                "the access log took only a part of an event, which cannot be taken back "
+                "an event was written only in part, and the part cannot be removed "
                 f"({os.strerror(error.errno or 0)})",
                 where=self.uri,
             ) from None
 
     def _open_locked(self) -> int:
-        # The file is opened anew for each batch, so a rotated file is followed and a fork shares nothing. The lock
-        # makes taking back a half-written batch safe beside other processes.
+        # The file is opened for each batch, so a rotated file is followed and a fork shares nothing. Under the
+        # lock a batch that was written in part can be removed although other processes write to the file.
         end = time.monotonic() + self._lock_wait
         while True:
             descriptor = self._open()

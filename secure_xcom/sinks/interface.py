@@ -1,4 +1,4 @@
-"""Sinks: where events are written. One interface, chosen by the sink URI."""
+"""The interface of sinks, and the choice of a sink by its URI."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from secure_xcom.sinks.sink_uri import SinkUri
 
 
 class Sink(Protocol):
-    """Takes events whole, or raises."""
+    """Accepts events whole, or raises."""
 
     uri: str
-    """Where it writes, as errors and events may show it: without options and passwords."""
+    """Its URI as errors and events may show it: without options and passwords."""
 
-    dear: bool
-    """Whether each write costs a request that is paid for."""
+    costly: bool
+    """Whether each write is a request that costs money."""
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Append the events in order; when it returns they are where the sink says they are.
+        """Append events in order. When it returns, they are stored as the sink's documentation promises.
 
-        Lines that it did not take are given to it again, before later ones. Without lines it writes nothing, and
-        tells all the same whether they could have been written.
+        Lines that it did not accept are passed again, before later ones. Without lines it writes nothing and only
+        checks that it could write.
 
-        :raises AuditError: not one of them counts as written.
+        :raises AuditError: none of the lines counts as written.
         """
 
 
 def sink(uri: str) -> Sink:
-    """The sink that a sink URI names. Whether it is optional is the access log's to know.
+    """Return the sink that a URI names. The caller decides whether it is optional.
 
     :raises UriInvalid: no sink has this scheme, or the URI has a typo.
     """
     parsed = SinkUri.parse(uri)
-    if parsed.scheme == "file":
+    if parsed.kind == "file":
         from secure_xcom.sinks.file import FileSink
 
         return FileSink(parsed)
-    if parsed.scheme == "log":
+    if parsed.kind == "logger":
         from secure_xcom.sinks.python_logging import LogSink
 
         return LogSink(parsed)
-    if parsed.scheme == "db" or parsed.scheme.startswith("db+"):
+    if parsed.kind == "database":
         from secure_xcom.sinks.database import DatabaseSink
 
         return DatabaseSink(parsed)
-    if parsed.scheme == "syslog+tls":
+    if parsed.kind == "syslog":
         from secure_xcom.sinks.syslog import SyslogSink
 
         return SyslogSink(parsed)
-    if parsed.scheme in ("s3", "gs", "abfs", "memory"):
+    if parsed.kind == "objects":
         from secure_xcom.sinks.objects import ObjectSink
 
         return ObjectSink(parsed)
     raise UriInvalid(
         f"no sink has the scheme {parsed.scheme!r:.40}",
-        where=f"sink URI {parsed.shown:.120}",
+        where=parsed.where,
         remedy="use file:///path/access-log.jsonl, s3://, gs:// or abfs://, db://CONN_ID, log://NAME, or "
         "syslog+tls://host",
     )

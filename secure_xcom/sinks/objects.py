@@ -5,15 +5,14 @@
 
 An object is ``events/YYYY-MM-DD/CHAIN/SEQUENCE.jsonl``: the day on which its chain began (UTC), and the number
 of its first event. Options: ``optional=true``, and with it ``batch=task``, which keeps a chain's events until
-its end and writes one object for all of them: docs/adr/0031 says why only an optional sink may do that.
+its end and writes them as one object; docs/adr/0031 explains why only an optional sink may do that.
 
-The worker needs the right to create objects below the prefix. It also needs the right to read them for one case:
-an answer that was lost is told from somebody else's object by its bytes.
+The worker needs the right to create objects below the prefix. It also needs the right to read them: after a lost
+answer, the bytes tell its own object from somebody else's.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from uuid import UUID
@@ -23,44 +22,42 @@ import uuid6
 from secure_xcom.core import clock
 from secure_xcom.core.errors import AuditError, SecureXComError, UriInvalid
 from secure_xcom.core.event import Line
-from secure_xcom.sinks.sink_uri import SinkUri
+from secure_xcom.sinks.sink_uri import SinkUri, without_connection
 from secure_xcom.stores import Store, store
 
 _CHAINS_MAX = 64
-_ANY_LOGIN = re.compile(r"(?<=://)[^/@]*@")
 
 
 class ObjectSink:
-    """Puts events as JSON Lines objects.
+    """Write events as JSON Lines objects.
 
-    :param opened: the store, where it is not the one that the URI names.
+    :param opened: the store to use instead of the one that the URI names.
     :raises ConfigurationError: the URI has a typo, or its connection cannot be used.
     """
 
-    dear = True
+    costly = True
 
     def __init__(self, uri: SinkUri, opened: Store | None = None) -> None:
         batch = uri.options.get("batch", "call")
         if batch not in ("call", "task") or (batch == "task" and not uri.optional):
             raise UriInvalid(
-                "batch is call, or task for a sink that is optional",
-                where=f"sink URI {uri.shown:.120}",
+                "batch is call, or for an optional sink task",
+                where=uri.where,
                 remedy="write optional=true&batch=task, and keep a required sink beside it",
             )
-        left = {name: value for name, value in uri.options.items() if name != "batch"}
-        self._store = opened or store(SinkUri(uri.scheme, uri.place, left, optional=True).rest)
-        self.uri = _ANY_LOGIN.sub("", self._store.uri)
+        self._store = opened or store(uri.without("batch").rest)
+        self.uri = without_connection(self._store.uri)
         self._whole_chains = batch == "task"
         self._kept: list[Line] = []
-        # What a put held whose answer is not known: it is put again as it was, under the same name.
+        # The path and the number of lines of a put whose outcome is unknown; it is repeated unchanged.
         self._tried: tuple[str, int] = ("", 0)
-        # The chains of which something was put, and the number of their next event.
+        # Chain -> the number of its next event, for chains of which something was written.
         self._next: dict[str, int] = {}
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Put the events in one object, after one whose put failed. Without events an empty object is put.
+        """Write the events as one object, after repeating a failed one. Without events write an empty object.
 
-        :raises AuditError: the store did not take them.
+        :raises AuditError: the store did not accept them.
         """
         if self._whole_chains and lines:
             self._kept += lines
@@ -69,19 +66,19 @@ class ObjectSink:
             lines, self._kept = self._kept, []
         if not lines:
             return self._put(f"check/{clock.now():%Y-%m-%d}/{uuid6.uuid7()}", b"", 0)
-        # Lines that are given again may be of an ended chain, and a part of them may have been put.
+        # Repeated lines may be of an ended chain, and some of them may have been written already.
         chains: dict[str, list[Line]] = {}
         for line in lines:
             chain = line.record["chain"]
             if line.record["sequence"] >= self._next.get(chain, 0):
                 chains.setdefault(chain, []).append(line)
-        for chain, left in chains.items():
-            name, count = self._tried
-            if count and name == _path(left[0]):
-                self._put_lines(chain, left[:count])
-                del left[:count]
-            if left:
-                self._put_lines(chain, left)
+        for chain, unwritten in chains.items():
+            path, count = self._tried
+            if count and path == _path(unwritten[0]):
+                self._put_lines(chain, unwritten[:count])
+                del unwritten[:count]
+            if unwritten:
+                self._put_lines(chain, unwritten)
         return None
 
     def _put_lines(self, chain: str, lines: Sequence[Line]) -> None:
@@ -98,7 +95,7 @@ class ObjectSink:
             self._store.put(path, (body,))
         except SecureXComError as error:
             raise AuditError(
-                f"the store does not take {count} event(s) ({type(error).__name__}: {error.what})", where=self.uri
+                f"the store did not accept {count} event(s) ({type(error).__name__}: {error.what})", where=self.uri
             ) from None
 
 

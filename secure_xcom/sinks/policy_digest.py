@@ -1,8 +1,8 @@
-"""The access policy that was in force here before: a file with its digest, one for each machine.
+"""The digest of the last access policy that a process of this machine loaded, in a file.
 
-A task's process lives shortly and loads the policy once, so it sees a change only against what a process before
-it has left. Where nothing was left (a new machine, a container of its own) there is nothing to compare with, and
-every event carries the digest anyway.
+A task's process is short-lived and loads the policy once, so it notices a change only by the file that an earlier
+process left. On a new machine or in a fresh container there is no file to compare with; every event carries the
+digest anyway.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class PolicyDigestFile:
-    """Remembers one digest.
+    """Store one digest.
 
-    :param path: the file; its folder is made when it is needed.
+    :param path: the file; its folder is created when needed.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def change(self, digest: str) -> Event | None:
-        """The event of a change, if the digest is another one than that of the file."""
+        """Return the event of a change, if the file holds another digest."""
         before = self._read()
         if before is None or before == digest:
             return None
         return Event("policy_change", "ok", policy=digest, policy_before=before)
 
     def keep(self, digest: str) -> None:
-        """Remember a digest, once its change is in the log. What cannot be written is seen as a change again."""
+        """Store a digest after its change was logged. If that fails, the next process logs the change again."""
         if self._read() == digest:
             return
         try:
@@ -45,7 +45,7 @@ class PolicyDigestFile:
             staged.write_text(digest, encoding="ascii")
             staged.replace(self._path)
         except OSError as error:
-            log.warning("The access policy's digest cannot be kept at %s (%s)", self._path, type(error).__name__)
+            log.warning("The access policy's digest cannot be stored at %s (%s)", self._path, type(error).__name__)
 
     def _read(self) -> str | None:
         try:

@@ -1,13 +1,13 @@
-"""The sink of Python's logging, and through it of OpenTelemetry logs and of whatever else handlers reach.
+"""The logger sink: Python's logging, and through its handlers OpenTelemetry logs and other targets.
 
-    log://NAME      the logger NAME; its handlers are the deployment's (Airflow's logging configuration, or the
-                    handler of opentelemetry-instrumentation-logging)
+    log://NAME      the logger NAME; the deployment configures its handlers (in Airflow's logging configuration, or
+                    the handler of opentelemetry-instrumentation-logging)
 
-Each event is one record: its line is the message, the level is INFO for what was done and WARNING for what was
-refused or failed, and the fields that filters and OpenTelemetry's attributes need stand in the record by name.
+Each event is one record: its line is the message; the level is INFO for ``ok``, and WARNING for ``refused`` and
+``failed``. The fields that filters and OpenTelemetry's attributes need are attributes of the record.
 
-Python's logging does not tell its caller what a handler could not do. So an event counts as taken when a handler
-was given it: keep a required sink of another kind beside this one.
+Python's logging does not report a handler's failure to the caller. An event counts as accepted when a handler got
+it, so keep a required sink of another kind beside this one.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from secure_xcom.core.event import Line
 from secure_xcom.sinks.sink_uri import SinkUri
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
-_ATTRIBUTES = ("id", "action", "outcome", "error", "compartment", "chain", "sequence", "release")
+ATTRIBUTES = ("id", "action", "outcome", "error", "compartment", "chain", "sequence", "release")
+"""The fields of an event that are attributes of its log record."""
 
 
 class LogSink:
-    """Hands each event to a logger.
+    """Pass each event to a logger.
 
-    :raises UriInvalid: the URI names no logger, or has an unknown option.
+    :raises UriInvalid: the URI does not name a logger, or has an unknown option.
     """
 
-    dear = False
+    costly = False
 
     def __init__(self, uri: SinkUri) -> None:
         self.uri = uri.place
@@ -39,8 +40,8 @@ class LogSink:
         if not _NAME.fullmatch(name):
             raise UriInvalid(
                 "a log sink is log://NAME",
-                where=f"sink URI {uri.shown:.120}",
-                remedy="write the name of a logger, as log://secure_xcom.audit",
+                where=uri.where,
+                remedy="write the name of a logger, such as log://secure_xcom.audit",
             )
         self._logger = logging.getLogger(name)
 
@@ -57,6 +58,5 @@ class LogSink:
             )
         for line in lines:
             level = logging.INFO if line.record["outcome"] == "ok" else logging.WARNING
-            known = {name: line.record[name] for name in _ATTRIBUTES if name in line.record}
-            extra = {f"secure_xcom.{name}": value for name, value in known.items()}
+            extra = {f"secure_xcom.{name}": line.record[name] for name in ATTRIBUTES if name in line.record}
             self._logger.log(level, "%s", line.data.decode(), extra=extra)

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from secure_xcom.core.errors import UriInvalid
 
+Kind = Literal["file", "logger", "database", "syslog", "objects"]
+_KINDS: dict[str, Kind] = {
+    "file": "file",
+    "log": "logger",
+    "db": "database",
+    "syslog+tls": "syslog",
+    **dict.fromkeys(("s3", "gs", "abfs", "memory"), "objects"),
+}
 _LOGIN = re.compile(r"(?<=://)[^/?#]*@")
+_CONNECTION = re.compile(r"(?<=://)[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class SinkUri:
-    """A sink URI taken apart.
+    """A parsed sink URI.
 
-    :ivar place: all before the question mark. It may hold a password (a database URL), so it is not shown.
-    :ivar options: the options that are not this class's own.
-    :ivar optional: whether the sink may fail without stopping a push or pull.
+    :ivar place: everything before the question mark. It may hold a password (a database URL), so it is not shown.
+    :ivar options: the options except ``optional``.
+    :ivar optional: whether the sink may fail without stopping a push or a pull.
     """
 
     scheme: str
@@ -30,18 +41,37 @@ class SinkUri:
         return f"SinkUri({self.shown!r})"
 
     @property
+    def kind(self) -> Kind | None:
+        """The kind of sink; None for an unknown scheme."""
+        return "database" if self.scheme.startswith("db+") else _KINDS.get(self.scheme)
+
+    @property
     def shown(self) -> str:
-        """The place without what stands before an ``@``, for errors, logs and events."""
+        """The place without the text before an ``@``, for errors, logs and events."""
         return shown(self.place)
 
     @property
+    def where(self) -> str:
+        """The URI as errors name it."""
+        return f"sink URI {self.shown:.120}"
+
+    @property
     def rest(self) -> str:
-        """The place with the options that are left, as whoever else reads the URI takes it."""
+        """The place with the remaining options, for the code that reads the rest of the URI."""
         return self.place + (f"?{urlencode(self.options)}" if self.options else "")
+
+    def without(self, name: str) -> SinkUri:
+        """Return the URI without an option."""
+        return replace(self, options={known: value for known, value in self.options.items() if known != name})
+
+    def file_path(self) -> tuple[Path, bool]:
+        """Return the path of a ``file`` URI, and whether it names a folder."""
+        path = urlsplit(self.place).path
+        return Path(unquote(path)), path.endswith("/")
 
     @classmethod
     def parse(cls, text: str) -> SinkUri:
-        """Take a sink URI apart.
+        """Parse a sink URI.
 
         :raises UriInvalid: it has no scheme, or its options are not name=value.
         """
@@ -58,51 +88,57 @@ class SinkUri:
             )
         options = dict(pairs)
         if len(options) < len(pairs):
-            raise UriInvalid("an option is given twice", where=where, remedy="leave one out")
-        found = cls(scheme, place, options, optional=False)
-        optional = found.switch("optional")
-        left = {name: value for name, value in options.items() if name != "optional"}
-        return cls(scheme, place, left, optional)
+            raise UriInvalid("an option is given twice", where=where, remedy="remove one of them")
+        uri = cls(scheme, place, options, optional=False)
+        return replace(uri.without("optional"), optional=uri.switch("optional"))
 
     def switch(self, name: str) -> bool:
-        """An option that is true or false; false where it is not given.
+        """Return an option that is true or false; false where it is absent.
 
-        :raises UriInvalid: it is neither.
+        :raises UriInvalid: it has another value.
         """
         text = self.options.get(name, "false")
         if text not in ("true", "false"):
             raise UriInvalid(
                 f"the option {name} is neither true nor false",
-                where=f"sink URI {self.shown:.120}",
+                where=self.where,
                 remedy=f"write {name}=true, or leave it out",
             )
         return text == "true"
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
-        """An option that is a whole number; the default where it is not given.
+        """Return an option that is a whole number; the default where it is absent.
 
-        :raises UriInvalid: it is none, or outside of its bounds.
+        :raises UriInvalid: it is not a whole number, or is out of range.
         """
         text = self.options.get(name, str(default))
         if not text.isascii() or not text.isdigit() or len(text) > 9 or not least <= int(text) <= most:
             raise UriInvalid(
                 f"the option {name} is not a whole number from {least} to {most}",
-                where=f"sink URI {self.shown:.120}",
+                where=self.where,
                 remedy=f"write {name}={default}, or leave it out",
             )
         return int(text)
 
     def only(self, *names: str) -> None:
-        """:raises UriInvalid: there is an option that this sink does not know."""
+        """Check that every option is one of these.
+
+        :raises UriInvalid: one is not.
+        """
         unknown = sorted(set(self.options) - set(names))
         if unknown:
             raise UriInvalid(
                 f"unknown option {unknown[0]!r:.40}",
-                where=f"sink URI {self.shown:.120}",
+                where=self.where,
                 remedy=f"the options are {', '.join(sorted({*names, 'optional'}))}",
             )
 
 
+def without_connection(uri: str) -> str:
+    """Return a bucket's or a table's URI without the connection that leads to it."""
+    return _CONNECTION.sub("", uri)
+
+
 def shown(uri: str) -> str:
-    """A URI without its options and without what stands before an ``@``, which may be a password."""
+    """Return a URI without its options and without the text before an ``@``, which may be a password."""
     return _LOGIN.sub("...@", uri.partition("?")[0], count=1)

@@ -1,13 +1,14 @@
 """The syslog sink: RFC 5424 messages over TLS (RFC 5425), for a SIEM or a log collector.
 
-    syslog+tls://HOST[:PORT]        port 6514 where none is given
+    syslog+tls://HOST[:PORT]        port 6514 by default
 
-Options: ``ca=/path/ca.pem`` (else the system's), ``cert=/path/own.pem`` and ``key=/path/own.key`` for a collector
-that asks for them, ``timeout=10`` in seconds, ``optional=true``. The collector's name is always checked.
+Options: ``ca=/path/ca.pem`` (by default the system's CAs), ``cert=/path/own.pem`` and ``key=/path/own.key`` for a
+collector that requires a client certificate, ``timeout=10`` in seconds, ``optional=true``. The collector's name is
+always checked.
 
-Syslog has no acknowledgement: an event counts as taken when the operating system has all its bytes and the
-collector had not closed the connection. What a collector loses after that it loses silently, so keep a required
-sink of another kind beside this one. An event may arrive twice; its ``id`` says so.
+Syslog has no acknowledgement: an event counts as accepted when the operating system has all its bytes and the
+collector had not closed the connection. A later loss goes unnoticed, so keep a required sink of another kind
+beside this one. An event may arrive twice; its ``id`` identifies it.
 """
 
 from __future__ import annotations
@@ -33,33 +34,32 @@ _REFUSAL_SECONDS = 0.25
 
 
 class SyslogSink:
-    """Sends each event as one message over a connection that it keeps.
+    """Send each event as one message over a connection that stays open.
 
     :raises UriInvalid: the URI has a typo, or an unknown option.
     """
 
-    dear = False
+    costly = False
 
     def __init__(self, uri: SinkUri) -> None:
         uri.only("ca", "cert", "key", "timeout")
         self.uri = uri.shown
-        where = f"sink URI {uri.shown:.120}"
         try:
             parts = urlsplit(uri.place)
             self._host, self._port = parts.hostname, parts.port or PORT
             self._timeout = float(uri.options.get("timeout", "10"))
         except ValueError:
-            raise UriInvalid("a port or a time-out that is no number", where=where, remedy=_FORM) from None
+            raise UriInvalid("the port or timeout is not a number", where=uri.where, remedy=_FORM) from None
         if not self._host or parts.path.strip("/") or parts.username or not 0 < self._timeout <= 600:
-            raise UriInvalid("not a syslog sink", where=where, remedy=_FORM)
+            raise UriInvalid("not the URI of a syslog sink", where=uri.where, remedy=_FORM)
         self._files = {name: uri.options.get(name) for name in ("ca", "cert", "key")}
         self._open: ssl.SSLSocket | None = None
         self._pid = 0
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Send the events; over a new connection where the one that was kept is closed.
+        """Send the events, over a new connection if the open one was closed.
 
-        :raises AuditError: there is no connection, or the collector's certificate does not fit.
+        :raises AuditError: the connection fails, or the collector's certificate is not valid for it.
         """
         data = b"".join(_framed(line) for line in lines)
         kept = self._kept()
@@ -71,23 +71,23 @@ class SyslogSink:
             else:
                 return
         try:
-            made = self._connect()
+            connection = self._connect()
             if data:
-                made.sendall(data)
+                connection.sendall(data)
         except OSError as error:
             self._drop()
-            # A foreign text may hold parts of the certificate, the class and the reason say enough.
+            # The library's message may hold parts of the certificate; the class and the reason suffice.
             reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or ""
             raise AuditError(
-                f"the syslog collector takes no event ({type(error).__name__}: {reason!s:.120})",
+                f"the syslog collector did not accept the event ({type(error).__name__}: {reason!s:.120})",
                 where=self.uri,
-                remedy="see that the collector listens there with TLS and that `ca` names its CA",
+                remedy="check that the collector listens there with TLS and that the option `ca` names its CA",
             ) from None
 
     def _kept(self) -> ssl.SSLSocket | None:
-        """The connection of this process, if the collector has not closed it."""
+        """Return this process's connection, if the collector has not closed it."""
         if self._open is None or self._pid != os.getpid():
-            # A forked child must not write into its parent's TLS session; closing the copy does not end it.
+            # A forked child must not write into its parent's TLS session. Dropping the copy does not end it.
             self._open = None
             return None
         try:
@@ -110,18 +110,18 @@ class SyslogSink:
             context.load_cert_chain(self._files["cert"], self._files["key"])
         plain = socket.create_connection((self._host, self._port), self._timeout)
         try:
-            made = context.wrap_socket(plain, server_hostname=self._host)
+            connection = context.wrap_socket(plain, server_hostname=self._host)
         except BaseException:
             plain.close()
             raise
-        self._open, self._pid = made, os.getpid()
-        if made.version() == "TLSv1.3":
-            # A collector that wants another certificate, or any, says so only after the handshake (RFC 8446,
-            # section 4.4.2.4), when the first event would be lost already. One that is content sends tickets.
-            select.select([made], [], [], _REFUSAL_SECONDS)
+        self._open, self._pid = connection, os.getpid()
+        if connection.version() == "TLSv1.3":
+            # A collector refuses a missing or wrong client certificate only after the handshake (RFC 8446,
+            # section 4.4.2.4), when the first event would be lost already. One that accepts it sends tickets.
+            select.select([connection], [], [], _REFUSAL_SECONDS)
             if self._kept() is None:
-                raise ConnectionResetError(errno.ECONNRESET, "the collector refuses this worker's certificate")
-        return made
+                raise ConnectionResetError(errno.ECONNRESET, "the collector refused this worker's certificate")
+        return connection
 
     def _drop(self) -> None:
         if self._open is not None:
@@ -133,7 +133,7 @@ _FORM = "write syslog+tls://HOST:PORT?ca=/path/ca.pem"
 
 
 def _framed(line: Line) -> bytes:
-    """One message behind its length (RFC 5425, section 4.3.1: octet counting)."""
+    """Return one message, preceded by its length (RFC 5425, section 4.3.1: octet counting)."""
     record = line.record
     severity = _NOTICE if record["outcome"] == "ok" else _WARNING
     head = (
@@ -145,5 +145,5 @@ def _framed(line: Line) -> bytes:
 
 
 def _name(host: str) -> str:
-    """A host name as RFC 5424 takes it: printable ASCII, up to 255 characters."""
+    """Return a host name as RFC 5424 allows it: printable ASCII, up to 255 characters."""
     return "".join(character for character in host if "!" <= character <= "~")[:255] or "-"

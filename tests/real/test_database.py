@@ -8,8 +8,7 @@ import pytest
 import sqlalchemy
 
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.ops.checks.doctor_findings import Ailments
-from secure_xcom.ops.jobs.doctor import examine_rows
+from secure_xcom.ops.jobs.doctor_rows import examine_rows
 from secure_xcom.ops.xcom_table import Database
 from tests.support.database_contract import DatabaseContract, refuses_without_telling
 from tests.support.servers.postgres_server import PostgresServer, postgres_server
@@ -76,8 +75,9 @@ def test_doctor_needs_no_more_than_its_documented_rights(postgres: PostgresServe
     table.execute("CREATE ROLE caretaker LOGIN")
     table.execute("GRANT SELECT ON xcom TO caretaker")
     url = sqlalchemy.make_url(table.url).set(username="caretaker")
-    database, ailments = Database(url.render_as_string(hide_password=False)), Ailments()
+    database = Database(url.render_as_string(hide_password=False))
     policy = AccessPolicy.single(("local:///nowhere/keyring.json",), "memory://nowhere")
-    assert examine_rows(policy, database, ailments) == 1
+    rows, findings = examine_rows(policy, database)
     database.close()
-    assert [one.kind for one in ailments.all()] == ["plaintext-row", "archive-table"]
+    assert rows == 1
+    assert [finding.rule for finding in findings] == ["plaintext-row", "archive-table"]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.cli.rewrap import lines
 from secure_xcom.connections.vault.client import forget_clients
 from secure_xcom.core.errors import KeyServiceDenied, KeyServiceSealed
 from secure_xcom.core.pipeline.push_and_pull import Push
@@ -80,7 +79,7 @@ def test_a_thousand_wraps_by_an_identity_that_can_open_none(
     report = upkeep.rewrap()
     assert (report.rewrapped, report.failed, report.oldest) == (1000, 0, {worker.uri: 2})
     assert upkeep.rewrap().due == 0
-    told = "\n".join(lines(report))
+    told = "\n".join(report.lines())
     assert f"vault write {realm.transit}/keys/{key}/config min_decryption_version=2" in told
     realm.server.do("POST", f"{realm.transit}/keys/{key}/config", {"min_decryption_version": 2})
     monkeypatch.setenv(name, json.dumps(connection))

@@ -242,7 +242,7 @@ class MemorySink:
     """A sink of the access log that keeps its events; ``full = True`` makes it take none."""
 
     uri = "memory-sink://test"
-    dear = False
+    costly = False
 
     def __init__(self) -> None:
         self.lines: list[Line] = []

@@ -15,11 +15,14 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.core import errors
 from secure_xcom.core.config import OPTIONS
+from secure_xcom.core.event_fields import FIELDS
+from secure_xcom.sinks.database import DDL
 from tests.support import policies_page
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 SETTINGS = ROOT / "docs" / "settings.md"
+AUDIT = ROOT / "docs" / "audit.md"
 ERRORS = ROOT / "docs" / "api" / "errors.md"
 COMMANDS = ROOT / "docs" / "commands.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
@@ -32,6 +35,20 @@ def settings() -> str:
         default = "none" if not option.default else f"`{option.default}`"
         lines.append(f"| `{name}` | {default} | {option.text} |")
     return "\n".join(lines)
+
+
+def event() -> str:
+    """Every field of an event with its type, whether each event has it, and its meaning, as a table."""
+    lines = ["| field | type | always | since | meaning |", "|---|---|---|---|---|"]
+    for name, field in FIELDS.items():
+        always = "yes" if field.always else ""
+        lines.append(f"| `{name}` | {field.schema['type']} | {always} | {field.since} | {field.text} |")
+    return "\n".join(lines)
+
+
+def event_table() -> str:
+    """The statement that creates the database sink's table."""
+    return f"```sql\n{DDL.rstrip()};\n```"
 
 
 def remedies() -> str:
@@ -93,6 +110,8 @@ def _top() -> Any:
 
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
+    "event": event,
+    "event_table": event_table,
     "help": help_texts,
     "overview": overview,
     "errors": remedies,
@@ -100,7 +119,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "file_rules": policies_page.file_rules,
     "document_rules": policies_page.document_rules,
 }
-PAGES = (README, SETTINGS, COMMANDS, ERRORS, policies_page.PAGE)
+PAGES = (README, SETTINGS, AUDIT, COMMANDS, ERRORS, policies_page.PAGE)
 
 
 def written(text: str) -> str:

@@ -98,7 +98,6 @@ SIGNALS = {
 LONG: dict[str, str] = {
     "core/pipeline/push_and_pull.py": "the order of the steps, push beside pull, to be read on one page",
     "core/errors.py": "the whole tree on one page, a few lines for each error",
-    "core/config.py": "every option with its text, once: Airflow, the parser and the documentation read this list",
     "core/reference.py": "the record, and its dump and strict parse side by side",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
     "ops/jobs/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
@@ -245,11 +244,8 @@ def test_every_library_is_declared() -> None:
         canonicalize_name(name)
         for name in (
             "apache-airflow-core",
-            "psutil",
             "pydantic-core",
-            "sqlalchemy",
             "urllib3",
-            "alembic",
             "opentelemetry-api",
         )
     }

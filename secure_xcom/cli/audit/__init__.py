@@ -1,4 +1,4 @@
-"""``secure-xcom audit``: the access log sealed, verified, searched, held against the key services' own logs."""
+"""``secure-xcom audit``: search, anchor, verify and reconcile the access log."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from secure_xcom.cli.audit.search import search
 from secure_xcom.cli.audit.tail import tail
 from secure_xcom.cli.audit.verify import verify
 
-_HELP = "The access log: search it, seal it, verify it, hold it against key services."
+_HELP = "Search, anchor, verify and reconcile the access log."
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
 
 
 @app.callback()
 def audit() -> None:
-    """The access log: search it, seal it, verify it, hold it against key services."""
+    """Search, anchor, verify and reconcile the access log."""
 
 
-app.command("tail", short_help="The newest events, and those to come.")(tail)
-app.command("search", short_help="Who read this, what did this task read, what was refused.")(search)
-app.command("export", short_help="Events into a CSV, JSON Lines or Parquet file.")(export)
-app.command("key", short_help="Show, or make, the key that signs the sealed log.")(key)
-app.command("seal", short_help="Copy finished chains into the sealed log and sign it.")(seal)
-app.command("verify", short_help="Find what was changed, and where.")(verify)
+app.command("tail", short_help="Show the newest events, and follow new ones.")(tail)
+app.command("search", short_help="Find who read an XCom, what a task read, what was refused.")(search)
+app.command("export", short_help="Write events to a CSV, JSON Lines or Parquet file.")(export)
+app.command("key", short_help="Show or create the key that signs the sealed log.")(key)
+app.command("seal", short_help="Anchor finished chains in the sealed log and sign it.")(seal)
+app.command("verify", short_help="Find out what was changed, and where.")(verify)
 app.command("prove", short_help="Write a proof that can be checked elsewhere.")(prove)
-app.command("reconcile", short_help="Hold it against Vault's and CloudTrail's own logs.")(reconcile)
-app.command("alarms", short_help="Hold new events against the access policy's alarms.")(alarms)
-app.command("prune", short_help="Remove old entries; what remains stays provable.")(prune)
+app.command("reconcile", short_help="Compare the log with Vault's and CloudTrail's own logs.")(reconcile)
+app.command("alarms", short_help="Evaluate the access policy's alarms on new events.")(alarms)
+app.command("prune", short_help="Remove old entries; the rest stays provable.")(prune)

@@ -1,4 +1,4 @@
-"""``secure-xcom audit alarms``: the alarms of the access policy, held against what is new in the access log."""
+"""``secure-xcom audit alarms``: evaluate the access policy's alarms on new events of the access log."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ def alarms(
     state: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="What was seen so far. Default: secure_xcom/alarms.json in AIRFLOW_HOME."
+            metavar="FILE", help="State of the last run. Default: secure_xcom/alarms.json in AIRFLOW_HOME."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell nobody and remember nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Notify nobody and leave the state as it is.")
+    ] = False,
     sink: SinkOption = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Hold events since the last run against the access policy's alarms, and tell who is to be told.
+    """Evaluate the access policy's alarms on the events since the last run, and send notifications.
 
-    Run it often (the maintenance DAG); the first run learns who reads from whom. Exit code 1 where an alarm was
-    raised, 2 where one could not be told.
+    Run it often (the maintenance DAG does); the first run learns who reads from whom. Exit code 1 if an alarm was
+    raised, 2 if a notification failed.
     """
     from secure_xcom.ops.audit_trail.evaluate_alarms import default_state, evaluate
 
@@ -42,7 +44,7 @@ def alarms(
 
 
 def sound(place: Place, when: When, texts: Sequence[str]) -> list[AlarmNotTold]:
-    """Tell the alarms of a kind about what another command has found; what could not be told."""
+    """Raise the alarms of a kind for what another command found. Return the notifications that failed."""
     from secure_xcom.ops.audit_trail import evaluate_alarms
 
     if not texts or not place.deployment.settings.access_policy:
@@ -53,16 +55,15 @@ def sound(place: Place, when: When, texts: Sequence[str]) -> list[AlarmNotTold]:
 def _show(done: AlarmReport, *, as_json: bool) -> None:
     if as_json:
         errors = [{"what": error.what, "where": error.where, "remedy": error.remedy} for error in done.not_told]
-        output.show_json({"alarms": [one.as_json() for one in done.raised], "not_told": errors})
+        output.show_json({"alarms": [alarm.as_json() for alarm in done.raised], "not_told": errors})
     else:
         out = output.console()
-        for one in done.raised:
-            out.print(
-                f"{one.alarm} ({one.when}) {one.time}: {output.clean(one.text)}", style="bold red", soft_wrap=True
-            )
+        for alarm in done.raised:
+            text = f"{alarm.alarm} ({alarm.when}) {alarm.time}: {output.clean(alarm.text)}"
+            out.print(text, style="bold red", soft_wrap=True)
         for error in done.not_told:
             output.show_error(error, as_json=False)
-        print(f"{len(done.raised)} alarms, {len(done.not_told)} not told")
+        print(f"{len(done.raised)} alarms, {len(done.not_told)} notifications failed")
     if done.not_told:
         raise typer.Exit(output.COULD_NOT_RUN)
     raise typer.Exit(output.FOUND_SOMETHING if done.raised else output.FINE)

@@ -1,4 +1,4 @@
-"""``secure-xcom audit export``: events into a file for other tools."""
+"""``secure-xcom audit export``: write events to a file for other tools."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from secure_xcom.cli.audit.locations import Place, SinkOption
 @filtered
 def export(
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="A new file that ends in .csv, .jsonl or .parquet.")
+        Path, typer.Option("--out", metavar="FILE", help="New file that ends in .csv, .jsonl or .parquet.")
     ],
     filters: Filters,
     sink: SinkOption = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write all events that match to a CSV, JSON Lines or Parquet file, in bounded memory."""
+    """Write all matching events to a CSV, JSON Lines or Parquet file, in bounded memory."""
     from secure_xcom.core.errors import CommandError
     from secure_xcom.ops.audit_trail.search import export as search_export
     from secure_xcom.ops.audit_trail.search.scan import Scan
@@ -31,7 +31,9 @@ def export(
     form = out.suffix.removeprefix(".")
     if form not in search_export.FORMATS:
         raise CommandError(
-            "the file's name does not say its format", where=str(out), remedy="end it in .csv, .jsonl or .parquet"
+            "the file name has no extension of a known format",
+            where=str(out),
+            remedy="end it in .csv, .jsonl or .parquet",
         )
     place = Place(config, sinks=sink)
     hasher = filters.hasher(place)

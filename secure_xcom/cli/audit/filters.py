@@ -1,24 +1,23 @@
-"""The options that say which events are meant, the same for `audit search`, `tail` and `export`."""
+"""The options that select events, the same for `audit search`, `tail` and `export`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from secure_xcom.core.clock import text_of
 from secure_xcom.core.errors import SettingInvalid
 
 if TYPE_CHECKING:
     from secure_xcom.cli.audit.locations import Place
     from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.ops.audit_trail.search.query import Query
-
-_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def _option(metavar: str, text: str) -> Any:
@@ -27,7 +26,7 @@ def _option(metavar: str, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the options say: a field for each, in the order of the help."""
+    """The values of the options, one field for each, in the order of the help."""
 
     dag: Annotated[str | None, _option("DAG_ID", "The XCom's DAG.")] = None
     run: Annotated[str | None, _option("RUN_ID", "The XCom's run.")] = None
@@ -35,24 +34,24 @@ class Filters:
     map_index: Annotated[int | None, _option("N", "The XCom's map index.")] = None
     xcom_key: Annotated[str | None, _option("KEY", "The XCom's key.")] = None
     compartment: Annotated[str | None, _option("NAME", "The compartment.")] = None
-    consumer: Annotated[str | None, _option("DAG_ID[/TASK_ID]", "Who pulled, or was refused.")] = None
+    consumer: Annotated[str | None, _option("DAG_ID[/TASK_ID]", "The task that pulled or was refused.")] = None
     action: Annotated[str | None, _option("ACTION", "push, pull, purge, claim, open, ...")] = None
     outcome: Annotated[str | None, _option("OUTCOME", "ok, refused or failed.")] = None
     error: Annotated[str | None, _option("CLASS", "The error's class.")] = None
-    operator: Annotated[str | None, _option("NAME", "Who did it by hand.")] = None
+    operator: Annotated[str | None, _option("NAME", "The person who ran a command.")] = None
     host: Annotated[str | None, _option("NAME", "The worker's host.")] = None
     event: Annotated[str | None, _option("ID", "The event's id.")] = None
-    since: Annotated[datetime | None, _option("TIME", "From this time on (UTC).")] = None
-    until: Annotated[datetime | None, _option("TIME", "Before this time (UTC).")] = None
+    since: Annotated[datetime | None, _option("TIME", "Events from this time on (UTC).")] = None
+    until: Annotated[datetime | None, _option("TIME", "Events before this time (UTC).")] = None
     hash_key: Annotated[
         str | None, _option("FILE", "Key of hashed ids. Default: [secure_xcom] audit_hash_key.")
     ] = None
 
     def query(self) -> Query:
-        """The query that the options make."""
+        """Return the query that the options describe."""
         from secure_xcom.ops.audit_trail.search.query import Query
 
-        # Airflow's DAG ids have no slash in them.
+        # Airflow's DAG ids contain no slash.
         consumer_dag, _, consumer_task = (self.consumer or "").partition("/")
         return Query(
             dag=self.dag,
@@ -69,12 +68,12 @@ class Filters:
             operator=self.operator,
             host=self.host,
             event=self.event,
-            since=self.since.strftime(_TEXT) if self.since else None,
-            until=self.until.strftime(_TEXT) if self.until else None,
+            since=_utc(self.since),
+            until=_utc(self.until),
         )
 
     def hasher(self, place: Place) -> IdHasher | None:
-        """The key of hashed ids: the option's, else the settings' where it can be read.
+        """Return the key of hashed ids: the option's, else the settings' if it can be read.
 
         :raises SettingInvalid: the option's file cannot be used.
         """
@@ -83,37 +82,40 @@ class Filters:
         if self.hash_key:
             return IdHasher.load(self.hash_key)
         if place.sinks_named:
-            # What is searched may be another deployment's, and there may be no settings here.
+            # The sinks may belong to another deployment, and there may be no settings on this machine.
             return None
-        known = place.deployment.settings.audit_hash_key
+        path = place.deployment.settings.audit_hash_key
         try:
-            return IdHasher.load(known) if known else None
+            return IdHasher.load(path) if path else None
         except SettingInvalid:
-            # Who may read the log may not have the key: ids are then found as they stand there.
+            # A reader of the log may lack the key; ids are then searched for as given.
             return None
+
+
+def _utc(moment: datetime | None) -> str | None:
+    return text_of(moment.replace(tzinfo=timezone.utc)) if moment else None
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of `Filters`, each by itself, where its signature has ``filters``.
+    """Return a command with the single options of `Filters` in place of its parameter ``filters``.
 
-    Typer makes options of parameters, and cannot make several of one.
+    Typer makes one option of each parameter, and cannot make several of one.
     """
     hints = get_type_hints(Filters, include_extras=True)
     options = [
-        Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
-        for one in fields(Filters)
+        Parameter(option.name, Parameter.KEYWORD_ONLY, default=option.default, annotation=hints[option.name])
+        for option in fields(Filters)
     ]
-    own = signature(command, eval_str=True)
-    shown = [
-        option
-        for one in own.parameters.values()
-        for option in (options if one.name == "filters" else [one.replace(kind=Parameter.KEYWORD_ONLY)])
-    ]
+    original = signature(command, eval_str=True)
+    parameters: list[Parameter] = []
+    for parameter in original.parameters.values():
+        is_filters = parameter.name == "filters"
+        parameters += options if is_filters else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
 
     @wraps(command)
     def run(**given: Any) -> None:
-        asked = Filters(**{option.name: given.pop(option.name) for option in options})
-        command(filters=asked, **given)
+        filters = Filters(**{option.name: given.pop(option.name) for option in options})
+        command(filters=filters, **given)
 
-    run.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]  # inspect.signature looks here
+    run.__signature__ = original.replace(parameters=parameters)  # type: ignore[attr-defined]  # inspect.signature looks here
     return run

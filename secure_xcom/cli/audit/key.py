@@ -12,16 +12,16 @@ from secure_xcom.cli.audit.locations import KeyOption, NameOption, Place
 
 def key(
     create: Annotated[
-        bool, typer.Option("--create", help="Make the key file of a file:/// URI; never overwrites one.")
+        bool, typer.Option("--create", help="Create the key file of a file:/// URI; never overwrite one.")
     ] = False,
     key: KeyOption = None,
     name: NameOption = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the verifier key of the sealed log, which whoever verifies it keeps. --create makes a local key.
+    """Print the sealed log's verifier key, which auditors keep. --create creates a local key.
 
-    A key in Vault is made by `vault write -f transit/keys/NAME type=ed25519`, one in KMS with the key spec
+    Create a key in Vault with `vault write -f transit/keys/NAME type=ed25519`, and in KMS with the key spec
     ECC_NIST_EDWARDS25519.
     """
     from secure_xcom.core.errors import CommandError
@@ -32,7 +32,9 @@ def key(
     signer = place.signer()
     if create:
         if not isinstance(signer, FileSigner):
-            raise CommandError("only a key file is made here", where=signer.uri, remedy="make it in its service")
+            raise CommandError(
+                "--create works for a file:/// URI only", where=signer.uri, remedy="create the key in its service"
+            )
         signer.create()
     verifier = Verifier(place.name(), signer.public_key())
     if as_json:

@@ -1,4 +1,4 @@
-"""Which sinks, which sealed log and whose key a command is about: its options before the settings."""
+"""The sinks, the sealed log and the key that a command works on: its options, else the settings."""
 
 from __future__ import annotations
 
@@ -40,13 +40,17 @@ VerifierOption = Annotated[
     typer.Option(
         "--verifier",
         metavar="NAME+ID+KEY",
-        help="Verifier key to believe. May repeat. Default: [secure_xcom] sealed_log_verifiers.",
+        help="Verifier key to trust. May repeat. Default: [secure_xcom] sealed_log_verifiers.",
     ),
+]
+QuietOption = Annotated[
+    int,
+    typer.Option("--quiet", metavar="SECONDS", min=0, help="Age at which events of a chain without an end count."),
 ]
 
 
 class Place:
-    """The options of one command, and the settings behind them, which are read when they are needed."""
+    """The options of one command, and the settings behind them, which are read on first use."""
 
     def __init__(
         self,
@@ -75,60 +79,61 @@ class Place:
 
     @property
     def sinks_named(self) -> bool:
-        """Whether the option names the sinks, and not the settings."""
+        """Whether the option names the sinks, rather than the settings."""
         return bool(self._sinks)
 
     def sinks(self) -> list[str]:
-        """The sink URIs of the option, else those of the settings that can be read back (no syslog, for one)."""
+        """Return the sink URIs of the option, else those of the settings that can be read back (not syslog)."""
         from secure_xcom.ops.audit_trail.read import readable
 
         kept = [uri for uri in self.deployment.sinks if readable(uri)] if not self._sinks else []
         return list(self._sinks or kept or self.deployment.sinks)
 
     def sources(self) -> list[Source]:
-        """What these sinks have written.
+        """Return the sources that read these sinks back.
 
-        :raises UriInvalid: one that an option names cannot be read back, or none of the settings can be.
+        :raises UriInvalid: a sink that the option names cannot be read back, or no sink of the settings can.
         """
         from secure_xcom.ops.audit_trail.read import source
 
         return [source(uri) for uri in self.sinks()]
 
     def signer(self) -> Signer:
-        """:raises ConfigurationError: there is none, or its URI cannot be used."""
+        """Return the signer.
+
+        :raises ConfigurationError: no key is set, or its URI cannot be used.
+        """
         from secure_xcom.ops.audit_trail.tlog.signers import signer
 
         uri = self._key or self.deployment.settings.sealing_key
         if not uri:
             raise SettingMissing(
-                "no key is set that signs the sealed log",
+                "no signing key is set for the sealed log",
                 where="[secure_xcom] sealing_key",
-                remedy="set it, or name it with --key; a local one is made by "
-                "`secure-xcom audit key --create --key file:///path/sealing.pem`",
+                remedy="set it, or name it with --key; "
+                "`secure-xcom audit key --create --key file:///path/sealing.pem` creates a local one",
             )
         return signer(uri)
 
     def name(self) -> str:
-        """The log's name."""
+        """Return the log's name."""
         from secure_xcom.ops.audit_trail.tlog.note import checked_name
 
         return checked_name(self._name or self.deployment.settings.sealed_log_name, "the name of the sealed log")
 
     def verifiers(self) -> list[Verifier]:
-        """Those of the options or settings, else the signing key's own."""
+        """Return the verifier keys of the options or settings, else the signing key's own."""
         from secure_xcom.ops.audit_trail.tlog.note import Verifier
 
         if given := self._verifiers or self.deployment.settings.sealed_log_verifiers:
             return [Verifier.parse(text) for text in given]
         return [Verifier(self.name(), self.signer().public_key())]
 
-    @property
-    def has_log(self) -> bool:
-        """Whether a sealed log is named at all."""
-        return bool(self._log or self.deployment.settings.sealed_log)
-
     def log(self) -> AnchoredLog:
-        """:raises ConfigurationError: no sealed log is named, or it cannot be used."""
+        """Return the sealed log.
+
+        :raises ConfigurationError: no sealed log is set, or it cannot be used.
+        """
         from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
         from secure_xcom.stores import store
 
@@ -138,13 +143,13 @@ class Place:
                 "no sealed log is set",
                 where="[secure_xcom] sealed_log",
                 remedy="set it to a store URI such as file:///path or s3://..., or name one with --log; "
-                "`secure-xcom audit verify --chains-only` needs none",
+                "`secure-xcom audit verify --chains-only` works without one",
             )
         return AnchoredLog(store(uri), self.verifiers())
 
 
 def read_file(path: Path) -> bytes:
-    """A small file.
+    """Read a small file.
 
     :raises CommandError: it cannot be read.
     """
@@ -154,12 +159,12 @@ def read_file(path: Path) -> bytes:
         raise CommandError(
             f"the file cannot be read ({type(error).__name__})",
             where=str(path),
-            remedy="name a file that is there",
+            remedy="name an existing file",
         ) from None
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """A new file.
+    """Write a small file.
 
     :raises CommandError: it cannot be written.
     """

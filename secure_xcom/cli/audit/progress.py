@@ -1,4 +1,4 @@
-"""A line on the terminal that says how far a long command is; nothing where nobody looks."""
+"""A progress bar on the terminal; none where the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secure_xcom.cli import output
 
 @contextmanager
 def shown(*, wanted: bool = True) -> Iterator[Callable[[str, int, int], None]]:
-    """Gives a function that is told what is done, how much of it, and of how much."""
+    """Yield a function to call with a name, the amount done and the total amount."""
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     console = output.console(stderr=True)

@@ -1,4 +1,4 @@
-"""``secure-xcom audit prove``: proofs to be checked elsewhere."""
+"""``secure-xcom audit prove``: write proofs to be checked elsewhere."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from secure_xcom.cli.audit.locations import (
 
 
 def prove(
-    event: Annotated[str, typer.Option(metavar="ID", help="Prove that the event of this id is sealed.")] = "",
-    chain: Annotated[str, typer.Option(metavar="ID", help="The same for the event of a chain.")] = "",
-    sequence: Annotated[int, typer.Option(min=0, help="With --chain: its number.")] = 0,
-    index: Annotated[int, typer.Option(min=-1, help="The same for the entry of this index.")] = -1,
+    event: Annotated[
+        str, typer.Option(metavar="ID", help="Prove that the event with this id is in the log.")
+    ] = "",
+    chain: Annotated[str, typer.Option(metavar="ID", help="The same for an event of this chain.")] = "",
+    sequence: Annotated[int, typer.Option(min=0, help="With --chain: the event's number.")] = 0,
+    index: Annotated[int, typer.Option(min=-1, help="The same for the entry with this index.")] = -1,
     extends: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Prove that the newest checkpoint extends this one."),
@@ -36,8 +38,9 @@ def prove(
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a proof of inclusion (C2SP tlog-proof) or of consistency (the add-checkpoint request of C2SP
-    tlog-witness), which any software that knows those texts can check with the verifier key.
+    """Write a proof of inclusion (C2SP tlog-proof) or of consistency (C2SP tlog-witness, add-checkpoint request).
+
+    Any software that implements these formats can check it with the verifier key.
     """
     from secure_xcom.core.errors import CommandError
     from secure_xcom.ops.audit_trail import prove as audit_trail_prove
@@ -45,7 +48,7 @@ def prove(
 
     if sum((bool(event), bool(chain), index >= 0, extends is not None)) != 1:
         raise CommandError(
-            "one thing is proved at a time", remedy="give one of --event, --chain, --index and --extends"
+            "a proof needs exactly one subject", remedy="give one of --event, --chain, --index and --extends"
         )
     sealed_log = Place(config, log=log, key=key, name=name, verifiers=verifier).log()
     line = b""

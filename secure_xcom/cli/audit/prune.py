@@ -1,4 +1,4 @@
-"""``secure-xcom audit prune``: retention of the sealed log."""
+"""``secure-xcom audit prune``: delete old entries of the sealed log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def prune(
     keep: Annotated[
         int, typer.Option("--keep-days", metavar="DAYS", min=1, help="Keep entries younger than this.")
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Remove nothing; show what would be removed.")
+    ] = False,
     log: LogOption = None,
     key: KeyOption = None,
     name: NameOption = None,
@@ -26,8 +28,8 @@ def prune(
 ) -> None:
     """Remove old entries from the sealed log, in whole bundles of 256.
 
-    Hashes and checkpoints stay, so that all that remains is still proved, and so is any event whose line was kept.
-    A note signed by the log's key says what was removed. Files and objects of sinks are not touched.
+    Hashes and checkpoints stay, so the remaining entries can still be proved, and so can any event whose line was
+    kept. A note signed by the log's key records what was removed. Files and objects of sinks are not touched.
     """
     from datetime import timedelta
 
@@ -40,7 +42,7 @@ def prune(
     if as_json:
         output.show_json({**asdict(done), "before": before, "dry_run": dry_run})
     else:
-        verb = "would go" if dry_run else "went"
+        verb = "would be removed" if dry_run else "removed"
         print(
             f"{done.entries} entries in {done.objects} objects {verb}; entry {done.below} is the first that stays"
         )

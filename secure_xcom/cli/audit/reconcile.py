@@ -1,17 +1,18 @@
-"""``secure-xcom audit reconcile``: our events against Vault's and CloudTrail's own logs."""
+"""``secure-xcom audit reconcile``: compare the access log with Vault's and CloudTrail's own logs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit.alarms import sound
 from secure_xcom.cli.audit.locations import Place, SinkOption
+from secure_xcom.core.clock import text_of
+from secure_xcom.ops.audit_trail.reconcile.match import SKEW_SECONDS, WINDOW_SECONDS, record
 
 if TYPE_CHECKING:
     from secure_xcom.ops.audit_trail.reconcile.compare import Compared
@@ -23,37 +24,39 @@ def reconcile(
     ] = None,
     device: Annotated[str, typer.Option(metavar="PATH", help="The audit device's path in Vault.")] = "file",
     vault: Annotated[
-        str, typer.Option(metavar="CONN_ID", help="Vault connection that may ask sys/audit-hash/PATH.")
+        str, typer.Option(metavar="CONN_ID", help="Vault connection that may call sys/audit-hash/PATH.")
     ] = "default",
     cloudtrail: Annotated[
         list[Path] | None, typer.Option(metavar="PATH", help="CloudTrail file or folder. May repeat.")
     ] = None,
     since: Annotated[
-        datetime | None, typer.Option(help="UTC. Default: the beginning of the service's log.")
+        datetime | None, typer.Option(help="Start (UTC). Default: the start of the service's log.")
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(help="UTC. Default: its end, or --window ago if that is earlier.")
+        datetime | None, typer.Option(help="End (UTC). Default: the end of the log, or --window ago if earlier.")
     ] = None,
     window: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="How long after an unwrap its event may come.")
-    ] = 300.0,
-    skew: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How far clocks may be apart.")] = 60.0,
+    ] = WINDOW_SECONDS,
+    skew: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How far clocks may differ.")
+    ] = SKEW_SECONDS,
     sink: SinkOption = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Hold the access log against the key services' own logs.
+    """Compare the access log with the key services' own logs.
 
-    Every unwrap there that has no event is a use of the key outside secure_xcom; every event without a record
-    there is one that a log lacks, or that was forged. Exit code 1 where either is found;
-    then the access policy's alarms for `reconcile_gap` are told.
+    An unwrap there without an event is a use of the key outside secure_xcom. An event without a record there means
+    that a log is incomplete or the event was forged. Exit code 1 if either is found; the access policy's alarms
+    for `reconcile_gap` are then raised.
     """
     from secure_xcom.core.errors import CommandError
     from secure_xcom.ops.audit_trail.reconcile.compare import ServiceLogs, compare
     from secure_xcom.ops.checks.probe import probe_coordinate
 
     if not vault_log and not cloudtrail:
-        raise CommandError("there is nothing to compare with", remedy="give --vault-log or --cloudtrail")
+        raise CommandError("there is nothing to compare with", remedy="add --vault-log or --cloudtrail")
     place = Place(config, sinks=sink)
     done = compare(
         place.sources(),
@@ -81,15 +84,13 @@ def _seconds(moment: datetime | None) -> float:
 
 
 def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return text_of(datetime.fromtimestamp(seconds, timezone.utc))
 
 
 def _show(done: Compared, *, as_json: bool) -> None:
     matched, counts = done.matched, done.counts
     if as_json:
-        gaps: list[dict[str, Any]] = [
-            {**asdict(gap), "time": _text(gap.time), "finding": gap.finding} for gap in done.gaps
-        ]
+        gaps = [{**record(gap), "time": _text(gap.details["time"])} for gap in done.gaps]
         summary = {
             "uses": matched.uses,
             "events": matched.events,
@@ -101,16 +102,17 @@ def _show(done: Compared, *, as_json: bool) -> None:
         return
     out = output.console()
     for gap in done.gaps:
-        style = "bold red" if gap.finding else "yellow"
-        out.print(f"{gap.kind}: {output.clean(gap.text)}", style=style, soft_wrap=True)
-        who = f", {gap.who} from {gap.address}" if gap.who else ""
-        out.print(f"  {_text(gap.time)}{output.clean(who)}, {output.clean(gap.place)}", soft_wrap=True)
-    told = (
+        style = "yellow" if gap.status == "ok" else "bold red"
+        out.print(f"{gap.rule}: {output.clean(gap.text)}", style=style, soft_wrap=True)
+        details = gap.details
+        who = f", {details['who']} from {details['address']}" if details["who"] else ""
+        out.print(f"  {_text(details['time'])}{output.clean(who)}, {output.clean(gap.subject)}", soft_wrap=True)
+    counters = (
         f"{matched.uses} unwraps in the services' logs",
-        f"{matched.events} events that asked them",
+        f"{matched.events} events that called them",
         f"{matched.pairs} belong together",
         f"{matched.shared} share one",
         f"{counts.cached} events needed no request",
         f"{counts.hashed} hide their ids",
     )
-    out.print(f"{_text(done.since)} to {_text(done.until)}: {', '.join(told)}", soft_wrap=True)
+    out.print(f"{_text(done.since)} to {_text(done.until)}: {', '.join(counters)}", soft_wrap=True)

@@ -1,8 +1,7 @@
-"""``secure-xcom audit seal``: finished chains into the sealed log."""
+"""``secure-xcom audit seal``: anchor finished chains in the sealed log."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +13,12 @@ from secure_xcom.cli.audit.locations import (
     LogOption,
     NameOption,
     Place,
+    QuietOption,
     SinkOption,
     VerifierOption,
     write_file,
 )
+from secure_xcom.core.event_chain import QUIET_SECONDS
 
 
 def seal(
@@ -26,13 +27,11 @@ def seal(
     key: KeyOption = None,
     name: NameOption = None,
     verifier: VerifierOption = None,
-    quiet: Annotated[
-        int, typer.Option("--quiet", metavar="SECONDS", min=0, help="Age of an event of a chain without an end.")
-    ] = 300,
+    quiet: QuietOption = QUIET_SECONDS,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            "--checkpoint", metavar="FILE", help="Write the newest checkpoint here too, to be kept apart."
+            "--checkpoint", metavar="FILE", help="Also write the newest checkpoint here, to be kept elsewhere."
         ),
     ] = None,
     config: options.Config = None,
@@ -40,9 +39,9 @@ def seal(
 ) -> None:
     """Copy events of chains that have ended or gone quiet into the sealed log, and sign the new checkpoint.
 
-    Run it from time to time, on each machine that has sinks of its own. Running it again seals what is new; what
-    a crash has cut is finished first. Of two that seal at once one stops and says so. Exit code 1 where an event
-    does not continue its chain: it is not sealed, and `audit verify` says more.
+    Run it regularly, on each machine that has its own sinks. Each run adds the new events; an interrupted run is
+    finished first. Of two concurrent runs one stops with an error. Exit code 1 if an event does not continue its
+    chain: it is not copied, and `audit verify` explains why.
     """
     from secure_xcom.ops.audit_trail import anchor
 
@@ -53,16 +52,16 @@ def seal(
     if checkpoint is not None and number:
         write_file(checkpoint, sealed_log.note(number))
     if as_json:
-        output.show_json({**asdict(done), "checkpoint": number, "root": head.root.hex()})
+        output.show_json({**done.record(), "checkpoint": number, "root": head.root.hex()})
     else:
         out = output.console()
-        again = ", the first of them begun by another run" if done.resumed else ""
+        resumed = ", the first of them begun by an earlier run" if done.resumed else ""
         out.print(
-            f"{done.entries} events sealed in {done.seals} seals{again}; {head.size} in all, "
+            f"{done.entries} events anchored in {done.seals} steps{resumed}; {head.size} in all, "
             f"checkpoint {number}; {done.waiting} too young",
             soft_wrap=True,
         )
-        for one in done.unsealable:
-            where = f"{output.clean(one.place)}:{one.line}, chain {one.chain}"
-            out.print(f"! {where}: {one.text}; not sealed", style="bold red", soft_wrap=True)
+        for problem in done.unsealable:
+            where = f"{output.clean(problem.subject)}:{problem.line}, chain {problem.details['chain']}"
+            out.print(f"! {where}: {problem.text}; not anchored", style="bold red", soft_wrap=True)
     raise typer.Exit(output.FOUND_SOMETHING if done.unsealable else output.FINE)

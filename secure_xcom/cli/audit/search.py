@@ -1,4 +1,4 @@
-"""``secure-xcom audit search``: who read this XCom, what did this task read, what was refused."""
+"""``secure-xcom audit search``: find who read an XCom, what a task read, what was refused."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def search(
     filters: Filters,
     limit: Annotated[
-        int, typer.Option(min=1, help="Stop after so many events; `audit export` has no limit.")
+        int, typer.Option(min=1, help="Maximum number of events; `audit export` has no limit.")
     ] = 1000,
     sink: SinkOption = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show events that match all that is given, oldest first.
+    """Show the events that match all filters, oldest first.
 
     Who read an XCom: --dag, --task, --xcom-key and --action pull. What a task read: --consumer DAG_ID/TASK_ID.
     What was refused: --outcome refused.
@@ -38,8 +38,8 @@ def search(
     hasher = filters.hasher(place)
     with progress.shown(wanted=not as_json) as tell:
         scan = Scan(place.sources(), filters.query(), hasher, tell)
-        found = list(islice(scan.hits(), limit + 1))
-    more, hits = len(found) > limit, found[:limit]
+        hits = list(islice(scan.hits(), limit + 1))
+    more, hits = len(hits) > limit, hits[:limit]
     if as_json:
         events = [{"event": hit.record, "place": hit.place, "line": hit.line} for hit in hits]
         output.show_json(
@@ -48,7 +48,7 @@ def search(
     else:
         _show(hits)
         ends = ", and more (--limit)" if more else ""
-        print(f"{len(hits)} events{ends}; {scan.lines} lines read, {scan.unread} of them no events")
+        print(f"{len(hits)} events{ends}; {scan.lines} lines read, {scan.unread} of them not events")
         output.nothing_there(scan.empty)
 
 
@@ -62,11 +62,11 @@ def _show(hits: Sequence[Hit]) -> None:
         table.add_column(name, overflow="fold")
     for hit in hits:
         record = hit.record
-        said = f"{record.get('outcome')} ({record['error']})" if record.get("error") else record.get("outcome")
+        error = f" ({record['error']})" if record.get("error") else ""
         cells = (
             record.get("time"),
             record.get("action"),
-            said,
+            f"{record.get('outcome')}{error}",
             xcom(record),
             by(record),
             record.get("compartment"),

@@ -1,4 +1,4 @@
-"""``secure-xcom audit tail``: the newest events, and those to come."""
+"""``secure-xcom audit tail``: show the newest events, and follow new ones."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from secure_xcom.ops.audit_trail.search.query import Matcher
 
 _PAUSE_SECONDS = 0.5
-# How far a worker's clock and that of where its files lie may be apart.
+# How far the clocks of a worker and of its files' host may differ.
 _CLOCKS = timedelta(hours=1)
 
 
 @filtered
 def tail(
     filters: Filters,
-    count: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the newest to show.")] = 20,
+    count: Annotated[
+        int, typer.Option("-n", "--lines", min=0, help="How many of the newest events to show.")
+    ] = 20,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with new events, across rotations (file sinks).")
+        bool, typer.Option("--follow", "-f", help="Keep showing new events, across rotations (file sinks).")
     ] = False,
     sink: SinkOption = None,
     config: options.Config = None,
@@ -42,15 +44,15 @@ def tail(
 
     place = Place(config, sinks=sink)
     matcher = Matcher(filters.query(), filters.hasher(place))
-    # Files are opened before the newest events are looked for, so that none is missed between the two.
+    # Files are opened before the newest events are read, so that no event in between is missed.
     followed = [Followed(uri) for uri in place.sinks()] if follow else []
     newest = _newest(place.sources(), matcher, count)
     for record in newest:
         _show(record, as_json=as_json)
     shown = {record.get("id") for record in newest}
     while followed:
-        for one in followed:
-            for line in one.lines():
+        for files in followed:
+            for line in files.lines():
                 new = event_of(line)
                 if new is not None and matcher.matches(new) and new.get("id") not in shown:
                     _show(new, as_json=as_json)
@@ -58,10 +60,10 @@ def tail(
 
 
 def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dict[str, Any]]:
-    """The newest events that match, oldest first.
+    """Return the newest matching events, oldest first.
 
-    The newest may lie in any host's file and in any chain's object, so a piece is left out only where nothing was
-    written to it since the oldest of those that were found.
+    They may be in any host's file and any chain's object, so a piece is skipped only if nothing was written to it
+    since the oldest match.
     """
     from secure_xcom.core.clock import text_of
     from secure_xcom.ops.audit_trail.entries import event_of
@@ -75,18 +77,15 @@ def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dic
             record = event_of(line.data)
             if record is None or not matcher.matches(record):
                 continue
-            # The same event may lie in several sinks.
-            found = (
-                str(record["time"]),
-                f"{record.get('id')} {record.get('chain')} {record.get('sequence')}",
-                record,
-            )
-            if found[1] not in kept and (len(newest) < count or found[:2] > newest[0][:2]):
-                kept.add(found[1])
+            # The same event may be in several sinks.
+            identity = f"{record.get('id')} {record.get('chain')} {record.get('sequence')}"
+            match = (str(record["time"]), identity, record)
+            if identity not in kept and (len(newest) < count or match[:2] > newest[0][:2]):
+                kept.add(identity)
                 if len(newest) < count:
-                    heappush(newest, found)
+                    heappush(newest, match)
                 else:
-                    kept.remove(heapreplace(newest, found)[1])
+                    kept.remove(heapreplace(newest, match)[1])
     return [record for *_, record in sorted(newest, key=itemgetter(0, 1))]
 
 

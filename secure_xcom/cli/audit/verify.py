@@ -1,4 +1,4 @@
-"""``secure-xcom audit verify``: what was changed, and where."""
+"""``secure-xcom audit verify``: find out what was changed, and where."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from secure_xcom.cli.audit.locations import (
     LogOption,
     NameOption,
     Place,
+    QuietOption,
     SinkOption,
     VerifierOption,
     read_file,
 )
+from secure_xcom.core.event_chain import QUIET_SECONDS
 
 if TYPE_CHECKING:
     from secure_xcom.ops.audit_trail.verify import Verified
@@ -36,21 +38,22 @@ def verify(
     name: NameOption = None,
     trusted: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="A checkpoint kept elsewhere, which the log must extend. May repeat."),
+        typer.Option(metavar="FILE", help="Checkpoint kept elsewhere that the log must extend. May repeat."),
     ] = None,
     chains_only: Annotated[
-        bool, typer.Option("--chains-only", help="Leave the sealed log out: only what chains tell by themselves.")
+        bool, typer.Option("--chains-only", help="Check the chains alone, without the sealed log.")
     ] = False,
-    quiet: Annotated[int, typer.Option("--quiet", metavar="SECONDS", min=0, help="As for `audit seal`.")] = 300,
+    quiet: QuietOption = QUIET_SECONDS,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Find edited, removed, moved, forged and repeated events, cut chains, and changes of the sealed log.
 
-    Chains without an end (a killed process) are told apart and are no finding. Exit code 1 where anything was
-    tampered with; then the access policy's alarms for `tampering` are told.
+    Chains without an end (a killed process) are listed and do not count as tampering. Exit code 1 if anything was
+    tampered with; the access policy's alarms for `tampering` are then raised.
     """
     from secure_xcom.ops.audit_trail import verify as audit_trail_verify
+    from secure_xcom.ops.audit_trail.findings import is_tampering, record, where
 
     place = Place(config, sinks=sink, log=log, key=key, name=name, verifiers=verifier)
     kept = [(str(path), read_file(path)) for path in trusted or ()]
@@ -59,11 +62,11 @@ def verify(
         done = audit_trail_verify.verify(
             place.sources(), sealed_log, trusted=kept, quiet_seconds=quiet, progress=tell
         )
-    tampered = [one for one in done.found if one.tampering]
-    not_told = sound(place, "tampering", [f"{one.kind}: {one.text} [{one.where}]" for one in tampered])
+    tampered = [finding for finding in done.found if is_tampering(finding)]
+    texts = [f"{finding.rule}: {finding.text} [{where(finding)}]" for finding in tampered]
+    not_told = sound(place, "tampering", texts)
     if as_json:
-        found = [{**asdict(one), "tampering": one.tampering, "where": one.where} for one in done.found]
-        output.show_json({**{k: v for k, v in asdict(done).items() if k != "found"}, "found": found})
+        output.show_json({**asdict(done), "found": [record(finding) for finding in done.found]})
     else:
         _show(done)
     for error in not_told:
@@ -72,12 +75,14 @@ def verify(
 
 
 def _show(done: Verified) -> None:
+    from secure_xcom.ops.audit_trail.findings import is_tampering, where
+
     out = output.console()
-    counts = Counter(one.kind for one in done.found)
-    for found in sorted(done.found, key=lambda one: not one.tampering)[:_SHOWN]:
-        style = "bold red" if found.tampering else "yellow"
-        out.print(f"{found.kind}: {output.clean(found.text)}", style=style, soft_wrap=True)
-        out.print(f"  {output.clean(found.where)}", soft_wrap=True)
+    counts = Counter(finding.rule for finding in done.found)
+    for finding in sorted(done.found, key=lambda finding: not is_tampering(finding))[:_SHOWN]:
+        style = "bold red" if is_tampering(finding) else "yellow"
+        out.print(f"{finding.rule}: {output.clean(finding.text)}", style=style, soft_wrap=True)
+        out.print(f"  {output.clean(where(finding))}", soft_wrap=True)
     if len(done.found) > _SHOWN:
         out.print(f"... and {len(done.found) - _SHOWN} more (--json has all)")
     out.print(
@@ -85,5 +90,5 @@ def _show(done: Verified) -> None:
         f"entries, {done.pruned} of them pruned",
         soft_wrap=True,
     )
-    told = ", ".join(f"{count} {kind}" for kind, count in counts.most_common()) or "nothing"
-    out.print(f"found: {told}", soft_wrap=True)
+    summary = ", ".join(f"{count} {kind}" for kind, count in counts.most_common()) or "nothing"
+    out.print(f"found: {summary}", soft_wrap=True)

@@ -1,1 +1,1 @@
-"""The access log as it was written: read, verified, anchored, searched, reconciled."""
+"""The access log after it was written: read, search, anchor, verify and reconcile it."""

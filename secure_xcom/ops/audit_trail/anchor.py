@@ -1,19 +1,21 @@
-"""Sealing: events of chains that have ended or gone quiet are copied into the sealed log, each once.
+"""Anchor events: copy those of chains that have ended or gone quiet into the anchored log, each once.
 
-Resumable: what a crash has cut is finished first, and what is sealed already is passed over. Memory stays bounded
-by one batch and by the events that are too young to be sealed.
+An interrupted run is finished by the next one, and anchored events are skipped. Memory is bounded by one batch and
+by the events that are too young.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from secure_xcom.core import clock
 from secure_xcom.core.clock import text_of, time_of
-from secure_xcom.core.event_chain import FIRST
+from secure_xcom.core.event_chain import FIRST, QUIET_SECONDS
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.entries import Entry
 from secure_xcom.ops.audit_trail.read import RawLine, Source, raw_lines
@@ -21,32 +23,22 @@ from secure_xcom.ops.audit_trail.tlog.anchored_log import Anchor, AnchoredLog, C
 from secure_xcom.ops.audit_trail.tlog.layout import ENTRY_MAX_BYTES
 from secure_xcom.ops.audit_trail.tlog.note import Signer
 
-QUIET_SECONDS = 300
-"""How old an event must be to be sealed while its chain has not ended."""
-
 BATCH_ENTRIES = 32_768
-"""Entries of one seal at the most: some 25 MB, and a whole number of bundles."""
+"""The most entries of one anchor: about 25 MB, and a whole number of bundles."""
 
-# Clocks of workers and of this machine may differ by so much before a seal is looked for in vain.
+# How far the clocks of workers and of this machine may differ before an anchor is not found.
 _CLOCKS = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Unsealable:
-    """A line that does not continue its chain, so that it and what follows it is not sealed."""
-
-    place: str
-    line: int
-    chain: str
-    text: str
 
 
 @dataclass(slots=True)
 class Anchored:
-    """What a run of sealing did.
+    """What a run did.
 
-    :ivar resumed: whether it first finished a seal that another run had begun.
-    :ivar waiting: events that are too young.
+    :ivar seals: how many anchors it made. :ivar size: the number of entries in the log.
+    :ivar resumed: whether it first finished an anchor that another run had begun.
+    :ivar waiting: how many events are too young.
+    :ivar unsealable: lines that do not continue their chain, so that they and the lines after them are not
+    anchored.
     """
 
     entries: int = 0
@@ -54,7 +46,14 @@ class Anchored:
     size: int = 0
     resumed: bool = False
     waiting: int = 0
-    unsealable: list[Unsealable] = field(default_factory=list)
+    unsealable: list[Finding] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        lines = [
+            {"place": problem.subject, **problem.record("line", "chain", "text")} for problem in self.unsealable
+        ]
+        return {**asdict(self), "unsealable": lines}
 
 
 def anchor(
@@ -66,9 +65,9 @@ def anchor(
     batch_entries: int = BATCH_ENTRIES,
     now: Callable[[], datetime] = clock.now,
 ) -> Anchored:
-    """Seal what is ripe.
+    """Anchor the events that are old enough, and those of chains that have ended.
 
-    :raises SealRaced: another process seals; what this one had sealed before it noticed counts.
+    :raises SealRaced: another process anchors; what this one had anchored before that counts.
     :raises SealedLogError: the log cannot be extended; :raises AccessLogUnreadable: a source cannot be read.
     """
     done = Anchored()
@@ -82,10 +81,10 @@ def anchor(
     horizon = text_of(moment - timedelta(seconds=quiet_seconds))
     number, head = log.newest()
     done.size = head.size
-    gathered = _Gathering(log, horizon, done)
+    selection = _Selection(log, horizon)
     chains: dict[str, ChainEnd] = {}
     batch: list[bytes] = []
-    names = tuple(source_name(socket.gethostname(), one.uri) for one in sources)
+    names = tuple(source_name(socket.gethostname(), source.uri) for source in sources)
 
     def write(until: str) -> None:
         nonlocal number
@@ -98,28 +97,28 @@ def anchor(
         chains.clear()
         batch.clear()
 
-    for data, entry in gathered.ripe(raw_lines(sources)):
+    for data, entry in selection.ready(raw_lines(sources)):
         if len(batch) == batch_entries:
             write("")
         batch.append(data)
         chains[entry.chain] = ChainEnd(entry.sequence + 1, entry.hash, entry.ends)
     if batch:
         write(horizon)
-    done.waiting = gathered.waiting
+    done.waiting, done.unsealable = selection.waiting, selection.unsealable
     return done
 
 
-class _Gathering:
-    """Picks from lines, in their order, those that continue a chain behind what is sealed of it and are ripe."""
+class _Selection:
+    """Select, in order, the lines that continue a chain after its anchored part and are ready to be anchored."""
 
-    def __init__(self, log: AnchoredLog, horizon: str, done: Anchored) -> None:
+    def __init__(self, log: AnchoredLog, horizon: str) -> None:
+        self.unsealable: list[Finding] = []
         self._log = log
         self._horizon = horizon
-        self._done = done
         self._known: dict[str, ChainEnd] = {}
         self._young: dict[str, list[tuple[bytes, Entry]]] = {}
         self._broken: set[str] = set()
-        self._seals: Iterator[Anchor] | None = None
+        self._anchors: Iterator[Anchor] | None = None
         self._looked_back_to = "~"
         self._oldest = ""
 
@@ -127,11 +126,11 @@ class _Gathering:
     def waiting(self) -> int:
         return sum(len(lines) for lines in self._young.values())
 
-    def ripe(self, lines: Iterable[RawLine]) -> Iterator[tuple[bytes, Entry]]:
+    def ready(self, lines: Iterable[RawLine]) -> Iterator[tuple[bytes, Entry]]:
         for line in lines:
             entry = entries.read(line.data) if line.whole else None
             if entry is None:
-                # A half-written line; verify tells what it is.
+                # This is a damaged or half-written line, which `verify` reports.
                 continue
             self._oldest = self._oldest or entry.time
             if not self._continues(line, entry):
@@ -149,7 +148,7 @@ class _Gathering:
             return False
         self._look_back(entry.chain)
         end = self._known.get(entry.chain)
-        # The beginning of a chain that is older than the oldest file was rotated away before it was sealed.
+        # The start of a chain that is older than the oldest file was rotated away before it was anchored.
         cut = end is None and entry.sequence > 0 and entries.begun(entry.chain) < self._oldest
         following, last = (end.following, end.last) if end else (0, FIRST)
         if entry.sequence < following:
@@ -162,24 +161,33 @@ class _Gathering:
         self._known[entry.chain] = ChainEnd(entry.sequence + 1, entry.hash, entry.ends)
         return True
 
-    def _break(self, line: RawLine, entry: Entry, text: str) -> bool:
+    def _break(self, line: RawLine, entry: Entry, problem: str) -> bool:
         self._broken.add(entry.chain)
-        text = f"event {entry.sequence} {text}"
-        self._done.unsealable.append(Unsealable(line.place, line.number, entry.chain, text))
+        self.unsealable.append(
+            Finding(
+                line.place,
+                "error",
+                f"event {entry.sequence} {problem}",
+                "run `secure-xcom audit verify` to find out what was changed",
+                rule="unsealable",
+                line=line.number,
+                details={"chain": entry.chain},
+            )
+        )
         return False
 
     def _look_back(self, chain: str) -> None:
-        """Read how far chains are sealed, back to the seals from before this one was begun."""
+        """Read how far chains are anchored, back to the anchors from before this chain was begun."""
         if chain in self._known:
             return
         begun = text_of(time_of(entries.begun(chain)) - _CLOCKS)
         if begun >= self._looked_back_to:
             return
-        if self._seals is None:
-            self._seals = self._log.seals_newest_first()
+        if self._anchors is None:
+            self._anchors = self._log.anchors_newest_first()
         while begun < self._looked_back_to:
-            found = next(self._seals, None)
-            self._looked_back_to = "" if found is None else found.time
-            for name, end in (found.chains if found else {}).items():
-                # The newest seal of a chain says how far it got.
+            earlier = next(self._anchors, None)
+            self._looked_back_to = "" if earlier is None else earlier.time
+            for name, end in (earlier.chains if earlier else {}).items():
+                # The newest anchor that names a chain says how far it is anchored.
                 self._known.setdefault(name, end)

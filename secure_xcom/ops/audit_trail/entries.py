@@ -1,21 +1,25 @@
-"""What a line says of its place in a chain, for whoever checks lines that somebody may have changed."""
+"""Strict reading of single lines, which anybody may have changed: the event, and its place in its chain."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-_CHAIN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_HASH = re.compile(r"[0-9a-f]{64}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-# The first name of every canonical event, in the order of RFC 8785.
+from secure_xcom.core import event_fields
+from secure_xcom.core.clock import text_of
+
+_CHAIN = re.compile(event_fields.UUID7)
+_HASH = re.compile(event_fields.HASH)
+_TIME = re.compile(event_fields.TIME)
+# Every canonical event begins with its first name in the order of RFC 8785.
 _BEGINNING = b'{"action":"'
 
 
 class Entry(NamedTuple):
-    """The fields of an event that its chain and its sealing go by, and the hash of its line."""
+    """The fields of an event that its chain and its anchoring depend on, and the hash of its line."""
 
     chain: str
     sequence: int
@@ -26,7 +30,7 @@ class Entry(NamedTuple):
 
 
 def read(data: bytes) -> Entry | None:
-    """The entry of a line, or None where the line is no event."""
+    """Return the entry of a line, or None where the line is not an event."""
     record = record_of(data)
     if record is None:
         return None
@@ -48,7 +52,7 @@ def read(data: bytes) -> Entry | None:
 
 
 def record_of(data: bytes) -> dict[str, Any] | None:
-    """The event as JSON, or None where the line is none."""
+    """Return the line's JSON object, or None where it holds none."""
     try:
         record = json.loads(data)
     except (ValueError, RecursionError):
@@ -56,39 +60,29 @@ def record_of(data: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-_TASK = {"dag_id": str, "run_id": str, "task_id": str, "map_index": int, "key": str, "try_number": int}
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("id", "time", "action", "outcome", "host", "release", "chain", "previous"), str),
-    **dict.fromkeys(("error", "compartment", "rule", "opened_by", "object", "codec", "operator", "reason"), str),
-    **dict.fromkeys(("policy", "policy_before"), str),
-    **dict.fromkeys(("version", "pid", "sequence", "size"), int),
-    **dict.fromkeys(("producer", "consumer", "task", "asked"), _TASK),
-    "cache_hit": bool,
-    "keys": [{"uri": str, "version": int}],
-    "missed": [{"sink": str, "events": int}],
-}
+_TYPES = {name: event_fields.python_type(field.schema) for name, field in event_fields.FIELDS.items()}
 
 
 def event_of(data: bytes) -> dict[str, Any] | None:
-    """The event of a line, or None where the line is none: not JSON, or with a known field of another kind.
+    """Return the event of a line, or None where the line is not JSON or a known field has another type.
 
-    Whoever can write a line could otherwise stop every search, export and alarm behind it.
+    Otherwise anybody who can write a line could stop every search, export and alarm that reads it.
     """
     record = record_of(data)
-    if record is None or not _fits(record, _KINDS):
+    if record is None or not _has_type(record, _TYPES):
         return None
-    # Half of a character beyond the basic plane is JSON and no text: nothing could write it out again.
+    # Half of a surrogate pair is valid JSON but not text: it could not be written out again.
     return record if b"\\u" not in data or _is_text(record) else None
 
 
-def _fits(found: Any, kind: Any) -> bool:
-    if isinstance(kind, dict):
-        return isinstance(found, dict) and all(
-            _fits(found[name], one) for name, one in kind.items() if name in found
+def _has_type(value: Any, expected: Any) -> bool:
+    if isinstance(expected, dict):
+        return isinstance(value, dict) and all(
+            _has_type(value[name], part) for name, part in expected.items() if name in value
         )
-    if isinstance(kind, list):
-        return isinstance(found, list) and all(_fits(one, kind[0]) for one in found)
-    return type(found) is kind and (kind is not int or -(1 << 63) <= found < 1 << 63)
+    if isinstance(expected, list):
+        return isinstance(value, list) and all(_has_type(item, expected[0]) for item in value)
+    return type(value) is expected and (expected is not int or -(1 << 63) <= value < 1 << 63)
 
 
 def _is_text(record: dict[str, Any]) -> bool:
@@ -100,18 +94,15 @@ def _is_text(record: dict[str, Any]) -> bool:
 
 
 def is_half_written(data: bytes) -> bool:
-    """Whether the line looks like the beginning of an event whose process was killed while it wrote."""
+    """Check whether a line looks like the start of an event whose process was killed while it wrote."""
     beginning = data[: len(_BEGINNING)]
     return _BEGINNING.startswith(beginning) and not data.endswith(b"}")
 
 
 def begun(chain: str) -> str:
-    """When a chain was begun, from its UUIDv7 (RFC 9562, section 5.7), to the millisecond."""
-    from datetime import datetime, timezone
-
+    """Return when a chain was begun, to the millisecond, from its UUIDv7 (RFC 9562, section 5.7)."""
     milliseconds = int(chain[:8] + chain[9:13], 16)
     try:
-        moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+        return text_of(datetime.fromtimestamp(milliseconds / 1000, timezone.utc))
     except (ValueError, OverflowError):
         return "9999"
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,16 +1,16 @@
-"""A look at the access log: which alarms its new events raise, who is told, and what is remembered."""
+"""Evaluate the alarm rules on the new events of the access log, and notify people."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.alarms import Alarm, When
-from secure_xcom.core.clock import text_of
+from secure_xcom.core.clock import text_of, time_of
 from secure_xcom.core.errors import AlarmNotTold
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.read import Source, raw_lines
@@ -20,33 +20,31 @@ from secure_xcom.sinks.alarms.rules import Evaluator, Raised, State
 
 @dataclass(frozen=True, slots=True)
 class AlarmReport:
-    """What a look has raised, and what could not be told."""
+    """The alarms that an evaluation raised, and the notifications that failed."""
 
     raised: tuple[Raised, ...]
     not_told: tuple[AlarmNotTold, ...]
 
 
 def default_state() -> Path:
-    """Where it is remembered unless the caller says: in Airflow's home, for the command and the DAG."""
+    """Return the default state file in Airflow's home, for the command and the maintenance DAG."""
     return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser() / "secure_xcom" / "alarms.json"
 
 
 def evaluate(
     alarms: Sequence[Alarm], sources: Sequence[Source], state: Path, *, dry_run: bool = False
 ) -> AlarmReport:
-    """Hold events since the last look against the rules, and tell who is to be told.
+    """Apply the rules to events since the last evaluation, and notify the rules' targets.
 
-    :param dry_run: tell nobody and remember nothing.
-    :raises CommandError: the state cannot be read or kept; :raises AccessLogUnreadable: a source cannot be read.
+    :param state: the file with the state of the last evaluation.
+    :param dry_run: notify nobody and leave the state as it is.
+    :raises CommandError: the state cannot be read or written; :raises AccessLogUnreadable: a source cannot be
+    read.
     """
     known = State.load(state)
     started = clock.now()
-    # A line may lie there later than its time says; what was taken before is known by its chain.
-    oldest = (
-        text_of(datetime.fromisoformat(known.since.replace("Z", "+00:00")) - timedelta(days=1))
-        if known.since
-        else ""
-    )
+    # An event may be stored later than its time says; its chain tells whether it was evaluated before.
+    oldest = text_of(time_of(known.since) - timedelta(days=1)) if known.since else ""
     evaluator = Evaluator(alarms, known)
     raised: list[Raised] = []
     for line in raw_lines(sources):
@@ -57,15 +55,15 @@ def evaluate(
     failed: list[AlarmNotTold] = []
     if not dry_run:
         by_name = {alarm.name: alarm for alarm in alarms}
-        for one in raised:
-            failed += notify(by_name[one.alarm], one)
+        for alarm in raised:
+            failed += notify(by_name[alarm.alarm], alarm)
         known.since = text_of(started)
         known.save(state)
     return AlarmReport(tuple(raised), tuple(failed))
 
 
 def sound(alarms: Iterable[Alarm], when: When, texts: Sequence[str]) -> list[AlarmNotTold]:
-    """Tell the alarms of a kind about what something else has found; gives what could not be told."""
+    """Raise the alarms of a kind for what another command reported. Return the notifications that failed."""
     if not texts:
         return []
     now = text_of(clock.now())

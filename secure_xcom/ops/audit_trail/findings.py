@@ -1,12 +1,13 @@
-"""What `audit verify` finds, and where."""
+"""The kinds of findings of ``audit verify``, and where each one lies."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from secure_xcom.core.findings import Finding
 
 Kind = Literal[
-    # Of events in files or objects:
+    # In events of files, objects or rows:
     "edited",
     "removed",
     "reordered",
@@ -15,7 +16,7 @@ Kind = Literal[
     "truncated",
     "malformed",
     "unsealed",
-    # Of the sealed log:
+    # In the anchored log:
     "entry_changed",
     "entry_missing",
     "entry_misplaced",
@@ -23,42 +24,56 @@ Kind = Literal[
     "bad_signature",
     "forked",
     "not_extending",
-    # No tampering:
+    # Left by a killed process, and no tampering:
     "interrupted",
     "half_written",
 ]
 
-HARMLESS: tuple[Kind, ...] = ("interrupted", "half_written")
-"""What a process leaves that was killed."""
+_HARMLESS: tuple[Kind, ...] = ("interrupted", "half_written")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One thing that was found.
+def log_finding(
+    kind: Kind,
+    text: str,
+    place: str,
+    line: int | None = None,
+    chain: str | None = None,
+    sequence: int | None = None,
+    entry: int | None = None,
+) -> Finding:
+    """Return a finding; its status is ``error`` for tampering, and ``ok`` for what a killed process leaves.
 
-    :ivar place: the file, the object, or the store of the sealed log with the path in it; :ivar line: from 1.
-    :ivar entry: the index in the sealed log.
+    :param place: the file or object, or the anchored log's store with a path in it; :param line: from 1.
+    :param entry: the index in the anchored log.
     """
+    details = {"chain": chain, "sequence": sequence, "entry": entry}
+    return Finding(place, "ok" if kind in _HARMLESS else "error", text, rule=kind, line=line, details=details)
 
-    kind: Kind
-    text: str
-    place: str
-    line: int | None = None
-    chain: str | None = None
-    sequence: int | None = None
-    entry: int | None = None
 
-    @property
-    def tampering(self) -> bool:
-        """Whether somebody did it, as opposed to what a killed process leaves behind."""
-        return self.kind not in HARMLESS
+def is_tampering(finding: Finding) -> bool:
+    """Check whether somebody changed the log, as opposed to a process that was killed."""
+    return finding.status != "ok"
 
-    @property
-    def where(self) -> str:
-        """In words: file and line, chain and sequence, entry."""
-        parts = [self.place if self.line is None else f"{self.place}:{self.line}"]
-        if self.chain is not None:
-            parts.append(f"chain {self.chain}" + ("" if self.sequence is None else f" event {self.sequence}"))
-        if self.entry is not None:
-            parts.append(f"entry {self.entry}")
-        return ", ".join(parts)
+
+def record(finding: Finding) -> dict[str, Any]:
+    """Return the finding as a JSON object."""
+    return {
+        "kind": finding.rule,
+        "text": finding.text,
+        "place": finding.subject,
+        **finding.record("line", "chain", "sequence", "entry"),
+        "tampering": is_tampering(finding),
+        "where": where(finding),
+    }
+
+
+def where(finding: Finding) -> str:
+    """Return the place in words: file and line, chain and event, entry."""
+    place, line = finding.subject, finding.line
+    parts = [place if line is None else f"{place}:{line}"]
+    chain, sequence, entry = (finding.details[name] for name in ("chain", "sequence", "entry"))
+    if chain is not None:
+        parts.append(f"chain {chain}" + ("" if sequence is None else f" event {sequence}"))
+    if entry is not None:
+        parts.append(f"entry {entry}")
+    return ", ".join(parts)

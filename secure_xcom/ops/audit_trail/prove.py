@@ -1,4 +1,4 @@
-"""Proofs that can be taken elsewhere: that an event is in the log, and that one checkpoint extends another."""
+"""Proofs to be checked elsewhere: that an event is in the log, and that one checkpoint extends another."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from secure_xcom.ops.audit_trail.tlog.merkle import consistency_proof, inclusion
 
 
 def find(log: AnchoredLog, *, event_id: str = "", chain: str = "", sequence: int = 0) -> tuple[int, bytes]:
-    """The index of an event in the newest tree, and its line; searched from the newest entry back.
+    """Return the index of an event in the newest tree, and its line. The search starts at the newest entry.
 
-    :raises CommandError: it is not sealed, or was pruned.
+    :raises CommandError: the event is not anchored, or was pruned.
     """
     for index, data in _entries_newest_first(log):
         record = entries.record_of(data) or {}
@@ -25,9 +25,9 @@ def find(log: AnchoredLog, *, event_id: str = "", chain: str = "", sequence: int
         ):
             return index, data
     raise CommandError(
-        "there is no such event in the sealed log",
+        "the sealed log has no such event",
         where=event_id or f"{chain} {sequence}",
-        remedy="seal it first; of one that was pruned give the index (--index)",
+        remedy="run `secure-xcom audit seal` first; for a pruned event give its index with --index",
     )
 
 
@@ -38,14 +38,14 @@ def _entries_newest_first(log: AnchoredLog) -> Iterator[tuple[int, bytes]]:
         try:
             bundle = tiles.entries(number)
         except ObjectMissing:
-            # It was pruned, and what is before it as well.
+            # This bundle was pruned, and with it all bundles before it.
             return
-        for at in reversed(range(len(bundle))):
-            yield number * WIDTH + at, bundle[at]
+        for index in reversed(range(len(bundle))):
+            yield number * WIDTH + index, bundle[index]
 
 
 def inclusion(log: AnchoredLog, index: int) -> bytes:
-    """A proof file of C2SP tlog-proof that the entry is in the tree of the newest checkpoint.
+    """Return a C2SP tlog-proof that the entry is in the tree of the newest checkpoint.
 
     :raises CommandError: there is no such entry; :raises SealedLogInvalid: a tile is missing.
     """
@@ -58,7 +58,7 @@ def inclusion(log: AnchoredLog, index: int) -> bytes:
 
 
 def consistency(log: AnchoredLog, kept: Checkpoint) -> bytes:
-    """A proof that the newest checkpoint extends one that was kept: C2SP tlog-witness's add-checkpoint request.
+    """Return a proof that the newest checkpoint extends a kept one: C2SP tlog-witness's add-checkpoint request.
 
     ``old SIZE``, a hash per line, an empty line, the newest checkpoint.
 

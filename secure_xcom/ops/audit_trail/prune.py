@@ -1,6 +1,7 @@
-"""Retention of the sealed log: old entries go, every tile and checkpoint stays.
+"""Retention of the anchored log: delete old entries, and keep every tile and checkpoint.
 
-A tile holds hashes only, so all checkpoints can still be recomputed, and whoever kept a line can still prove it.
+A tile holds hashes only, so every checkpoint can still be recomputed, and a line that was kept can still be
+proved.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.tlog.layout import WIDTH, bundle_index
 from secure_xcom.ops.audit_trail.tlog.note import Signer
 
-# What is deleted in one request of the store.
+# How many objects one request to the store deletes.
 _AT_ONCE = 1000
 
 
@@ -21,7 +22,7 @@ _AT_ONCE = 1000
 class Pruned:
     """What a prune removed, or would remove.
 
-    :ivar below: the index of the first entry that stays; :ivar objects: how many bundles went.
+    :ivar below: the index of the first entry that stays; :ivar objects: how many bundles were removed.
     """
 
     below: int
@@ -30,39 +31,39 @@ class Pruned:
 
 
 def prune(log: AnchoredLog, before: str, signer: Signer | None) -> Pruned:
-    """Remove bundles all of whose entries, and all before them, are older than a time.
+    """Remove the bundles whose entries, and all entries before them, are older than a time.
 
-    The signed note comes first: after a crash the next prune removes what is left.
+    The signed note is written first, so that after a crash the next prune removes the rest.
 
     :param before: a time as in events. :param signer: None to remove nothing and only count.
-    :raises StoreError: an object cannot be deleted; :raises SealedLogInvalid: an entry is missing or no event.
+    :raises StoreError: an object cannot be deleted; :raises SealedLogInvalid: an entry is missing or not an event.
     """
     _, head = log.newest()
-    was, _ = log.pruned()
-    below = was
+    already, _ = log.pruned()
+    below = already
     tiles = log.tiles(head.size)
     while below + WIDTH <= head.size and _all_older(tiles.entries(below // WIDTH), before, log.store.uri):
         below += WIDTH
-    if signer is not None and below > was:
-        log.say_pruned(below, before, signer)
-    gone = [
+    if signer is not None and below > already:
+        log.write_pruned(below, before, signer)
+    old = [
         entry.path
         for entry in log.store.list("tile/entries/")
-        if (found := bundle_index(entry.path)) is not None and (found[0] + 1) * WIDTH <= below
+        if (bundle := bundle_index(entry.path)) is not None and (bundle[0] + 1) * WIDTH <= below
     ]
     if signer is not None:
-        for start in range(0, len(gone), _AT_ONCE):
-            for error in log.store.delete_many(gone[start : start + _AT_ONCE]):
+        for start in range(0, len(old), _AT_ONCE):
+            for error in log.store.delete_many(old[start : start + _AT_ONCE]):
                 if isinstance(error, StoreError):
                     raise error
-    return Pruned(below, below - was, len(gone))
+    return Pruned(below, below - already, len(old))
 
 
 def _all_older(bundle: list[bytes], before: str, where: str) -> bool:
     for data in bundle:
         entry = entries.read(data)
         if entry is None:
-            raise SealedLogInvalid("an entry is no event, so its age is not known", where=where)
+            raise SealedLogInvalid("an entry is not an event, so its age is unknown", where=where)
         if entry.time >= before:
             return False
     return True

@@ -1,4 +1,4 @@
-"""What a sink has written: its files (rotated and compressed ones too), its objects, its rows; oldest first."""
+"""Read back what a sink has written, oldest first: files (also rotated and compressed), objects, rows."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol, cast
-from urllib.parse import unquote, urlsplit
 
 import zstandard
 from typing_extensions import Self
 
 from secure_xcom.core.errors import AccessLogUnreadable, StoreError, UriInvalid
-from secure_xcom.sinks.sink_uri import SinkUri
+from secure_xcom.sinks.sink_uri import Kind, SinkUri
 from secure_xcom.stores import Store, store
 
 BLOCK_BYTES = 4 << 20
-# What is longer without a newline is no line of ours, and is handed on in pieces.
+# Longer data without a newline is not a line of an access log, and is passed on in pieces.
 _LINE_MAX_BYTES = 1 << 20
 # Names that logrotate gives: NAME.1, NAME-20261122, NAME-20261122.gz, NAME.2.zst
 _ROTATED = r"([.-]\d[\dT_.:-]*)?(\.gz|\.zst)?"
 _FIRST_BYTES = 64 << 10
-_STORES = ("s3", "gs", "abfs", "memory")
+TIME = re.compile(rb'"time":"([0-9TZ:.-]{27})"')
+"""The time in a line that was not parsed."""
 
 
 class RawLine(NamedTuple):
-    """One line as it lies there: in which file or object, its number from 1, its bytes without the newline."""
+    """One line as it is stored: its file or object, its number from 1, its bytes without the newline."""
 
     place: str
     number: int
@@ -43,9 +43,9 @@ class RawLine(NamedTuple):
 class Piece:
     """One file or object of a sink.
 
-    :ivar size: in bytes as it is stored, for progress.
-    :ivar open: gives what was written, decompressed.
-    :ivar written: when it was last written to, by the clock of where it lies; None where that is not known.
+    :ivar size: the stored size in bytes, for progress.
+    :ivar open: opens the decompressed content.
+    :ivar written: when it was last written to, by the clock of its host or store; None where that is unknown.
     """
 
     place: str
@@ -54,11 +54,11 @@ class Piece:
     written: datetime | None = None
 
     def blocks(self, size: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
-        """Whole lines in blocks of about that size: the number of the first line, and the bytes.
+        """Return whole lines in blocks of about this size: the number of the first line, and the bytes.
 
         Only the last block may end without a newline.
 
-        :raises AccessLogUnreadable: it cannot be read, or is damaged where it is compressed.
+        :raises AccessLogUnreadable: it cannot be read, or its compressed data is damaged.
         """
         number, rest = 1, b""
         try:
@@ -79,38 +79,38 @@ class Piece:
             yield number, rest
 
     def lines(self) -> Iterator[RawLine]:
-        """Every line, in order. Empty lines are none."""
+        """Return every line, in order, without empty ones."""
         for number, block in self.blocks():
             lines = block.split(b"\n")
             last = len(lines) - 1
-            for at, data in enumerate(lines):
+            for index, data in enumerate(lines):
                 if data:
-                    yield RawLine(self.place, number + at, data, at < last)
+                    yield RawLine(self.place, number + index, data, index < last)
 
 
 class Source(Protocol):
-    """What can be read back of one sink."""
+    """What one sink has written and can be read back."""
 
     uri: str
 
     def pieces(self) -> list[Piece]:
-        """The files or objects, oldest first.
+        """Return the files or objects, oldest first.
 
         :raises AccessLogUnreadable: they cannot be listed.
         """
 
 
 class FileSource:
-    """A file sink's file, or each host's in a folder, with what logrotate has made of them."""
+    """A file sink's file, or each host's file in a folder, with the files that logrotate has made of them."""
 
     def __init__(self, uri: SinkUri) -> None:
         self.uri = uri.place
-        path = unquote(urlsplit(uri.place).path)
-        self._folder = Path(path) if path.endswith("/") else Path(path).parent
-        self._name = r"[^/]+\.jsonl" if path.endswith("/") else re.escape(Path(path).name)
+        path, is_folder = uri.file_path()
+        self._folder = path if is_folder else path.parent
+        self._name = r"[^/]+\.jsonl" if is_folder else re.escape(path.name)
 
     def pieces(self) -> list[Piece]:
-        """By the time of their first events; the order of files that have none is that of their names."""
+        """Return the files in order of their first event's time; files without events in order of their names."""
         try:
             names = sorted(os.listdir(self._folder))
         except OSError as error:
@@ -119,26 +119,25 @@ class FileSource:
             ) from None
         form = re.compile(self._name + _ROTATED)
         paths = [self._folder / name for name in names if form.fullmatch(name)]
-        found = [_piece(path) for path in paths if path.is_file()]
-        return sorted(found, key=lambda piece: (_first_time(piece), piece.place))
+        pieces = [_piece(path) for path in paths if path.is_file()]
+        return sorted(pieces, key=lambda piece: (_first_time(piece), piece.place))
 
 
 class StoreSource:
-    """An object sink's objects: each holds the lines of one batch."""
+    """An object sink's objects, each with the lines of one batch."""
 
     def __init__(self, uri: SinkUri) -> None:
         self.uri = uri.place
-        left = {name: value for name, value in uri.options.items() if name != "batch"}
-        self._store: Store = store(SinkUri(uri.scheme, uri.place, left, uri.optional).rest)
+        self._store: Store = store(uri.without("batch").rest)
 
     def pieces(self) -> list[Piece]:
-        """By name: the day on which a chain began, the chain, the number of the first event."""
+        """Return the objects by name: the day on which a chain began, the chain, the first event's number."""
         try:
-            found = sorted((entry.path, entry.size, entry.modified) for entry in self._store.list("events/"))
+            objects = sorted((entry.path, entry.size, entry.modified) for entry in self._store.list("events/"))
         except StoreError as error:
             raise AccessLogUnreadable(error.what, where=self.uri, remedy=error.remedy) from None
         folder = self.uri.rstrip("/")
-        return [Piece(f"{folder}/{path}", size, self._opener(path), modified) for path, size, modified in found]
+        return [Piece(f"{folder}/{path}", size, self._opener(path), modified) for path, size, modified in objects]
 
     def _opener(self, path: str) -> Callable[[], IO[bytes]]:
         def opened() -> IO[bytes]:
@@ -151,7 +150,7 @@ class StoreSource:
 
 
 class DatabaseSource:
-    """A database sink's rows, chain by chain. Whoever reads needs SELECT, which workers do not have."""
+    """A database sink's rows, chain by chain. The reader needs SELECT, which workers do not have."""
 
     def __init__(self, uri: SinkUri) -> None:
         from secure_xcom.sinks.database import DatabaseSink
@@ -160,7 +159,7 @@ class DatabaseSource:
         self.uri = self._sink.uri
 
     def pieces(self) -> list[Piece]:
-        """All rows as one; a line's number is that of its row in this order."""
+        """Return all rows as one piece; a line's number is its row's number in this order."""
         return [Piece(self.uri, 0, lambda: cast("IO[bytes]", _Rows(self._lines())))]
 
     def _lines(self) -> Iterator[bytes]:
@@ -180,12 +179,12 @@ class DatabaseSource:
             raise AccessLogUnreadable(
                 f"the rows cannot be read ({type(error).__name__})",
                 where=self.uri,
-                remedy="run it as a user who may SELECT from the table",
+                remedy="run the command as a database user with SELECT on the table",
             ) from None
 
 
 class _Rows:
-    """Lines as a file that is read once, from the front."""
+    """Lines as a file that is read once, from its start."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self._lines = lines
@@ -197,49 +196,52 @@ class _Rows:
         return
 
     def read(self, size: int) -> bytes:
-        """Whole lines of at least that many bytes together, or what is left."""
-        taken = bytearray()
+        """Return whole lines of at least this many bytes in total, or the rest."""
+        block = bytearray()
         for line in self._lines:
-            taken += line
-            if len(taken) >= size:
+            block += line
+            if len(block) >= size:
                 break
-        return bytes(taken)
+        return bytes(block)
 
 
 def readable(uri: str) -> bool:
-    """Whether what the sink of this URI has written can be read back from here."""
-    scheme = SinkUri.parse(uri).scheme
-    return scheme in ("file", "db", *_STORES) or scheme.startswith("db+")
+    """Check whether the events of a sink can be read back."""
+    return SinkUri.parse(uri).kind in _SOURCES
 
 
 def source(uri: str) -> Source:
-    """The source that reads back what the sink of this URI has written.
+    """Return the source that reads back what a sink has written.
 
-    :raises UriInvalid: what was written there cannot be read back from here.
+    :raises UriInvalid: this kind of sink cannot be read back.
     """
     parsed = SinkUri.parse(uri)
-    if parsed.scheme == "file":
-        return FileSource(parsed)
-    if parsed.scheme in _STORES:
-        return StoreSource(parsed)
-    if parsed.scheme == "db" or parsed.scheme.startswith("db+"):
-        return DatabaseSource(parsed)
-    raise UriInvalid(
-        f"what a sink of the scheme {parsed.scheme!r:.40} has written is not read by this command",
-        where=f"sink URI {parsed.shown:.120}",
-        remedy="name a file sink, an object sink or a database sink with --sink",
-    )
+    made = _SOURCES.get(parsed.kind)
+    if made is None:
+        raise UriInvalid(
+            f"the events of a sink with the scheme {parsed.scheme!r:.40} cannot be read back",
+            where=parsed.where,
+            remedy="name a file sink, an object sink or a database sink with --sink",
+        )
+    return made(parsed)
+
+
+_SOURCES: dict[Kind | None, Callable[[SinkUri], Source]] = {
+    "file": FileSource,
+    "objects": StoreSource,
+    "database": DatabaseSource,
+}
 
 
 def raw_lines(sources: Sequence[Source]) -> Iterator[RawLine]:
-    """Every line of every source, each source oldest first."""
-    for one in sources:
-        for piece in one.pieces():
+    """Return every line of every source, each source oldest first."""
+    for each in sources:
+        for piece in each.pieces():
             yield from piece.lines()
 
 
 def _piece(path: Path) -> Piece:
-    """The file that has this name now, whatever its name is when it is read: a rotation in between moves names."""
+    """Return the file that has this name now, even if a rotation renames it before it is read."""
     try:
         status = path.stat()
     except OSError as error:
@@ -251,7 +253,7 @@ def _piece(path: Path) -> Piece:
                 if os.path.samestat(candidate.stat(), status):
                     return opener(candidate)()
             except FileNotFoundError:
-                # It was renamed at this moment; another name is tried.
+                # It was renamed between the two calls, so the next name is tried.
                 continue
         raise _moved(str(path))
 
@@ -262,12 +264,12 @@ def _moved(place: str) -> AccessLogUnreadable:
     return AccessLogUnreadable(
         "the file was rotated away while the access log was read",
         where=place,
-        remedy="run it again, and let logrotate compress with delaycompress",
+        remedy="run the command again, and use delaycompress in logrotate's configuration",
     )
 
 
 def opener(path: Path) -> Callable[[], IO[bytes]]:
-    """Opens a file, and gives what was compressed into it where its name says so (.gz, .zst)."""
+    """Return a function that opens a file and decompresses it if its name ends in .gz or .zst."""
 
     def opened() -> IO[bytes]:
         if path.suffix == ".gz":
@@ -279,14 +281,11 @@ def opener(path: Path) -> Callable[[], IO[bytes]]:
     return opened
 
 
-_TIME = re.compile(rb'"time":"([0-9TZ:.-]{27})"')
-
-
 def _first_time(piece: Piece) -> str:
     try:
         with piece.open() as file:
-            found = _TIME.search(file.read(_FIRST_BYTES))
+            match = TIME.search(file.read(_FIRST_BYTES))
     except (AccessLogUnreadable, OSError, EOFError, zlib.error, zstandard.ZstdError):
-        # What cannot be read is said when its lines are asked for.
-        found = None
-    return found.group(1).decode() if found else "~"
+        # The error is raised when the lines are read.
+        match = None
+    return match.group(1).decode() if match else "~"

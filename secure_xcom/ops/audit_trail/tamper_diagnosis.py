@@ -1,4 +1,4 @@
-"""What happened to one chain that is not as it was written: told from its lines and its sealed entries."""
+"""Find out what happened to a chain that is not as it was written, from its lines and its anchored entries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail.entries import Entry
-from secure_xcom.ops.audit_trail.findings import Found
+from secure_xcom.ops.audit_trail.findings import log_finding
 
 
 class Seen(NamedTuple):
@@ -19,159 +20,166 @@ class Seen(NamedTuple):
 
 
 def explain(
-    chain: str, lines: Sequence[Seen], sealed: Mapping[int, tuple[str, int]], *, begins_late: bool
-) -> list[Found]:
-    """What is wrong with a chain, each with its place.
+    chain: str, lines: Sequence[Seen], anchored: Mapping[int, tuple[str, int]], *, begins_late: bool
+) -> list[Finding]:
+    """Return the problems of a chain, each with its place.
 
-    A sealed entry says what an event was. Behind the sealed ones, an event is believed that the next event names
-    by its hash, or that names the one before it.
+    An anchored entry proves what an event was. After the anchored ones, an event is trusted if the next event
+    names its hash, or if it names the hash of the event before it.
 
-    :param sealed: sequence -> hash and index of the entry.
-    :param begins_late: whether the chain's beginning may have been rotated away.
+    :param anchored: sequence number -> hash and index of the anchored entry.
+    :param begins_late: whether the chain's start may have been rotated away.
     """
     by_number: dict[int, list[Seen]] = {}
     for seen in lines:
         by_number.setdefault(seen.entry.sequence, []).append(seen)
     first = min(by_number, default=0) if begins_late else 0
     genuine: dict[int, Seen] = {}
-    found: list[Found] = []
-    # Numbers that are there, and none between them: a forged line may name any, however high.
-    for number in sorted({number for number in (*by_number, *sealed) if number >= first}):
-        here = by_number.get(number, [])
-        if number in sealed:
-            found += _sealed(chain, number, here, sealed[number], genuine)
-        elif here:
-            found += _unsealed(chain, number, here, by_number, genuine)
-    found += _missing(chain, first, by_number, sealed)
-    found += _links(chain, genuine, sealed, first)
-    found += _order(chain, lines, genuine)
-    found += _behind_the_end(chain, genuine)
-    return found
+    findings: list[Finding] = []
+    # Only numbers that occur are visited: a forged line may have any number, however high.
+    for number in sorted({number for number in (*by_number, *anchored) if number >= first}):
+        candidates = by_number.get(number, [])
+        if number in anchored:
+            event, problems = _anchored(chain, number, candidates, anchored[number])
+        else:
+            event, problems = _not_anchored(
+                chain, number, candidates, by_number.get(number + 1, ()), genuine.get(number - 1)
+            )
+        findings += problems
+        if event is not None:
+            genuine[number] = event
+    findings += _missing(chain, first, by_number, anchored)
+    findings += _links(chain, genuine, anchored, first)
+    findings += _order(chain, lines, genuine)
+    findings += _after_the_end(chain, genuine)
+    return findings
 
 
-def _sealed(
-    chain: str, number: int, here: Sequence[Seen], entry: tuple[str, int], genuine: dict[int, Seen]
-) -> Iterator[Found]:
-    same = [seen for seen in here if seen.entry.hash == entry[0]]
-    others = [seen for seen in here if seen.entry.hash != entry[0]]
-    if same:
-        genuine[number] = same[0]
-    elif others:
-        edited = others.pop(0)
-        text = "not the event that was sealed"
-        yield Found("edited", text, edited.place, edited.line, chain, number, entry[1])
-        # Its place is known all the same, so that only others are out of order.
-        genuine[number] = edited
-    for again in same[1:]:
-        yield Found("duplicated", "there a second time", again.place, again.line, chain, number, entry[1])
-    for other in others:
-        text = "another event with the number of a sealed one"
-        yield Found("inserted", text, other.place, other.line, chain, number, entry[1])
+def _anchored(
+    chain: str, number: int, candidates: Sequence[Seen], entry: tuple[str, int]
+) -> tuple[Seen | None, list[Finding]]:
+    """Return the line of an anchored event, and the problems of all lines with its number."""
+    same = [seen for seen in candidates if seen.entry.hash == entry[0]]
+    different = [seen for seen in candidates if seen.entry.hash != entry[0]]
+    findings = []
+    event = same[0] if same else None
+    if event is None and different:
+        # The line's place is known all the same, so that only other lines are out of order.
+        event = different.pop(0)
+        text = "not the event that was anchored"
+        findings.append(log_finding("edited", text, event.place, event.line, chain, number, entry[1]))
+    for copy in same[1:]:
+        text = "the same event a second time"
+        findings.append(log_finding("duplicated", text, copy.place, copy.line, chain, number, entry[1]))
+    for seen in different:
+        text = "another event with the number of an anchored one"
+        findings.append(log_finding("inserted", text, seen.place, seen.line, chain, number, entry[1]))
+    return event, findings
 
 
-def _unsealed(
-    chain: str,
-    number: int,
-    here: Sequence[Seen],
-    by_number: Mapping[int, Sequence[Seen]],
-    genuine: dict[int, Seen],
-) -> Iterator[Found]:
-    named = {seen.entry.previous for seen in by_number.get(number + 1, ())}
-    before = genuine.get(number - 1)
+def _not_anchored(
+    chain: str, number: int, candidates: Sequence[Seen], following: Sequence[Seen], previous: Seen | None
+) -> tuple[Seen, list[Finding]]:
+    """Return the most trusted line of an event, and the problems of all lines with its number."""
+    named = {seen.entry.previous for seen in following}
 
     def trust(seen: Seen) -> tuple[bool, bool]:
-        follows = before is not None and seen.entry.previous == before.entry.hash
-        return seen.entry.hash in named, follows
+        continues = previous is not None and seen.entry.previous == previous.entry.hash
+        return seen.entry.hash in named, continues
 
-    best = max(here, key=trust)
-    genuine[number] = best
-    for other in here:
-        if other is best:
+    best = max(candidates, key=trust)
+    findings = []
+    for seen in candidates:
+        if seen is best:
             continue
-        if other.entry.hash == best.entry.hash:
-            yield Found("duplicated", "there a second time", other.place, other.line, chain, number)
+        if seen.entry.hash == best.entry.hash:
+            text = "the same event a second time"
+            findings.append(log_finding("duplicated", text, seen.place, seen.line, chain, number))
         else:
             text = "another event with the same number"
-            yield Found("inserted", text, other.place, other.line, chain, number)
+            findings.append(log_finding("inserted", text, seen.place, seen.line, chain, number))
+    return best, findings
 
 
 def _missing(
-    chain: str, first: int, by_number: Mapping[int, Sequence[Seen]], sealed: Mapping[int, tuple[str, int]]
-) -> Iterator[Found]:
+    chain: str, first: int, by_number: Mapping[int, Sequence[Seen]], anchored: Mapping[int, tuple[str, int]]
+) -> Iterator[Finding]:
     following = first
     for number in sorted(by_number):
         if number > following:
-            # The line of the next event that is there says where in the file it should have been.
-            beside = by_number[number][0]
+            # The line of the next event shows where in the file the missing one should be.
+            neighbour = by_number[number][0]
             text = "missing before this line"
             if number - following > 1:
                 text = f"{number - following} events up to {number - 1} are {text}"
-            entry = sealed[following][1] if following in sealed else None
-            yield Found("removed", text, beside.place, beside.line, chain, following, entry)
+            entry = anchored[following][1] if following in anchored else None
+            yield log_finding("removed", text, neighbour.place, neighbour.line, chain, following, entry)
         following = max(following, number + 1)
-    tail = sorted(number for number in sealed if number >= following)
+    tail = sorted(number for number in anchored if number >= following)
     if tail and by_number:
         end = by_number[max(by_number)][0]
-        text = f"ends here, and was sealed up to event {tail[-1]}"
-        yield Found("truncated", text, end.place, end.line, chain, tail[0], sealed[tail[0]][1])
+        text = f"ends here, and was anchored up to event {tail[-1]}"
+        yield log_finding("truncated", text, end.place, end.line, chain, tail[0], anchored[tail[0]][1])
 
 
 def _links(
-    chain: str, genuine: Mapping[int, Seen], sealed: Mapping[int, tuple[str, int]], first: int
-) -> Iterator[Found]:
-    """Events whose hash is not the one that the next names. Where two links in a row are broken, it is the one
-    between them that was changed; where one is, it is the one before it, whose bytes were named before.
+    chain: str, genuine: Mapping[int, Seen], anchored: Mapping[int, tuple[str, int]], first: int
+) -> Iterator[Finding]:
+    """Return the events whose hash is not the one that the next event names.
+
+    Where two links in a row are broken, the event between them was changed. Where one link is broken, it is the
+    event before it, whose bytes were named earlier.
     """
     broken = [
         number
         for number, seen in sorted(genuine.items())
         if number > first
         and number - 1 in genuine
-        and not (number in sealed and number - 1 in sealed)
+        and not (number in anchored and number - 1 in anchored)
         and seen.entry.previous != genuine[number - 1].entry.hash
     ]
     start = genuine.get(0)
-    if start is not None and 0 not in sealed and set(start.entry.previous) != {"0"}:
-        yield Found("edited", "names an event before the first", start.place, start.line, chain, 0)
+    if start is not None and 0 not in anchored and set(start.entry.previous) != {"0"}:
+        yield log_finding("edited", "names an event before the first", start.place, start.line, chain, 0)
     while broken:
         number = broken.pop(0)
         if broken and broken[0] == number + 1:
             broken.pop(0)
             edited = number
         else:
-            # A sealed event is what it was, so it is the one behind it that was changed.
-            edited = number if number - 1 in sealed else number - 1
-        if edited in sealed:
+            # An anchored event is unchanged, so the event after it was changed.
+            edited = number if number - 1 in anchored else number - 1
+        if edited in anchored:
             continue
         seen = genuine[edited]
-        text = "not the event that its neighbour names by its hash"
-        yield Found("edited", text, seen.place, seen.line, chain, edited)
+        text = "not the event whose hash its neighbour names"
+        yield log_finding("edited", text, seen.place, seen.line, chain, edited)
 
 
-def _order(chain: str, lines: Sequence[Seen], genuine: Mapping[int, Seen]) -> Iterator[Found]:
-    """The fewest lines that must be put elsewhere so that all are in order: those outside a longest rising run."""
-    there = [seen for seen in lines if genuine.get(seen.entry.sequence) is seen]
-    numbers = [seen.entry.sequence for seen in there]
+def _order(chain: str, lines: Sequence[Seen], genuine: Mapping[int, Seen]) -> Iterator[Finding]:
+    """Return the fewest lines that must move to restore the order: those outside a longest rising subsequence."""
+    trusted = [seen for seen in lines if genuine.get(seen.entry.sequence) is seen]
+    numbers = [seen.entry.sequence for seen in trusted]
     ends: list[int] = []
-    length_at: list[int] = []
+    lengths: list[int] = []
     for number in numbers:
-        at = bisect_left(ends, number)
-        ends[at : at + 1] = [number]
-        length_at.append(at)
-    want, kept = len(ends) - 1, set()
-    for at in reversed(range(len(numbers))):
-        if length_at[at] == want:
-            kept.add(at)
-            want -= 1
-    for at, seen in enumerate(there):
-        if at not in kept:
-            text = "not at its place among the events of its chain"
-            yield Found("reordered", text, seen.place, seen.line, chain, seen.entry.sequence)
+        length = bisect_left(ends, number)
+        ends[length : length + 1] = [number]
+        lengths.append(length)
+    wanted, kept = len(ends) - 1, set()
+    for index in reversed(range(len(numbers))):
+        if lengths[index] == wanted:
+            kept.add(index)
+            wanted -= 1
+    for index, seen in enumerate(trusted):
+        if index not in kept:
+            text = "out of order among the events of its chain"
+            yield log_finding("reordered", text, seen.place, seen.line, chain, seen.entry.sequence)
 
 
-def _behind_the_end(chain: str, genuine: Mapping[int, Seen]) -> Iterator[Found]:
+def _after_the_end(chain: str, genuine: Mapping[int, Seen]) -> Iterator[Finding]:
     ends = [number for number, seen in genuine.items() if seen.entry.ends]
     for number, seen in sorted(genuine.items()):
         if ends and number > min(ends):
-            text = "behind the event that ended the chain"
-            yield Found("inserted", text, seen.place, seen.line, chain, number)
+            text = "after the event that ended the chain"
+            yield log_finding("inserted", text, seen.place, seen.line, chain, number)

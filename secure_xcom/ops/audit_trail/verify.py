@@ -1,7 +1,7 @@
-"""Verifying: the sealed log by itself, and what the sinks hold against their own chains and against the log.
+"""Verify the anchored log by itself, and the sinks' events against their chains and against the log.
 
-Two passes. The first reads everything once and only notes which chains are not exactly as they were written; the
-second reads the lines of those again and says what was done to them
+There are two passes. The first reads everything once and only notes which chains are not exactly as they were
+written. The second reads the lines of those chains again and finds out what was done to them
 (`secure_xcom.ops.audit_trail.tamper_diagnosis`).
 """
 
@@ -14,25 +14,26 @@ from datetime import datetime, timedelta
 
 from secure_xcom.core import clock
 from secure_xcom.core.clock import text_of, time_of
-from secure_xcom.core.event_chain import FIRST
+from secure_xcom.core.event_chain import FIRST, QUIET_SECONDS
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail import entries
-from secure_xcom.ops.audit_trail.anchor import QUIET_SECONDS
 from secure_xcom.ops.audit_trail.entries import Entry
-from secure_xcom.ops.audit_trail.findings import Found
+from secure_xcom.ops.audit_trail.findings import log_finding
 from secure_xcom.ops.audit_trail.read import RawLine, Source
 from secure_xcom.ops.audit_trail.tamper_diagnosis import Seen, explain
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog, source_name
-from secure_xcom.ops.audit_trail.verify_log import LogState, SealedEnd, check_log, sealed_entries
+from secure_xcom.ops.audit_trail.verify_log import AnchoredEnd, LogState, anchored_entries, check_log
 
 SLACK = timedelta(seconds=60)
-"""How much later than its time an event may lie in a file before that means anything."""
+"""How much later than its time an event may be written before that is suspicious."""
 
 
 @dataclass(slots=True)
 class Verified:
-    """What a verification read and found.
+    """The result of a verification.
 
-    :ivar open: chains without an end whose last event is younger than the quiet time: they are being written.
+    :ivar open: chains that are being written: they have no end, and an event younger than the quiet time.
+    :ivar sealed: entries of the anchored log; :ivar pruned: how many of them were pruned.
     """
 
     events: int = 0
@@ -40,7 +41,7 @@ class Verified:
     open: int = 0
     sealed: int = 0
     pruned: int = 0
-    found: list[Found] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -62,62 +63,62 @@ def verify(
     now: Callable[[], datetime] = clock.now,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Verified:
-    """Verify sinks, and the sealed log if there is one.
+    """Verify sinks, and the anchored log if there is one.
 
-    :param trusted: notes of checkpoints kept elsewhere, each with where it was.
-    :param progress: told what is read, how much of how much (entries or bytes).
+    :param trusted: the notes of checkpoints kept elsewhere, each with its place.
+    :param progress: called with a name, and the entries or bytes read so far and in all.
     :raises AccessLogUnreadable: a sink cannot be read; :raises StoreError, SealedLogInvalid: the log cannot be.
     """
     done = Verified()
     state = None
-    tell = progress or _tell_nobody
+    report = progress or _ignore
     if log is not None:
-        state = check_log(log, trusted, lambda read, total: tell("sealed log", read, total))
+        state = check_log(log, trusted, lambda read, total: report("sealed log", read, total))
         done.found += state.found
         done.sealed, done.pruned = state.head.size, state.pruned
     quiet = text_of(now() - timedelta(seconds=quiet_seconds))
     covered = _covered(sources, state)
     checks = [
-        _SourceCheck(source, log, state, done, quiet, tell, until)
+        _SourceCheck(source, log, state, done, quiet, report, until)
         for source, until in zip(sources, covered, strict=True)
     ]
     for check in checks:
         check.run()
-    # A log that other sinks are sealed into as well holds chains that these never had.
+    # If other sinks are anchored in this log too, it holds chains that these sinks never had.
     if state is not None and all(covered) and len(sources) >= len(state.covered):
         done.found += _whole_chains(checks, state)
     return done
 
 
-def _tell_nobody(_what: str, _done: int, _total: int) -> None:
+def _ignore(_what: str, _done: int, _total: int) -> None:
     return
 
 
 def _covered(sources: Sequence[Source], state: LogState | None) -> list[str]:
-    """The time before which each source was sealed whole; empty for one that never was."""
+    """Return the time before which each source was anchored completely; empty for one that never was."""
     known = state.covered if state else {}
     if len(sources) == len(known) == 1:
-        # The files may have been copied elsewhere to be verified.
+        # The files may be a copy in another place.
         return list(known.values())
     return [known.get(source_name(socket.gethostname(), source.uri), "") for source in sources]
 
 
-def _whole_chains(checks: Sequence[_SourceCheck], state: LogState) -> Iterator[Found]:
-    """Sealed chains that are in no sink, although the sinks go back that far."""
+def _whole_chains(checks: Sequence[_SourceCheck], state: LogState) -> Iterator[Finding]:
+    """Return the anchored chains that are in no sink although the sinks reach back that far."""
     reaches = [reach for check in checks if (reach := check.reaches_back_to) is not None]
     if not reaches:
         return
     oldest = min(reaches, key=lambda end: end.ends_at)
     since = text_of(time_of(oldest.time) + SLACK)
     for chain, end in state.chains.items():
-        behind = end.ends_at > oldest.ends_at and since < end.time
-        if behind and not any(chain in check.chains for check in checks):
-            text = f"a whole chain of {end.following - end.first} sealed events is missing"
-            yield Found("removed", text, checks[0].source.uri, None, chain, end.first)
+        is_later = end.ends_at > oldest.ends_at and since < end.time
+        if is_later and not any(chain in check.chains for check in checks):
+            text = f"a whole chain of {end.following - end.first} anchored events is missing"
+            yield log_finding("removed", text, checks[0].source.uri, None, chain, end.first)
 
 
 class _SourceCheck:
-    """One sink's check: see the module's text."""
+    """The check of one sink in two passes; it adds its findings to the result of the whole verification."""
 
     def __init__(
         self,
@@ -135,17 +136,17 @@ class _SourceCheck:
         self._done = done
         self._quiet = quiet
         self._progress = progress
-        self._sealed: dict[str, SealedEnd] = state.chains if state else {}
-        # Events of before this time were sealed, all of them.
+        self._anchored: dict[str, AnchoredEnd] = state.chains if state else {}
+        # All events from before this time were anchored.
         self._late = text_of(time_of(covered) - SLACK) if covered else ""
         self.chains: dict[str, _ChainState] = {}
         self._unpruned = text_of(time_of(state.pruned_before) + SLACK) if state and state.pruned else ""
         self._suspicious: set[str] = set()
-        # Chains of which the first line that is there is not the first event.
+        # Chains whose first stored line is not their first event.
         self._headless: set[str] = set()
         self._oldest = ""
-        self.reaches_back_to: SealedEnd | None = None
-        """How far back the sink goes: of the sealed chains in it the one whose last entry was sealed first."""
+        self.reaches_back_to: AnchoredEnd | None = None
+        """How far back the sink reaches: of its anchored chains the one whose last entry was anchored first."""
 
     def run(self) -> None:
         pieces = self.source.pieces()
@@ -155,26 +156,26 @@ class _SourceCheck:
                 self._take(line)
             read += piece.size
             self._progress(self.source.uri, read, total)
-        there = (end for chain in self.chains if (end := self._sealed.get(chain)) is not None)
-        self.reaches_back_to = min(there, key=lambda end: end.ends_at, default=None)
+        ends = (end for chain in self.chains if (end := self._anchored.get(chain)) is not None)
+        self.reaches_back_to = min(ends, key=lambda end: end.ends_at, default=None)
         self._suspicious.update(chain for chain in self._headless if not self._begins_late(chain))
         self._cut_chains()
         if self._suspicious:
             self._explain()
         for chain, state in self.chains.items():
             if not state.ended and chain not in self._suspicious:
-                self._say_open(chain, state)
+                self._report_open(chain, state)
         self._done.chains += len(self.chains)
 
     def _take(self, line: RawLine) -> None:
         entry = entries.read(line.data)
         if entry is None:
-            found = (
-                Found("half_written", "the beginning of an event", line.place, line.number)
+            finding = (
+                log_finding("half_written", "the start of an event", line.place, line.number)
                 if entries.is_half_written(line.data)
-                else Found("malformed", "no event", line.place, line.number)
+                else log_finding("malformed", "not an event", line.place, line.number)
             )
-            self._done.found.append(found)
+            self._done.found.append(finding)
             return
         self._done.events += 1
         self._oldest = self._oldest or entry.time
@@ -188,40 +189,40 @@ class _SourceCheck:
             expected = (0, FIRST)
         if (entry.sequence, entry.previous) != expected or (known is not None and known.ended):
             self._suspicious.add(entry.chain)
-        self._against_seal(entry, line)
+        self._compare_with_log(entry, line)
         if known is None or entry.sequence >= known.following:
             self.chains[entry.chain] = _ChainState(
                 entry.sequence + 1, entry.hash, entry.ends, entry.time, line.place, line.number
             )
 
     def _begins_late(self, chain: str) -> bool:
-        """Whether a chain's beginning may have been rotated away.
+        """Check whether a chain's start may have been rotated away.
 
-        What the sink goes back to is told by the sealed log: a line that somebody put in front of the others has
-        whatever time they like, and would make every beginning look as if it were older than the file.
+        The anchored log says how far back the sink reaches: a forged first line can have any time, and would make
+        the start of every chain look older than the file.
         """
-        reach, end = self.reaches_back_to, self._sealed.get(chain)
+        reach, end = self.reaches_back_to, self._anchored.get(chain)
         if reach is None:
             return entries.begun(chain) < self._oldest
         return entries.begun(chain) < reach.time or (end is not None and end.begins_at < reach.ends_at)
 
-    def _against_seal(self, entry: Entry, line: RawLine) -> None:
-        end = self._sealed.get(entry.chain)
+    def _compare_with_log(self, entry: Entry, line: RawLine) -> None:
+        end = self._anchored.get(entry.chain)
         if end is None or entry.sequence >= end.following:
-            # An event of before the last seal that the seal did not see was written, or dated, afterwards.
+            # An event from before the last anchor that is not in the log was written, or dated, afterwards.
             late = end is None or not end.ended
             if late and self._unpruned < entry.time < self._late:
-                text = "older than the last seal and not sealed: written later, or the clock was set back"
+                text = "older than the last anchor and not anchored: written later, or the clock was set back"
                 self._done.found.append(
-                    Found("unsealed", text, line.place, line.number, entry.chain, entry.sequence)
+                    log_finding("unsealed", text, line.place, line.number, entry.chain, entry.sequence)
                 )
         elif entry.sequence == end.following - 1 and entry.hash != end.last:
             self._suspicious.add(entry.chain)
 
     def _cut_chains(self) -> None:
-        """Chains that were sealed further than the files go."""
+        """Note the chains that were anchored further than the sink's lines reach."""
         for chain, state in self.chains.items():
-            end = self._sealed.get(chain)
+            end = self._anchored.get(chain)
             if end is not None and state.following < end.following:
                 self._suspicious.add(chain)
 
@@ -232,16 +233,18 @@ class _SourceCheck:
                 entry = entries.read(line.data)
                 if entry is not None and entry.chain in lines:
                     lines[entry.chain].append(Seen(line.place, line.number, entry))
-        wanted = self._suspicious & set(self._sealed)
-        sealed = sealed_entries(self._log, self._state, wanted) if self._log and self._state and wanted else {}
+        wanted = self._suspicious & set(self._anchored)
+        anchored = anchored_entries(self._log, self._state, wanted) if self._log and self._state and wanted else {}
         for chain in sorted(self._suspicious):
             self._done.found += explain(
-                chain, lines[chain], sealed.get(chain, {}), begins_late=self._begins_late(chain)
+                chain, lines[chain], anchored.get(chain, {}), begins_late=self._begins_late(chain)
             )
 
-    def _say_open(self, chain: str, state: _ChainState) -> None:
+    def _report_open(self, chain: str, state: _ChainState) -> None:
         if state.time > self._quiet:
             self._done.open += 1
             return
-        text = "the chain has no end: its process was killed or lost its sinks, or events behind this were cut off"
-        self._done.found.append(Found("interrupted", text, state.place, state.line, chain, state.following - 1))
+        text = "the chain has no end: its process was killed or lost its sinks, or later events were cut off"
+        self._done.found.append(
+            log_finding("interrupted", text, state.place, state.line, chain, state.following - 1)
+        )

@@ -1,4 +1,4 @@
-"""Checking the sealed log by itself: every entry against its tile, every tile against the signed roots."""
+"""Check the anchored log by itself: every entry against its tile, every tile against the signed roots."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from secure_xcom.core.errors import ObjectMissing, SealedLogInvalid, StoreError
 from secure_xcom.core.event_chain import FIRST
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail import entries
-from secure_xcom.ops.audit_trail.findings import Found
+from secure_xcom.ops.audit_trail.findings import log_finding
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog, source_named
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 from secure_xcom.ops.audit_trail.tlog.layout import WIDTH, bundle_path, tile_path
@@ -17,11 +18,11 @@ from secure_xcom.ops.audit_trail.tlog.merkle import leaf_hash, root, whole
 from secure_xcom.ops.audit_trail.tlog.tiles import Tiles
 
 
-class SealedEnd(NamedTuple):
-    """How far a chain is sealed, as the entries themselves say it.
+class AnchoredEnd(NamedTuple):
+    """How far a chain is anchored, according to the entries themselves.
 
-    ``begins_at`` and ``ends_at`` are the indexes of its first and its last sealed entry: an order that no clock
-    changes, and nobody without the signing key.
+    ``begins_at`` and ``ends_at`` are the indexes of its first and last entry: an order that does not depend on any
+    clock, and that only the holder of the signing key can change.
     """
 
     following: int
@@ -35,24 +36,19 @@ class SealedEnd(NamedTuple):
 
 @dataclass(slots=True)
 class LogState:
-    """What the sealed log holds.
+    """The content of the anchored log.
 
-    :ivar chains: how far each chain is sealed; :ivar pruned: the index below which entries were removed, all of
-        them older than :ivar pruned_before:.
-    :ivar covered: source -> the time before which all of its events were sealed.
+    :ivar chains: how far each chain is anchored.
+    :ivar pruned: the index below which entries were removed, all of them older than :ivar pruned_before:.
+    :ivar covered: source -> the time before which all of its events are anchored.
     """
 
     head: Checkpoint
-    found: list[Found] = field(default_factory=list)
-    chains: dict[str, SealedEnd] = field(default_factory=dict)
+    found: list[Finding] = field(default_factory=list)
+    chains: dict[str, AnchoredEnd] = field(default_factory=dict)
     pruned: int = 0
     pruned_before: str = ""
     covered: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def holes(self) -> bool:
-        """Whether an entry was found to be changed or missing."""
-        return any(one.kind in ("entry_changed", "entry_missing") for one in self.found)
 
 
 def check_log(
@@ -60,162 +56,167 @@ def check_log(
 ) -> LogState:
     """Check the whole log.
 
-    :param trusted: notes of checkpoints that were kept elsewhere, each with where.
-    :param progress: told how many entries of how many were read.
-    :raises StoreError: the store cannot be read; :raises SealedLogInvalid: there is no checkpoint that is signed.
+    :param trusted: the notes of checkpoints kept elsewhere, each with its place.
+    :param progress: called with the number of entries read so far, and of all.
+    :raises StoreError: the store cannot be read; :raises SealedLogInvalid: no checkpoint is signed.
     """
-    state = LogState(Checkpoint.empty(log.origin))
-    heads = list(_checkpoints(log, state))
-    if heads:
-        state.head = max(heads, key=lambda head: head.size)
-    state.pruned, state.pruned_before = log.pruned()
-    tiles = log.tiles(state.head.size)
-    _check_tiles(log, tiles, state)
-    _check_heads(log, tiles, heads, state, trusted)
-    _check_entries(log, tiles, state, progress)
-    for seal in log.seals_newest_first():
-        for source in seal.sources:
-            if seal.until:
-                state.covered.setdefault(source_named(source), seal.until)
-    return state
+    check = _LogCheck(log)
+    check.heads(trusted)
+    check.tiles_of_tiles()
+    check.entries(progress)
+    for anchor in log.anchors_newest_first():
+        for source in anchor.sources:
+            if anchor.until:
+                check.state.covered.setdefault(source_named(source), anchor.until)
+    return check.state
 
 
-def _checkpoints(log: AnchoredLog, state: LogState) -> Iterator[Checkpoint]:
-    numbers = log.numbers("checkpoints")
-    for number in numbers:
-        try:
-            yield log.checkpoint(number)
-        except SealedLogInvalid as error:
-            state.found.append(Found("bad_signature", error.what, error.where))
-    for number in sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers)):
-        place = f"{log.store.uri}/checkpoints/{number:012}"
-        state.found.append(Found("entry_missing", "a checkpoint between others is missing", place))
+class _LogCheck:
+    """The check of one log; `state` is its result."""
 
+    def __init__(self, log: AnchoredLog) -> None:
+        self._log = log
+        self._uri = log.store.uri
+        self.state = LogState(Checkpoint.empty(log.origin))
+        self._heads = list(self._checkpoints())
+        if self._heads:
+            self.state.head = max(self._heads, key=lambda head: head.size)
+        self.state.pruned, self.state.pruned_before = log.pruned()
+        self._tiles: Tiles = log.tiles(self.state.head.size)
 
-def _check_heads(
-    log: AnchoredLog,
-    tiles: Tiles,
-    heads: Sequence[Checkpoint],
-    state: LogState,
-    trusted: Sequence[tuple[str, bytes]],
-) -> None:
-    roots: dict[int, bytes] = {}
-    for head in heads:
-        known = roots.setdefault(head.size, head.root)
-        if known != head.root:
-            text = f"two checkpoints of {head.size} entries have different roots, both signed"
-            state.found.append(Found("forked", text, log.store.uri))
-        elif not _is_root(tiles, head):
-            text = f"the entries are not those of the checkpoint of {head.size}, which is signed"
-            state.found.append(Found("tree_changed", text, log.store.uri))
-    for where, note in trusted:
-        kept = Checkpoint.open(note, log.verifiers, where)
-        if kept.size > tiles.size:
-            text = f"the log has {tiles.size} entries, and the checkpoint kept elsewhere has {kept.size}"
-            state.found.append(Found("not_extending", text, where))
-        elif not _is_root(tiles, kept):
-            text = f"the log does not begin with the {kept.size} entries of the checkpoint kept elsewhere"
-            state.found.append(Found("not_extending", text, where))
+    def _report(self, finding: Finding) -> None:
+        self.state.found.append(finding)
 
-
-def _is_root(tiles: Tiles, head: Checkpoint) -> bool:
-    try:
-        return root(tiles, head.size) == head.root
-    except SealedLogInvalid:
-        # The missing tile itself was found already.
-        return False
-
-
-def _check_tiles(log: AnchoredLog, tiles: Tiles, state: LogState) -> None:
-    """Each hash of a tile is the root of the tile below it; where it is not, something was changed."""
-    level = 1
-    while tiles.size >> 8 * level:
-        for index in range(((tiles.size >> 8 * level) + WIDTH - 1) // WIDTH):
+    def _checkpoints(self) -> Iterator[Checkpoint]:
+        numbers = self._log.numbers("checkpoints")
+        for number in numbers:
             try:
-                hashes = tiles.hashes(level, index)
-                for at, known in enumerate(hashes):
-                    below = index * WIDTH + at
-                    if whole(tiles.hashes(level - 1, below)) != known:
-                        text = "the tile is not the one that the tile above it names"
-                        place = f"{log.store.uri}/{tile_path(level - 1, below)}"
-                        state.found.append(Found("tree_changed", text, place))
-            except (SealedLogInvalid, IndexError) as error:
-                where = error.where if isinstance(error, SealedLogInvalid) else log.store.uri
-                state.found.append(Found("tree_changed", "a tile is missing or cut", where))
-        level += 1
+                yield self._log.checkpoint(number)
+            except SealedLogInvalid as error:
+                self._report(log_finding("bad_signature", error.what, error.where))
+        for number in sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers)):
+            place = f"{self._uri}/checkpoints/{number:012}"
+            self._report(log_finding("entry_missing", "a checkpoint between others is missing", place))
 
+    def heads(self, trusted: Sequence[tuple[str, bytes]]) -> None:
+        """Check the roots of the log's own checkpoints and of those kept elsewhere."""
+        roots: dict[int, bytes] = {}
+        for head in self._heads:
+            known = roots.setdefault(head.size, head.root)
+            if known != head.root:
+                text = f"two signed checkpoints of {head.size} entries have different roots"
+                self._report(log_finding("forked", text, self._uri))
+            elif not self._is_root(head):
+                text = f"the entries do not match the signed checkpoint of {head.size} entries"
+                self._report(log_finding("tree_changed", text, self._uri))
+        for place, note in trusted:
+            kept = Checkpoint.open(note, self._log.verifiers, place)
+            if kept.size > self._tiles.size:
+                text = f"the log has {self._tiles.size} entries, the checkpoint kept elsewhere has {kept.size}"
+                self._report(log_finding("not_extending", text, place))
+            elif not self._is_root(kept):
+                text = f"the log does not start with the {kept.size} entries of the checkpoint kept elsewhere"
+                self._report(log_finding("not_extending", text, place))
 
-def _check_entries(log: AnchoredLog, tiles: Tiles, state: LogState, progress: Callable[[int, int], None]) -> None:
-    size = tiles.size
-    for index in range((size + WIDTH - 1) // WIDTH):
-        first = index * WIDTH
-        place = f"{log.store.uri}/{bundle_path(index)}"
-        if min(first + WIDTH, size) <= state.pruned:
-            continue
+    def _is_root(self, head: Checkpoint) -> bool:
         try:
-            bundle = tiles.entries(index)
-            hashes = tiles.hashes(0, index)
+            return root(self._tiles, head.size) == head.root
+        except SealedLogInvalid:
+            # The missing tile is reported by the check of the tiles.
+            return False
+
+    def tiles_of_tiles(self) -> None:
+        """Check that each hash of a tile is the root of the tile below it."""
+        level = 1
+        while self._tiles.size >> 8 * level:
+            for index in range(((self._tiles.size >> 8 * level) + WIDTH - 1) // WIDTH):
+                self._check_tile(level, index)
+            level += 1
+
+    def _check_tile(self, level: int, index: int) -> None:
+        try:
+            for below, known in enumerate(self._tiles.hashes(level, index), start=index * WIDTH):
+                if whole(self._tiles.hashes(level - 1, below)) != known:
+                    text = "the tile does not match its hash in the tile above it"
+                    place = f"{self._uri}/{tile_path(level - 1, below)}"
+                    self._report(log_finding("tree_changed", text, place))
+        except (SealedLogInvalid, IndexError) as error:
+            place = error.where if isinstance(error, SealedLogInvalid) else self._uri
+            self._report(log_finding("tree_changed", "a tile is missing or too short", place))
+
+    def entries(self, progress: Callable[[int, int], None]) -> None:
+        """Check every entry against its tile, and follow the chains."""
+        size = self._tiles.size
+        for index in range((size + WIDTH - 1) // WIDTH):
+            end = min((index + 1) * WIDTH, size)
+            if end <= self.state.pruned:
+                continue
+            self._check_bundle(index, end - index * WIDTH)
+            progress(end, size)
+
+    def _check_bundle(self, index: int, count: int) -> None:
+        first = index * WIDTH
+        place = f"{self._uri}/{bundle_path(index)}"
+        try:
+            bundle = self._tiles.entries(index)
+            hashes = self._tiles.hashes(0, index)
         except ObjectMissing:
-            count = min(WIDTH, size - first)
             text = f"{count} entries from {first} on are missing, and no prune was signed"
-            state.found.append(Found("entry_missing", text, place, entry=first))
-            continue
+            self._report(log_finding("entry_missing", text, place, entry=first))
+            return
         except SealedLogInvalid as error:
-            state.found.append(Found("tree_changed", error.what, error.where))
-            continue
-        for at, known in enumerate(hashes):
-            if at >= len(bundle):
+            self._report(log_finding("tree_changed", error.what, error.where))
+            return
+        for offset, known in enumerate(hashes):
+            number = first + offset
+            if offset >= len(bundle):
                 text = "missing at the end of its bundle"
-                state.found.append(Found("entry_missing", text, place, entry=first + at))
-            elif leaf_hash(bundle[at]) != known:
-                _name_entry(bundle[at], place, first + at, state)
+                self._report(log_finding("entry_missing", text, place, entry=number))
+            elif leaf_hash(bundle[offset]) != known:
+                entry = entries.read(bundle[offset])
+                chain, sequence = (entry.chain, entry.sequence) if entry else (None, None)
+                text = "the entry does not match its hash in the tile"
+                self._report(log_finding("entry_changed", text, place, None, chain, sequence, number))
             else:
-                _follow(bundle[at], place, first + at, state)
-        progress(min(first + WIDTH, size), size)
+                self._follow(bundle[offset], place, number)
+
+    def _follow(self, data: bytes, place: str, index: int) -> None:
+        """Check that an entry continues its chain as far as it was read."""
+        entry = entries.read(data)
+        if entry is None:
+            self._report(log_finding("entry_changed", "not an event", place, entry=index))
+            return
+        end = self.state.chains.get(entry.chain)
+        following, last = (end.following, end.last) if end else (0, FIRST)
+        # A chain whose start was pruned, or rotated away before it was anchored, starts with a later number.
+        cut = end is None and entry.sequence > 0
+        # After a changed or missing entry, a gap in a chain is a consequence of it.
+        gap = entry.sequence > following and any(
+            finding.rule in ("entry_changed", "entry_missing") for finding in self.state.found
+        )
+        ended = end is not None and end.ended
+        if not (cut or gap) and (ended or (entry.sequence, entry.previous) != (following, last)):
+            text = "anchored at a place where it does not continue its chain"
+            self._report(log_finding("entry_misplaced", text, place, None, entry.chain, entry.sequence, index))
+            return
+        first, begins_at = (end.first, end.begins_at) if end else (entry.sequence, index)
+        self.state.chains[entry.chain] = AnchoredEnd(
+            entry.sequence + 1, entry.hash, entry.ends, entry.time, first, begins_at, index
+        )
 
 
-def _name_entry(data: bytes, place: str, index: int, state: LogState) -> None:
-    entry = entries.read(data)
-    chain, sequence = (entry.chain, entry.sequence) if entry else (None, None)
-    text = "not the entry that its tile names by its hash"
-    state.found.append(Found("entry_changed", text, place, None, chain, sequence, index))
-
-
-def _follow(data: bytes, place: str, index: int, state: LogState) -> None:
-    """Hold an entry against the end of its chain as far as it was read."""
-    entry = entries.read(data)
-    if entry is None:
-        state.found.append(Found("entry_changed", "no event", place, entry=index))
-        return
-    end = state.chains.get(entry.chain)
-    following, last = (end.following, end.last) if end else (0, FIRST)
-    # A chain whose beginning was pruned or rotated away before its first seal begins where it begins.
-    cut = end is None and entry.sequence > 0
-    # Behind an entry that was changed or is missing, a hole in a chain is what that leaves.
-    hole = state.holes and entry.sequence > following
-    ended = end is not None and end.ended
-    if not (cut or hole) and (ended or (entry.sequence, entry.previous) != (following, last)):
-        text = "sealed at a place that is not the next of its chain"
-        state.found.append(Found("entry_misplaced", text, place, None, entry.chain, entry.sequence, index))
-        return
-    first, begins_at = (end.first, end.begins_at) if end else (entry.sequence, index)
-    state.chains[entry.chain] = SealedEnd(
-        entry.sequence + 1, entry.hash, entry.ends, entry.time, first, begins_at, index
-    )
-
-
-def sealed_entries(log: AnchoredLog, state: LogState, wanted: set[str]) -> dict[str, dict[int, tuple[str, int]]]:
-    """The sealed entries of some chains: sequence -> hash and index."""
-    found: dict[str, dict[int, tuple[str, int]]] = {chain: {} for chain in wanted}
+def anchored_entries(log: AnchoredLog, state: LogState, wanted: set[str]) -> dict[str, dict[int, tuple[str, int]]]:
+    """Return the anchored entries of some chains: chain -> sequence number -> hash and index."""
+    by_chain: dict[str, dict[int, tuple[str, int]]] = {chain: {} for chain in wanted}
     tiles = log.tiles(state.head.size)
     for index in range(state.pruned // WIDTH, (tiles.size + WIDTH - 1) // WIDTH):
         try:
             bundle = tiles.entries(index)
         except StoreError:
-            # That it is missing was found already.
+            # The check of the log has reported the missing bundle.
             continue
-        for at, data in enumerate(bundle):
+        for number, data in enumerate(bundle, start=index * WIDTH):
             entry = entries.read(data)
             if entry is not None and entry.chain in wanted:
-                found[entry.chain].setdefault(entry.sequence, (entry.hash, index * WIDTH + at))
-    return found
+                by_chain[entry.chain].setdefault(entry.sequence, (entry.hash, number))
+    return by_chain

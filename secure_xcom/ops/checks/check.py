@@ -43,7 +43,7 @@ _RENDERED_FIELDS_MENDED = _RENDERED_FIELDS[-1][0]
 _DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
 
 
-def look(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
+def check_deployment(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
     """Look at everything, in the order in which a push would meet it.
 
     :param dag_id: the DAG that the probes pretend to be, in its compartment alone. None: in every compartment.

@@ -1,11 +1,11 @@
-"""``secure-xcom doctor``, this machine: files that others can read, settings that leak, rights beyond the role."""
+"""Find files that others can read, settings that leak values, and rights beyond the role, for ``doctor``."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -21,8 +21,8 @@ from secure_xcom.core.errors import (
     SettingInvalid,
     StoreDenied,
 )
+from secure_xcom.core.findings import Finding, Status
 from secure_xcom.keys import KeyUri, key_service
-from secure_xcom.ops.checks.doctor_findings import Ailment
 from secure_xcom.ops.checks.stored_connections import examine_connections, used_by
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks import check_apart
@@ -30,31 +30,40 @@ from secure_xcom.stores import store
 
 Role = Literal["worker", "maintenance"]
 
-# What a role's identity has no use for, by the end of transit's paths (docs/vault.md).
+# Ends of transit paths that no role needs (docs/vault.md).
 _BEYOND_ANY = ("rotate", "config", "trim")
-_BEYOND_MAINTENANCE = ("encrypt", "decrypt")
 _HARMLESS = {"deny", "list", "read"}
+_COMPARE = "compare its policy with the one that `secure-xcom policy compile` writes"
 
 
-def examine_files(policy: AccessPolicy, sinks: tuple[str, ...]) -> Iterator[Ailment]:
-    """Keyrings, file stores and access logs that others than their owner can read."""
-    keys = {KeyUri.parse(uri).service for one in policy.compartments for uri in one.all_key_uris}
+def examine_files(policy: AccessPolicy, sinks: tuple[str, ...]) -> Iterator[Finding]:
+    """Find keyrings, file stores and access logs that users other than their owner can read."""
+    keys = {KeyUri.parse(uri).service for compartment in policy.compartments for uri in compartment.all_key_uris}
     for uri in sorted(keys):
         if uri.startswith("local://"):
             yield from _keyring(uri)
-    for uri in sorted({uri for one in policy.compartments for uri in one.all_store_uris}):
+    for uri in sorted({uri for compartment in policy.compartments for uri in compartment.all_store_uris}):
         if uri.startswith("file://"):
             yield from _exposed(_path_of(uri), "store-exposed", 0o077, f"the folder of the store {uri}")
     try:
         check_apart(policy, sinks)
     except SettingInvalid as error:
-        yield Ailment("access-log-in-store", "error", error.what, error.remedy)
+        yield Finding("access log", "error", error.what, error.remedy, "access-log-in-store")
     for uri in sinks:
         if uri.startswith("file://"):
             yield from _exposed(_path_of(uri), "access-log-exposed", 0o007, f"the access log {uri}")
 
 
-def _keyring(uri: str) -> Iterator[Ailment]:
+def repair(finding: Finding) -> bool:
+    """Repair what can be repaired without harm: set the mode of a file of this user. Return whether it did."""
+    mode = finding.details.get("repaired_mode")
+    if mode is None:
+        return False
+    os.chmod(finding.subject, mode)
+    return True
+
+
+def _keyring(uri: str) -> Iterator[Finding]:
     from secure_xcom.keys.keyring_file import open_keyring
     from secure_xcom.keys.local import keyring_path
 
@@ -63,77 +72,75 @@ def _keyring(uri: str) -> Iterator[Ailment]:
         with open_keyring(path):
             return
     except KeyringExposed as error:
-        own = _owner(path) == os.geteuid()
-        yield Ailment(
-            "keyring-exposed", "error", error.what, error.remedy, examples=[path],
-            fix=partial(os.chmod, path, 0o600) if own else None,
-        )  # fmt: skip
+        details = _repaired_mode(path, 0o600)
+        yield Finding(
+            path, "error", error.what, error.remedy, "keyring-exposed", examples=(path,), details=details
+        )
     except KeyringMissing:
-        # A caretaker of another machine has none, and needs none for gc and expire.
+        # A maintenance machine has no keyring and needs none for gc and expire.
         return
     except KeyringError as error:
-        yield Ailment("keyring-unusable", "error", error.what, error.remedy, examples=[path])
+        yield Finding(path, "error", error.what, error.remedy, "keyring-unusable", examples=(path,))
 
 
-def _exposed(path: str, kind: str, others: int, what: str) -> Iterator[Ailment]:
+def _exposed(path: str, rule: str, others: int, what: str) -> Iterator[Finding]:
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
         return
     if mode & others:
-        own = _owner(path) == os.geteuid()
-        yield Ailment(
-            kind,
-            "warning",
-            f"{what} has mode {mode:04o}, so others than its owner may use it",
-            f"run `chmod {mode & ~others:04o} {path}`",
-            examples=[path],
-            fix=partial(os.chmod, path, mode & ~others) if own else None,
-        )
+        text = f"{what} has mode {mode:04o}, so users other than its owner can access it"
+        remedy, details = f"run `chmod {mode & ~others:04o} {path}`", _repaired_mode(path, mode & ~others)
+        yield Finding(path, "warning", text, remedy, rule, examples=(path,), details=details)
 
 
-def _owner(path: str) -> int:
+def _repaired_mode(path: str, mode: int) -> dict[str, int]:
     try:
-        return os.stat(path).st_uid
+        is_owner = os.stat(path).st_uid == os.geteuid()
     except OSError:
-        return -1
+        return {}
+    return {"repaired_mode": mode} if is_owner else {}
 
 
 def _path_of(uri: str) -> str:
     return unquote(urlsplit(uri).path)
 
 
-def examine_settings(settings: Settings, *, backend: bool) -> Iterator[Ailment]:
-    """Settings by which values leave, of this product and of Airflow on this machine.
+def examine_settings(settings: Settings, *, backend: bool) -> Iterator[Finding]:
+    """Find settings that let values leak, of this product and of Airflow on this machine.
 
-    :param backend: whether Airflow uses our backend.
+    :param backend: whether Airflow uses the backend of this product.
     """
     if not backend:
-        yield Ailment(
-            "backend-not-used",
+        yield Finding(
+            "[core] xcom_backend",
             "error",
-            "[core] xcom_backend is not secure_xcom.SecureXComBackend here, so values are kept in plaintext",
+            "[core] xcom_backend is not secure_xcom.SecureXComBackend on this machine, so values are stored in "
+            "plaintext",
             "set it for every component and worker",
+            "backend-not-used",
         )
     if settings.on_plaintext != "refuse":
-        yield Ailment(
-            "plaintext-allowed",
+        yield Finding(
+            "[secure_xcom] on_plaintext",
             "warning",
-            f"[secure_xcom] on_plaintext = {settings.on_plaintext}: what is written past the backend is pulled",
+            f"[secure_xcom] on_plaintext = {settings.on_plaintext}: values that bypassed the backend are pulled",
             "set on_plaintext = refuse once doctor finds no plaintext rows",
+            "plaintext-allowed",
         )
     for option, text in (
-        ("hide_return_values", "operators log what they return before it is sealed"),
+        ("hide_return_values", "operators log their return values before these are sealed"),
         ("mask_component_logs", "the LocalExecutor copies task logs to the scheduler's output unmasked"),
     ):
         if not getattr(settings, option):
-            yield Ailment(
-                "leak-not-stopped", "warning", f"[secure_xcom] {option} is off: {text}", f"set {option} = True"
+            subject = f"[secure_xcom] {option}"
+            yield Finding(
+                subject, "warning", f"{subject} is off: {text}", f"set {option} = True", "leak-not-stopped"
             )
     yield from _airflow_settings()
 
 
-def _airflow_settings() -> Iterator[Ailment]:
+def _airflow_settings() -> Iterator[Finding]:
     from importlib.util import find_spec
 
     if find_spec("airflow") is None:
@@ -151,17 +158,17 @@ def _airflow_settings() -> Iterator[Ailment]:
             "error", "[core] hide_sensitive_var_conn_fields is off: Airflow masks nothing, in logs or rendered "
             "fields", "set hide_sensitive_var_conn_fields = True",
         )  # fmt: skip
-    # Its name before Airflow 3.2 stands behind it.
+    # The second name is the one before Airflow 3.2.
     kept = option("core", "num_dag_runs_to_retain_rendered_fields", "")
     kept = kept or option("core", "max_num_rendered_ti_fields_per_task", "30")
     if kept.isdigit() and int(kept) > 30:
         yield _setting(
-            "warning", f"rendered template fields of {kept} runs are kept: what templates pulled and no masker "
-            "knows stays in the database for as long", "set [core] num_dag_runs_to_retain_rendered_fields to 30",
+            "warning", f"Airflow keeps rendered template fields of {kept} runs, with values that templates "
+            "pulled and the masker does not know", "set [core] num_dag_runs_to_retain_rendered_fields to 30",
         )  # fmt: skip
     if option("api", "expose_config", "False").lower() == "true":
         yield _setting(
-            "warning", "[api] expose_config = True shows every setting, sensitive ones too, in the UI",
+            "warning", "[api] expose_config = True shows every setting in the UI, sensitive ones included",
             "set expose_config = False or non-sensitive-only",
         )  # fmt: skip
     if on("api", "expose_stacktrace", "False"):
@@ -171,13 +178,14 @@ def _airflow_settings() -> Iterator[Ailment]:
         )  # fmt: skip
     if option("api", "access_control_allow_origins", "") == "*":
         yield _setting(
-            "warning", "[api] access_control_allow_origins = * lets every site read the API in a user's browser",
-            "name the sites",
+            "warning", "[api] access_control_allow_origins = * lets every website read the API in users' browsers",
+            "list the allowed origins",
         )  # fmt: skip
     if not option("core", "fernet_key", ""):
         yield _setting(
-            "warning", "[core] fernet_key is empty: connections (the way to Vault and the bucket) and arguments "
-            "of triggers are kept in plaintext", "set a fernet_key, and run `airflow rotate-fernet-key`",
+            "warning", "[core] fernet_key is empty: connections (with the logins for Vault and the bucket) and "
+            "arguments of triggers are stored in plaintext",
+            "set a fernet_key, and run `airflow rotate-fernet-key`",
         )  # fmt: skip
     if "CeleryExecutor" in option("core", "executor", ""):
         yield from _celery(
@@ -185,84 +193,80 @@ def _airflow_settings() -> Iterator[Ailment]:
         )
 
 
-def _celery(result_backend: str, *, remote: bool) -> Iterator[Ailment]:
-    """Find settings by which one worker's task runs code as the scheduler or another worker."""
-    # Without an option of its own Airflow takes its own database.
+def _celery(result_backend: str, *, remote: bool) -> Iterator[Finding]:
+    """Find settings that let one worker's task run code as the scheduler or as another worker."""
+    # Where the option is empty, Airflow uses its own database.
     if not result_backend or result_backend.startswith("db+"):
         yield _setting(
-            "warning", "[celery] result_backend is a database: Celery keeps results there as pickles, so a worker "
-            "that may write one runs code in the scheduler",
-            "name a Redis whose logins keep the workers apart (docs/deploying.md)",
+            "warning", "[celery] result_backend is a database: Celery stores results there as pickles, so a "
+            "worker that can write one runs code in the scheduler",
+            "use a Redis with a separate login for each worker (docs/deploying.md)",
         )  # fmt: skip
     if remote:
         yield _setting(
-            "warning", "[celery] worker_enable_remote_control is on: whoever may publish at the broker tells "
-            "every worker from which queues to take",
-            "set it to False, and give each queue's workers a login of their own there (docs/deploying.md)",
+            "warning", "[celery] worker_enable_remote_control is on: whoever can publish to the broker can tell "
+            "every worker which queues to consume",
+            "set it to False, and give each queue's workers a broker login of their own (docs/deploying.md)",
         )  # fmt: skip
 
 
-def _setting(status: Literal["warning", "error"], text: str, remedy: str) -> Ailment:
-    return Ailment("airflow-setting", status, text, remedy)
+def _setting(status: Status, text: str, remedy: str) -> Finding:
+    return Finding("airflow.cfg", status, text, remedy, "airflow-setting")
 
 
 def examine_logins(
     policy: AccessPolicy, settings: Settings, sinks: tuple[str, ...], database: Database
-) -> Iterator[Ailment]:
-    """Connections of keys, stores and the access log that every task of every team may look up."""
+) -> Iterator[Finding]:
+    """Find connections of keys, stores and the access log that every task of every team can look up."""
     for finding in examine_connections(policy, used_by(policy, settings, sinks), database):
         if finding.status != "ok":
-            yield Ailment("shared-login", finding.status, f"{finding.subject}: {finding.text}", finding.remedy)
+            yield replace(finding, text=f"{finding.subject}: {finding.text}", rule="shared-login")
 
 
-def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Ailment]:
-    """Rights of this process's identity that its role has no use for. Nothing is wrapped, opened or written.
+def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Finding]:
+    """Find rights of this process's identity that its role does not need. Nothing is wrapped, opened or written.
 
     :param role: ``worker`` pushes and pulls; ``maintenance`` rewraps, lists and deletes, and opens nothing.
     """
-    looked: set[str] = set()
+    examined: set[str] = set()
     for compartment in policy.compartments:
         for uri in compartment.all_key_uris:
             service = KeyUri.parse(uri).service
-            if service.startswith("vault://") and service not in looked:
-                looked.add(service)
+            if service.startswith("vault://") and service not in examined:
+                examined.add(service)
                 yield from _vault(service, role)
         for uri in compartment.written_store_uris:
-            if uri not in looked and not uri.startswith(("file://", "memory://")):
-                looked.add(uri)
+            if uri not in examined and not uri.startswith(("file://", "memory://")):
+                examined.add(uri)
                 yield from _bucket(uri, compartment, role)
 
 
-def _vault(uri: str, role: Role) -> Iterator[Ailment]:
+def _vault(uri: str, role: Role) -> Iterator[Finding]:
     try:
         service: Any = key_service(uri)
-        name = service.path("keys")
-        mount = name.removesuffix(f"/keys/{service.name}")
-        asked = {
-            **{f"{name}/{end}": _HARMLESS for end in _BEYOND_ANY},
-            name: _HARMLESS,
+        key_path = service.path("keys")
+        mount = key_path.removesuffix(f"/keys/{service.name}")
+        needed = {
+            **{f"{key_path}/{end}": _HARMLESS for end in _BEYOND_ANY},
+            key_path: _HARMLESS,
             f"{mount}/export/encryption-key/{service.name}": {"deny"},
             service.path("encrypt"): {"deny"} if role == "maintenance" else {"deny", "update"},
             "sys/policies/acl/secure-xcom": {"deny"},
         }
         if role == "maintenance":
-            asked[service.path("decrypt")] = {"deny"}
-        held = service.client.capabilities(list(asked))
+            needed[service.path("decrypt")] = {"deny"}
+        held = service.client.capabilities(list(needed))
     except SecureXComError as error:
-        yield Ailment("rights-not-known", "warning", f"{uri}: {error.what}", error.remedy)
+        yield _unknown(uri, error)
         return
-    for path, harmless in asked.items():
-        beyond = sorted(set(held.get(path) or ()) - harmless)
-        if beyond:
-            yield Ailment(
-                "vault-rights",
-                "error",
-                f"this identity has {', '.join(beyond)} on {path}, which a {role} has no use for",
-                "compare its policy with the one that `secure-xcom policy compile` writes",
-            )
+    for path, harmless in needed.items():
+        excess = sorted(set(held.get(path) or ()) - harmless)
+        if excess:
+            text = f"this identity has {', '.join(excess)} on {path}, which a {role} does not need"
+            yield Finding(uri, "error", text, _COMPARE, "vault-rights")
 
 
-def _bucket(uri: str, compartment: Compartment, role: Role) -> Iterator[Ailment]:
+def _bucket(uri: str, compartment: Compartment, role: Role) -> Iterator[Finding]:
     folder = path_segment(compartment.name)
     try:
         target = store(uri)
@@ -270,26 +274,22 @@ def _bucket(uri: str, compartment: Compartment, role: Role) -> Iterator[Ailment]
     except StoreDenied:
         return
     except SecureXComError as error:
-        yield Ailment("rights-not-known", "warning", f"{uri}: {error.what}", error.remedy)
+        yield _unknown(uri, error)
         return
     if role == "worker":
-        yield Ailment(
-            "store-rights",
-            "warning",
-            f"this identity may list {uri}/{folder}, which a worker has no use for",
-            "compare its policy with the one that `secure-xcom policy compile` writes",
-        )
+        text = f"this identity can list {uri}/{folder}, which a worker does not need"
+        yield Finding(uri, "warning", text, _COMPARE, "store-rights")
         return
     if first is None:
         return
     try:
-        # One piece of ciphertext, which is not kept.
+        # Reads one chunk of ciphertext and discards it.
         next(target.get(first.path), None)
     except SecureXComError:
         return
-    yield Ailment(
-        "store-rights",
-        "warning",
-        f"this identity may read payloads of {uri}, which maintenance has no use for",
-        "compare its policy with the one that `secure-xcom policy compile` writes",
-    )
+    text = f"this identity can read payloads of {uri}, which maintenance does not need"
+    yield Finding(uri, "warning", text, _COMPARE, "store-rights")
+
+
+def _unknown(uri: str, error: SecureXComError) -> Finding:
+    return Finding(uri, "warning", f"{uri}: {error.what}", error.remedy, "rights-not-known")

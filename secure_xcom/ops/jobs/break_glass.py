@@ -1,8 +1,8 @@
-"""One value, opened by a person in an emergency.
+"""Open one value for an operator in an emergency.
 
-Who it is decides nothing here: an operator is no task, so the access policy has no reader that they could be. The
-key service's own policy decides, and the store's. What holds for every reader holds for an operator as well: a
-retention that is over, a claim that is another's to make, a reference in a row that is not its own.
+The operator's identity decides nothing here: an operator is no task, so no reader of the access policy matches.
+The policies of the key service and the store decide. What applies to every reader applies to an operator as well:
+retention, exclusive claims, and references that are in a row other than their own.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from secure_xcom.sinks import AccessLog, Draft, recording
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An XCom that was opened, and whose opening the access log has.
+    """An opened XCom. The access log has recorded it.
 
     :ivar data: the encoded value, as the head's codec writes it.
-    :ivar opened_by: the name of the key that gave the data key.
-    :ivar hold: the legal hold that let it be opened behind its retention.
+    :ivar opened_by: the name of the key that unwrapped the data key.
+    :ivar hold: the legal hold that let it be opened after it expired.
     """
 
     reference: Reference
@@ -106,3 +106,17 @@ def _hold(policy: AccessPolicy, reference: Reference, where: str, *, expired: bo
             raise ReferenceExpired(error.what, where=where, remedy=remedy) from None
         return _Hold(policy.legal_holds.index(hold), hold.name)
     return None
+
+
+def checked_reason(text: str) -> str:
+    """Return the reason for the access log, without surrounding space.
+
+    :raises CommandError: it is empty, or not UTF-8 text.
+    """
+    if not text.strip():
+        raise CommandError("a reason is required", where="--reason", remedy="say who decided this, and why")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CommandError("the reason is not UTF-8 text", where="--reason", remedy="write it in UTF-8") from None
+    return text.strip()

@@ -1,10 +1,11 @@
-"""``secure-xcom expire``: payloads and rows whose time is over.
+"""Delete expired XComs: payloads and rows.
 
-The time is the head's ``expires``; for a reference that was made when its compartment had no retention, its
-creation and the retention of today. A pull of an expired XCom is refused already; here the bytes go. The payload
-goes first and the row after it, so that a job that was killed between the two finds its row again. What is under a
-legal hold stays. A grace of an hour keeps a clock that is fast from deleting early. A row that names a payload
-which another row of its task instance named before is left, and so is the payload: see `others_payloads`.
+An XCom expires at the time in its head's ``expires``. A reference that was made while its compartment had no
+retention expires at its creation plus today's retention. Pulls of expired XComs are refused already; this job
+deletes the bytes. It deletes the payload first and the row second, so that a job that was killed in between finds
+the row again. XComs under a legal hold stay. A grace period of one hour keeps a fast clock from deleting early.
+Where a row names a payload that an older row of the same task instance names, both are left: see
+`others_payloads`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from secure_xcom.core.event import Event, Outcome
 from secure_xcom.core.pipeline.open_payload import SKEW, place_within
 from secure_xcom.core.reference import TIME_FORMAT
 from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, recognise
-from secure_xcom.ops.jobs.examples import name_one
 from secure_xcom.ops.jobs.gc_inventory import locked
+from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.rate_limit import Pace
+from secure_xcom.ops.jobs.report_text import add_example, bytes_text, example_lines
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store
@@ -34,10 +36,10 @@ GRACE = timedelta(hours=1)
 
 
 @dataclass
-class ExpireReport:
-    """What was found and done.
+class ExpireReport(Report):
+    """What a run found and did.
 
-    :ivar held: expired, and under a legal hold; :ivar changed: written anew by a task meanwhile;
+    :ivar held: expired, but under a legal hold; :ivar changed: overwritten by a task meanwhile;
         :ivar unreadable: references that cannot be read, are in another row, or of an unknown compartment.
     """
 
@@ -56,24 +58,42 @@ class ExpireReport:
 
     @property
     def found(self) -> bool:
-        """Whether anything is left to be done."""
+        """Whether anything is left to do."""
         return bool(self.failed or self.expired > self.deleted + self.changed)
+
+    def lines(self) -> list[str]:
+        """See `Report.lines`."""
+        lines = [
+            f"{self.rows} rows, {self.references} of them references",
+            f"{self.expired} expired ({bytes_text(self.expired_bytes)}), {self.held} more under a legal hold",
+            *example_lines(self.examples, self.expired),
+        ]
+        if self.unreadable:
+            lines.append(f"{self.unreadable} references were left alone: `secure-xcom doctor` says why")
+        if self.deleting:
+            lines.append(
+                f"deleted {self.deleted}, {self.changed} were overwritten meanwhile, {self.failed} failed"
+            )
+            lines += example_lines(self.failures, self.failed, title="could not be deleted:")
+        elif self.expired:
+            lines.append("nothing was deleted: run it with --delete")
+        return lines
 
 
 def due(found: Found) -> datetime | None:
-    """When an XCom's time is over; None for one that is good for ever."""
+    """Return when an XCom expires; None where it never does."""
     head = found.reference.head
     if head.expires is not None:
         return _time(head.expires)
-    lasts = found.compartment.lasts(head.key)
-    if lasts is None:
+    retention = found.compartment.lasts(head.key)
+    if retention is None:
         return None
-    # Who wrote the row may say that it was made in the days to come, and the database knows when it came.
+    # Whoever wrote the row can date it into the future; the database knows when it was written.
     created, written = _time(head.created), found.row.timestamp
     if written is not None and created > written + SKEW:
         created = written
     try:
-        return created + timedelta(seconds=lasts)
+        return created + timedelta(seconds=retention)
     except OverflowError:
         return None
 
@@ -91,19 +111,19 @@ def expire(
     stores: Callable[[str], Store] = store,
     progress: Progress = silent,
 ) -> ExpireReport:
-    """Find what is expired, and delete payloads and rows if told to. Running it again finishes what was left.
+    """Find expired XComs and, with ``delete``, delete their payloads and rows. A later run finishes what is left.
 
-    :param state: a file that is locked, so that one runs at a time.
-    :param operator: who does it, for the access log.
-    :param grace: how much longer than its time an XCom is left.
-    :raises MaintenanceError: the database cannot be used; :raises AuditError: the access log cannot.
+    :param state: a file that is locked, so that one run works at a time.
+    :param operator: who runs it, for the access log.
+    :param grace: how long an expired XCom is kept.
+    :raises MaintenanceError: the database cannot be used; :raises AuditError: the access log cannot be written.
     """
     run = _Run(policy, database, access_log, operator, stores, clock.now() - grace, rate)
     report = ExpireReport(delete)
     with locked(state):
         total = database.count()
         for page in database.pages():
-            expired = [found for row in page if (found := run.look(row, report)) is not None]
+            expired = [xcom for row in page if (xcom := run.examine(row, report)) is not None]
             if delete and expired:
                 run.delete(expired, report)
             progress("reading rows", report.rows, max(total, report.rows))
@@ -124,7 +144,7 @@ class _Run:
         self._store = cache(self.stores)
         self._pace = Pace(self.rate)
 
-    def look(self, row: StoredRow, report: ExpireReport) -> Found | None:
+    def examine(self, row: StoredRow, report: ExpireReport) -> Found | None:
         report.rows += 1
         found = recognise(row, self.policy, self.database)
         if found is None:
@@ -133,26 +153,26 @@ class _Run:
         if isinstance(found, SecureXComError):
             report.unreadable += 1
             return None
-        over = due(found)
-        if over is None or over > self.now:
+        expiry = due(found)
+        if expiry is None or expiry > self.now:
             return None
         if self.policy.held(row.dag_id, row.run_id) is not None:
             report.held += 1
             return None
         report.expired += 1
         report.expired_bytes += found.reference.size
-        name_one(report.examples, row.where)
+        add_example(report.examples, row.where)
         return found
 
     def delete(self, expired: Sequence[Found], report: ExpireReport) -> None:
-        # An access log that takes nothing stops the job before anything is deleted.
+        # An access log that cannot be written stops the job before anything is deleted.
         self.access_log.record([self._event(found, "ok") for found in expired])
         failed = self._delete_payloads(expired)
         for found in expired:
             error = failed.get(id(found))
             if error is not None:
                 report.failed += 1
-                name_one(report.failures, str(error))
+                add_example(report.failures, str(error))
                 self.access_log.record([self._event(found, "failed", type(error).__name__)])
             elif self.database.delete(found.row):
                 report.deleted += 1
@@ -161,14 +181,14 @@ class _Run:
         self._pace.did(len(expired))
 
     def _delete_payloads(self, expired: Sequence[Found]) -> dict[int, SecureXComError]:
-        """Delete the payloads, in bulk for each store; what went wrong stands by its row."""
+        """Delete the payloads, in bulk for each store. Return the errors by the id of their XCom."""
         failed: dict[int, SecureXComError] = {}
         by_store: dict[str, list[tuple[Found, str]]] = {}
         copies = others_payloads(expired, self.database)
         for found in expired:
             first = copies.get(found.row.position)
             if first is not None:
-                what = f"its payload is that of {first.where}, which was there before"
+                what = f"it names the payload of {first.where}, an older row"
                 failed[id(found)] = CoordinateMismatch(what, where=found.row.where)
                 continue
             try:

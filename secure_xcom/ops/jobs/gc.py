@@ -24,12 +24,12 @@ from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment
 from secure_xcom.core.errors import SecureXComError, StoreError, UnsafeRefused
 from secure_xcom.ops.jobs.eligible_rows import mentioned, recognise
-from secure_xcom.ops.jobs.examples import EXAMPLES, name_one
 from secure_xcom.ops.jobs.gc_inventory import Batch, Inventory, locked, name_of
 from secure_xcom.ops.jobs.gc_report import GcReport
 from secure_xcom.ops.jobs.payload_paths import PayloadPath, is_staged
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.rate_limit import Pace
+from secure_xcom.ops.jobs.report_text import EXAMPLES, add_example
 from secure_xcom.ops.xcom_table import Database, Position, StoredRow
 from secure_xcom.stores import Store, StoredObject, store
 
@@ -268,7 +268,7 @@ class _Run:
             for _, place, uri in batch:
                 if not self._is_there(uri):
                     report.missing += 1
-                    name_one(report.missing_examples, place, self.examples)
+                    add_example(report.missing_examples, place, self.examples)
             self.progress("looking for missing payloads", report.missing, None)
 
     def _is_there(self, uri: str) -> bool:
@@ -358,7 +358,7 @@ class _Run:
     @staticmethod
     def _failed(error: StoreError, where: str, report: GcReport) -> None:
         report.failed += 1
-        name_one(report.failures, f"{where}: {error.what}")
+        add_example(report.failures, f"{where}: {error.what}")
 
 
 def _described(store_uri: str) -> dict[str, str]:

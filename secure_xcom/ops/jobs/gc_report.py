@@ -1,18 +1,22 @@
-"""What gc tells."""
+"""What gc reports."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.jobs.job import Report
+from secure_xcom.ops.jobs.report_text import bytes_text, example_lines
+
 
 @dataclass
-class GcReport:
-    """What was found and done. Sizes are in bytes.
+class GcReport(Report):
+    """What a run found and did. Sizes are in bytes.
 
-    :ivar young: payloads inside the window; :ivar foreign: names that are no payloads of ours, never touched.
-    :ivar held: orphans under legal hold, or beside a row that cannot be read; :ivar failed: not deleted.
-    :ivar refused: compartments in stores in which nothing was deleted, because too large a share has no row.
-    :ivar unlisted: compartments in stores that could not be listed, so that nothing is known of them.
+    :ivar young: payloads inside the window; :ivar foreign: names of objects that are no payloads, never touched.
+    :ivar held: orphans under legal hold, or beside an unreadable row; :ivar failed: not deleted.
+    :ivar refused: compartments in stores where nothing was deleted, because too large a share has no row.
+    :ivar unlisted: compartments in stores that could not be listed, so that their payloads are unknown.
     :ivar missing: rows whose payload is not in its store.
     """
 
@@ -40,6 +44,68 @@ class GcReport:
 
     @property
     def found(self) -> bool:
-        """Whether anything is left that somebody should know of."""
-        ill = self.missing or self.failed or self.unreadable or self.refused or self.unlisted
-        return bool(ill or self.orphans > self.deleted)
+        """Whether anything is left that needs attention."""
+        problems = self.missing or self.failed or self.unreadable or self.refused or self.unlisted
+        return bool(problems or self.orphans > self.deleted)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The rows without a payload, and the payloads without a row."""
+        findings = (
+            Finding(
+                "rows",
+                "error",
+                "rows whose payload is not in its store: their pulls fail",
+                "clear their tasks so that they push again, or restore the payloads from a backup",
+                "payload-missing",
+                count=self.missing,
+                examples=tuple(self.missing_examples),
+            ),
+            Finding(
+                "payloads",
+                "warning",
+                "payloads that no row names: nobody can open them, and they use space",
+                "run `secure-xcom gc --delete`",
+                "payload-orphaned",
+                count=self.orphans,
+                examples=tuple(self.orphan_examples),
+            ),
+        )
+        return [finding for finding in findings if finding.count]
+
+    def lines(self) -> list[str]:
+        """See `Report.lines`."""
+        lines = [
+            f"{self.payloads} payloads old enough, {self.young} younger, {self.foreign} objects of other programs",
+            f"{self.rows} rows, {self.references} of them references",
+            f"{self.orphans} payloads without a row ({bytes_text(self.orphan_bytes)})",
+            *example_lines(self.orphan_examples, self.orphans),
+            f"{self.missing} rows without a payload",
+            *example_lines(self.missing_examples, self.missing),
+        ]
+        if self.missing:
+            lines.append("what to do: clear their tasks, or restore the payloads; gc deletes no row")
+        if self.unreadable:
+            lines.append(
+                f"{self.unreadable} references are unreadable (see `secure-xcom doctor`): payloads that they may "
+                "name are kept"
+            )
+        if self.deleting:
+            lines.append(
+                f"deleted {self.deleted} ({bytes_text(self.deleted_bytes)}), kept {self.held} (held, or beside an "
+                f"unreadable row), {self.alive} turned out to be in use, {self.failed} could not be deleted"
+            )
+            lines += example_lines(self.failures, self.failed, title="could not be deleted:")
+        elif self.orphans:
+            lines.append("nothing was deleted: run it with --delete")
+        lines += example_lines(self.unlisted, len(self.unlisted), title="could not be listed:")
+        lines += example_lines(self.refused, len(self.refused), title="too large a share, so nothing was deleted:")
+        if self.refused:
+            lines.append("what to do: find out who left so many payloads there; then allow it with --max-share 1")
+        for entry in self.stores:
+            if entry.get("versioning") in ("enabled", "suspended"):
+                lines.append(
+                    f"{entry['store']}: versioning is {entry['versioning']}, object lock: {entry['object_lock']}; "
+                    "deleted payloads stay as old versions until a lifecycle rule or --all-versions removes them"
+                )
+        return lines

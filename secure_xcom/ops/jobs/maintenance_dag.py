@@ -1,21 +1,21 @@
-"""The maintenance DAG: shred, expire, rewrap, gc, the access log (seal, alarms, reconcile), doctor; one summary.
+"""The maintenance DAG: shred, expire, rewrap, gc, the access log (seal, alarms, reconcile), doctor, and a summary.
 
     from secure_xcom.ops.jobs.maintenance_dag import maintenance_dag
 
     dag = maintenance_dag(delete=True)
 
-Each step's report is an XCom, sealed like any other, and its numbers are an asset event. The identity that it runs
-as cannot open an XCom, its own neither, so the summary is put together from the numbers. Give its tasks a queue of
-their own (``task_options``), to which only that identity's worker listens.
+Each step's report is an XCom, sealed like any other, and its numbers are an asset event. The identity that runs
+the steps cannot open an XCom, not even its own, so the summary is made from the numbers. Give the tasks a queue of
+their own (``task_options``) that only this identity's worker consumes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from secure_xcom.ops.jobs.maintenance_steps import STEPS, counts
+from secure_xcom.ops.jobs.registry import STEPS
 
 DAG_ID = "secure_xcom_maintenance"
 REPORTS = "secure_xcom_maintenance_reports"
@@ -35,66 +35,26 @@ def maintenance_dag(
     task_options: dict[str, Any] | None = None,
     **dag_options: Any,
 ) -> Any:
-    """The DAG. What stands here are its Params' defaults, which the form of a manual run shows.
+    """Return the DAG. The arguments are the defaults of its Params, which the form of a manual run shows.
 
     :param delete: whether shred, expire and gc delete.
     :param rewrap: whether rewrap changes rows.
     :param older_than: gc's window.
-    :param steps: which steps are run, for a DAG that runs some of them more often.
-    :param database_conn_id: Airflow connection to the metadata database; without one SECURE_XCOM_DB of the worker.
-    :param task_options: for every task, such as ``{"queue": "caretaker"}``.
-    :param dag_options: Airflow's own, for the DAG.
+    :param steps: which steps run, for a DAG that runs some of them more often.
+    :param database_conn_id: Airflow connection to the metadata database; by default SECURE_XCOM_DB of the worker.
+    :param task_options: options of every task, such as ``{"queue": "caretaker"}``.
+    :param dag_options: options of the DAG.
     """
-    from airflow.sdk import DAG, Asset, Param, task
+    from airflow.sdk import DAG, Asset, task
 
     summary, reports = Asset(SUMMARY), Asset(REPORTS)
-    params = {
-        "steps": Param(
-            list(steps), type="array", items={"type": "string", "enum": list(STEPS)}, title="Steps",
-            examples=list(STEPS), description="Which steps are run, in this order.",
-        ),
-        "delete": Param(
-            delete, type="boolean", title="Delete", description="Let steps delete; else they count.",
-        ),
-        "older_than": Param(
-            older_than, type="string", pattern="^[1-9][0-9]{0,4}[hdw]$", title="gc's window",
-            description="Younger payloads are left alone; 2h at the least.",
-        ),
-        "max_share": Param(
-            0.5, type="number", minimum=0, maximum=1, title="Largest share",
-            description="gc refuses to delete more than this share of the payloads.",
-        ),
-        "rate": Param(
-            0, type="number", minimum=0, title="Deletions a second", description="At the most; 0 for no limit.",
-        ),
-        "rewrap": Param(
-            rewrap, type="boolean", title="Rewrap", description="Bring wraps to the newest version; else count.",
-        ),
-        "compartment": Param(
-            None, type=["null", "string"], title="Compartment", description="Rewrap this one only.",
-        ),
-        "older_than_version": Param(
-            None, type=["null", "integer"], minimum=2, title="Older than version",
-            description="Rewrap wraps of older versions only.",
-        ),
-        "payloads": Param(
-            True, type="boolean", title="Look for payloads", description="Doctor holds rows against payloads too.",
-        ),
-        "vault_log": Param(
-            None, type=["null", "string"], title="Vault's audit log", description="A file, for audit_reconcile.",
-        ),
-        "vault_conn_id": Param("default", type="string", title="Vault connection", description="For audit-hash."),
-        "cloudtrail": Param(
-            None, type=["null", "string"], title="CloudTrail", description="A folder, for audit_reconcile.",
-        ),
-    }  # fmt: skip
     options = task_options or {}
     with DAG(
         dag_id,
         schedule=schedule,
         catchup=False,
         max_active_runs=1,
-        params=params,
+        params=_params(steps, {"delete": delete, "rewrap": rewrap, "older_than": older_than}),
         tags=["secure_xcom"],
         doc_md=__doc__,
         **dag_options,
@@ -110,9 +70,9 @@ def maintenance_dag(
                     from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]
 
                 if name not in params["steps"]:
-                    raise AirflowSkipException(f"{name} was not chosen")
-                chosen = {**params, "database_conn_id": database_conn_id, "operator": f"{dag_id} {dag_run.run_id}"}
-                report = STEPS[name](chosen)
+                    raise AirflowSkipException(f"{name} was not selected")
+                operator = f"{dag_id} {dag_run.run_id}"
+                report = run_step(name, params, operator=operator, database_conn_id=database_conn_id)
                 outlet_events[reports].extra = {"step": name, **counts(report)}
                 return report
 
@@ -126,29 +86,80 @@ def maintenance_dag(
             multiple_outputs=False,
             **options,
         )
-        def sum_up(
+        def summarise(
             params: Any = None, dag_run: Any = None, inlet_events: Any = None, outlet_events: Any = None
         ) -> dict[str, Any]:
-            mine = [event for event in inlet_events[reports] if event.source_run_id == dag_run.run_id]
-            done = {str(event.extra["step"]): dict(event.extra) for event in mine}
-            text: dict[str, Any] = {
+            events = [event for event in inlet_events[reports] if event.source_run_id == dag_run.run_id]
+            done = {str(event.extra["step"]): dict(event.extra) for event in events}
+            record: dict[str, Any] = {
                 "steps": done,
                 "not_done": [name for name in STEPS if name in params["steps"] and name not in done],
                 "found": sorted(name for name, numbers in done.items() if numbers.get("found")),
             }
-            outlet_events[summary].extra = text
-            return text
+            outlet_events[summary].extra = record
+            return record
 
         @task(task_id="watcher", trigger_rule="one_failed", retries=0, **options)
         def watcher() -> None:
-            """Fail the run where a step failed, which the steps behind it would hide."""
+            """Fail the run where a step failed, which the steps after it would hide."""
             from secure_xcom.core.errors import MaintenanceError
 
-            raise MaintenanceError("a step failed", remedy="read its task's log; the next run goes on from there")
+            raise MaintenanceError("a step failed", remedy="read its task's log; the next run resumes there")
 
         tasks = [step(name) for name in STEPS]
         for before, after in pairwise(tasks):
             before >> after
-        tasks[-1] >> sum_up()
+        tasks[-1] >> summarise()
         tasks >> watcher()
     return dag
+
+
+def run_step(name: str, params: Mapping[str, Any], *, operator: str, database_conn_id: str = "") -> dict[str, Any]:
+    """Run one step with Airflow's settings of this process, and return its report as JSON.
+
+    :param params: the DAG's Params. A Param that is missing has the job's default.
+    :param operator: who runs it, for the access log.
+    :param database_conn_id: Airflow connection to the metadata database; by default the environment names it.
+    :raises SecureXComError: the step cannot do its work.
+    """
+    from secure_xcom import deployment
+    from secure_xcom.connections.sql import url_of_connection
+    from secure_xcom.ops.jobs.gc_inventory import default_folder
+    from secure_xcom.ops.jobs.job import JobContext
+    from secure_xcom.ops.xcom_table import database_url
+
+    context = JobContext(
+        deployment.load(),
+        operator,
+        lambda job: default_folder() / f"dag-{job}.sqlite",
+        lambda: url_of_connection(database_conn_id) if database_conn_id else database_url(),
+    )
+    return STEPS[name].run_step(context, params)
+
+
+def counts(report: Mapping[str, Any]) -> dict[str, int | bool]:
+    """Return the numbers of a report: the part for an asset event, which Airflow stores in plaintext."""
+    return {name: value for name, value in report.items() if isinstance(value, int)}
+
+
+def _params(steps: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the DAG's Params: the steps, and what the jobs declare."""
+    from airflow.sdk import Param
+
+    params = {
+        "steps": Param(
+            list(steps),
+            type="array",
+            items={"type": "string", "enum": list(STEPS)},
+            title="Steps",
+            examples=list(STEPS),
+            description="Which steps run, in this order.",
+        )
+    }
+    for job in STEPS.values():
+        for default, declared in job.declared_params():
+            value = defaults.get(declared.name, default)
+            params[declared.name] = Param(
+                value, title=declared.title, description=declared.description, **declared.schema
+            )
+    return params

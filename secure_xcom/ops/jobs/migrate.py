@@ -26,7 +26,7 @@ from secure_xcom.core.reference import is_reference
 from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
-from secure_xcom.ops.jobs.migrate_report import MigrateReport
+from secure_xcom.ops.jobs.migrate_report import MigrateReport, SealReport, UnsealReport
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.row_errors import concerns_all, is_of_the_payload
@@ -58,7 +58,7 @@ def seal_existing(
     :param old: the objects of the backend before.
     :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
     """
-    report = MigrateReport(apply)
+    report = SealReport(apply)
     with locked(state):
         checkpoint = Checkpoint(state, {"job": "seal-existing", "database": database.name})
         if apply:
@@ -146,7 +146,7 @@ def unseal_all(
 
     :raises MaintenanceError: the database does not answer; :raises AuditError: the access log takes nothing.
     """
-    report = MigrateReport(apply)
+    report = UnsealReport(apply)
     with locked(state):
         for row in _rows(database, report, progress):
             found = recognise(row, policy, database)

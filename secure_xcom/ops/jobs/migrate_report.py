@@ -1,21 +1,31 @@
-"""What sealing what is there, and unsealing all, tell."""
+"""What ``seal-existing`` and ``unseal-all`` report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from secure_xcom.core.errors import SecureXComError
-from secure_xcom.ops.jobs.examples import name_one
+from secure_xcom.ops.jobs.job import Report
+from secure_xcom.ops.jobs.report_text import add_example, example_lines
+
+_NOT_CHANGED = (
+    "not changed: task logs, rendered template fields, Airflow's table log, archive tables and backups, which "
+    "keep their old content; see `secure-xcom doctor`"
+)
 
 
 @dataclass
-class MigrateReport:
-    """What was found and done.
+class MigrateReport(Report):
+    """What a run found and did.
 
-    :ivar due: rows to be converted; :ivar objects: those of them that name an object of the stock backend.
-    :ivar changed: written anew by a task meanwhile; :ivar skipped: references that no pull would open, such as
-        expired, exclusive and malformed ones; :ivar skips: some of them, and why.
+    :cvar verb: what is done to a row.
+    :ivar due: rows to convert; :ivar objects: those of them that name an object of Airflow's own backend.
+    :ivar changed: overwritten by a task meanwhile; :ivar skipped: references that no pull would open, such as
+        expired, exclusive and malformed ones; :ivar skips: some of them, with the reason.
     """
+
+    verb: ClassVar[str]
 
     applying: bool
     rows: int = 0
@@ -30,16 +40,50 @@ class MigrateReport:
 
     @property
     def found(self) -> bool:
-        """Whether anything is left to be done."""
+        """Whether anything is left to do."""
         return bool(self.failed or self.changed or self.due > self.converted)
 
     def skip(self, where: str, error: SecureXComError | None) -> None:
-        """Note a reference that no pull would open."""
+        """Count a reference that no pull would open."""
         self.skipped += 1
         if error is not None:
-            name_one(self.skips, f"{where}: {error.what}")
+            add_example(self.skips, f"{where}: {error.what}")
 
     def fail(self, where: str, error: SecureXComError) -> None:
-        """Note a row that stays as it is."""
+        """Count a row that stays as it is."""
         self.failed += 1
-        name_one(self.failures, f"{where}: {error.what}")
+        add_example(self.failures, f"{where}: {error.what}")
+
+    def lines(self) -> list[str]:
+        """See `Report.lines`."""
+        lines = [f"{self.rows} rows, {self.due} to be {self.verb} ({self.objects} of them in objects)"]
+        if self.skipped:
+            lines.append(f"{self.skipped} references stay, since no pull would open them")
+            lines += example_lines(self.skips, self.skipped)
+        if self.applying:
+            lines.append(
+                f"{self.verb} {self.converted}, {self.changed} were overwritten meanwhile, {self.failed} failed"
+            )
+            lines += example_lines(self.failures, self.failed, title="failed:")
+        elif self.due:
+            lines.append("nothing was changed: run it with --apply")
+        return lines
+
+
+class SealReport(MigrateReport):
+    """What ``seal-existing`` found and did."""
+
+    verb = "sealed"
+
+    def lines(self) -> list[str]:
+        """See `Report.lines`."""
+        return [
+            *super().lines(),
+            _NOT_CHANGED,
+        ]
+
+
+class UnsealReport(MigrateReport):
+    """What ``unseal-all`` found and did."""
+
+    verb = "unsealed"

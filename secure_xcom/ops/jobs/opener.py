@@ -1,7 +1,6 @@
-"""Opening a reference outside of a task: to hold a sealed value against the old one, to leave the product, to look
-at one value in an emergency.
+"""Open references outside of a task: for seal-existing, unseal-all and break-glass access.
 
-It is the pipeline's way back without a consumer, so it asks nothing of the access policy's readers: who runs it
+It is the pipeline's pull without a consumer, so it does not check the access policy's readers: whoever runs it
 needs rights of their own at the key service and the store.
 """
 
@@ -9,22 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from typing import Any
 
 from secure_xcom.core.access_policy import Compartment
 from secure_xcom.core.codecs import Codecs
-from secure_xcom.core.errors import ClaimRefused, ContextRefused
+from secure_xcom.core.config import Settings
+from secure_xcom.core.errors import ClaimRefused, ContextRefused, ValueNotSerialisable
 from secure_xcom.core.pipeline.fetch import fetch, payload_of
 from secure_xcom.core.pipeline.open_payload import openable, opened
+from secure_xcom.core.pipeline.push_and_pull import Pipeline
 from secure_xcom.core.reference import Reference
-from secure_xcom.keys import KeyService
+from secure_xcom.deployment import Deployment
+from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.data_keys import DataKeys, Unwrapped
-from secure_xcom.stores import Store
+from secure_xcom.stores import Store, store
 
 
 class Opener:
-    """Opens references. It keeps no data key for longer than one page of rows.
+    """Opens references. It caches no data key.
 
-    :param to_structure: Airflow's ``serialize``, for values that were pushed by a codec of their own.
+    :param to_structure: Airflow's ``serialize``, for values that were pushed with another codec than JSON.
     """
 
     def __init__(
@@ -37,10 +40,10 @@ class Opener:
     ) -> None:
         self.max_bytes = max_bytes
         self._keys = DataKeys(0, 0, services)
-        self._codecs = Codecs(lambda value: value, lambda structure: structure)
+        self._codecs = _structure_codecs()
         self._to_structure = to_structure
         self.store: Callable[[str], Store] = cache(stores)
-        """The store of a URI, opened once."""
+        """Returns the store of a URI, opened once."""
 
     def fetch(
         self, reference: Reference, compartment: Compartment, *, where: str, expired: bool = False
@@ -48,16 +51,16 @@ class Opener:
         """Return the data key and the sealed payload of a reference, after the checks that apply to every reader.
 
         :param expired: whether a legal hold overrides its retention.
-        :raises ReferenceRefused, ContextRefused, ValueTooLarge: it is not to be opened.
-        :raises ClaimRefused: it is exclusive, so that one task instance may read it and nobody here.
+        :raises ReferenceRefused, ContextRefused, ValueTooLarge: it may not be opened.
+        :raises ClaimRefused: it is exclusive, so only one task instance may read it.
         :raises SecureXComError: no key service unwraps its key, or its store cannot be opened.
         """
         checked = openable(reference, compartment, max_bytes=self.max_bytes, where=where, expired=expired)
         if reference.head.exclusive is not None:
             raise ClaimRefused(
-                "it is exclusive: one task instance may read it, and no operator",
+                "it is exclusive: only one task instance may read it, and no operator",
                 where=where,
-                remedy="clear the producing task, and let it push what is needed without the mark",
+                remedy="clear the producing task, and let it push the value without the exclusive mark",
             )
         payload = payload_of(reference, checked.place, self.store)
         fetched = fetch([payload], [checked.candidates], self._keys)
@@ -74,10 +77,39 @@ class Opener:
         return opened(reference, key.data_key.secret, sealed, max_bytes=self.max_bytes, where=where)
 
     def structure(self, reference: Reference, data: bytes, where: str) -> object:
-        """The value as the plain structure that the stock backend would have kept.
+        """Return the value as the plain structure that Airflow's own backend would have stored.
 
-        :raises SecureXComError: it cannot be decoded, or not be kept so.
+        :raises SecureXComError: it cannot be decoded, or cannot be stored in this form.
         """
         codec = reference.head.codec
         value, structure, _ = self._codecs.decode(codec, data, max_bytes=self.max_bytes, where=where)
         return structure if codec == "json" else self._to_structure(value)
+
+
+def structure_pipeline(deployment: Deployment) -> Pipeline:
+    """Return a pipeline for the values of rows, which Airflow has serialised already: they are sealed as they are.
+
+    No class is loaded, and nothing is registered with a masker.
+    """
+    return deployment.pipeline(_structure_codecs(), register=lambda _: None)
+
+
+def sealed_value_opener(settings: Settings) -> Opener:
+    """Return what opens the values of rows."""
+    return Opener(_serialised, services=key_service, stores=store, max_bytes=settings.max_bytes)
+
+
+def _structure_codecs() -> Codecs:
+    return Codecs(lambda value: value, lambda structure: structure)
+
+
+def _serialised(value: Any) -> Any:
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    try:
+        return BaseXCom.serialize_value(value)
+    except Exception as error:  # noqa: BLE001  # a class's own serialize may raise anything, and quote the value
+        raise ValueNotSerialisable(
+            f"Airflow's own backend cannot store a value of type {type(value).__qualname__} "
+            f"({type(error).__name__})"
+        ) from None

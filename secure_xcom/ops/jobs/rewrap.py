@@ -32,10 +32,10 @@ from secure_xcom.core.event import Event, KeyUse
 from secure_xcom.core.reference import parse
 from secure_xcom.keys import KeyService, KeyUri, Wrap, key_service, openers, version_of
 from secure_xcom.ops.jobs.eligible_rows import Found, recognise
-from secure_xcom.ops.jobs.examples import name_one
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.progress import Progress, silent
+from secure_xcom.ops.jobs.report_text import add_example
 from secure_xcom.ops.jobs.rewrap_plan import Plan, RewrapReport
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks import AccessLog
@@ -123,7 +123,7 @@ class _Run:
             if error is not None:
                 report.due += 1
                 report.failed += 1
-                name_one(report.failures, f"{found.row.where}: {error.what}")
+                add_example(report.failures, f"{found.row.where}: {error.what}")
                 # What no key has wrapped opens for nobody, whatever version it claims to be of.
                 if isinstance(error, UnwrapRefused):
                     report.refused += 1
@@ -278,7 +278,7 @@ class _Run:
             replaced = self.database.replace(found.row, record)
         except (ReferenceRefused, ValueNotKept) as error:
             report.failed += 1
-            name_one(report.failures, f"{found.row.where}: {error.what}")
+            add_example(report.failures, f"{found.row.where}: {error.what}")
             return
         if replaced:
             report.rewrapped += 1

@@ -1,4 +1,4 @@
-"""What rewrap is to do, held against the access policy, and what it tells."""
+"""What rewrap is asked to do, checked against the access policy, and what it reports."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.errors import CommandError, UnsafeRefused
 from secure_xcom.keys import KeyUri
+from secure_xcom.ops.jobs.job import Report
+from secure_xcom.ops.jobs.report_text import example_lines
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done with the wraps.
+    """What to do with the wraps.
 
-    :ivar compartment: its references only; None for those of every compartment.
-    :ivar older_than: wraps of older versions of their key only; None for those that are not of the newest.
-    :ivar add: key URI of a key that every reference is to be opened by as well.
-    :ivar remove: key URI of a key that no reference is to be opened by any longer.
+    :ivar compartment: only references of this compartment; None for all.
+    :ivar older_than: only wraps of key versions older than this one; None for all but the newest.
+    :ivar add: URI of a key that is added to every reference, so that it opens it as well.
+    :ivar remove: URI of a key that is removed from every reference.
     """
 
     compartment: str | None = None
@@ -25,10 +27,10 @@ class Plan:
     remove: str | None = None
 
     def check(self, policy: AccessPolicy) -> None:
-        """Hold it against the access policy.
+        """Check the plan against the access policy.
 
-        :raises CommandError: a key that is to be added is none that pulls may ask.
-        :raises UnsafeRefused: a key that is to be removed still wraps.
+        :raises CommandError: pulls would never use the key that is to be added.
+        :raises UnsafeRefused: the key that is to be removed still wraps new XComs.
         """
         chosen = [policy.compartment(self.compartment)] if self.compartment else policy.compartments
         for compartment in chosen:
@@ -36,7 +38,7 @@ class Plan:
             where = f"compartment {compartment.name}"
             if self.add and KeyUri.parse(self.add).name not in [key.name for key in listed]:
                 raise CommandError(
-                    "the key that is to be added is not among the compartment's key_uris, so no pull would ask it",
+                    "the key to add is not in the compartment's key_uris, so no pull would use it",
                     where=where,
                     remedy="add it to key_uris first, and name the compartment with --compartment",
                 )
@@ -44,19 +46,20 @@ class Plan:
                 key.name == KeyUri.parse(self.remove).name and key.wrap != "never" for key in listed
             ):
                 raise UnsafeRefused(
-                    "the key that is to be removed still wraps what tasks push",
+                    "the key to remove still wraps new XComs",
                     where=where,
-                    remedy="write ?wrap=never behind it in key_uris, let every worker read it, and run this again",
+                    remedy="append ?wrap=never to it in key_uris, wait until every worker has read the policy, "
+                    "and run this again",
                 )
 
 
 @dataclass
-class RewrapReport:
-    """What was found and done.
+class RewrapReport(Report):
+    """What a run found and did.
 
-    :ivar due: references with something to be done; :ivar changed: written anew by a task meanwhile.
-    :ivar refused: of the failed, those whose wraps were made by no key of theirs, so that they open for nobody.
-    :ivar oldest: key URI -> the oldest version that a wrap of any row has, after this run.
+    :ivar due: references that need a change; :ivar changed: overwritten by a task meanwhile.
+    :ivar refused: of the failed, those whose wraps none of their keys made, so that nobody can open them.
+    :ivar oldest: key URI -> the oldest key version of any wrap, after this run.
     """
 
     applying: bool
@@ -73,5 +76,29 @@ class RewrapReport:
 
     @property
     def found(self) -> bool:
-        """Whether anything is left to be done."""
+        """Whether anything is left to do."""
         return bool(self.failed or self.changed or self.due > self.rewrapped)
+
+    def lines(self) -> list[str]:
+        """See `Report.lines`."""
+        lines = [f"{self.rows} rows, {self.references} of them references, {self.due} that need a change"]
+        if self.unreadable:
+            lines.append(f"{self.unreadable} references were left alone: `secure-xcom doctor` says why")
+        if not self.applying:
+            return [*lines, "nothing was changed: run it with --apply"] if self.due else lines
+        lines.append(
+            f"rewrapped {self.rewrapped}, {self.changed} were overwritten meanwhile, {self.failed} failed"
+        )
+        lines += example_lines(self.failures, self.failed, title="failed:")
+        for uri, version in sorted(self.oldest.items()):
+            lines.append(f"{uri}: the oldest wrap is of version {version}")
+            # References that are unreadable or refused open for nobody, so they lose nothing.
+            incomplete = self.failed > self.refused or self.changed
+            if incomplete or version == 1 or not uri.startswith("vault://"):
+                continue
+            mount, _, name = uri.split("/", 3)[3].rpartition("/keys/")
+            lines.append(
+                "  min_decryption_version may be raised, unless archive tables or backups are still needed: "
+                f"vault write {mount}/keys/{name}/config min_decryption_version={version}"
+            )
+        return lines

@@ -1,4 +1,4 @@
-"""Shred what finished readers of exclusive XComs left: what their own identities may not do."""
+"""Shred exclusive XComs that were read: what the readers' own identities have no right to."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from secure_xcom.core.errors import ClaimTampered, ReferenceMalformed
 from secure_xcom.core.event import Event
 from secure_xcom.core.reference import TAG
 from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, read, recognise
-from secure_xcom.ops.jobs.examples import name_one
+from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
+from secure_xcom.ops.jobs.report_text import add_example, example_lines
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store
 
 
 @dataclass
-class ShredReport:
+class ShredReport(Report):
     """What a run found and did.
 
     :ivar due: exclusive XComs whose reader has succeeded.
-    :ivar done: of these, shredded wholly, with their claim gone; :ivar left: not wholly, to be tried again.
-    :ivar tampered: what lies among the claims and is none, which somebody has put there.
-    :ivar outlived: claims on XComs of which neither row nor payload is left; removed where it deletes.
+    :ivar done: of these, shredded completely, claim included; :ivar left: incomplete, the next run tries again.
+    :ivar tampered: records among the claims that are forged.
+    :ivar outlived: claims on XComs with neither row nor payload; removed where it deletes.
     """
 
     deleting: bool
@@ -43,8 +44,25 @@ class ShredReport:
 
     @property
     def open(self) -> int:
-        """What is still to be done."""
+        """How many are left to do."""
         return self.due - self.done + self.tampered + (0 if self.deleting else self.outlived)
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self.open)
+
+    def lines(self) -> list[str]:
+        """See `Report.lines`."""
+        lines = [f"{self.due} exclusive XComs were read by a task that has succeeded"]
+        if self.outlived:
+            removed = "; removed" if self.deleting else ""
+            lines.append(f"{self.outlived} claims are on XComs that no longer exist{removed}")
+        if self.deleting:
+            lines.append(f"shredded {self.done} completely and {self.left} incompletely")
+        elif self.due or self.outlived:
+            lines.append("nothing was changed: run it with --delete")
+        return lines + example_lines(self.failures, self.left + self.tampered, title="could not be shredded:")
 
 
 class DatabaseRows:
@@ -60,7 +78,7 @@ class DatabaseRows:
             try:
                 return read(row, self._database)[1]
             except ReferenceMalformed:
-                # Refused as a reference, and never compared: that may take more of the stack than there is.
+                # A malformed reference is refused and never compared: comparing it could exhaust the stack.
                 return {TAG: None}
         return None
 
@@ -73,7 +91,7 @@ class DatabaseRows:
         return False
 
     def first_of(self, target: Target) -> StoredRow | None:
-        """The row that named a claimed payload before the claimed row did, if there is one."""
+        """Return the row that named a claimed payload before the claimed row did, if there is one."""
         return next(
             (
                 others_payloads([found], self._database).get(row.position)
@@ -84,8 +102,8 @@ class DatabaseRows:
         )
 
     def _rows(self, coordinate: Coordinate) -> list[Any]:
-        at = (*coordinate.of_task, coordinate.map_index)
-        return [row for row in self._database.of_tasks([at]) if row.position.key == coordinate.key]
+        task_instance = (*coordinate.of_task, coordinate.map_index)
+        return [row for row in self._database.of_tasks([task_instance]) if row.position.key == coordinate.key]
 
 
 def shred_all(
@@ -99,27 +117,27 @@ def shred_all(
     stores: Callable[[str], Store] = store,
     progress: Progress = silent,
 ) -> ShredReport:
-    """Find the claims whose task instances have succeeded, and shred their XComs. Running it again finishes.
+    """Find claims whose task instances have succeeded, and shred their XComs. A later run finishes what is left.
 
-    Needs no key, and of the stores the rights to list, to read claims and to delete.
+    Needs no key, and at the stores the rights to list, to read claims and to delete.
 
     :param delete: without it nothing is changed.
-    :param operator: who does it, for the access log, which has each XCom as purged before its keys are destroyed.
-    :param ledger: where claims are kept; without one, in the payloads' own stores.
-    :raises SecureXComError: the claims or the rows cannot be read; :raises AuditError: the access log cannot be
-        written.
+    :param operator: who runs it, for the access log, which records each XCom as purged before its keys are
+        destroyed.
+    :param ledger: where claims are kept; None for the payloads' own stores.
+    :raises SecureXComError: claims or rows cannot be read; :raises AuditError: the access log cannot be written.
     """
-    of = cache(stores)
+    opened = cache(stores)
 
     def succeeded(claimant: Claimant) -> bool:
-        at = (claimant.dag_id, claimant.run_id, claimant.task_id, claimant.map_index)
-        return database.task_state(*at) == "success"
+        task_instance = (claimant.dag_id, claimant.run_id, claimant.task_id, claimant.map_index)
+        return database.task_state(*task_instance) == "success"
 
     report = ShredReport(deleting=delete)
 
     def tampered(error: ClaimTampered) -> None:
         report.tampered += 1
-        name_one(report.failures, str(error))
+        add_example(report.failures, str(error))
 
     def outlived(_: Claim) -> None:
         report.outlived += 1
@@ -142,14 +160,14 @@ def shred_all(
         )
         access_log.record([event])
 
-    places = [(uri, own.name) for own in policy.compartments for uri in own.all_store_uris]
+    places = [(uri, compartment.name) for compartment in policy.compartments for uri in compartment.all_store_uris]
     for claim, done in shred_finished(
-        ledger or ClaimObjects(of),
+        ledger or ClaimObjects(opened),
         places,
         succeeded=succeeded,
         held=policy.held,
         rows=rows,
-        stores=of,
+        stores=opened,
         dry_run=not delete,
         tampered=tampered,
         outlived=outlived,
@@ -160,7 +178,7 @@ def shred_all(
             report.done += 1
         elif done is not None:
             report.left += 1
-            why = done.left or f"the row of {claim.coordinate} cannot be read, or was written meanwhile"
-            name_one(report.failures, str(why))
+            reason = done.left or f"the row of {claim.coordinate} cannot be read, or was overwritten meanwhile"
+            add_example(report.failures, str(reason))
         progress("shredding", report.due, None)
     return report

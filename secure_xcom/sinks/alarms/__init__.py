@@ -1,1 +1,1 @@
-"""Alarms: rules of the access policy held against events, and telling who is to be told."""
+"""Alarms: apply the access policy's rules to events, and notify people."""

@@ -1,4 +1,4 @@
-"""Telling an alarm: a log line, a webhook, a function. What fails is said and stops nothing else."""
+"""Notify of an alarm with a log line, a webhook or a function. A failure is reported and stops nothing else."""
 
 from __future__ import annotations
 
@@ -19,83 +19,86 @@ from secure_xcom.sinks.alarms.rules import Raised, single
 log = logging.getLogger("secure_xcom.alarms")
 
 WEBHOOK_SECONDS = 5.0
-"""How long a webhook may take; a worker that tells at once waits for it."""
+"""How long a webhook may take; for an alarm with `at_once` the task waits for it."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def notify(alarm: Alarm, found: Raised) -> list[AlarmNotTold]:
-    """Tell all that the rule names; what did not work, one error each."""
-    failed = []
-    for number, way in enumerate(alarm.notify):
+def notify(alarm: Alarm, raised: Raised) -> list[AlarmNotTold]:
+    """Notify every target of the rule. Return an error for each one that failed."""
+    errors = []
+    for number, target in enumerate(alarm.notify):
         try:
-            _tell_one(way, found)
+            _notify_one(target, raised)
         except AlarmNotTold as error:
-            failed.append(error)
+            errors.append(error)
         except SecureXComError as error:
-            failed.append(
+            errors.append(
                 AlarmNotTold(error.what, where=f"alarm {alarm.name}, notify[{number}]", remedy=error.remedy)
             )
-    return failed
+    return errors
 
 
 class AlarmSink:
-    """A sink that writes nothing: it tells the alarms of the rules that are to be told at once.
+    """A sink that writes nothing: it raises the alarms of rules with `at_once`.
 
-    :param alarms: all rules; those that are not at once are left to `secure-xcom audit alarms`.
+    :param alarms: all rules; `secure-xcom audit alarms` evaluates those without `at_once`.
     """
 
     uri = "alarms:"
-    dear = False
+    costly = False
 
     def __init__(self, alarms: Iterable[Alarm]) -> None:
-        self._alarms = [one for one in alarms if one.at_once and one.when in AT_ONCE]
+        self._alarms = [alarm for alarm in alarms if alarm.at_once and alarm.when in AT_ONCE]
 
     def write(self, lines: Sequence[Line]) -> None:
-        """Tell what these events raise. Raises nothing: an alarm that cannot be told stops no task."""
+        """Notify of the alarms that these events raise. Raise nothing: a failed notification stops no task."""
         for line in lines:
             for alarm in self._alarms:
                 if alarm.compartments is not None and line.record.get("compartment") not in alarm.compartments:
                     continue
-                for found in single(alarm, line.record):
-                    for error in notify(alarm, found):
-                        log.error("An alarm was not told: %s", error)
+                for raised in single(alarm, line.record):
+                    for error in notify(alarm, raised):
+                        log.error("An alarm could not be sent: %s", error)
 
 
-def _tell_one(way: Notify, found: Raised) -> None:
-    if way.log is not None:
-        log.log(_LEVELS[way.log], "Alarm %s (%s) at %s: %s", found.alarm, found.when, found.time, found.text)
-    elif way.callback is not None:
-        _call(way.callback, found)
+def _notify_one(target: Notify, raised: Raised) -> None:
+    if target.log is not None:
+        level = _LEVELS[target.log]
+        log.log(level, "Alarm %s (%s) at %s: %s", raised.alarm, raised.when, raised.time, raised.text)
+    elif target.callback is not None:
+        _call(target.callback, raised)
     else:
-        _post(way, found)
+        _post(target, raised)
 
 
-def _call(name: str, found: Raised) -> None:
-    # The function is named by the access policy's owner, who decides over what runs here anyway.
+def _call(name: str, raised: Raised) -> None:
+    # The access policy's owner names the function, and decides what runs here in any case.
     from pkgutil import resolve_name
 
     try:
-        resolve_name(name)(found.as_json())
-    except Exception as error:  # noqa: BLE001  # a function of others may raise anything
+        resolve_name(name)(raised.as_json())
+    except Exception as error:  # noqa: BLE001  # a user's function may raise anything
         raise AlarmNotTold(f"the callback failed ({type(error).__name__})", where=f"callback {name}") from None
 
 
-def _post(way: Notify, found: Raised) -> None:
-    url, token = way.webhook or "", ""
-    if way.connection is not None:
-        known = airflow_connection(way.connection, where=f"alarm {found.alarm}", named="the rule's connection")
-        token = str(known.password or "")
-        url = url or str(known.host or "")
+def _post(target: Notify, raised: Raised) -> None:
+    url, token = target.webhook or "", ""
+    if target.connection is not None:
+        connection = airflow_connection(
+            target.connection, where=f"alarm {raised.alarm}", named="the rule's connection"
+        )
+        token = str(connection.password or "")
+        url = url or str(connection.host or "")
     parts = urlsplit(url)
     # The path of a webhook may be its secret, so only its host is shown.
-    where = f"webhook {parts.scheme}://{parts.hostname}" if way.webhook else f"connection {way.connection}"
+    where = f"webhook {parts.scheme}://{parts.hostname}" if target.webhook else f"connection {target.connection}"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AlarmNotTold("the webhook is no http or https URL", where=where)
+        raise AlarmNotTold("the webhook is not an http or https URL", where=where)
     headers = {"Content-Type": "application/json", "User-Agent": "secure_xcom"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    body = json.dumps(found.as_json()).encode()
+    body = json.dumps(raised.as_json()).encode()
     request = Request(url, body, headers, method="POST")  # noqa: S310  # http and https only, above
     try:
         with build_opener(_NoRedirect).open(request, timeout=WEBHOOK_SECONDS):
@@ -103,11 +106,11 @@ def _post(way: Notify, found: Raised) -> None:
     except HTTPError as error:
         raise AlarmNotTold(f"the webhook answered {error.code}", where=where) from None
     except (URLError, OSError, ValueError) as error:
-        raise AlarmNotTold(f"the webhook did not take it ({type(error).__name__})", where=where) from None
+        raise AlarmNotTold(f"the webhook could not be reached ({type(error).__name__})", where=where) from None
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """A token is for the host that was named and for no other."""
+    """Refuse redirects: a token is for the named host only."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

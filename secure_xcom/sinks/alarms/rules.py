@@ -1,4 +1,4 @@
-"""Holding events against the rules. What has to be remembered between two looks is in `State`."""
+"""Evaluate the alarm rules on events. `State` is what one evaluation leaves for the next."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from secure_xcom.core.errors import CommandError
 from secure_xcom.core.event_text import by, xcom
 
 KEPT = timedelta(days=2)
-"""How long a chain's place is remembered after its last event."""
+"""How long the position in a chain is kept after the chain's last event."""
 
 _CONSUMERS_MAX = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """One alarm.
+    """One alarm that was raised.
 
-    :ivar text: what happened, for people; ids only. :ivar events: ids of events, ten at the most.
+    :ivar text: what happened, for people; ids only. :ivar events: ids of events, ten at most.
     """
 
     alarm: str
@@ -35,18 +35,19 @@ class Raised:
     compartment: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What a webhook and a callback are given."""
+        """Return the JSON object for webhooks and callbacks."""
         return {"secure_xcom_alarm": 1, **asdict(self), "events": list(self.events)}
 
 
 @dataclass(slots=True)
 class State:
-    """What is remembered between two looks.
+    """What one evaluation leaves for the next.
 
-    :ivar chains: chain -> the next number to look at, and the time of the last event.
-    :ivar refusals: rule -> times and ids of the refusals that still count, and whether the alarm is on.
-    :ivar consumers: who has read from whom, as ``[compartment, producing DAG, DAG, task]``.
-    :ivar since: the time of the last look; empty before the first.
+    :ivar since: the time of the last evaluation; empty before the first.
+    :ivar chains: chain -> the next sequence number to evaluate, and the time of the last event.
+    :ivar refusals: rule -> times and ids of the refusals that still count.
+    :ivar sounding: the rules whose burst has not ended.
+    :ivar consumers: the known readers, as ``(compartment, producing DAG, DAG, task)``.
     """
 
     since: str = ""
@@ -57,7 +58,7 @@ class State:
 
     @classmethod
     def load(cls, path: Path) -> State:
-        """The state of the last look; a fresh one where there was none.
+        """Return the state of the last evaluation; a new one where there is no file.
 
         :raises CommandError: the file cannot be read.
         """
@@ -65,28 +66,28 @@ class State:
             record = json.loads(path.read_bytes())
             return cls(
                 record["since"],
-                {chain: (int(at), str(time)) for chain, (at, time) in record["chains"].items()},
-                {name: [(a, b) for a, b in found] for name, found in record["refusals"].items()},
+                {chain: (int(following), str(time)) for chain, (following, time) in record["chains"].items()},
+                {name: [(time, event) for time, event in kept] for name, kept in record["refusals"].items()},
                 list(record["sounding"]),
-                {tuple(one) for one in record["consumers"]},
+                {tuple(reader) for reader in record["consumers"]},
             )
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CommandError(
-                f"the state of the last look cannot be read ({type(error).__name__})",
+                f"the state of the last evaluation cannot be read ({type(error).__name__})",
                 where=str(path),
-                remedy="restore or remove it; without it first consumers are learned anew",
+                remedy="restore or remove the file; without it the next run learns the known readers again",
             ) from None
 
     def save(self, path: Path) -> None:
-        """Keep it for the next look.
+        """Write the state for the next evaluation.
 
         :raises CommandError: the file cannot be written.
         """
-        # What is too old to come up again is forgotten.
+        # Older chains get no more events, so their positions are dropped.
         oldest = text_of(time_of(self.since) - KEPT)
-        kept = {chain: found for chain, found in self.chains.items() if found[1] >= oldest}
+        kept = {chain: position for chain, position in self.chains.items() if position[1] >= oldest}
         record = {
             "since": self.since,
             "chains": kept,
@@ -101,25 +102,25 @@ class State:
             temporary.replace(path)
         except OSError as error:
             raise CommandError(
-                f"the state cannot be kept ({type(error).__name__})",
+                f"the state of the evaluation cannot be written ({type(error).__name__})",
                 where=str(path),
-                remedy="name another --state",
+                remedy="name another file with --state",
             ) from None
 
 
 class Evaluator:
-    """Holds events, in the order of the log, against rules: `take` each, then `bursts` once."""
+    """Apply rules to events in the order of the log: call `take` for each event, then `bursts` once."""
 
     def __init__(self, alarms: Sequence[Alarm], state: State) -> None:
-        self._alarms = [one for one in alarms if not (one.at_once and one.when in AT_ONCE)]
+        self._alarms = [alarm for alarm in alarms if not (alarm.at_once and alarm.when in AT_ONCE)]
         self._state = state
-        # At the first look every consumer is a new one, so they are learned and nobody is told.
+        # In the first evaluation every reader is new, so they are learned and no alarm is raised.
         self._learning = not state.since
         self._opening_chains: set[tuple[str, str]] = set()
         self._refused: dict[str, list[tuple[str, str, str, str]]] = {}
 
     def take(self, record: Mapping[str, Any]) -> Iterator[Raised]:
-        """The alarms that an event raises; one that was taken before raises none."""
+        """Return the alarms that an event raises; an event of an earlier evaluation raises none."""
         chain, sequence, time = record.get("chain"), record.get("sequence"), record.get("time")
         if not isinstance(chain, str) or type(sequence) is not int or not isinstance(time, str):
             return
@@ -129,24 +130,25 @@ class Evaluator:
         self._state.chains[chain] = (sequence + 1, time)
         for alarm in self._alarms:
             if alarm.compartments is None or record.get("compartment") in alarm.compartments:
-                yield from self._hold(alarm, record, time)
+                yield from self._apply(alarm, record, time)
         self._learn(record)
 
-    def _hold(self, alarm: Alarm, record: Mapping[str, Any], time: str) -> Iterator[Raised]:
+    def _apply(self, alarm: Alarm, record: Mapping[str, Any], time: str) -> Iterator[Raised]:
         if alarm.when == "refusals":
             if record.get("outcome") == "refused":
-                found = (time, str(record.get("id")), by(record), str(record.get("compartment")))
-                self._refused.setdefault(alarm.name, []).append(found)
+                refusal = (time, str(record.get("id")), by(record), str(record.get("compartment")))
+                self._refused.setdefault(alarm.name, []).append(refusal)
         elif alarm.when == "first_consumer":
-            if (pair := _reader(record)) and pair not in self._state.consumers and not self._learning:
-                yield raised(alarm, record, f"{pair[2]}/{pair[3]} read from {pair[1]} for the first time")
+            if (reader := _reader(record)) and reader not in self._state.consumers and not self._learning:
+                _, producer, dag, task = reader
+                yield raised(alarm, record, f"{dag}/{task} read from {producer} for the first time")
         elif alarm.when == "opened":
             yield from self._opening(alarm, record)
         else:
             yield from single(alarm, record)
 
     def _opening(self, alarm: Alarm, record: Mapping[str, Any]) -> Iterator[Raised]:
-        # One command may open thousands (unseal-all), and its events are of one chain.
+        # One command may open thousands of XComs (unseal-all); its events are in one chain and raise one alarm.
         command = (alarm.name, str(record.get("chain")))
         if record.get("action") == "open" and command not in self._opening_chains:
             self._opening_chains.add(command)
@@ -154,15 +156,15 @@ class Evaluator:
             yield raised(alarm, record, f"{by(record) or 'somebody'} {did} {xcom(record)} by hand")
 
     def bursts(self) -> Iterator[Raised]:
-        """The alarms of all refusals that were taken, in the order of time: the hosts' files come one by one."""
+        """Return the alarms of all refusals, sorted by time, since hosts' files are read one after the other."""
         for alarm in self._alarms:
             for time, number, who, compartment in sorted(self._refused.pop(alarm.name, ())):
                 yield from self._refusal(alarm, time, number, who, compartment)
 
     def _refusal(self, alarm: Alarm, time: str, number: str, who: str, compartment: str) -> Iterator[Raised]:
         oldest = text_of(time_of(time) - timedelta(seconds=alarm.within_seconds))
-        kept = [one for one in self._state.refusals.get(alarm.name, []) if one[0] > oldest]
-        # It may sound again once it was quiet, which with `over: 0` is a time without any.
+        kept = [refusal for refusal in self._state.refusals.get(alarm.name, []) if refusal[0] > oldest]
+        # A new burst may raise the alarm again; with `over: 0` the burst ends with a time without refusals.
         if len(kept) <= alarm.over and alarm.name in self._state.sounding:
             self._state.sounding.remove(alarm.name)
         kept.append((time, number))
@@ -170,27 +172,27 @@ class Evaluator:
         if len(kept) > alarm.over and alarm.name not in self._state.sounding:
             self._state.sounding.append(alarm.name)
             events = tuple(number for _, number in kept[-10:])
-            text = f"{len(kept)} refusals within {alarm.within}, the last of {who or 'nobody known'}"
+            text = f"{len(kept)} refusals within {alarm.within}, the last of {who or 'an unknown task'}"
             yield Raised(alarm.name, alarm.when, time, text, events, compartment if alarm.compartments else None)
 
     def _learn(self, record: Mapping[str, Any]) -> None:
-        found = _reader(record)
-        if found and len(self._state.consumers) < _CONSUMERS_MAX:
-            self._state.consumers.add(found)
+        reader = _reader(record)
+        if reader and len(self._state.consumers) < _CONSUMERS_MAX:
+            self._state.consumers.add(reader)
 
 
 def single(alarm: Alarm, record: Mapping[str, Any]) -> Iterator[Raised]:
-    """The alarm of a rule that one event decides."""
+    """Return the alarm of a rule that a single event decides."""
     if alarm.when == "second_claim" and record.get("action") == "claim" and record.get("outcome") == "refused":
         yield raised(
             alarm, record, f"{xcom(record)} was claimed already, and {by(record) or 'somebody'} tried again"
         )
     if alarm.when == "plaintext_seen" and record.get("action") == "plaintext_seen":
-        yield raised(alarm, record, f"{xcom(record)} has no reference, seen by {by(record) or 'somebody'}")
+        yield raised(alarm, record, f"{by(record) or 'somebody'} read {xcom(record)}, which has no reference")
 
 
 def raised(alarm: Alarm, record: Mapping[str, Any], text: str) -> Raised:
-    """The alarm of one event."""
+    """Return the alarm of one event."""
     compartment = record.get("compartment")
     return Raised(alarm.name, alarm.when, str(record.get("time")), text, (str(record.get("id")),), compartment)
 
@@ -201,5 +203,5 @@ def _reader(record: Mapping[str, Any]) -> tuple[str, ...] | None:
         return None
     if not isinstance(producer, dict) or not isinstance(consumer, dict):
         return None
-    found = (record.get("compartment"), producer.get("dag_id"), consumer.get("dag_id"), consumer.get("task_id"))
-    return tuple(map(str, found))
+    reader = (record.get("compartment"), producer.get("dag_id"), consumer.get("dag_id"), consumer.get("task_id"))
+    return tuple(map(str, reader))

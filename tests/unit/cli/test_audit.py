@@ -90,7 +90,7 @@ def test_verify_says_where_and_ends_with_one(folder: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"task_id":"load"', b'"task_id":"ship"', 1))
     result = run(folder, "verify")
     assert result.exit_code == 1
-    assert "edited: not the event that was sealed" in result.stdout
+    assert "edited: not the event that was anchored" in result.stdout
     assert f"{path}:1, chain " in result.stdout
     code, found = run_json(folder, "verify")
     assert code == 1
@@ -107,7 +107,7 @@ def test_seal_says_what_it_cannot_seal(folder: Path) -> None:
     write(path, lines[:4] + lines[5:])
     result = run(folder, "seal")
     assert result.exit_code == 1
-    assert "does not continue its chain; not sealed" in result.stdout
+    assert "does not continue its chain; not anchored" in result.stdout
 
 
 def test_prune_first_says_what_would_go(folder: Path) -> None:
@@ -130,13 +130,13 @@ def test_prune_first_says_what_would_go(folder: Path) -> None:
     [
         (("verify",), "signing key cannot be opened"),
         (("verify", "--log", "nowhere://x"), "no store has the scheme"),
-        (("verify", "--sink", "syslog://x:1", "--chains-only"), "is not read by this command"),
+        (("verify", "--sink", "syslog://x:1", "--chains-only"), "cannot be read back"),
         (("seal", "--key", "ftp://x"), "no signing key has the scheme"),
         (("key", "--key", "file:relative.pem"), "no signing key has the scheme"),
-        (("key", "--create", "--name", "a b"), "cannot be the name of a log"),
+        (("key", "--create", "--name", "a b"), "not a valid name of a log"),
         (("verify", "--verifier", "nonsense"), "not a verifier key"),
         (("verify", "--trusted", "/nowhere/checkpoint"), "cannot be read"),
-        (("prove",), "one thing is proved at a time"),
+        (("prove",), "exactly one subject"),
     ],
 )
 def test_what_cannot_run_ends_with_two(folder: Path, arguments: tuple[str, ...], said: str) -> None:

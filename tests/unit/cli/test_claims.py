@@ -86,7 +86,7 @@ def test_claims_on_what_is_gone_go_too(upkeep: Upkeep) -> None:
     upkeep.store().delete_many([payload])
     upkeep.table.delete(at)
     dry = run(upkeep, "shred")
-    assert (dry.exit_code, "1 claims are on XComs that are gone" in dry.stdout) == (1, True)
+    assert (dry.exit_code, "1 claims are on XComs that no longer exist" in dry.stdout) == (1, True)
     deleted = run(upkeep, "shred", "--delete", "--json")
     assert (deleted.exit_code, json.loads(deleted.stdout)["outlived"], upkeep.objects()) == (0, 1, [])
 

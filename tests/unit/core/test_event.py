@@ -16,11 +16,15 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from secure_xcom.core.coordinate import Asked, TaskTry, canonical_json
+from secure_xcom.core import hashed_ids
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry, canonical_json
 from secure_xcom.core.errors import AuditError
 from secure_xcom.core.event import Action, Event, KeyUse, Outcome
+from secure_xcom.core.event_fields import FIELDS, schema_of
 from secure_xcom.keys import version_of
-from secure_xcom.sinks import AccessLog
+from secure_xcom.ops.audit_trail import event_schema
+from secure_xcom.ops.audit_trail.search.query import PATHS
+from secure_xcom.sinks import AccessLog, python_logging
 from tests.support.audit_reading import SCHEMA, read_chain, read_chains
 from tests.support.doubles import MemorySink
 from tests.support.world import coordinate
@@ -73,10 +77,24 @@ def written(*events: Event) -> list[bytes]:
 
 
 def test_an_event_with_everything_holds_to_the_schema() -> None:
-    """Every field of an event is a name of the schema, and the schema names nothing else."""
+    """Every field of a written event is declared, and nothing else is declared."""
     full, end = read_chain(written(FULL, Event("push", "ok", task=TRY)))
-    assert {**full, **end}.keys() == SCHEMA["properties"].keys()
-    assert {field.name for field in fields(Event)} - {"coordinate", "task"} <= SCHEMA["properties"].keys()
+    assert {**full, **end}.keys() == SCHEMA["properties"].keys() == FIELDS.keys()
+    assert {field.name for field in fields(Event)} - {"coordinate", "task"} <= FIELDS.keys()
+
+
+def test_the_properties_of_an_object_are_those_of_its_class() -> None:
+    """A coordinate, a question and a try of a task are declared with the attributes that they are written with."""
+    assert list(FIELDS["producer"].schema["properties"]) == [field.name for field in fields(Coordinate)]
+    assert list(FIELDS["task"].schema["properties"]) == [field.name for field in fields(TaskTry)]
+    assert FIELDS["task"].schema == FIELDS["consumer"].schema
+    assert list(FIELDS["keys"].schema["items"]["properties"]) == list(KeyUse._fields)
+
+
+@pytest.mark.parametrize("path", event_schema.STORED, ids=lambda path: path.parent.name)
+def test_the_shipped_schema_is_the_declaration(path: Path) -> None:
+    """The schema's file and its copy at the former path are what the declaration generates."""
+    assert path.read_text(encoding="utf-8") == event_schema.text()
 
 
 def test_the_schema_lists_the_actions_and_outcomes() -> None:
@@ -85,13 +103,21 @@ def test_the_schema_lists_the_actions_and_outcomes() -> None:
     assert SCHEMA["properties"]["outcome"]["enum"] == list(get_args(Outcome))
 
 
+def test_whoever_selects_fields_names_declared_ones() -> None:
+    """Hashed ids, a log record's attributes and a query's parts are fields or properties of the declaration."""
+    properties = {name for field in FIELDS.values() for name in field.schema.get("properties", ())}
+    assert set(hashed_ids.NAMES) <= FIELDS.keys() | properties
+    assert set(python_logging.ATTRIBUTES) <= FIELDS.keys()
+    assert all(schema_of(path) for path in PATHS)
+
+
 def test_the_table_of_the_documentation_is_the_schema() -> None:
     """docs/audit.md has one row for each name of the schema, with its words, in its order."""
     text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| (yes)? ?\| (.*) \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \| (yes)? ?\| [\d.]+ \| (.*) \|$", text, re.MULTILINE)
     assert rows == [
-        (name, "yes" if name in SCHEMA["required"] else "", found["description"])
-        for name, found in SCHEMA["properties"].items()
+        (name, "yes" if name in SCHEMA["required"] else "", schema["description"])
+        for name, schema in SCHEMA["properties"].items()
     ]
 
 

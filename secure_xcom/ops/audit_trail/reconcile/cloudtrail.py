@@ -1,4 +1,4 @@
-"""Unwraps in CloudTrail's records: ``Decrypt`` events of KMS with their EncryptionContext, which is in clear.
+"""Unwraps in CloudTrail's records: KMS ``Decrypt`` events with their EncryptionContext, which is not encrypted.
 
 The shape is that of AWS's own examples (KMS Developer Guide, "Decrypt", ct-decrypt): files of
 ``{"Records": [...]}`` as CloudTrail delivers them, gzipped or not, or one record per line as tools export them.
@@ -23,18 +23,19 @@ _SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 
 
 def name(context: Mapping[str, str]) -> str:
-    """An encryption context as one text."""
+    """Return an encryption context as text."""
     return json.dumps(kms_context(context), sort_keys=True)
 
 
 def read(paths: list[Path]) -> tuple[list[ServerUse], float | None, float | None]:
-    """The uses of our keys, and the times of the first and the last record of KMS.
+    """Return the uses of the deployment's keys, and the times of the first and the last KMS record.
 
-    A key is ours if it was ever used with a context of our five names; every other use of it counts as well.
+    A key is the deployment's if it was ever used with a context of secure_xcom's five names. Every other use of
+    such a key is returned as well.
 
-    :raises AccessLogUnreadable: a file cannot be read; :raises CommandError: it holds no CloudTrail records.
+    :raises AccessLogUnreadable: a file cannot be read; :raises CommandError: it does not hold CloudTrail records.
     """
-    found: list[tuple[ServerUse, bool]] = []
+    candidates: list[tuple[ServerUse, bool]] = []
     times: list[float] = []
     for path in paths:
         for number, record in enumerate(_records(path), start=1):
@@ -50,9 +51,9 @@ def read(paths: list[Path]) -> tuple[list[ServerUse], float | None, float | None
                 continue
             times.append(moment)
             if operation == "Decrypt":
-                found.append(_use(record, moment, place))
-    ours = {use.key for use, is_ours in found if is_ours}
-    uses = [use for use, _ in found if use.key in ours]
+                candidates.append(_use(record, moment, place))
+    keys = {use.key for use, has_our_names in candidates if has_our_names}
+    uses = [use for use, _ in candidates if use.key in keys]
     return uses, min(times, default=None), max(times, default=None)
 
 
@@ -60,7 +61,9 @@ def _use(record: Mapping[str, Any], moment: float, place: str) -> tuple[ServerUs
     parameters = record.get("requestParameters") or {}
     context = parameters.get("encryptionContext") or {}
     resources = record.get("resources") or []
-    key = next((str(one["ARN"]) for one in resources if "ARN" in one), str(parameters.get("keyId", "?")))
+    key = next(
+        (str(resource["ARN"]) for resource in resources if "ARN" in resource), str(parameters.get("keyId", "?"))
+    )
     who = str((record.get("userIdentity") or {}).get("arn") or UNKNOWN)
     use = ServerUse(
         moment,
@@ -77,8 +80,8 @@ def _use(record: Mapping[str, Any], moment: float, place: str) -> tuple[ServerUs
 
 
 def _records(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The records of a file, or of every file below a folder."""
-    files = sorted(one for one in path.rglob("*") if one.name.endswith(_SUFFIXES)) if path.is_dir() else [path]
+    """Return the records of a file, or of every file below a folder."""
+    files = sorted(file for file in path.rglob("*") if file.name.endswith(_SUFFIXES)) if path.is_dir() else [path]
     for file in files:
         try:
             raw = file.read_bytes()

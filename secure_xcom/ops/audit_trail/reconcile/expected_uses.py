@@ -1,4 +1,4 @@
-"""Our own events, as what a key service must have logged."""
+"""The uses that a key service must have logged, according to the access log."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from secure_xcom.ops.audit_trail.reconcile.match import EventUse
 from secure_xcom.ops.audit_trail.reconcile.vault_log import seconds_of
 
 Namer = Callable[[Mapping[str, str]], str]
-"""Gives an encryption context the form that it has in a service's log."""
+"""Returns an encryption context in the form of a service's log."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What was read.
+    """How many events were read.
 
-    :ivar hashed: events whose ids are hashes: their contexts are not known, so they cannot be held against a log.
+    :ivar cached: events whose data key was in memory. :ivar hashed: events whose ids are hashes, so that their
+        contexts are unknown and they cannot be compared.
     """
 
     events: int = 0
@@ -34,9 +35,10 @@ class Counts:
 def uses(
     sources: Sequence[Source], namers: Mapping[str, Namer], since: float, until: float, counts: Counts
 ) -> Iterator[EventUse]:
-    """Events of a time that asked a service whose log is at hand, or may have.
+    """Return the events of a period that called, or may have called, a service whose log is available.
 
-    :param namers: service (``vault``, ``aws-kms``) -> how its log writes a context.
+    :param namers: service (``vault``, ``aws-kms``) -> the form of a context in its log.
+    :param counts: counts the events as they are read.
     :raises AccessLogUnreadable: a sink cannot be read.
     """
     seen: set[str] = set()
@@ -48,11 +50,11 @@ def uses(
             moment = seconds_of(str(record.get("time")))
         except ValueError:
             continue
-        # The same event may lie in several sinks.
-        number = str(record.get("id"))
-        if not since <= moment <= until or number in seen:
+        # The same event may be in several sinks.
+        event_id = str(record.get("id"))
+        if not since <= moment <= until or event_id in seen:
             continue
-        seen.add(number)
+        seen.add(event_id)
         counts.events += 1
         if record.get("cache_hit"):
             counts.cached += 1
@@ -61,25 +63,25 @@ def uses(
         if context is None:
             counts.hashed += 1
             continue
-        opened = str(record.get("opened_by") or "")
-        for service, gave in _services(record, opened).items():
+        opened_by = str(record.get("opened_by") or "")
+        for service, unwrapped in _services(record, opened_by).items():
             if service in namers:
                 yield EventUse(
                     moment,
                     service,
                     namers[service](context),
-                    gave,
+                    unwrapped,
                     str(record.get("chain")),
-                    number,
+                    event_id,
                     "/".join(context[part] for part in ("dag_id", "run_id", "task_id")),
                     f"{line.place}:{line.number}",
                 )
 
 
-def _services(record: Mapping[str, Any], opened: str) -> dict[str, bool]:
-    """The services of its keys, each of which may have been asked, and whether it is the one that opened it."""
-    found = {_scheme(str(key.get("uri"))): False for key in record.get("keys") or ()}
-    return {**found, _scheme(opened): True} if opened else found
+def _services(record: Mapping[str, Any], opened_by: str) -> dict[str, bool]:
+    """Return each service that may have been called -> whether it unwrapped the data key."""
+    services = {_scheme(str(key.get("uri"))): False for key in record.get("keys") or ()}
+    return {**services, _scheme(opened_by): True} if opened_by else services
 
 
 def _scheme(uri: str) -> str:
@@ -93,26 +95,26 @@ def _context(record: Mapping[str, Any]) -> dict[str, str] | None:
     if any(is_hashed(str(producer.get(name))) for name in ("dag_id", "run_id", "task_id")):
         return None
     try:
-        known = Coordinate(
+        coordinate = Coordinate(
             producer["dag_id"], producer["run_id"], producer["task_id"], producer["map_index"], "key"
         )
     except (KeyError, SecureXComError):
         return None
-    return encryption_context(compartment, known)
+    return encryption_context(compartment, coordinate)
 
 
 def transit_keys(sources: Sequence[Source], listed: Sequence[str]) -> set[str]:
-    """``MOUNT/NAME`` of every transit key that the settings list or an event names."""
+    """Return ``MOUNT/NAME`` of every transit key that the settings list or an event names."""
     uris = set(listed)
     for line in raw_lines(sources):
         record = entries.event_of(line.data) or {}
         uris.update(str(key.get("uri")) for key in record.get("keys") or ())
-    found = set()
+    keys = set()
     for uri in uris:
         try:
             _, mount, name, _ = split_uri(uri)
         except UriInvalid:
-            # A key of another service.
+            # This is a key of another service.
             continue
-        found.add(f"{mount}/{name}")
-    return found
+        keys.add(f"{mount}/{name}")
+    return keys

@@ -1,34 +1,35 @@
-"""Which use in a key service's log belongs to which event."""
+"""Match the uses in a key service's log with events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from secure_xcom.core.findings import Finding
 
 WINDOW_SECONDS = 300.0
 """How long after an unwrap its event may be written: the payload is fetched and opened in between."""
 
 SKEW_SECONDS = 60.0
-"""How far a worker's clock and a key service's may be apart."""
+"""How far the clocks of a worker and of a key service may differ."""
 
 RETRY_SECONDS = 90.0
-"""How far apart two requests of one attempt may be: `secure_xcom.connections.vault.client` gives up after 60
-seconds, and a request may be silent for 10."""
-
+"""How far apart two requests of one attempt may be: `secure_xcom.connections.vault.client` retries for 60 seconds,
+and a request may take 10."""
 
 UNKNOWN = "?"
-"""Who asked, where the log does not say it."""
+"""The identity, where the log does not name it."""
 
 # Events of one batch are written within microseconds; a request takes longer than this.
-_ONE_GO_SECONDS = 0.002
+_BATCH_SECONDS = 0.002
 
 
 class ServerUse(NamedTuple):
-    """One unwrap that a key service has logged; each entry of a batch is one.
+    """One unwrap in a key service's log; each entry of a batch is one.
 
-    :ivar time: seconds since 1970. :ivar context: the encryption context, as this service's log has it.
-    :ivar ok: whether a data key was given. :ivar who: the identity, as the log names it.
+    :ivar time: seconds since 1970. :ivar context: the encryption context, as this service's log writes it.
+    :ivar ok: whether a data key was returned. :ivar who: the identity, as the log names it.
     """
 
     time: float
@@ -43,9 +44,10 @@ class ServerUse(NamedTuple):
 
 
 class EventUse(NamedTuple):
-    """One event of ours that must, or may, have a server record.
+    """One event that must, or may, have a server record.
 
-    :ivar ok: whether a data key was unwrapped for it, so that a record must be there.
+    :ivar ok: whether a data key was unwrapped for it, so that a record must exist.
+    :ivar about: the task that the XCom belongs to.
     """
 
     time: float
@@ -60,41 +62,56 @@ class EventUse(NamedTuple):
 
 Kind = Literal["outside", "attempt", "exported", "no_record", "repeated", "probe"]
 
-NOTES: tuple[Kind, ...] = ("repeated", "probe")
-"""What is told and is no finding."""
+# Explained by what the product itself does, so nobody needs to act.
+_NOTES: tuple[Kind, ...] = ("repeated", "probe")
+
+
+def gap_of_use(kind: Kind, use: ServerUse, text: str) -> Finding:
+    """Return the finding that the access log has nothing for a use."""
+    return _gap(kind, use.place, text, time=use.time, who=use.who, address=use.address, request=use.request)
+
+
+def _gap(
+    kind: Kind,
+    place: str,
+    text: str,
+    *,
+    time: float,
+    who: str = "",
+    address: str = "",
+    request: str = "",
+    event: str = "",
+) -> Finding:
+    details = {"time": time, "who": who, "address": address, "request": request, "event": event}
+    return Finding(place, "ok" if kind in _NOTES else "error", text, rule=kind, details=details)
+
+
+def record(gap: Finding) -> dict[str, Any]:
+    """Return the finding as a JSON object; ``time`` is in seconds since 1970."""
+    return {
+        "kind": gap.rule,
+        "time": gap.details["time"],
+        "text": gap.text,
+        "place": gap.subject,
+        **gap.record("who", "address", "request", "event"),
+        "finding": gap.status != "ok",
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """Something that only one of the two logs has."""
-
-    kind: Kind
-    time: float
-    text: str
-    place: str
-    who: str = ""
-    address: str = ""
-    request: str = ""
-    event: str = ""
-
-    @property
-    def finding(self) -> bool:
-        """Whether somebody should look at it."""
-        return self.kind not in NOTES
-
-
-@dataclass(slots=True)
 class Matched:
-    """What was compared.
+    """The result of a comparison.
 
+    :ivar uses: unwraps in the services' logs. :ivar events: events that may have caused one.
     :ivar shared: events whose data key another event of the same process and request had unwrapped.
+    :ivar gaps: what only one of the two logs has, in order of time.
     """
 
     uses: int = 0
     events: int = 0
     pairs: int = 0
     shared: int = 0
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: tuple[Finding, ...] = ()
 
 
 def match(
@@ -106,26 +123,35 @@ def match(
     probes: frozenset[str] = frozenset(),
     proofs: frozenset[str] = frozenset(),
 ) -> Matched:
-    """Pair uses and events of the same context in the order of time, each once.
+    """Pair uses and events of the same context in order of time, each once.
 
     :param probes: contexts that `secure-xcom check` unwraps without an event.
-    :param proofs: contexts that no wrap has, which workers with a scoped grant have refused to them.
+    :param proofs: contexts that no wrap has; workers with a scoped grant check that the key service refuses them.
     """
-    done = Matched()
     by_context: dict[tuple[str, str], tuple[list[ServerUse], list[EventUse]]] = {}
     for use in uses:
         by_context.setdefault((use.service, use.context), ([], []))[0].append(use)
-        done.uses += 1
     for event in events:
         by_context.setdefault((event.service, event.context), ([], []))[1].append(event)
-        done.events += 1
-    for (_, context), (some_uses, some_events) in by_context.items():
-        proof = context in proofs
+    results = [
         _match_context(
-            sorted(some_uses), sorted(some_events), window, skew, done, probe=context in probes, proof=proof
+            sorted(context_uses),
+            sorted(context_events),
+            window,
+            skew,
+            probe=context in probes,
+            proof=context in proofs,
         )
-    done.gaps.sort(key=lambda gap: gap.time)
-    return done
+        for (_, context), (context_uses, context_events) in by_context.items()
+    ]
+    gaps = [gap for result in results for gap in result.gaps]
+    return Matched(
+        sum(result.uses for result in results),
+        sum(result.events for result in results),
+        sum(result.pairs for result in results),
+        sum(result.shared for result in results),
+        tuple(sorted(gaps, key=lambda gap: gap.details["time"])),
+    )
 
 
 def _match_context(
@@ -133,109 +159,103 @@ def _match_context(
     events: Sequence[EventUse],
     window: float,
     skew: float,
-    done: Matched,
     *,
     probe: bool,
     proof: bool,
-) -> None:
-    known = next((event.about for event in events), "")
-    given = [use for use in uses if use.ok]
-    firsts, more = _asked([event for event in events if event.ok], window)
-    paired, left = _pairs(given, firsts, window, skew)
-    again, lone_uses = _pairs(left, more, window, skew)
-    answered = {id(event) for _, event in paired}
-    # A try that failed may be followed by one that did not, for the same event.
-    tried, refused = _pairs(
-        [use for use in uses if not use.ok], [one for one in events if not one.ok], window, skew
+) -> Matched:
+    task = next((event.about for event in events), "")
+    required, possible = _expected([event for event in events if event.ok], window)
+    paired, remaining = _pairs([use for use in uses if use.ok], required, window, skew)
+    more_pairs, unmatched = _pairs(remaining, possible, window, skew)
+    # The same event may have a refused request and then a successful one.
+    failed_pairs, refused = _pairs(
+        [use for use in uses if not use.ok], [event for event in events if not event.ok], window, skew
     )
-    asked = [*paired, *again, *tried]
-    lone_refusals = [
-        use for use in refused if not any(_one_attempt(use, one, event, window, skew) for one, event in asked)
-    ]
-    done.pairs += len(paired) + len(again) + len(tried)
-    for use in lone_uses:
-        done.gaps.append(_of_use(use, paired + again, known, probe=probe))
-    for use in lone_refusals:
-        if proof:
-            done.gaps.append(_gap("probe", use, f"a worker's own proof that {use.key} is of a derived key"))
+    pairs = [*paired, *more_pairs, *failed_pairs]
+    gaps = [_unmatched(use, paired + more_pairs, task, probe=probe) for use in unmatched]
+    for use in refused:
+        if any(_one_attempt(use, other, event, window, skew) for other, event in pairs):
             continue
-        text = f"{use.key} refused an unwrap that no event tells of" + _about(known)
-        done.gaps.append(Gap("attempt", use.time, text, use.place, use.who, use.address, use.request))
-    for event in firsts:
+        if proof:
+            gaps.append(gap_of_use("probe", use, f"a worker's own check that {use.key} is a derived key"))
+        else:
+            text = f"{use.key} refused an unwrap, and no event records it"
+            gaps.append(gap_of_use("attempt", use, text + _context_of(task)))
+    answered = {id(event) for _, event in paired}
+    for event in required:
         if id(event) not in answered:
-            text = f"no record of {event.service} belongs to this event about {event.about}"
-            done.gaps.append(Gap("no_record", event.time, text, event.place, event=event.event))
-    done.shared += sum(event.ok for event in events) - len(firsts) - len(again)
+            text = f"{event.service} has no record for this event about {event.about}"
+            gaps.append(_gap("no_record", event.place, text, time=event.time, event=event.event))
+    shared = sum(event.ok for event in events) - len(required) - len(more_pairs)
+    return Matched(len(uses), len(events), len(pairs), shared, tuple(gaps))
 
 
-def _asked(events: Sequence[EventUse], window: float) -> tuple[list[EventUse], list[EventUse]]:
-    """Events that must have a use of their own, and events that may have one.
+def _expected(events: Sequence[EventUse], window: float) -> tuple[list[EventUse], list[EventUse]]:
+    """Return the events that must have a use of their own, and the events that may have one.
 
-    A process unwraps a data key once for all XComs that it asks for at once, and their events are written in one
-    go; what it asks for later is in its memory, unless that was switched off or has run out.
+    A process unwraps a data key once for all XComs of one request, and writes their events in one batch. Later it
+    has the key in memory, unless the cache is disabled or the key has expired.
     """
-    firsts: list[EventUse] = []
-    more: list[EventUse] = []
+    required: list[EventUse] = []
+    possible: list[EventUse] = []
     of_chain: dict[str, tuple[EventUse, EventUse]] = {}
     for event in events:
         first, last = of_chain.get(event.chain, (None, None))
         if first is None or last is None or event.time - first.time > window:
-            firsts.append(event)
+            required.append(event)
             first = event
-        elif event.time - last.time > _ONE_GO_SECONDS:
-            more.append(event)
+        elif event.time - last.time > _BATCH_SECONDS:
+            possible.append(event)
         of_chain[event.chain] = (first, event)
-    return firsts, more
+    return required, possible
 
 
 def _pairs(
     uses: Sequence[ServerUse], events: Sequence[EventUse], window: float, skew: float
 ) -> tuple[list[tuple[ServerUse, EventUse]], list[ServerUse]]:
-    """Each use with the earliest event that it can belong to: as many pairs as there can be."""
-    paired, lone = [], []
-    at = 0
+    """Return as many pairs as possible, each use with its earliest possible event, and the unpaired uses."""
+    paired, unpaired = [], []
+    index = 0
     for use in uses:
-        while at < len(events) and events[at].time < use.time - skew:
-            at += 1
-        if at < len(events) and events[at].time <= use.time + window + skew:
-            paired.append((use, events[at]))
-            at += 1
+        while index < len(events) and events[index].time < use.time - skew:
+            index += 1
+        if index < len(events) and events[index].time <= use.time + window + skew:
+            paired.append((use, events[index]))
+            index += 1
         else:
-            lone.append(use)
-    return paired, lone
+            unpaired.append(use)
+    return paired, unpaired
 
 
-def _one_attempt(use: ServerUse, one: ServerUse, event: EventUse, window: float, skew: float) -> bool:
-    """Whether a refusal belongs to the attempt that ended with another use and its event.
+def _one_attempt(use: ServerUse, other: ServerUse, event: EventUse, window: float, skew: float) -> bool:
+    """Check whether a refusal belongs to the attempt that ended with another use and its event.
 
-    That is so for the same worker alone: another key of the reference, or the same one a moment later. Of a login
-    that had ended Vault does not say whose it was.
+    Only the same worker counts, with another key of the reference or with the same key a moment later. For a token
+    that had expired, Vault does not log the identity.
     """
-    same = one.address == use.address and (one.who == use.who or use.who.split(" ")[0] == UNKNOWN)
-    close = abs(one.time - use.time) <= RETRY_SECONDS
+    same = other.address == use.address and (other.who == use.who or use.who.split(" ")[0] == UNKNOWN)
+    close = abs(other.time - use.time) <= RETRY_SECONDS
     return same and close and use.time - skew <= event.time <= use.time + window + skew
 
 
-def _of_use(use: ServerUse, paired: Sequence[tuple[ServerUse, EventUse]], known: str, *, probe: bool) -> Gap:
-    # A process asks again before it writes the event, and never afterwards: what comes later is no retry.
-    again = any(
-        (one.who, one.address) == (use.who, use.address)
-        and one.time <= use.time <= event.time
-        and use.time - one.time <= RETRY_SECONDS
-        for one, event in paired
+def _unmatched(use: ServerUse, paired: Sequence[tuple[ServerUse, EventUse]], task: str, *, probe: bool) -> Finding:
+    # A process retries before it writes the event and never afterwards, so a later use is not a retry.
+    is_retry = any(
+        (other.who, other.address) == (use.who, use.address)
+        and other.time <= use.time <= event.time
+        and use.time - other.time <= RETRY_SECONDS
+        for other, event in paired
     )
     if probe:
-        return _gap("probe", use, "an unwrap of `secure-xcom check`")
-    if again:
-        text = f"{use.key} unwrapped the same once more for the same identity: a lost answer that was asked again"
-        return _gap("repeated", use, text + _about(known))
-    text = f"{use.key} unwrapped a data key and no event tells of it: used outside secure_xcom, or by a process"
-    return _gap("outside", use, f"{text} that was killed before it could write{_about(known)}")
+        return gap_of_use("probe", use, "an unwrap by `secure-xcom check`")
+    if is_retry:
+        text = f"{use.key} unwrapped the same data key again for the same identity: a retry after a lost answer"
+        return gap_of_use("repeated", use, text + _context_of(task))
+    text = (
+        f"{use.key} unwrapped a data key, and no event records it: it was used outside secure_xcom, or a process"
+    )
+    return gap_of_use("outside", use, f"{text} was killed before it wrote the event{_context_of(task)}")
 
 
-def _gap(kind: Kind, use: ServerUse, text: str) -> Gap:
-    return Gap(kind, use.time, text, use.place, use.who, use.address, use.request)
-
-
-def _about(known: str) -> str:
-    return f" (context of {known})" if known else ""
+def _context_of(task: str) -> str:
+    return f" (context of {task})" if task else ""

@@ -1,6 +1,6 @@
-"""Unwraps in the log of Vault's (or OpenBao's) file audit device, and how our contexts look in it.
+"""Unwraps in the log of Vault's (or OpenBao's) file audit device, and the form of contexts in it.
 
-A context stands there as an HMAC whose salt only Vault knows; ``sys/audit-hash/DEVICE`` tells the HMAC of a text
+A context is logged as an HMAC whose salt only Vault knows; ``sys/audit-hash/DEVICE`` returns the HMAC of a text
 (developer.hashicorp.com/vault/docs/audit, "Sensitive information"). Permission: ``update`` on that path.
 """
 
@@ -11,27 +11,30 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from secure_xcom.connections.vault.client import VaultClient
 from secure_xcom.core.errors import CommandError, VaultTrouble
+from secure_xcom.core.findings import Finding
 from secure_xcom.keys.vault_context import proof_context, transit_context
 from secure_xcom.ops.audit_trail.read import Piece, opener
-from secure_xcom.ops.audit_trail.reconcile.match import UNKNOWN, Gap, ServerUse
+from secure_xcom.ops.audit_trail.reconcile.match import UNKNOWN, ServerUse, gap_of_use
 
 SERVICE = "vault"
 
 
 @dataclass(slots=True)
 class VaultLog:
-    """What some files of one audit device say of some keys.
+    """What the files of one audit device record of some keys.
 
+    :ivar lines: how many lines were read. :ivar exports: exports and backups of a key.
     :ivar first: the time of the first line, and :ivar last: of the last one, in seconds since 1970.
     """
 
     uses: list[ServerUse] = field(default_factory=list)
-    exports: list[Gap] = field(default_factory=list)
+    exports: list[Finding] = field(default_factory=list)
     first: float | None = None
     last: float | None = None
     lines: int = 0
@@ -40,15 +43,16 @@ class VaultLog:
 def read(paths: list[Path], keys: set[str]) -> VaultLog:
     """Read the files.
 
-    :param keys: ``MOUNT/NAME`` of each transit key that is ours.
-    :raises AccessLogUnreadable: a file cannot be read; :raises CommandError: a line is no line of an audit device.
+    :param keys: ``MOUNT/NAME`` of each of the deployment's transit keys.
+    :raises AccessLogUnreadable: a file cannot be read; :raises CommandError: a line does not come from an audit
+        device.
     """
-    found = VaultLog()
+    log = VaultLog()
     for path in paths:
         size = path.stat().st_size if path.exists() else 0
         for line in Piece(str(path), size, opener(path)).lines():
             if not line.whole:
-                # The one that is being written.
+                # Vault is still writing this line.
                 continue
             place = f"{line.place}:{line.number}"
             try:
@@ -58,15 +62,21 @@ def read(paths: list[Path], keys: set[str]) -> VaultLog:
                 raise CommandError(
                     "not a line of a Vault audit device", where=place, remedy="name the device's JSON file"
                 ) from None
-            found.lines += 1
-            found.first = moment if found.first is None else min(found.first, moment)
-            found.last = moment if found.last is None else max(found.last, moment)
+            log.lines += 1
+            log.first = moment if log.first is None else min(log.first, moment)
+            log.last = moment if log.last is None else max(log.last, moment)
             if record.get("type") == "response":
-                _take(record, moment, place, keys, found)
-    return found
+                uses, exports = _read_response(record, moment, place, keys)
+                log.uses += uses
+                log.exports += exports
+    return log
 
 
-def _take(record: Mapping[str, Any], moment: float, place: str, keys: set[str], found: VaultLog) -> None:
+def _read_response(
+    record: Mapping[str, Any], moment: float, place: str, keys: set[str]
+) -> tuple[list[ServerUse], list[Finding]]:
+    uses: list[ServerUse] = []
+    exports: list[Finding] = []
     request = _mapping(record.get("request"))
     path = str(request.get("path", ""))
     failed = bool(record.get("error"))
@@ -74,23 +84,32 @@ def _take(record: Mapping[str, Any], moment: float, place: str, keys: set[str], 
     who = str(auth.get("display_name") or UNKNOWN)
     accessor = str(auth.get("accessor") or request.get("client_token_accessor") or "")
     who = f"{who} {accessor[-12:]}".strip()
-    address, number = str(request.get("remote_address") or ""), str(request.get("id") or "")
+    use = ServerUse(
+        moment,
+        SERVICE,
+        path,
+        "",
+        not failed,
+        who,
+        str(request.get("remote_address") or ""),
+        str(request.get("id") or ""),
+        place,
+    )
     for key in keys:
         mount, _, name = key.rpartition("/")
         if path == f"{mount}/decrypt/{name}":
-            for context, ok in _contexts(record, request):
-                given = ok and not failed
-                found.uses.append(ServerUse(moment, SERVICE, path, context, given, who, address, number, place))
+            uses += [
+                use._replace(context=context, ok=ok and not failed) for context, ok in _contexts(record, request)
+            ]
         elif not failed and path.startswith(f"{mount}/export/") and name in path.split("/"):
-            text = f"the wrapping key itself was exported ({path})"
-            found.exports.append(Gap("exported", moment, text, place, who, address, number))
+            exports.append(gap_of_use("exported", use, f"the wrapping key itself was exported ({path})"))
         elif not failed and path == f"{mount}/backup/{name}":
-            text = f"a backup of the wrapping key was taken ({path})"
-            found.exports.append(Gap("exported", moment, text, place, who, address, number))
+            exports.append(gap_of_use("exported", use, f"a backup of the wrapping key was made ({path})"))
+    return uses, exports
 
 
 def _contexts(record: Mapping[str, Any], request: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """The context of each entry of a decrypt request, and whether a plaintext was given for it."""
+    """Return the context of each entry of a decrypt request, and whether a plaintext was returned for it."""
     data = _mapping(request.get("data"))
     answer = _mapping(_mapping(record.get("response")).get("data"))
     batch = data.get("batch_input")
@@ -98,20 +117,18 @@ def _contexts(record: Mapping[str, Any], request: Mapping[str, Any]) -> Iterator
         yield str(data.get("context", "")), bool(answer.get("plaintext"))
         return
     results = answer.get("batch_results")
-    listed = results if isinstance(results, list) else []
-    for at, entry in enumerate(batch):
-        result = listed[at] if at < len(listed) else {}
+    for entry, result in zip_longest(batch, results[: len(batch)] if isinstance(results, list) else []):
         yield str(_mapping(entry).get("context", "")), bool(_mapping(result).get("plaintext"))
 
 
-def _mapping(found: object) -> Mapping[str, Any]:
-    return found if isinstance(found, dict) else {}
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def seconds_of(text: str) -> float:
-    """A time of RFC 3339, with as many digits of a second as Go writes.
+    """Return a time of RFC 3339, with any number of digits of a second, as Go writes them.
 
-    :raises ValueError: it is none.
+    :raises ValueError: the text is not a time.
     """
     whole, separator, rest = text.partition(".")
     digits = rest.rstrip("Z").partition("+")[0].partition("-")[0] if separator else ""
@@ -121,7 +138,7 @@ def seconds_of(text: str) -> float:
 
 
 class Contexts:
-    """How encryption contexts look in the log of one audit device; each is asked for once.
+    """The form of encryption contexts in the log of one audit device; each is requested once.
 
     :param device: the audit device's path, ``file`` for ``vault audit enable file``.
     :raises ConfigurationError: the connection cannot be used.
@@ -133,18 +150,22 @@ class Contexts:
         self._known: dict[str, str] = {}
 
     def name(self, context: Mapping[str, str]) -> str:
-        """:raises CommandError: Vault does not tell."""
+        """Return the form of a context.
+
+        :raises CommandError: Vault does not return it.
+        """
         text = base64.b64encode(transit_context(context)).decode()
         if text not in self._known:
             self._known[text] = self._ask(text)
         return self._known[text]
 
     def proofs(self) -> frozenset[str]:
-        """The contexts in which workers with a scoped grant prove their keys, for all that was named until now.
+        """Return the contexts in which workers with a scoped grant check their keys, for all contexts named so
+        far.
 
-        :raises CommandError: Vault does not tell.
+        :raises CommandError: Vault does not return them.
         """
-        return frozenset(self._ask(text) for text in {proof_context(known) for known in self._known})
+        return frozenset(self._ask(text) for text in {proof_context(context) for context in self._known})
 
     def _ask(self, text: str) -> str:
         path = f"sys/audit-hash/{self._device}"
@@ -152,13 +173,13 @@ class Contexts:
             answer = self._client.call("POST", path, {"input": text})
         except VaultTrouble as trouble:
             raise CommandError(
-                f"Vault does not tell how its audit log writes a context: {trouble.what}",
+                f"Vault did not return how its audit log writes a context: {trouble.what}",
                 where=path,
                 remedy="give this identity `update` on that path, and name the audit device with --device",
             ) from None
-        found = answer.data.get("hash")
-        if not answer.ok or not isinstance(found, str):
+        hashed = answer.data.get("hash")
+        if not answer.ok or not isinstance(hashed, str):
             raise CommandError(
-                "Vault has no audit device of this name", where=path, remedy="name it with --device"
+                "Vault has no audit device with this path", where=path, remedy="name the device with --device"
             )
-        return found
+        return hashed

@@ -1,1 +1,1 @@
-"""Searching the access log: a query, and how many million lines are held against it in bounded memory."""
+"""Search the access log in bounded memory, follow it, and export it."""

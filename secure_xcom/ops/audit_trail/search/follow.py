@@ -1,11 +1,10 @@
-"""New lines of file sinks as they are written, across rotations."""
+"""Follow file sinks: return new lines as they are written, across rotations."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from secure_xcom.core.errors import AccessLogUnreadable, UriInvalid
 from secure_xcom.sinks.sink_uri import SinkUri
@@ -14,9 +13,9 @@ _READ_BYTES = 1 << 20
 
 
 class FollowedFile:
-    """One file: what is appended, and what is written to the file that takes its name after a rotation.
+    """One file, and the file that takes its name after a rotation.
 
-    :param from_end: begin with what is written from now on; else with the first line.
+    :param from_end: start with new lines; else with the first line.
     """
 
     def __init__(self, path: Path, *, from_end: bool) -> None:
@@ -26,7 +25,7 @@ class FollowedFile:
         self._open(from_end=from_end)
 
     def lines(self) -> Iterator[bytes]:
-        """The whole lines that are new since the last time.
+        """Return the whole lines that are new since the last call.
 
         :raises AccessLogUnreadable: the file may not be read.
         """
@@ -34,8 +33,8 @@ class FollowedFile:
             yield from self._new()
             if not self._replaced():
                 return
-            # The old file was read to its end after it had lost its name, so nothing of it is missed but what a
-            # writer that holds it still appends; our writers open the file anew for each event.
+            # The old file is read to its end after it lost its name. Nothing is missed, since the file sink opens
+            # the file for each batch and so never appends to a renamed one.
             yield from self._new()
             self.close()
             self._open(from_end=False)
@@ -43,7 +42,7 @@ class FollowedFile:
                 return
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor, self._rest = None, b""
@@ -52,7 +51,7 @@ class FollowedFile:
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            # Between a rotation and the next event there is none.
+            # Between a rotation and the next event there is no file.
             return
         except OSError as error:
             raise AccessLogUnreadable(
@@ -77,9 +76,9 @@ class FollowedFile:
 
 
 class Followed:
-    """A file sink's file, or all files in its folder, those of new hosts too.
+    """A file sink's file, or all files in its folder, including those of new hosts.
 
-    :raises UriInvalid: the sink writes no files.
+    :raises UriInvalid: the URI does not name a file sink.
     """
 
     def __init__(self, uri: str) -> None:
@@ -87,30 +86,30 @@ class Followed:
         if parsed.scheme != "file":
             raise UriInvalid(
                 "only a file sink can be followed",
-                where=f"sink URI {parsed.shown:.120}",
+                where=parsed.where,
                 remedy="leave out --follow",
             )
-        path = unquote(urlsplit(parsed.place).path)
-        self._folder = Path(path) if path.endswith("/") else None
+        path, is_folder = parsed.file_path()
+        self._folder = path if is_folder else None
         self._files: dict[Path, FollowedFile] = {}
-        self._look([Path(path)] if self._folder is None else self._names(), from_end=True)
+        self._open_new([path] if self._folder is None else self._paths(), from_end=True)
 
     def lines(self) -> Iterator[bytes]:
-        """New lines since the last time."""
+        """Return the new lines since the last call."""
         if self._folder is not None:
-            self._look(self._names(), from_end=False)
+            self._open_new(self._paths(), from_end=False)
         for file in self._files.values():
             yield from file.lines()
 
     def close(self) -> None:
-        """Give all files back."""
+        """Close all files."""
         for file in self._files.values():
             file.close()
 
-    def _names(self) -> list[Path]:
+    def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl")) if self._folder is not None else []
 
-    def _look(self, paths: list[Path], *, from_end: bool) -> None:
+    def _open_new(self, paths: list[Path], *, from_end: bool) -> None:
         for path in paths:
             if path not in self._files:
                 self._files[path] = FollowedFile(path, from_end=from_end)

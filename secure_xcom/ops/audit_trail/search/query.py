@@ -1,77 +1,66 @@
-"""What is searched for: fields of events that must be as given; ids behind a keyed hash are found with the key."""
+"""A query: the values that fields of an event must have. Hashed ids are found with their key."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from secure_xcom.core.hashed_ids import IdHasher
 
 
+def _compared(*path: str) -> Any:
+    """Declare a part of a query that is compared with this field of an event."""
+    return field(default=None, metadata={"path": path})
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """All that is given must hold; what is None is anything. Times are texts as in events.
+    """Conditions that must all hold; None means any value. Times are text as in events.
 
-    :ivar dag: and the four after it are the XCom's own coordinate; a task that pushed or purged is that as well.
-    :ivar consumer: the DAG of the task that pulled, :ivar consumer_task: and its task.
-    :ivar since: events of this time or later, :ivar until: events before this time.
+    :ivar dag: the DAG of the XCom's own coordinate, as are the four parts after it.
+    :ivar consumer: the DAG of the task that pulled.
+    :ivar since: the earliest time; :ivar until: the time before which an event must lie.
     """
 
-    dag: str | None = None
-    run: str | None = None
-    task: str | None = None
-    map_index: int | None = None
-    key: str | None = None
-    compartment: str | None = None
-    consumer: str | None = None
-    consumer_run: str | None = None
-    consumer_task: str | None = None
-    action: str | None = None
-    outcome: str | None = None
-    error: str | None = None
-    host: str | None = None
-    operator: str | None = None
-    event: str | None = None
-    chain: str | None = None
+    dag: str | None = _compared("producer", "dag_id")
+    run: str | None = _compared("producer", "run_id")
+    task: str | None = _compared("producer", "task_id")
+    map_index: int | None = _compared("producer", "map_index")
+    key: str | None = _compared("producer", "key")
+    compartment: str | None = _compared("compartment")
+    consumer: str | None = _compared("consumer", "dag_id")
+    consumer_run: str | None = _compared("consumer", "run_id")
+    consumer_task: str | None = _compared("consumer", "task_id")
+    action: str | None = _compared("action")
+    outcome: str | None = _compared("outcome")
+    error: str | None = _compared("error")
+    host: str | None = _compared("host")
+    operator: str | None = _compared("operator")
+    event: str | None = _compared("id")
+    chain: str | None = _compared("chain")
     since: str | None = None
     until: str | None = None
 
     def wanted(self, hasher: IdHasher | None = None) -> dict[tuple[str, ...], tuple[str | int, ...]]:
-        """Path of a field -> the values that it may have; times are not among them."""
-        found: dict[tuple[str, ...], tuple[str | int, ...]] = {}
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if value is not None and one.name in PATHS:
-                path = PATHS[one.name]
+        """Return path of a field -> its accepted values, without the times."""
+        accepted: dict[tuple[str, ...], tuple[str | int, ...]] = {}
+        for part in fields(self):
+            value, path = getattr(self, part.name), part.metadata.get("path")
+            if value is not None and path:
                 hashed = (hasher.hash(path[-1], value),) if hasher and isinstance(value, str) else ()
-                found[path] = (value, *hashed)
-        return found
+                accepted[path] = (value, *hashed)
+        return accepted
 
 
-PATHS: dict[str, tuple[str, ...]] = {
-    "dag": ("producer", "dag_id"),
-    "run": ("producer", "run_id"),
-    "task": ("producer", "task_id"),
-    "map_index": ("producer", "map_index"),
-    "key": ("producer", "key"),
-    "compartment": ("compartment",),
-    "consumer": ("consumer", "dag_id"),
-    "consumer_run": ("consumer", "run_id"),
-    "consumer_task": ("consumer", "task_id"),
-    "action": ("action",),
-    "outcome": ("outcome",),
-    "error": ("error",),
-    "host": ("host",),
-    "operator": ("operator",),
-    "event": ("id",),
-    "chain": ("chain",),
-}
-"""Which field of an event each part of a query is about."""
+PATHS: tuple[tuple[str, ...], ...] = tuple(
+    part.metadata["path"] for part in fields(Query) if "path" in part.metadata
+)
+"""The fields of an event that a query can compare."""
 
 
 class Matcher:
-    """A query against single events, as `tail` meets them."""
+    """Compare single events with a query, as `tail` does."""
 
     def __init__(self, query: Query, hasher: IdHasher | None = None) -> None:
         self._wanted = query.wanted(hasher)
@@ -79,7 +68,7 @@ class Matcher:
         self._until = query.until or "~"
 
     def matches(self, record: Mapping[str, Any]) -> bool:
-        """Whether an event is searched for."""
+        """Check whether an event matches the query."""
         time = record.get("time")
         if not isinstance(time, str) or not self._since <= time < self._until:
             return False
@@ -87,8 +76,8 @@ class Matcher:
 
 
 def _field(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    found: Any = record
+    value: Any = record
     for part in path:
-        found = found.get(part) if isinstance(found, Mapping) else None
-    # A list or an object is no value of a query, and cannot be looked for in one.
-    return found if isinstance(found, str | int) and not isinstance(found, bool) else None
+        value = value.get(part) if isinstance(value, Mapping) else None
+    # A query holds text and whole numbers only; a list or an object cannot be hashed for the comparison.
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None

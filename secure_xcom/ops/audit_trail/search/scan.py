@@ -1,33 +1,31 @@
-"""Holding many lines against a query: PyArrow reads blocks of them into columns, and only what matches is kept.
+"""Compare many lines with a query: PyArrow parses blocks of lines into columns, and only matches are kept.
 
-Memory is bounded by a block. A block with a line that PyArrow does not read (half-written, damaged) is read line
-by line instead, so that one bad line hides nothing.
+Memory is bounded by one block. A block with a line that PyArrow cannot parse (half-written, damaged) is parsed
+line by line instead, so that one bad line hides nothing.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.core.errors import ExtraMissing
+from secure_xcom.core.event_fields import python_type, schema_of
 from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.ops.audit_trail.entries import event_of
-from secure_xcom.ops.audit_trail.read import Source
-from secure_xcom.ops.audit_trail.search.query import Matcher, Query
+from secure_xcom.ops.audit_trail.read import BLOCK_BYTES, TIME, Source
+from secure_xcom.ops.audit_trail.search.query import PATHS, Matcher, Query
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK_BYTES = 4 << 20
-# Where fewer lines than one in so many can match, they are looked for as text and read by themselves.
+# Where fewer than one line in this many can match, lines are found by their text and parsed one by one.
 _RARE = 20
-_TIME = re.compile(rb'"time":"([0-9TZ:.-]{27})"')
 
 
 class Hit(NamedTuple):
-    """An event that matches, and where it lies."""
+    """An event that matches, with its file or object and its line."""
 
     record: dict[str, Any]
     place: str
@@ -37,9 +35,9 @@ class Hit(NamedTuple):
 class Scan:
     """One search.
 
-    :ivar lines: how many lines were read; :ivar unread: how many of them are no events.
-    :ivar empty: the sinks that nothing has been written to, as one is whose URI was mistyped.
-    :param progress: told what is read, how many bytes of how many.
+    :ivar lines: how many lines were read; :ivar unread: how many of them are not events.
+    :ivar empty: the sinks that hold nothing, as a sink does whose URI was mistyped.
+    :param progress: called with the sink's URI, the bytes read so far, and all its bytes.
     """
 
     def __init__(
@@ -59,7 +57,7 @@ class Scan:
         self.empty: list[str] = []
 
     def hits(self) -> Iterator[Hit]:
-        """What matches, each sink oldest first.
+        """Return the matching events, each sink oldest first.
 
         :raises AccessLogUnreadable: a sink cannot be read; :raises ExtraMissing: PyArrow is not installed.
         """
@@ -74,53 +72,48 @@ class Scan:
                     if not lines[-1]:
                         lines.pop()
                     self.lines += len(lines)
-                    for at in self._matching(block, lines):
-                        record = event_of(lines[at])
+                    for index in self._matching(block, lines):
+                        record = event_of(lines[index])
                         if record is None:
                             self.unread += 1
                         else:
-                            yield Hit(record, piece.place, number + at)
+                            yield Hit(record, piece.place, number + index)
                 done += piece.size
                 if self._progress is not None:
                     self._progress(source.uri, done, total)
 
     def _matching(self, block: bytes, lines: Sequence[bytes]) -> Iterator[int]:
         if self._query.since is not None or self._query.until is not None:
-            # Lines lie there nearly in the order of time, so a time leaves most blocks out.
-            times = _TIME.findall(block)
+            # Lines are nearly in order of time, so a time excludes most blocks.
+            times = TIME.findall(block)
             since, until = (self._query.since or "").encode(), (self._query.until or "~").encode()
             if not times or max(times) < since or min(times) >= until:
                 return iter(())
-        # An event that has a text has its JSON in its line, since lines are canonical. The rarest decides.
+        # Lines are canonical, so an event that holds a value has the value's JSON in its line. The rarest value
+        # of the query decides how the block is searched.
         needles = [[_needle(value) for value in values] for values in self._wanted.values()]
-        rarest = min(needles, key=lambda some: sum(map(block.count, some)), default=None)
+        rarest = min(needles, key=lambda texts: sum(map(block.count, texts)), default=None)
         if rarest is not None and sum(map(block.count, rarest)) * _RARE < len(lines):
-            return self._with(rarest, lines)
+            return self._one_by_one(lines, rarest)
         table = _table(block, len(lines))
         if table is None:
-            return self._one_by_one(lines)
+            return self._one_by_one(lines, ())
         return iter(_where(table, self._wanted, self._query))
 
-    def _with(self, needles: Sequence[bytes], lines: Sequence[bytes]) -> Iterator[int]:
-        for at, line in enumerate(lines):
-            if any(needle in line for needle in needles):
-                record = event_of(line)
-                if record is None:
-                    self.unread += 1
-                elif self._matcher.matches(record):
-                    yield at
-
-    def _one_by_one(self, lines: Sequence[bytes]) -> Iterator[int]:
-        for at, line in enumerate(lines):
+    def _one_by_one(self, lines: Sequence[bytes], needles: Sequence[bytes]) -> Iterator[int]:
+        """Return the indexes of the matching lines, of those only that hold one of the texts if there are any."""
+        for index, line in enumerate(lines):
+            if needles and not any(needle in line for needle in needles):
+                continue
             record = event_of(line)
             if record is None:
                 self.unread += 1
             elif self._matcher.matches(record):
-                yield at
+                yield index
 
 
 def _needle(value: str | int) -> bytes:
-    # What is no text (bytes of a command line that are no UTF-8) is in no line, as the bytes that these would be.
+    # An argument that is not valid UTF-8 becomes bytes that occur in no line.
     return json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
 
 
@@ -137,18 +130,22 @@ def _arrow() -> Any:
 
 
 def _schema() -> pa.Schema:
+    """Return the Arrow schema of the fields that a query can compare."""
     pa = _arrow()
-    text = pa.string()
-    coordinate = [("dag_id", text), ("run_id", text), ("task_id", text), ("map_index", pa.int64()), ("key", text)]
-    names = ("time", "action", "outcome", "error", "compartment", "host", "operator", "id", "chain")
-    return pa.schema(
-        [(name, text) for name in names]
-        + [("producer", pa.struct(coordinate)), ("consumer", pa.struct(coordinate[:-1]))]
-    )
+    arrow_types = {str: pa.string(), int: pa.int64()}
+    columns: dict[str, Any] = {}
+    structs: dict[str, list[tuple[str, Any]]] = {}
+    for path in (("time",), *PATHS):
+        arrow_type = arrow_types[python_type(schema_of(path))]
+        if len(path) == 1:
+            columns[path[0]] = arrow_type
+        else:
+            structs.setdefault(path[0], []).append((path[1], arrow_type))
+    return pa.schema([*columns.items(), *((name, pa.struct(parts)) for name, parts in structs.items())])
 
 
 def _table(block: bytes, count: int) -> pa.Table | None:
-    """The block's columns, or None where they are not those of so many lines."""
+    """Return the block's columns, or None where PyArrow cannot parse every line."""
     pa = _arrow()
     from pyarrow import json as reader
 
@@ -164,7 +161,7 @@ def _table(block: bytes, count: int) -> pa.Table | None:
 
 
 def _where(table: pa.Table, wanted: Any, query: Query) -> list[int]:
-    """The numbers of the rows that match."""
+    """Return the indexes of the matching rows."""
     pa = _arrow()
     from pyarrow import compute
 
@@ -179,7 +176,7 @@ def _where(table: pa.Table, wanted: Any, query: Query) -> list[int]:
     if query.until is not None:
         masks.append(compute.less(table.column("time"), query.until))
     mask = compute.is_valid(table.column("time"))
-    for one in masks:
-        mask = compute.and_(mask, compute.fill_null(one, False))
-    found: list[int] = compute.indices_nonzero(mask).to_pylist()
-    return found
+    for condition in masks:
+        mask = compute.and_(mask, compute.fill_null(condition, False))
+    rows: list[int] = compute.indices_nonzero(mask).to_pylist()
+    return rows

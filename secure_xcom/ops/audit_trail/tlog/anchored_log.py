@@ -1,21 +1,21 @@
-"""The sealed log in its store: its checkpoints, its tiles, and what says how far each chain was sealed.
+"""The anchored log in its store: checkpoints, tiles, and the records of how far each chain is anchored.
 
-Below the store's prefix, every object created once:
+Objects below the store's prefix; each is created once:
 
 ``tile/...``
     tiles and entry bundles of C2SP tlog-tiles.
 ``checkpoints/N``
-    the N-th signed checkpoint, from 1; its creation is what makes the N-th seal count. They are never deleted.
+    the N-th signed checkpoint, from 1. Its creation makes the N-th anchor count. Never deleted.
 ``seals/N``
-    what the N-th seal took: canonical JSON of `Anchor`.
+    what the N-th anchor covers: canonical JSON of `Anchor`.
 ``pending/N``
-    a seal that is under way: its `Anchor` and its entries. The first to create it decides what the N-th seal is,
-    and whoever comes later finishes that. It counts for nothing once ``checkpoints/N`` is there.
+    an anchor in progress: its `Anchor` and its entries. The first process to create it decides what the N-th
+    anchor is; later ones finish that. It is obsolete once ``checkpoints/N`` exists.
 ``checkpoint``
-    the newest checkpoint once more, under the name where clients of tlog-tiles look. It is replaced, not
-    atomically; nothing of ours reads it.
+    a copy of the newest checkpoint under the name that clients of tlog-tiles expect. It is replaced, not
+    atomically; secure_xcom does not read it.
 ``pruned/N``
-    a signed note: the index N below which entries were removed, and the time that all of them are older than.
+    a signed note: the index N below which entries were removed, and a time that all of them are older than.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from secure_xcom.ops.audit_trail.tlog.layout import join_entries, split_entries
 from secure_xcom.ops.audit_trail.tlog.merkle import root
 from secure_xcom.ops.audit_trail.tlog.note import Signer, Verifier, checked_name, open_note, sign_note
 from secure_xcom.ops.audit_trail.tlog.tiles import Tiles, write_once
+from secure_xcom.sinks.sink_uri import without_connection
 from secure_xcom.stores import Store
 
 _NUMBER = re.compile(r"[a-z]+/(\d{12})")
 _PRUNED = "secure_xcom pruned"
-_LOGIN = re.compile(r"(?<=://)[^/@]*@")
-# One pending object is read into memory as a whole.
+# A pending object is read into memory as a whole.
 PENDING_MAX_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
-    """How far a chain was sealed: the next sequence number, the hash of the last line, whether it has ended."""
+    """How far a chain is anchored: the next sequence number, the hash of the last line, whether it has ended."""
 
     following: int
     last: str
@@ -54,13 +54,14 @@ class ChainEnd:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """What one seal took.
+    """What one anchor covers.
 
     :ivar first: the index of its first entry; :ivar size: the tree's size after it.
     :ivar time: when it was begun, UTC as in events.
-    :ivar sources: what was read, as `source_name` has it; :ivar until: every event in there that is older than
-        this was sealed by this seal or earlier ones. Empty where more seals follow in the same run.
-    :ivar chains: how far each chain that it took something of is sealed.
+    :ivar sources: what was read, as named by `source_name`.
+    :ivar until: every older event of the sources is covered by this anchor or an earlier one. Empty where more
+        anchors follow in the same run.
+    :ivar chains: how far each chain with entries in this anchor is anchored.
     """
 
     number: int
@@ -72,7 +73,7 @@ class Anchor:
     until: str = ""
 
     def dump(self) -> bytes:
-        """As one line of JSON."""
+        """Return the record as one line of JSON."""
         chains = {name: [end.following, end.last, end.ended] for name, end in sorted(self.chains.items())}
         record = {
             "chains": chains,
@@ -88,12 +89,18 @@ class Anchor:
 
     @classmethod
     def parse(cls, text: bytes, where: str) -> Anchor:
-        """:raises SealedLogInvalid: the record is not of this form."""
+        """Parse a record.
+
+        :raises SealedLogInvalid: it has another form.
+        """
         try:
             record: dict[str, Any] = json.loads(text)
             version = record["secure_xcom_seal"]
-            chains = {str(name): ChainEnd(int(a), str(b), bool(c)) for name, (a, b, c) in record["chains"].items()}
-            found = cls(
+            chains = {
+                str(name): ChainEnd(int(following), str(last), bool(ended))
+                for name, (following, last, ended) in record["chains"].items()
+            }
+            anchor = cls(
                 int(record["number"]),
                 int(record["first"]),
                 int(record["size"]),
@@ -103,31 +110,33 @@ class Anchor:
                 str(record["until"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise SealedLogInvalid("the record of a seal cannot be read", where=where) from None
+            raise SealedLogInvalid("the record of an anchor is damaged", where=where) from None
         if version != 1:
-            raise SealedLogInvalid("the record of a seal is of a version unknown here", where=where)
-        return found
+            raise SealedLogInvalid(
+                "the record of an anchor has a version that this release does not know", where=where
+            )
+        return anchor
 
 
 def source_name(host: str, uri: str) -> str:
-    """What a seal calls a source: ``HOST:URI`` for a file.
+    """Return the name of a source in an anchor: ``HOST:URI`` for a file.
 
-    A bucket or a table is the same from every host and by every connection: where each seal runs in a container of
-    its own, the host has a new name each time.
+    A bucket or a table is the same from every host and by every connection. If each run has its own container, its
+    host has a new name each time.
     """
-    return f"{host}:{uri}" if uri.startswith("file:") else _LOGIN.sub("", uri)
+    return f"{host}:{uri}" if uri.startswith("file:") else without_connection(uri)
 
 
 def source_named(name: str) -> str:
-    """The same for a name in a seal, which may be of a release that wrote a host before all of them."""
+    """Return the current form of a name in an anchor, since an earlier release put a host before every name."""
     host, _, uri = name.partition(":")
     return source_name(host, uri) if "://" in uri else name
 
 
 class AnchoredLog:
-    """See the module's text.
+    """The anchored log in a store, as the module's docstring describes it.
 
-    :param verifiers: keys whose checkpoints are believed; the first one's name is the log's origin.
+    :param verifiers: the keys whose checkpoints are trusted; the first one's name is the log's origin.
     """
 
     def __init__(self, store: Store, verifiers: Sequence[Verifier]) -> None:
@@ -138,14 +147,14 @@ class AnchoredLog:
     # --- reading --------------------------------------------------------------------------------------------
 
     def numbers(self, kind: str) -> list[int]:
-        """Which objects of a kind there are, in order."""
-        found = (_NUMBER.fullmatch(entry.path) for entry in self.store.list(f"{kind}/"))
-        return sorted(int(form.group(1)) for form in found if form)
+        """Return the numbers of all objects of a kind, in order."""
+        matches = (_NUMBER.fullmatch(entry.path) for entry in self.store.list(f"{kind}/"))
+        return sorted(int(match.group(1)) for match in matches if match)
 
     def newest(self) -> tuple[int, Checkpoint]:
-        """The newest checkpoint and its number; 0 and an empty tree where nothing was sealed.
+        """Return the number of the newest checkpoint and the checkpoint; 0 and an empty tree for an empty log.
 
-        :raises SealedLogInvalid: it is not signed by a key that is believed.
+        :raises SealedLogInvalid: it is not signed by a trusted key.
         """
         numbers = self.numbers("checkpoints")
         if not numbers:
@@ -153,41 +162,44 @@ class AnchoredLog:
         return numbers[-1], self.checkpoint(numbers[-1])
 
     def note(self, number: int) -> bytes:
-        """A checkpoint as it was signed."""
+        """Return a checkpoint as it was signed."""
         return self._read(_path("checkpoints", number))
 
     def checkpoint(self, number: int) -> Checkpoint:
-        """:raises SealedLogInvalid: it is not signed by a key that is believed, or is of another log."""
+        """Return a checkpoint.
+
+        :raises SealedLogInvalid: it is not signed by a trusted key, or belongs to another log.
+        """
         where = f"{self.store.uri}/{_path('checkpoints', number)}"
         return Checkpoint.open(self.note(number), self.verifiers, where)
 
-    def seal(self, number: int) -> Anchor:
-        """What the seal of this number took."""
+    def anchor(self, number: int) -> Anchor:
+        """Return what the anchor of this number covers."""
         path = _path("seals", number)
         return Anchor.parse(self._read(path), f"{self.store.uri}/{path}")
 
     def tiles(self, size: int) -> Tiles:
-        """The tree of that size."""
+        """Return the tree of this size."""
         return Tiles(self.store, size)
 
     def pruned(self) -> tuple[int, str]:
-        """The index below which entries were removed by a prune that the log's key has signed, and since when.
+        """Return the index below which a signed prune removed entries (0 for none), and a time.
 
-        0 for none; the entries that are gone are all older than the time.
+        All removed entries are older than the time.
         """
         highest, before = 0, ""
         for number in self.numbers("pruned"):
             where = f"{self.store.uri}/{_path('pruned', number)}"
             lines = open_note(self._read(_path("pruned", number)), self.verifiers, where).split("\n")
             if lines[:2] != [_PRUNED, self.origin] or lines[2:3] != [str(number)] or len(lines) != 5:
-                raise SealedLogInvalid("the note is not that of a prune", where=where)
+                raise SealedLogInvalid("the note does not describe a prune", where=where)
             highest, before = number, lines[3]
         return highest, before
 
-    # --- sealing --------------------------------------------------------------------------------------------
+    # --- anchoring ------------------------------------------------------------------------------------------
 
     def begun(self) -> tuple[Anchor, list[bytes]] | None:
-        """A seal that was begun and not finished, with its entries."""
+        """Return an anchor that was begun and not finished, with its entries."""
         following = self.newest()[0] + 1
         try:
             content = b"".join(self.store.get(_path("pending", following)))
@@ -197,55 +209,55 @@ class AnchoredLog:
         try:
             raw = zstandard.ZstdDecompressor().decompress(content, max_output_size=PENDING_MAX_BYTES)
         except zstandard.ZstdError:
-            raise SealedLogInvalid("a seal that was begun cannot be read", where=where) from None
+            raise SealedLogInvalid("an anchor in progress cannot be read", where=where) from None
         head, _, bundle = raw.partition(b"\n")
-        seal, entries = Anchor.parse(head, where), list(split_entries(bundle))
-        if seal.number != following or seal.size - seal.first != len(entries):
-            raise SealedLogInvalid("a seal that was begun is not the next one", where=where)
-        return seal, entries
+        anchor, entries = Anchor.parse(head, where), list(split_entries(bundle))
+        if anchor.number != following or anchor.size - anchor.first != len(entries):
+            raise SealedLogInvalid("an anchor in progress is not the next one", where=where)
+        return anchor, entries
 
-    def begin(self, seal: Anchor, entries: Iterable[bytes]) -> None:
-        """Decide what the seal of this number is.
+    def begin(self, anchor: Anchor, entries: Iterable[bytes]) -> None:
+        """Decide what the anchor of this number is.
 
         :raises SealRaced: another process has done so.
         """
-        path = _path("pending", seal.number)
-        content = zstandard.ZstdCompressor().compress(seal.dump() + b"\n" + join_entries(entries))
+        path = _path("pending", anchor.number)
+        content = zstandard.ZstdCompressor().compress(anchor.dump() + b"\n" + join_entries(entries))
         try:
             self.store.put(path, [content])
         except ObjectExists:
-            raise SealRaced("another seal was begun first", where=self.store.uri) from None
-        # Another process may have begun, finished and cleaned up this number since we looked.
-        if seal.number in self.numbers("checkpoints"):
+            raise SealRaced("another process began to anchor first", where=self.store.uri) from None
+        # Another process may have begun, finished and cleaned up this number since it was checked.
+        if anchor.number in self.numbers("checkpoints"):
             self.store.delete_many([path])
-            raise SealRaced("another seal was done first", where=self.store.uri)
+            raise SealRaced("another process anchored first", where=self.store.uri)
 
-    def finish(self, seal: Anchor, entries: Sequence[bytes], signer: Signer) -> Checkpoint:
-        """Write what was begun, and sign. Several processes may finish the same seal: they write the same bytes.
+    def finish(self, anchor: Anchor, entries: Sequence[bytes], signer: Signer) -> Checkpoint:
+        """Write what was begun, and sign it. Processes that finish the same anchor write the same bytes.
 
-        :raises SealedLogInvalid: the log does not go on where the seal does, or was forked.
+        :raises SealedLogInvalid: the anchor does not continue the log, or the log was forked.
         """
         number, before = self.newest()
-        if number >= seal.number:
-            return self.checkpoint(seal.number)
-        if (before.size, number + 1) != (seal.first, seal.number):
-            raise SealedLogInvalid("the seal does not begin where the log ends", where=self.store.uri)
+        if number >= anchor.number:
+            return self.checkpoint(anchor.number)
+        if (before.size, number + 1) != (anchor.first, anchor.number):
+            raise SealedLogInvalid("the anchor does not start where the log ends", where=self.store.uri)
         tiles = self.tiles(before.size)
-        # Nothing is added to a tree that is not the one that was signed.
+        # Only a tree that matches its signed root is extended.
         if root(tiles, before.size) != before.root:
-            raise SealedLogInvalid("the tiles are not those of the newest checkpoint", where=self.store.uri)
+            raise SealedLogInvalid("the tiles do not match the newest checkpoint", where=self.store.uri)
         grown, replaced = tiles.extended(entries)
-        made = Checkpoint(self.origin, grown.size, root(grown, grown.size))
-        note = made.signed(signer)
-        write_once(self.store, _path("seals", seal.number), seal.dump())
-        write_once(self.store, _path("checkpoints", seal.number), note)
-        # From here on the seal counts; what follows is tidying up, and may be left undone by a crash.
+        checkpoint = Checkpoint(self.origin, grown.size, root(grown, grown.size))
+        note = checkpoint.signed(signer)
+        write_once(self.store, _path("seals", anchor.number), anchor.dump())
+        write_once(self.store, _path("checkpoints", anchor.number), note)
+        # From here on the anchor counts. The rest is clean-up, which a crash may leave to the next run.
         self._publish(note)
-        self.store.delete_many([_path("pending", seal.number), *replaced])
-        return made
+        self.store.delete_many([_path("pending", anchor.number), *replaced])
+        return checkpoint
 
-    def say_pruned(self, index: int, before: str, signer: Signer) -> None:
-        """Say in a signed note that entries below the index, all older than a time, are removed.
+    def write_pruned(self, index: int, before: str, signer: Signer) -> None:
+        """Write a signed note that entries below the index, all older than a time, are removed.
 
         :raises SecureXComError: the signer did not sign.
         """
@@ -253,7 +265,7 @@ class AnchoredLog:
         write_once(self.store, _path("pruned", index), note)
 
     def tidy(self) -> None:
-        """Do what a crash behind the newest checkpoint has left undone."""
+        """Do the clean-up that a crash after the newest checkpoint has left."""
         numbers = self.numbers("checkpoints")
         if not numbers:
             return
@@ -272,7 +284,7 @@ class AnchoredLog:
         try:
             self.store.put("checkpoint", [note])
         except ObjectExists:
-            # Another process that finishes the same seal was a moment faster, and its note is as good.
+            # Another process that finishes the same anchor was faster, and its note is equally valid.
             return
 
     def _read(self, path: str) -> bytes:
@@ -281,12 +293,12 @@ class AnchoredLog:
         except ObjectMissing as error:
             raise SealedLogInvalid("an object of the sealed log is missing", where=error.where) from None
 
-    def seals_newest_first(self) -> Iterator[Anchor]:
-        """What each seal took, from the newest back; those that count."""
+    def anchors_newest_first(self) -> Iterator[Anchor]:
+        """Return the anchors that have a checkpoint, the newest first."""
         counted = set(self.numbers("checkpoints"))
         for number in reversed(self.numbers("seals")):
             if number in counted:
-                yield self.seal(number)
+                yield self.anchor(number)
 
 
 def _path(kind: str, number: int) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints (C2SP tlog-checkpoint): which log, how many leaves, which root; signed."""
+"""Checkpoints (C2SP tlog-checkpoint): the signed origin, number of leaves and root of a log."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Checkpoint:
 
     @classmethod
     def empty(cls, origin: str) -> Checkpoint:
-        """The head of a log that nothing was sealed into yet."""
+        """Return the head of an empty log."""
         return cls(origin, 0, EMPTY_ROOT)
 
     def text(self) -> str:
-        """The three lines that are signed."""
+        """Return the three lines that are signed."""
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
     def signed(self, signer: Signer) -> bytes:
-        """The signed note.
+        """Return the signed note.
 
         :raises SecureXComError: the signer did not sign.
         """
@@ -41,9 +41,9 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: str, where: str) -> Checkpoint:
-        """Read the lines of a note whose signature was checked; extension lines are left unread.
+        """Parse the lines of a note whose signature was checked; extension lines are ignored.
 
-        :raises SealedLogInvalid: they are no checkpoint's.
+        :raises SealedLogInvalid: they are not a checkpoint.
         """
         lines = text.split("\n")
         if len(lines) < 4 or not all(lines[:-1]) or not _SIZE.fullmatch(lines[1]):
@@ -58,15 +58,15 @@ class Checkpoint:
 
     @classmethod
     def open(cls, note: bytes, verifiers: Sequence[Verifier], where: str) -> Checkpoint:
-        """Check the signature, then read.
+        """Check the signature, then parse.
 
-        :raises SealedLogInvalid: no trusted key signed it, it is no checkpoint, or its log has another origin.
+        :raises SealedLogInvalid: no trusted key signed it, it is not a checkpoint, or its log has another origin.
         """
-        found = cls.parse(open_note(note, verifiers, where), where)
-        if found.origin not in {verifier.name for verifier in verifiers}:
+        checkpoint = cls.parse(open_note(note, verifiers, where), where)
+        if checkpoint.origin not in {verifier.name for verifier in verifiers}:
             raise SealedLogInvalid(
-                f"the checkpoint is of another log: {found.origin!r:.80}",
+                f"the checkpoint belongs to another log: {checkpoint.origin!r:.80}",
                 where=where,
                 remedy="name the verifier key of this log",
             )
-        return found
+        return checkpoint

@@ -1,4 +1,4 @@
-"""Ed25519 of `cryptography`: the only file beside the seal that touches that library (docs/adr)."""
+"""Ed25519 of `cryptography`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-PRIVATE_BYTES = 32
-
 
 def generate() -> bytes:
-    """The 32 bytes of a fresh private key."""
+    """Return the 32 bytes of a new private key."""
     return Ed25519PrivateKey.generate().private_bytes_raw()
 
 
 def public_of(private: bytes) -> bytes:
-    """The 32 bytes of the public key."""
+    """Return the 32 bytes of the public key."""
     return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 def sign(private: bytes, text: bytes) -> bytes:
-    """The 64 bytes of the signature (RFC 8032, Ed25519)."""
+    """Return the 64 bytes of the signature (RFC 8032, Ed25519)."""
     return Ed25519PrivateKey.from_private_bytes(private).sign(text)
 
 
 def verify(public: bytes, signature: bytes, text: bytes) -> bool:
-    """Whether the private key of this public key signed the text."""
+    """Check whether the private key of this public key signed the text."""
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
     except (InvalidSignature, ValueError):
@@ -34,7 +32,7 @@ def verify(public: bytes, signature: bytes, text: bytes) -> bool:
 
 
 def from_spki(encoded: bytes) -> bytes:
-    """The 32 bytes of a DER-encoded SubjectPublicKeyInfo, or nothing where it holds no Ed25519 key."""
+    """Return the 32 bytes of a DER-encoded SubjectPublicKeyInfo, or nothing if it is not an Ed25519 key."""
     try:
         key = serialization.load_der_public_key(encoded)
     except (ValueError, UnsupportedAlgorithm):
@@ -43,14 +41,14 @@ def from_spki(encoded: bytes) -> bytes:
 
 
 def to_pem(private: bytes) -> bytes:
-    """The private key as PKCS#8 in PEM, without a password: the file's mode guards it."""
+    """Return the private key as PKCS#8 in PEM, without a password: the file's mode protects it."""
     return Ed25519PrivateKey.from_private_bytes(private).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 def from_pem(text: bytes) -> bytes:
-    """The 32 bytes of the private key, or nothing where the text holds no Ed25519 key."""
+    """Return the 32 bytes of the private key, or nothing if the text is not an Ed25519 key."""
     try:
         key = serialization.load_pem_private_key(text, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -1,4 +1,4 @@
-"""Merkle tree hashes and proofs of RFC 6962, section 2.1, over whatever holds the hashes of whole subtrees."""
+"""Merkle tree hashes and proofs of RFC 6962, section 2.1, computed from the hashes of whole subtrees."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 class Nodes(Protocol):
-    """Gives the hash of a whole subtree of 2**level leaves, the index-th from the left."""
+    """The hashes of whole subtrees of 2**level leaves, the index-th from the left."""
 
     def node(self, level: int, index: int) -> bytes:
-        """MTH(D[index * 2**level : (index + 1) * 2**level]), 32 bytes."""
+        """Return MTH(D[index * 2**level : (index + 1) * 2**level]), 32 bytes."""
 
 
 def leaf_hash(leaf: bytes) -> bytes:
-    """The hash of a leaf. The prefix keeps a leaf from being taken for a node."""
+    """Return the hash of a leaf. The prefix prevents a leaf from being mistaken for a node."""
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of two subtrees."""
+    """Return the hash of two subtrees."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def whole(hashes: list[bytes]) -> bytes:
-    """The root of a whole subtree from the hashes of its parts, a power of two of them."""
+    """Return the root of a whole subtree from the hashes of its parts, a power of two of them."""
     while len(hashes) > 1:
         hashes = [node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
     return hashes[0]
 
 
 def root(nodes: Nodes, size: int) -> bytes:
-    """The root of the tree of the first ``size`` leaves."""
+    """Return the root of the tree of the first ``size`` leaves."""
     return _range(nodes, 0, size) if size else EMPTY_ROOT
 
 
 def inclusion_proof(nodes: Nodes, index: int, size: int) -> list[bytes]:
-    """PATH(index, D[size]): from the leaf's sibling up. ``index`` is below ``size``."""
+    """Return PATH(index, D[size]): from the leaf's sibling up. ``index`` is below ``size``."""
     path: list[bytes] = []
     low, high = 0, size
     while high - low > 1:
@@ -56,7 +56,7 @@ def inclusion_proof(nodes: Nodes, index: int, size: int) -> list[bytes]:
 
 
 def consistency_proof(nodes: Nodes, old: int, new: int) -> list[bytes]:
-    """PROOF(old, D[new]): that the tree of ``old`` leaves is the beginning of that of ``new``; 0 < old <= new."""
+    """Return PROOF(old, D[new]) that the tree of ``new`` leaves extends that of ``old``; 0 < old <= new."""
     proof: list[bytes] = []
     low, high, known = 0, new, True
     while old != high:
@@ -67,19 +67,19 @@ def consistency_proof(nodes: Nodes, old: int, new: int) -> list[bytes]:
         else:
             proof.append(_range(nodes, low, middle))
             low, known = middle, False
-    # The old root itself is known to whoever asks, so it is a part of the proof only further inside.
+    # The verifier knows the old root itself, so only an inner node is part of the proof.
     if not known:
         proof.append(_range(nodes, low, high))
     return proof[::-1]
 
 
 def _split(count: int) -> int:
-    """The largest power of two below the count, which is over 1."""
+    """Return the largest power of two below the count, which is over 1."""
     return 1 << (count - 1).bit_length() - 1
 
 
 def _range(nodes: Nodes, low: int, high: int) -> bytes:
-    """MTH(D[low:high]) for a range that RFC 6962's recursion comes upon: each left part is a whole subtree."""
+    """Return MTH(D[low:high]) for a range of RFC 6962's recursion, in which each left part is a whole subtree."""
     count = high - low
     if count & (count - 1) == 0:
         level = count.bit_length() - 1

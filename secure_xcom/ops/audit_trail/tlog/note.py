@@ -15,32 +15,32 @@ from secure_xcom.core.errors import SealedLogInvalid, SettingInvalid
 _ED25519 = b"\x01"
 _NAME = re.compile(r"[^\s+\x00-\x1f]{1,200}")
 _SIGNATURE_LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
-# 16 signatures must be taken (signed-note, "Format"); a post-quantum one of a witness has nearly 5 kB.
+# A reader must accept 16 signatures (signed-note, "Format"); a witness's post-quantum signature has nearly 5 kB.
 NOTE_MAX_BYTES = 256 << 10
 
 
 class Signer(Protocol):
-    """Holds the log's key, or knows who does. Raises only errors of our tree."""
+    """The log's key, or a service that holds it. Raises only errors of `secure_xcom.errors`."""
 
     uri: str
 
     def public_key(self) -> bytes:
-        """The 32 bytes of the Ed25519 public key (RFC 8032)."""
+        """Return the 32 bytes of the Ed25519 public key (RFC 8032)."""
 
     def sign(self, text: bytes) -> bytes:
-        """The 64 bytes of an Ed25519 signature over the text."""
+        """Return the 64 bytes of an Ed25519 signature over the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """One key whose signatures count: its name and the 32 bytes of the Ed25519 public key."""
+    """A trusted key: its name and the 32 bytes of the Ed25519 public key."""
 
     name: str
     public: bytes = field(repr=False)
 
     @property
     def key_id(self) -> bytes:
-        """The four bytes that stand before its signatures."""
+        """The four bytes that precede its signatures."""
         return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
 
     def __str__(self) -> str:
@@ -49,9 +49,9 @@ class Verifier:
 
     @classmethod
     def parse(cls, text: str) -> Verifier:
-        """Read ``NAME+ID+KEY``, the form that Go's sumdb/note and its kin use.
+        """Parse ``NAME+ID+KEY``, the form of Go's sumdb/note.
 
-        :raises SettingInvalid: it is not of that form, or the id is not the key's.
+        :raises SettingInvalid: it has another form, or the id does not match the key.
         """
         name, _, rest = text.strip().partition("+")
         key_id, _, encoded = rest.partition("+")
@@ -59,30 +59,35 @@ class Verifier:
             raw = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             raw = b""
-        found = cls(name, raw[1:])
-        if raw[:1] != _ED25519 or len(raw) != 33 or str(found) != text.strip() or found.key_id.hex() != key_id:
+        verifier = cls(name, raw[1:])
+        if (
+            raw[:1] != _ED25519
+            or len(raw) != 33
+            or str(verifier) != text.strip()
+            or verifier.key_id.hex() != key_id
+        ):
             raise SettingInvalid(
                 "not a verifier key of an Ed25519 key",
                 where=f"verifier key {text!r:.120}",
                 remedy="write NAME+ID+KEY, as `secure-xcom audit key` prints it",
             )
-        return found
+        return verifier
 
     def signed(self, text: bytes, signature: bytes) -> bool:
-        """Whether the key made the signature."""
+        """Check whether the key made the signature."""
         from secure_xcom.ops.audit_trail.tlog.ed25519 import verify
 
         return verify(self.public, signature, text)
 
 
 def checked_name(name: str, where: str) -> str:
-    """A key name, which is the log's origin.
+    """Return a valid key name, which is the log's origin.
 
     :raises SettingInvalid: it is empty, over 200 characters, or has a space or a plus in it.
     """
     if not _NAME.fullmatch(name):
         raise SettingInvalid(
-            f"{name!r:.80} cannot be the name of a log",
+            f"{name!r:.80} is not a valid name of a log",
             where=where,
             remedy="write it like a URL without a scheme: audit.example.com/airflow",
         )
@@ -90,23 +95,23 @@ def checked_name(name: str, where: str) -> str:
 
 
 def sign_note(text: str, name: str, signer: Signer) -> bytes:
-    """The text, a blank line and the signature.
+    """Return the text, a blank line and the signature.
 
-    :raises SecureXComError: the signer did not sign, or what it gave is no signature of its own key.
+    :raises SecureXComError: the signer did not sign, or its signature does not match its public key.
     """
     verifier = Verifier(name, signer.public_key())
     signature = signer.sign(text.encode())
-    # A key that was exchanged between two requests would give a log that nobody can verify.
+    # If the key was replaced between the two requests, nobody could verify the log.
     if not verifier.signed(text.encode(), signature):
-        raise SealedLogInvalid("the signature does not fit the signing key", where=signer.uri)
+        raise SealedLogInvalid("the signature does not match the signing key", where=signer.uri)
     encoded = base64.b64encode(verifier.key_id + signature).decode()
     return f"{text}\n— {name} {encoded}\n".encode()
 
 
 def open_note(note: bytes, verifiers: Sequence[Verifier], where: str) -> str:
-    """The text of a note that one of the keys has signed; signatures of unknown keys count for nothing.
+    """Return the text of a note that a trusted key has signed; signatures of unknown keys are ignored.
 
-    :raises SealedLogInvalid: it is no note, a known key's signature is wrong, or no known key has signed.
+    :raises SealedLogInvalid: it is not a note, a trusted key's signature is wrong, or no trusted key has signed.
     """
     try:
         whole = note.decode("utf-8") if len(note) <= NOTE_MAX_BYTES else ""
@@ -120,19 +125,21 @@ def open_note(note: bytes, verifiers: Sequence[Verifier], where: str) -> str:
         or any(ord(letter) < 32 and letter != "\n" for letter in whole)
     ):
         raise SealedLogInvalid("not a signed note", where=where)
-    known = False
+    is_signed = False
     for line in signatures.removesuffix("\n").split("\n"):
-        form = _SIGNATURE_LINE.fullmatch(line)
-        raw = _decoded(form.group(2)) if form else b""
-        if form is None or len(raw) < 5:
-            raise SealedLogInvalid("a signature line of the note cannot be read", where=where)
+        match = _SIGNATURE_LINE.fullmatch(line)
+        raw = _decoded(match.group(2)) if match else b""
+        if match is None or len(raw) < 5:
+            raise SealedLogInvalid("a signature line of the note is invalid", where=where)
         for verifier in verifiers:
-            if (verifier.name, verifier.key_id) == (form.group(1), raw[:4]):
+            if (verifier.name, verifier.key_id) == (match.group(1), raw[:4]):
                 if not verifier.signed(text.encode(), raw[4:]):
-                    raise SealedLogInvalid(f"the signature of {verifier.name} does not fit the note", where=where)
-                known = True
-    if not known:
-        raise SealedLogInvalid("no key that is trusted here has signed the note", where=where)
+                    raise SealedLogInvalid(
+                        f"the signature of {verifier.name} does not match the note", where=where
+                    )
+                is_signed = True
+    if not is_signed:
+        raise SealedLogInvalid("no trusted key has signed the note", where=where)
     return text
 
 

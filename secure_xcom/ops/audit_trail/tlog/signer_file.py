@@ -1,7 +1,7 @@
 """``file:///path/sealing.pem``: an Ed25519 key in a file that only its owner can use.
 
-The file is PKCS#8 in PEM, so that other tools read it too. It belongs beside the local keyring and never beside
-the access log: whoever has both can write a new history and sign it.
+The file is PKCS#8 in PEM, so that other tools can read it. Keep it beside the local keyring and never beside the
+access log: anybody who has both can write a new history and sign it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FILE_MAX_BYTES = 4096
 
 
 class FileSigner:
-    """See the module's text.
+    """The key in a file, as the module's docstring describes it.
 
     :raises UriInvalid: the URI does not name an absolute path.
     """
@@ -34,21 +34,27 @@ class FileSigner:
             )
 
     def public_key(self) -> bytes:
-        """:raises SigningKeyError: there is no key, or others can use it."""
+        """Return the public key.
+
+        :raises SigningKeyError: there is no key, or others can use it.
+        """
         from secure_xcom.ops.audit_trail.tlog.ed25519 import public_of
 
         return public_of(self._private())
 
     def sign(self, text: bytes) -> bytes:
-        """:raises SigningKeyError: there is no key, or others can use it."""
+        """Sign a text.
+
+        :raises SigningKeyError: there is no key, or others can use it.
+        """
         from secure_xcom.ops.audit_trail.tlog.ed25519 import sign
 
         return sign(self._private(), text)
 
     def create(self) -> None:
-        """Make a key, mode 0600, where there is none; missing folders are made with mode 0700.
+        """Create a key with mode 0600, and missing folders with mode 0700.
 
-        :raises SigningKeyError: there is a file already, or it cannot be written.
+        :raises SigningKeyError: the file exists already, or cannot be written.
         """
         from secure_xcom.ops.audit_trail.tlog.ed25519 import generate, to_pem
 
@@ -61,9 +67,9 @@ class FileSigner:
                 os.fsync(file.fileno())
         except FileExistsError:
             raise SigningKeyError(
-                "there is a file already, and a key is never overwritten",
+                "the file exists already, and a key is never overwritten",
                 where=self.uri,
-                remedy="use it as it is, or choose another path",
+                remedy="use the existing key, or choose another path",
             ) from None
         except OSError as error:
             raise SigningKeyError(
@@ -74,13 +80,13 @@ class FileSigner:
         from secure_xcom.ops.audit_trail.tlog.ed25519 import from_pem
 
         try:
-            # Not followed and not waited for: a link or a pipe in the key's place is no key.
+            # A link is not followed and a pipe is not waited for: neither is a key file.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise SigningKeyError(
                 f"the signing key cannot be opened ({os.strerror(error.errno or 0)})",
                 where=self.uri,
-                remedy="make it with `secure-xcom audit key --create`, or restore it from its backup",
+                remedy="create it with `secure-xcom audit key --create`, or restore it from a backup",
             ) from None
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -89,9 +95,9 @@ class FileSigner:
                 raise SigningKeyError(
                     "the signing key is not a file that only this user can read and write",
                     where=self.uri,
-                    remedy="run `chmod 600` as its owner, and make a new key if others could have read it",
+                    remedy="run `chmod 600` as its owner, and create a new key if others could have read it",
                 )
             private = from_pem(file.read(_FILE_MAX_BYTES))
         if not private:
-            raise SigningKeyError("the file holds no Ed25519 key in PEM", where=self.uri)
+            raise SigningKeyError("the file does not hold an Ed25519 key in PEM", where=self.uri)
         return private

@@ -15,7 +15,7 @@ _ALGORITHM = "ED25519_SHA_512"
 
 
 class KmsSigner:
-    """See the module's text.
+    """The key in KMS, as the module's docstring describes it.
 
     :raises UriInvalid: the URI has another form.
     :raises ConfigurationError: the connection cannot be used, or boto3 is not installed.
@@ -26,19 +26,27 @@ class KmsSigner:
         self._kms = AwsKms(uri)
 
     def public_key(self) -> bytes:
-        """:raises SealedLogError: KMS did not give it, or it is another kind of key."""
+        """Return the public key.
+
+        :raises SealedLogError: KMS did not return it, or the key has another type.
+        """
         from secure_xcom.ops.audit_trail.tlog.ed25519 import from_spki
 
         answer = self._ask("GetPublicKey")
         public = from_spki(bytes(answer.get("PublicKey") or b""))
         if not public:
             raise SigningKeyError(
-                "the key is not of the key spec ECC_NIST_EDWARDS25519", where=self.uri, remedy="make one that is"
+                "the key's spec is not ECC_NIST_EDWARDS25519",
+                where=self.uri,
+                remedy="create a key with this spec for SIGN_VERIFY",
             )
         return public
 
     def sign(self, text: bytes) -> bytes:
-        """:raises SealedLogError: KMS did not sign."""
+        """Sign a text.
+
+        :raises SealedLogError: KMS did not sign.
+        """
         return bytes(
             self._ask("Sign", Message=text, MessageType="RAW", SigningAlgorithm=_ALGORITHM).get("Signature") or b""
         )
@@ -48,5 +56,5 @@ class KmsSigner:
             return self._kms.ask(operation, KeyId=self._kms.key.request_id, **request)
         except KeyServiceError as error:
             raise SealedLogError(
-                f"the signing key is out of reach: {error.what}", where=self.uri, remedy=error.remedy
+                f"the signing key cannot be used: {error.what}", where=self.uri, remedy=error.remedy
             ) from None

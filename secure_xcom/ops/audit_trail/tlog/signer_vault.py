@@ -1,7 +1,7 @@
 """``vault://CONN_ID/MOUNT/keys/NAME``: an Ed25519 key of Vault's (or OpenBao's) transit engine.
 
 CONN_ID is as for wrapping keys. Permissions: ``update`` on ``MOUNT/sign/NAME``, ``read`` on ``MOUNT/keys/NAME``.
-The key is of type ``ed25519`` and not derived. Its newest version signs; after a rotation, `verify` needs the
+The key has the type ``ed25519`` and is not derived. Its newest version signs; after a rotation, `verify` needs the
 verifier keys of both versions.
 """
 
@@ -17,7 +17,7 @@ from secure_xcom.keys.vault import split_uri
 
 
 class VaultSigner:
-    """See the module's text.
+    """The key in Vault, as the module's docstring describes it.
 
     :raises UriInvalid: the URI has another form.
     :raises ConfigurationError: the connection or the environment cannot be used.
@@ -26,14 +26,14 @@ class VaultSigner:
     def __init__(self, uri: str) -> None:
         conn_id, self._mount, self._name, scoped = split_uri(uri)
         if scoped:
-            raise UriInvalid("a signing key has no grant", where=uri, remedy="leave out ?grant=scoped")
+            raise UriInvalid("a signing key takes no ?grant", where=uri, remedy="leave out ?grant=scoped")
         self.uri = uri
         self._client: VaultClient = vault_client(conn_id)
 
     def public_key(self) -> bytes:
-        """The newest version's.
+        """Return the public key of the newest version.
 
-        :raises SealedLogError: Vault did not give it, or it is another kind of key.
+        :raises SealedLogError: Vault did not return it, or the key has another type.
         """
         data = self._ask("GET", f"{self._mount}/keys/{self._name}").data
         versions = data.get("keys")
@@ -44,12 +44,15 @@ class VaultSigner:
             raise SigningKeyError(
                 "the key is not an Ed25519 key that signs without a context",
                 where=self.uri,
-                remedy=f"make one: vault write -f {self._mount}/keys/NAME type=ed25519",
+                remedy=f"create one: vault write -f {self._mount}/keys/NAME type=ed25519",
             )
         return public
 
     def sign(self, text: bytes) -> bytes:
-        """:raises SealedLogError: Vault did not sign."""
+        """Sign a text.
+
+        :raises SealedLogError: Vault did not sign.
+        """
         body = {"input": base64.b64encode(text).decode()}
         answer = self._ask("POST", f"{self._mount}/sign/{self._name}", body).data.get("signature")
         return _decoded(str(answer).rpartition(":")[2])
@@ -59,10 +62,10 @@ class VaultSigner:
             answer = self._client.call(method, path, body)
         except VaultTrouble as trouble:
             raise SealedLogError(
-                f"the signing key is out of reach: {trouble.what}", where=self.uri, remedy=trouble.remedy
+                f"the signing key cannot be used: {trouble.what}", where=self.uri, remedy=trouble.remedy
             ) from None
         if not answer.ok:
-            raise SigningKeyError(f"Vault answered {answer.status} about the signing key", where=self.uri)
+            raise SigningKeyError(f"Vault answered {answer.status} for the signing key", where=self.uri)
         return answer
 
 

@@ -1,4 +1,4 @@
-"""The key that signs checkpoints, chosen by its URI; one short file per place where it may be.
+"""The key that signs checkpoints, chosen by its URI; each kind of key has one short file.
 
 ``vault://CONN_ID/MOUNT/keys/NAME``, ``aws-kms://CONN_ID/KEY`` or ``file:///path/sealing.pem``.
 """
@@ -10,9 +10,9 @@ from secure_xcom.ops.audit_trail.tlog.note import Signer
 
 
 def signer(uri: str) -> Signer:
-    """The signer that a signing key's URI names.
+    """Return the signer that a signing key's URI names.
 
-    :raises UriInvalid: nothing has this scheme.
+    :raises UriInvalid: the scheme is unknown.
     :raises ConfigurationError: its connection cannot be used.
     """
     scheme, separator, _ = uri.partition("://")

@@ -1,4 +1,4 @@
-"""The tiles of a tree in a store: read as hashes of subtrees, and extended by new leaves."""
+"""The tiles of a tree in a store: read them as hashes of subtrees, and extend the tree by new leaves."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from secure_xcom.ops.audit_trail.tlog.merkle import HASH_BYTES, leaf_hash, whole
 from secure_xcom.stores import Store
 
 _CACHED = 512
-"""Tiles in memory at the most: 4 MiB."""
+"""The most tiles in memory: 4 MiB."""
 
 
 class Tiles:
     """The tree of the first ``size`` leaves, as `secure_xcom.ops.audit_trail.tlog.merkle.Nodes`.
 
-    What was written is the store's to keep; nothing of it is believed before its root is that of a checkpoint.
+    The store is not trusted: a tree counts only if its root is the root of a signed checkpoint.
     """
 
     def __init__(self, store: Store, size: int) -> None:
@@ -34,22 +34,22 @@ class Tiles:
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     def node(self, level: int, index: int) -> bytes:
-        """The hash of a whole subtree, from the tile that holds it or its parts.
+        """Return the hash of a whole subtree, from the tile that holds it or its parts.
 
         :raises SealedLogInvalid: the tile is missing or too short.
         """
         tile_level, inside = divmod(level, HEIGHT)
         first = index << inside
         hashes = self.hashes(tile_level, first // WIDTH)
-        at = first % WIDTH
-        parts = hashes[at : at + (1 << inside)]
+        offset = first % WIDTH
+        parts = hashes[offset : offset + (1 << inside)]
         if len(parts) != 1 << inside:
             path = tile_path(tile_level, first // WIDTH)
             raise SealedLogInvalid("a tile has fewer hashes than its tree needs", where=f"{self.store.uri}/{path}")
         return whole(parts)
 
     def hashes(self, level: int, index: int) -> list[bytes]:
-        """The hashes of one tile, as many as the tree of this size has there."""
+        """Return the hashes of one tile, as many as a tree of this size has in it."""
         name = (level, index)
         if name not in self._cache:
             self._cache[name] = self._read(level, index)
@@ -57,12 +57,12 @@ class Tiles:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(name)
         tile = self._cache[name]
-        return [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
+        return [tile[start : start + HASH_BYTES] for start in range(0, len(tile), HASH_BYTES)]
 
     def entries(self, index: int) -> list[bytes]:
-        """The entries of one bundle, as many as the tree of this size has there.
+        """Return the entries of one bundle, as many as a tree of this size has in it.
 
-        :raises ObjectMissing: there is no such bundle: it was pruned, or removed.
+        :raises ObjectMissing: the bundle was pruned or removed.
         """
         width = width_at(self.size, 0, index)
         return list(split_entries(self._whole_or_part(bundle_path, index, width)))[:width]
@@ -70,7 +70,7 @@ class Tiles:
     def _read(self, level: int, index: int) -> bytes:
         width = width_at(self.size, level, index)
         try:
-            tile = self._whole_or_part(lambda at, wide: tile_path(level, at, wide), index, width)
+            tile = self._whole_or_part(lambda tile, wide: tile_path(level, tile, wide), index, width)
         except ObjectMissing as error:
             raise SealedLogInvalid("a tile of the sealed log is missing", where=error.where) from None
         return tile[: width * HASH_BYTES]
@@ -79,7 +79,7 @@ class Tiles:
         try:
             return b"".join(self.store.get(path(index, width)))
         except ObjectMissing:
-            # A partial tile may be deleted once the full one is there (tlog-tiles, "Partial Tiles").
+            # A partial tile may be deleted once the full one exists (tlog-tiles, "Partial Tiles").
             if width == WIDTH:
                 raise
         try:
@@ -90,14 +90,13 @@ class Tiles:
     def extended(self, entries: Sequence[bytes]) -> tuple[Tiles, list[str]]:
         """Write the bundles and tiles of the tree with these entries after its last leaf.
 
-        Writing the same again changes nothing, so that what a crash has cut is simply done anew.
+        Writing the same again changes nothing, so an interrupted run is simply repeated.
 
         :returns: the new tree, and the paths of partial tiles and bundles that full ones have replaced.
-        :raises SealedLogInvalid: other bytes lie at one of the paths: the log was forked.
+        :raises SealedLogInvalid: one of the paths has other content: the log was forked.
         """
         grown = Tiles(self.store, self.size + len(entries))
-        replaced: list[str] = []
-        self._extend_bundles(entries, replaced)
+        replaced = self._extend_bundles(entries)
         fresh = [leaf_hash(entry) for entry in entries]
         level = 0
         while fresh:
@@ -119,7 +118,9 @@ class Tiles:
             level += 1
         return grown, replaced
 
-    def _extend_bundles(self, entries: Sequence[bytes], replaced: list[str]) -> None:
+    def _extend_bundles(self, entries: Sequence[bytes]) -> list[str]:
+        """Write the bundles, and return the paths of partial ones that full ones have replaced."""
+        replaced = []
         first = self.size // WIDTH
         kept = self.entries(first) if self.size % WIDTH else []
         row = [*kept, *entries]
@@ -129,19 +130,20 @@ class Tiles:
             write_once(self.store, bundle_path(index, len(part)), join_entries(part))
             if len(part) == WIDTH and index == first and kept:
                 replaced.append(bundle_path(index, len(kept)))
+        return replaced
 
 
 def write_once(store: Store, path: str, content: bytes) -> None:
-    """Create the object, or find it with the same bytes.
+    """Create the object, or check that it exists with the same bytes.
 
-    :raises SealedLogInvalid: there is another.
+    :raises SealedLogInvalid: it has other bytes.
     """
     try:
         store.put(path, [content])
     except ObjectExists:
         if b"".join(store.get(path)) != content:
             raise SealedLogInvalid(
-                "the sealed log was forked: other bytes lie where this seal belongs",
+                "the sealed log was forked: the object exists with other bytes",
                 where=f"{store.uri}/{path}",
-                remedy="run `secure-xcom audit verify` and find out who else wrote here",
+                remedy="run `secure-xcom audit verify`, and find out who else writes to this store",
             ) from None

@@ -298,7 +298,7 @@ def test_no_sink_lies_among_payloads(finance: str, sink: str) -> None:
         policy(finance, finance), where="f", environment={"AIRFLOW__SECURE_XCOM__AUDIT_SINKS": f"log://x, {sink}"}
     )
     assert [one.status for one in remarks if one.rule == "access-log-in-store"] == ["error"]
-    assert [one.status for one in examine_files(loaded, (sink,)) if one.kind == "access-log-in-store"] == ["error"]
+    assert [one.status for one in examine_files(loaded, (sink,)) if one.rule == "access-log-in-store"] == ["error"]
 
 
 @pytest.mark.parametrize(

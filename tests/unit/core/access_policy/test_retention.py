@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.cli import context
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.field_types import seconds
 from secure_xcom.core.errors import CommandError, PolicyInvalid
 from secure_xcom.core.reference import TIME_FORMAT
+from secure_xcom.ops.jobs.durations import duration
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 from tests.support.world import World, coordinate
@@ -163,13 +163,13 @@ def test_expiry_is_counted_in_utc() -> None:
 def test_a_duration_is_one_text_everywhere(text: str, length: int) -> None:
     """The file and the commands read the same text as the same time."""
     assert seconds(text) == length
-    assert context.duration(text, "--grace") == timedelta(seconds=length)
+    assert duration(text, "--grace") == timedelta(seconds=length)
 
 
 @pytest.mark.parametrize("text", ["", "24", "h", "1.5h", "-1h", "24H", " 24h", "24h\n", "1h30m", "1000000s"])
 def test_what_is_no_duration_is_refused_with_its_option(text: str) -> None:
     """A command says which option it was, and what to write."""
     with pytest.raises(CommandError, match="not a duration") as caught:
-        context.duration(text, "--grace")
+        duration(text, "--grace")
     assert caught.value.where == "--grace"
     assert "24h" in caught.value.remedy

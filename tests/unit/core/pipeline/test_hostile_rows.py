@@ -31,9 +31,8 @@ from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import Head, Reference, WrappedKey
 from secure_xcom.core.seal import seal
 from secure_xcom.keys import DataKey, key_service
-from secure_xcom.ops.checks.doctor_findings import Ailments
 from secure_xcom.ops.jobs.break_glass import break_glass
-from secure_xcom.ops.jobs.doctor import examine_payloads, examine_rows
+from secure_xcom.ops.jobs.doctor_rows import examine_payloads, examine_rows
 from secure_xcom.ops.jobs.expire import expire
 from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
@@ -312,10 +311,9 @@ def test_doctor(lands: Callable[[bool], Land]) -> None:
     """What it finds of the others it still finds, and no more of it; nothing of a hostile row is a plain value."""
 
     def job(land: Land) -> Any:
-        ailments = Ailments()
-        examine_rows(land.policy, land.database(), ailments)
-        examine_payloads(land.policy, land.database(), land.state(), ailments)
-        return {one.kind: one.count for one in ailments.all()}
+        _, findings = examine_rows(land.policy, land.database())
+        findings += examine_payloads(land.policy, land.database(), land.state())
+        return {finding.rule: finding.count for finding in findings}
 
     (clean, *_), (report, *_) = both(lands, job)
     assert clean["expired-row"] == 2
@@ -474,9 +472,8 @@ def test_nothing_is_unsealed_that_a_pull_refuses(
     broken = outcome(lambda: break_glass(land.policy, database, log, opener, at, operator="me", reason="why"))
     unseal_all(land.policy, database, log, opener, land.state(), apply=True, operator="me", reason="why")
     assert (pulled, broken, land.table.value(at) == "authentic") == (opens, opens, opens)
-    ailments = Ailments()
     land.table.put(at, sealed(land, at, **head))
-    examine_rows(land.policy, database, ailments)
-    told = [one for kind, one in ailments.found.items() if kind.startswith("reference-")]
+    _, findings = examine_rows(land.policy, database)
+    told = [finding for finding in findings if finding.rule.startswith("reference-")]
     # An expired one is told as such, and an exclusive one is a claimant's.
     assert bool(told) == (not opens and "2020" not in str(head))

@@ -214,7 +214,7 @@ class Overtaken:
 def test_one_of_two_that_seal_at_once_says_so(world: World) -> None:
     """Of two runs the slower one stops with a named error, and no event is in the log twice."""
     write(world.file, chain(1, 20))
-    with pytest.raises(SealRaced, match="another seal was done first"):
+    with pytest.raises(SealRaced, match="another process anchored first"):
         world.seal(log=world.through(Overtaken(world)))  # type: ignore[arg-type]  # a double
     assert world.entries() == chain(1, 20)
     assert world.log.begun() is None
@@ -305,7 +305,7 @@ def test_entries_that_are_gone_without_a_signed_prune_are_missing(world: World) 
     world.seal()
     (world.folder / "tile/entries/000").unlink()
     result = verify([source(world.file.as_uri())], world.log, now=lambda: START + timedelta(hours=2))
-    assert [one.kind for one in result.found] == ["entry_missing"]
+    assert [finding.rule for finding in result.found] == ["entry_missing"]
     assert "no prune was signed" in result.found[0].text
 
 

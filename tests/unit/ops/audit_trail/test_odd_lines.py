@@ -103,5 +103,5 @@ def test_tail_and_search_show_the_others(path: Path, command: str) -> None:
 def test_verify_names_their_chain(path: Path) -> None:
     """Lines that do not continue their chain are told as what they are, and the sound chain is none of them."""
     found = verify([source(path.as_uri())], None).found
-    assert {one.chain for one in found if one.tampering} - {None} != set()
-    assert json.loads(chain(1)[0])["chain"] not in {one.chain for one in found}
+    assert {one.details["chain"] for one in found if one.status == "error"} - {None} != set()
+    assert json.loads(chain(1)[0])["chain"] not in {one.details["chain"] for one in found}

@@ -15,7 +15,7 @@ from secure_xcom.keys.aws_kms_format import kms_context
 from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.audit_trail.reconcile import cloudtrail
 from secure_xcom.ops.audit_trail.reconcile.expected_uses import Counts, transit_keys, uses
-from secure_xcom.ops.audit_trail.reconcile.match import EventUse, Gap, ServerUse, match
+from secure_xcom.ops.audit_trail.reconcile.match import EventUse, ServerUse, gap_of_use, match
 from secure_xcom.ops.audit_trail.reconcile.vault_log import read, seconds_of
 from tests.support.access_logs import KEY, START, chain, write
 
@@ -51,7 +51,7 @@ def kinds(
     events = [one for one in given if isinstance(one, EventUse)]
     proofs = frozenset({"proof"})
     found = match(server, events, window=window, skew=skew, probes=frozenset(probes), proofs=proofs)
-    return [gap.kind for gap in found.gaps]
+    return [gap.rule for gap in found.gaps]
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_uses_and_events_are_paired(given: list[Any], expected: list[str]) -> No
 def test_notes_are_no_findings() -> None:
     """A repeated request and a probe of `check` are told without being findings."""
     found = match([use(0), use(5)], [ours(6)])
-    assert [(gap.kind, gap.finding) for gap in found.gaps] == [("repeated", False)]
-    assert Gap("outside", 0, "", "").finding
+    assert [(gap.rule, gap.status) for gap in found.gaps] == [("repeated", "ok")]
+    assert gap_of_use("outside", use(0), "text").status == "error"
 
 
 @pytest.mark.parametrize(
@@ -192,11 +192,11 @@ def test_cloudtrail_is_held_against_events(tmp_path: Path) -> None:
         Counts(),
     )
     done = match(found, events)
-    assert [(gap.kind, gap.address) for gap in done.gaps] == [
+    assert [(gap.rule, gap.details["address"]) for gap in done.gaps] == [
         ("outside", "198.51.100.7"),
         ("attempt", "192.0.2.0"),
     ]
-    assert done.gaps[0].who == "arn:aws:iam::111122223333:user/Alice"
+    assert done.gaps[0].details["who"] == "arn:aws:iam::111122223333:user/Alice"
     assert done.pairs == 2
 
 
@@ -235,7 +235,7 @@ def test_every_service_of_the_keys_may_have_been_asked(tmp_path: Path) -> None:
     at = found[0].time
     refused = use(0, ok=False)._replace(time=at - 1)
     opened = use(0)._replace(time=at - 0.5, service="aws-kms")
-    assert match([refused, opened], found).gaps == []
+    assert match([refused, opened], found).gaps == ()
 
 
 def test_hashed_and_cached_events_are_counted(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from secure_xcom.core.event_chain import Chain
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail.anchor import Anchored, anchor
-from secure_xcom.ops.audit_trail.findings import Found
+from secure_xcom.ops.audit_trail.findings import is_tampering
+from secure_xcom.ops.audit_trail.findings import where as where_of
 from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.audit_trail.tlog.anchored_log import Anchor, AnchoredLog, ChainEnd
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
@@ -228,10 +230,10 @@ FILES = (
 )  # fmt: skip
 
 
-def said(found: list[Found]) -> list[tuple[str, str | None, int | None]]:
+def said(found: list[Finding]) -> list[tuple[str, str | None, int | None]]:
     """All findings but that the third process was killed."""
     known = ("interrupted", C, 3)
-    every = [(one.kind, one.chain, one.sequence) for one in found]
+    every = [(one.rule, one.details["chain"], one.details["sequence"]) for one in found]
     return [one for one in every if one != known] or [one for one in every if one == known]
 
 
@@ -250,17 +252,23 @@ def test_tampering_with_files_is_found_where_it_is(deployment: Deployment, case:
         assert first == ("interrupted", C, 3)
         return
     assert first == expected
-    (one,) = [found for found in result.found if (found.kind, found.chain, found.sequence) == expected][:1]
-    if one.line is not None and one.kind in ("edited", "duplicated", "inserted", "reordered", "interrupted"):
+    (one,) = [
+        found
+        for found in result.found
+        if (found.rule, found.details["chain"], found.details["sequence"]) == expected
+    ][:1]
+    if one.line is not None and one.rule in ("edited", "duplicated", "inserted", "reordered", "interrupted"):
         record = json.loads(deployment.lines[one.line - 1])
-        assert (record["chain"], record["sequence"]) == (one.chain, one.sequence)
-    if one.kind == "malformed":
+        assert (record["chain"], record["sequence"]) == (one.details["chain"], one.details["sequence"])
+    if one.rule == "malformed":
         assert one.line == 5
-    if one.kind == "removed" and one.line is not None:
+    if one.rule == "removed" and one.line is not None:
         numbers = sorted(
-            json.loads(line)["sequence"] for line in deployment.lines if json.loads(line)["chain"] == one.chain
+            json.loads(line)["sequence"]
+            for line in deployment.lines
+            if json.loads(line)["chain"] == one.details["chain"]
         )
-        behind = min(number for number in numbers if number > (one.sequence or 0))
+        behind = min(number for number in numbers if number > (one.details["sequence"] or 0))
         assert json.loads(deployment.lines[one.line - 1])["sequence"] == behind
 
 
@@ -292,7 +300,7 @@ def test_what_was_rotated_away_is_no_finding(deployment: Deployment) -> None:
         del lines[:7]
 
     deployment.change(rotated)
-    assert [(one.kind, one.chain) for one in deployment.verify().found] == [("interrupted", C)]
+    assert [(one.rule, one.details["chain"]) for one in deployment.verify().found] == [("interrupted", C)]
 
 
 def test_seals_of_several_hosts_cover_one_bucket(deployment: Deployment) -> None:
@@ -312,10 +320,10 @@ def test_seals_of_several_hosts_cover_one_bucket(deployment: Deployment) -> None
     log.begin(first, chain(1))
     log.finish(first, chain(1), deployment.signer)
     anchor(log, [source(uri)], deployment.signer, now=lambda: START + timedelta(hours=1))
-    assert log.seal(2).sources == (uri,)
+    assert log.anchor(2).sources == (uri,)
 
     def found() -> list[tuple[str, str | None]]:
-        return [(one.kind, one.chain) for one in verify([source(uri)], log, now=lambda: LATER).found]
+        return [(one.rule, one.details["chain"]) for one in verify([source(uri)], log, now=lambda: LATER).found]
 
     assert found() == []
     forged = b"".join(line + b"\n" for line in chain(9, start=START + timedelta(seconds=30)))
@@ -331,8 +339,8 @@ def test_an_untouched_log_has_nothing_but_the_killed_process(deployment: Deploym
     deployment.seal()
     result = deployment.verify()
     assert (result.events, result.chains, result.sealed) == (18, 4, 18)
-    assert [one.kind for one in result.found] == ["half_written", "interrupted"]
-    assert not any(one.tampering for one in result.found)
+    assert [one.rule for one in result.found] == ["half_written", "interrupted"]
+    assert not any(is_tampering(one) for one in result.found)
     assert result.found[0].line == 19
 
 
@@ -428,9 +436,9 @@ def test_tampering_with_the_sealed_log_is_found(
     kept = deployment.log.note(1)
     how(deployment)
     result = deployment.verify(kept)
-    found = [one for one in result.found if one.kind == kind]
+    found = [one for one in result.found if one.rule == kind]
     assert found, result.found
-    assert any(where in one.where for one in found)
+    assert any(where in where_of(one) for one in found)
 
 
 def test_a_log_that_grew_extends_the_kept_checkpoint(deployment: Deployment) -> None:
@@ -441,7 +449,7 @@ def test_a_log_that_grew_extends_the_kept_checkpoint(deployment: Deployment) -> 
         file.write(b"".join(line + b"\n" for line in chain(4, 300, start=START + timedelta(minutes=80), step=0.1)))
     assert deployment.seal(hours=2).entries == 300
     result = deployment.verify(kept)
-    assert [one.kind for one in result.found] == ["interrupted"]
+    assert [one.rule for one in result.found] == ["interrupted"]
     assert (result.events, result.sealed) == (318, 318)
 
 

@@ -14,10 +14,9 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.config import Settings
-from secure_xcom.ops.checks.doctor_findings import Ailments
 from secure_xcom.ops.checks.doctor_host import examine_rights, examine_settings
 from secure_xcom.ops.checks.doctor_teams import examine_teams
-from secure_xcom.ops.jobs.doctor import examine_payloads, examine_rows
+from secure_xcom.ops.jobs.doctor_rows import examine_payloads, examine_rows
 from secure_xcom.ops.keyring import rotate_keyring
 from tests.support.upkeep_world import Upkeep, long_ago, unique_of
 from tests.support.world import coordinate
@@ -32,12 +31,11 @@ def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
 
 
 def rows(upkeep: Upkeep, policy: AccessPolicy | None = None) -> dict[str, int]:
-    """The kinds of trouble that the rows have, and how often."""
-    ailments = Ailments()
+    """Return the rules that the rows violate, and how often."""
     database = upkeep.table.database()
-    examine_rows(policy or upkeep.policy, database, ailments)
+    _, findings = examine_rows(policy or upkeep.policy, database)
     database.close()
-    return {one.kind: one.count for one in ailments.all()}
+    return {finding.rule: finding.count for finding in findings}
 
 
 def test_a_healthy_deployment_has_nothing(upkeep: Upkeep) -> None:
@@ -51,12 +49,10 @@ def test_a_healthy_deployment_has_nothing(upkeep: Upkeep) -> None:
 def test_plaintext_rows(upkeep: Upkeep, value: Any) -> None:
     """Any value without a reference is found, by its coordinate and never by what it holds."""
     upkeep.table.put(coordinate(), value)
-    ailments = Ailments()
     database = upkeep.table.database()
-    examine_rows(upkeep.policy, database, ailments)
+    _, (found,) = examine_rows(upkeep.policy, database)
     database.close()
-    (found,) = ailments.all()
-    assert (found.kind, found.count, found.examples) == ("plaintext-row", 1, [str(coordinate())])
+    assert (found.rule, found.count, found.examples) == ("plaintext-row", 1, (str(coordinate()),))
     assert "canary" not in repr(found)
 
 
@@ -115,11 +111,10 @@ def test_missing_and_orphaned_payloads(upkeep: Upkeep) -> None:
     orphan = f"pay/orders/run/extract/-1/{unique_of(long_ago(days=3))}"
     double.put(orphan, [b"x"])
     double.written[orphan] = long_ago(days=3)
-    ailments = Ailments()
     database = upkeep.table.database()
-    examine_payloads(upkeep.policy, database, upkeep.state, ailments, stores=lambda _: double)
+    findings = examine_payloads(upkeep.policy, database, upkeep.state, stores=lambda _: double)
     database.close()
-    assert [(one.kind, one.count) for one in ailments.all()] == [("payload-missing", 1), ("payload-orphaned", 1)]
+    assert [(one.rule, one.count) for one in findings] == [("payload-missing", 1), ("payload-orphaned", 1)]
     assert orphan in double.objects
 
 
@@ -200,7 +195,7 @@ def test_rows_that_are_anybodys(compartments: int, multi_team: bool, count: int)
     policy = AccessPolicy.parse(text.encode(), where="policy.yaml")
     found = list(examine_teams(policy, multi_team=multi_team))
     assert sum(one.count for one in found) == count
-    assert all((one.kind, one.status) == ("rows-of-all", "warning") and one.remedy for one in found)
+    assert all((one.rule, one.status) == ("rows-of-all", "warning") and one.remedy for one in found)
 
 
 def test_rights_are_not_looked_for_where_there_are_none(upkeep: Upkeep) -> None:

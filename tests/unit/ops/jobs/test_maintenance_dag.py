@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from secure_xcom.cli import app
+from secure_xcom.connections.sql import url_of_connection
 from secure_xcom.core.errors import AlarmNotTold, ConnectionUnknown, UnsafeRefused, UriInvalid
-from secure_xcom.ops.jobs import maintenance_steps
-from secure_xcom.ops.jobs.maintenance_dag import maintenance_dag
+from secure_xcom.ops.jobs.maintenance_dag import counts, maintenance_dag, run_step
+from secure_xcom.ops.jobs.registry import STEPS
 from tests.support import alarm_callbacks
 from tests.support.access_logs import chain, write
 from tests.support.airflow_here import airflow_here
@@ -27,8 +33,12 @@ OPTIONS = {
     "max_share": 0.5,
     "rate": 0,
     "payloads": True,
-    "operator": "the DAG",
 }
+
+
+def step(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a step as the DAG does."""
+    return run_step(name, params, operator="the DAG")
 
 
 def test_the_shipped_file_is_a_dag_that_airflow_finds() -> None:
@@ -42,8 +52,8 @@ def test_the_shipped_file_is_a_dag_that_airflow_finds() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     dag = module.dag
-    assert [task for task in dag.task_ids if task in maintenance_steps.STEPS] == list(maintenance_steps.STEPS)
-    assert set(dag.task_ids) - set(maintenance_steps.STEPS) == {"summary", "watcher"}
+    assert [task for task in dag.task_ids if task in STEPS] == list(STEPS)
+    assert set(dag.task_ids) - set(STEPS) == {"summary", "watcher"}
     assert dag.params["delete"] is False
     assert dag.params["rewrap"] is False
 
@@ -76,9 +86,9 @@ def test_every_step_runs_with_airflows_settings(upkeep: Upkeep) -> None:
     """Each step gives a report whose numbers, and nothing else, may stand in an asset event."""
     upkeep.push({"password": "canary"})
     settle()
-    for name, step in maintenance_steps.STEPS.items():
-        report = step(OPTIONS)
-        numbers = maintenance_steps.counts(report)
+    for name in STEPS:
+        report = step(name, OPTIONS)
+        numbers = counts(report)
         assert "found" in numbers, name
         assert all(isinstance(value, int) for value in numbers.values())
     assert len(upkeep.objects()) == 1
@@ -95,18 +105,18 @@ alarms:
 
 def test_alarms_are_told_once(upkeep: Upkeep, tmp_path: Path) -> None:
     """What is new in the access log is held against the policy's alarms, and the next run tells nothing again."""
-    assert maintenance_steps.audit_alarms(OPTIONS) == {"alarms": "none is set", "found": False}
+    assert step("audit_alarms", OPTIONS) == {"alarms": "none is set", "found": False}
     upkeep.policy_file.write_text(upkeep.policy_file.read_text() + ALARMS)
     alarm_callbacks.TOLD.clear()
-    assert maintenance_steps.audit_alarms(OPTIONS)["raised"] == 0
+    assert step("audit_alarms", OPTIONS)["raised"] == 0
     lines = chain(1, 3, start=datetime.now(timezone.utc), outcome="refused", error="AccessRefused", ended=False)
     write(tmp_path / "log.jsonl", lines)
-    report = maintenance_steps.audit_alarms(OPTIONS)
+    report = step("audit_alarms", OPTIONS)
     assert (report["raised"], report["found"]) == (1, True)
     assert (
         [one["alarm"] for one in alarm_callbacks.TOLD] == ["refused"] == [one["alarm"] for one in report["alarms"]]
     )
-    assert maintenance_steps.audit_alarms(OPTIONS)["raised"] == 0
+    assert step("audit_alarms", OPTIONS)["raised"] == 0
     upkeep.close()
 
 
@@ -116,14 +126,14 @@ def test_an_alarm_that_cannot_be_told_fails_its_step(upkeep: Upkeep, tmp_path: P
     lines = chain(1, 3, start=datetime.now(timezone.utc), outcome="refused", error="AccessRefused", ended=False)
     write(tmp_path / "log.jsonl", lines)
     with pytest.raises(AlarmNotTold, match="nothing_there"):
-        maintenance_steps.audit_alarms(OPTIONS)
+        step("audit_alarms", OPTIONS)
     upkeep.close()
 
 
 def test_doctors_report_names_what_is_found(upkeep: Upkeep) -> None:
     """A plaintext row is in doctor's report with its remedy, without its value."""
     upkeep.table.put(coordinate(), "canary")
-    report = maintenance_steps.doctor({**OPTIONS, "payloads": False})
+    report = step("doctor", {**OPTIONS, "payloads": False})
     assert report["found"] is True
     assert "plaintext-row" in [one["kind"] for one in report["ailments"]]
     assert "canary" not in str(report)
@@ -133,25 +143,55 @@ def test_doctors_report_names_what_is_found(upkeep: Upkeep) -> None:
 def test_the_window_has_a_least(upkeep: Upkeep) -> None:
     """A Param that would let gc delete what is being pushed is refused."""
     with pytest.raises(UnsafeRefused):
-        maintenance_steps.gc({**OPTIONS, "older_than": "1h"})
+        step("gc", {**OPTIONS, "older_than": "1h"})
     upkeep.close()
 
 
 def test_the_database_may_be_an_airflow_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection of type postgres, mysql or sqlite becomes a URL with its password, special letters included."""
     monkeypatch.setenv("AIRFLOW_CONN_META", "postgres://me:a%40b%2Fc@db.example:5433/airflow")
-    assert (
-        maintenance_steps.url_of_connection("meta") == "postgresql+psycopg2://me:a%40b%2Fc@db.example:5433/airflow"
-    )
+    assert url_of_connection("meta") == "postgresql+psycopg2://me:a%40b%2Fc@db.example:5433/airflow"
     monkeypatch.setenv("AIRFLOW_CONN_META", '{"conn_type": "sqlite", "host": "/tmp/airflow.db"}')
-    assert maintenance_steps.url_of_connection("meta") == "sqlite:////tmp/airflow.db"
+    assert url_of_connection("meta") == "sqlite:////tmp/airflow.db"
 
 
 def test_a_connection_that_is_no_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection of another type, or one that is not there, is an error of ours that names it."""
     monkeypatch.setenv("AIRFLOW_CONN_META", "http://me:canary@db.example")
     with pytest.raises(UriInvalid, match="http") as caught:
-        maintenance_steps.url_of_connection("meta")
+        url_of_connection("meta")
     assert "canary" not in str(caught.value)
     with pytest.raises(ConnectionUnknown, match="meta_nobody_has"):
-        maintenance_steps.url_of_connection("meta_nobody_has")
+        url_of_connection("meta_nobody_has")
+
+
+@pytest.mark.parametrize("name", ["audit_seal", "audit_alarms", "audit_reconcile"])
+def test_an_audit_step_without_a_readable_sink_is_refused(
+    name: str, upkeep: Upkeep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that could read no event fails as its command does, instead of reporting success."""
+    upkeep.policy_file.write_text(upkeep.policy_file.read_text() + ALARMS)
+    (tmp_path / "sealed").mkdir()
+    key = f"file://{tmp_path}/sealing.pem"
+    done = CliRunner().invoke(app, ["audit", "key", "--create", "--key", key])
+    assert done.exit_code == 0, done.output
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__AUDIT_SINKS", "log://secure_xcom.access")
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__SEALED_LOG", f"file://{tmp_path}/sealed")
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__SEALING_KEY", key)
+    with pytest.raises(UriInvalid, match="log"):
+        step(name, {**OPTIONS, "cloudtrail": str(tmp_path)})
+    upkeep.close()
+
+
+def test_commands_and_steps_run_the_same_jobs() -> None:
+    """A job's Params are its command's options, with the same defaults: each is declared once."""
+    dag = maintenance_dag(schedule=None)
+    for job in STEPS.values():
+        for default, declared in job.declared_params():
+            assert dag.params[declared.name] == default
+    commands = typer.main.get_group(app).commands
+    for name in ("gc", "expire", "rewrap", "doctor"):
+        command = commands[name]
+        assert str(command.help).startswith(STEPS[name].summary)
+        options = {parameter.name for parameter in command.params}
+        assert {each for each, declared in STEPS[name].declared_options().items() if declared.help} <= options
