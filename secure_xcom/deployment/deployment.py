@@ -70,11 +70,13 @@ class Deployment:
         :raises PolicyInvalid: the file cannot be used.
         :raises SettingMissing: neither is set.
         """
-        from secure_xcom.core.access_policy import AccessPolicy, watched
+        from secure_xcom.core.access_policy import AccessPolicy
 
         settings = self.settings
         settings.require_place()
         if settings.access_policy:
+            from secure_xcom.core.access_policy import watched
+
             # A forked task takes over what its supervisor has read.
             return watched(settings.access_policy).current()
         return AccessPolicy.single(settings.key_uris, settings.store_uri or "")
@@ -134,10 +136,11 @@ class Deployment:
             Airflow does not tell.
         """
         from secure_xcom.core import masking
-        from secure_xcom.core.access_policy import check_told
         from secure_xcom.core.pipeline.push_and_pull import Pipeline
 
         if self.settings.access_policy and self.told is not None:
+            from secure_xcom.core.access_policy import check_told
+
             check_told(self.policy.compartments, self.told, where=self.settings.access_policy)
         return Pipeline(
             self.settings,
