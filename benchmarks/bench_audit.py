@@ -31,7 +31,7 @@ from secure_xcom.core.config import Settings  # noqa: E402
 from secure_xcom.core.coordinate import Coordinate, TaskTry  # noqa: E402
 from secure_xcom.core.masking import SensitiveNames  # noqa: E402
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row  # noqa: E402
-from secure_xcom.keys.local import create_keyring  # noqa: E402
+from secure_xcom.ops.keyring import create_keyring  # noqa: E402
 from secure_xcom.sinks import AccessLog, Sink, sink  # noqa: E402
 from secure_xcom.sinks.objects import ObjectSink  # noqa: E402
 from secure_xcom.sinks.sink_uri import SinkUri  # noqa: E402

@@ -27,12 +27,15 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "secure_xcom"
 TASK = """
 import json, sys
+from datetime import datetime, timezone
 from pathlib import Path
 from airflow import settings
 settings.initialize()
 from secure_xcom import SecureXComBackend
-from secure_xcom.keys.keyring_file import create_keyring
-create_keyring(Path(sys.argv[1]) / "keyring.json")
+from secure_xcom.keys.keyring import Keyring, Version
+keyring = Path(sys.argv[1]) / "keyring.json"
+keyring.touch(0o600)
+keyring.write_bytes(Keyring({1: Version(datetime.now(timezone.utc), bytes(32))}, 1).dump())
 (Path(sys.argv[1]) / "store").mkdir()
 class Row: pass
 row = Row()

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -23,31 +21,18 @@ from secure_xcom.airflow import lazy_sequence, task_context
 from secure_xcom.claims import Claimant
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
+from secure_xcom.core.per_process import PerProcess
 from secure_xcom.core.reference import is_reference, parse
 
 if TYPE_CHECKING:
-    from secure_xcom.core.pipeline.push_and_pull import Pipeline
+    from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
+    from secure_xcom.core.pipeline.telemetry import Telemetry
 
 T = TypeVar("T")
 
-_lock: threading.Lock
-_threads: ThreadPoolExecutor
-_pipeline: tuple[int, Pipeline] | None = None
-
-
-def _begin_process() -> None:
-    """What a fork must not share: the lock may be held by a thread that the child does not have, and a pool takes
-    threads that are gone for idle ones.
-    """
-    global _lock, _threads  # noqa: PLW0603  # neither can be renewed in place
-    _lock = threading.Lock()
-    # Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to
-    # read its answer, and pulls that wait for the same connection would take them all.
-    _threads = ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async")
-
-
-_begin_process()
-os.register_at_fork(after_in_child=_begin_process)
+# Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to read
+# its answer, and pulls that wait for the same connection would take them all.
+_threads = PerProcess(lambda: ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async"))
 
 
 class _Value:
@@ -73,29 +58,34 @@ def _restored(structure: Any) -> Any:
     return BaseXCom.deserialize_value(_Value(structure))
 
 
+def _new_pipeline() -> Pipeline:
+    from secure_xcom import deployment
+    from secure_xcom.core.codecs import Codecs
+
+    codecs = Codecs(BaseXCom.serialize_value, _restored)
+    return deployment.load().pipeline(codecs, telemetry=_telemetry())
+
+
+def _telemetry() -> Telemetry | None:
+    from secure_xcom.deployment import airflow_config
+
+    metrics, traces = airflow_config.metrics_on(), airflow_config.traces_on()
+    if not (metrics or traces):
+        return None
+    from secure_xcom.airflow.telemetry import telemetry
+
+    return telemetry(metrics=metrics, traces=traces)
+
+
+_pipeline = PerProcess(_new_pipeline)
+
+
 def pipeline() -> Pipeline:
-    """This process's pipeline, made from Airflow's settings when the first value passes.
+    """Return this process's pipeline, made from Airflow's settings when the first value passes.
 
     :raises ConfigurationError: the settings cannot be used.
     """
-    global _pipeline  # noqa: PLW0603  # one per process, and a fork needs a new one
-    with _lock:
-        # A forked child starts its own: threads, clients and keys do not survive a fork.
-        if _pipeline is None or _pipeline[0] != os.getpid():
-            _pipeline = (os.getpid(), _new_pipeline())
-        return _pipeline[1]
-
-
-def _new_pipeline() -> Pipeline:
-    from secure_xcom import deployment
-    from secure_xcom.airflow.telemetry import telemetry
-    from secure_xcom.core.codecs import Codecs
-    from secure_xcom.deployment import airflow_config
-
-    return deployment.load().pipeline(
-        Codecs(BaseXCom.serialize_value, _restored),
-        telemetry=telemetry(metrics=airflow_config.metrics_on(), traces=airflow_config.traces_on()),
-    )
+    return _pipeline.get()
 
 
 class SecureXComBackend(BaseXCom):
@@ -193,23 +183,21 @@ class SecureXComBackend(BaseXCom):
 
 
 def _pull(rows: Sequence[Any], asked: Asked | None, *, order: int = 0) -> list[Any]:
-    return _pull_each(rows, [asked] * len(rows), order)
+    return [value for value, _ in _pull_each(rows, [asked] * len(rows), order)]
 
 
-def _pull_each(
-    rows: Sequence[Any], asked: Sequence[Asked | None], order: int, sizes: list[int] | None = None
-) -> list[Any]:
+def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
     from secure_xcom.core.pipeline.push_and_pull import Row
 
     questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
-    here = pipeline()
+    process_pipeline = pipeline()
     consumer = task_context.task()
-    values = here.pull(questions, consumer=consumer, claimant=_claimant(consumer), order=order, sizes=sizes)
-    if here.claimed:
+    pulled = process_pipeline.pull_sized(questions, consumer=consumer, claimant=_claimant(consumer), order=order)
+    if process_pipeline.claimed:
         from secure_xcom.airflow.shred_on_success import watch
 
         watch(pipeline, _Rows)
-    return values
+    return pulled
 
 
 def _claimant(consumer: TaskTry | None) -> Claimant | None:
@@ -266,7 +254,7 @@ def _take_back(pushing: Future[Any], producer: TaskTry | None) -> None:
 
 
 def _begin(call: Callable[[], T]) -> Future[T]:
-    return _threads.submit(contextvars.copy_context().run, call)
+    return _threads.get().submit(contextvars.copy_context().run, call)
 
 
 def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:

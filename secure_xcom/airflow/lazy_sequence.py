@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import CoordinateMismatch, SecureXComError
+
+if TYPE_CHECKING:
+    from secure_xcom.core.pipeline.push_and_pull import Pulled
 
 _asked: ContextVar[Asked | None] = ContextVar("secure_xcom_asked", default=None)
 _unopened: ContextVar[bool] = ContextVar("secure_xcom_unopened", default=False)
@@ -45,7 +48,7 @@ def asking(question: Asked) -> Iterator[None]:
 
 
 def guard_sequences(
-    pull: Callable[[Sequence[Any], Sequence[Asked], int, list[int]], list[Any]], peek: Callable[[Any], Peek]
+    pull: Callable[[Sequence[Any], Sequence[Asked], int], list[Pulled]], peek: Callable[[Any], Peek]
 ) -> None:
     """Wrap ``LazyXComSequence.__getitem__``, once per process.
 
@@ -57,8 +60,8 @@ def guard_sequences(
     question to Airflow, one batch to the key service and concurrent gets instead of one of each per value. The
     bytes are those that the values unfold to, as far as can be told from what was read before.
 
-    :param pull: ``pull(rows, questions, order, sizes)`` opens rows, each held against its own question; order is 1
-        or -1 for map indexes that must rise or fall; it fills sizes with the bytes that each value unfolded to.
+    :param pull: ``pull(rows, questions, order)`` opens rows, each checked against its own question, and returns
+        the values with their decompressed sizes; order is 1 or -1 for map indexes that must rise or fall.
     :param peek: what an unopened row says of itself.
     """
     from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
@@ -85,7 +88,7 @@ def guard_sequences(
             places = tuple(peek(row).map_index for row in every)
             if not _rising(places):
                 # Refused by the pipeline, which records it, before any of them is opened.
-                pull(every, [question] * len(every), 1, [])
+                pull(every, [question] * len(every), 1)
             if len(_places) >= _PLACES_MAX:
                 _places.clear()
             _places[question] = places
@@ -108,14 +111,13 @@ def guard_sequences(
         peeks = [peek(row) for row in rows]
         if at_once(peeks, reader.unfolds) < len(rows):
             return []
-        sizes: list[int] = []
         try:
-            values = pull(rows, questions, 1, sizes)
+            pulled = pull(rows, questions, 1)
         except SecureXComError:
             # What comes before the one that cannot be opened is given, and then that one is asked for itself.
             return []
-        reader.learn(peeks, sizes)
-        return values
+        reader.learn(peeks, pulled)
+        return [value for value, _ in pulled]
 
     @functools.wraps(original)
     def guarded(self: Any, key: Any) -> Any:
@@ -137,11 +139,11 @@ def guard_sequences(
         found = following[0] if following else unopened(self, key)
         rows = found if isinstance(key, slice) else [found]
         order = -1 if isinstance(key, slice) and (key.step or 1) < 0 else 1
-        sizes: list[int] = []
         rows, questions = asked_for(self, key, rows, question)
-        values = pull(rows, questions, order, sizes)
+        pulled = pull(rows, questions, order)
         if reader is not None:
-            reader.learn([peek(found)], sizes)
+            reader.learn([peek(found)], pulled)
+        values = [value for value, _ in pulled]
         return values if isinstance(key, slice) else values[0]
 
     guarded._secure_xcom = True  # type: ignore[attr-defined]
@@ -187,9 +189,9 @@ class _Reader:
         self.unfolds = 1.0
         """How many bytes one of a payload became, of the value that unfolded most."""
 
-    def learn(self, peeks: Sequence[Peek], sizes: Sequence[int]) -> None:
-        """What the first of these rows unfolded to."""
-        for row, size in zip(peeks, sizes, strict=False):
+    def learn(self, peeks: Sequence[Peek], pulled: Sequence[Pulled]) -> None:
+        """Note how much larger values are than their payloads."""
+        for row, (_, size) in zip(peeks, pulled, strict=True):
             if row.size:
                 self.unfolds = max(self.unfolds, size / row.size)
 

@@ -11,6 +11,8 @@ import logging
 import sys
 from collections.abc import Iterable
 
+from secure_xcom.deployment import airflow_config
+
 log = logging.getLogger(__name__)
 
 
@@ -71,9 +73,11 @@ def configure_models() -> None:
 def _import_for(scheme: str, rest: str) -> None:
     """Our own modules first, then the clients that they will ask for."""
     # The access log that is written where no other is set, and what each pipeline is made with.
-    import secure_xcom.airflow.telemetry
     import secure_xcom.core.pipeline.push_and_pull
     import secure_xcom.sinks.file
+
+    if airflow_config.metrics_on() or airflow_config.traces_on():
+        import secure_xcom.airflow.telemetry
 
     authority = rest.partition("/")[0]
     if scheme == "local":

@@ -15,9 +15,11 @@ from uuid import UUID
 
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 
+DAG_PROCESSOR = "airflow.dag_processing.manager"
+TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 # Airflow's functions that run a task's or a trigger's code, and the local variable that says whose.
 _HOLDERS = (
-    ("airflow.sdk.execution_time.task_runner", ("run", "finalize"), "ti"),
+    (TASK_RUNNER, ("run", "finalize"), "ti"),
     ("airflow.jobs.triggerer_job_runner", ("run_trigger",), "trigger"),
 )
 

@@ -7,13 +7,25 @@ Where claims are kept is one interface with two forms: objects beside the payloa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from secure_xcom.claims.claim import Claim, Claimant, Target
+from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.exclusive import Exclusive, exclusive
 from secure_xcom.core.errors import ClaimTampered
 
+if TYPE_CHECKING:
+    from secure_xcom.claims.claim import Claim
+
 __all__ = ["Claim", "Claimant", "Exclusive", "Ledger", "Target", "exclusive"]
+
+
+def __getattr__(name: str) -> object:
+    # Only a task that is given something exclusive needs it.
+    if name == "Claim":
+        from secure_xcom.claims.claim import Claim
+
+        return Claim
+    raise AttributeError(name)
 
 
 class Ledger(Protocol):

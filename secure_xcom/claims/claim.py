@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.core import clock
-from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate, canonical_json, claim_path
+from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate, canonical_json
 from secure_xcom.core.errors import ClaimTampered, CoordinateInvalid
 
 TAG = "secure_xcom_claim"
@@ -30,52 +31,6 @@ _FIELDS = (
 )  # fmt: skip
 _BY_ATTEMPT = "by_attempt"
 """Absent in claims of the first releases, and where the attempt was not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claimant:
-    """A task instance, of whichever try.
-
-    :ivar clearing: Airflow's ``max_tries`` of the task instance; None where it is not known. Most clearings raise
-        it and no retry does, but not all: docs/adr/0015.
-    :ivar attempt: the UUID of the attempt, which every retry and every clearing changes, and no deferral; None
-        where it is not known.
-    """
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    clearing: int | None = field(default=None, compare=False)
-    attempt: str | None = field(default=None, compare=False)
-
-    def __str__(self) -> str:
-        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id}/{self.run_id}/{self.task_id}{mapped}".encode("unicode_escape").decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is claimed: one push of an exclusive XCom. Another push of the same XCom is another target.
-
-    :ivar store_uri: the store of its payload, and :ivar object: the payload's name in the head, which ends in a
-        UUID of its own.
-    """
-
-    compartment: str
-    coordinate: Coordinate
-    store_uri: str
-    object: str
-
-    @property
-    def unique(self) -> str:
-        """The payload's UUID, 36 characters."""
-        return self.object[-36:]
-
-    @property
-    def path(self) -> str:
-        """Where a store keeps the claim."""
-        return claim_path(self.compartment, self.coordinate, self.unique)
 
 
 @dataclass(frozen=True, slots=True)

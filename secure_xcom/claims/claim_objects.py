@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from secure_xcom.claims.claim import RECORD_MAX_BYTES, Claim, Target
+from secure_xcom.claims.claim import RECORD_MAX_BYTES, Claim
+from secure_xcom.claims.claimant import Target
 from secure_xcom.core.coordinate import claims_folder, object_path, object_uri
 from secure_xcom.core.errors import (
     ClaimTampered,

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from secure_xcom.claims.claim import Claim, Target
+from secure_xcom.claims.claim import Claim
+from secure_xcom.claims.claimant import Target
 from secure_xcom.connections.sql import (
     FORM,
     ProcessEngine,

@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.claims.claim import Claim, Target
+from secure_xcom.claims.claim import Claim
+from secure_xcom.claims.claimant import Target
 
 if TYPE_CHECKING:
     from sqlalchemy import Table

@@ -13,6 +13,7 @@ from typing import Any
 
 from secure_xcom.connections import airflow_connection, hook_with
 from secure_xcom.core.errors import ExtraMissing, SettingInvalid
+from secure_xcom.core.per_process import PerProcessEach
 
 log = logging.getLogger(__name__)
 
@@ -183,32 +184,18 @@ def retries_and_times() -> Any:
     return _defaults()
 
 
-_identities: dict[str, AwsIdentity] = {}
-_lock = threading.RLock()
+# Two processes must not speak over one connection.
+_identities = PerProcessEach(AwsIdentity)
 
 
 def aws_identity(conn_id: str) -> AwsIdentity:
-    """Return the identity of a connection id, one per process, so that one login serves all its keys.
+    """Return the identity of a connection id: one per process, so that one login serves all its keys.
 
     :raises ConfigurationError: see `AwsIdentity`.
     """
-    with _lock:
-        if conn_id not in _identities:
-            _identities[conn_id] = AwsIdentity(conn_id)
-        return _identities[conn_id]
+    return _identities.get(conn_id)
 
 
 def forget_identities() -> None:
-    """Forget every login of this process. Objects that hold one keep it."""
-    with _lock:
-        _identities.clear()
-
-
-def _after_fork() -> None:
-    # Two processes must not share a connection, and a lock that was held at the fork is never released.
-    global _lock  # noqa: PLW0603  # a child has no other thread that could hold the old one
-    _lock = threading.RLock()
-    _identities.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    """Drop every login of this process. What holds one already keeps it."""
+    _identities.forget()

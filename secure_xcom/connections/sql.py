@@ -10,15 +10,14 @@ values, so callers replace them with an error of this package that names only `d
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from secure_xcom.connections import airflow_connection
 from secure_xcom.core.errors import ExtraMissing, UriInvalid
+from secure_xcom.core.per_process import PerProcess
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
@@ -128,24 +127,12 @@ def make_engine(
     return create_engine(url, **options)
 
 
-class ProcessEngine:
+class ProcessEngine(PerProcess["Engine"]):
     """An engine that a forked child makes anew, since connections do not survive a fork."""
 
     def __init__(self, make: Callable[[], Engine]) -> None:
-        self._make = make
-        self._engine: Engine | None = None
-        self._pid = 0
-        self._lock = threading.Lock()
-
-    def get(self) -> Engine:
-        """Return the engine of this process."""
-        with self._lock:
-            if self._engine is None or self._pid != os.getpid():
-                if self._engine is not None:
-                    # The parent closes its own connections.
-                    self._engine.dispose(close=False)
-                self._engine, self._pid = self._make(), os.getpid()
-            return self._engine
+        # The parent closes its own connections.
+        super().__init__(make, disown=lambda engine: engine.dispose(close=False))
 
 
 def driver_error_name(error: BaseException) -> str:

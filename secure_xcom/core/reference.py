@@ -20,13 +20,15 @@ from secure_xcom.core.errors import CoordinateInvalid, ReferenceMalformed, Refer
 TAG = "secure_xcom"
 VERSION = 1
 HEADER_BYTES = 56
-"""A sealed payload's salt and commitment (C2SP chunked-encryption)."""
+"""A sealed payload's salt (24) and commitment (32): C2SP chunked-encryption, "Key derivation"."""
 SMALLEST_BYTES = 72
 """A sealed payload of no plaintext: the header and one tag."""
 LARGEST_BYTES = HEADER_BYTES + (1 << 52) - 1 + 16 * (1 << 38)
 """A sealed payload of 4 PiB less a byte of plaintext, the most that C2SP chunked-encryption takes."""
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 """RFC 3339, UTC, whole seconds."""
+URI_MAX_CHARACTERS = 512
+"""The longest key URI or store URI: both are part of references, which stay under `TARGET_BYTES`."""
 TARGET_BYTES = 2048
 """What a reference without an inline payload stays under, unless its ids alone are longer."""
 
@@ -39,10 +41,10 @@ _ROUTES_MAX = 65_536
 # (once in the object's path), and a few wrapped keys.
 _FIELD_MAX_CHARACTERS = 4096
 _KEYS_MAX = 8
-_URI_MAX_CHARACTERS = 512
 _PAYLOAD_MAX_CHARACTERS = 4 * 70_000 // 3
 
-LEDGERS = ("store", "database")
+LEDGER_STORE = "store"
+LEDGERS = (LEDGER_STORE, "database")
 """The values of ``head.exclusive`` that this version enforces."""
 
 _MAP_INDEX = re.compile(r"-1|0|[1-9][0-9]{0,9}")
@@ -312,7 +314,7 @@ def _wrapped_key(value: object, where: str) -> WrappedKey:
     record = _mapping(value, where)
     _fields(record, required=_KEY_REQUIRED, optional=_NONE, where=where)
     return WrappedKey(
-        _text(record["uri"], f"{where}.uri", _URI_MAX_CHARACTERS),
+        _text(record["uri"], f"{where}.uri", URI_MAX_CHARACTERS),
         _text(record["wrapped"], f"{where}.wrapped", _FIELD_MAX_CHARACTERS),
     )
 

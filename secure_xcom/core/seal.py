@@ -14,9 +14,7 @@ from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encr
 from cryptography.exceptions import InvalidTag
 
 from secure_xcom.core.errors import HeadTampered, PayloadSwapped, PayloadTampered, PayloadTruncated
-
-HEADER_BYTES = 56
-"""Salt (24) and commitment (32), the start of every message: C2SP chunked-encryption, "Key derivation"."""
+from secure_xcom.core.reference import HEADER_BYTES
 
 _CHUNK_BYTES = 16_384
 _TAG_BYTES = 16

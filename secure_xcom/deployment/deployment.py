@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from secure_xcom.claims import Ledger
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.codecs import Codecs
+    from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.core.masking import Secrets, SensitiveNames
     from secure_xcom.core.pipeline.push_and_pull import Pipeline
     from secure_xcom.core.pipeline.telemetry import Telemetry
@@ -69,11 +70,13 @@ class Deployment:
         :raises PolicyInvalid: the file cannot be used.
         :raises SettingMissing: neither is set.
         """
-        from secure_xcom.core.access_policy import AccessPolicy, watched
+        from secure_xcom.core.access_policy import AccessPolicy
 
         settings = self.settings
         settings.require_place()
         if settings.access_policy:
+            from secure_xcom.core.access_policy import watched
+
             # A forked task takes over what its supervisor has read.
             return watched(settings.access_policy).current()
         return AccessPolicy.single(settings.key_uris, settings.store_uri or "")
@@ -84,7 +87,6 @@ class Deployment:
 
         :raises ConfigurationError: the policy is invalid; a sink is invalid, or lies in a folder of payloads.
         """
-        from secure_xcom.core.hashed_ids import IdHasher
         from secure_xcom.sinks import AccessLog, PolicyDigestFile, check_apart
 
         policy, hash_key = self.policy, self.settings.audit_hash_key
@@ -94,7 +96,7 @@ class Deployment:
             version=RELEASE,
             policy=policy.digest,
             seen=PolicyDigestFile(self.log_folder / "policy-seen"),
-            hasher=IdHasher.load(hash_key, self.settings.audit_hash_ids) if hash_key else None,
+            hasher=None if not hash_key else _hasher(hash_key, self.settings.audit_hash_ids),
             beside=_immediate_alarms(policy),
         )
 
@@ -134,10 +136,11 @@ class Deployment:
             Airflow does not tell.
         """
         from secure_xcom.core import masking
-        from secure_xcom.core.access_policy import check_told
         from secure_xcom.core.pipeline.push_and_pull import Pipeline
 
         if self.settings.access_policy and self.told is not None:
+            from secure_xcom.core.access_policy import check_told
+
             check_told(self.policy.compartments, self.told, where=self.settings.access_policy)
         return Pipeline(
             self.settings,
@@ -149,6 +152,12 @@ class Deployment:
             ledger=self.ledger,
             telemetry=telemetry,
         )
+
+
+def _hasher(key: str, ids: tuple[str, ...]) -> IdHasher:
+    from secure_xcom.core.hashed_ids import IdHasher
+
+    return IdHasher.load(key, ids)
 
 
 def airflow_is_installed() -> bool:

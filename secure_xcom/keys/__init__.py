@@ -20,7 +20,7 @@ DATA_KEY_BYTES = 32
 _VERSION = re.compile(r"[a-z-]+:v([1-9][0-9]{0,8}):")
 
 WRAPPED_MAX_CHARACTERS = 4096
-"""Far over what any service returns for 32 bytes (KMS: about 300, transit: about 110)."""
+"""Far above what any service returns for 32 bytes (KMS: about 300, transit: about 110)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class DataKey:
 
     def __post_init__(self) -> None:
         if len(self.secret) != DATA_KEY_BYTES:
-            raise KeyServiceError(f"a data key has {DATA_KEY_BYTES} bytes, this one has {len(self.secret)}")
+            raise KeyServiceError(f"a data key has {len(self.secret)} bytes instead of {DATA_KEY_BYTES}")
 
     @classmethod
     def generate(cls) -> DataKey:
-        """A fresh key from the operating system's random source."""
+        """Return a new key from the operating system's random source."""
         from cryptography.cobblestone import Cobblestone256Encryptor
 
         return cls(Cobblestone256Encryptor.generate_key())
@@ -58,16 +58,13 @@ class KeyService(Protocol):
         """Wrap with the newest version of the wrapping key, bound to the context."""
 
     def unwrap_many(self, wraps: Sequence[Wrap]) -> list[DataKey | KeyServiceError]:
-        """Unwrap each, in order. What is wrong with one entry stands in its place and spares the others.
+        """Unwrap each, in order. The error of one entry stands in its place and does not affect the others.
 
         :raises KeyServiceError: the service as a whole cannot answer.
         """
 
     def rewrap_many(self, wraps: Sequence[Wrap]) -> list[str | KeyServiceError]:
-        """Wrap each anew with the newest version, without giving the data key to this process."""
-
-    def check(self) -> list[Finding]:
-        """What an operator should know of this key. Raises nothing: a failure is a finding."""
+        """Rewrap each with the newest version, without revealing the data key to this process."""
 
 
 Role = Literal["required", "optional", "never"]
@@ -75,16 +72,16 @@ Role = Literal["required", "optional", "never"]
 
 @dataclass(frozen=True, slots=True)
 class KeyUri:
-    """A key URI as it stands in settings: ``NAME[?OPTION=VALUE[&OPTION=VALUE]]``.
+    """A key URI of the settings: ``NAME[?OPTION=VALUE[&OPTION=VALUE]]``.
 
-    The part before the question mark names the wrapping key, and it alone stands in references; the options say
-    how this deployment uses the key, so they may differ between who pushes and who pulls. ``wrap`` is an option of
-    every service: the key's part at push. The others are the service's own.
+    The part before the question mark names the wrapping key, and references carry only that. The options say how
+    this deployment uses the key, so they may differ between producers and consumers. Every service has the option
+    ``wrap``: the key's role at push. All other options are the service's own.
 
-    :ivar name: what references carry.
-    :ivar service: what the service itself reads: without ``wrap``.
-    :ivar wrap: ``required``: a push fails without this key (the default). ``optional``: a push goes on where the
-        service does not wrap, if another key does. ``never``: the key only opens what it wrapped before.
+    :ivar name: the part that references carry.
+    :ivar service: the part that the service parses: without ``wrap``.
+    :ivar wrap: ``required``: a push fails without this key (the default). ``optional``: a push continues if the
+        service does not wrap but another key does. ``never``: the key only opens what it wrapped before.
     """
 
     name: str
@@ -94,15 +91,18 @@ class KeyUri:
     @classmethod
     @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> KeyUri:
-        """:raises UriInvalid: ``wrap`` has another value, or stands twice."""
+        """Parse a key URI.
+
+        :raises UriInvalid: ``wrap`` has another value, or is given twice.
+        """
         name, separator, query = text.partition("?")
         options = query.split("&") if separator else []
         roles = [option.removeprefix("wrap=") for option in options if option.startswith("wrap=")]
         if len(roles) > 1 or not set(roles) <= set(get_args(Role)):
             raise UriInvalid(
-                "wrap is not one of required, optional and never, or stands twice",
+                "wrap is not one of required, optional and never, or is given twice",
                 where=f"key URI {text!r:.200}",
-                remedy="write the key URI and ?wrap=required, ?wrap=optional or ?wrap=never behind it",
+                remedy="append ?wrap=required, ?wrap=optional or ?wrap=never to the key URI",
             )
         others = [option for option in options if not option.startswith("wrap=")]
         service = f"{name}?{'&'.join(others)}" if others else name
@@ -110,26 +110,29 @@ class KeyUri:
 
 
 def version_of(wrapped: str) -> int | None:
-    """The version of the wrapping key that a wrapped data key names: ``vault:v3:...``; KMS does not tell it."""
-    found = _VERSION.match(wrapped)
-    return int(found.group(1)) if found else None
+    """Return the version of the wrapping key that a wrapped data key names, as in ``vault:v3:...``.
+
+    None for KMS, which does not tell it.
+    """
+    match = _VERSION.match(wrapped)
+    return int(match.group(1)) if match else None
 
 
 def openers(listed: Sequence[str], wraps: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Which keys may be asked for which wraps of a reference, as ``(key URI as listed, wrapped)``, in that order.
+    """Return the keys that may open a reference, with the wrap for each: ``(listed key URI, wrapped)``, in order.
 
-    Only listed keys are ever asked, because a reference comes from the database: who can write there must not be
-    able to name a key of their own. A key is asked for the wrap under its own name; without one, for a wrap that
-    it made under another name, as far as the wrap tells (KMS: `secure_xcom.keys.aws_kms_format.made_by`).
+    Only listed keys are ever asked, because a reference comes from the database: whoever can write there must not
+    be able to name another key. A key is asked for the wrap under its own name. Without one, it is asked for a
+    wrap that it made under another name, if the wrap tells (KMS: `secure_xcom.keys.aws_kms_format.made_by`).
 
-    :param listed: key URIs of the settings; :param wraps: ``(name, wrapped)`` each, of the reference.
+    :param listed: the key URIs of the settings; :param wraps: ``(name, wrapped)`` each, of the reference.
     """
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for uri in listed:
         name = KeyUri.parse(uri).name
-        own = [(uri, wrapped) for named, wrapped in wraps if named == name]
-        found.extend(own or [(uri, wrapped) for _, wrapped in wraps if _made_by(name, wrapped)])
-    return tuple(dict.fromkeys(found))
+        same_name = [(uri, wrapped) for named, wrapped in wraps if named == name]
+        pairs.extend(same_name or [(uri, wrapped) for _, wrapped in wraps if _made_by(name, wrapped)])
+    return tuple(dict.fromkeys(pairs))
 
 
 def _made_by(name: str, wrapped: str) -> bool:
@@ -141,7 +144,7 @@ def _made_by(name: str, wrapped: str) -> bool:
 
 
 def key_service(uri: str) -> KeyService:
-    """The service that a key URI names.
+    """Return the service that a key URI names.
 
     :raises UriInvalid: no service has this scheme.
     """

@@ -1,6 +1,6 @@
-"""KMS in texts: which wrapping key a URI names, how a wrap is written, how KMS is shown the encryption context.
+"""The text formats of KMS: key URIs, wraps and the encryption context.
 
-Nothing here asks AWS, so that policies and the choice among several keys can use it without AWS's libraries.
+Nothing here calls AWS, so that service policies and the choice among several keys need no AWS library.
 """
 
 from __future__ import annotations
@@ -13,29 +13,28 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from secure_xcom.core.errors import KeyServiceError, UriInvalid
+from secure_xcom.core.reference import URI_MAX_CHARACTERS
 from secure_xcom.keys import WRAPPED_MAX_CHARACTERS
 
 CONTEXT_NAMES = ("compartment", "dag_id", "task_id", "run_id", "map_index")
 
 CONTEXT_VALUE_MAX_CHARACTERS = 384
-"""What the constraint of a grant can name (KMS API, GrantConstraints). Five such values are far below the 8,192
-characters that KMS takes for a whole encryption context."""
+"""The longest value in the constraint of a grant (KMS API, GrantConstraints). Five such values are far below the
+8,192 characters that KMS accepts for a whole encryption context."""
 
 _CUT_TO_CHARACTERS = 300
-# Run ids are full of colons and plus signs. None of these is a wildcard or a variable of IAM's policies.
+# Run ids contain many colons and plus signs. None of these characters has a meaning in IAM policies.
 _KEPT = ":+@=/"
 
 # docs.aws.amazon.com/kms/latest/developerguide/concepts.html, "Key identifiers (KeyId)".
 _PLACE = r"arn:aws[a-z0-9-]{0,20}:kms:[a-z0-9-]{1,40}:[0-9]{12}"
 _ID = r"[A-Za-z0-9-]{1,64}"
-# AWS's own keys (alias/aws/...) take no requests from identities like ours.
+# AWS's own keys (alias/aws/...) accept no requests from such identities.
 _ALIAS = r"alias/(?!aws/)[A-Za-z0-9/_-]{1,250}"
 _URI = re.compile(
     rf"aws-kms://(?P<conn>[A-Za-z0-9_.-]{{1,200}})/"
     rf"(?:(?P<key_arn>{_PLACE}:key/{_ID})|(?P<alias_arn>{_PLACE}:{_ALIAS})|(?P<alias>{_ALIAS})|key/(?P<id>{_ID}))"
 )
-# It is a part of every reference, and a reference stays under 2 KiB.
-_URI_MAX_CHARACTERS = 512
 _KEY_ARN = re.compile(rf"{_PLACE}:key/{_ID}")
 _WRAPPED = re.compile(rf"aws-kms:(?P<arn>{_PLACE}:key/{_ID}):(?P<blob>[A-Za-z0-9+/]{{4,}}={{0,2}})")
 _MULTI_REGION = "key/mrk-"
@@ -44,11 +43,11 @@ _REGION = 3
 
 @dataclass(frozen=True, slots=True)
 class KmsKey:
-    """A wrapping key as a key URI names it.
+    """A wrapping key that a key URI names.
 
     :ivar request_id: the KeyId of requests: an alias, an alias ARN, a key ARN or a key id.
-    :ivar region: of the ARN, where there is one.
-    :ivar alias: whether only KMS knows which key this is at the moment.
+    :ivar region: the region of the ARN, if the URI has one.
+    :ivar alias: True if the URI names an alias, so that only KMS knows the current key.
     """
 
     uri: str
@@ -59,9 +58,12 @@ class KmsKey:
 
     @classmethod
     def parse(cls, uri: str) -> KmsKey:
-        """:raises UriInvalid: the URI has another form."""
+        """Parse a key URI.
+
+        :raises UriInvalid: the URI is invalid.
+        """
         form = _URI.fullmatch(uri)
-        if form is None or len(uri) > _URI_MAX_CHARACTERS:
+        if form is None or len(uri) > URI_MAX_CHARACTERS:
             raise UriInvalid(
                 "not a KMS key URI",
                 where=f"key URI {uri!r:.200}",
@@ -78,7 +80,7 @@ class KmsKey:
         )
 
     def is_key(self, arn: str) -> bool:
-        """Whether a key ARN is this key's. An alias may be any key's, so True does not say that it is."""
+        """Check whether a key ARN can be this key's. An alias can be any key's, so True does not prove it."""
         if self.alias:
             return True
         if self.region:
@@ -87,19 +89,19 @@ class KmsKey:
 
 
 def is_key_arn(text: str) -> bool:
-    """Whether a text is the ARN of a KMS key."""
+    """Check whether a text is the ARN of a KMS key."""
     return _KEY_ARN.fullmatch(text) is not None
 
 
-def same_key(one: str, other: str) -> bool:
-    """Whether two key ARNs are of one key, or of two regions' replicas of one multi-Region key.
+def same_key(left_arn: str, right_arn: str) -> bool:
+    """Check whether two key ARNs name the same key, or replicas of one multi-Region key.
 
     Replicas have the same id and the same key material, so each opens what the other wrapped (AWS KMS Developer
     Guide, "Multi-Region keys in AWS KMS").
     """
-    if one == other:
+    if left_arn == right_arn:
         return True
-    left, right = one.split(":"), other.split(":")
+    left, right = left_arn.split(":"), right_arn.split(":")
     left[_REGION] = right[_REGION] = ""
     return left == right and left[-1].startswith(_MULTI_REGION)
 
@@ -108,8 +110,7 @@ def same_key(one: str, other: str) -> bool:
 class KmsWrap:
     """A wrapped data key: the ARN of the key that made it, and KMS's ciphertext.
 
-    The ARN is not authenticated. It helps to choose among keys that are allowed anyway, and to say which is
-    missing.
+    The ARN is not authenticated. It only helps to choose among allowed keys, and to name the missing one.
     """
 
     arn: str
@@ -117,7 +118,7 @@ class KmsWrap:
 
     @classmethod
     def parse(cls, text: str) -> KmsWrap | None:
-        """Read ``aws-kms:KEY_ARN:BASE64``; None where it has another form."""
+        """Parse ``aws-kms:KEY_ARN:BASE64``. Return None for any other form."""
         form = _WRAPPED.fullmatch(text) if len(text) <= WRAPPED_MAX_CHARACTERS else None
         if form is None or len(form["blob"]) % 4:
             return None
@@ -130,35 +131,35 @@ class KmsWrap:
 
 
 def made_by(listed: str, wrapped: str) -> bool:
-    """Whether a key that is listed by its ARN or id made a wrap that stands under another URI.
+    """Check whether a key that is listed by its ARN or id made a wrap that a reference has under another URI.
 
-    So a wrap still opens after its alias was moved to another key, its connection was given another id, or, for a
-    multi-Region key, its region fell out, if an operator lists the key by its ARN.
+    So if an operator lists a key by its ARN, its wraps still open after its alias was moved to another key, its
+    connection id was changed, or, for a multi-Region key, its region failed.
     """
     key, wrap = KmsKey.parse(listed), KmsWrap.parse(wrapped)
     return wrap is not None and not key.alias and key.is_key(wrap.arn)
 
 
 def kms_context(context: Mapping[str, str]) -> dict[str, str]:
-    """The EncryptionContext that a wrap is bound to.
+    """Return the EncryptionContext that a wrap is bound to.
 
-    :param context: of `secure_xcom.core.coordinate.encryption_context`.
-    :raises KeyServiceError: it has other names than those five, or a value that is no text.
+    :param context: from `secure_xcom.core.coordinate.encryption_context`.
+    :raises KeyServiceError: it does not have exactly those five names, or a value is not valid text.
     """
     if set(context) != set(CONTEXT_NAMES):
-        raise KeyServiceError(f"an encryption context has the names {', '.join(CONTEXT_NAMES)}")
+        raise KeyServiceError(f"an encryption context must have the names {', '.join(CONTEXT_NAMES)}")
     return {name: kms_context_value(context[name]) for name in CONTEXT_NAMES}
 
 
 def kms_context_value(text: str) -> str:
-    """One id as KMS is shown it, injective: conditions of policies must name ids in this form.
+    """Return the form of an id for KMS. It is injective. Conditions of policies must name ids in this form.
 
-    KMS itself takes any Unicode text, but a policy can hold neither all of it nor ``*``, ``?`` and ``$`` as plain
-    characters (AWS KMS Developer Guide, "Encryption context" and "Key policies"). So all but
-    ``A-Z a-z 0-9 _ - . : + @ = /`` is percent-encoded. Over 384 characters it is cut and ends in ``~`` and a
-    SHA-256: since ``~`` is always encoded elsewhere, a cut value never equals a whole one.
+    KMS itself accepts any Unicode text, but a policy does not, and there ``*``, ``?`` and ``$`` are not plain
+    characters (AWS KMS Developer Guide, "Encryption context" and "Key policies"). So all characters except
+    ``A-Z a-z 0-9 _ - . : + @ = /`` are percent-encoded. A value over 384 characters is cut and ends in ``~`` and a
+    SHA-256. A cut value never equals a whole one, because ``~`` is encoded everywhere else.
 
-    :raises KeyServiceError: a lone surrogate, which is no text.
+    :raises KeyServiceError: the id has a lone surrogate, which is not valid text.
     """
     try:
         encoded = quote(text, safe=_KEPT).replace("~", "%7E")
@@ -166,6 +167,6 @@ def kms_context_value(text: str) -> str:
         raise KeyServiceError("the encryption context is not UTF-8 text") from None
     if len(encoded) <= CONTEXT_VALUE_MAX_CHARACTERS:
         return encoded
-    # An escape cut in two would not decode, so the cut moves before it.
+    # A truncated escape would not decode, so the cut is made before it.
     head = re.sub(r"%[0-9A-F]?$", "", encoded[:_CUT_TO_CHARACTERS])
     return f"{head}~{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""The bounded data-key cache of one process: expiring, sized, use-counted."""
+"""The data-key cache of one process: bounded in time, size and uses."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class _Entry:
     uses: int = 0
 
 
-# A key that opened so many XComs is asked for anew, so that the key service's own log goes on to show its use.
+# After this many uses a key is requested again, so that the key service's log keeps showing its use.
 USES_MAX = 10_000
 
 
 class DataKeyCache:
-    """Unwrapped data keys by wrapped key and encryption context, oldest use first out.
+    """Unwrapped data keys by wrapped key and encryption context. The least recently used key is evicted first.
 
-    :param seconds: how long a key stays; 0 keeps none.
-    :param size: how many keys stay; 0 keeps none.
+    :param seconds: how long a key is kept; 0 keeps none.
+    :param size: how many keys are kept; 0 keeps none.
     """
 
     def __init__(self, seconds: float, size: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,7 +39,7 @@ class DataKeyCache:
         self.misses = 0
 
     def get(self, name: Hashable) -> DataKey | None:
-        """The key, unless it was never here, has expired, was used up or was pushed out."""
+        """Return the key, or None if it is not cached, has expired or has reached its number of uses."""
         with self._lock:
             entry = self._entries.get(name)
             if entry is None or entry.until <= self._clock() or entry.uses >= USES_MAX:
@@ -52,7 +52,7 @@ class DataKeyCache:
             return entry.key
 
     def put(self, name: Hashable, key: DataKey) -> None:
-        """Keep a key. The time it stays is counted from now and is not prolonged by use."""
+        """Keep a key. It expires a fixed time from now, however often it is used."""
         if self._seconds <= 0 or self._size <= 0:
             return
         with self._lock:
@@ -62,7 +62,7 @@ class DataKeyCache:
                 self._entries.popitem(last=False)
 
     def clear(self) -> None:
-        """Drop every key, as when a task's try ends."""
+        """Drop every key, such as when a task's try ends."""
         with self._lock:
             self._entries.clear()
 

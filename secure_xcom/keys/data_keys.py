@@ -1,4 +1,4 @@
-"""The data keys of one process: one per task instance try on push, unwrapped and cached on pull."""
+"""The data keys of one process: one per task instance try at push, unwrapped and cached at pull."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 # A task process has one try; a few more for `dag.test()`, which runs a whole DAG in one process.
 _TRIES = 64
-# A service that did not answer is asked after the others for so long. Each time costs its whole timeout.
+# A service that did not answer is asked last for this long, because each request costs its whole timeout.
 _AVOID_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """A data key, the name of the key that opened it (`KeyUri.name`), and whether it came out of the cache."""
+    """A data key, the name of the key that opened it (`KeyUri.name`), and whether it came from the cache."""
 
     data_key: DataKey = field(repr=False)
     uri: str
@@ -31,7 +31,7 @@ class Unwrapped:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The wraps of one data key that may be asked for, the preferred first: ``(key URI, wrapped)`` each."""
+    """The wraps of one data key that may be unwrapped, the preferred first: ``(key URI, wrapped)`` each."""
 
     wraps: tuple[tuple[str, str], ...] = field(repr=False)
     context: Mapping[str, str]
@@ -40,9 +40,9 @@ class Candidates:
 
 
 class DataKeys:
-    """Wraps for pushes and unwraps for pulls, with as few requests to the key services as can be.
+    """Wraps for pushes and unwraps for pulls, with as few requests to the key services as possible.
 
-    :param seconds: how long a data key stays in memory; :param size: how many unwrapped ones.
+    :param seconds: how long a data key stays in memory; :param size: how many unwrapped keys.
     :param services: key URI -> key service.
     """
 
@@ -53,12 +53,12 @@ class DataKeys:
         self._avoided: dict[str, float] = {}
         self._tries: dict[object, tuple[float, DataKey, tuple[tuple[str, str], ...]]] = {}
         self._lock = threading.RLock()
-        # Of its own, because the other one is held while a service wraps, for as long as that takes.
+        # A lock of its own, because the other one is held while a service wraps.
         self._opening = threading.Lock()
         self.cache = DataKeyCache(seconds, size)
 
     def service(self, uri: str) -> KeyService:
-        """The service of a key URI, opened once per process."""
+        """Return the service of a key URI, opened once per process."""
         with self._opening:
             if uri not in self._services:
                 self._services[uri] = self._open_service(uri)
@@ -67,10 +67,10 @@ class DataKeys:
     def for_try(
         self, uris: Sequence[str], context: Mapping[str, str], try_number: int
     ) -> tuple[DataKey, tuple[tuple[str, str], ...]]:
-        """The data key of this task instance try and its wraps, ``(name, wrapped)`` each: for all its XComs.
+        """Return the data key for all XComs of this task instance try, and its wraps, ``(name, wrapped)`` each.
 
         :raises KeyServiceError: a required key did not wrap, or no key did.
-        :raises ConfigurationError: a key URI cannot be used, be it optional or not.
+        :raises ConfigurationError: a key URI cannot be used, even an optional one.
         """
         name = (tuple(uris), tuple(sorted(context.items())), try_number)
         with self._lock:
@@ -89,7 +89,7 @@ class DataKeys:
     def fresh(
         self, uris: Sequence[str], context: Mapping[str, str]
     ) -> tuple[DataKey, tuple[tuple[str, str], ...]]:
-        """A data key of its own and its wraps, kept nowhere: for one exclusive XCom.
+        """Return a new data key for one exclusive XCom, and its wraps. They are not kept.
 
         :raises KeyServiceError, ConfigurationError: as for `for_try`.
         """
@@ -109,18 +109,22 @@ class DataKeys:
             except KeyServiceError as error:
                 if key.wrap == "required":
                     raise
-                log.warning("The optional key %s did not wrap, so it will not open this XCom: %s", key.name, error)
+                log.warning(
+                    "The optional key %s did not wrap and cannot open this XCom: %s",
+                    key.name,
+                    error,
+                )
                 failed = error
         if not wraps:
             raise failed or SettingInvalid(
                 "no key URI of the compartment may wrap",
                 where=", ".join(uris)[:200],
-                remedy="leave ?wrap=never out of at least one key URI",
+                remedy="remove ?wrap=never from at least one key URI",
             )
         return tuple(wraps)
 
     def cached(self, candidates: Candidates) -> Unwrapped | None:
-        """The data key, if this process has it already."""
+        """Return the data key if this process already has it."""
         for uri, wrapped in candidates.wraps:
             name = KeyUri.parse(uri).name
             key = self.cache.get(_cache_name(name, wrapped, candidates.context))
@@ -129,9 +133,9 @@ class DataKeys:
         return None
 
     def unwrap_many(self, many: Sequence[Candidates]) -> list[Unwrapped | SecureXComError]:
-        """Unwrap each by the first candidate that answers, cheapest first; the same wrap is asked for once.
+        """Unwrap each with the first candidate that answers, cheapest first. The same wrap is requested once.
 
-        An error stands in the place of an entry that none of its candidates opened: the first one's error.
+        An entry that no candidate opened is answered with the error of its first candidate.
         """
         done: dict[int, Unwrapped] = {}
         errors: dict[int, SecureXComError] = {}
@@ -149,7 +153,7 @@ class DataKeys:
                 self._ask(uri, indexes, turn, many, done, errors)
             pending = [index for index in pending if index not in done]
             turn += 1
-        nothing = KeyServiceError("the reference has no wrap of a key that may be asked for")
+        nothing = KeyServiceError("the reference has no wrap of a listed key")
         return [done[index] if index in done else errors.get(index, nothing) for index in range(len(many))]
 
     def _ask(
@@ -171,12 +175,12 @@ class DataKeys:
         try:
             answers = self.service(key.service).unwrap_many(wraps)
         except SecureXComError as error:
-            # A setting that is missing here counts as well: another key may be meant for this worker.
+            # This includes a missing setting: another key may be intended for this worker.
             answers = [error] * len(wraps)
             if isinstance(error, KeyServiceUnavailable):
                 self._avoided[key.service] = time.monotonic() + _AVOID_SECONDS
             if any(turn + 1 < len(many[index].wraps) for index in indexes):
-                log.warning("The key %s did not open anything, another one is asked: %s", key.name, error)
+                log.warning("The key %s opened nothing, trying the next key: %s", key.name, error)
         for (name, same), answer in zip(places.items(), answers, strict=True):
             for index in same:
                 if isinstance(answer, DataKey):
@@ -187,9 +191,9 @@ class DataKeys:
                 self.cache.put(name, answer)
 
     def _by_cost(self, many: Sequence[Candidates]) -> list[Candidates]:
-        """Order each entry's wraps: local keys, services that this process has open, others, then silent ones.
+        """Order each entry's wraps: local keys, services that are already open, others, then unavailable ones.
 
-        Among equals the order given stays.
+        Equal wraps keep their order.
         """
         now = time.monotonic()
         costs: dict[str, int] = {}
@@ -207,7 +211,7 @@ class DataKeys:
         ]
 
     def forget(self) -> None:
-        """Drop every data key, as when a task's try ends."""
+        """Drop every data key, such as when a task's try ends."""
         with self._lock:
             self._tries.clear()
         self.cache.clear()

@@ -8,13 +8,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import NoReturn
 
-from secure_xcom.core import clock
 from secure_xcom.core.errors import KeyringBroken
 
 TAG = "secure_xcom_keyring"
@@ -27,36 +25,21 @@ _FIELD_NAME = re.compile(r"[a-z_]{1,24}")
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One wrapping key of 32 bytes and when it was made (UTC)."""
+    """One wrapping key of 32 bytes and when it was created (UTC)."""
 
     created: datetime
     key: bytes = field(repr=False)
 
-    @classmethod
-    def generate(cls) -> Version:
-        """A fresh wrapping key from the operating system's random source."""
-        return cls(clock.now().replace(microsecond=0), secrets.token_bytes(WRAPPING_KEY_BYTES))
-
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """All versions of the wrapping key, by number from 1; the newest wraps, any one unwraps."""
+    """All versions of the wrapping key, by number from 1. The newest wraps, each one unwraps."""
 
     versions: Mapping[int, Version]
     latest: int
 
-    @classmethod
-    def generate(cls) -> Keyring:
-        """A keyring with one fresh version."""
-        return cls({1: Version.generate()}, 1)
-
-    def rotated(self) -> Keyring:
-        """The same versions and a fresh one, which becomes the newest."""
-        number = self.latest + 1
-        return Keyring({**self.versions, number: Version.generate()}, number)
-
     def dump(self) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         versions = {
             str(number): {
                 "created": version.created.strftime(_TIME),
@@ -68,15 +51,15 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: bytes, where: str) -> Keyring:
-        """Read the file's bytes; nothing that this release does not know is passed over.
+        """Read the file's bytes. Anything that this release does not know is refused.
 
         :param where: the file, for the error.
-        :raises KeyringBroken: says which field is wrong, and never what stands in it.
+        :raises KeyringBroken: names the wrong field, and never repeats its value.
         """
         record = _fields(_json(text, where), (TAG, "versions", "latest"), "the file", where)
         if type(record[TAG]) is not int or record[TAG] != FORMAT:
             raise KeyringBroken(
-                f"not a keyring that can be used: {TAG} is not {FORMAT}",
+                f"not a usable keyring: {TAG} is not {FORMAT}",
                 where=where,
                 remedy="upgrade secure_xcom on this machine, or restore the keyring from its backup",
             )
@@ -89,7 +72,7 @@ class Keyring:
                 broken(f"the name of entry {position} of versions is not a version number", where)
             versions[int(number)] = _version(entry, f"versions.{number}", where)
         latest = record["latest"]
-        # With a latest below the highest number, the next rotation would write over a version.
+        # With a latest below the highest number, the next rotation would overwrite a version.
         if type(latest) is not int or latest != max(versions):
             broken("latest is not the highest version number", where)
         return cls(versions, latest)
@@ -100,7 +83,7 @@ def broken(what: str, where: str) -> NoReturn:
 
     :raises KeyringBroken: always.
     """
-    raise KeyringBroken(f"not a keyring that can be used: {what}", where=where) from None
+    raise KeyringBroken(f"not a usable keyring: {what}", where=where) from None
 
 
 def _version(entry: object, name: str, where: str) -> Version:
@@ -116,7 +99,7 @@ def _version(entry: object, name: str, where: str) -> Version:
         raw = base64.b64decode(str(key), validate=True)
     except ValueError:
         raw = b""
-    # Encoding it again refuses the other spellings that base64 decoders take (RFC 4648, section 3.5).
+    # Encoding it again refuses the other spellings that base64 decoders accept (RFC 4648, section 3.5).
     if len(raw) != WRAPPING_KEY_BYTES or base64.b64encode(raw).decode() != key:
         broken(f"{name}.key is not {WRAPPING_KEY_BYTES} bytes of canonical base64", where)
     return Version(moment, raw)
@@ -126,16 +109,16 @@ def _json(text: bytes, where: str) -> object:
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         record = dict(pairs)
         if len(record) != len(pairs):
-            broken("a field is written twice in one object", where)
+            broken("a field occurs twice in one object", where)
         return record
 
     try:
         return json.loads(text.decode("utf-8"), object_pairs_hook=once)
     except json.JSONDecodeError as error:
-        broken(f"no JSON at line {error.lineno}, column {error.colno}", where)
+        broken(f"not JSON at line {error.lineno}, column {error.colno}", where)
     except (ValueError, RecursionError):
         # The decoders' own messages would repeat a part of the file.
-        broken("no JSON in UTF-8", where)
+        broken("not JSON in UTF-8", where)
 
 
 def _fields(record: object, names: tuple[str, ...], what: str, where: str) -> dict[str, object]:
@@ -146,7 +129,7 @@ def _fields(record: object, names: tuple[str, ...], what: str, where: str) -> di
             broken(f"{what} has no field {name}", where)
     for name in record:
         if name not in names:
-            # A name is shown only if it cannot be a key that slipped into the wrong place.
+            # A name is shown only if it cannot be a key that was written in the wrong place.
             shown = f" {name}" if _FIELD_NAME.fullmatch(name) else ""
             broken(f"{what} has an unknown field{shown}", where)
     return record

@@ -1,8 +1,12 @@
 """``local:///absolute/path/keyring.json``: wrapping keys in a file, for one machine.
 
-Environment: none. Permissions: the file has mode 0600 and belongs to the user that Airflow runs as; only
-`create_keyring` and `rotate_keyring` write it. Whoever reads it can open whatever was wrapped with it, and it has
-no policy and no log of its own: Vault and KMS have both.
+URI: an absolute path without escapes, ``.`` or ``..``.
+
+Environment: none.
+
+Permissions: the file has mode 0600 and belongs to the user that Airflow runs as. Only `secure_xcom.ops.keyring`
+writes it. Whoever can read it can open everything that it wrapped. It has no policy and no log of its own; Vault
+and KMS have both.
 
 A wrapped data key is ``local:vN:BASE64``: N is the version of the wrapping key, and the base64 is the data key
 as a Cobblestone-256 message (C2SP chunked-encryption) under that version, with `CONTEXT_PREFIX` and the
@@ -19,42 +23,35 @@ from collections.abc import Mapping, Sequence
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
-from secure_xcom.core import clock
 from secure_xcom.core.coordinate import context_bytes
-from secure_xcom.core.errors import KeyringError, KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
-from secure_xcom.core.findings import Finding
+from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
+from secure_xcom.core.reference import URI_MAX_CHARACTERS
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.keyring import Keyring
-from secure_xcom.keys.keyring_file import create_keyring, open_keyring, read_keyring, rotate_keyring
-
-__all__ = ["CONTEXT_PREFIX", "LocalKeyring", "create_keyring", "keyring_path", "rotate_keyring"]
+from secure_xcom.keys.keyring_file import open_keyring, read_keyring
 
 CONTEXT_PREFIX = b"secure_xcom/local-wrap/1\x00"
-"""A seal's context is JSON and starts with a brace, so a wrap is never taken for a sealed payload."""
+"""A payload's context is JSON and starts with a brace, so a wrap is never mistaken for a sealed payload."""
 
-# NIST SP 800-57 part 1, table 1: a key-wrapping key's originator usage period is two years at the most.
-ROTATE_AFTER_DAYS = 365
 _SCHEME = "local://"
-# It is a part of every reference, and a reference stays under 2 KiB.
-_URI_MAX_CHARACTERS = 512
 _UNUSUAL = re.compile(r"[\x00-\x20%?#\\,]")
 # 104 bytes: a salt of 24, a commitment of 32, the data key of 32 and a tag of 16.
 _WRAPPED = re.compile(r"local:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]{139}=)")
 
 
 def keyring_path(uri: str) -> str:
-    """The absolute path that a ``local:///path`` key URI names. A path has one URI, so URIs can be compared.
+    """Return the absolute path that a ``local:///path`` key URI names. A path has only one URI.
 
-    :raises UriInvalid: another form: relative, a host, a query, a fragment, escapes, ``.`` or ``..``.
+    :raises UriInvalid: a relative path, a host, a query, a fragment, escapes, ``.`` or ``..``.
     """
     what = ""
     path = uri.removeprefix(_SCHEME)
     if not uri.startswith(_SCHEME) or not path.startswith("/"):
         what = "a local key URI is local:// and an absolute path"
-    elif len(uri) > _URI_MAX_CHARACTERS:
-        what = f"a local key URI has at most {_URI_MAX_CHARACTERS} characters"
+    elif len(uri) > URI_MAX_CHARACTERS:
+        what = f"a local key URI has at most {URI_MAX_CHARACTERS} characters"
     elif _UNUSUAL.search(path) or not path.isprintable():
-        what = "the path of a local key URI has a space, a control character or one of % ? # \\ , in it"
+        what = "the path of a local key URI contains a space, a control character or one of % ? # \\ ,"
     elif any(part in ("", ".", "..") for part in path[1:].split("/")):
         what = "the path of a local key URI has an empty part, '.' or '..', or ends in a slash"
     if what:
@@ -63,9 +60,9 @@ def keyring_path(uri: str) -> str:
 
 
 class LocalKeyring:
-    """The key service of one machine: see the module's text.
+    """The key service of one machine: see the module's docstring.
 
-    :raises UriInvalid: see `keyring_path`. The file is first looked for when it is used.
+    :raises UriInvalid: see `keyring_path`. The file is opened at the first use, not here.
     """
 
     def __init__(self, uri: str) -> None:
@@ -77,7 +74,7 @@ class LocalKeyring:
         return f"LocalKeyring({self.uri!r})"
 
     def __reduce__(self) -> tuple[type[LocalKeyring], tuple[str]]:
-        # A copy in another process reads the file itself, so that no wrapping key is ever pickled.
+        # A copy in another process reads the file itself, so that wrapping keys are never pickled.
         return LocalKeyring, (self.uri,)
 
     def wrap(self, data_key: DataKey, context: Mapping[str, str]) -> str:
@@ -85,61 +82,37 @@ class LocalKeyring:
 
         :raises KeyringError: the file cannot be used.
         """
-        return _wrap(self._keyring(), data_key, context)
+        return _wrap(self.keyring(), data_key, context)
 
     def unwrap_many(self, wraps: Sequence[Wrap]) -> list[DataKey | KeyServiceError]:
         """Unwrap each, in order; an `UnwrapRefused` or `KeyVersionUnknown` stands in the place of its entry.
 
         :raises KeyringError: the file cannot be used.
         """
-        keyring = self._keyring()
+        keyring = self.keyring()
         return [self._unwrap(keyring, wrap) for wrap in wraps]
 
     def rewrap_many(self, wraps: Sequence[Wrap]) -> list[str | KeyServiceError]:
-        """Wrap each anew with the newest version.
+        """Rewrap each with the newest version.
 
-        Here the key service is this process, so the data key passes through its memory, but not out of here.
+        The key service is this process, so the data key passes through its memory, but does not leave this method.
 
         :raises KeyringError: the file cannot be used.
         """
-        keyring = self._keyring()
+        keyring = self.keyring()
         opened = [self._unwrap(keyring, wrap) for wrap in wraps]
         return [
             key if isinstance(key, KeyServiceError) else _wrap(keyring, key, wrap.context)
             for key, wrap in zip(opened, wraps, strict=True)
         ]
 
-    def check(self) -> list[Finding]:
-        """Whether the file can be used, how old its newest version is, and whom it serves."""
-        subject = f"key {self.uri}"
-        try:
-            keyring = self._keyring()
-            data_key = DataKey.generate()
-            if self.unwrap_many([Wrap(self.wrap(data_key, {}), {})]) != [data_key]:
-                raise KeyringError("a data key that was wrapped did not come back", where=self.uri)
-        except KeyServiceError as error:
-            at = f" [{error.where}]" if error.where else ""
-            return [Finding(subject, "error", f"{error.what}{at}", error.remedy)]
-        days = (clock.now() - keyring.versions[keyring.latest].created).days
-        text = (
-            f"only its owner may use the keyring, and a wrap opens again; {len(keyring.versions)} version(s), the "
-            f"newest, v{keyring.latest}, is {days} day(s) old"
-        )
-        if days > ROTATE_AFTER_DAYS:
-            age = Finding(subject, "warning", text, "rotate the keyring, then run `secure-xcom rewrap`")
-        else:
-            age = Finding(subject, "ok", text)
-        scope = Finding(
-            subject,
-            "ok",
-            "a local keyring is for one machine: every process that reads the file can open everything, and "
-            "nothing logs who did; workers on other machines need Vault or KMS",
-        )
-        return [age, scope]
+    def keyring(self) -> Keyring:
+        """Return the keyring as its file is now.
 
-    def _keyring(self) -> Keyring:
-        # The file is opened and checked at every use, but read only when it is another one: a rotation is seen
-        # at once, and so is a file that was taken away or opened up to others.
+        :raises KeyringError: the file cannot be used.
+        """
+        # The file is opened and checked at every use, but read only after a change. So a rotation takes effect at
+        # once, and a removed or exposed file is noticed at once.
         with open_keyring(self._path) as (status, descriptor):
             mark = _mark(status)
             read = self._read
@@ -166,7 +139,7 @@ class LocalKeyring:
             return DataKey(decryptor.update(sealed) + decryptor.finalize())
         except (InvalidTag, ValueError):
             return UnwrapRefused(
-                f"the data key does not unwrap with v{number}: it was edited, or is of another encryption context",
+                f"the data key does not unwrap with v{number}: it was edited, or has another encryption context",
                 where=self.uri,
             )
 

@@ -1,13 +1,16 @@
 """``vault://CONN_ID/MOUNT/keys/NAME``: a wrapping key of Vault's (or OpenBao's) transit engine.
 
-CONN_ID is an Airflow connection of type Vault, with any auth method of Airflow's `VaultHook`; or ``default`` for
-``VAULT_ADDR`` and ``VAULT_TOKEN`` or the agent's token file. MOUNT may have slashes in it. A URI may end in
-``?grant=scoped``: then every request is a single one, as an identity needs whose policy is limited by
-``allowed_parameters`` (Vault's policies do not see into batches); without it unwraps go in batches.
+URI: CONN_ID is an Airflow connection of type Vault, with any auth method of Airflow's `VaultHook`, or
+``default`` for the environment. MOUNT may contain slashes. With ``?grant=scoped`` at the end, every request is a
+single one, as needed for an identity whose policy is limited by ``allowed_parameters`` (Vault policies do not
+inspect batches). Without it, unwraps are sent in batches.
+
+Environment: with ``default``, ``VAULT_ADDR`` and ``VAULT_TOKEN`` or the agent's token file, ``VAULT_NAMESPACE``
+and ``VAULT_CACERT``.
 
 Permissions: ``update`` (never ``create``, which makes keys) on ``MOUNT/encrypt/NAME`` to push, on
 ``MOUNT/decrypt/NAME`` to pull, on ``MOUNT/rewrap/NAME`` to rewrap. The key is ``derived``: a wrap opens only with
-the encryption context that it was made with, laid out as `secure_xcom.keys.vault_context` says.
+the encryption context that it was made with, in the form of `secure_xcom.keys.vault_context`.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from secure_xcom.core.errors import (
     VaultDenied,
     VaultTrouble,
 )
-from secure_xcom.core.findings import Finding
+from secure_xcom.core.reference import URI_MAX_CHARACTERS
 from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap, vault_errors
 from secure_xcom.keys.vault_batches import batches, results_of
 from secure_xcom.keys.vault_context import proof_context, transit_context
@@ -39,31 +42,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SINGLES_AT_ONCE = 8
-"""How many single requests of a scoped grant are under way at a time."""
+"""The most concurrent single requests of a scoped grant."""
 
 _URI = re.compile(
     r"vault://(?P<conn>[A-Za-z0-9_.-]{1,200})/(?P<mount>[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*)"
     r"/keys/(?P<name>\w(?:[\w.-]*\w)?)(?:\?grant=(?P<grant>whole|scoped))?",
     re.ASCII,
 )
-# It is a part of every reference, and a reference stays under 2 KiB.
-_URI_MAX_CHARACTERS = 512
-# Leading zeros and the alias v0 of v1 would give one wrap several texts. Over 1,024 no version holds 32 bytes.
+# Leading zeros and v0, an alias of v1, would give one wrap several texts. No wrap of 32 bytes is over 1,024.
 _WRAPPED = re.compile(r"vault:v[1-9][0-9]{0,8}:[A-Za-z0-9+/]{16,1000}={0,2}")
-# Base64 of nothing: Go's decoder skips the line end. Transit counts it as a context that is given, and then a
-# derived key misses its bytes while another key encrypts.
+# Base64 of nothing: Go's decoder skips the newline. Transit treats it as a given context. Then a derived key
+# rejects the missing bytes, while any other key encrypts.
 _NO_CONTEXT = "\n"
 
 Result = TypeVar("Result")
 
 
 def split_uri(uri: str) -> tuple[str, str, str, bool]:
-    """The connection id, the mount and the key's name of a key URI, and whether its grant is scoped.
+    """Return the connection id, mount and key name of a key URI, and whether its grant is scoped.
 
-    :raises UriInvalid: it has another form.
+    :raises UriInvalid: it is invalid.
     """
     form = _URI.fullmatch(uri)
-    if form is None or len(uri) > _URI_MAX_CHARACTERS:
+    if form is None or len(uri) > URI_MAX_CHARACTERS:
         raise UriInvalid(
             "not a Vault key URI", where=f"key URI {uri!r:.200}", remedy="use vault://CONN_ID/MOUNT/keys/NAME"
         )
@@ -71,11 +72,11 @@ def split_uri(uri: str) -> tuple[str, str, str, bool]:
 
 
 class VaultTransit:
-    """The key service of one transit key: see the module's text. Safe to be used by several threads.
+    """The key service of one transit key: see the module's docstring. Thread-safe.
 
-    The connection is looked up when it is made; Vault is first asked when there is something to wrap.
+    The constructor looks up the connection. The first request to Vault is the first wrap or unwrap.
 
-    :raises UriInvalid: the URI has another form.
+    :raises UriInvalid: the URI is invalid.
     :raises ConfigurationError: the connection or the environment cannot be used.
     """
 
@@ -89,7 +90,7 @@ class VaultTransit:
         return f"VaultTransit({self.uri!r})"
 
     def path(self, operation: str) -> str:
-        """The path of an operation on this key, below ``/v1/``."""
+        """Return the path of an operation on this key, below ``/v1/``."""
         return f"{self.mount}/{operation}/{self.name}"
 
     # --- wrap -----------------------------------------------------------------------------------------------
@@ -97,27 +98,27 @@ class VaultTransit:
     def wrap(self, data_key: DataKey, context: Mapping[str, str]) -> str:
         """Wrap with the newest version of the key.
 
-        The first wrap of a process proves in the same request that the key is derived.
+        The first wrap of a process also checks, in the same request, that the key is derived.
 
-        :raises KeyUnbound: it is not; :raises KeyServiceError: Vault did not wrap.
+        :raises KeyUnbound: it is not derived; :raises KeyServiceError: Vault did not wrap.
         """
         entry = {"plaintext": base64.b64encode(data_key.secret).decode(), "context": _encoded(context)}
-        with self._in_our_words("encrypt"):
+        with self._translated("encrypt"):
             alone = self.scoped or self._proved_bound
             answer = self._single("encrypt", entry) if alone else self._proving(entry)
         wrapped = answer.get("ciphertext")
         if not isinstance(wrapped, str) or not _WRAPPED.fullmatch(wrapped):
-            raise KeyServiceError("Vault's answer holds no wrapped data key", where=self.uri)
+            raise KeyServiceError("Vault's response has no wrapped data key", where=self.uri)
         return wrapped
 
     def _proving(self, entry: Mapping[str, str]) -> Mapping[str, Any]:
-        """Wrap, and in the same batch wrap nothing without a context: only a derived key refuses that."""
+        """Wrap, and in the same batch encrypt without a context: only a derived key refuses that."""
         bare = {"plaintext": base64.b64encode(bytes(DATA_KEY_BYTES)).decode(), "context": _NO_CONTEXT}
         body = {"batch_input": [entry, bare], "partial_failure_response_code": 200}
         answer = self.client.call("POST", self.path("encrypt"), body)
         results = results_of(answer, 2)
         if results is None:
-            # A server that does not take such a batch is asked the same in two requests.
+            # A server that refuses such a batch gets two requests instead.
             if answer.status != 400 or "key not found" in " ".join(answer.errors).lower():
                 raise self._refusal(answer)
             if self.client.call("POST", self.path("encrypt"), {"plaintext": bare["plaintext"]}).ok:
@@ -133,30 +134,24 @@ class VaultTransit:
     # --- unwrap, rewrap -------------------------------------------------------------------------------------
 
     def unwrap_many(self, wraps: Sequence[Wrap]) -> list[DataKey | KeyServiceError]:
-        """Unwrap each, in order; the same wrap is asked for once.
+        """Unwrap each, in order. The same wrap is requested once.
 
         :raises KeyServiceError: Vault as a whole cannot answer.
         """
         return self._many("decrypt", wraps, self._data_key)
 
     def rewrap_many(self, wraps: Sequence[Wrap]) -> list[str | KeyServiceError]:
-        """Wrap each anew with the newest version of the key. The data keys do not leave Vault.
+        """Rewrap each with the newest version of the key. The data keys do not leave Vault.
 
         :raises KeyServiceError: Vault as a whole cannot answer.
         """
         return self._many("rewrap", wraps, self._rewrapped)
 
-    def check(self) -> list[Finding]:
-        """What an operator should know of this Vault, this key and this identity."""
-        from secure_xcom.keys.vault_check import findings
-
-        return findings(self)
-
     def _many(
         self, operation: str, wraps: Sequence[Wrap], read: Callable[[Mapping[str, Any]], Result | KeyServiceError]
     ) -> list[Result | KeyServiceError]:
         asked = [(wrap.wrapped, _encoded(wrap.context)) for wrap in wraps]
-        malformed = UnwrapRefused("the wrapped data key is not of transit's form vault:vN:BASE64", where=self.uri)
+        malformed = UnwrapRefused("the wrapped data key is not of the form vault:vN:BASE64", where=self.uri)
         answers: dict[tuple[str, str], Result | KeyServiceError] = {}
         entries: list[dict[str, str]] = []
         for wrapped, context in dict.fromkeys(asked):
@@ -164,7 +159,7 @@ class VaultTransit:
                 entries.append({"ciphertext": wrapped, "context": context})
             else:
                 answers[wrapped, context] = malformed
-        with self._in_our_words(operation):
+        with self._translated(operation):
             for entry, result in self._asked(operation, entries):
                 answers[entry["ciphertext"], entry["context"]] = (
                     result if isinstance(result, KeyServiceError) else read(result)
@@ -191,7 +186,7 @@ class VaultTransit:
     ) -> Iterator[tuple[dict[str, str], Mapping[str, Any] | KeyServiceError]]:
         body: dict[str, Any] = {"batch_input": batch}
         if operation == "decrypt":
-            # Else one bad entry makes a 400 of the whole, which operators would see as failing requests.
+            # Otherwise one bad entry makes the whole response a 400, which looks like a failing request.
             body["partial_failure_response_code"] = 200
         answer = self.client.call("POST", self.path(operation), body)
         results = results_of(answer, len(batch))
@@ -200,7 +195,7 @@ class VaultTransit:
                 failed = result.get("error")
                 yield entry, vault_errors.of_entry(str(failed), self.uri) if failed else result
         elif len(batch) > 1 and "complexity" in " ".join(answer.errors):
-            # This listener takes less than is usual (max_request_json_strings, max_request_json_memory).
+            # The listener's limits are lower than usual (max_request_json_strings, max_request_json_memory).
             yield from self._batch(operation, batch[: len(batch) // 2])
             yield from self._batch(operation, batch[len(batch) // 2 :])
         else:
@@ -209,11 +204,11 @@ class VaultTransit:
     def _prove_scoped(
         self, operation: str, entries: Sequence[dict[str, str]]
     ) -> list[Mapping[str, Any] | KeyServiceError]:
-        """Ask once per process for a wrap in the context of another run of its task, which must not open.
+        """Check once per process that a wrap does not open in the context of another run of its task.
 
-        With a key that is not derived, a policy that is limited by the context would keep nobody out. What the
-        first entry gave is the answer for it: nothing is asked for twice, and `audit reconcile` knows the context
-        of the other run.
+        With a key that is not derived, a policy that is limited by the context would exclude nobody. The response
+        for the first entry is returned, so nothing is requested twice. `audit reconcile` knows the context of the
+        other run.
         """
         if self._proved_bound or not entries:
             return []
@@ -228,7 +223,7 @@ class VaultTransit:
         return [answer]
 
     def _alone(self, operation: str, entry: Mapping[str, str]) -> Mapping[str, Any] | KeyServiceError:
-        """One entry by itself: what a scoped grant refuses concerns this entry only."""
+        """Send one entry by itself: a refusal of a scoped grant concerns this entry only."""
         try:
             return self._single(operation, entry)
         except VaultDenied:
@@ -248,16 +243,16 @@ class VaultTransit:
         except (binascii.Error, ValueError):
             secret = b""
         if len(secret) != DATA_KEY_BYTES:
-            return UnwrapRefused("what was wrapped is no data key", where=self.uri)
+            return UnwrapRefused("the wrapped bytes are not a data key", where=self.uri)
         return DataKey(secret)
 
     def _rewrapped(self, result: Mapping[str, Any]) -> str | KeyServiceError:
         wrapped = result.get("ciphertext")
         if not isinstance(wrapped, str) or not _WRAPPED.fullmatch(wrapped):
-            return KeyServiceError("Vault's answer holds no wrapped data key", where=self.uri)
+            return KeyServiceError("Vault's response has no wrapped data key", where=self.uri)
         return wrapped
 
-    # --- what went wrong ------------------------------------------------------------------------------------
+    # --- errors ------------------------------------------------------------------------------------
 
     def _refusal(self, answer: Answer) -> KeyServiceError:
         return vault_errors.of_answer(answer, self.uri, self.mount, self.client.server.namespace)
@@ -266,7 +261,7 @@ class VaultTransit:
         path = self.path(operation)
         held: list[str] | None
         try:
-            # A scoped grant holds `update` in any case; that is not worth a request for each entry.
+            # A scoped grant always has `update`, so a request for each entry would be wasted.
             held = ["update"] if self.scoped else self.client.capabilities([path])[path]
         except VaultTrouble:
             held = None
@@ -280,7 +275,7 @@ class VaultTransit:
         )
 
     @contextmanager
-    def _in_our_words(self, operation: str) -> Iterator[None]:
+    def _translated(self, operation: str) -> Iterator[None]:
         try:
             yield
         except VaultDenied:

@@ -1,4 +1,4 @@
-"""Transit's batches: how large one may be, and how its results are read."""
+"""Transit's batches: their limits and their results."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from secure_xcom.connections.vault.http import Answer
 
 BATCH_ENTRIES = 200
-"""OpenBao takes 1,000 strings in a request (max_request_json_strings), and an entry has four."""
+"""OpenBao accepts 1,000 strings in a request (max_request_json_strings), and an entry has four."""
 
 BATCH_BYTES = 1 << 20
-"""A thirty-second of the request that Vault takes (max_request_size, 32 MiB)."""
+"""1/32 of the largest request that Vault accepts (max_request_size, 32 MiB)."""
 
 
 def batches(entries: Sequence[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
-    """The entries in batches within both bounds, in order."""
+    """Yield the entries in batches within both limits, in order."""
     batch: list[dict[str, str]] = []
     size = 0
     for entry in entries:
-        # The names, quotes and commas around the two texts take under 50 bytes.
+        # The names, quotes and commas around the two texts take less than 50 bytes.
         length = len(entry["ciphertext"]) + len(entry["context"]) + 50
         if batch and (len(batch) == BATCH_ENTRIES or size + length > BATCH_BYTES):
             yield batch
@@ -31,11 +31,11 @@ def batches(entries: Sequence[dict[str, str]]) -> Iterator[list[dict[str, str]]]
 
 
 def results_of(answer: Answer, count: int) -> list[Mapping[str, Any]] | None:
-    """A batch's results, or None where Vault refused the batch as a whole.
+    """Return a batch's results, or None if Vault refused the batch as a whole.
 
-    Where every entry of a batch fails, Vault answers 400 and holds the results nevertheless.
+    If every entry of a batch fails, Vault responds with 400 and includes the results.
     """
     results = answer.data.get("batch_results")
-    if not isinstance(results, list) or len(results) != count or not all(isinstance(one, dict) for one in results):
-        return None
-    return results
+    if isinstance(results, list) and len(results) == count and all(isinstance(entry, dict) for entry in results):
+        return results
+    return None

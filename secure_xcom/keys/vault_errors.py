@@ -1,6 +1,6 @@
-"""What Vault's troubles and transit's refusals are in the words of a key service.
+"""Translate errors of Vault and refusals of transit into errors of key services.
 
-Each error names the key URI, and with it the connection and the key.
+Each error names the key URI, and so the connection and the key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from secure_xcom.core.errors import (
     VaultUntrusted,
 )
 
-# Special kinds before the general one: they are told apart by isinstance.
+# Subclasses before their base class, because isinstance tells them apart.
 _FAMILY: dict[type[VaultTrouble], type[KeyServiceError]] = {
     VaultTimeout: KeyServiceTimeout,
     VaultSealed: KeyServiceSealed,
@@ -44,14 +44,14 @@ _FAMILY: dict[type[VaultTrouble], type[KeyServiceError]] = {
 
 
 def of_trouble(trouble: VaultTrouble, uri: str) -> KeyServiceError:
-    """What stopped the whole request."""
+    """Return the error for a request that failed as a whole."""
     family = next((ours for theirs, ours in _FAMILY.items() if isinstance(trouble, theirs)), KeyServiceError)
-    at = f"{uri} at {trouble.where}" if trouble.where else uri
-    return family(trouble.what, where=at, remedy=trouble.remedy)
+    where = f"{uri} at {trouble.where}" if trouble.where else uri
+    return family(trouble.what, where=where, remedy=trouble.remedy)
 
 
 def of_answer(answer: Answer, uri: str, mount: str, namespace: str) -> KeyServiceError:
-    """What a 400, 404 or 405 says of the request as a whole."""
+    """Return the error for a 400, 404 or 405 response to the whole request."""
     words = " ".join(answer.errors).lower()
     if "key not found" in words:
         return no_key(uri)
@@ -66,7 +66,7 @@ def of_answer(answer: Answer, uri: str, mount: str, namespace: str) -> KeyServic
 
 
 def of_entry(words: str, uri: str) -> KeyServiceError:
-    """What transit's words say of one wrap (Vault, sdk/helper/keysutil/policy.go)."""
+    """Return the error for transit's message about one wrap (Vault, sdk/helper/keysutil/policy.go)."""
     words = words.lower()
     if "too old" in words:
         return KeyVersionUnknown(
@@ -77,9 +77,9 @@ def of_entry(words: str, uri: str) -> KeyServiceError:
         )
     if "too new" in words:
         return KeyVersionUnknown(
-            "the key has no such version: it was made anew, or Vault was restored from an older backup",
+            "the key has no such version: it was created again, or Vault was restored from an older backup",
             where=uri,
-            remedy="restore the key from a backup of Vault, or clear the producing task so that it pushes again",
+            remedy="restore the key from a Vault backup, or clear the producing task so that it pushes again",
         )
     if any(mark in words for mark in ("authentication failed", "ciphertext", "base64")):
         return UnwrapRefused(
@@ -94,16 +94,16 @@ def of_entry(words: str, uri: str) -> KeyServiceError:
 def denied(
     uri: str, path: str, held: Sequence[str] | None, *, namespace: str, scoped: bool, makes_keys: bool
 ) -> KeyServiceError:
-    """Why Vault denies, as far as the identity may know.
+    """Return the error for a denied request, with as much detail as the identity may see.
 
-    :param held: its capabilities on the path, or None where it may not ask for them.
-    :param makes_keys: the operation would make the key that is not there, for which it needs `create`.
+    :param held: its capabilities on the path, or None if it may not ask for them.
+    :param makes_keys: True if the operation would create a missing key, which needs `create`.
     """
     if held is None:
         return KeyServiceDenied(
             f"Vault's policy denies this request on {path}{_inside(namespace)}",
             where=uri,
-            remedy="give the role the policy `default`, so that `secure-xcom check` can say what it lacks",
+            remedy="give the role the policy `default`, so that `secure-xcom check` can report what is missing",
         )
     if "update" not in held:
         return KeyServiceDenied(
@@ -116,33 +116,33 @@ def denied(
         return KeyServiceDenied(
             f"Vault's policy denies this request on {path}{_inside(namespace)}",
             where=uri,
-            remedy="see that the DAG or task is in the scope of this identity's policy, and that the key exists",
+            remedy="check that the DAG or task is in the scope of this identity's policy, and that the key exists",
         )
     if makes_keys:
         return no_key(uri)
     return KeyServiceDenied(
-        f"Vault's policy denies this request on {path}{_inside(namespace)}, and takes others",
+        f"Vault's policy denies this request on {path}{_inside(namespace)}, but allows others",
         where=uri,
-        remedy="where the policy is limited by parameters, end the key URI in ?grant=scoped",
+        remedy="if the policy is limited by parameters, append ?grant=scoped to the key URI",
     )
 
 
 def no_key(uri: str) -> KeyNotFound:
-    """There is no key of this name at the mount."""
+    """Return the error for a missing key."""
     return KeyNotFound(
         "Vault has no key of this name",
         where=uri,
-        remedy="make it (`secure-xcom init --vault`), or correct the name in the key URI; a key that was deleted "
-        "comes back only from a backup of Vault",
+        remedy="create it (`secure-xcom init --vault`), or correct the name in the key URI; a deleted key "
+        "can only be restored from a Vault backup",
     )
 
 
 def unbound(uri: str) -> KeyUnbound:
-    """The key takes any context."""
+    """Return the error for a key that accepts any context."""
     return KeyUnbound(
         "the key is not derived, so a wrap would open in any encryption context",
         where=uri,
-        remedy="make a key that is derived (`secure-xcom init --vault` does), and name it in the key URI",
+        remedy="create a derived key (`secure-xcom init --vault` does), and name it in the key URI",
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uuid6
 
@@ -21,10 +21,12 @@ from secure_xcom.core import clock
 from secure_xcom.core.errors import AuditError, SettingInvalid
 from secure_xcom.core.event import VERSION, Event, Line
 from secure_xcom.core.event_chain import Chain
-from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.sinks.interface import Sink, sink
 from secure_xcom.sinks.policy_digest import PolicyDigestFile
 from secure_xcom.sinks.sink_uri import SinkUri
+
+if TYPE_CHECKING:
+    from secure_xcom.core.hashed_ids import IdHasher
 
 log = logging.getLogger(__name__)
 

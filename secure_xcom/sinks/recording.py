@@ -1,11 +1,12 @@
-"""Recording what a process does: once all of it is done, or the one XCom that it failed at."""
+"""Record an operation in the access log: every XCom once all is done, or the one XCom that it failed at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 
+from secure_xcom.core.access_policy.deciding import Verdict
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import (
     AccessError,
@@ -19,15 +20,16 @@ from secure_xcom.core.errors import (
     UnwrapRefused,
 )
 from secure_xcom.core.event import Action, Event, KeyUse, Outcome
+from secure_xcom.core.reference import Reference
 from secure_xcom.sinks.access_log import AccessLog
 
-# What says no, as opposed to what could not be done.
+# Errors that refuse something, as opposed to those that say that something could not be done.
 _REFUSALS = (AccessError, ClaimRefused, ReferenceRefused, SealError, UnwrapRefused, KeyServiceDenied, StoreDenied)
 
 
 @dataclass(slots=True)
 class Draft:
-    """What is known of an XCom on its way: filled in step by step, so that a failure is recorded with it too.
+    """What is known so far of one XCom, so that a failure is recorded with it as well.
 
     The fields are those of `Event`. A pull of a value that has no reference is recorded as plaintext_seen.
     """
@@ -46,15 +48,19 @@ class Draft:
     reason: str | None = None
     plaintext: bool = False
 
-    @property
-    def where(self) -> str:
-        """The coordinate, for an error's text."""
-        return str(self.coordinate) if self.coordinate else ""
+    def refers(self, reference: Reference, keys: tuple[KeyUse, ...]) -> None:
+        """Note what a reference says of itself."""
+        self.coordinate, self.codec, self.size = reference.head.coordinate, reference.head.codec, reference.size
+        self.object, self.keys = reference.head.object, keys
+
+    def decided(self, verdict: Verdict) -> None:
+        """Note a decision of the access policy."""
+        self.compartment, self.rule = verdict.decided_in.name, verdict.rule
 
     def event(
         self, action: Action, outcome: Outcome, *, error: str | None, task: TaskTry | None, policy: str
     ) -> Event:
-        """The event that this became."""
+        """Return the event that this became."""
         known = {name: getattr(self, name) for name in _SHARED}
         done: Action = "plaintext_seen" if self.plaintext else action
         if outcome == "ok" and self.coordinate is not None:
@@ -66,56 +72,69 @@ class Draft:
 _SHARED = tuple(field.name for field in fields(Draft) if field.name != "plaintext")
 
 
+class Record:
+    """The drafts of one operation, and which XCom is being worked on."""
+
+    __slots__ = ("_current", "drafts")
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self.drafts = drafts
+        self._current = drafts[0] if len(drafts) == 1 else Draft()
+
+    def at(self, index: int) -> AbstractContextManager[Draft]:
+        """Work on one XCom of several. An error, in this block or before the next, is recorded as this XCom's.
+
+        :param index: its place among the drafts.
+        """
+        self._current = self.drafts[index]
+        return nullcontext(self._current)
+
+    def failure(self, action: Action, error: BaseException, task: TaskTry | None, policy: str) -> list[Event]:
+        """Return the events of an operation that an error ended."""
+        name = type(error).__name__
+        # Keys that were unwrapped for the others are in the key service's log, so they have events as well.
+        others = [
+            draft
+            for draft in self.drafts
+            if draft is not self._current and draft.opened_by and not draft.cache_hit
+        ]
+        return [
+            *(draft.event(action, "failed", error=name, task=task, policy=policy) for draft in others),
+            self._current.event(action, outcome_of(error), error=name, task=task, policy=policy),
+        ]
+
+
 def outcome_of(error: BaseException) -> Outcome:
-    """Whether an error says no, or that something could not be done."""
+    """Return whether an error refuses something, or says that something could not be done."""
     return "refused" if isinstance(error, _REFUSALS) else "failed"
 
 
 @contextmanager
 def recording(
     access_log: AccessLog, action: Action, drafts: Sequence[Draft], *, task: TaskTry | None, policy: str
-) -> Iterator[Callable[[], Iterator[Draft]]]:
-    """Record all drafts when the block is done, or the one that it was at when an error ended it.
-
-    Gives a function that goes through the drafts and notes which one is being worked at.
+) -> Iterator[Record]:
+    """Record all drafts when the block is done, or the one that was worked on when an error ended it.
 
     :param policy: the digest of the access policy.
     :raises AuditError: it could not be recorded, so nothing may be given out.
     """
-    current = Draft()
-
-    def each() -> Iterator[Draft]:
-        nonlocal current
-        for draft in drafts:
-            current = draft
-            yield draft
-
-    def failed(error: BaseException) -> list[Event]:
-        outcome = outcome_of(error)
-        name = type(error).__name__
-        # Keys that were unwrapped for the others stand in the key service's log, so they have events as well.
-        others = [draft for draft in drafts if draft is not current and draft.opened_by and not draft.cache_hit]
-        return [
-            *(draft.event(action, "failed", error=name, task=task, policy=policy) for draft in others),
-            current.event(action, outcome, error=name, task=task, policy=policy),
-        ]
-
+    record = Record(drafts)
     try:
-        yield each
+        yield record
     except SecureXComError as error:
-        access_log.record(failed(error))
+        access_log.record(record.failure(action, error, task, policy))
         raise
     except BaseException as error:
         # A time-out of Airflow or an end of the task: whoever stops a task is not to meet another error instead.
         with suppress(AuditError):
-            access_log.record(failed(error))
+            access_log.record(record.failure(action, error, task, policy))
         raise
     try:
         access_log.record([draft.event(action, "ok", error=None, task=task, policy=policy) for draft in drafts])
     except AuditError as error:
         # A sink that did take the events has them as done, so it is told that nothing was given. What this sink or
         # another does not take is kept for it, and the caller gets the error either way. That a key was unwrapped
-        # is in the first event; told twice, it would be looked for twice in the key service's log.
+        # is in the first event; a second event that says so would be looked for in the key service's log in vain.
         name = type(error).__name__
         again = [replace(draft, opened_by=None, cache_hit=None) for draft in drafts]
         with suppress(AuditError):

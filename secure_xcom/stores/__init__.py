@@ -1,6 +1,6 @@
-"""Stores: where sealed payloads lie. One interface, chosen by the store URI.
+"""Stores of sealed payloads. One interface, chosen by the store URI.
 
-A store sees ciphertext only and never a key.
+A store sees only ciphertext and never a key.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from secure_xcom.core.errors import StoreError, UriInvalid
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object of a listing: its path below the store's prefix, its size in bytes, when it was written."""
+    """One object of a listing: its path below the store's prefix, its size in bytes, and when it was written."""
 
     path: str
     size: int
@@ -31,35 +31,35 @@ class Store(Protocol):
     uri: str
 
     def put(self, path: str, payload: Iterable[bytes]) -> None:
-        """Create the object from its pieces, never overwrite; all of it is there, or nothing is.
+        """Create the object from its pieces, atomically. Never overwrite.
 
-        :raises ObjectExists: there is an object at this path already.
+        :raises ObjectExists: an object already exists at this path.
         """
 
     def get(self, path: str) -> Iterator[bytes]:
-        """The object's bytes in pieces, in order. Memory stays bounded by a piece.
+        """Return the object's bytes in pieces, in order. At most one piece is in memory.
 
-        :raises ObjectMissing: there is none.
+        :raises ObjectMissing: there is no object at this path.
         """
 
     def get_many(self, paths: Sequence[str], sizes: Sequence[int] | None = None) -> Iterator[bytes | StoreError]:
-        """Whole objects, in order, fetched concurrently within a bounded window.
+        """Yield whole objects, in order, fetched concurrently within a bounded window.
 
-        What is wrong with one object stands in its place.
+        The error of one object stands in its place.
 
-        :param sizes: how many bytes each object is to have. Of one that is longer, that many and one more are
-            given, so that its reader refuses it, and nobody holds what a stranger has put there.
+        :param sizes: the expected size of each object in bytes. Of a longer object, one byte more is returned, so
+            that its reader refuses it without reading all of it.
         """
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
-        """Delete each; an object that is not there counts as deleted. One answer per path."""
+        """Delete each. A missing object counts as deleted. Return one result per path."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object whose path starts with the prefix, which ends at a segment's end."""
+        """Yield every object whose path starts with the prefix, which ends at the end of a segment."""
 
 
 def store(uri: str) -> Store:
-    """The store that a store URI names.
+    """Return the store that a store URI names.
 
     :raises UriInvalid: no store has this scheme.
     """

@@ -1,4 +1,4 @@
-"""What stores make of an Airflow connection, and what they say of one that cannot be used."""
+"""Airflow connections of stores, and the errors of connections that cannot be used."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _log = logging.getLogger(__name__)
 
 
 def connection_of(conn_id: str, uri: str) -> Connection:
-    """The connection that a store URI names.
+    """Return the connection that a store URI names.
 
-    :raises ConnectionUnknown: there is none, or Airflow cannot be asked.
+    :raises ConnectionUnknown: there is none, or Airflow cannot be reached.
     """
     return airflow_connection(conn_id, where=f"store URI {uri}", named="what stands before the @")
 
 
 def extra_of(connection: Connection, uri: str) -> dict[str, Any]:
-    """The connection's extra.
+    """Return the connection's extra.
 
-    :raises SettingInvalid: it is not a JSON object. The message does not repeat it, because it holds secrets.
+    :raises SettingInvalid: it is not a JSON object. The message does not repeat it, because it contains secrets.
     """
     try:
         extra = connection.extra_dejson
@@ -40,7 +40,7 @@ def extra_of(connection: Connection, uri: str) -> dict[str, Any]:
 
 
 def warn_of_unknown(connection: Connection, given: Iterable[str], understood: Iterable[str], within: str) -> None:
-    """Say in the task's log which options of a connection have no effect here. Names only, never values."""
+    """Log the options of a connection that have no effect here. Only names, never values."""
     unknown = sorted(set(given) - set(understood))
     if unknown:
         _log.warning(
@@ -52,7 +52,7 @@ def warn_of_unknown(connection: Connection, given: Iterable[str], understood: It
 
 
 def missing(extra: str, error: ImportError, uri: str) -> ExtraMissing:
-    """What to raise when a provider or a client library is not installed."""
+    """Return the error for a provider or client library that is not installed."""
     return ExtraMissing(
         f"{error.name or 'a library'} cannot be imported",
         where=f"store URI {uri}",
@@ -61,7 +61,7 @@ def missing(extra: str, error: ImportError, uri: str) -> ExtraMissing:
 
 
 def refused(connection: Connection, error: Exception, uri: str) -> SettingInvalid:
-    """What to raise when a hook does not take its connection. Its own message may repeat a secret."""
+    """Return the error for a connection that a hook refuses. The hook's own message may repeat a secret."""
     return SettingInvalid(
         f"connection {connection.conn_id!r:.80} cannot be used ({type(error).__name__})",
         where=f"store URI {uri}",
@@ -70,23 +70,23 @@ def refused(connection: Connection, error: Exception, uri: str) -> SettingInvali
 
 
 class NotRenewed(Exception):
-    """Carries no more than a code through obstore, which puts a callback's error into its own text."""
+    """Carries only a code through obstore, which puts a callback's error into its own message."""
 
 
 def renewed(call: Callable[[], Any]) -> Any:
-    """What a cloud's own library gives for credentials.
+    """Return the credentials that a cloud's own library gives.
 
-    :raises NotRenewed: with the service's error code or the error's class, never with the foreign text.
+    :raises NotRenewed: with the service's error code or the error's class, never with the foreign message.
     """
     try:
         return call()
-    except Exception as error:  # noqa: BLE001  # whatever the library raises ends in the store's error
+    except Exception as error:  # noqa: BLE001  # any error of the library becomes the store's error
         response = getattr(error, "response", None)
         code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
         raise NotRenewed(str(code or type(error).__name__)) from None
 
 
 def text(mapping: Mapping[str, Any], name: str) -> str | None:
-    """A text option that may be absent or empty."""
+    """Return a text option, or None if it is absent or empty."""
     value = mapping.get(name)
     return str(value) if value else None

@@ -5,12 +5,12 @@
     abfs://CONTAINER/PREFIX             Azure's default credentials, with ``?account=NAME`` or
                                         AZURE_STORAGE_ACCOUNT_NAME in the environment
 
-Options behind a ``?``, beside those of `secure_xcom.stores.bucket_uri.Transport`: ``account``, ``endpoint``,
+Options after a ``?``: those of `secure_xcom.stores.bucket_uri.Transport`, ``account``, ``endpoint``,
 ``access_tier`` (Hot, Cool, Cold). Encryption at rest and its keys are the account's own settings.
 
 Roles: *Storage Blob Data Contributor* on the container, or a custom role with ``blobs/add/action`` (push),
 ``blobs/read`` (pull, and listing), ``blobs/delete`` (maintenance); payloads over 8 MiB need ``blobs/write``.
-Blocks of an upload that failed are never visible; Azure discards them after a week.
+Blocks of a failed upload are never visible, and Azure discards them after a week.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _HOOK = {
     "client_secret_auth_config",
 }
 _SCOPE = "https://storage.azure.com/.default"
-# Names of Azure's metadata are C# identifiers.
+# Metadata names of Azure are C# identifiers.
 _MARK = "secure_xcom_upload"
 
 
@@ -67,13 +67,13 @@ class _Access:
     """A BlobServiceClient, for large puts."""
 
     credentials: Callable[[], AzureCredential] | None = field(default=None, repr=False)
-    """None for obstore's own default chain."""
+    """None for obstore's own default credential chain."""
 
 
 class AzureBucket:
     """A container of Azure Blob Storage.
 
-    :raises UriInvalid: the URI or one of its options has a typo, or no account is named.
+    :raises UriInvalid: the URI or one of its options is invalid, or no account is named.
     :raises ConnectionUnknown: Airflow has no such connection.
     :raises SettingInvalid: the connection cannot be used.
     :raises ExtraMissing: WasbHook is not installed.
@@ -113,14 +113,14 @@ class AzureBucket:
         )
 
     def put_large(self, path: str, parts: Parts) -> None:
-        """Blocks, committed on the condition that there is no blob yet."""
+        """Upload blocks and commit them on the condition that no blob exists yet."""
         try:
             from azure.core import MatchConditions
             from azure.storage.blob import BlobBlock
         except ImportError as error:
             raise missing("azure", error, self.uri) from None
         if self._access.credentials:
-            # Asked for here already, so that a login that fails is told from a put that is denied.
+            # Requested first, so that a failing login is not mistaken for a denied put.
             self._access.credentials()
         key = f"{self._place.prefix}/{path}".removeprefix("/")
         blob = self._access.service().get_blob_client(self._place.bucket, key)
@@ -143,13 +143,13 @@ class AzureBucket:
                 **patience,
             )
         except Exception:
-            # A commit whose answer was lost is sent again, and then finds the blob: it is ours with our mark.
+            # A commit whose response was lost is sent again, and then finds the blob. With our mark, it is ours.
             if not _is_marked(blob, mark):
                 raise
 
 
 def _patience(transport: Transport) -> dict[str, Any]:
-    """The store URI's options as those of a request of Azure's SDK, whose client is the hook's."""
+    """Return the store URI's options as request options of Azure's SDK, because the client is the hook's."""
     retries, waited = 0, 0
     # Its pauses are 15, 18, 24, 42 ... seconds (azure-storage-blob, ExponentialRetry), the same for every request.
     while retries < transport.retries:
@@ -167,7 +167,7 @@ def _patience(transport: Transport) -> dict[str, Any]:
 def _is_marked(blob: Any, mark: str) -> bool:
     try:
         return bool(blob.get_blob_properties().metadata.get(_MARK) == mark)
-    except Exception:  # noqa: BLE001  # a writer may not be allowed to look: then it is not known to be ours
+    except Exception:  # noqa: BLE001  # a writer may not be allowed to read it: then it cannot be confirmed as ours
         return False
 
 
@@ -189,7 +189,7 @@ def _of_connection(place: BucketUri, conn_id: str) -> _Access:
             service=lambda: service,
             credentials=_credentials(service.credential, sas),
         )
-    except Exception as error:  # noqa: BLE001  # whatever a hook raises becomes ours
+    except Exception as error:  # noqa: BLE001  # any error of a hook becomes one of ours
         raise refused(connection, error, place.uri) from None
 
 
@@ -233,7 +233,7 @@ def _credentials(credential: Any, sas: str) -> Callable[[], AzureCredential] | N
         return None
 
     def current() -> AzureCredential:
-        # azure-identity keeps the token and renews it some minutes before its end.
+        # azure-identity caches the token and renews it some minutes before it expires.
         token = renewed(lambda: credential.get_token(_SCOPE))
         return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, timezone.utc)}
 

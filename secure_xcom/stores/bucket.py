@@ -1,8 +1,8 @@
-"""What a cloud's file gives to `ObjectStore`: a client for all that is small, and its SDK's way for what is large.
+"""The interface of each cloud to `ObjectStore`: an obstore client for small payloads, its own SDK for large ones.
 
-obstore puts conditionally in one request only, and then holds the whole payload. Conditional completion of a
-multipart upload (S3), a resumable upload (Google) and a block list (Azure) are done by each cloud's own SDK, which
-is imported only for payloads of more than one part.
+obstore supports conditional puts only in one request, with the whole payload in memory. The conditional
+completion of a multipart upload (S3), a resumable upload (Google) and a block list (Azure) needs each cloud's own
+SDK, which is imported only for payloads of more than one part.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 PART_BYTES = 8 << 20
-"""The most that is put with one request. S3 takes 10,000 parts: payloads of up to 78 GiB."""
+"""The most bytes that one request puts. S3 accepts 10,000 parts, so payloads of up to 78 GiB."""
 
 PARTS_AT_ONCE = 4
-"""How many parts are on their way at once, so a large put holds 32 MiB."""
+"""The number of concurrent parts, so a large put needs 32 MiB of memory."""
 
-# What is collected before the memory of a whole part is asked for, of which most payloads need little.
+# Collected before the memory of a whole part is allocated, because most payloads are small.
 _SMALL_BYTES = 1 << 20
 
-# reqwest ends a whole request after this, however well it flows; stalls are ended by the read timeout. A day is
-# longer than any payload takes.
+# reqwest ends every request after this time, even if data flows; the read timeout ends stalls. A day is longer
+# than any payload takes.
 _WHOLE_REQUEST = timedelta(days=1)
 
 
@@ -38,23 +38,23 @@ class Bucket(Protocol):
 
     uri: str
     network: bool
-    """Whether it is spoken to over a network, and so by threads that do not outlive a fork."""
+    """True if it is accessed over a network, so by threads that do not survive a fork."""
 
     attributes: Mapping[str, str]
-    """Sent with each small put: obstore's names, such as Storage-Class."""
+    """Attributes of each small put, by obstore's names, such as Storage-Class."""
 
     def client(self) -> Client:
-        """A new client. Paths given to it are relative to the prefix."""
+        """Return a new client. Its paths are relative to the prefix."""
 
     def put_large(self, path: str, parts: Parts) -> None:
         """Create the object from its parts, or leave nothing of it.
 
-        May raise what its SDK raises.
+        May raise errors of its SDK.
         """
 
 
 def client_options(transport: Transport, *, allow_http: bool) -> ClientConfig:
-    """obstore's connection options."""
+    """Return obstore's connection options."""
     return {
         "connect_timeout": timedelta(seconds=transport.connect_timeout),
         "read_timeout": timedelta(seconds=transport.timeout),
@@ -66,7 +66,7 @@ def client_options(transport: Transport, *, allow_http: bool) -> ClientConfig:
 
 
 def retry_config(transport: Transport) -> RetryConfig:
-    """obstore's retries: of 5xx answers, refused and dropped connections, with jitter between 0.1 and 15 s."""
+    """Return obstore's retries: of 5xx responses and failed connections, after 0.1 to 15 s with jitter."""
     return {
         "max_retries": transport.retries,
         "retry_timeout": timedelta(seconds=transport.retry_seconds),
@@ -75,12 +75,11 @@ def retry_config(transport: Transport) -> RetryConfig:
 
 
 class Parts(Iterator[bytearray]):
-    """Pieces of any sizes as parts of PART_BYTES, the last one smaller.
+    """Splits pieces of any size into parts of PART_BYTES; the last one is smaller.
 
-    A part that is given back lends its memory to a later one: to have the memory of each part from the system anew
-    takes longer than to seal what is in it.
+    A returned part's memory is reused: allocating memory for each part takes longer than sealing its content.
 
-    :ivar error: that of the pieces' own iterator, where it ended with one.
+    :ivar error: the error that the pieces' own iterator raised, if any.
     """
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
@@ -91,7 +90,7 @@ class Parts(Iterator[bytearray]):
         self.error: Exception | None = None
 
     def only(self) -> bytearray | None:
-        """All of the pieces, where they are one part at the most; else None, and each part is still to come."""
+        """Return all pieces if they are at most one part; otherwise None, and every part is still to come."""
         start = bytearray()
         while len(start) < _SMALL_BYTES and self._has_more():
             start += self._taken(_SMALL_BYTES - len(start))
@@ -110,7 +109,7 @@ class Parts(Iterator[bytearray]):
         return part
 
     def give_back(self, part: bytearray) -> None:
-        """Tell that nobody reads this part any more."""
+        """Return a part whose memory can be reused."""
         self._free.append(part)
 
     def _has_more(self) -> bool:
@@ -141,7 +140,7 @@ class Parts(Iterator[bytearray]):
 
 
 def put_parts(parts: Parts, put_part: Callable[[int, bytearray], Done]) -> list[Done]:
-    """Put each part, a few at once, and give what putting each has given, in order. Parts count from 1."""
+    """Put each part, a few concurrently, and return the results in order. Parts count from 1."""
     # Imported here, because most processes never put a payload of more than one part.
     from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -153,7 +152,7 @@ def put_parts(parts: Parts, put_part: Callable[[int, bytearray], Done]) -> list[
                 begun.append(threads.submit(put_part, number, part))
                 flying[begun[-1]] = part
                 if len(flying) == PARTS_AT_ONCE:
-                    # Any of them makes room: were it the oldest, one slow answer would leave the others idle.
+                    # Waiting for the oldest would leave the others idle during one slow response.
                     for future in wait(flying, return_when=FIRST_COMPLETED).done:
                         future.result()
                         parts.give_back(flying.pop(future))

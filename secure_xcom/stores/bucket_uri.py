@@ -1,8 +1,8 @@
-"""Store URIs of buckets, in the form that Airflow's object storage has:
+"""Store URIs of buckets, in the form of Airflow's object storage:
 ``scheme://conn_id@bucket/prefix?options``.
 
-Options change how a store is reached, never where an object lies, so they are no part of the canonical URI that
-references carry.
+Options change how a store is accessed, never where an object is, so they are not part of the canonical URI in
+references.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from secure_xcom.core.errors import PathInvalid, UriInvalid
 from secure_xcom.stores.paths import checked_path
 
 PREFIX_MAX_BYTES = 160
-"""With the longest path of `secure_xcom.core.coordinate.object_path` behind it a key stays under S3's 1,024
+"""Together with the longest path of `secure_xcom.core.coordinate.object_path`, a key stays under S3's 1,024
 bytes."""
 
-# Google's are the loosest names: 3 to 63 letters, digits, "-", "_", and up to 222 with dots.
+# Google's names are the least restricted: 3 to 63 letters, digits, "-", "_", and up to 222 with dots.
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,220})[a-z0-9]")
-# What Airflow takes as a connection id (airflow.utils.helpers, validate_key).
+# The form of Airflow's connection ids (airflow.utils.helpers, validate_key).
 _CONN_ID = re.compile(r"[\w.-]{1,250}", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,300}(?:/[!-~]{0,300})?")
 
 
 @dataclass(frozen=True, slots=True)
 class BucketUri:
-    """A bucket, a prefix in it, the Airflow connection that opens it, and the options behind the question mark."""
+    """A bucket, a prefix in it, the Airflow connection for it, and the options after the question mark."""
 
     scheme: str
     conn_id: str | None
@@ -44,10 +44,10 @@ class BucketUri:
 
     @classmethod
     def parse(cls, uri: str, scheme: str) -> BucketUri:
-        """Read a store URI.
+        """Parse a store URI.
 
-        :raises UriInvalid: it has a typo. The message does not repeat what stands before the ``@``, which may be
-            a password that does not belong there.
+        :raises UriInvalid: it is invalid. The message does not repeat the text before the ``@``, which may be a
+            misplaced password.
         """
         head, _, query = uri.partition("?")
         rest = head.removeprefix(f"{scheme}://")
@@ -60,19 +60,19 @@ class BucketUri:
         conn_id = unquote(login)
         if at and not _CONN_ID.fullmatch(conn_id):
             raise UriInvalid(
-                "what stands before the @ is not a connection id",
+                "the text before the @ is not a connection id",
                 where=where,
                 remedy=f"{form}; credentials belong in the Airflow connection, never in a URI",
             )
         if not _BUCKET.fullmatch(bucket):
-            raise UriInvalid(f"{bucket!r:.80} cannot be a bucket", where=where, remedy=form)
+            raise UriInvalid(f"{bucket!r:.80} is not a valid bucket name", where=where, remedy=form)
         if "#" in uri:
             raise UriInvalid("a store URI has no #", where=where, remedy=form)
         try:
             prefix = checked_path(prefix.removesuffix("/"), where) if prefix.strip("/") else ""
         except PathInvalid:
             raise UriInvalid(
-                f"{prefix!r:.120} cannot be a prefix",
+                f"{prefix!r:.120} is not a valid prefix",
                 where=where,
                 remedy="write segments of letters, digits, _ . ~ % - with one slash between them",
             ) from None
@@ -86,7 +86,7 @@ def _options(query: str, where: str) -> dict[str, str]:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
         raise UriInvalid(
-            "what stands behind the ? is not name=value&name=value", where=where, remedy="correct the options"
+            "the text after the ? is not name=value&name=value", where=where, remedy="correct the options"
         ) from None
     options = dict(pairs)
     if len(options) < len(pairs):
@@ -96,10 +96,10 @@ def _options(query: str, where: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """How patiently a store is spoken to. Times are in seconds.
+    """Timeouts and retries of a store. Times are in seconds.
 
-    The defaults: half a minute without a byte is a stalled connection; five tries within a minute outlast a
-    ``503 SlowDown`` and a server's restart, and end before Airflow's own task heartbeat would.
+    The defaults: half a minute without a byte is a stalled connection. Five tries within a minute survive a
+    ``503 SlowDown`` and a server's restart, and end before Airflow's own task heartbeat does.
     """
 
     timeout: int = 30
@@ -109,7 +109,7 @@ class Transport:
     connections: int = 16
 
 
-# The largest values are far over what helps: they catch milliseconds given for seconds.
+# The largest values are far above useful ones: they catch milliseconds given instead of seconds.
 _TRANSPORT = {
     "timeout": (1, 3600),
     "connect_timeout": (1, 600),
@@ -122,20 +122,20 @@ ENDPOINT_REMEDY = "write https://HOST[:PORT]; http:// sends without TLS"
 
 
 def is_endpoint(text: str) -> bool:
-    """Whether a text is the URL of a service: ``https://HOST[:PORT][/PATH]``, or with http."""
+    """Check whether a text is the URL of a service: ``https://HOST[:PORT][/PATH]``, or with http."""
     return _ENDPOINT.fullmatch(text) is not None
 
 
 def read_options(
     place: BucketUri, texts: Mapping[str, tuple[str, ...] | None]
 ) -> tuple[Transport, dict[str, str]]:
-    """The options that every bucket has, and a service's own.
+    """Return the options of every bucket, and the service's own options.
 
-    :param texts: a service's own options: name -> the values it may have, None for any text.
+    :param texts: the service's own options: name -> its allowed values, None for any text.
     :raises UriInvalid: an unknown option, or a value that is not one of its values.
     """
     numbers: dict[str, int] = {}
-    own: dict[str, str] = {}
+    service_options: dict[str, str] = {}
     where = f"store URI {place.uri}"
     for name, value in place.options.items():
         if name in _TRANSPORT:
@@ -151,18 +151,18 @@ def read_options(
             allowed = texts[name]
             if name == "endpoint" and not is_endpoint(value):
                 raise UriInvalid("the option endpoint is not a URL", where=where, remedy=ENDPOINT_REMEDY)
-            # They stand in headers and URLs, and obstore panics over what neither may hold.
+            # Options end up in headers and URLs, and obstore panics on characters that these cannot contain.
             if not value.isascii() or not value.isprintable() or not value or value not in (allowed or (value,)):
                 raise UriInvalid(
                     f"the option {name} cannot be {value!r:.40}",
                     where=where,
                     remedy=f"write one of {', '.join(allowed)}" if allowed else f"give {name} a value",
                 )
-            own[name] = value
+            service_options[name] = value
         else:
             raise UriInvalid(
                 f"unknown option {name!r:.40}",
                 where=where,
                 remedy=f"the options are {', '.join(sorted((*_TRANSPORT, *texts)))}",
             )
-    return Transport(**numbers), own
+    return Transport(**numbers), service_options

@@ -1,7 +1,7 @@
-"""What a bucket's service answered, as errors of our tree.
+"""Translate errors of bucket services into errors of our tree.
 
-A foreign error's text holds the server's whole answer, and a credential error's holds a traceback, so only the
-service's own error code is taken out of it.
+A foreign error's message has the server's whole response, and that of a credential error a traceback, so only the
+service's own error code is taken from it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from secure_xcom.core.errors import (
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,80})</Code>|\(code: ([A-Za-z0-9.]{1,80})\)")
 _STATUS = re.compile(r"status code: ([1-5]\d\d)\b")
 _NOT_RENEWED = re.compile(r"NotRenewed: ([A-Za-z0-9.]{1,80})")
-# What obstore says of S3's answer for a bucket of another region, whose body it does not read.
+# obstore's message for S3's response about a bucket of another region, whose body obstore does not read.
 _BARE_REDIRECT = ("redirect without LOCATION", "PermanentRedirect")
 
-_DENIED = "this identity may not do that"
+_DENIED = "the store denies the request to this identity"
 _GRANTS = StoreDenied.remedy
 _CREDENTIALS = "correct the credentials in the store URI's Airflow connection, or the default credentials"
-_SESSION = "give the connection a role_arn or another login that renews itself; a fixed session token ends"
-_SLOW = "try again later; if it goes on, raise retries and retry_seconds in the store URI, or spread the load"
+_SESSION = "give the connection a role_arn or another login that renews itself; a fixed session token expires"
+_SLOW = "try again later; if it persists, raise retries and retry_seconds in the store URI, or spread the load"
 _REGION = "set the bucket's own region as region_name in the connection's extra, or region= in the store URI"
 _KEY = "enable the key of the bucket's server-side encryption, and allow this identity to use it"
 _CONTAINER = "create the bucket, or correct the store URI; `secure-xcom check` tries it"
@@ -41,11 +41,11 @@ _CODES: dict[str, tuple[type[StoreError], str, str]] = {
     "NoSuchBucket": (StoreUnavailable, "the bucket does not exist", _CONTAINER),
     "ContainerNotFound": (StoreUnavailable, "the container does not exist", _CONTAINER),
     "ContainerBeingDeleted": (StoreUnavailable, "the container is being deleted", _CONTAINER),
-    "PreconditionFailed": (ObjectExists, "there is an object already", ""),
+    "PreconditionFailed": (ObjectExists, "the object already exists", ""),
     "ConditionalRequestConflict": (ObjectExists, "another writer is putting this object", ""),
-    "ConditionNotMet": (ObjectExists, "there is an object already", ""),
-    "BlobAlreadyExists": (ObjectExists, "there is an object already", ""),
-    # Another writer's commit has discarded this one's blocks.
+    "ConditionNotMet": (ObjectExists, "the object already exists", ""),
+    "BlobAlreadyExists": (ObjectExists, "the object already exists", ""),
+    # Another writer's commit discarded these blocks.
     "InvalidBlockList": (ObjectExists, "another writer has put this object", ""),
     "AccessDenied": (StoreDenied, _DENIED, _GRANTS),
     "AuthorizationFailure": (StoreDenied, _DENIED, _GRANTS),
@@ -56,14 +56,14 @@ _CODES: dict[str, tuple[type[StoreError], str, str]] = {
     "InvalidAuthenticationInfo": (StoreDenied, "the credentials are not understood", _CREDENTIALS),
     "NoAuthenticationInformation": (StoreDenied, "no credentials were sent", _CREDENTIALS),
     "AuthenticationRequired": (StoreDenied, "no credentials were sent", _CREDENTIALS),
-    "ExpiredToken": (StoreDenied, "the session has ended", _SESSION),
-    "ExpiredTokenException": (StoreDenied, "the session has ended", _SESSION),
+    "ExpiredToken": (StoreDenied, "the session has expired", _SESSION),
+    "ExpiredTokenException": (StoreDenied, "the session has expired", _SESSION),
     "InvalidToken": (StoreDenied, "the session token is not valid", _SESSION),
     "TokenRefreshRequired": (StoreDenied, "the session token must be renewed", _SESSION),
     "RequestTimeTooSkewed": (
         StoreUnavailable,
         "the clocks of this machine and of the store are too far apart",
-        "set this machine's clock (NTP)",
+        "synchronize this machine's clock (NTP)",
     ),
     "PermanentRedirect": (StoreUnavailable, "the bucket is in another region", _REGION),
     "TemporaryRedirect": (StoreUnavailable, "the bucket is in another region", _REGION),
@@ -75,23 +75,23 @@ _CODES: dict[str, tuple[type[StoreError], str, str]] = {
     "InvalidObjectState": (
         StoreUnavailable,
         "the object is in an archive",
-        "restore it from the archive, and keep the store's prefix out of lifecycle rules that archive",
+        "restore it from the archive, and exclude the store's prefix from lifecycle rules that archive",
     ),
     "QuotaExceeded": (StoreFull, "the store's quota is used up", ""),
     "InsufficientStorage": (StoreFull, "the store has no room left", ""),
 }
-# For answers without a body: those to HEAD, and those of a proxy in between.
+# For responses without a body: to HEAD, and of a proxy in between.
 _STATUSES: dict[int, tuple[type[StoreError], str, str]] = {
     401: (StoreDenied, "the store does not know this identity", _CREDENTIALS),
     403: (StoreDenied, _DENIED, _GRANTS),
     404: (ObjectMissing, "there is no such object", ""),
-    409: (ObjectExists, "there is an object already", ""),
-    412: (ObjectExists, "there is an object already", ""),
+    409: (ObjectExists, "the object already exists", ""),
+    412: (ObjectExists, "the object already exists", ""),
     429: (StoreUnavailable, "the store asks to slow down", _SLOW),
-    500: (StoreUnavailable, "the store failed, also after retries", _SLOW),
-    502: (StoreUnavailable, "the store failed, also after retries", _SLOW),
+    500: (StoreUnavailable, "the store failed, even after retries", _SLOW),
+    502: (StoreUnavailable, "the store failed, even after retries", _SLOW),
     503: (StoreUnavailable, "the store asks to slow down", _SLOW),
-    504: (StoreUnavailable, "the store failed, also after retries", _SLOW),
+    504: (StoreUnavailable, "the store failed, even after retries", _SLOW),
     507: (StoreFull, "the store has no room left", ""),
 }
 _KINDS: dict[str, int] = {
@@ -105,39 +105,39 @@ _KINDS: dict[str, int] = {
 
 
 def store_error(error: BaseException, where: str) -> StoreError:
-    """The error of our tree for one of obstore, botocore, azure-core or google-api-core."""
+    """Return our error for an error of obstore, botocore, azure-core or google-api-core."""
     not_renewed = _NOT_RENEWED.search(f"{type(error).__name__}: {error}")
     if not_renewed:
         return StoreDenied(
-            f"the credentials cannot be had or renewed ({not_renewed[1]})", where=where, remedy=_CREDENTIALS
+            f"the credentials cannot be loaded or renewed ({not_renewed[1]})", where=where, remedy=_CREDENTIALS
         )
     code, status = _code_of(error)
-    found = _CODES.get(code) or (_STATUSES.get(status) if not code.startswith("KMS.") else None)
     if code.startswith("KMS."):
         return StoreUnavailable(f"the bucket's own key cannot be used ({code})", where=where, remedy=_KEY)
-    if found:
-        kind, what, remedy = found
+    known = _CODES.get(code) or _STATUSES.get(status)
+    if known:
+        kind, what, remedy = known
         return kind(f"{what} ({code})" if code else what, where=where, remedy=remedy)
     if status:
-        said = f"{code}, " if code else ""
-        return StoreUnavailable(f"the store answered {said}HTTP {status}", where=where)
+        shown = f"{code}, " if code else ""
+        return StoreUnavailable(f"the store responded with {shown}HTTP {status}", where=where)
     return StoreUnavailable(
-        f"the store cannot be reached, or its answer was cut off ({type(error).__name__})",
+        f"the store cannot be reached, or its response was cut off ({type(error).__name__})",
         where=where,
         remedy="check the network, the endpoint and the region with `secure-xcom check`",
     )
 
 
 def _code_of(error: BaseException) -> tuple[str, int]:
-    """The service's own error code and the HTTP status, "" and 0 where there is none."""
+    """Return the service's own error code and the HTTP status; "" and 0 if there is none."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore.exceptions.ClientError
         code = str(response.get("Error", {}).get("Code", ""))
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return ("", int(code)) if code.isdigit() else (code, status)
-    own = getattr(error, "error_code", None)
-    if own is not None:  # azure.core.exceptions.HttpResponseError
-        return str(getattr(own, "value", own)), int(getattr(error, "status_code", None) or 0)
+    azure_code = getattr(error, "error_code", None)
+    if azure_code is not None:  # azure.core.exceptions.HttpResponseError
+        return str(getattr(azure_code, "value", azure_code)), int(getattr(error, "status_code", None) or 0)
     answered = getattr(response, "status_code", None)
     if isinstance(answered, int):  # google.cloud.storage.exceptions.InvalidResponse, requests.HTTPError
         found = _CODE.search(str(getattr(response, "text", "")))
@@ -151,6 +151,6 @@ def _code_of(error: BaseException) -> tuple[str, int]:
     status = int(status_found.group(1)) if status_found else _KINDS.get(type(error).__name__, 0)
     if code_found:
         code = code_found[1] or code_found[2]
-        # Azure's answer for one object of a batch has the status in the code's place.
+        # Azure's result for one object of a batch has the status in place of the code.
         return ("", int(code)) if code.isdigit() else (code, status)
     return _BARE_REDIRECT[1] if _BARE_REDIRECT[0] in text else "", status

@@ -2,15 +2,15 @@
 
     file:///absolute/path        percent escapes are decoded, so a ``%`` in the path is written ``%25``
 
-The folder is made by ``secure-xcom init``, never by a put: a folder that is missing may be a volume that is not
-mounted. Below it, folders are made with mode 0700 and files with 0600 (the umask can only take more away), so
-the tasks of a deployment run as one operating-system user.
+``secure-xcom init`` creates the folder, a put never does: a missing folder may be a volume that is not mounted.
+Below it, folders are created with mode 0700 and files with 0600 (the umask can only remove bits), so the tasks of
+a deployment run as one operating-system user.
 
-Plain system calls and not obstore: its LocalStore leaves modes to the umask, holds a whole payload in memory
-when it must not overwrite, tells a full disk only in its message's text, and takes three to ten times as long.
+It uses plain system calls and not obstore, whose LocalStore leaves modes to the umask, needs the whole payload in
+memory when it must not overwrite, reports a full disk only in its message, and takes three to ten times as long.
 
 Written data is not flushed to the disk before a put returns: after a power cut the newest objects may be
-missing or cut short, and a pull of them fails with a named error.
+missing or truncated, and a pull of them fails with a specific error.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.size_limit import whole, with_sizes
 
 PIECE_BYTES = 1 << 20
-"""How much a streamed get reads at a time."""
+"""The number of bytes that a streamed get reads at a time."""
 
 STAGED_HOURS = 24
-"""How old a staged file must be to be listed: then its writer is dead, and ``secure-xcom gc`` may delete it."""
+"""The age from which a staged file is listed: then its writer is dead, and ``secure-xcom gc`` may delete it."""
 
-# A path_segment never begins with this: it has a "~" only behind 144 or more other bytes.
+# A path_segment never begins with this: it has a "~" only after at least 144 other bytes.
 _STAGED = ".part~"
 
 # EFBIG is a limit of the process or of the file system: no room for this object either.
@@ -69,14 +69,14 @@ class FileStore:
     def put(self, path: str, payload: Iterable[bytes]) -> None:
         """Write to a staged file in the object's folder, then link it to its name, which never overwrites.
 
-        :raises ObjectExists: there is an object at this path already.
-        :raises StoreFull: no room; nothing is left of the attempt.
+        :raises ObjectExists: an object already exists at this path.
+        :raises StoreFull: no space is left; the attempt leaves nothing behind.
         :raises StoreUnavailable: the store's folder is missing, or its file system has no hard links.
         """
         target = self._full(path)
         folder, _, name = target.rpartition("/")
         if name.startswith(_STAGED):
-            raise PathInvalid(f"{name!r:.80} is a name for files that are being written", where=self.uri)
+            raise PathInvalid(f"{name!r:.80} is reserved for files that are being written", where=self.uri)
         staged = f"{folder}/{_STAGED}{os.urandom(8).hex()}"
         descriptor = self._stage(staged, folder, path)
         try:
@@ -88,44 +88,43 @@ class FileStore:
                 self._close(descriptor, path)
             self._link(staged, target, path)
         finally:
-            # A staged file that cannot be removed does no harm: after a day it is listed, and gc deletes it.
+            # A staged file that cannot be removed is harmless: after a day it is listed, and gc deletes it.
             with contextlib.suppress(OSError):
                 os.unlink(staged)
 
     def get(self, path: str) -> Iterator[bytes]:
-        """The file in pieces of at most 1 MiB.
+        """Return the file in pieces of at most 1 MiB.
 
-        :raises ObjectMissing: there is no such file, or something other than a file is there.
+        :raises ObjectMissing: there is no file at this path.
         """
         full = self._full(path)
         try:
             file = open(full, "rb", buffering=0, opener=_open_file)  # noqa: SIM115  # closed by _pieces
         except OSError as error:
             raise self._error(error, path) from None
-        # The first piece is read at once: what is wrong shows here, and the generator, once started, closes the
-        # file even when nobody reads on.
+        # The first piece is read at once, so errors are raised here, and the started generator closes the file
+        # even if nobody reads on.
         pieces = self._pieces(file, path)
         first = next(pieces, b"")
         return chain((first,), pieces) if first else iter(())
 
     def get_many(self, paths: Sequence[str], sizes: Sequence[int] | None = None) -> Iterator[bytes | StoreError]:
-        """Whole files, one after the other.
+        """Yield whole files, one after the other.
 
-        A file is read in some ten microseconds, which is less than handing it to another thread takes.
+        A file is read in about ten microseconds, less than it takes to hand it to another thread.
         """
         for path, size in with_sizes(paths, sizes):
             try:
-                found: bytes | StoreError = whole(self.get(path), size)
+                yield whole(self.get(path), size)
             except StoreError as error:
-                found = error
-            yield found
+                yield error
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
-        """Unlink each, and the folders that are empty then."""
+        """Unlink each, and the folders that are empty after that."""
         return [self._delete(path) for path in paths]
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object below the prefix, in no order. Staged files are listed when they are a day old."""
+        """Yield every object below the prefix, in no order. Staged files are listed when they are a day old."""
         prefix = checked_prefix(prefix, self.uri)
         folders = [prefix]
         stale = clock.now().timestamp() - STAGED_HOURS * 3600
@@ -144,7 +143,7 @@ class FileStore:
                             modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
                             yield StoredObject(below, status.st_size, modified)
             except (FileNotFoundError, NotADirectoryError) as error:
-                # A folder that went away meanwhile has no objects; the store's own folder must be there.
+                # A folder that was removed meanwhile has no objects; the store's own folder must exist.
                 if not os.path.isdir(self._root):
                     raise self._error(error, folder) from None
             except OSError as error:
@@ -155,7 +154,7 @@ class FileStore:
 
     def _stage(self, staged: str, folder: str, path: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        # More than one try, because a delete elsewhere may remove a folder just made while it is still empty.
+        # Several tries, because a concurrent delete may remove a new folder while it is still empty.
         for _ in range(_MAKE_FOLDER_TRIES):
             try:
                 with contextlib.suppress(FileNotFoundError):
@@ -192,16 +191,16 @@ class FileStore:
     def _close(self, descriptor: int, path: str) -> None:
         try:
             os.close(descriptor)
-        except OSError as error:  # NFS tells a full disk here at the latest.
+        except OSError as error:  # NFS reports a full disk here at the latest.
             raise self._error(error, path) from None
 
     def _link(self, staged: str, target: str, path: str) -> None:
         try:
             os.link(staged, target, follow_symlinks=False)
         except FileExistsError:
-            # On NFS a link whose answer was lost is sent again and then finds itself (Linux link(2), "Bugs").
+            # On NFS a link whose response was lost is sent again and then finds itself (Linux link(2), "Bugs").
             if not _is_same_file(staged, target):
-                raise ObjectExists("there is an object already", where=self._where(path)) from None
+                raise ObjectExists("the object already exists", where=self._where(path)) from None
         except OSError as error:
             if error.errno in _NO_LINKS:
                 raise StoreUnavailable(
@@ -221,7 +220,7 @@ class FileStore:
             translated = self._error(error, path)
             return None if isinstance(translated, ObjectMissing) else translated
         folder = full.rpartition("/")[0]
-        # rmdir takes empty folders only, so the first one in use ends the walk.
+        # rmdir removes only empty folders, so the first one in use ends the walk.
         with contextlib.suppress(OSError):
             while folder != self._root:
                 os.rmdir(folder)
@@ -233,7 +232,7 @@ class FileStore:
             try:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
-                    raise ObjectMissing("something other than a file is there", where=self._where(path))
+                    raise ObjectMissing("the path is not a file", where=self._where(path))
                 piece_bytes = min(PIECE_BYTES, status.st_size)
                 while piece := file.read(piece_bytes):
                     yield piece
@@ -247,35 +246,35 @@ class FileStore:
         translated = self._error(error, path)
         if not isinstance(translated, ObjectMissing):
             return translated
-        said = os.strerror(error.errno or 0)
-        return StoreUnavailable(f"the object's folder cannot be made ({said})", where=self._where(path))
+        reason = os.strerror(error.errno or 0)
+        return StoreUnavailable(f"the object's folder cannot be created ({reason})", where=self._where(path))
 
     def _error(self, error: OSError, path: str) -> StoreError:
         where = self._where(path)
         code = error.errno or 0
-        # The system's own words for the number: an OSError's text may hold a path, and says no more.
-        said = os.strerror(code)
+        # The system's message for the number: an OSError's text may contain a path, and adds nothing.
+        reason = os.strerror(code)
         if code in _FULL:
-            return StoreFull(f"the disk did not take the object ({said})", where=where)
+            return StoreFull(f"the disk has no space for the object ({reason})", where=where)
         if code in _DENIED:
             return StoreDenied(
-                f"the folder cannot be used ({said})",
+                f"the folder cannot be used ({reason})",
                 where=where,
                 remedy="give the folder to the operating-system user that runs the tasks, with mode 0700",
             )
         if not os.path.isdir(self._root):
             return StoreUnavailable(
-                "the store's folder is not there",
+                "the store's folder does not exist",
                 where=self.uri,
-                remedy="mount its volume, or make it with `secure-xcom init --key URI --store URI`",
+                remedy="mount its volume, or create it with `secure-xcom init --key URI --store URI`",
             )
         if code in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
             return ObjectMissing("there is no such object", where=where)
-        return StoreUnavailable(f"the file system failed ({said})", where=where)
+        return StoreUnavailable(f"the file system failed ({reason})", where=where)
 
 
 def _open_file(path: str, flags: int) -> int:
-    # A link or a pipe that someone left in the folder is neither followed nor waited for.
+    # A link or a pipe in the folder is neither followed nor waited for.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
@@ -297,15 +296,15 @@ def _root(uri: str) -> str:
             "the path is not absolute", where=where, remedy=f"write file:///{rest:.120} if that is the path"
         )
     if "?" in rest or "#" in rest:
-        raise UriInvalid("a file store has no options", where=where, remedy="leave out what begins with ? or #")
+        raise UriInvalid("a file store has no options", where=where, remedy="remove everything from ? or # on")
     try:
         path = unquote(rest, errors="strict")
     except UnicodeDecodeError:
         raise UriInvalid("the percent escapes are not UTF-8", where=where, remedy=remedy) from None
     if ".." in path.split("/"):
-        raise UriInvalid("the path holds ..", where=where, remedy="write the path that is meant")
+        raise UriInvalid("the path contains ..", where=where, remedy="write the path without ..")
     if not path.isprintable():
-        raise UriInvalid("the path holds a control character", where=where, remedy=remedy)
+        raise UriInvalid("the path contains a control character", where=where, remedy=remedy)
     root = os.path.normpath("/" + path.strip("/"))
     if root == "/":
         raise UriInvalid("the path is the root of the file system", where=where, remedy=remedy)

@@ -4,7 +4,7 @@
                                     credential configuration, impersonation)
     gs://BUCKET/PREFIX              Google's application default credentials
 
-Options behind a ``?``, beside those of `secure_xcom.stores.bucket_uri.Transport`: ``endpoint``, ``storage_class``
+Options after a ``?``: those of `secure_xcom.stores.bucket_uri.Transport`, ``endpoint``, ``storage_class``
 (STANDARD, NEARLINE, COLDLINE, ARCHIVE). Encryption at rest and its keys are the bucket's own settings.
 
 Roles on the bucket, conditioned on ``resource.name`` below the prefix: *Storage Object Creator* to push, *Storage
@@ -39,7 +39,7 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
     "endpoint": None,
     "storage_class": ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
 }
-# What GoogleBaseHook makes credentials of. Its num_retries is for Google's other services: retries= is for this.
+# The options that GoogleBaseHook makes credentials of. Its num_retries is for other services; use retries= here.
 _HOOK = {
     "project",
     "key_path",
@@ -57,13 +57,13 @@ _HOOK = {
     "quota_project_id",
 }
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
-# User metadata of a large object, by which a put whose answer was lost knows its own object again.
+# User metadata of a large object, by which a put whose response was lost recognizes its own object.
 _MARK = "secure-xcom-upload"
 
 
 @dataclass(frozen=True, slots=True)
 class _Access:
-    """An identity: google.auth's credentials, None for obstore's own default chain."""
+    """An identity: google.auth's credentials, or None for obstore's own default chain."""
 
     credentials: Any = field(default=None, repr=False)
     anonymous: bool = False
@@ -73,7 +73,7 @@ class _Access:
 class GcsBucket:
     """A bucket of Google Cloud Storage.
 
-    :raises UriInvalid: the URI or one of its options has a typo.
+    :raises UriInvalid: the URI or one of its options is invalid.
     :raises ConnectionUnknown: Airflow has no such connection.
     :raises SettingInvalid: the connection cannot be used.
     :raises ExtraMissing: GoogleBaseHook is not installed.
@@ -111,7 +111,7 @@ class GcsBucket:
         )
 
     def put_large(self, path: str, parts: Parts) -> None:
-        """A resumable upload on the condition that there is no object yet, cancelled when it fails."""
+        """Put with a resumable upload on the condition that no object exists yet; cancel it if it fails."""
         try:
             from google.cloud.storage import Client
             from google.cloud.storage.retry import DEFAULT_RETRY
@@ -119,11 +119,11 @@ class GcsBucket:
             raise missing("gcp", error, self.uri) from None
         access = self._access
         if access.credentials is not None and not access.anonymous:
-            # Asked for here already, so that a login that fails is told from a put that is denied.
+            # Requested first, so that a failing login is not mistaken for a denied put.
             _renewing(access.credentials)()
         endpoint = self._options.get("endpoint")
         client = Client(
-            project=access.project or "none",  # Objects are found by their bucket alone.
+            project=access.project or "none",  # A bucket's name is enough to find objects.
             credentials=access.credentials,
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
@@ -139,7 +139,7 @@ class GcsBucket:
             ignore_flush=True,
             if_generation_match=0,
             timeout=(transport.connect_timeout, transport.timeout),
-            # Google's SDK counts seconds only.
+            # Google's SDK limits only seconds.
             retry=DEFAULT_RETRY.with_timeout(transport.retry_seconds) if transport.retries else None,
         )
         try:
@@ -152,7 +152,8 @@ class GcsBucket:
         try:
             upload.close()
         except BaseException as error:
-            # An end whose answer was lost is sent again, and then finds the object: it is ours with our mark.
+            # A completion whose response was lost is sent again, and then finds the object. With our mark, it is
+            # ours.
             if isinstance(error, Exception) and _is_marked(blob, mark):
                 _forget(upload)
                 return
@@ -161,8 +162,8 @@ class GcsBucket:
 
 
 def _cancel(upload: Any) -> None:
-    # The upload's own terminate() deletes the address that uploads are begun at, not the upload's
-    # (google-cloud-storage 3.17, fileio.py). Whatever is left, Google discards after a week.
+    # The upload's own terminate() deletes the URL that starts uploads, not the upload's own URL
+    # (google-cloud-storage 3.17, fileio.py). Google discards leftovers after a week.
     started = getattr(upload, "_upload_and_transport", None)
     _forget(upload)
     with contextlib.suppress(Exception):
@@ -172,8 +173,8 @@ def _cancel(upload: Any) -> None:
 
 
 def _forget(upload: Any) -> None:
-    # Like any file of Python's, one that is not closed closes itself when it is collected: it would complete the
-    # object with what was sent so far. Without an upload, terminate() only closes.
+    # Like any Python file, an open one closes itself when it is collected, which would complete the object with
+    # the bytes sent so far. Without an upload, terminate() only closes.
     upload._upload_and_transport = None
     upload.terminate()
 
@@ -181,7 +182,7 @@ def _forget(upload: Any) -> None:
 def _is_marked(blob: Any, mark: str) -> bool:
     try:
         blob.reload()
-    except Exception:  # noqa: BLE001  # a writer may not be allowed to look: then it is not known to be ours
+    except Exception:  # noqa: BLE001  # a writer may not be allowed to read it: then it cannot be confirmed as ours
         return False
     return bool((blob.metadata or {}).get(_MARK) == mark)
 
@@ -199,7 +200,7 @@ def _of_connection(place: BucketUri, conn_id: str) -> _Access:
     try:
         hook = hook_with(GoogleBaseHook, connection)(gcp_conn_id=conn_id)
         credentials, project = hook.get_credentials_and_project_id()
-    except Exception as error:  # noqa: BLE001  # whatever a hook raises becomes ours
+    except Exception as error:  # noqa: BLE001  # any error of a hook becomes one of ours
         raise refused(connection, error, place.uri) from None
     return _Access(credentials, isinstance(credentials, AnonymousCredentials), project)
 
@@ -213,7 +214,7 @@ def _of_default_chain() -> _Access:
     try:
         credentials, project = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError:
-        # obstore looks in the same places, and its first request says what is missing.
+        # obstore searches the same places, and its first request reports what is missing.
         return _Access()
     return _Access(credentials, project=project)
 
@@ -225,7 +226,7 @@ def _renewing(credentials: Any) -> Callable[[], GCSCredential]:
         if not credentials.valid:
             renewed(lambda: credentials.refresh(Request()))
         ends = credentials.expiry
-        # google.auth's times are in UTC without saying so.
+        # google.auth's times are in UTC, without a time zone.
         return {"token": credentials.token, "expires_at": ends.replace(tzinfo=timezone.utc) if ends else None}
 
     return current

@@ -5,7 +5,7 @@
     abfs://CONN_ID@CONTAINER/PREFIX     `secure_xcom.stores.azure`
     memory://NAME                       one shared store per name in this process, for tests and trials
 
-obstore is imported at the first use and never at import: its network threads do not outlive a fork.
+obstore is imported at the first use, never at import: its network threads do not survive a fork.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from secure_xcom.core.errors import (
     StoreUnavailable,
     UriInvalid,
 )
+from secure_xcom.core.per_process import PerProcess
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.bucket import Bucket, Parts
 from secure_xcom.stores.errors import store_error
@@ -38,39 +39,38 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore as Client
 
 PIECE_BYTES = 4 << 20
-"""How much a streamed get holds at a time."""
+"""The number of bytes of a streamed get that are in memory at a time."""
 
 WINDOW = 16
-"""How many objects get_many fetches at once; with PIECE_BYTES it bounds what is held ahead to 64 MiB."""
+"""The number of objects that get_many fetches concurrently. With PIECE_BYTES, it caps read-ahead at 64 MiB."""
 
 DELETE_BATCH = 1000
-"""What S3 deletes with one request. Azure's 256 and Google's single deletes are obstore's to split."""
+"""The number of objects that S3 deletes with one request. obstore splits it for Azure (256) and Google (1)."""
 
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _memories: dict[str, MemoryStore] = {}
-# The process that started obstore's network threads. They are one set per process, whatever the client.
+# The process that started obstore's network threads. A process has one set of them, for all clients.
 _network_pid: int | None = None
 
 
 class ObjectStore:
-    """A store in a bucket or in memory. Safe to be used by several threads.
+    """A store in a bucket or in memory. Thread-safe.
 
-    :raises ConfigurationError: the URI has a typo, or its connection cannot be used.
+    :raises ConfigurationError: the URI is invalid, or its connection cannot be used.
     """
 
     def __init__(self, uri: str) -> None:
         self._bucket = _bucket(uri)
         self.uri = self._bucket.uri
-        self._made: Client | None = None
-        self._pid = 0
+        self._made = PerProcess(self._bucket.client)
 
     def put(self, path: str, payload: Iterable[bytes]) -> None:
-        """Create the object: up to 8 MiB with one conditional request, else with an upload of many parts that is
+        """Create the object: up to 8 MiB with one conditional request, otherwise with a multipart upload that is
         completed conditionally or aborted.
 
-        A put whose answer was lost is tried again and then finds an object: its own counts as success.
+        A put whose response was lost is retried and then finds an object. Its own object counts as success.
 
-        :raises ObjectExists: there is an object at this path already, with other content.
+        :raises ObjectExists: an object with other content already exists at this path.
         """
         checked_path(path, self.uri)
         parts = Parts(payload)
@@ -81,7 +81,7 @@ class ObjectStore:
             else:
                 self._put_small(path, body)
         except ObjectMissing:
-            # What a put can miss is the bucket, also where the answer does not say so.
+            # A put can only miss the bucket, even if the response does not say so.
             raise StoreUnavailable(
                 "the bucket does not exist",
                 where=self.uri,
@@ -89,9 +89,9 @@ class ObjectStore:
             ) from None
 
     def get(self, path: str) -> Iterator[bytes]:
-        """The object in pieces of about 4 MiB.
+        """Return the object in pieces of about 4 MiB.
 
-        :raises ObjectMissing: there is none.
+        :raises ObjectMissing: there is no object at this path.
         """
         checked_path(path, self.uri)
         with self._translated(path):
@@ -102,56 +102,56 @@ class ObjectStore:
         return iter((data,) if data else ())
 
     def get_many(self, paths: Sequence[str], sizes: Sequence[int] | None = None) -> Iterator[bytes | StoreError]:
-        """Whole objects, in order. Up to 16 of at most 4 MiB are fetched ahead, a larger one at its turn."""
+        """Yield whole objects, in order. Up to 16 objects of at most 4 MiB are read ahead; a larger one is not."""
         wanted = with_sizes(paths, sizes)
         if len(wanted) < 2:
-            yield from (self._whole(*one) for one in wanted)
+            yield from (self._whole(*entry) for entry in wanted)
             return
         from concurrent.futures import ThreadPoolExecutor
 
         threads = ThreadPoolExecutor(min(WINDOW, len(wanted)))
         try:
             waiting = iter(wanted)
-            ahead = deque((one, threads.submit(self._small, *one)) for one in islice(waiting, WINDOW))
+            ahead = deque((entry, threads.submit(self._small, *entry)) for entry in islice(waiting, WINDOW))
             while ahead:
-                one, future = ahead.popleft()
+                entry, future = ahead.popleft()
                 fetched = future.result()
                 for following in islice(waiting, 1):
                     ahead.append((following, threads.submit(self._small, *following)))
-                yield self._whole(*one) if fetched is None else fetched
+                yield self._whole(*entry) if fetched is None else fetched
         finally:
-            # A reader that stops early, such as a task that is ended, does not wait for what it no longer wants.
+            # A reader that stops early, such as an ended task, does not wait for the rest.
             threads.shutdown(wait=False, cancel_futures=True)
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
-        """Delete each; an object that is not there counts as deleted."""
+        """Delete each. A missing object counts as deleted."""
         answers: list[StoreError | None] = []
         for start in range(0, len(paths), DELETE_BATCH):
             answers += self._delete_batch(paths[start : start + DELETE_BATCH])
         return answers
 
     def _client(self) -> Client:
-        global _network_pid  # noqa: PLW0603  # the threads behind it belong to the process, not to a store
+        global _network_pid  # noqa: PLW0603  # its threads belong to the process, not to a store
         pid = os.getpid()
         if self._bucket.network and _network_pid not in (None, pid):
             raise StoreUnavailable(
-                "this process was forked from one that had used a bucket already, and would wait for ever",
+                "this process was forked from a process that had already used a bucket, and would wait for ever",
                 where=self.uri,
                 remedy="start such processes with `spawn` (multiprocessing.get_context), or push and pull in the "
                 "parent only",
             )
-        if self._made is None or self._pid != pid:
-            self._made, self._pid = self._bucket.client(), pid
+        client = self._made.get()
         if self._bucket.network:
             _network_pid = pid
-        return self._made
+        return client
 
     def _put_small(self, path: str, body: bytearray) -> None:
         try:
             with self._translated(path):
                 self._client().put(path, body, mode="create", attributes=dict(self._bucket.attributes) or None)
         except ObjectExists:
-            # Sealed payloads are random bytes, so an equal object is this put's own, of a try without an answer.
+            # Sealed payloads are random bytes, so an equal object is this put's own, from a try whose response was
+            # lost.
             if not self._bucket.network or self._whole(path, len(body)) != bytes(body):
                 raise
 
@@ -161,7 +161,7 @@ class ObjectStore:
         except SecureXComError:
             raise
         except Exception as error:
-            # An error of the payload's own iterator is not the store's to name.
+            # An error of the payload's own iterator is not an error of the store.
             if error is parts.error:
                 raise
             raise store_error(error, f"{self.uri}/{path}") from None
@@ -173,7 +173,7 @@ class ObjectStore:
             return error
 
     def _small(self, path: str, size: int | None) -> bytes | StoreError | None:
-        """The object, or None when it is too large to be held ahead of its turn."""
+        """Return the object, or None if it is too large to be read ahead."""
         if size is not None and size > PIECE_BYTES:
             return None
         try:
@@ -182,7 +182,7 @@ class ObjectStore:
                 answer = self._client().get(path)
                 if answer.meta["size"] <= PIECE_BYTES:
                     return whole((bytes(answer.bytes()),), size)
-                # Larger than it is to be, or of no known size.
+                # Larger than expected, or of unknown size.
                 return None if size is None else whole(self._stream(answer.stream(PIECE_BYTES), path), size)
         except StoreError as error:
             return error
@@ -191,7 +191,8 @@ class ObjectStore:
         with self._translated(path):
             for piece in stream:
                 view = memoryview(piece)
-                # Memory gives an object as one piece, however large; the services' pieces are a little over.
+                # The memory store returns an object as one piece, however large; pieces of services are slightly
+                # larger.
                 step = PIECE_BYTES if len(view) > 2 * PIECE_BYTES else 2 * PIECE_BYTES
                 for start in range(0, len(view), step):
                     yield bytes(view[start : start + step])
@@ -207,8 +208,8 @@ class ObjectStore:
                 return [None if isinstance(error, ObjectMissing) else error]
             from concurrent.futures import ThreadPoolExecutor
 
-            # A batch tells only the first thing that is wrong, so each path is asked for by itself; but of a store
-            # that is away every path would wait as long as the first.
+            # A batch reports only its first error, so each path is deleted by itself. But if the store is
+            # unavailable, every path would wait as long as the first.
             first = self._delete_batch(paths[:1])
             if isinstance(first[0], StoreUnavailable):
                 return first * len(paths)
@@ -219,22 +220,22 @@ class ObjectStore:
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
-        """No error of obstore leaves: its text holds whole answers of the server."""
+        """Translate errors of obstore, whose messages contain whole responses of the server."""
         try:
             yield
         except SecureXComError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
+        except Exception as error:  # noqa: BLE001  # any error of a foreign library becomes one of ours
             raise store_error(error, f"{self.uri}/{path}") from None
         except BaseException as error:
-            # A panic within obstore is no Exception, as an end of the task is none.
+            # A panic in obstore is not an Exception, and neither is the end of the task.
             if type(error).__module__ != "pyo3_runtime":
                 raise
             raise store_error(error, f"{self.uri}/{path}") from None
 
-    # Last, because below it the class's own `list` would stand for the type.
+    # Last, because after it `list` means this method and not the type.
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every object below the prefix, in no order."""
+        """Yield every object below the prefix, in no order."""
         prefix = checked_prefix(prefix, self.uri)
         with self._translated(prefix):
             for batch in self._client().list(prefix or None):
@@ -243,7 +244,7 @@ class ObjectStore:
 
 
 class _Memory:
-    """The bucket in this process's memory."""
+    """A bucket in this process's memory."""
 
     network = False
     attributes: Mapping[str, str] = {}

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from secure_xcom.core.errors import StoreError
 from secure_xcom.stores import Store
 
-# Over this a payload is streamed by itself instead of being fetched whole beside others.
+# Larger payloads are streamed one by one instead of being fetched whole and concurrently.
 STREAM_FROM_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Where one sealed payload is: in a store, or at hand already.
+    """The place of one sealed payload: in a store, or inline.
 
-    :ivar size: in bytes; decides whether it is fetched whole or streamed.
+    :ivar size: in bytes. It decides whether the payload is fetched whole or streamed.
     """
 
     size: int
@@ -30,10 +30,10 @@ class Payload:
 
 
 def read_all(payloads: Sequence[Payload]) -> Iterator[Iterable[bytes]]:
-    """Each payload's pieces, in order. Those of one store are fetched within that store's bounded window.
+    """Yield each payload's pieces, in order. Payloads of one store are fetched within its bounded window.
 
-    An error of the store is raised where the pieces of its payload are read. Of an object that is longer than its
-    payload's size, no more is read than shows that it is.
+    A store's error is raised when the pieces of its payload are read. Of an object that is longer than its
+    payload's size, only one byte more is read.
     """
     whole: dict[str, tuple[Store, list[str], list[int]]] = {}
     for payload in payloads:
@@ -53,6 +53,6 @@ def read_all(payloads: Sequence[Payload]) -> Iterator[Iterable[bytes]]:
 
 
 def _raising(error: StoreError) -> Iterator[bytes]:
-    """Pieces that fail when they are read, so that the error meets the XCom it belongs to."""
+    """Return pieces that fail when they are read, so that the error is raised for its own XCom."""
     raise error
     yield b""

@@ -1,17 +1,17 @@
-"""Amazon S3, and what speaks its protocol, as a bucket.
+"""Amazon S3, and services with its protocol, as a bucket.
 
     s3://CONN_ID@BUCKET/PREFIX      credentials of an Airflow connection (AwsBaseHook: keys, session token, role,
                                     web identity, profile; endpoint_url, region_name, verify, config_kwargs)
     s3://BUCKET/PREFIX              AWS's default credential chain
 
-Options behind a ``?``, beside those of `secure_xcom.stores.bucket_uri.Transport`: ``region``, ``endpoint``,
+Options after a ``?``: those of `secure_xcom.stores.bucket_uri.Transport`, ``region``, ``endpoint``,
 ``addressing`` (path, virtual), ``sse`` (AES256, aws:kms, aws:kms:dsse), ``sse_kms_key_id``, ``bucket_key`` (true,
 false), ``storage_class``.
 
 Permissions: ``s3:PutObject`` to push, ``s3:GetObject`` to pull, both on BUCKET/PREFIX/COMPARTMENT/*;
-``s3:AbortMultipartUpload`` to clean up after a large push that failed; ``s3:ListBucket`` with the condition
-``s3:prefix`` and ``s3:DeleteObject`` for maintenance. Without ListBucket S3 answers 403 and not 404 for an object
-that is missing. Uploads carry their SHA-256 in the signature, and S3 refuses one that was changed on its way.
+``s3:AbortMultipartUpload`` to clean up after a failed large push; ``s3:ListBucket`` with the condition
+``s3:prefix`` and ``s3:DeleteObject`` for maintenance. Without ListBucket, S3 responds with 403 instead of 404
+for a missing object. Uploads are signed with their SHA-256, and S3 refuses an upload that was changed in transit.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.errors import SettingInvalid, UriInvalid
+from secure_xcom.core.per_process import PerProcess
 from secure_xcom.stores.airflow_connection import missing
 from secure_xcom.stores.bucket import Parts, client_options, put_parts, retry_config
 from secure_xcom.stores.bucket_uri import TRUE_FALSE, BucketUri, read_options
@@ -42,18 +43,18 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
     "bucket_key": TRUE_FALSE,
     "storage_class": None,
 }
-# AWS's own, and whatever else stores without regions are given. It stands in a header and in the host's name.
+# AWS's regions, and any other name for stores without regions. It is part of a header and of the host name.
 _REGION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-# User metadata of a large object, by which a put whose answer was lost knows its own object again.
+# User metadata of a large object, by which a put whose response was lost recognizes its own object.
 _MARK = "secure-xcom-upload"
-# What botocore computes for each part, by default the CRC32, is said again when the upload is completed.
+# The checksums that botocore computes for each part, by default CRC32, are repeated when the upload is completed.
 _CHECKSUMS = ("ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256")
 
 
 class S3Bucket:
     """A bucket of S3.
 
-    :raises UriInvalid: the URI or one of its options has a typo.
+    :raises UriInvalid: the URI or one of its options is invalid.
     :raises ConnectionUnknown: Airflow has no such connection.
     :raises SettingInvalid: the connection cannot be used.
     :raises ExtraMissing: the connection needs AwsBaseHook, which is not installed.
@@ -74,13 +75,14 @@ class S3Bucket:
         region = options.get("region") or self._access.region
         if region and not _REGION.fullmatch(region):
             raise SettingInvalid(
-                f"{region!r:.80} cannot be a region",
+                f"{region!r:.80} is not a valid region",
                 where=f"store URI {self.uri}",
                 remedy="correct region= in the store URI, or region_name in the connection's extra",
             )
         bundle = self._access.verify if self._access.verify is not None else os.environ.get("AWS_CA_BUNDLE")
         self._roots = _read_bundle(bundle, self.uri) if isinstance(bundle, str) else None
-        self._kept: tuple[int, Any] | None = None
+        # One client for all large puts of this process: making it takes as long as putting 20 MB.
+        self._large_puts = PerProcess(self.boto3_client)
         self.attributes: Mapping[str, str] = (
             {"Storage-Class": options["storage_class"]} if "storage_class" in options else {}
         )
@@ -96,7 +98,7 @@ class S3Bucket:
         addressing = options.get("addressing") or (access.config.get("s3") or {}).get("addressing_style")
         if addressing == "auto":
             addressing = None
-        # Without an endpoint of one's own, AWS's virtual-hosted addresses are what it will keep.
+        # AWS itself is phasing out path-style addresses, so without an endpoint addresses are virtual-hosted.
         if addressing == "virtual" or (addressing is None and not endpoint and "." not in self._place.bucket):
             config["virtual_hosted_style_request"] = True
             if endpoint:
@@ -125,7 +127,7 @@ class S3Bucket:
         )
 
     def put_large(self, path: str, parts: Parts) -> None:
-        """A multipart upload that is completed with ``If-None-Match: *`` or aborted."""
+        """Put with a multipart upload that is completed with ``If-None-Match: *`` or aborted."""
         client = self._kept_client()
         at = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
         mark = os.urandom(16).hex()
@@ -143,8 +145,8 @@ class S3Bucket:
                     **at, UploadId=upload, MultipartUpload={"Parts": done}, IfNoneMatch="*"
                 )
             except Exception:
-                # A completion whose answer was lost is sent again, and then finds the upload gone or the object
-                # there: it is ours when it carries our mark.
+                # A completion whose response was lost is sent again, and then finds no upload, or the object. With
+                # our mark, it is ours.
                 if not self._is_marked(client, at, mark):
                     raise
         except BaseException:
@@ -154,15 +156,16 @@ class S3Bucket:
     def _is_marked(self, client: Any, at: dict[str, str], mark: str) -> bool:
         try:
             return bool(client.head_object(**at)["Metadata"].get(_MARK) == mark)
-        except Exception:  # noqa: BLE001  # a writer may not be allowed to look: then it is not known to be ours
+        except Exception:  # noqa: BLE001  # a writer may not be allowed to read it: then it cannot be confirmed as ours
             return False
 
     def _abort(self, client: Any, at: dict[str, str], upload: str) -> None:
         try:
             client.abort_multipart_upload(**at, UploadId=upload)
-        except Exception:  # noqa: BLE001  # the error that led here is the one to tell
+        except Exception:  # noqa: BLE001  # the error that led here is the one to report
             _log.warning(
-                "Parts of a failed upload could not be removed from %s: a lifecycle rule should", self.uri
+                "Parts of a failed upload could not be removed from %s; a lifecycle rule should remove them",
+                self.uri,
             )
 
     def _headers(self) -> dict[str, Any]:
@@ -180,13 +183,9 @@ class S3Bucket:
         return headers
 
     def _kept_client(self) -> Any:
-        """One client for all large puts of this process: to make it takes as long as to put 20 MB."""
         if self._access.credentials:
             self._access.credentials()
-        pid = os.getpid()
-        if self._kept is None or self._kept[0] != pid:
-            self._kept = pid, self.boto3_client()
-        return self._kept[1]
+        return self._large_puts.get()
 
     @property
     def place(self) -> BucketUri:
@@ -194,7 +193,7 @@ class S3Bucket:
         return self._place
 
     def boto3_client(self) -> Any:
-        """A client of AWS's own SDK, as this identity and with the same options."""
+        """Return a client of AWS's own SDK with this identity and the same options."""
         try:
             from botocore import UNSIGNED
             from botocore.config import Config
@@ -202,7 +201,7 @@ class S3Bucket:
             raise missing("aws", error, self.uri) from None
         access, transport = self._access, self._transport
         if access.credentials:
-            # Asked for here already, so that a login that fails is told from a put that is denied.
+            # Requested first, so that a failing login is not mistaken for a denied put.
             access.credentials()
         config = dict(access.config)
         config.update(
@@ -213,7 +212,7 @@ class S3Bucket:
             user_agent_extra="secure-xcom",
         )
         if (self._endpoint() or "").startswith("http://"):
-            # Without TLS botocore signs each part's SHA-256, and a CRC beside it would only cost time.
+            # Without TLS, botocore signs each part's SHA-256, so a CRC would only cost time.
             config["request_checksum_calculation"] = "when_required"
         if self._options.get("addressing"):
             config["s3"] = {**(config.get("s3") or {}), "addressing_style": self._options["addressing"]}
@@ -233,7 +232,7 @@ class S3Bucket:
 
 
 def _default_region() -> str:
-    # S3's own default, and what stores without regions expect.
+    # S3's own default, which stores without regions expect.
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
 

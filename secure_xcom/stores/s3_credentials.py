@@ -1,4 +1,4 @@
-"""Who opens an S3 bucket: the identity of an Airflow connection, or of AWS's default credential chain."""
+"""Credentials for an S3 bucket: of an Airflow connection, or of AWS's default credential chain."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _STATIC = {"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
 _SHARED = {"region_name", "endpoint_url", "verify", "config_kwargs", "service_config"}
 _HOOK = {"role_arn", "assume_role_method", "assume_role_kwargs", "profile_name", "session_kwargs"}
-# Of botocore's Config: what obstore has an equal for. The rest reaches large puts only, which use botocore.
+# The options of botocore's Config that obstore also has. The others apply only to large puts, which use botocore.
 _CONFIG = {"s3", "signature_version", "region_name"}
-# What the store URI's own options say, for large puts too.
+# Options that the store URI has instead, for large puts as well.
 _TRANSPORT = {"connect_timeout", "read_timeout", "retries", "max_pool_connections", "user_agent_extra"}
 _ADDRESSING = ("auto", "path", "virtual")
 _SIGNATURES = ("s3v4", "unsigned")
@@ -46,13 +46,13 @@ _NATIVE_CHAIN = (
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """An identity and the way to its endpoint."""
+    """An identity and its endpoint."""
 
     session: Callable[[], Any] = field(repr=False)
     """A boto3 session, for large puts."""
 
     credentials: Callable[[], S3Credential] | None = field(default=None, repr=False)
-    """What obstore asks for credentials, again whenever they are about to end; None for its own default chain."""
+    """Called by obstore whenever it needs new credentials. None for its own default chain."""
 
     region: str | None = None
     endpoint: str | None = None
@@ -61,7 +61,7 @@ class Access:
 
     @classmethod
     def of(cls, place: BucketUri) -> Access:
-        """The identity that a place names. The connection is looked up here, on the calling thread.
+        """Return the identity that a URI names. Look up the connection here, on the calling thread.
 
         :raises ConnectionUnknown: Airflow has no such connection.
         :raises SettingInvalid: the connection cannot be used.
@@ -79,7 +79,7 @@ def _of_connection(place: BucketUri, conn_id: str) -> Access:
     warn_of_unknown(connection, service, {"endpoint_url"}, "service_config for s3")
     verify = extra.get("verify")
     region = text(extra, "region_name") or text(config, "region_name")
-    # As the hook has it: null for this service alone is AWS's own endpoint.
+    # As in the hook: null for this service means AWS's own endpoint.
     endpoint = text(service if "endpoint_url" in service else extra, "endpoint_url")
     if endpoint and not is_endpoint(endpoint):
         raise SettingInvalid(
@@ -93,13 +93,13 @@ def _of_connection(place: BucketUri, conn_id: str) -> Access:
     secret_key = connection.password or text(extra, "aws_secret_access_key")
     if not access_key or not secret_key or _HOOK & set(extra):
         return _of_hook(connection, place, access)
-    # Fixed keys need none of the hook's logins, and without botocore a first put takes a tenth of the time.
+    # Fixed keys need no login of the hook, and without botocore the first put takes a tenth of the time.
     token = text(extra, "aws_session_token")
     if not all(map(_FIT_FOR_A_HEADER.fullmatch, (access_key, secret_key, token or "-"))):
         raise SettingInvalid(
-            f"a key or the session token of connection {conn_id!r:.80} has a space or a line break in it",
+            f"a key or the session token of connection {conn_id!r:.80} contains a space or a line break",
             where=f"store URI {place.uri}",
-            remedy="write it anew, without what was copied along with it",
+            remedy="enter it again without the extra characters",
         )
     return replace(
         access,
@@ -114,7 +114,7 @@ def _of_connection(place: BucketUri, conn_id: str) -> Access:
 
 
 def _config_of(connection: Connection, extra: Mapping[str, Any], place: BucketUri) -> dict[str, Any]:
-    """The config_kwargs; says of each of them where it has no effect."""
+    """Return the config_kwargs, and log those that have no effect."""
     config = _mapping(extra, "config_kwargs", place)
     own = _TRANSPORT & set(config)
     warn_of_unknown(connection, own, (), "config_kwargs, in place of which the store URI has options,")
@@ -144,11 +144,11 @@ def _of_hook(connection: Connection, place: BucketUri, access: Access) -> Access
         hook = hook_with(AwsBaseHook, connection)(aws_conn_id=connection.conn_id, client_type="s3")
         session = hook.get_session()
         credentials = session.get_credentials()
-    except Exception as error:  # noqa: BLE001  # whatever a hook raises becomes ours
+    except Exception as error:  # noqa: BLE001  # any error of a hook becomes one of ours
         raise refused(connection, error, place.uri) from None
     if credentials is None and access.config.get("signature_version") != "unsigned":
         raise SettingInvalid(
-            f"connection {connection.conn_id!r:.80} leads to no credentials",
+            f"connection {connection.conn_id!r:.80} gives no credentials",
             where=f"store URI {place.uri}",
             remedy="give it a login and password, a role_arn or a profile_name",
         )
@@ -162,7 +162,7 @@ def _of_hook(connection: Connection, place: BucketUri, access: Access) -> Access
 
 def _of_default_chain() -> Access:
     if not any(os.environ.get(name) for name in _NATIVE_CHAIN):
-        # obstore's own chain has the environment, web identity, containers and EC2; boto3's also reads the
+        # obstore's own chain covers the environment, web identity, containers and EC2; boto3's also reads the
         # profiles of ~/.aws, SSO and credential processes.
         try:
             import boto3
@@ -177,7 +177,7 @@ def _of_default_chain() -> Access:
 
 def _renewing(credentials: Any) -> Callable[[], S3Credential]:
     def current() -> S3Credential:
-        # botocore renews here, from 15 minutes before the end on.
+        # botocore renews here, from 15 minutes before they expire.
         frozen = renewed(credentials.get_frozen_credentials)
         ends = getattr(credentials, "_expiry_time", None)
         return {

@@ -1,10 +1,10 @@
-"""Versioned and object-locked buckets of S3: what a deletion leaves there, and deleting every version.
+"""Versioned and object-locked buckets of S3: the effect of a deletion, and the deletion of every version.
 
-In a versioned bucket a deletion only hides an object behind a marker; its versions stay until a lifecycle rule
-ends them, or until each is deleted by its id. Nobody can delete a version under object lock before its date.
+In a versioned bucket a deletion only hides an object behind a marker. Its versions stay until a lifecycle rule
+expires them, or until each is deleted by its id. Nobody can delete a version under object lock before its date.
 
-Permissions, beside those of `secure_xcom.stores.s3`: ``s3:GetBucketVersioning`` and
-``s3:GetBucketObjectLockConfiguration`` to say what a bucket does; ``s3:ListBucketVersions`` and
+Permissions, in addition to those of `secure_xcom.stores.s3`: ``s3:GetBucketVersioning`` and
+``s3:GetBucketObjectLockConfiguration`` to describe a bucket; ``s3:ListBucketVersions`` and
 ``s3:DeleteObjectVersion`` to delete every version.
 """
 
@@ -24,16 +24,16 @@ from secure_xcom.stores.s3 import S3Bucket
 
 
 def bucket_state(uri: str) -> dict[str, str]:
-    """What becomes of a deleted object: ``versioning`` (off, enabled, suspended) and ``object_lock``, in words."""
+    """Return the state of a bucket: ``versioning`` (off, enabled, suspended) and ``object_lock``."""
     bucket = S3Bucket(uri)
     client, name = bucket.boto3_client(), bucket.place.bucket
     try:
         versioning = str(client.get_bucket_versioning(Bucket=name).get("Status", "off")).lower()
-    except Exception as error:  # noqa: BLE001  # a caretaker may not be allowed to ask; that is said, not raised
+    except Exception as error:  # noqa: BLE001  # maintenance may not be allowed to ask; that is reported, not raised
         versioning = f"not known: {store_error(error, uri).what}"
     try:
         lock = client.get_object_lock_configuration(Bucket=name)["ObjectLockConfiguration"]
-    except Exception as error:  # noqa: BLE001  # most buckets have none, which S3 tells as an error
+    except Exception as error:  # noqa: BLE001  # most buckets have none, which S3 reports as an error
         missing = "ObjectLockConfigurationNotFound" in str(error) or "NotImplemented" in str(error)
         return {"versioning": versioning, "object_lock": "off" if missing else "not known"}
     rule = lock.get("Rule", {}).get("DefaultRetention", {})
@@ -42,7 +42,7 @@ def bucket_state(uri: str) -> dict[str, str]:
 
 
 class EveryVersion(ObjectStore):
-    """A bucket of which every version and marker is listed and deleted, not the newest alone."""
+    """A bucket whose every version and marker is listed and deleted, not only the newest one."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
@@ -50,7 +50,7 @@ class EveryVersion(ObjectStore):
         self._boto3: Any = None
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
-        """Delete all versions of each; one that is locked stays, and is the answer."""
+        """Delete all versions of each. A locked version stays, and its error is the result."""
         self._sdk()
         with ThreadPoolExecutor(WINDOW) as threads:
             return list(threads.map(self._delete_versions, paths))
@@ -73,14 +73,14 @@ class EveryVersion(ObjectStore):
                     )
         except StoreError as error:
             return error
-        except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
+        except Exception as error:  # noqa: BLE001  # any error of a foreign library becomes one of ours
             return store_error(error, where)
         return None
 
     def _versions(self, prefix: str) -> Iterator[dict[str, Any]]:
         pages = self._sdk().get_paginator("list_object_versions")
         for page in pages.paginate(Bucket=self._s3.place.bucket, Prefix=prefix):
-            # Both lists of a page are sorted by key; together they have to be sorted once more.
+            # Both lists of a page are sorted by key, but not their concatenation.
             both = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
             yield from sorted(both, key=lambda entry: str(entry["Key"]))
 
@@ -92,9 +92,9 @@ class EveryVersion(ObjectStore):
             self._boto3 = self._s3.boto3_client()
         return self._boto3
 
-    # Last, because below it the class's own `list` would stand for the type.
+    # Last, because after it `list` means this method and not the type.
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every name that has a version or a marker: the size of all versions, the time of the newest."""
+        """Yield every name with a version or a marker: the size of all versions, the time of the newest."""
         folder = checked_prefix(prefix, self.uri)
         above = self._key("")
         with self._translated(folder):

@@ -1,4 +1,4 @@
-"""Objects that are held whole: no more of them than they are meant to be."""
+"""Read whole objects up to their expected size."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 
 def whole(pieces: Iterable[bytes], size: int | None) -> bytes:
-    """An object's pieces as one.
+    """Return an object's pieces joined.
 
-    :param size: how many bytes they are to be. Of more, that many and one more are given, and no piece is taken
-        after those; None for however many there are.
+    :param size: the expected number of bytes. Of a longer object, one byte more is returned and no further piece
+        is read. None for no limit.
     """
     held: list[bytes] = []
     missing = None if size is None else size + 1
@@ -24,5 +24,5 @@ def whole(pieces: Iterable[bytes], size: int | None) -> bytes:
 
 
 def with_sizes(paths: Sequence[str], sizes: Sequence[int] | None) -> list[tuple[str, int | None]]:
-    """Each path with its object's size, or with None where none is known."""
+    """Return each path with its object's size, or None if the size is not known."""
     return [(path, None) for path in paths] if sizes is None else list(zip(paths, sizes, strict=True))

@@ -1,10 +1,12 @@
 """``vault-kv://CONN_ID/MOUNT/PREFIX``: small sealed payloads in a KV version 2 engine of Vault (or OpenBao).
 
-CONN_ID is an Airflow connection of type Vault, or ``default`` for the environment; it shares its login with the
-key URIs that name it. MOUNT is one segment. For a mount with slashes write ``data`` between mount and prefix, as
-in Vault's own paths: ``vault-kv://CONN_ID/team/secret/data/PREFIX``.
+URI: CONN_ID is an Airflow connection of type Vault, or ``default`` for the environment. It shares its login with
+the key URIs that name it. MOUNT is one segment. For a mount with slashes, write ``data`` between mount and prefix,
+as in Vault's own paths: ``vault-kv://CONN_ID/team/secret/data/PREFIX``.
 
-Permissions: ``create`` on ``MOUNT/data/PREFIX/*`` to push, and with it nothing is ever overwritten; ``read`` there
+Environment: with ``default``, as for `secure_xcom.keys.vault`.
+
+Permissions: ``create`` on ``MOUNT/data/PREFIX/*`` to push, which cannot overwrite; ``read`` there
 to pull; ``delete`` on ``MOUNT/metadata/PREFIX/*`` to purge, which destroys all versions; for maintenance ``list``
 on ``MOUNT/metadata/PREFIX/*``, ``read`` on data and ``delete`` on metadata.
 """
@@ -50,18 +52,18 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 PAYLOAD_MAX_BYTES = 256 << 10
-"""As base64 in a KV entry about 350 KB: under the entry of Consul (512 KiB) and of Vault's raft (1 MiB)."""
+"""About 350 KB as base64 in a KV entry: below the limits of Consul (512 KiB) and of Vault's raft (1 MiB)."""
 
 WINDOW = 8
-"""How many requests get_many, delete_many and list have under way at a time."""
+"""The number of concurrent requests of get_many, delete_many and list."""
 
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
 
 
 class VaultKv:
-    """A store in a KV engine: see the module's text. Safe to be used by several threads.
+    """A store in a KV engine: see the module's docstring. Thread-safe.
 
-    :raises UriInvalid: the URI has another form.
+    :raises UriInvalid: the URI is invalid.
     :raises ConfigurationError: the connection or the environment cannot be used.
     """
 
@@ -76,8 +78,8 @@ class VaultKv:
     def put(self, path: str, payload: Iterable[bytes]) -> None:
         """Create the entry with ``cas=0``: Vault itself refuses to overwrite.
 
-        :raises PayloadTooLarge: over 256 KiB.
-        :raises ObjectExists: there is an entry, or a deleted one whose metadata is left.
+        :raises PayloadTooLarge: the payload is over 256 KiB.
+        :raises ObjectExists: there is an entry, or the metadata of a deleted one.
         """
         checked_path(path, self.uri)
         data = bytearray()
@@ -85,7 +87,7 @@ class VaultKv:
             data += piece
             if len(data) > PAYLOAD_MAX_BYTES:
                 raise PayloadTooLarge(
-                    f"a payload in Vault KV has at most {PAYLOAD_MAX_BYTES} bytes, this one has more",
+                    f"the payload is over the limit of {PAYLOAD_MAX_BYTES} bytes for Vault KV",
                     where=self._where(path),
                 )
         body = {"options": {"cas": 0}, "data": {"payload": base64.b64encode(data).decode()}}
@@ -98,26 +100,26 @@ class VaultKv:
         if answer.ok or (answer.attempts > 1 and self._is_ours(path, data)):
             return
         if "check-and-set" in " ".join(answer.errors):
-            raise ObjectExists("there is an object already", where=self._where(path))
+            raise ObjectExists("the object already exists", where=self._where(path))
         raise self._refused(path, answer)
 
     def _is_ours(self, path: str, data: bytes | bytearray) -> bool:
-        """Whether an earlier attempt did write this payload, and only its answer was lost."""
+        """Check whether an earlier attempt wrote this payload, and only its response was lost."""
         try:
             return self._whole(path) == data
         except StoreError:
             return False
 
     def get(self, path: str) -> Iterator[bytes]:
-        """The payload, in one piece.
+        """Return the payload, in one piece.
 
-        :raises ObjectMissing: there is none.
+        :raises ObjectMissing: there is no object at this path.
         """
         data = self._whole(path)
         return iter((data,) if data else ())
 
     def get_many(self, paths: Sequence[str], sizes: Sequence[int] | None = None) -> Iterator[bytes | StoreError]:
-        """Whole payloads, in order, eight requests at a time. Vault bounds what an entry holds."""
+        """Yield whole payloads, in order, with eight concurrent requests. Vault limits the size of an entry."""
         return self._ahead(with_sizes(paths, sizes), self._try_whole)
 
     def delete_many(self, paths: Sequence[str]) -> list[StoreError | None]:
@@ -125,13 +127,13 @@ class VaultKv:
         return list(self._ahead(paths, self._try_destroy))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Every entry below the prefix, in no order. Each is read: Vault's listings say no size and no time."""
+        """Yield every entry below the prefix, in no order. Each is read: listings have no sizes or times."""
         prefix = checked_prefix(prefix, self.uri)
-        for found in self._ahead(self._names(prefix), self._described):
-            if isinstance(found, StoreError):
-                raise found
-            if found is not None:
-                yield found
+        for entry in self._ahead(self._names(prefix), self._described):
+            if isinstance(entry, StoreError):
+                raise entry
+            if entry is not None:
+                yield entry
 
     def _names(self, prefix: str) -> Iterator[str]:
         folders = [prefix]
@@ -139,7 +141,7 @@ class VaultKv:
             yield prefix
         while folders:
             folder = folders.pop()
-            with self._in_our_words(folder):
+            with self._translated(folder):
                 answer = self._client.call("LIST", self._at("metadata", folder))
             if answer.status == 404 and not answer.errors:
                 continue
@@ -154,13 +156,13 @@ class VaultKv:
 
     def _described(self, path: str) -> StoredObject | StoreError | None:
         try:
-            with self._in_our_words(path):
+            with self._translated(path):
                 answer = self._client.call("GET", self._at("data", path))
             metadata = answer.data.get("metadata")
             if not isinstance(metadata, dict):
-                # The prefix itself, which is mostly no entry, or one that was destroyed in the meantime.
+                # The prefix itself, which is usually not an entry, or an entry that was destroyed meanwhile.
                 return None
-            # What others keep below the prefix is not listed, so that nobody takes it for an orphan.
+            # Entries of other programs below the prefix are not listed, so that nobody mistakes them for orphans.
             size = len(self._payload(path, answer)) if answer.ok else 0
             return StoredObject(path, size, _time(str(metadata.get("created_time"))))
         except ObjectMissing:
@@ -177,7 +179,7 @@ class VaultKv:
 
     def _whole(self, path: str) -> bytes:
         checked_path(path, self.uri)
-        with self._in_our_words(path):
+        with self._translated(path):
             answer = self._client.call("GET", self._at("data", path))
         if answer.status == 404 and not answer.errors:
             raise ObjectMissing("there is no such object", where=self._where(path))
@@ -192,15 +194,15 @@ class VaultKv:
             return base64.b64decode(text, validate=True)  # type: ignore[arg-type]  # None is a TypeError
         except (TypeError, ValueError, binascii.Error):
             raise ObjectMissing(
-                "there is an entry that is none of ours",
+                "the entry is not a payload of secure_xcom",
                 where=self._where(path),
-                remedy="look for who wrote it: the prefix is for secure_xcom alone",
+                remedy="find out who wrote it: only secure_xcom may use the prefix",
             ) from None
 
     def _try_destroy(self, path: str) -> StoreError | None:
         try:
             checked_path(path, self.uri)
-            with self._in_our_words(path):
+            with self._translated(path):
                 answer = self._client.call("DELETE", self._at("metadata", path))
             if not answer.ok:
                 raise self._refused(path, answer)
@@ -209,7 +211,7 @@ class VaultKv:
         return None
 
     def _ahead(self, each: Iterable[Wanted], do: Callable[[Wanted], Result]) -> Iterator[Result]:
-        """The results in order, eight under way at a time; who stops early waits for none of them."""
+        """Yield the results in order, with eight concurrent calls. A reader that stops early waits for none."""
         waiting = iter(each)
         first = list(islice(waiting, 2))
         if len(first) < 2:
@@ -217,10 +219,10 @@ class VaultKv:
             return
         threads = ThreadPoolExecutor(WINDOW, thread_name_prefix="vault-kv")
         try:
-            ahead = deque(threads.submit(do, one) for one in (*first, *islice(waiting, WINDOW - 2)))
+            ahead = deque(threads.submit(do, entry) for entry in (*first, *islice(waiting, WINDOW - 2)))
             while ahead:
                 result = ahead.popleft().result()
-                ahead.extend(threads.submit(do, one) for one in islice(waiting, 1))
+                ahead.extend(threads.submit(do, entry) for entry in islice(waiting, 1))
                 yield result
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -232,10 +234,12 @@ class VaultKv:
         return f"{self.uri}/{path}"
 
     def _refused(self, path: str, answer: Answer) -> StoreError:
-        """What a 400, 404 or 405 says."""
+        """Return the error for a 400, 404 or 405 response."""
         words = " ".join(answer.errors).lower()
         if "too large" in words or "exceeds" in words:
-            return PayloadTooLarge("Vault's storage does not take an entry of this size", where=self._where(path))
+            return PayloadTooLarge(
+                "Vault's storage does not accept an entry of this size", where=self._where(path)
+            )
         if answer.status == 404:
             namespace = self._client.server.namespace
             inside = f" in the namespace {namespace!r:.80}" if namespace else ""
@@ -248,11 +252,11 @@ class VaultKv:
         return StoreError(
             "Vault refuses the request",
             where=self._where(path),
-            remedy="see that the mount is of KV version 2 (`vault secrets list -detailed`)",
+            remedy="check that the mount is of KV version 2 (`vault secrets list -detailed`)",
         )
 
     @contextmanager
-    def _in_our_words(self, path: str) -> Iterator[None]:
+    def _translated(self, path: str) -> Iterator[None]:
         try:
             yield
         except VaultTrouble as trouble:
@@ -261,8 +265,8 @@ class VaultKv:
     def _error(self, trouble: VaultTrouble, path: str, *, putting: bool = False) -> StoreError:
         at = f"{self._where(path)} at {trouble.where}"
         if isinstance(trouble, VaultDenied):
-            # Where an identity may only create, Vault denies a second put to a path as it denies one elsewhere.
-            there = ", or there is an object already" if putting else ""
+            # If an identity may only create, Vault denies a second put to a path like any other denied put.
+            there = ", or the object already exists" if putting else ""
             return StoreDenied(
                 f"Vault's policy denies this identity the request{there}",
                 where=at,
@@ -276,7 +280,7 @@ class VaultKv:
 
 
 def _time(text: str) -> datetime:
-    """RFC 3339 with nanoseconds, as Go writes it."""
+    """Return the time of an RFC 3339 text with nanoseconds, as Go writes it."""
     try:
         found = datetime.fromisoformat(
             _FRACTION.sub(lambda match: f".{match[1]:0<6}", text).replace("Z", "+00:00")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from secure_xcom.demo.local_airflow import LocalAirflow
-from secure_xcom.keys.keyring_file import create_keyring
+from secure_xcom.ops.keyring import create_keyring
 from tests.e2e.hunt import Hunt, canary
 
 REPOSITORY = Path(__file__).parents[2]

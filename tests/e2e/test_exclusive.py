@@ -16,8 +16,8 @@ import yaml
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.pipeline.telemetry.measuring import OPERATIONS, XCOMS
 from secure_xcom.demo.local_airflow import LocalAirflow
-from secure_xcom.keys.keyring_file import create_keyring
 from secure_xcom.ops.jobs.shred import shred_all
+from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks import AccessLog
 from tests.e2e.deployment import REPOSITORY

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from secure_xcom.demo.local_airflow import LocalAirflow
-from secure_xcom.keys.keyring_file import create_keyring
+from secure_xcom.ops.keyring import create_keyring
 from tests.e2e.deployment import REPOSITORY
 
 DAGS = Path(__file__).parent / "dags_rerun"

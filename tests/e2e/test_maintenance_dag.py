@@ -17,12 +17,11 @@ from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.reference import is_reference
 from secure_xcom.keys import key_service
-from secure_xcom.keys.keyring_file import rotate_keyring
 from secure_xcom.ops.jobs.eligible_rows import Found, recognise
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.registry import STEPS
+from secure_xcom.ops.keyring import rotate_keyring
 from secure_xcom.ops.xcom_table import Database
-from secure_xcom.sinks import Draft
 from secure_xcom.stores import store
 from tests.e2e.deployment import OURS, Deployment
 from tests.support.upkeep_world import long_ago, unique_of
@@ -61,7 +60,8 @@ class Ran:
                 if (row.run_id, row.position.task_id, row.position.key) == (run_id, task_id, "return_value"):
                     found = recognise(row, policy, database)
                     assert isinstance(found, Found)
-                    data = opener.open(found.reference, found.compartment, Draft(), where=row.where)
+                    key, sealed = opener.fetch(found.reference, found.compartment, where=row.where)
+                    data = opener.open(found.reference, key, sealed, row.where)
                     return opener.structure(found.reference, data, row.where)
         finally:
             database.close()

@@ -15,7 +15,8 @@ from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, Coordinate
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
-from secure_xcom.keys.local import LocalKeyring, create_keyring, rotate_keyring
+from secure_xcom.keys.local import LocalKeyring
+from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 from secure_xcom.sinks import AccessLog
 from tests.support.doubles import MemorySink, MemoryStore
 

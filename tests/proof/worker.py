@@ -55,7 +55,7 @@ def with_our_code(rows: list[Any]) -> Iterator[Row]:
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.access_policy.deciding import Verdict
     from secure_xcom.core.coordinate import encryption_context
-    from secure_xcom.core.pipeline.pull_checks import place_within
+    from secure_xcom.core.pipeline.open_payload import place_within
     from secure_xcom.core.reference import parse
     from secure_xcom.keys import DataKey, Wrap, key_service
     from secure_xcom.stores import store

@@ -25,7 +25,7 @@ from secure_xcom.core.errors import ClaimRefused, ClaimsUnavailable, ReferenceSh
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import parse
-from secure_xcom.keys.keyring_file import create_keyring
+from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store
 from tests.support.claim_contract import ClaimContract, claimant, taken, target

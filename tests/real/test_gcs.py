@@ -139,7 +139,7 @@ def test_token_is_renewed_in_mid_run(double: GcsDouble, tokens: FaultyProxy, pre
     tokens.faults += [Fault("answer", status=400, body=denied)] * 20
     other = store(f"gs://bucket/{prefix}?endpoint={double.endpoint}")
     for payload in ([b"x"], LARGE):
-        with pytest.raises(StoreDenied, match=r"cannot be had or renewed \(RefreshError\)") as caught:
+        with pytest.raises(StoreDenied, match=r"cannot be loaded or renewed \(RefreshError\)") as caught:
             other.put("b", payload)
         assert "SECRET" not in str(caught.value)
 

@@ -22,6 +22,7 @@ from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.aws_kms import AwsKms
 from secure_xcom.keys.aws_kms_format import KmsWrap
+from secure_xcom.ops.checks.key_services import check_key_service
 from tests.support.key_service_contract import CONTEXT, OTHER_CONTEXT, KeyServiceContract, opened
 from tests.support.servers.aws_connections import ACCESS_KEY, REGION, SECRET_KEY, clean_environment, connect
 from tests.support.servers.kms_server import kms_endpoint
@@ -153,11 +154,11 @@ def test_rotation(account: Account, service: AwsKms) -> None:
     wrap = Wrap(service.wrap(key, CONTEXT), CONTEXT)
     kms = account.client()
     arn = kms.describe_key(KeyId=service.key.request_id)["KeyMetadata"]["Arn"]
-    assert [finding.status for finding in service.check() if "rotate" in finding.text] == ["warning"]
+    assert [finding.status for finding in check_key_service(service) if "rotate" in finding.text] == ["warning"]
     kms.rotate_key_on_demand(KeyId=arn)
     kms.enable_key_rotation(KeyId=arn)
     assert opened(service.unwrap_many([wrap])[0]) == key.secret
-    assert [finding.status for finding in service.check() if "rotates every" in finding.text] == ["ok"]
+    assert [finding.status for finding in check_key_service(service) if "rotates every" in finding.text] == ["ok"]
 
 
 def test_an_alias_that_was_moved(account: Account, alias: str, service: AwsKms) -> None:
@@ -209,14 +210,14 @@ def test_disabled_and_pending_deletion_are_told_by_check(account: Account, alias
 
 def failed(service: AwsKms) -> str:
     """The text of check's only error."""
-    (text,) = (finding.text for finding in service.check() if finding.status == "error")
+    (text,) = (finding.text for finding in check_key_service(service) if finding.status == "error")
     return text
 
 
 def test_asymmetric_keys_are_told_by_check(account: Account) -> None:
     """A key that binds no wrap is an error of check."""
     rsa = account.client().create_key(KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]["Arn"]
-    findings = AwsKms(f"aws-kms://{account.conn_id}/{rsa}").check()
+    findings = check_key_service(AwsKms(f"aws-kms://{account.conn_id}/{rsa}"))
     assert [finding.status for finding in findings if "binds no wrap" in finding.text] == ["error"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from secure_xcom.core.pipeline.telemetry.measuring import COUNTERS, DATA_KEYS, KEY_CALLS, OPERATIONS, TIMERS, XCOMS
-from secure_xcom.keys.keyring_file import create_keyring
+from secure_xcom.ops.keyring import create_keyring
 from tests.support.servers.otlp_receiver import Receiver
 
 PROGRAM = Path(__file__).with_name("observed_task.py")

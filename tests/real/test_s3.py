@@ -357,12 +357,12 @@ def test_session_is_renewed_in_mid_run(
         # The next session may not put here: that it is refused shows that it is the one in use.
         Sts.session = server.assume_role(server.root, 900, allow(["PutObject"], f"{bucket}/elsewhere/*"))
         time.sleep(2.5)
-        with pytest.raises(StoreDenied, match="may not do that"):
+        with pytest.raises(StoreDenied, match="denies the request"):
             mine.put("b", [b"sealed"])
         Sts.session = None
         time.sleep(2.5)
         for payload in ([b"sealed"], LARGE):
-            with pytest.raises(StoreDenied, match=r"cannot be had or renewed \(AccessDenied\)"):
+            with pytest.raises(StoreDenied, match=r"cannot be loaded or renewed \(AccessDenied\)"):
                 mine.put("c", payload)
     finally:
         sts.shutdown()
@@ -603,7 +603,7 @@ def test_connection_ends_in_mid_download(
     [
         (403, "AccessDenied", StoreDenied, "policy compile"),
         (400, "ExpiredToken", StoreDenied, "role_arn"),
-        (403, "ExpiredToken", StoreDenied, "session has ended"),
+        (403, "ExpiredToken", StoreDenied, "session has expired"),
         (403, "RequestTimeTooSkewed", StoreUnavailable, "clock"),
         (301, "PermanentRedirect", StoreUnavailable, "region_name"),
         (400, "AuthorizationHeaderMalformed", StoreUnavailable, "region_name"),

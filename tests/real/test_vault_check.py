@@ -9,6 +9,7 @@ import pytest
 from secure_xcom.core.findings import Finding
 from secure_xcom.keys import key_service
 from secure_xcom.keys.vault_context import transit_scope
+from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.service_policies.vault_grants import transit_grant
 from tests.support.servers.faulty_proxy import Fault, faulty_proxy
 from tests.support.servers.vault_realm import Realm, connect
@@ -29,7 +30,7 @@ def check(
     """The findings for an identity with these policies."""
     secret = realm.server.new_token(realm.policy("\n".join(grants)), **token) if grants else realm.server.token
     conn_id = connect(monkeypatch, realm.server, password=secret)
-    return key_service(realm.uri(conn_id, key, query)).check()
+    return check_key_service(key_service(realm.uri(conn_id, key, query)))
 
 
 def texts(findings: list[Finding], status: str) -> str:
@@ -49,7 +50,7 @@ def test_each_role_is_found_well(realm: Realm, key: str, role: Any, monkeypatch:
     assert "logged in by token" in texts(findings, "ok")
     if role == "maintenance":
         assert "derived, not exportable" in texts(findings, "ok")
-        assert "rotated every 720 hours" in texts(findings, "ok")
+        assert "Vault rotates it every 720 hours" in texts(findings, "ok")
 
 
 @pytest.mark.parametrize("role", ["writer", "reader"])
@@ -75,9 +76,9 @@ def test_every_error_and_warning_says_what_to_do(realm: Realm, key: str, monkeyp
 @pytest.mark.parametrize(
     ("path", "capability", "text"),
     [
-        ("{transit}/encrypt/{key}", '"create", "update"', "makes a new key"),
+        ("{transit}/encrypt/{key}", '"create", "update"', "creates a new key"),
         ("{transit}/decrypt/{key}", '"update", "sudo"', "sudo"),
-        ("{transit}/keys/{key}", '"update", "delete"', "holds delete, update"),
+        ("{transit}/keys/{key}", '"update", "delete"', "has delete, update"),
         ("{transit}/keys/{key}/config", '"update"', "/config"),
         ("{transit}/export/encryption-key/{key}", '"read"', "/export/"),
         ("{transit}/backup/{key}", '"read"', "/backup/"),
@@ -113,8 +114,8 @@ def test_no_right_at_all(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch
         ({"derived": False}, {}, "not derived"),
         ({"exportable": True}, {}, "exportable"),
         ({"allow_plaintext_backup": True}, {}, "plaintext backups"),
-        ({"convergent_encryption": True}, {}, "convergently"),
-        ({}, {"deletion_allowed": True}, "deletion of the key is allowed"),
+        ({"convergent_encryption": True}, {}, "convergent"),
+        ({}, {"deletion_allowed": True}, "the key can be deleted"),
     ],
 )
 def test_keys_that_are_not_as_they_should_be(
@@ -126,7 +127,7 @@ def test_keys_that_are_not_as_they_should_be(
         realm.server.do("POST", f"{realm.transit}/keys/{key}/config", config)
     findings = check(realm, monkeypatch, key, transit_grant("maintenance", realm.transit, key))
     assert text in texts(findings, "error")
-    assert "not rotated by Vault itself" in texts(findings, "warning")
+    assert "Vault does not rotate the key" in texts(findings, "warning")
 
 
 def test_a_writer_sees_that_the_key_is_not_derived(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,13 +150,13 @@ def test_a_token_without_the_default_policy(realm: Realm, key: str, monkeypatch:
     findings = check(realm, monkeypatch, key, grant, no_default_policy=True)
     assert texts(findings, "error") == ""
     assert "may not look itself up" in texts(findings, "warning")
-    assert "may not ask what it may do" in texts(findings, "warning")
+    assert "may not ask for its capabilities" in texts(findings, "warning")
 
 
 def test_nobody_there(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check of a Vault that is away is one finding, and raises nothing."""
     conn_id = connect(monkeypatch, realm.server, address=f"http://127.0.0.1:{free_port()}", password="x")
-    findings = key_service(realm.uri(conn_id, key)).check()
+    findings = check_key_service(key_service(realm.uri(conn_id, key)))
     assert [found.status for found in findings] == ["error"]
     assert "no connection to Vault" in findings[0].text
 
@@ -163,7 +164,7 @@ def test_nobody_there(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_login_that_fails(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check with a token that Vault does not take says so after it has said that Vault is there."""
     conn_id = connect(monkeypatch, realm.server, password="hvs.unknown")
-    findings = key_service(realm.uri(conn_id, key)).check()
+    findings = check_key_service(key_service(realm.uri(conn_id, key)))
     assert [found.status for found in findings] == ["ok", "error"]
     assert "hvs.unknown" not in str(findings)
 
@@ -175,7 +176,7 @@ def test_clocks_that_differ(realm: Realm, key: str, monkeypatch: pytest.MonkeyPa
     with faulty_proxy(realm.server.address) as proxy:
         conn_id = connect(monkeypatch, realm.server, address=proxy.endpoint, password=realm.server.token)
         proxy.faults = [Fault("answer", path="/sys/health", status=200, body=health, headers=headers)]
-        findings = key_service(realm.uri(conn_id, key)).check()
+        findings = check_key_service(key_service(realm.uri(conn_id, key)))
     assert "seconds apart" in texts(findings, "warning")
 
 
@@ -184,4 +185,4 @@ def test_without_tls_beyond_this_machine(realm: Realm, key: str, monkeypatch: py
     conn_id = connect(
         monkeypatch, realm.server, address="http://vault.invalid:8200", password="x", client_kwargs={"timeout": 1}
     )
-    assert "pass in clear" in texts(key_service(realm.uri(conn_id, key)).check(), "error")
+    assert "sent in plaintext" in texts(check_key_service(key_service(realm.uri(conn_id, key))), "error")

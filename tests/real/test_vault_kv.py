@@ -126,7 +126,7 @@ def test_an_entry_that_is_none_of_ours(realm: Realm, own: Store) -> None:
     """What others keep below the prefix is never taken for a payload, and not listed as one."""
     for name, data in (("a", {"password": "x"}), ("b", {"payload": "%%%"}), ("c", {"payload": 7}), ("d", {})):
         realm.server.do("POST", f"{realm.kv}/data/xcom/foreign/{name}", {"data": data})
-        with pytest.raises(ObjectMissing, match="none of ours"):
+        with pytest.raises(ObjectMissing, match="not a payload of secure_xcom"):
             own.get(f"foreign/{name}")
     assert list(own.list("foreign")) == []
 
@@ -144,7 +144,7 @@ class TestIdentities:
         token = realm.may(kv_grant("writer", realm.kv, "xcom"))
         found = store(realm.store_uri(connect(monkeypatch, realm.server, password=token)))
         found.put("roles/one", [b"sealed"])
-        with pytest.raises(StoreDenied, match="there is an object already"):
+        with pytest.raises(StoreDenied, match="the object already exists"):
             found.put("roles/one", [b"other"])
         with pytest.raises(StoreDenied):
             found.get("roles/one")
@@ -223,7 +223,7 @@ class TestFaults:
         """A writer without the right to read fails with a named error, and its task pushes to another path."""
         found = open_store(realm, monkeypatch, kv_grant("writer", realm.kv, "xcom"), address=proxy.endpoint)
         proxy.faults = [Fault("lose", path="/data/")]
-        with pytest.raises(StoreDenied, match="there is an object already"):
+        with pytest.raises(StoreDenied, match="the object already exists"):
             found.put("faults/blind", [b"sealed"])
 
     def test_no_store_at_all(self, behind: Store, proxy: FaultyProxy) -> None:

@@ -25,6 +25,7 @@ from secure_xcom.core.errors import (
     SettingMissing,
 )
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
+from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.service_policies.vault_grants import transit_grant
 from tests.support.key_service_contract import CONTEXT, opened
 from tests.support.servers.faulty_proxy import FaultyProxy, faulty_proxy
@@ -764,7 +765,7 @@ def test_a_namespace_is_sent_with_every_request(realm: Realm, monkeypatch: pytes
         )
         service = key_service(f"vault://{conn_id}/{name}-transit/keys/key")
         works(service)
-        service.check()
+        check_key_service(service)
         sent = [
             (line, headers.get("X-Vault-Namespace"))
             for line, headers in zip(proxy.seen, proxy.headers, strict=True)

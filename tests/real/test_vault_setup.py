@@ -15,6 +15,7 @@ import pytest
 from secure_xcom.connections.vault.client import VaultClient, forget_clients, vault_client
 from secure_xcom.core.errors import SettingInvalid, VaultDenied, VaultRefused
 from secure_xcom.keys import DataKey, Wrap, key_service
+from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.service_policies.apply.vault_approles import (
     airflow_connection_line,
     credentials,
@@ -236,8 +237,8 @@ class TestRoles:
         store(uris[0]).put("a/b", [b"sealed"])
         assert b"".join(store(uris[0]).get("a/b")) == b"sealed"
         assert [entry.path for entry in store(uris[1]).list()] == ["a/b"]
-        assert [found for found in worker.check() if found.status == "error"] == []
-        assert [found for found in keeper.check() if found.status == "error"] == []
+        assert [found for found in check_key_service(worker) if found.status == "error"] == []
+        assert [found for found in check_key_service(keeper) if found.status == "error"] == []
 
     def test_a_wrong_key_name_makes_no_key(self, vault: VaultServer, operator: VaultClient, made: Wanted) -> None:
         """On the mount that was made here not even an operator's wrap makes a key."""

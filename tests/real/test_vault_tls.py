@@ -16,6 +16,7 @@ import pytest
 
 from secure_xcom.core.errors import KeyServiceError, KeyServiceSealed, KeyServiceUnavailable, KeyServiceUntrusted
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
+from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.stores import store
 from tests.support.key_service_contract import CONTEXT, opened
 from tests.support.servers.certificates import Pair, PrivateCa
@@ -120,7 +121,9 @@ class TestTrust:
         conn_id = connect(monkeypatch, house.server, password=house.server.token, client_kwargs={"verify": False})
         service = key_service(house.realm.uri(conn_id, house.key))
         works(service)
-        assert any(found.status == "error" and "not verified" in found.text for found in service.check())
+        assert any(
+            found.status == "error" and "not verified" in found.text for found in check_key_service(service)
+        )
 
     @pytest.mark.parametrize("place", ["connection", "environment"])
     def test_mutual_tls(self, house: House, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +198,7 @@ class TestSealedAndStopped:
             assert conn_id in str(caught.value)
             with pytest.raises(Exception, match="Vault is sealed"):
                 kept.put("a/b", [b"x"])
-            findings = service.check()
+            findings = check_key_service(service)
             assert findings[-1].status == "error"
             assert "sealed" in findings[-1].text
         finally:
@@ -213,7 +216,7 @@ class TestSealedAndStopped:
         try:
             with pytest.raises(KeyServiceUnavailable, match="no connection to Vault"):
                 service.unwrap_many([wrap])
-            assert service.check()[-1].status == "error"
+            assert check_key_service(service)[-1].status == "error"
         finally:
             house.server.start()
         with pytest.raises(KeyServiceSealed):

@@ -30,7 +30,6 @@ from secure_xcom.core.errors import (
     UriInvalid,
 )
 from secure_xcom.core.event import Line
-from secure_xcom.core.findings import Finding
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
@@ -94,14 +93,6 @@ class MemoryKeyService:
         self._request("rewrap_many", len(wraps))
         opened = [(self._unwrap(wrap), wrap) for wrap in wraps]
         return [key if isinstance(key, KeyServiceError) else self._wrap(key, wrap.context) for key, wrap in opened]
-
-    def check(self) -> list[Finding]:
-        """See `KeyService.check`."""
-        try:
-            self._request("check", 0)
-        except KeyServiceError as error:
-            return [Finding(f"key {self.uri}", "error", error.what, error.remedy)]
-        return [Finding(f"key {self.uri}", "ok", f"in memory, newest version v{self._latest}")]
 
     def _request(self, method: str, entries: int) -> None:
         self.requests[method] += 1

@@ -15,9 +15,9 @@ from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
-from secure_xcom.keys.keyring_file import create_keyring
 from secure_xcom.ops.jobs.rewrap import rewrap
 from secure_xcom.ops.jobs.rewrap_plan import Plan, RewrapReport
+from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store
 from tests.support.doubles import MemorySink

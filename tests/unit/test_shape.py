@@ -544,3 +544,22 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
         and not any(part.startswith(caches + built) or part.endswith(".egg-info") for part in path.split("/"))
     ]
     assert hidden == []
+
+
+# Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
+# Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
+LOADED_LINES = 10_300
+REACHABLE_LINES = 18_300
+
+
+def test_a_task_stays_small() -> None:
+    """What a task loads, and what the backend can reach, is no larger than the budget."""
+    done = subprocess.run(
+        [sys.executable, str(PACKAGE.parent / "scripts" / "code_size.py"), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    measured = json.loads(done.stdout)
+    assert measured["loaded"]["lines"] <= LOADED_LINES
+    assert measured["reachable"]["lines"] <= REACHABLE_LINES

@@ -20,8 +20,8 @@ from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, Coordinate, object_path
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Row
-from secure_xcom.core.reference import routes_of
-from secure_xcom.core.seal import HEADER_BYTES, unseal
+from secure_xcom.core.reference import HEADER_BYTES, routes_of
+from secure_xcom.core.seal import unseal
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.local import LocalKeyring
 from secure_xcom.sinks import AccessLog

@@ -20,7 +20,7 @@ from airflow.policies import hookimpl
 
 from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow import task_context
-from secure_xcom.airflow.plugin import deadline_callbacks, placing, supervisor
+from secure_xcom.airflow.plugin import supervisor
 from secure_xcom.core.errors import PolicyInvalid, SecureXComError
 from secure_xcom.deployment import airflow_config
 
@@ -29,6 +29,9 @@ _SWITCH = "show_return_value_in_logs"
 # A process's settings do not change while it runs, and these are asked for at each task of a DAG file.
 _backend_is_ours = cache(airflow_config.backend_is_ours)
 _switched_on = cache(airflow_settings.switched_on)
+_policy_path = cache(airflow_settings.policy_path)
+# What places tasks is imported only where there is an access policy to place them by.
+_placing_path = cache(airflow_settings.placing_policy)
 
 # A supervisor forks its task's process; by then its logging is set up and its secrets masker is empty.
 os.register_at_fork(before=supervisor.before_fork)
@@ -40,6 +43,10 @@ def dag_policy(dag: Any) -> None:
 
     :raises AirflowClusterPolicyViolation: Airflow shows it as the DAG file's import error.
     """
+    if _placing_path() is None:
+        return
+    from secure_xcom.airflow.plugin import placing
+
     _or_violation(placing.place_dag, dag)
 
 
@@ -51,7 +58,10 @@ def task_policy(task: Any) -> None:
 
     :raises AirflowClusterPolicyViolation: Airflow shows it as the DAG file's import error.
     """
-    _or_violation(placing.place_task, task)
+    if _placing_path() is not None:
+        from secure_xcom.airflow.plugin import placing
+
+        _or_violation(placing.place_task, task)
     mapped = hasattr(task, "partial_kwargs")
     if not (_takes_switch(task.operator_class) if mapped else hasattr(task, _SWITCH)):
         return
@@ -77,7 +87,9 @@ def get_airflow_context_vars(context: Any) -> None:
 
 
 def _place_instance(task_instance: Any, dag_run: Any) -> None:
-    if placing.path() is not None:
+    if _placing_path() is not None:
+        from secure_xcom.airflow.plugin import placing
+
         placing.place_instance(task_instance, dag_run)
 
 
@@ -102,7 +114,7 @@ class _NothingToPlace:
         self._before = before
 
     def __bool__(self) -> bool:
-        return bool(self._before) and placing.path() is None
+        return bool(self._before) and _placing_path() is None
 
 
 _hook: Any = settings.task_instance_mutation_hook
@@ -112,12 +124,12 @@ if hasattr(_hook, "is_noop") and not isinstance(_hook.is_noop, _NothingToPlace):
 
 if "sqlalchemy.orm" in sys.modules:
     # Without it this process writes no rows.
+    from secure_xcom.airflow.plugin import deadline_callbacks
+
     deadline_callbacks.watch()
 
 
 def _or_violation(place: Callable[[Any], None], subject: Any) -> None:
-    if placing.path() is None:
-        return
     from airflow.exceptions import AirflowClusterPolicyViolation
 
     try:
@@ -127,14 +139,18 @@ def _or_violation(place: Callable[[Any], None], subject: Any) -> None:
 
 
 def _hides_return_values(dag_id: str) -> bool:
-    """Whether a DAG's operators keep quiet: its compartment says, or else the deployment."""
-    try:
-        compartment = placing.compartment_of(dag_id)
-    except PolicyInvalid:
-        # Nothing is pushed or pulled with such a file, and quiet is the safe side.
-        return True
-    if compartment is not None and compartment.hide_return_values is not None:
-        return compartment.hide_return_values
+    """Return whether a DAG's operators keep quiet: its compartment says, or else the deployment."""
+    policy_path = _policy_path()
+    if policy_path is not None:
+        from secure_xcom.core.access_policy import watched
+
+        try:
+            compartment = watched(policy_path).current().resolve_dag(dag_id)
+        except PolicyInvalid:
+            # Nothing is pushed or pulled with such a file, and quiet is the safe side.
+            return True
+        if compartment is not None and compartment.hide_return_values is not None:
+            return compartment.hide_return_values
     return _switched_on("hide_return_values")
 
 

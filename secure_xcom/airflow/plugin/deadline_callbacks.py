@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from secure_xcom.airflow.plugin import placing
+from secure_xcom.airflow import settings
 from secure_xcom.core.errors import SecureXComError
 
 _MODELS = "airflow.models.callback"
@@ -44,12 +44,14 @@ def _before_write(_mapper: Any, connection: Any, row: Any) -> None:
     changes = inspect(row).attrs.state.history
     before = [str(getattr(state, "value", state)) for state in changes.deleted or ()]
     state = str(getattr(row.state, "value", row.state))
-    if state in _ABOUT_TO_RUN and not set(before) & set(_ABOUT_TO_RUN) and placing.path() is not None:
+    if state in _ABOUT_TO_RUN and not set(before) & set(_ABOUT_TO_RUN) and settings.placing_policy() is not None:
         place(row, connection)
 
 
 def place(row: Any, connection: Any) -> None:
     """Send a callback to its compartment's place, or end it as failed. Never raises: the scheduler would end."""
+    from secure_xcom.airflow.plugin import placing
+
     try:
         loaded = _bundle_of(row.data.get("dag_id"), connection)
         row.data = placing.place_callback(row.data, row.bundle_name, loaded)

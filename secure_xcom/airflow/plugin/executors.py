@@ -8,12 +8,10 @@ import sys
 from functools import cache
 from typing import Any
 
+from secure_xcom.airflow.task_context import DAG_PROCESSOR, TASK_RUNNER
 from secure_xcom.core.access_policy import Executor, Executors
 
 log = logging.getLogger(__name__)
-
-DAG_PROCESSOR = "airflow.dag_processing.manager"
-TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
 
 @cache

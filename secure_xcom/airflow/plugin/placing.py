@@ -15,7 +15,6 @@ from secure_xcom.airflow import settings
 from secure_xcom.airflow.plugin import executors, placement_requests
 from secure_xcom.core.access_policy import (
     AccessPolicy,
-    Compartment,
     Executors,
     Origin,
     Placement,
@@ -35,7 +34,6 @@ HOLD = "held by secure_xcom: see the log of the scheduler and the API server"
 path = cache(settings.placing_policy)
 _multi_team = cache(airflow_config.multi_team)
 _told = cache(airflow_config.origins_told)
-_policy_path = cache(settings.policy_path)
 # A file's path is resolved once, not for each of its tasks.
 _bundle_of = lru_cache(maxsize=256)(settings.bundle_of)
 
@@ -119,24 +117,6 @@ def place_callback(data: Mapping[str, Any], bundle: str | None, loaded: str | No
     )
     # The CeleryExecutor reads the queue here (its _process_workloads).
     return {**data, **{field: found.places[field] for field in ("executor", "queue") if field in found.places}}
-
-
-def compartment_of(dag_id: str) -> Compartment | None:
-    """The compartment of a DAG, where there is an access policy.
-
-    :raises PolicyInvalid: the access policy cannot be used.
-    """
-    policy_path = _policy_path()
-    return watched(policy_path).current().resolve_dag(dag_id) if policy_path else None
-
-
-def read_ahead() -> None:
-    """Read the policy file before a fork, so that no child has to. What is wrong with it, a child says."""
-    if path() is not None:
-        try:
-            watched(str(path())).current()
-        except PolicyInvalid as error:
-            log.debug("The access policy cannot be used: %s", error)
 
 
 def _of_dag(dag: Any) -> Placement:

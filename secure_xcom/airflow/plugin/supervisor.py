@@ -13,11 +13,8 @@ from functools import cache
 from typing import Any
 
 from secure_xcom.airflow import settings as airflow_settings
-from secure_xcom.airflow.plugin import placing
-from secure_xcom.airflow.plugin.executors import DAG_PROCESSOR, TASK_RUNNER
-from secure_xcom.core.access_policy import watched
-from secure_xcom.core.errors import SecureXComError
-from secure_xcom.core.masking import compile_once
+from secure_xcom.airflow.task_context import DAG_PROCESSOR, TASK_RUNNER
+from secure_xcom.core.errors import PolicyInvalid, SecureXComError
 from secure_xcom.deployment import airflow_config
 
 log = logging.getLogger(__name__)
@@ -33,13 +30,26 @@ def before_fork() -> None:
         if not airflow_config.backend_is_ours():
             return
         teach_masker()
-        placing.read_ahead()
+        read_policy()
         if airflow_settings.switched_on("mask_component_logs"):
             mask_component_logs()
         import_ahead()
         configure_models()
     except Exception as error:  # noqa: BLE001  # a component must run on, whatever Airflow's logging looks like
         _warn(f"{type(error).__name__} at {_place(error)}")
+
+
+def read_policy() -> None:
+    """Read the access policy before a fork, so that no child has to. What is wrong with it, a child says."""
+    path = airflow_settings.placing_policy()
+    if path is None:
+        return
+    from secure_xcom.core.access_policy import watched
+
+    try:
+        watched(path).current()
+    except PolicyInvalid as error:
+        log.debug("The access policy cannot be used: %s", error)
 
 
 @cache
@@ -76,6 +86,8 @@ def _needed() -> tuple[tuple[str, ...], bool]:
     if policy_path is None:
         settings = airflow_config.load()
         return (*settings.key_uris, settings.store_uri or ""), False
+    from secure_xcom.core.access_policy import watched
+
     policy = watched(policy_path).current()
     uris = (uri for own in policy.compartments for uri in (*own.all_key_uris, *own.all_store_uris))
     return tuple(uris), bool(policy.alarms_at_once)
@@ -89,6 +101,8 @@ def teach_masker() -> None:
     if "add_mask" in vars(masker):
         return
     original = masker.add_mask
+
+    from secure_xcom.core.masking import compile_once
 
     def add_mask(secret: Any, name: str | None = None) -> None:
         if isinstance(secret, list) and name is None:

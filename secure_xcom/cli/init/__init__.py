@@ -116,6 +116,7 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.errors import CommandError
     from secure_xcom.keys import key_service
+    from secure_xcom.ops.checks.key_services import check_key_service
     from secure_xcom.ops.checks.probe import keyring_in_store, probe_coordinate, probe_key, probe_store
     from secure_xcom.stores import store as open_store
 
@@ -130,7 +131,7 @@ def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
     if (scheme := _scheme(store_uri)) in _STORE_MAKERS:
         findings.append(_STORE_MAKERS[scheme](store_uri))
     for service in services:
-        findings += service.check()
+        findings += check_key_service(service)
         findings.append(probe_key(service, compartment, probe_coordinate()))
     findings += probe_store(target, compartment, probe_coordinate())
     for finding in findings:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from secure_xcom.core.findings import Finding
-from secure_xcom.keys.local import create_keyring, keyring_path
+from secure_xcom.keys.local import keyring_path
+from secure_xcom.ops.keyring import create_keyring
 
 
 def prepare(uri: str) -> Finding:

@@ -1,4 +1,4 @@
-"""``secure-xcom policy``: the access policy file and what is made of it."""
+"""``secure-xcom policy``: the access policy file and the service policies compiled from it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from secure_xcom.cli.policy.verify import policy_verify
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The access policy: look at it, compile it for services, bring it into them, try it there.",
+    help="Show, check, compile, apply and verify the access policy.",
 )
 
 
 @app.callback()
 def policy() -> None:
-    """The access policy: look at it, compile it for services, bring it into them, try it there."""
+    """Show, check, compile, apply and verify the access policy."""
 
 
-app.command("show", short_help="The resolved policy, or where one DAG belongs and why.")(policy_show)
-app.command("lint", short_help="What is risky or cannot be meant, with line and column.")(policy_lint)
+app.command("show", short_help="Show the resolved policy, or a DAG's compartment and why.")(policy_show)
+app.command("lint", short_help="Find risky or unintended settings, with line and column.")(policy_lint)
 app.command("compile", short_help="Write the policies of Vault, AWS, Google and Azure.")(policy_compile)
-app.command("apply", short_help="Bring it into Vault and AWS; --dry-run shows the plan.")(policy_apply)
-app.command("verify", short_help="Try at the services what it allows and what it forbids.")(policy_verify)
+app.command("apply", short_help="Apply it to Vault and AWS; --dry-run shows the plan.")(policy_apply)
+app.command("verify", short_help="Try at the services what it allows and forbids.")(policy_verify)

@@ -1,4 +1,4 @@
-"""``secure-xcom policy apply``: the compiled access policy into a Vault and into an AWS account."""
+"""``secure-xcom policy apply``: apply the compiled access policy to a Vault and an AWS account."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Target(str, Enum):
-    """What can be applied by itself."""
+    """A service that can be applied by itself."""
 
     vault = "vault"
     iam = "iam"
@@ -27,20 +27,19 @@ class Target(str, Enum):
 
 def policy_apply(
     file: options.PolicyFile,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, show the plan.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
     to: Annotated[
         list[Target] | None,
-        typer.Option(metavar="SERVICE", help="vault, iam, s3 or kms, and nothing else. May repeat."),
+        typer.Option(metavar="SERVICE", help="Only this service: vault, iam, s3 or kms. Can be repeated."),
     ] = None,
     dag: options.DagsThatLimit = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Bring what an access policy needs into the Vault of VAULT_ADDR (VAULT_TOKEN) and into AWS, as an operator.
+    """Apply an access policy to the Vault of VAULT_ADDR (VAULT_TOKEN) and to AWS, as an operator.
 
-    AWS is reached with boto3's own settings: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL. Running it again changes
-    nothing; after a failure it goes on. What it did not make is neither deleted nor overwritten: statements and
-    lifecycle rules of others stay beside ours. Files for Google and Azure are for `policy compile` and your own
-    tools.
+    AWS is accessed with boto3's own settings: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL. Running it again changes
+    nothing; after a failure it continues. It neither deletes nor overwrites what it did not create: other
+    statements and lifecycle rules stay. For Google and Azure, use `policy compile` and your own tools.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.ops.service_policies import compile_policy
@@ -49,25 +48,25 @@ def policy_apply(
     policy = AccessPolicy.load(str(file))
     made = compile_policy(policy, dag or ())
     planned = list(_plan(policy, made, dag or (), set(to or Target)))
-    notes = [*made.notes, *(note for one in planned for note in one.notes)]
+    notes = [*made.notes, *(note for change in planned for note in change.notes)]
     if not as_json:
         screen = output.console()
-        for one in planned:
-            screen.print(f"{one.state:6} {output.clean(one.text)}", soft_wrap=True)
-            for line in one.diff:
+        for change in planned:
+            screen.print(f"{change.state:6} {output.clean(change.text)}", soft_wrap=True)
+            for line in change.diff:
                 screen.print(f"       {output.clean(line)}", soft_wrap=True)
         for note in notes:
             screen.print(f"! {output.clean(note)}", style="yellow", soft_wrap=True)
     if not dry_run:
         changes.apply(planned)
     if as_json:
-        steps = [{"step": one.text, "state": one.state, "diff": one.diff} for one in planned]
+        steps = [{"step": change.text, "state": change.state, "diff": change.diff} for change in planned]
         output.show_json({"applied": not dry_run, "steps": steps, "notes": notes})
     raise typer.Exit(output.FOUND_SOMETHING if notes else output.FINE)
 
 
 def _plan(policy: AccessPolicy, made: Compiled, dags: Sequence[str], targets: set[Target]) -> Iterator[Change]:
-    """Every service that the file needs and that was asked for; the whole plan is made before anything is done."""
+    """Yield the changes for every requested service that the file needs."""
     from secure_xcom.connections.vault.client import VaultClient
     from secure_xcom.ops.service_policies.apply import aws_iam, aws_kms, aws_s3
     from secure_xcom.ops.service_policies.apply import vault as apply_vault
@@ -78,7 +77,7 @@ def _plan(policy: AccessPolicy, made: Compiled, dags: Sequence[str], targets: se
     if not any(path.startswith("aws/") for path in made.files) or targets == {Target.vault}:
         return
     aws = AwsAccount()
-    # Keys and buckets name roles and users, which IAM is therefore asked for first.
+    # Keys and buckets name roles and users, so IAM comes first.
     if Target.iam in targets:
         yield from aws_iam.plan(aws, policy, made)
     if Target.kms in targets:

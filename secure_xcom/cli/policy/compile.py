@@ -1,4 +1,4 @@
-"""``secure-xcom policy compile``: the access policy as the policies of services."""
+"""``secure-xcom policy compile``: compile the access policy into service policies."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from secure_xcom.cli import options, output
 def policy_compile(
     file: options.PolicyFile,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="Where the files go: new, empty or compiled.")
+        Path, typer.Option("--out", metavar="FOLDER", help="The output folder: new, empty or compiled before.")
     ],
     dag: options.DagsThatLimit = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write the policies of Vault, AWS, Google and Azure that an access policy needs.
+    """Compile an access policy into policies of Vault, AWS, Google and Azure.
 
-    The same access policy gives the same files. Nothing is sent to any service. Exit code 1 where a grant became
-    wider than the access policy says or where a key URI has to be changed.
+    The same access policy gives the same files. Nothing is sent to any service. The exit code is 1 if a grant had
+    to be wider than the access policy says, or if a key URI must be changed.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.ops.service_policies import compile_policy, write

@@ -1,10 +1,10 @@
-"""``secure-xcom policy lint``: what is allowed in an access policy, or in services' policies, and hardly meant."""
+"""``secure-xcom policy lint``: find what an access policy or a service policy probably does not intend."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,15 +14,7 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.ops.service_policies.lint.lint_finding import Remark
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A remark and the file that it is about."""
-
-    file: str
-    remark: Remark
+    from secure_xcom.core.findings import Finding
 
 
 def policy_lint(
@@ -30,20 +22,20 @@ def policy_lint(
         list[Path],
         typer.Argument(
             metavar="PATH...",
-            help="The access policy, or services' policies: a file (.hcl, .json) or a folder of them.",
+            help="The access policy, or service policies: a file (.hcl, .json) or a folder of them.",
         ),
     ],
     allow: Annotated[
-        list[str] | None, typer.Option(metavar="RULE", help="A rule that is not to be remarked. May repeat.")
+        list[str] | None, typer.Option(metavar="RULE", help="A rule to leave out. Can be repeated.")
     ] = None,
     dag: options.DagsAsCompiled = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Say what is risky or cannot be meant, each remark with its rule, line and column.
+    """Find risky or probably unintended settings in policies, each with its rule, line and column.
 
-    In an access policy: rules never reached, globs that overlap, readers wider than they look, shared keys.
-    In policies of services: wildcards, create on encrypt, batches, NotAction, no TLS.
-    docs/policies.md lists the rules. Exit code 1 where a warning or an error is left.
+    In an access policy: rules that are never reached, overlapping globs, readers that admit more than they seem
+    to, shared keys. In service policies: wildcards, create on encrypt, batches, NotAction, missing TLS.
+    docs/policies.md lists the rules. The exit code is 1 if there are warnings or errors.
     """
     from secure_xcom.core.errors import CommandError
     from secure_xcom.ops.service_policies.lint.access_policy_rules import RULES
@@ -54,18 +46,16 @@ def policy_lint(
         raise CommandError(
             f"there is no rule {sorted(unknown)[0]!r:.80}", remedy="docs/policies.md lists lint's rules"
         )
-    found = [looked for path in paths for looked in _look(path, dag or ())]
-    left = [looked for looked in found if looked.remark.rule not in allowed]
+    every = [finding for path in paths for finding in _lint(path, dag or ())]
+    findings = [finding for finding in every if finding.rule not in allowed]
     if as_json:
-        output.show_json({"remarks": list(_records(left)), "allowed": len(found) - len(left)})
+        output.show_json({"remarks": list(map(_record, findings)), "allowed": len(every) - len(findings)})
     else:
-        _show(left, len(found) - len(left))
-    serious = any(looked.remark.status != "ok" for looked in left)
-    raise typer.Exit(output.FOUND_SOMETHING if serious else output.FINE)
+        _show(findings, len(every) - len(findings))
+    raise typer.Exit(output.exit_code(findings))
 
 
-def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
-
+def _lint(path: Path, dags: Iterable[str]) -> Iterable[Finding]:
     from secure_xcom.core.access_policy.policy import read_bytes
     from secure_xcom.deployment import airflow_config
     from secure_xcom.ops.service_policies.lint import connections, origin, rows, uris
@@ -73,45 +63,33 @@ def _look(path: Path, dags: Iterable[str]) -> Iterator[Looked]:
     from secure_xcom.ops.service_policies.lint.documents import lint_documents
 
     if path.is_dir() or path.suffix in (".hcl", ".json"):
-        for name, remark in lint_documents(path):
-            yield Looked(name, remark)
-        return
+        return lint_documents(path)
     beside = (
-        uris.remarks,
-        origin.remarks,
-        partial(connections.remarks, environment=os.environ),
-        partial(rows.remarks, multi_team=airflow_config.multi_team()),
+        uris.findings,
+        origin.findings,
+        partial(connections.findings, environment=os.environ),
+        partial(rows.findings, multi_team=airflow_config.multi_team()),
     )
     raw = read_bytes(str(path))
-    for remark in lint(raw, where=str(path), dags=tuple(dags), environment=os.environ, beside=beside):
-        yield Looked(str(path), remark)
+    return lint(raw, where=str(path), dags=tuple(dags), environment=os.environ, beside=beside)
 
 
-def _records(found: Iterable[Looked]) -> Iterator[dict[str, object]]:
-    for looked in found:
-        one = looked.remark
-        yield {
-            "file": looked.file,
-            "line": one.line,
-            "column": one.column,
-            "status": one.status,
-            "rule": one.rule,
-            "text": one.text,
-            "remedy": one.remedy,
-        }
+def _record(finding: Finding) -> dict[str, object]:
+    return {"file": finding.subject, **finding.record("line", "column", "status", "rule", "text", "remedy")}
 
 
-def _show(found: list[Looked], allowed: int) -> None:
+def _show(findings: list[Finding], allowed: int) -> None:
     screen = output.console()
-    for looked in found:
-        one = looked.remark
-        # The form that editors and CI systems make links of.
-        head = f"{output.clean(looked.file)}:{one.line}:{one.column}: {one.status} {one.rule}: "
-        screen.print(head + output.clean(one.text), style=output.STYLES[one.status], soft_wrap=True)
-        if one.remedy:
-            screen.print(f"  what to do: {output.clean(one.remedy)}", soft_wrap=True)
-    counts = {
-        status: sum(looked.remark.status == status for looked in found) for status in ("error", "warning", "ok")
-    }
-    words = f"{counts['error']} errors, {counts['warning']} warnings, {counts['ok']} to be known"
+    for finding in findings:
+        # Editors and CI systems turn this form into links.
+        place = f"{output.clean(finding.subject)}:{finding.line}:{finding.column}"
+        screen.print(
+            f"{place}: {finding.status} {finding.rule}: {output.clean(finding.text)}",
+            style=output.STYLES[finding.status],
+            soft_wrap=True,
+        )
+        if finding.remedy:
+            screen.print(f"  what to do: {output.clean(finding.remedy)}", soft_wrap=True)
+    counts = Counter(finding.status for finding in findings)
+    words = f"{counts['error']} errors, {counts['warning']} warnings, {counts['ok']} notes"
     screen.print(words + (f", {allowed} allowed" if allowed else ""), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``secure-xcom policy show``: the access policy as it is resolved, or where one DAG belongs and why."""
+"""``secure-xcom policy show``: show the resolved access policy, or the compartment of one DAG and why."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def policy_show(
     file: options.PolicyFile,
     dag: Annotated[
-        str | None, typer.Option(metavar="DAG_ID", help="Say to which compartment this DAG belongs, and why.")
+        str | None, typer.Option(metavar="DAG_ID", help="Show this DAG's compartment, and why.")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show the compartments with defaults written in: whose DAGs push, who may pull, and which identity has what.
+    """Show the compartments with defaults filled in: which DAGs push, who may pull, and each identity's rights.
 
-    Exit code 1 where --dag names a DAG that no compartment takes.
+    The exit code is 1 if --dag names a DAG that belongs to no compartment.
     """
     from secure_xcom.core.access_policy import AccessPolicy
 
@@ -76,7 +76,7 @@ def _grant(grant: Grant) -> str:
 
 
 def _reader(reader: Reader) -> str:
-    """A reader in one line; what is everything is left out."""
+    """Return a reader in one line, without the fields that match everything."""
     words = [f"compartment {reader.compartment}"] if reader.compartment else []
     fields = (
         ("dags", reader.dags),
@@ -154,7 +154,7 @@ def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> N
         screen.print(f"{output.clean(dag)}: {name}", style="bold", soft_wrap=True)
         screen.print(f"  because {reason.text}", soft_wrap=True)
         for later in record["later"] if isinstance(record["later"], list) else ():
-            screen.print(f"  {later} would take it as well, and comes later", soft_wrap=True)
+            screen.print(f"  {later} also matches it, but comes later", soft_wrap=True)
         if own is not None:
             shown = _compartment(policy, own, identities)
             screen.print(f"  who may pull: {'; '.join(['its own DAGs', *shown['readers']])}", soft_wrap=True)

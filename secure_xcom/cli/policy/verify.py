@@ -1,4 +1,4 @@
-"""``secure-xcom policy verify``: what each identity may really do, against what the access policy says."""
+"""``secure-xcom policy verify``: compare each identity's actual rights with the access policy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.ops.service_policies.verify.matrix import Tried
+    from secure_xcom.ops.service_policies.verify.matrix import Trial
 
 
 class Service(str, Enum):
-    """What can be tried by itself."""
+    """A service that can be tried by itself."""
 
     vault = "vault"
     s3 = "s3"
@@ -27,9 +27,9 @@ class Service(str, Enum):
 
 @dataclass
 class _Matrix:
-    """What was tried, what could not be, and what stayed behind."""
+    """The trials, the identities that were left out, and notes about what could not be tried or deleted."""
 
-    rows: list[Tried] = field(default_factory=list)
+    rows: list[Trial] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -38,17 +38,17 @@ def policy_verify(
     file: options.PolicyFile,
     on: Annotated[
         list[Service] | None,
-        typer.Option(metavar="SERVICE", help="vault, s3 or kms, and nothing else. May repeat."),
+        typer.Option(metavar="SERVICE", help="Only this service: vault, s3 or kms. Can be repeated."),
     ] = None,
     dag: options.DagsAsCompiled = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Try what a policy allows and what it forbids, each identity with its own credentials.
+    """Try what a policy allows and forbids, each identity with its own credentials.
 
-    They are named in the environment: SECURE_XCOM_VERIFY_FINANCE_WORKER holds the Vault token of the identity
-    finance-worker, SECURE_XCOM_VERIFY_FINANCE_WORKER_AWS the name of a profile of boto3's configuration. One that
-    has none is left out and named. Exit code 1 where anything is not as the file says, was left out, or stayed
-    behind.
+    The environment has the credentials: SECURE_XCOM_VERIFY_FINANCE_WORKER is the Vault token of the identity
+    finance-worker, SECURE_XCOM_VERIFY_FINANCE_WORKER_AWS the name of a profile of boto3's configuration. An
+    identity without credentials is skipped and reported. The exit code is 1 if anything differs from the file, was
+    skipped, or could not be deleted afterwards.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.errors import SettingMissing
@@ -63,7 +63,7 @@ def policy_verify(
         _in_aws(policy, dag or (), services, found)
     if not found.rows:
         raise SettingMissing(
-            "no identity's credentials are given",
+            "there are no credentials of any identity",
             remedy="set SECURE_XCOM_VERIFY_NAME, or SECURE_XCOM_VERIFY_NAME_AWS, for each identity",
         )
     if as_json:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +16,7 @@ from secure_xcom.connections.vault.endpoint import VaultEndpoint
 from secure_xcom.connections.vault.http import Answer, VaultHttp
 from secure_xcom.connections.vault.login import Login
 from secure_xcom.core.errors import VaultDenied, VaultTrouble
+from secure_xcom.core.per_process import PerProcessEach
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +93,8 @@ def _wait(state: RetryCallState) -> float:
     return asked + _backoff(state)
 
 
-_clients: dict[str, VaultClient] = {}
-_lock = threading.Lock()
+# Two processes must not speak over one connection.
+_clients = PerProcessEach(VaultClient)
 
 
 def vault_client(conn_id: str) -> VaultClient:
@@ -105,18 +104,9 @@ def vault_client(conn_id: str) -> VaultClient:
 
     :raises ConfigurationError: the connection or the environment cannot be used.
     """
-    with _lock:
-        if conn_id not in _clients:
-            _clients[conn_id] = VaultClient(conn_id)
-        return _clients[conn_id]
+    return _clients.get(conn_id)
 
 
 def forget_clients() -> None:
     """Drop every login of this process. What holds a client already keeps it."""
-    global _lock  # noqa: PLW0603  # a lock that was held at the fork is never released in the child
-    _lock = threading.Lock()
-    _clients.clear()
-
-
-# Two processes must not speak over one connection.
-os.register_at_fork(after_in_child=forget_clients)
+    _clients.forget()

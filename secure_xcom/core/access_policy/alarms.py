@@ -1,4 +1,4 @@
-"""The alarms of an access policy file: what is watched for in the access log, and who is told."""
+"""The alarms of an access policy file: events of the access log that somebody is notified of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ When = Literal[
 ]
 
 AT_ONCE: tuple[When, ...] = ("second_claim", "plaintext_seen")
-"""What a worker can tell by itself, from one event."""
+"""What a worker can detect by itself, from one event."""
 
 _WebUrl = Annotated[str, Field(max_length=2048, pattern=r"^https?://[\w.:-]+(/[\w.,:;/@+=~%&?-]*)?$")]
 _ConnectionId = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.-]+$")]
@@ -21,44 +21,44 @@ _Callback = Annotated[str, Field(max_length=500, pattern=r"^[A-Za-z_]\w*(\.[A-Za
 
 
 class Notify(Strict):
-    """One way to tell somebody: a log line, a webhook, or a function of yours."""
+    """One way to notify somebody: a log line, a webhook, or a function of yours."""
 
     log: Literal["info", "warning", "error"] | None = None
-    """A line of Python's logger ``secure_xcom.alarms``, at this level."""
+    """Log a line to Python's logger ``secure_xcom.alarms``, at this level."""
     webhook: _WebUrl | None = None
-    """A URL that the alarm is posted to as JSON."""
+    """The URL that the alarm is posted to as JSON."""
     connection: _ConnectionId | None = None
-    """The Airflow connection whose password is the bearer token; without ``webhook`` its host is the URL."""
+    """The Airflow connection whose password is the bearer token. Without ``webhook``, its host is the URL."""
     callback: _Callback | None = None
     """``package.module:function``, called with the alarm as a dict."""
 
     @property
     def ways(self) -> int:
-        """How many ways this names; it must be one."""
+        """The number of ways that this names. It must be one."""
         web = self.webhook is not None or self.connection is not None
         return sum((self.log is not None, web, self.callback is not None))
 
 
 class Alarm(Strict):
-    """One rule: what it watches for, where, and who is told."""
+    """One rule: the event, its compartments, and who is notified."""
 
     name: Name
-    """Of the rule, for who is told."""
+    """The name of the rule, shown in notifications."""
     when: When
-    """refusals: more than ``over`` of them ``within`` a time. second_claim: an exclusive XCom was claimed already.
-    first_consumer: a task reads from a DAG for the first time. plaintext_seen: a row without a reference.
-    opened: an operator opened XComs by hand, or tried to; those of one command are told once.
+    """refusals: more than ``over`` refusals ``within`` a time. second_claim: an exclusive XCom was already
+    claimed. first_consumer: a task reads from a DAG for the first time. plaintext_seen: a row without a reference.
+    opened: an operator opened XComs by hand, or tried to; one command raises one alarm.
     reconcile_gap, tampering: ``audit reconcile`` or ``audit verify`` found something."""
     over: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """With refusals: how many are still no alarm."""
+    """With refusals: how many raise no alarm yet."""
     within: Duration = "1m"
-    """With refusals: the time that they are counted in."""
+    """With refusals: the time in which they are counted."""
     compartments: Annotated[tuple[Name, ...], a_list(min_length=1)] | None = None
     """Only events of these compartments."""
     at_once: bool = False
-    """Told by the worker itself when it happens (second_claim, plaintext_seen), instead of by `audit alarms`."""
+    """The worker itself notifies when it happens (second_claim, plaintext_seen), instead of `audit alarms`."""
     notify: Annotated[tuple[Notify, ...], a_list(min_length=1, max_length=8)]
-    """Who is told."""
+    """Who is notified, and how."""
 
     @property
     def within_seconds(self) -> int:

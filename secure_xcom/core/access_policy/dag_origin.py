@@ -1,7 +1,7 @@
-"""Where a compartment's DAGs must come from: Airflow's bundles and teams.
+"""The origin that a compartment requires of its DAGs: Airflow's bundles and teams.
 
-A DAG's id says which compartment it belongs to; its bundle and team must be the compartment's as well. They do not
-choose among compartments, because a pull knows the DAG that pushed and not the bundle that it came from.
+A DAG's id says which compartment it belongs to; its bundle and team must match the compartment's as well. They do
+not choose among compartments, because a pull knows the DAG that pushed but not the bundle that it came from.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from secure_xcom.core.access_policy.identities import Identity
-from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.coordinate import TaskTry
 from secure_xcom.core.errors import OriginRefused, PolicyInvalid
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.identities import Identity
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where Airflow got a DAG from; None for what it does not say here."""
+    """The bundle and team that Airflow loaded a DAG from. None means that Airflow does not tell it here."""
 
     bundle: str | None = None
     team: str | None = None
 
     @classmethod
     def of(cls, task: TaskTry | None, dag_id: str) -> Origin:
-        """What is known of a DAG's origin in the process that runs a task: only that of the task's own DAG."""
+        """Return the origin of a DAG as a task's process knows it: that of the task's own DAG only."""
         if task is None or task.dag_id != dag_id:
             return cls()
         return cls(task.bundle, task.team)
@@ -34,7 +36,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A DAG that must not count as one of its compartment.
+    """A DAG whose origin its compartment does not allow.
 
     :ivar field: ``bundle`` or ``team``.
     """
@@ -44,7 +46,7 @@ class Mismatch:
 
 
 class Source(Protocol):
-    """Says where DAGs must come from: a compartment, or the places of an identity."""
+    """What requires an origin of DAGs: a compartment, or the places of an identity."""
 
     @property
     def bundles(self) -> tuple[str, ...] | None:
@@ -58,9 +60,9 @@ class Source(Protocol):
 def mismatch(
     compartment: Compartment, dag_id: str, origin: Origin, *, where: str, unknown_passes: bool = False
 ) -> Mismatch | None:
-    """Compare a DAG's origin with what its compartment asks for.
+    """Compare a DAG's origin with the one that its compartment requires.
 
-    :param unknown_passes: True where somebody else, who knows, checks as well.
+    :param unknown_passes: True if another component, which knows the origin, checks it as well.
     """
     return mismatch_of(
         compartment,
@@ -75,24 +77,24 @@ def mismatch(
 def mismatch_of(
     source: Source, name: str, dag_id: str, origin: Origin, *, where: str, unknown_passes: bool = False
 ) -> Mismatch | None:
-    """Compare a DAG's origin with what a compartment or an identity asks for.
+    """Compare a DAG's origin with the one that a compartment or an identity requires.
 
     :param name: the compartment or the identity, for errors.
-    :param unknown_passes: True where somebody else, who knows, checks as well.
+    :param unknown_passes: True if another component, which knows the origin, checks it as well.
     """
-    asked = (("bundle", source.bundles, origin.bundle), ("team", source.teams, origin.team))
-    for field, allowed, found in asked:
-        if allowed is None or found in allowed or (found is None and unknown_passes):
+    required = (("bundle", source.bundles, origin.bundle), ("team", source.teams, origin.team))
+    for field, allowed, actual in required:
+        if allowed is None or actual in allowed or (actual is None and unknown_passes):
             continue
         takes = f"{name} takes the DAG {dag_id!r:.80} from {field} {_any_of(allowed)} only"
-        if found is not None:
-            return Mismatch(field, OriginRefused(f"{takes}, and it comes from {found!r:.80}", where=where))
+        if actual is not None:
+            return Mismatch(field, OriginRefused(f"{takes}, and it comes from {actual!r:.80}", where=where))
         remedy = (
-            f"use XComs of this DAG inside its own tasks, while they run; if this is there, Airflow gives no "
-            f"{field} for the DAG: see [dag_processor] dag_bundle_config_list"
+            f"use XComs of this DAG inside its own tasks, while they run; if this already happens there, Airflow "
+            f"has no {field} for the DAG: see [dag_processor] dag_bundle_config_list"
             + (" and [core] multi_team" if field == "team" else "")
         )
-        what = f"{takes}, and Airflow does not say here which one it is of"
+        what = f"{takes}, and Airflow does not tell its {field} here"
         return Mismatch(field, OriginRefused(what, where=where, remedy=remedy))
     return None
 
@@ -104,20 +106,26 @@ def check_told(
     where: str,
     identities: Iterable[Identity] = (),
 ) -> None:
-    """Refuse a policy that asks for what this Airflow does not tell.
+    """Refuse a policy that requires what this Airflow does not tell.
 
-    :param told: what this Airflow tells, of ``bundles`` and ``teams`` (of a running task) and ``placed bundles``
-        (of one that is about to be sent somewhere).
+    :param told: what this Airflow tells: ``bundles`` and ``teams`` (of a running task), ``placed bundles`` (of a
+        task that is about to be scheduled).
     :param where: the file's name.
-    :param identities: those whose `runs_on` may ask for an origin as well.
+    :param identities: may require an origin in `runs_on` as well.
     :raises PolicyInvalid: names the first compartment or identity, and the field.
     """
     sources: list[tuple[str, Source, str | None]] = [
-        (f"compartment {own.name!r}", own, None if own.tasks_run_on is None else "tasks_run_on")
-        for own in compartments
+        (
+            f"compartment {compartment.name!r}",
+            compartment,
+            None if compartment.tasks_run_on is None else "tasks_run_on",
+        )
+        for compartment in compartments
     ]
     sources += [
-        (f"identity {one.name!r}", one.runs_on, "runs_on") for one in identities if one.runs_on is not None
+        (f"identity {identity.name!r}", identity.runs_on, "runs_on")
+        for identity in identities
+        if identity.runs_on is not None
     ]
     for subject, source, places in sources:
         for field, name in (("bundles", "bundles"), ("teams", "teams"), ("bundles", "placed bundles")):

@@ -1,7 +1,7 @@
-"""Executors by their names, and what a task can ask each of them for. Knows no Airflow.
+"""Executors by their names, and the requests of a task that each of them reads. Imports no Airflow.
 
-An executor has up to three names that mean the same one: an alias, its class's name and its module path
-(airflow/executors/executor_loader.py, lookup_executor_name_by_str). Names are compared after they are resolved.
+An executor has up to three names: an alias, its class's name and its module path
+(airflow/executors/executor_loader.py, lookup_executor_name_by_str). Names are resolved before they are compared.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 Config = Literal["unread", "kubernetes", "ecs", "batch", "passed on"]
-"""What becomes of a task's ``executor_config``: nothing, a pod, part of a call, input of foreign code."""
+"""The use of a task's ``executor_config``: none, a pod, part of an API call, or input of other code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is known of an executor's class.
+    """The properties of an executor class.
 
-    :ivar splits_by: the field that tells its workers apart, if any does: then the executor itself is no identity.
+    :ivar splits_by: the field that separates its workers, if there is one. Then the executor itself is not an
+        identity.
     """
 
     splits_by: str | None
@@ -27,8 +28,8 @@ class Kind:
 
 _AMAZON = "airflow.providers.amazon.aws.executors"
 _EDGE = "airflow.providers.edge3.executors"
-# Read in Airflow 3.3.2 and its providers celery, cncf-kubernetes, amazon and edge3 (5.1.0). A class from
-# elsewhere, even a subclass of one of these, may read what these do not.
+# From the source of Airflow 3.3.2 and its providers celery, cncf-kubernetes, amazon and edge3 (5.1.0). Any other
+# class, even a subclass of one of these, may read more than these do.
 KINDS: dict[str, Kind] = {
     "airflow.executors.local_executor.LocalExecutor": Kind(None, "unread"),
     "airflow.providers.celery.executors.celery_executor.CeleryExecutor": Kind("queue", "unread"),
@@ -62,12 +63,12 @@ class Executor:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name that means it."""
+        """All names of the executor."""
         return frozenset({self.module_path, self.module_path.rpartition(".")[2], self.alias or self.module_path})
 
     @property
     def kind(self) -> Kind | None:
-        """What is known of its class; None for one that we do not know."""
+        """The properties of its class; None for an unknown class."""
         return KINDS.get(_OTHER_PATHS.get(self.module_path, self.module_path))
 
     def __str__(self) -> str:
@@ -75,9 +76,9 @@ class Executor:
 
 
 class Executors:
-    """The executors of a deployment, in the order of ``[core] executor``; none where nobody knows them.
+    """The executors of a deployment, in the order of ``[core] executor``; empty where they are not known.
 
-    :param configured: what Airflow read from its configuration.
+    :param configured: the executors of Airflow's configuration.
     """
 
     def __init__(self, configured: Iterable[Executor] = ()) -> None:
@@ -91,40 +92,43 @@ class Executors:
         return hash(self._configured)
 
     def default(self, team: str | None) -> Executor | None:
-        """What runs a task that names none (airflow/jobs/scheduler_job_runner.py, _try_to_load_executor)."""
-        own = [executor for executor in self._configured if team is not None and executor.team == team]
-        return next(iter(own or [executor for executor in self._configured if executor.team is None]), None)
+        """Return the executor of a task that names none (scheduler_job_runner.py, _try_to_load_executor)."""
+        of_team = [executor for executor in self._configured if team is not None and executor.team == team]
+        return next(iter(of_team or [executor for executor in self._configured if executor.team is None]), None)
 
     def find(self, name: str, team: str | None) -> Executor | None:
-        """The one that a task of a team gets by a name: the first of those that are its team's or everybody's."""
+        """Return the executor that a name means to a task of a team: the first of its team or of no team."""
         for executor in self._configured:
             if name in executor.names and executor.team in (None, team):
                 return executor
         return None
 
     def meant(self, name: str, teams: Sequence[str] | None = None) -> frozenset[str]:
-        """What a name of the access policy may mean; compared with `of` by being in it.
+        """Return what a name of the access policy may mean, each as `of` returns it.
 
-        :param teams: those of the compartment, if it has any: another team's executor is not its own.
+        :param teams: the teams of the compartment, if it has any: executors of other teams are left out.
         """
-        found = {
+        meanings = {
             self.of(executor)
             for executor in self._configured
             if name in executor.names and (teams is None or executor.team is None or executor.team in teams)
         }
-        return frozenset(found) or frozenset({self.unknown(name)})
+        return frozenset(meanings) or frozenset({self.unknown(name)})
 
     @staticmethod
     def of(executor: Executor) -> str:
-        """One text for one executor, whatever it was called."""
+        """Return a text that identifies an executor, whichever of its names was used."""
         return f"{executor.team or ''}={_OTHER_PATHS.get(executor.module_path, executor.module_path)}"
 
     @staticmethod
     def unknown(name: str) -> str:
-        """The same for a name that is not configured here: a worker may have another configuration."""
+        """Return the same for a name that is not configured here: a worker may have another configuration."""
         return f"={_OTHER_PATHS.get(name) or _BY_CLASS.get(name, name)}"
 
     @staticmethod
     def kind(text: str) -> Kind | None:
-        """What is known of an executor's class; of what `of` and `unknown` give."""
+        """Return the properties of an executor's class.
+
+        :param text: what `of` or `unknown` returned.
+        """
         return KINDS.get(text.partition("=")[2])

@@ -1,8 +1,8 @@
-"""What names, globs and URIs of the access policy may look like.
+"""The forms of names, globs and URIs in the access policy.
 
-Everything that is compiled into Vault's, AWS's or another service's policies passes one of these patterns first,
-so none of it can hold a quote, a backslash, a brace, a dollar sign or a control character. A glob has ``*`` (any
-characters) and ``?`` (one character) and nothing else.
+Everything that is compiled into the policies of Vault, AWS or another service matches one of these patterns first,
+so none of it can contain a quote, a backslash, a brace, a dollar sign or a control character. A glob has only the
+wildcards ``*`` (any characters) and ``?`` (one character).
 """
 
 from __future__ import annotations
@@ -12,31 +12,33 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from secure_xcom.core.reference import URI_MAX_CHARACTERS
+
 T = TypeVar("T")
 
 Name = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9][a-z0-9-]*$")]
-"""Of a compartment or an identity; it is a part of paths, policy names and contexts."""
+"""The name of a compartment or an identity. It is part of paths, policy names and contexts."""
 
 # Airflow's own ids: `^[\w.-]+$` (airflow/sdk/definitions/_internal/node.py, KEY_REGEX), 250 characters.
 IdGlob = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.*?-]+$")]
 """A DAG id or a task id, or a glob of them."""
 
-# XCom keys are free text; those that a policy has to name are not.
+# XCom keys are free text, except those that a policy names.
 KeyGlob = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w .,:;/@+=~#%()*?-]+$")]
 """A glob of XCom keys."""
 
-Uri = Annotated[str, Field(max_length=512, pattern=r"^[a-z0-9-]+://[\w.,:;/@+=~#%&'()!?\[\]-]*$")]
-"""A key URI or a store URI; the service that it names reads it strictly when it is used."""
+Uri = Annotated[str, Field(max_length=URI_MAX_CHARACTERS, pattern=r"^[a-z0-9-]+://[\w.,:;/@+=~#%&'()!?\[\]-]*$")]
+"""A key URI or a store URI. Its service parses it strictly when it is used."""
 
 BundleName = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.-]+$")]
-"""Of a DAG bundle or a team, as in ``[dag_processor] dag_bundle_config_list``."""
+"""The name of a DAG bundle or a team, as in ``[dag_processor] dag_bundle_config_list``."""
 
 Queue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\w.:/@+-]+$")]
 Pool = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\w .:/@+-]+$")]
 Executor = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.:-]+$")]
 
-# One spelling for Airflow, kombu and every broker. The three above stay as wide as they were, so that older files
-# load; lint reports what is outside.
+# These characters mean the same to Airflow, kombu and every broker. The three patterns above are wider, so that
+# older files load; lint reports names outside of this one.
 PlaceName = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[A-Za-z0-9_.-]+$")]
 """A queue, an executor or an operating-system user."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -48,20 +50,20 @@ DnsName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[mhdw]$")]
 """Minutes, hours, days or weeks: ``30d``."""
 
-# A person at a terminal may write seconds, and a longer number than the file takes.
+# The command line accepts seconds as well, and longer numbers than the file.
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 WILDCARDS = re.compile(r"[*?]")
 
 
 class Strict(BaseModel):
-    """What every part of the file is: closed, frozen, of exact types."""
+    """The base of every model of the file: no unknown fields, frozen, strict types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 def a_list(*, min_length: int = 0, max_length: int = 10_000) -> Any:
-    """A YAML list, kept as a tuple."""
+    """Return the field of a YAML list that is kept as a tuple."""
     return Field(strict=False, min_length=min_length, max_length=max_length)
 
 
@@ -84,9 +86,9 @@ ServiceAccounts = Annotated[
 
 
 def seconds(duration: str) -> int:
-    """A duration such as ``24h``, in seconds.
+    """Return a duration such as ``24h`` in seconds.
 
-    :raises ValueError: it is no number with s, m, h, d or w. A `Duration` of the file always is.
+    :raises ValueError: it is not a number with s, m, h, d or w. A `Duration` of the file always is.
     """
     form = _DURATION.fullmatch(duration)
     if form is None:
@@ -95,5 +97,5 @@ def seconds(duration: str) -> int:
 
 
 def is_glob(text: str) -> bool:
-    """Whether a glob stands for more than itself."""
+    """Check whether a text has a wildcard."""
     return WILDCARDS.search(text) is not None

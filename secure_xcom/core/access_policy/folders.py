@@ -1,11 +1,12 @@
-"""Where a compartment's objects lie, as far as URIs and this machine tell: no folder of one lies in another's.
+"""The folders of each compartment's objects. No folder of one compartment may lie inside another compartment's.
 
-Services limit identities by folder, so whoever may read, list or delete in a folder may do it with everything
-below. Equal store URIs are no such case: below a store each compartment has folders of its own
+Services limit identities by folder, so whoever may read, list or delete in a folder may do so with everything
+below it. Equal store URIs are allowed: below a store each compartment has its own folders
 (`secure_xcom.core.coordinate`).
 
-URIs are read leniently here, whatever their scheme: who uses one reads it strictly. Where one bucket may be meant
-it counts as one: the connection says which server a bucket is of, and no connection is looked up to read a policy.
+URIs are parsed leniently here, whatever their scheme: whoever uses a URI parses it strictly. Two buckets that may
+be the same count as the same: the connection determines a bucket's server, and reading a policy looks up no
+connection.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from secure_xcom.core.coordinate import CLAIMS, path_segment
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy.model import Compartment
+    from secure_xcom.core.access_policy.compartment import Compartment
 
 _LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1")
 _PORTS = {"http": 80, "https": 443}
@@ -28,11 +29,11 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder: what begins with its parts, in the same space, lies in it.
+    """A folder: it contains every path of the same space that begins with its parts.
 
     :ivar space: a bucket, a KV engine, or a folder of this machine's file system.
-    :ivar parts: its path in there.
-    :ivar server: which server the space is of, where the URI itself says so; else empty.
+    :ivar parts: its path in the space.
+    :ivar server: the server of the space, if the URI itself names it; otherwise empty.
     """
 
     space: tuple[str, str]
@@ -40,16 +41,16 @@ class Folder:
     server: str = ""
 
     def may_share(self, other: Folder) -> bool:
-        """Whether both may be of one server. Only two URIs that each name another one say that they are not."""
+        """Check whether both may be on one server: not if both URIs name a server, and these differ."""
         return not self.server or not other.server or self.server == other.server
 
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A store of one compartment with a folder in a folder of another one.
+    """A store of one compartment whose folder lies inside a folder of another compartment.
 
-    :ivar compartment: the inner one's number; :ivar field: where its URI stands in the compartment.
-    :ivar outer: the outer one's number; :ivar shown: the outer folder, for people.
+    :ivar compartment: the inner compartment's number; :ivar field: the path of its URI in the compartment.
+    :ivar outer: the outer compartment's number; :ivar shown: the outer folder, for people.
     """
 
     compartment: int
@@ -67,16 +68,16 @@ class _Place:
 
 
 def nested(compartments: Sequence[Compartment]) -> Iterator[Nested]:
-    """Return every store with payloads or claims in the folder of another compartment, once for each such pair."""
+    """Yield every store with payloads or claims in the folder of another compartment, once for each such pair."""
     uris = {uri for own in compartments for uri in own.all_store_uris}
     if len(uris) < 2 and not any(uri.startswith("file:") for uri in uris):
         return
-    looked = _Looked()
+    local_folders = _LocalFolders()
     places = [
         _Place(number, field, shown, folder)
         for number, own in enumerate(compartments)
         for uri, field in _stores(own)
-        for shown, folder in _of_compartment(uri, own.name, looked)
+        for shown, folder in _of_compartment(uri, own.name, local_folders)
     ]
     by_folder: dict[tuple[tuple[str, str], tuple[str, ...]], list[_Place]] = {}
     for place in places:
@@ -91,16 +92,16 @@ def nested(compartments: Sequence[Compartment]) -> Iterator[Nested]:
 
 
 def sink_inside(compartments: Sequence[Compartment], sink_uri: str) -> tuple[Compartment, str] | None:
-    """Return the compartment whose folder holds what a sink writes, or lies among it, and that folder."""
-    looked = _Looked()
-    written = list(_of_sink(sink_uri, looked))
+    """Return the compartment whose folder contains a sink's folder or lies inside it, and its folder."""
+    local_folders = _LocalFolders()
+    written = list(_of_sink(sink_uri, local_folders))
     # Every task asks this once, of a policy that may have thousands of stores.
-    of_its_kind = f"{sink_uri.partition('://')[0]}://"
+    scheme = f"{sink_uri.partition('://')[0]}://"
     for own in compartments if written else ():
         for uri in own.all_store_uris:
-            if not uri.startswith(of_its_kind):
+            if not uri.startswith(scheme):
                 continue
-            for shown, folder in _of_compartment(uri, own.name, looked):
+            for shown, folder in _of_compartment(uri, own.name, local_folders):
                 if any(_in(one, folder) or _in(folder, one) for one in written):
                     return own, shown
     return None
@@ -126,32 +127,32 @@ def _stores(own: Compartment) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     yield from ((route.store_uri, ("routes", number, "store_uri")) for number, route in enumerate(own.routes))
 
 
-def _of_compartment(uri: str, name: str, looked: _Looked) -> Iterator[tuple[str, Folder]]:
+def _of_compartment(uri: str, name: str, local_folders: _LocalFolders) -> Iterator[tuple[str, Folder]]:
     segment = path_segment(name)
     for below in ((segment,), (CLAIMS, segment)):
-        yield from _folders(uri, below, looked)
+        yield from _folders(uri, below, local_folders)
 
 
-def _of_sink(uri: str, looked: _Looked) -> Iterator[Folder]:
-    """Return where a sink writes: its file, or the folders of `secure_xcom.sinks.objects`."""
+def _of_sink(uri: str, local_folders: _LocalFolders) -> Iterator[Folder]:
+    """Yield the folders that a sink writes to: its file, or the folders of `secure_xcom.sinks.objects`."""
     scheme = uri.partition("://")[0]
     if scheme == "file":
-        yield from (folder for _, folder in _folders(uri, (), looked))
+        yield from (folder for _, folder in _folders(uri, (), local_folders))
     elif scheme in ("s3", "gs", "abfs", "memory"):
         for name in ("events", "check"):
-            yield from (folder for _, folder in _folders(uri, (name,), looked))
+            yield from (folder for _, folder in _folders(uri, (name,), local_folders))
 
 
-def _folders(uri: str, below: tuple[str, ...], looked: _Looked) -> Iterator[tuple[str, Folder]]:
-    """Return a folder of a store under every name that it has, each with how it is shown."""
+def _folders(uri: str, below: tuple[str, ...], local_folders: _LocalFolders) -> Iterator[tuple[str, Folder]]:
+    """Yield a folder of a store under each of its names, with the text that shows it."""
     scheme, _, rest = uri.partition("://")
     place, _, query = rest.partition("?")
     if scheme == "file":
         path = os.path.normpath("/" + "/".join([unquote(place).strip("/"), *below]))
-        yield from ((path, folder) for folder in looked.folders(path))
+        yield from ((path, folder) for folder in local_folders.folders(path))
         return
     authority, _, path = place.partition("/")
-    # A proxy may decode a path once more than we do, so two spellings of one path count as one.
+    # A proxy may decode a path once more than we do, so two spellings of one path count as the same path.
     parts = [unquote(part) for part in path.split("/") if part]
     if scheme == "vault-kv":
         # MOUNT/PREFIX, or MOUNT/WITH/SLASHES/data/PREFIX: `secure_xcom.stores.vault_kv_uri`.
@@ -171,20 +172,20 @@ def _server(scheme: str, query: str) -> str:
             parts = urlsplit(endpoint)
             host, port = (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
         except ValueError:
-            # Who uses the URI says what is wrong with it.
+            # Whoever uses the URI reports what is wrong with it.
             return ""
         return f"{'localhost' if _LOOPBACK.fullmatch(host) else host}:{port}"
     return options.get("account", "").lower() if scheme == "abfs" else ""
 
 
-class _Looked:
-    """Folders of this machine, which may have several names: links, mounts, file systems that know no case."""
+class _LocalFolders:
+    """Folders of this machine, which may have several names: links, mounts, case-insensitive file systems."""
 
     def __init__(self) -> None:
         self._ids: dict[str, str | None] = {}
 
     def folders(self, path: str) -> Iterator[Folder]:
-        """Return the folder below the root, and below every folder above it that is there, known by its inode."""
+        """Yield the folder relative to the root, and relative to the inode of each existing folder above it."""
         names = dict.fromkeys((path, os.path.realpath(path)))
         for name in names:
             parts = tuple(part for part in name.split("/") if part)
@@ -198,21 +199,21 @@ class _Looked:
     def _inode(self, path: str) -> str | None:
         if path not in self._ids:
             try:
-                found = os.stat(path)
-                self._ids[path] = f"{found.st_dev}:{found.st_ino}"
+                status = os.stat(path)
+                self._ids[path] = f"{status.st_dev}:{status.st_ino}"
             except OSError:
-                # Not of this machine, or not there yet: then its name alone is known.
+                # On another machine, or not created yet: only its name is known.
                 self._ids[path] = None
         return self._ids[path]
 
 
-def texts(found: Iterable[Nested], compartments: Sequence[Compartment]) -> Iterator[tuple[Nested, str]]:
-    """Return each with what is to be said of it."""
-    for one in found:
-        inner, outer = compartments[one.compartment].name, compartments[one.outer].name
+def texts(stores: Iterable[Nested], compartments: Sequence[Compartment]) -> Iterator[tuple[Nested, str]]:
+    """Yield each nested store with the text of its fault."""
+    for store in stores:
+        inner, outer = compartments[store.compartment].name, compartments[store.outer].name
         text = (
-            f"this store of {inner!r} lies in the folder of {outer!r} ({one.shown:.200}), so whoever may read, "
-            f"list or delete there may do it with what is of {inner!r}: name a store outside of it, such as the "
-            f"store of {outer!r} itself, in which each compartment has a folder of its own"
+            f"this store of {inner!r} lies in the folder of {outer!r} ({store.shown:.200}), so whoever may read, "
+            f"list or delete there may do so with the objects of {inner!r}: name a store outside of it, such as "
+            f"the store of {outer!r} itself, in which each compartment has its own folder"
         )
-        yield one, text
+        yield store, text

@@ -1,4 +1,4 @@
-"""Identities: which principals of Vault, AWS, Google and Azure workers and people have, and what each may do."""
+"""Identities: the principals of workers and people at Vault, AWS, Google and Azure, and their grants."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ _ClaimText = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[\w.:
 
 
 class Grant(Strict):
-    """What an identity may do in one compartment; narrowed to DAGs, or to tasks of DAGs, where these are given."""
+    """The rights of an identity in one compartment, limited to DAGs, or to tasks of DAGs, if these are given."""
 
     compartment: Name
-    """Where it may do it."""
+    """The compartment."""
     role: Annotated[As, Field(alias="as")]
     """``writer`` pushes, ``reader`` pulls, ``both`` does both, ``maintenance`` rewraps and collects garbage
     without reading, ``operator`` reads in an emergency and sees the settings of keys."""
     dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] | None = None
-    """DAG ids, or globs: services see digests and know no globs, so a glob is compiled to the ids known then."""
+    """DAG ids or globs. Services see digests and have no globs, so a glob is compiled to the ids known then."""
     tasks: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] | None = None
     """Task ids of those DAGs."""
 
 
 class _Vault(Strict):
     mount: _MountPath | None = None
-    """Of the auth method; by default that of the same name."""
+    """The mount of the auth method; by default the method's name."""
     role: _RoleName | None = None
     """The role at the auth method; by default the identity's name."""
     token_ttl: Duration | None = None
-    """How long a token lasts before it is renewed; an hour."""
+    """How long a token lasts before it is renewed; by default an hour."""
     token_max_ttl: Duration | None = None
-    """How long it can be renewed; a day."""
+    """How long it can be renewed; by default a day."""
     bound_cidrs: Annotated[tuple[_Cidr, ...], a_list()] = ()
-    """Networks that its tokens may be used from."""
+    """The networks that its tokens may be used from."""
 
 
 class VaultAppRole(_Vault):
@@ -62,9 +62,9 @@ class VaultAppRole(_Vault):
     auth: Literal["approle"]
     """Workers log in with a role id and a secret id."""
     secret_id_ttl: Duration | None = None
-    """How long a secret id logs in; 90 days."""
+    """How long a secret id can be used; by default 90 days."""
     secret_id_num_uses: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """How often a secret id logs in; 0 is without a limit."""
+    """How often a secret id can be used; 0 for no limit."""
 
 
 class VaultKubernetes(_Vault):
@@ -75,9 +75,9 @@ class VaultKubernetes(_Vault):
     service_accounts: Annotated[tuple[DnsName, ...], a_list(min_length=1)]
     """The accounts that may log in. No globs."""
     namespaces: Annotated[tuple[DnsName, ...], a_list(min_length=1)]
-    """The namespaces that these are of. No globs."""
+    """The namespaces of these accounts. No globs."""
     audience: _ClaimText | None = None
-    """What the token must have been made for."""
+    """The audience of the token."""
 
 
 class VaultJwt(_Vault):
@@ -86,20 +86,20 @@ class VaultJwt(_Vault):
     auth: Literal["jwt"]
     """Workers log in with a token of another issuer."""
     bound_audiences: Annotated[tuple[_ClaimText, ...], a_list(min_length=1)]
-    """What the token must have been made for."""
+    """The audience of the token."""
     bound_subject: _ClaimText | None = None
-    """Whose token it must be."""
+    """The subject of the token."""
     bound_claims: dict[_ClaimName, _ClaimText] = Field(default_factory=dict)
-    """Claims that it must have, by name."""
+    """The claims that the token must have, by name."""
     user_claim: _ClaimName = "sub"
     """The claim that names the user in Vault's log."""
 
 
 class VaultOther(_Vault):
-    """Any other auth method: the policy is compiled, the role that carries it is somebody else's."""
+    """Any other auth method: the policy is compiled, and the role that carries it is managed elsewhere."""
 
     auth: Literal["other"]
-    """Somebody else's role carries the policy."""
+    """A role that is managed elsewhere carries the policy."""
 
 
 class Aws(Strict):
@@ -109,7 +109,7 @@ class Aws(Strict):
         str,
         Field(max_length=2048, pattern=r"^arn:aws[a-z-]{0,20}:iam::[0-9]{12}:(role|user)/[A-Za-z0-9+=,.@_/-]+$"),
     ]
-    """ARN of a role or a user."""
+    """The ARN of a role or a user."""
 
 
 class Google(Strict):
@@ -123,7 +123,7 @@ class Google(Strict):
             r"|principal(Set)?://iam\.googleapis\.com/[A-Za-z0-9._:/@=%+-]+)$",
         ),
     ]
-    """As IAM bindings have it: ``serviceAccount:NAME@PROJECT.iam.gserviceaccount.com``."""
+    """The member in the form of IAM bindings: ``serviceAccount:NAME@PROJECT.iam.gserviceaccount.com``."""
 
 
 class Azure(Strict):
@@ -132,51 +132,51 @@ class Azure(Strict):
     principal_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     """Its object id."""
     principal_type: Literal["ServicePrincipal", "User", "Group"] = "ServicePrincipal"
-    """What kind it is."""
+    """The kind of principal."""
 
 
 class RunsOn(Strict):
-    """The places of an identity. No other DAG than those of its compartments and of ``dags`` may name them."""
+    """The places of an identity. Only the DAGs of its compartments and those in ``dags`` may name them."""
 
     queue: PlaceNames = ()
-    """One queue or a list of them, of Celery or of another executor that has queues."""
+    """One queue or a list of queues, of Celery or of another executor with queues."""
     executor: PlaceNames = ()
-    """One executor or a list of them: alias, class name or module path, as in ``[core] executor``."""
+    """One executor or a list: alias, class name or module path, as in ``[core] executor``."""
     service_account: ServiceAccounts = ()
-    """One service account of Kubernetes or a list of them, of Airflow's own components as well."""
+    """One Kubernetes service account or a list, including those of Airflow's own components."""
     run_as_user: PlaceNames = ()
-    """One operating-system user or a list of them."""
+    """One operating-system user or a list."""
     dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] | None = None
     """DAGs whose tasks run here, such as the maintenance DAG. They are sent to the first place of each field."""
     bundles: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
-    """The DAG bundles that those DAGs must come from; from elsewhere they are refused."""
+    """The DAG bundles that those DAGs must come from. DAGs from other bundles are refused."""
     teams: Annotated[tuple[BundleName, ...], a_list(min_length=1)] | None = None
     """The Airflow teams that those bundles must belong to."""
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:
-        """Every place, as fields and values."""
+        """All places, as fields and values."""
         fields = ("queue", "executor", "service_account", "run_as_user")
         return tuple((field, value) for field in fields for value in getattr(self, field))
 
 
 class Identity(Strict):
-    """A principal, or the same worker's or person's principals at several services, and what it may do."""
+    """A worker's or person's principals at one or more services, and its rights."""
 
     name: Name
-    """Lower case letters, digits and ``-``; the Vault policy is named after it."""
+    """Lower case letters, digits and ``-``. It is part of the name of the Vault policy."""
     workers_of: Annotated[tuple[Name, ...], a_list()] = ()
-    """It runs the tasks of these compartments: it may push and pull there, and pull what others let these read."""
+    """It runs the tasks of these compartments: it may push and pull there, and pull what their tasks may."""
     grants: Annotated[tuple[Grant, ...], a_list()] = ()
-    """What it may do besides."""
+    """Its other rights."""
     runs_on: RunsOn | None = None
-    """Its places, beside those that ``tasks_run_on`` gives the compartments that it runs the tasks of."""
+    """Its places, in addition to ``tasks_run_on`` of the compartments whose tasks it runs."""
     vault: (
         Annotated[VaultAppRole | VaultKubernetes | VaultJwt | VaultOther, Field(discriminator="auth")] | None
     ) = None
     """Its role at an auth method of Vault or OpenBao."""
     aws: Aws | None = None
-    """Its principal at AWS, or at a store that speaks S3."""
+    """Its principal at AWS, or at another S3-compatible store."""
     google: Google | None = None
     """Its principal at Google Cloud."""
     azure: Azure | None = None

@@ -1,37 +1,25 @@
-"""From the file's bytes to a checked `PolicyFile`, each complaint with its line and column."""
+"""Load an access policy file: from its bytes to a checked `PolicyFile`, each fault with its line and column."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from secure_xcom.core.access_policy import folders, yaml_reader
 from secure_xcom.core.access_policy.alarms import AT_ONCE
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.field_types import is_glob
-from secure_xcom.core.access_policy.model import Compartment, PolicyFile
+from secure_xcom.core.access_policy.policy_file import PolicyFile
 from secure_xcom.core.access_policy.yaml_reader import KEY, Marks, Path
-from secure_xcom.core.errors import PolicyInvalid
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong at a path of the file.
-
-    :ivar rule: by which `secure-xcom policy lint` names it.
-    """
-
-    path: Path
-    text: str
-    rule: str = "invalid"
+from secure_xcom.core.findings import Finding
 
 
 def load(raw: bytes, *, where: str) -> PolicyFile:
     """Read and check a policy file.
 
-    :raises PolicyInvalid: with the first problem's line and column, and how many more there are.
+    :raises PolicyInvalid: with the line and column of the first fault, and the number of others.
     """
     data = yaml_reader.read(raw, where=where)
     file, problems = check(data)
@@ -39,27 +27,27 @@ def load(raw: bytes, *, where: str) -> PolicyFile:
         return file
     marks: Marks = {}
     yaml_reader.read(raw, where=where, marks=marks)
-    found = sorted((place(marks, problem.path), problem.text) for problem in problems)
-    (line, column), text = found[0]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    faults = sorted((place(marks, problem.path), problem.text) for problem in problems)
+    (line, column), text = faults[0]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     raise yaml_reader.refused(text + more, where, line, column)
 
 
-def check(data: object) -> tuple[PolicyFile | None, list[Problem]]:
-    """The file as models, where its shape allows it, and everything that is wrong with it."""
+def check(data: object) -> tuple[PolicyFile | None, list[Finding]]:
+    """Return the file as models, or None if its shape is wrong, and all its faults."""
     try:
         file = PolicyFile.model_validate(data)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=True)
-        # A list whose only entry is wrong counts as empty, too; that says nothing new.
-        holders = {one["loc"][:length] for one in details for length in range(len(one["loc"]))}
-        said = (one for one in details if not (one["type"] == "too_short" and one["loc"] in holders))
-        return None, [Problem(_path(one), _text(one)) for one in said]
+        # A list whose only entry is wrong is also reported as empty, which adds nothing.
+        parents = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
+        kept = (detail for detail in details if not (detail["type"] == "too_short" and detail["loc"] in parents))
+        return None, [_problem(_path(detail), _text(detail)) for detail in kept]
     return file, list(_cross(file))
 
 
 def place(marks: Marks, path: Path) -> tuple[int, int]:
-    """Line and column of a path, or of what is nearest above it; what pydantic adds to a path is left out."""
+    """Return the line and column of a path, or of its nearest known parent, without the parts pydantic adds."""
     known: list[str | int] = []
     for part in path:
         if (*known, part) in marks:
@@ -67,23 +55,27 @@ def place(marks: Marks, path: Path) -> tuple[int, int]:
     return marks.get(tuple(known), (1, 1))
 
 
+def _problem(path: Path, text: str, rule: str = "invalid") -> Finding:
+    return Finding("", "error", text, rule=rule, path=path)
+
+
 def _path(error: Mapping[str, Any]) -> Path:
-    # What is wrong with an unknown field is its name, not its value.
+    # The fault of an unknown field is its name, not its value.
     return (*error["loc"], KEY) if error["type"] == "extra_forbidden" else tuple(error["loc"])
 
 
-_SAID = {
+_TEXTS = {
     "missing": "the field {field!r} is missing",
     "extra_forbidden": "unknown field {field!r:.60}",
-    "string_type": "{field} is a string: put it in quotes",
-    "int_type": "{field} is a whole number",
-    "bool_type": "{field} is true or false",
-    "tuple_type": "{field} is a list",
-    "model_type": "{field} is a mapping of fields",
-    "model_attributes_type": "{field} is a mapping of fields",
-    "dict_type": "{field} is a mapping of fields",
+    "string_type": "{field} must be a string: put it in quotes",
+    "int_type": "{field} must be a whole number",
+    "bool_type": "{field} must be true or false",
+    "tuple_type": "{field} must be a list",
+    "model_type": "{field} must be a mapping of fields",
+    "model_attributes_type": "{field} must be a mapping of fields",
+    "dict_type": "{field} must be a mapping of fields",
     "too_short": "{field} has too few entries",
-    "union_tag_not_found": "{field} says which auth method it is: auth: approle, kubernetes, jwt or other",
+    "union_tag_not_found": "{field} must name its auth method: auth: approle, kubernetes, jwt or other",
 }
 
 
@@ -91,44 +83,44 @@ def _text(error: Mapping[str, Any]) -> str:
     names = [part for part in error["loc"] if isinstance(part, str)]
     field = names[-1] if names else "the file"
     if error["type"] == "string_pattern_mismatch":
-        return f"{field} has characters that it cannot have: it is written as {error['ctx']['pattern']}"
-    said = _SAID.get(error["type"])
-    return said.format(field=field) if said else f"{field}: {error['msg']}"
+        return f"{field} has characters that are not allowed: it must match {error['ctx']['pattern']}"
+    text = _TEXTS.get(error["type"])
+    return text.format(field=field) if text else f"{field}: {error['msg']}"
 
 
-def _cross(file: PolicyFile) -> Iterator[Problem]:
-    """What no single field can tell: names that stand twice, names of nothing, rules that contradict."""
+def _cross(file: PolicyFile) -> Iterator[Finding]:
+    """Yield faults across fields: duplicate names, unknown names, contradicting rules."""
     names = {compartment.name for compartment in file.compartments}
-    yield from _twice("compartments", (compartment.name for compartment in file.compartments))
-    yield from _twice("identities", (identity.name for identity in file.identities))
-    yield from _twice("legal_holds", (hold.name for hold in file.legal_holds))
-    yield from _twice("alarms", (alarm.name for alarm in file.alarms))
+    yield from _duplicates("compartments", (compartment.name for compartment in file.compartments))
+    yield from _duplicates("identities", (identity.name for identity in file.identities))
+    yield from _duplicates("legal_holds", (hold.name for hold in file.legal_holds))
+    yield from _duplicates("alarms", (alarm.name for alarm in file.alarms))
     yield from _alarms(file, names)
     yield from _open_places(file)
     default = file.defaults.compartment
     if default is not None and default not in names:
-        yield _nothing(("defaults", "compartment"), default)
+        yield _unknown(("defaults", "compartment"), default)
     for index, compartment in enumerate(file.compartments):
         yield from _compartment(
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
     for one, text in folders.texts(folders.nested(file.compartments), file.compartments):
-        yield Problem(("compartments", one.compartment, *one.field), text, "nested-store")
+        yield _problem(("compartments", one.compartment, *one.field), text, "nested-store")
     for index, identity in enumerate(file.identities):
         here: Path = ("identities", index)
         for number, name in enumerate(identity.workers_of):
             if name not in names:
-                yield _nothing((*here, "workers_of", number), name)
+                yield _unknown((*here, "workers_of", number), name)
         for number, grant in enumerate(identity.grants):
             at = (*here, "grants", number)
             if grant.compartment not in names:
-                yield _nothing((*at, "compartment"), grant.compartment)
+                yield _unknown((*at, "compartment"), grant.compartment)
             if grant.tasks is not None and grant.dags is None:
-                yield Problem((*at, "tasks"), "tasks without dags: a task's id is only known within its DAG")
+                yield _problem((*at, "tasks"), "tasks needs dags: a task id is unique only within its DAG")
 
 
-def _open_places(file: PolicyFile) -> Iterator[Problem]:
-    """Places that are somebody's and everybody's at once."""
+def _open_places(file: PolicyFile) -> Iterator[Finding]:
+    """Yield places that have an owner and are open to all DAGs at once."""
     owners = {
         place: f"compartment {own.name!r}"
         for own in file.compartments
@@ -138,69 +130,60 @@ def _open_places(file: PolicyFile) -> Iterator[Problem]:
         on = identity.runs_on
         owners |= dict.fromkeys(on.places if on else (), f"identity {identity.name!r}")
         if on is not None and not on.places:
-            yield Problem(("identities", index, "runs_on"), "runs_on names no place")
+            yield _problem(("identities", index, "runs_on"), "runs_on names no place")
     for field in type(file.open_places).model_fields:
         for number, value in enumerate(getattr(file.open_places, field)):
             if owner := owners.get((field, value)):
-                yield Problem(
+                yield _problem(
                     ("open_places", field, number),
-                    f"the {field} {value!r} is that of {owner}: it is not open to all",
+                    f"the {field} {value!r} belongs to {owner}, so it cannot be open to all",
                 )
 
 
-def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Problem]:
+def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Finding]:
     for index, alarm in enumerate(file.alarms):
         here: Path = ("alarms", index)
         for number, name in enumerate(alarm.compartments or ()):
             if name not in names:
-                yield _nothing((*here, "compartments", number), name)
+                yield _unknown((*here, "compartments", number), name)
         if alarm.at_once and alarm.when not in AT_ONCE:
-            text = f"only {' and '.join(AT_ONCE)} can be told at once: no single event decides {alarm.when}"
-            yield Problem((*here, "at_once"), text)
+            text = f"only {' and '.join(AT_ONCE)} can be at_once: no single event decides {alarm.when}"
+            yield _problem((*here, "at_once"), text)
         for number, way in enumerate(alarm.notify):
             if way.ways != 1:
-                text = "a way to tell is one of log, webhook (or connection) and callback"
-                yield Problem((*here, "notify", number), text)
+                text = "each notify entry must be one of log, webhook (or connection) and callback"
+                yield _problem((*here, "notify", number), text)
 
 
-def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: bool) -> Iterator[Problem]:
+def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: bool) -> Iterator[Finding]:
     if not here.dags and not is_default:
-        yield Problem(path, f"the compartment {here.name!r} takes no DAGs: give it dags")
+        yield _problem(path, f"the compartment {here.name!r} has no DAGs: give it dags")
     for number, reader in enumerate(here.readers):
         at = (*path, "readers", number)
         if reader.compartment is None and all(is_glob(glob) and not glob.strip("*") for glob in reader.dags):
             if "dags" not in reader.model_fields_set:
-                yield Problem(
-                    at, 'a reader says who may pull: compartment, dags or both (dags: ["*"] for everybody)'
-                )
+                yield _problem(at, 'a reader must have compartment, dags or both (dags: ["*"] for every DAG)')
         elif reader.compartment == here.name:
-            yield Problem((*at, "compartment"), "a compartment's own tasks may pull anyway")
+            yield _problem((*at, "compartment"), "a compartment's own tasks may pull without a reader")
         elif reader.compartment is not None and reader.compartment not in names:
-            yield _nothing((*at, "compartment"), reader.compartment)
+            yield _unknown((*at, "compartment"), reader.compartment)
     for number, route in enumerate(here.routes):
         if route.keys is None and route.sensitive is None:
-            yield Problem((*path, "routes", number), "a route says what takes it: keys, sensitive: true or both")
+            yield _problem((*path, "routes", number), "a route must have keys, sensitive: true or both")
 
 
-def _twice(field: str, names: Iterable[str]) -> Iterator[Problem]:
+def _duplicates(field: str, names: Iterable[str]) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            yield Problem((field, index, "name"), f"the name {name!r} stands twice")
+            yield _problem((field, index, "name"), f"the name {name!r} is used twice")
         seen.add(name)
 
 
-def _nothing(path: Path, name: str) -> Problem:
-    return Problem(path, f"there is no compartment {name!r}")
+def _unknown(path: Path, name: str) -> Finding:
+    return _problem(path, f"there is no compartment {name!r}")
 
 
-def one_compartment(key_uris: Iterable[str], store_uri: str, *, name: str) -> Compartment:
-    """A compartment from settings instead of a file: it takes every DAG.
-
-    :raises PolicyInvalid: says which field is wrong; the settings' own name for it.
-    """
-    try:
-        return Compartment(name=name, dags=("*",), key_uris=tuple(key_uris), store_uri=store_uri)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=True)[0]
-        raise PolicyInvalid(_text(first)) from None
+def first_fault(error: ValidationError) -> str:
+    """Return the text of the first fault that a model reports."""
+    return _text(error.errors(include_input=False, include_url=False, include_context=True)[0])

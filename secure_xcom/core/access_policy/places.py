@@ -1,4 +1,4 @@
-"""Whose place is which: what carries an identity, as the access policy gives it to compartments and identities."""
+"""The owners of places: the access policy gives places that carry an identity to compartments and identities."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.executors import Executor, Executors
 from secure_xcom.core.access_policy.identities import Identity, RunsOn
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 
 CARRY_IDENTITY = ("queue", "executor", "service_account", "run_as_user")
-"""A pool carries none: it counts slots."""
+"""A pool carries no identity: it counts slots."""
 
-# Brokers make one of names that Airflow tells apart: kombu writes `.` as `-` for SQS, and `.` and `_` as `-` for
-# Azure's storage queues (kombu/transport, entity_name); names of Azure, and MySQL's, have no case.
+# Brokers merge names that Airflow distinguishes: kombu writes `.` as `-` for SQS, and `.` and `_` as `-` for
+# Azure's storage queues (kombu/transport, entity_name). Names of Azure and MySQL are case-insensitive.
 _ONE_FOR_BROKERS = str.maketrans("._", "--")
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A compartment or an identity that has a place.
+    """A compartment or an identity that owns a place.
 
     :ivar kind: ``compartment`` or ``identity``; :ivar index: its number in the file.
     :ivar fields: the identity-carrying fields of the entry that gives it the place.
@@ -38,10 +38,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What is a DAG's own.
+    """The owners and places that a DAG belongs to.
 
-    :ivar owners: kind and name of those whose places are its own.
-    :ivar places: fields and values of the identities' places among these.
+    :ivar owners: kind and name of the owners whose places the DAG may use.
+    :ivar places: fields and values of those places that identities own.
     """
 
     owners: frozenset[tuple[str, str]] = frozenset()
@@ -49,9 +49,9 @@ class Own:
 
 
 class Places:
-    """Who owns which place, and which ones are open.
+    """The owners of all places, and the open places.
 
-    :ivar closed: whether the policy gives anybody a place: then everything that is not open is closed.
+    :ivar closed: True if the policy gives anybody a place: then every place that is not open is closed.
     """
 
     def __init__(self, policy: AccessPolicy, executors: Executors) -> None:
@@ -68,7 +68,7 @@ class Places:
                 self._of_workers.setdefault(name, []).append(identity)
 
     def own(self, compartment: Compartment | None, runner: Identity | None) -> Own:
-        """What is a DAG's own: its compartment's and that compartment's workers', or those of its `runs_on`."""
+        """Return a DAG's own places: of its compartment, or of the identity whose `runs_on` names it."""
         identities = [runner] if runner is not None else []
         owners = set()
         if runner is None and compartment is not None:
@@ -81,17 +81,17 @@ class Places:
         )
 
     def same(self, field: str, value: str | Executor, place: str, team: str | None) -> bool:
-        """Whether what a task gets is a place of the access policy."""
+        """Check whether a task's place is a given place of the access policy."""
         if field == "executor":
             return value == place or self._resolved(value, team) in self._executors.meant(place)
         return value == place
 
     def is_open(self, field: str, value: str | Executor, team: str | None) -> bool:
-        """Whether every DAG may name it."""
+        """Check whether every DAG may name a place."""
         return (field, self._resolved(value, team) if field == "executor" else value) in self._open
 
     def owners(self, field: str, value: str | Executor, team: str | None) -> tuple[Owner, ...]:
-        """Whose place it is. An executor is nobody's where the file also names what tells its workers apart."""
+        """Return the owners of a place. An executor has none if its entry names the field that splits it."""
         if field != "executor":
             return self._owners.get((field, spelled(field, str(value))), ())
         text = self._resolved(value, team)
@@ -113,17 +113,17 @@ class Places:
 
 @lru_cache(maxsize=4)
 def places_of(policy: AccessPolicy, executors: Executors) -> Places:
-    """The places of a policy, made once: a scheduler asks for each task instance."""
+    """Return the places of a policy. Cached, because a scheduler needs them for each task instance."""
     return Places(policy, executors)
 
 
 def spelled(field: str, value: str) -> str:
-    """One spelling for all names that some broker takes for the same queue."""
+    """Return one spelling for all names that some broker treats as the same queue."""
     return value.translate(_ONE_FOR_BROKERS).casefold() if field == "queue" else value
 
 
 def every_place(policy: AccessPolicy) -> Iterator[tuple[Owner, str, str, tuple[str, ...] | None]]:
-    """Each place that carries an identity: its owner, field and value, and the owner's teams."""
+    """Yield each place that carries an identity: its owner, field and value, and the owner's teams."""
     subjects: list[tuple[str, int, Compartment | Identity]] = [
         *(("compartment", index, own) for index, own in enumerate(policy.compartments)),
         *(("identity", index, one) for index, one in enumerate(policy.identities)),

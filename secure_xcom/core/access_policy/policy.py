@@ -1,7 +1,7 @@
 """The access policy: which compartment an XCom belongs to, and who may pull it.
 
-What is decided here holds as long as the worker runs our code: it is defence in depth and gives clear errors.
-What holds against a hostile worker are the key service's and the bucket's own policies.
+These decisions hold as long as the worker runs our code: they are defence in depth and give clear errors. Against
+a hostile worker, the policies of the key service and the bucket hold.
 """
 
 from __future__ import annotations
@@ -9,31 +9,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from secure_xcom.core.access_policy import loading
-from secure_xcom.core.access_policy.alarms import Alarm
-from secure_xcom.core.access_policy.dag_origin import Origin, mismatch
+from pydantic import ValidationError
+
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.deciding import Verdict, judge
-from secure_xcom.core.access_policy.globs import FirstMatch, matches, overlap
-from secure_xcom.core.access_policy.identities import Identity
-from secure_xcom.core.access_policy.model import Compartment, LegalHold, OpenPlaces, PolicyFile
+from secure_xcom.core.access_policy.globs import FirstMatch, any_matches, overlap
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid, WriteRefused
 
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.alarms import Alarm
+    from secure_xcom.core.access_policy.identities import Identity
+    from secure_xcom.core.access_policy.policy_file import LegalHold, OpenPlaces, PolicyFile
+
 DEFAULT_COMPARTMENT = "default"
 
-# A process sees the ids of few DAGs; a DAG processor sees thousands, one after the other.
+# A task's process sees the ids of few DAGs; a DAG processor sees thousands, one after the other.
 _CACHED_DAGS = 4096
 _INHERITED = ("retention", "max_bytes", "mask_values", "hide_return_values")
 
 
 class AccessPolicy:
-    """The compartments, in order, with the file's defaults in them, and the identities.
+    """The compartments, in order and with the file's defaults filled in, and the identities.
 
-    The first compartment with a glob for a DAG's id takes it, else the default compartment, else it is refused.
+    A DAG belongs to the first compartment with a glob that matches its id, otherwise to the default compartment. A
+    DAG of no compartment is refused.
 
-    :param default: the name of the compartment for DAGs that no glob takes.
-    :param consumers_known: False where there is nobody to be kept out.
+    :param default: the name of the default compartment.
+    :param consumers_known: False if every consumer may pull: there is one compartment for all DAGs.
     """
 
     def __init__(
@@ -53,10 +58,10 @@ class AccessPolicy:
         self.legal_holds = tuple(legal_holds)
         self.alarms = tuple(alarms)
         self.alarms_at_once = tuple(alarm for alarm in self.alarms if alarm.at_once)
-        self.open_places = open_places or OpenPlaces()
+        self._open_places = open_places
         self.digest = digest
-        # With one compartment for everything there is nobody to be kept out, and a consumer that Airflow does
-        # not name (a callback after the task, a trigger) may pull; with a file it may not.
+        # With one compartment for all DAGs, a consumer that Airflow does not name (a callback after the task, a
+        # trigger) may pull. With a file it may not.
         self._consumers_known = consumers_known
         self._by_name = {compartment.name: compartment for compartment in self.compartments}
         self.default = None if default is None else self._by_name[default]
@@ -72,14 +77,18 @@ class AccessPolicy:
 
     @classmethod
     def single(cls, key_uris: Sequence[str], store_uri: str) -> AccessPolicy:
-        """One compartment named ``default`` that takes every DAG.
+        """Return a policy of one compartment named ``default``, for every DAG.
 
-        :raises SettingInvalid: a URI is of a form that none can have, or there are none or too many.
+        :raises SettingInvalid: a URI is invalid, or there are no key URIs or too many.
         """
         try:
-            compartment = loading.one_compartment(key_uris, store_uri, name=DEFAULT_COMPARTMENT)
-        except PolicyInvalid as error:
-            raise SettingInvalid(error.what, where="[secure_xcom] key_uris, store_uri") from None
+            compartment = Compartment(
+                name=DEFAULT_COMPARTMENT, dags=("*",), key_uris=tuple(key_uris), store_uri=store_uri
+            )
+        except ValidationError as error:
+            from secure_xcom.core.access_policy.loading import first_fault
+
+            raise SettingInvalid(first_fault(error), where="[secure_xcom] key_uris, store_uri") from None
         digest = hashlib.sha256(compartment.model_dump_json().encode()).hexdigest()
         return cls((compartment,), digest=digest, consumers_known=False)
 
@@ -87,22 +96,24 @@ class AccessPolicy:
     def load(cls, path: str) -> AccessPolicy:
         """Read the access policy file.
 
-        :raises PolicyInvalid: says what is wrong, and the line and column where.
+        :raises PolicyInvalid: with the fault's line and column.
         """
         return cls.parse(read_bytes(path), where=path)
 
     @classmethod
     def parse(cls, raw: bytes, *, where: str) -> AccessPolicy:
-        """The access policy of a file's bytes.
+        """Return the access policy of a file's bytes.
 
         :param where: the file's name, for errors.
-        :raises PolicyInvalid: says what is wrong, and the line and column where.
+        :raises PolicyInvalid: with the fault's line and column.
         """
+        from secure_xcom.core.access_policy import loading
+
         return cls.of(loading.load(raw, where=where), digest=hashlib.sha256(raw).hexdigest())
 
     @classmethod
     def of(cls, file: PolicyFile, *, digest: str) -> AccessPolicy:
-        """The access policy that a file says: its defaults stand in each compartment that leaves them out."""
+        """Return the access policy of a parsed file, with its defaults filled in."""
         inherited = {name: getattr(file.defaults, name) for name in _INHERITED}
         inherited = {name: value for name, value in inherited.items() if value is not None}
         return cls(
@@ -116,18 +127,27 @@ class AccessPolicy:
             open_places=file.open_places,
         )
 
+    @property
+    def open_places(self) -> OpenPlaces:
+        """The places that every DAG may name."""
+        if self._open_places is None:
+            from secure_xcom.core.access_policy.policy_file import OpenPlaces
+
+            self._open_places = OpenPlaces()
+        return self._open_places
+
     def compartment(self, name: str) -> Compartment:
-        """The compartment of this name.
+        """Return the compartment of this name.
 
         :raises CompartmentUnknown: there is none.
         """
-        found = self._by_name.get(name)
-        if found is None:
+        compartment = self._by_name.get(name)
+        if compartment is None:
             raise CompartmentUnknown(f"there is no compartment {name!r:.70}")
-        return found
+        return compartment
 
     def resolve_dag(self, dag_id: str) -> Compartment | None:
-        """The compartment that a DAG belongs to, or None."""
+        """Return the compartment that a DAG belongs to, or None."""
         if dag_id not in self._resolved:
             if len(self._resolved) >= _CACHED_DAGS:
                 self._resolved.clear()
@@ -136,36 +156,36 @@ class AccessPolicy:
         return self._resolved[dag_id]
 
     def runner(self, dag_id: str) -> Identity | None:
-        """The first identity whose ``runs_on`` names a DAG, or None."""
+        """Return the first identity whose ``runs_on`` names a DAG, or None."""
         index = self._runners.find(dag_id)
         return None if index is None else self.identities[index]
 
     def resolve(self, coordinate: Coordinate) -> Compartment:
-        """The compartment that an XCom belongs to.
+        """Return the compartment that an XCom belongs to.
 
-        :raises CompartmentUnknown: none takes its DAG.
+        :raises CompartmentUnknown: its DAG belongs to none.
         """
-        found = self.resolve_dag(coordinate.dag_id)
-        if found is None:
+        compartment = self.resolve_dag(coordinate.dag_id)
+        if compartment is None:
             raise CompartmentUnknown(
-                f"no compartment takes the DAG {coordinate.dag_id!r:.80}", where=str(coordinate)
+                f"the DAG {coordinate.dag_id!r:.80} belongs to no compartment", where=str(coordinate)
             )
-        return found
+        return compartment
 
     def held(self, dag_id: str, run_id: str) -> LegalHold | None:
-        """The first legal hold on a DAG's run, or None. What is held is neither deleted nor shredded."""
+        """Return the first legal hold on a DAG's run, or None. A held XCom is neither deleted nor shredded."""
         for hold in self.legal_holds:
-            if _any(hold.dags, dag_id) and _any(hold.runs, run_id):
+            if any_matches(hold.dags, dag_id) and any_matches(hold.runs, run_id):
                 return hold
         return None
 
     def holds_in(self, compartment: Compartment) -> tuple[LegalHold, ...]:
-        """The legal holds that may be on something in a compartment."""
+        """Return the legal holds that may apply to an XCom of a compartment."""
         return tuple(
             hold
             for hold in self.legal_holds
             if compartment is self.default
-            or any(overlap(glob, taken) for glob in hold.dags for taken in compartment.dags)
+            or any(overlap(glob, own_glob) for glob in hold.dags for own_glob in compartment.dags)
         )
 
     def decide_write(
@@ -173,43 +193,49 @@ class AccessPolicy:
     ) -> Verdict:
         """Decide whether this producer may push or purge at a coordinate: within its own compartment only.
 
-        The task need not be the coordinate's own, nor of its DAG, since a compartment is the boundary; but of
-        another DAG's bundle and team nothing is known here, so it must where the compartment asks for these.
+        The coordinate may be another task's or another DAG's, because the compartment is the boundary. But the
+        bundle and team of another DAG are unknown here, so it must be the task's own DAG if the compartment
+        requires them.
 
-        :param maintenance: a job of ours calls, which works on rows that are there and for no task.
-        :raises CompartmentUnknown: no compartment takes the XCom's DAG.
+        :param maintenance: a maintenance job of ours calls, which works on existing rows and for no task.
+        :raises CompartmentUnknown: the XCom's DAG belongs to no compartment.
         """
-        own = self.resolve(coordinate)
+        compartment = self.resolve(coordinate)
         if not self._consumers_known:
-            return Verdict(own, "single")
+            return Verdict(compartment, "single")
         if maintenance:
-            return Verdict(own, "maintenance")
+            return Verdict(compartment, "maintenance")
         if producer is None:
-            what = "Airflow does not say here for which task instance this is, so it cannot be allowed"
-            remedy = "push and delete XComs in a task; docs/policies.md lists who may besides"
-            return Verdict(own, "producer", WriteRefused(what, where=str(coordinate), remedy=remedy))
-        theirs = self.resolve_dag(producer.dag_id)
-        if theirs is not own:
-            whose = "no compartment" if theirs is None else f"compartment {theirs.name!r}"
-            what = (
-                f"the DAG {producer.dag_id!r:.80} is of {whose}, and the XCom belongs to compartment {own.name!r}"
+            what = "Airflow does not tell here which task instance this is for, so it cannot be allowed"
+            remedy = "push and delete XComs in a task; docs/policies.md lists who else may"
+            return Verdict(compartment, "producer", WriteRefused(what, where=str(coordinate), remedy=remedy))
+        producer_compartment = self.resolve_dag(producer.dag_id)
+        if producer_compartment is not compartment:
+            whose = (
+                "no compartment" if producer_compartment is None else f"compartment {producer_compartment.name!r}"
             )
-            return Verdict(own, "producer.compartment", WriteRefused(what, where=str(coordinate)))
-        if own.bundles is not None or own.teams is not None:
+            what = (
+                f"the DAG {producer.dag_id!r:.80} belongs to {whose}, and the XCom to compartment "
+                f"{compartment.name!r}"
+            )
+            return Verdict(compartment, "producer.compartment", WriteRefused(what, where=str(coordinate)))
+        if compartment.bundles is not None or compartment.teams is not None:
+            from secure_xcom.core.access_policy.dag_origin import Origin, mismatch
+
             origin = Origin.of(producer, coordinate.dag_id)
-            wrong = mismatch(own, coordinate.dag_id, origin, where=str(coordinate))
+            wrong = mismatch(compartment, coordinate.dag_id, origin, where=str(coordinate))
             if wrong is not None:
-                return Verdict(own, f"producer.{wrong.field}", wrong.refusal)
-        return Verdict(own, "own")
+                return Verdict(compartment, f"producer.{wrong.field}", wrong.refusal)
+        return Verdict(compartment, "own")
 
     def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Verdict:
-        """Whether this consumer may pull, before any key is asked for.
+        """Decide whether this consumer may pull, before any key is asked for.
 
-        Nothing here is known to be true yet: the head is authenticated when the payload is opened, the consumer
-        is what the process says. An edited head opens nothing, whatever was decided on it.
+        Nothing is authenticated yet: the head is authenticated when the payload is opened, and the consumer is
+        what the process says. An edited head opens nothing, whatever this decides.
 
         :param compartment: the compartment that the reference's head names.
-        :raises CompartmentUnknown: no compartment takes the XCom's DAG.
+        :raises CompartmentUnknown: the XCom's DAG belongs to no compartment.
         """
         own = self.resolve(coordinate)
         if own.name != compartment:
@@ -217,10 +243,10 @@ class AccessPolicy:
                 own,
                 "compartment",
                 CompartmentUnknown(
-                    f"the reference is of compartment {compartment!r:.70}, the XCom belongs to {own.name!r}",
+                    f"the reference names compartment {compartment!r:.70}, the XCom belongs to {own.name!r}",
                     where=str(coordinate),
-                    remedy="clear the producing task if its DAG was moved to another compartment; else look for "
-                    "who wrote this row",
+                    remedy="clear the producing task if its DAG was moved to another compartment; otherwise find "
+                    "out who wrote this row",
                 ),
             )
         if not self._consumers_known:
@@ -228,24 +254,26 @@ class AccessPolicy:
         if consumer is None:
             what = "the consumer is not known here, so it cannot be allowed"
             return Verdict(own, "consumer", AccessRefused(what, where=str(coordinate)))
-        theirs = self.resolve_dag(consumer.dag_id)
-        if theirs is not None:
-            # A DAG that only bears the name of one of theirs is not one of theirs, for no rule.
+        consumer_compartment = self.resolve_dag(consumer.dag_id)
+        if consumer_compartment is not None and (
+            consumer_compartment.bundles is not None or consumer_compartment.teams is not None
+        ):
+            from secure_xcom.core.access_policy.dag_origin import Origin, mismatch
+
+            # No rule admits a DAG that only has the id of one of the compartment's DAGs.
             origin = Origin.of(consumer, consumer.dag_id)
-            wrong = mismatch(theirs, consumer.dag_id, origin, where=str(coordinate))
+            wrong = mismatch(consumer_compartment, consumer.dag_id, origin, where=str(coordinate))
             if wrong is not None:
                 return Verdict(own, f"consumer.{wrong.field}", wrong.refusal)
-        if theirs is own:
+        if consumer_compartment is own:
             return Verdict(own, "own")
-        return judge(own, coordinate, consumer, None if theirs is None else theirs.name)
-
-
-def _any(globs: Sequence[str], text: str) -> bool:
-    return any(matches(glob, text) for glob in globs)
+        return judge(
+            own, coordinate, consumer, None if consumer_compartment is None else consumer_compartment.name
+        )
 
 
 def read_bytes(path: str) -> bytes:
-    """The bytes of a policy file.
+    """Return the bytes of a policy file.
 
     :raises PolicyInvalid: it cannot be read.
     """
@@ -255,7 +283,7 @@ def read_bytes(path: str) -> bytes:
         raise PolicyInvalid(
             f"the file cannot be read ({type(error).__name__})",
             where=path,
-            remedy="name a file that is there and readable",
+            remedy="name a file that exists and is readable",
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""The access policy file as a JSON Schema, for editors and for checks before anything is deployed.
+"""The JSON Schema of the access policy file, for editors and for checks before deployment.
 
-It is made from the models and kept beside them, because an editor reads a file. What no schema can say (names that
-stand twice, names of nothing) is said by `secure-xcom policy lint`.
+It is generated from the models and stored beside them, because an editor reads a file. `secure-xcom policy lint`
+checks what a schema cannot express (duplicate names, unknown names).
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.core.access_policy.model import PolicyFile
+from secure_xcom.core.access_policy.policy_file import PolicyFile
 
 STORED = Path(__file__).with_name("access_policy.schema.json")
-"""What is shipped; ``python -m secure_xcom.core.access_policy.schema`` writes it anew."""
+"""The shipped file; ``python -m secure_xcom.core.access_policy.schema`` regenerates it."""
 FORMER = Path(__file__).parents[2] / "access" / STORED.name
-"""The same file where the ``$schema`` lines of users' access policies name it."""
+"""A copy at the path that ``$schema`` lines of users' access policies name."""
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a file of version 1."""
+    """Return the JSON Schema (2020-12) of a file of version 1."""
     made = PolicyFile.model_json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -29,18 +29,18 @@ def schema() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The schema as it is stored."""
+    """Return the schema as it is stored."""
     return json.dumps(schema(), indent=2) + "\n"
 
 
 def write() -> None:
-    """Write the stored schema anew."""
+    """Regenerate the stored schema."""
     for path in (STORED, FORMER):
         path.write_text(text())
 
 
 def _plain(node: Any) -> Any:
-    """Without what pydantic adds and the file does not have: null for what is left out, titles made from names."""
+    """Return a node without what pydantic adds: null for omitted fields, titles made from names."""
     if isinstance(node, list):
         return [_plain(entry) for entry in node]
     if not isinstance(node, dict):

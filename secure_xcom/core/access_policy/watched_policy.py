@@ -1,4 +1,4 @@
-"""The access policy file in a process that lives on: read once, and again when it has changed."""
+"""The access policy file in a long-running process: read once, and again when it changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _Stamp = tuple[int, int, int, int]
 
 
 class WatchedPolicy:
-    """One file's policy; a forked child takes over what its parent has read.
+    """The policy of one file. A forked child takes over what its parent has read.
 
-    There is no lock, because one that another thread holds during a fork stays locked in the child: the worst of
-    two threads at once is that a changed file is read twice.
+    There is no lock, because a lock that another thread holds during a fork stays locked in the child. At worst,
+    two threads read a changed file twice.
     """
 
     def __init__(self, path: str) -> None:
@@ -24,14 +24,14 @@ class WatchedPolicy:
         self._answer: AccessPolicy | PolicyInvalid | None = None
         self._raw: bytes | None = None
         self.last_good: AccessPolicy | None = None
-        """The policy of the last file that could be used."""
+        """The policy of the last valid file."""
 
     def current(self) -> AccessPolicy:
-        """The policy as the file is now.
+        """Return the policy as the file is now.
 
-        :raises PolicyInvalid: it cannot be read or used.
+        :raises PolicyInvalid: the file cannot be read or is invalid.
         """
-        stamp = self._look()
+        stamp = self._stamp_of_file()
         if self._answer is None or stamp is None or stamp != self._stamp:
             self._answer = self._read()
             self._stamp = stamp
@@ -39,19 +39,19 @@ class WatchedPolicy:
             raise PolicyInvalid(self._answer.what, where=self._answer.where, remedy=self._answer.remedy)
         return self._answer
 
-    def _look(self) -> _Stamp | None:
-        """What changes with the file; None where it cannot be looked at, which the reading says better."""
+    def _stamp_of_file(self) -> _Stamp | None:
+        """Return a stamp that changes with the file; None if it cannot be read, which `_read` reports better."""
         try:
-            found = os.stat(self._path)
+            status = os.stat(self._path)
         except OSError:
             return None
-        return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+        return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
     def _read(self) -> AccessPolicy | PolicyInvalid:
         try:
             raw = read_bytes(self._path)
             if raw == self._raw and self.last_good is not None:
-                # Touched or copied anew, and the same as before.
+                # Touched or copied again, with the same content.
                 return self.last_good
             self.last_good = AccessPolicy.parse(raw, where=self._path)
         except PolicyInvalid as error:
@@ -62,5 +62,5 @@ class WatchedPolicy:
 
 @lru_cache(maxsize=4)
 def watched(path: str) -> WatchedPolicy:
-    """The process's one reader of a policy file."""
+    """Return the process's only reader of a policy file."""
     return WatchedPolicy(path)

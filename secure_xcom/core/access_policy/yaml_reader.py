@@ -1,7 +1,7 @@
-"""YAML, as far as an access policy has it: mappings, lists, strings, whole numbers, true and false, once each.
+"""Read the YAML of an access policy: mappings, lists, strings, whole numbers, true and false.
 
-Read from the parser's events, so that anchors, tags and duplicate keys are seen before anything is built from
-them, and depth and size are bounded as they grow.
+It is read from the parser's events, so that anchors, tags and duplicate keys are refused before anything is built
+from them, and depth and size are bounded while they grow.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ MAX_NODES = 4_000_000
 
 Path = tuple[str | int, ...]
 Marks = dict[Path, tuple[int, int]]
-"""Path of a value -> its line and column, from 1. A key has the path of its value with `KEY` behind it."""
+"""Path of a value -> its line and column, from 1. The path of a key is that of its value and `KEY`."""
 
 KEY = "\x00key"
 
-# Tabs may not indent in YAML and look like something else elsewhere; the others hide or reorder what people see.
+# Tabs must not indent in YAML and are easily mistaken elsewhere; the others hide or reorder text on a screen.
 _FORBIDDEN = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]"
     "|[\U000e0000-\U000e0fff]"
 )
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
-# What YAML 1.1 takes for something else than a string (PyYAML, resolver.py): yes, off, 1_000, 1:30, .5, dates.
+# Plain scalars that YAML 1.1 does not read as strings (PyYAML, resolver.py): yes, off, 1_000, 1:30, .5, dates.
 _IMPLICIT: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read(raw: bytes, *, where: str, marks: Marks | None = None) -> Any:
-    """The document's data: dict, list, str, int, bool.
+    """Return the document's data: dict, list, str, int, bool.
 
     :param where: the file's name, for errors.
-    :param marks: filled with the place of each value. It costs time and memory, so it is asked for when needed.
-    :raises PolicyInvalid: not YAML that we read; says the line and the column.
+    :param marks: filled with the place of each value. This takes time and memory, so it is optional.
+    :raises PolicyInvalid: not YAML of this subset, with the line and column.
     """
     text = _text(raw, where)
     try:
@@ -50,16 +50,16 @@ def read(raw: bytes, *, where: str, marks: Marks | None = None) -> Any:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise refused(f"not YAML: {error.problem or error.context or 'unreadable'}", where, line, column) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise PolicyInvalid(f"not YAML that we read ({type(error).__name__})", where=where) from None
+        raise PolicyInvalid(f"not valid YAML ({type(error).__name__})", where=where) from None
 
 
 def build(events: Iterable[Any], *, where: str, marks: Marks | None = None) -> Any:
-    """The data of a parser's events, as `read` gives it."""
+    """Return the data of a parser's events, as `read` does."""
     return _Builder(where, marks).document(events)
 
 
 def refused(what: str, where: str, line: int, column: int) -> PolicyInvalid:
-    """The error for a place in the file; lines and columns are counted from 1."""
+    """Return the error for a place in the file. Lines and columns count from 1."""
     return PolicyInvalid(what, where=f"{where}, line {line}, column {column}")
 
 
@@ -82,7 +82,7 @@ def _text(raw: bytes, where: str) -> str:
 
 
 class _Builder:
-    """Builds data from events with a stack of its own, so depth is what we say and not what Python can recurse."""
+    """Builds data from events with its own stack, so that its depth limit is not Python's."""
 
     def __init__(self, where: str, marks: Marks | None) -> None:
         self._where = where
@@ -158,15 +158,15 @@ class _Builder:
     def _key(self, event: Any, kind: type, parent: dict[str, Any]) -> str:
         key = self._scalar(event) if kind is yaml.ScalarEvent else None
         if not isinstance(key, str):
-            self._refuse(event, "a key is a string")
+            self._refuse(event, "a key must be a string")
         if key in parent:
-            self._refuse(event, f"the key {key!r:.60} stands twice")
+            self._refuse(event, f"the key {key!r:.60} occurs twice")
         return key
 
     def _scalar(self, event: Any) -> str | int | bool:
         value: str = event.value
         if not event.implicit[0]:
-            # Quoted, or a block: a string whatever it looks like.
+            # Quoted, or a block scalar: always a string.
             return value
         if value == "true" or value == "false":
             return value == "true"
@@ -176,7 +176,9 @@ class _Builder:
                     return int(value)
                 if tag.endswith(":null"):
                     self._refuse(event, "a value is missing")
-                self._refuse(event, f"{value!r:.40} means different things to different readers; put it in quotes")
+                self._refuse(
+                    event, f"{value!r:.40} means different things to different YAML parsers; put it in quotes"
+                )
         return value
 
     def _refuse(self, event: Any, what: str) -> NoReturn:

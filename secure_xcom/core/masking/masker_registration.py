@@ -9,7 +9,6 @@ call, which then finds nothing new, only passes them on.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from secure_xcom.core.errors import ExtraMissing
 from secure_xcom.core.masking.secrets_of_value import Secrets
+from secure_xcom.core.per_process import PerProcess
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def compile_once(masker: Any, strings: Sequence[object]) -> None:
 
     :param masker: Airflow's SecretsMasker.
     """
-    with _lock:
+    with _lock.get():
         known = getattr(masker, "patterns", None)
         if not isinstance(known, set) or not hasattr(masker, "replacer"):
             return
@@ -89,13 +89,4 @@ def compile_once(masker: Any, strings: Sequence[object]) -> None:
 # What a masker learns; everything else are its settings. add_mask is there once a supervisor's was wrapped.
 _STATE = frozenset({"patterns", "replacer", "add_mask"})
 # Pulls of async code come from several threads, and the later one must not undo the earlier one's patterns.
-_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603  # a lock cannot be renewed in place
-    _lock = threading.Lock()
-
-
-# A fork copies a lock as it is, also one that a thread holds which the child does not have.
-os.register_at_fork(after_in_child=_renew_lock)
+_lock = PerProcess(threading.Lock)

@@ -1,8 +1,8 @@
-"""The one way from a reference to the bytes that it stands for, whoever reads: a pull, an operator, a job.
+"""The open stage: from a reference to the bytes that it stands for, for every reader: a pull, an operator, a job.
 
 Who may read is decided elsewhere (`secure_xcom.core.pipeline.pull_checks` for tasks; the key service's own policy
-for operators). What is here holds for every reader alike: the restrictions and times of the head, where the
-payload may lie, which keys may be asked, and that the payload is the one that was sealed with this head.
+for operators). These checks hold for every reader: the restrictions and times of the head, where the payload may
+be, which keys may be asked, and that the payload is the one that was sealed with this head.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from secure_xcom.core.reference import LEDGERS, TIME_FORMAT, Reference
 from secure_xcom.core.seal import sealed_size, unseal
 from secure_xcom.keys import openers, version_of
 from secure_xcom.keys.data_keys import Candidates
-from secure_xcom.sinks import Draft
 
 SKEW = timedelta(hours=1)
 """How far apart the clocks of two machines may be where an XCom expires."""
@@ -46,9 +45,9 @@ class Openable:
 
 
 def openable(
-    found: Reference, compartment: Compartment, *, max_bytes: int, where: str, expired: bool = False
+    reference: Reference, compartment: Compartment, *, max_bytes: int, where: str, expired: bool = False
 ) -> Openable:
-    """Check everything that holds for every reader, before a key or a store is asked.
+    """Check a reference as for every reader, before a key or a store is asked.
 
     :param compartment: the one that its coordinate belongs to.
     :param max_bytes: the largest payload that may be fetched.
@@ -57,103 +56,101 @@ def openable(
     :raises ContextRefused: it names a key or an object outside its compartment.
     :raises ValueTooLarge: the payload is over the limit.
     """
-    check_restrictions(found, where)
+    check_restrictions(reference, where)
     if not expired:
-        check_time(found, where)
-    check_content(found, max_bytes, where)
-    place = place_within(found, compartment, where)
-    return Openable(place, candidates(found, compartment, where))
+        check_time(reference, where)
+    check_content(reference, max_bytes, where)
+    place = place_within(reference, compartment, where)
+    return Openable(place, candidates(reference, compartment, where))
 
 
-def opened(found: Reference, data_key: bytes, pieces: Iterable[bytes], *, max_bytes: int, where: str) -> bytes:
-    """The encoded value, whole and authenticated.
+def opened(reference: Reference, data_key: bytes, pieces: Iterable[bytes], *, max_bytes: int, where: str) -> bytes:
+    """Return the encoded value, whole and authenticated.
 
     :raises SealError: the payload is not the one that was sealed with this head; :raises CodecError: it does not
         unfold, or unfolds to more than the limit.
     """
-    context = found.head.canonical()
-    plain = unseal(data_key, context, pieces, header=found.header, size=found.size, where=where)
-    return codecs.decompress(plain, found.head.compression, max_bytes=max_bytes, where=where)
+    context = reference.head.canonical()
+    plain = unseal(data_key, context, pieces, header=reference.header, size=reference.size, where=where)
+    return codecs.decompress(plain, reference.head.compression, max_bytes=max_bytes, where=where)
 
 
-def check_restrictions(found: Reference, where: str) -> None:
-    """See that this release knows every restriction of a head.
+def check_restrictions(reference: Reference, where: str) -> None:
+    """Check that this release knows every restriction of a head.
 
     :raises ReferenceVersionUnknown: it carries another one.
     """
-    if found.head.readers is not None or found.head.exclusive not in (None, *LEDGERS):
+    if reference.head.readers is not None or reference.head.exclusive not in (None, *LEDGERS):
         raise ReferenceVersionUnknown(
             "the head carries a restriction that this release cannot enforce", where=where
         )
 
 
-def check_content(found: Reference, max_bytes: int, where: str) -> None:
-    """See that there is something to open, and that it is no larger than may be fetched.
+def check_content(reference: Reference, max_bytes: int, where: str) -> None:
+    """Check that there is something to open, and that it is no larger than may be fetched.
 
     :raises ReferenceShredded: its keys are gone; :raises ValueTooLarge: the payload is over the limit.
     """
-    if found.shredded is not None:
-        raise ReferenceShredded(f"its data key was destroyed at {found.shredded}", where=where)
-    if found.size > sealed_size(max_bytes):
+    if reference.shredded is not None:
+        raise ReferenceShredded(f"its data key was destroyed at {reference.shredded}", where=where)
+    if reference.size > sealed_size(max_bytes):
         raise ValueTooLarge(
-            f"the payload has {found.size} bytes, [secure_xcom] max_bytes is {max_bytes}", where=where
+            f"the payload has {reference.size} bytes, [secure_xcom] max_bytes is {max_bytes}", where=where
         )
 
 
-def check_time(found: Reference, where: str) -> None:
-    """See that the retention of an XCom is not over.
+def check_time(reference: Reference, where: str) -> None:
+    """Check that an XCom has not expired.
 
-    :raises ReferenceExpired: it is; :raises ClockSkewed: that cannot be told.
+    :raises ReferenceExpired: it has; :raises ClockSkewed: that cannot be told.
     """
-    expires = found.head.expires
+    expires = reference.head.expires
     if expires is None:
         return
     now = clock.now()
     if expires <= now.strftime(TIME_FORMAT):
         raise ReferenceExpired(f"it expired at {expires}", where=where)
-    if found.head.created > (now + SKEW).strftime(TIME_FORMAT):
+    if reference.head.created > (now + SKEW).strftime(TIME_FORMAT):
         raise ClockSkewed(
-            f"it was made at {found.head.created}, over an hour after what this machine takes for now, so whether "
+            f"it was made at {reference.head.created}, over an hour ahead of this machine's clock, so whether "
             "it has expired cannot be told",
             where=where,
         )
 
 
-def place_within(found: Reference, compartment: Compartment, where: str) -> tuple[str, str] | None:
-    """The URI of the object's store and its path below it, None for an inline payload.
+def place_within(reference: Reference, compartment: Compartment, where: str) -> tuple[str, str] | None:
+    """Return the URI of the object's store and its path below it, None for an inline payload.
 
     :raises ContextRefused: the object is not in a store of the compartment, below this very coordinate. Whoever
         can write to the database must not be able to name what is fetched, or what a purge deletes.
     """
-    if found.head.object is None:
+    if reference.head.object is None:
         return None
-    folder = object_path(compartment.name, found.head.coordinate, "")
+    folder = object_path(compartment.name, reference.head.coordinate, "")
     for store_uri in compartment.all_store_uris:
         prefix = object_uri(store_uri, folder)
-        unique = found.head.object.removeprefix(prefix)
-        if unique != found.head.object and re.fullmatch("[0-9a-f-]{36}", unique):
+        unique = reference.head.object.removeprefix(prefix)
+        if unique != reference.head.object and re.fullmatch("[0-9a-f-]{36}", unique):
             return store_uri, folder + unique
     raise ContextRefused(
         f"the object is not below this coordinate in a store of compartment {compartment.name!r}", where=where
     )
 
 
-def candidates(found: Reference, compartment: Compartment, where: str) -> Candidates:
-    """The wraps that may be asked for, by keys of the compartment alone.
+def candidates(reference: Reference, compartment: Compartment, where: str) -> Candidates:
+    """Return the wraps that may be asked for: those by keys of the compartment alone.
 
     :raises ContextRefused: there are none.
     """
-    wraps = openers(compartment.all_key_uris, [(key.uri, key.wrapped) for key in found.keys])
+    wraps = openers(compartment.all_key_uris, [(key.uri, key.wrapped) for key in reference.keys])
     if not wraps:
         raise ContextRefused(
             f"none of the reference's keys belongs to compartment {compartment.name!r}", where=where
         )
-    context = encryption_context(compartment.name, found.head.coordinate)
-    return Candidates(wraps, context, keep=found.head.exclusive is None)
+    context = encryption_context(compartment.name, reference.head.coordinate)
+    return Candidates(wraps, context, keep=reference.head.exclusive is None)
 
 
-def describe(found: Reference, draft: Draft) -> None:
-    """What a reference says of itself, for the access log: ids only."""
-    draft.coordinate, draft.codec, draft.size = found.head.coordinate, found.head.codec, found.size
-    draft.object = found.head.object
-    draft.keys = tuple(KeyUse(key.uri, version_of(key.wrapped)) for key in found.keys)
+def key_uses(reference: Reference) -> tuple[KeyUse, ...]:
+    """Return the wrapping keys that a reference names, for the access log."""
+    return tuple(KeyUse(key.uri, version_of(key.wrapped)) for key in reference.keys)

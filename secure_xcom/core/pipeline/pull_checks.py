@@ -1,29 +1,23 @@
-"""What is decided about a value or a row before any key or store is asked. Decisions on bytes only, no IO."""
+"""The decide stage of a pull: check a row before any key or store is asked. Decisions on bytes only, no IO."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from secure_xcom.claims import Claimant, Target
-from secure_xcom.claims.claiming import Wanted, want
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
-from secure_xcom.core.coordinate import Asked, TaskTry
-from secure_xcom.core.errors import ClaimRefused, CoordinateMismatch
-from secure_xcom.core.pipeline.open_payload import describe, openable, place_within
-from secure_xcom.core.reference import Reference, parse
+from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.coordinate import Asked
+from secure_xcom.core.errors import ClaimRefused
+from secure_xcom.core.pipeline.open_payload import openable
+from secure_xcom.core.reference import Reference
 from secure_xcom.keys.data_keys import Candidates
-from secure_xcom.sinks import Draft
 
-__all__ = [
-    "Admitted",
-    "Row",
-    "admit",
-    "check_order",
-    "describe",
-    "place_within",
-    "recognise",
-]
+if TYPE_CHECKING:
+    from secure_xcom.claims.claiming import Wanted
+
+__all__ = ["Admitted", "Row", "admit", "first_out_of_order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +26,14 @@ class Row:
 
     value: object = field(repr=False)
     asked: Asked | None = None
+
+    def check(self, reference: Reference) -> None:
+        """Check that the reference in the row is the one that was asked for.
+
+        :raises CoordinateMismatch: it belongs to another row.
+        """
+        if self.asked is not None:
+            self.asked.check(reference.head.coordinate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,42 +54,42 @@ class Admitted:
 
 def admit(
     row: Row,
-    policy: AccessPolicy,
-    consumer: TaskTry | None,
+    reference: Reference,
+    compartment: Compartment,
     *,
-    claimant: Claimant | None = None,
-    ledger: str = "store",
+    claimant: Claimant | None,
+    ledger: str,
     max_bytes: int,
-    draft: Draft,
+    where: str,
 ) -> Admitted:
-    """Parse, hold against what was asked for, decide.
+    """Check the reference of a row that the access policy lets its consumer read.
 
     :param claimant: the task instance that pulls, where it is known for certain.
     :param ledger: where this deployment keeps claims.
     :param max_bytes: the largest payload that may be fetched.
-    :param draft: filled in as far as this comes.
-    :raises ReferenceRefused: malformed, of another version, moved, copied, expired, shredded.
+    :raises ReferenceRefused: it carries an unknown restriction, is expired or shredded.
     :raises ClaimRefused: it is exclusive, and nobody can say which task instance would claim it.
-    :raises AccessError: the access policy refuses it, or it names a key or an object outside its compartment.
+    :raises ContextRefused: it names a key or an object outside its compartment.
     :raises ValueTooLarge: the payload is over the limit.
     """
-    found = recognise(row, draft)
-    head = found.head
-    where = draft.where
-    verdict = policy.decide(head.coordinate, head.compartment, consumer)
-    draft.compartment, draft.rule = verdict.decided_in.name, verdict.rule
-    compartment = verdict.enforce()
-    opens = openable(found, compartment, max_bytes=max_bytes, where=where)
+    checked = openable(reference, compartment, max_bytes=max_bytes, where=where)
     wanted = None
-    if head.exclusive is not None and opens.place is not None:
-        wanted = _wanted(row, found, compartment, opens.place[0], claimant, ledger)
-    return Admitted(found, compartment, opens.place, opens.candidates, wanted)
+    if reference.head.exclusive is not None and checked.place is not None:
+        wanted = _wanted(row, reference, compartment, checked.place[0], claimant, ledger)
+    return Admitted(reference, compartment, checked.place, checked.candidates, wanted)
 
 
 def _wanted(
-    row: Row, found: Reference, compartment: Compartment, store_uri: str, claimant: Claimant | None, ledger: str
+    row: Row,
+    reference: Reference,
+    compartment: Compartment,
+    store_uri: str,
+    claimant: Claimant | None,
+    ledger: str,
 ) -> Wanted:
-    head = found.head
+    from secure_xcom.claims.claiming import want
+
+    head = reference.head
     where = str(head.coordinate)
     if claimant is None:
         raise ClaimRefused(
@@ -111,33 +113,23 @@ def _wanted(
     return want(target, claimant, rerun=compartment.exclusive_rerun)
 
 
-def recognise(row: Row, draft: Draft) -> Reference:
-    """Parse a row and hold it against what was asked for.
+def first_out_of_order(map_indexes: Iterable[int | None], order: int) -> tuple[int, str] | None:
+    """Return where the rows of one task leave the order of their map indexes, and how; None where they keep it.
 
-    :raises ReferenceRefused: it is malformed, or belongs to another row.
-    """
-    found = parse(row.value)
-    describe(found, draft)
-    if row.asked is not None:
-        row.asked.check(found.head.coordinate)
-    return found
+    The order is all that Airflow says of them: a reference that was moved or copied among the instances of a
+    mapped task is out of order.
 
-
-def check_order(drafts: Iterable[Draft], order: int) -> None:
-    """Hold the rows of one task against the order of their map indexes, which is all that Airflow says of them.
-
+    :param map_indexes: those of the references, in order; None for a row without one.
     :param order: 1 for rising, -1 for falling, 0 where none is known.
-    :raises CoordinateMismatch: a reference was moved or copied among the instances of a mapped task.
     """
     last: int | None = None
-    for draft in drafts:
-        if not order or draft.coordinate is None:
+    for position, index in enumerate(map_indexes if order else ()):
+        if index is None:
             continue
-        index = draft.coordinate.map_index
         if last is not None and (index - last) * order <= 0:
-            raise CoordinateMismatch(
+            return position, (
                 f"map_index {index} comes after {last}: a reference was moved or copied among the instances of "
-                "a mapped task",
-                where=draft.where,
+                "a mapped task"
             )
         last = index
+    return None

@@ -1,75 +1,85 @@
-"""The way of a value, written once: push and pull side by side, a list at a time.
+"""The data path, written once: push and pull side by side, each a list of stages that return values.
 
-push:  decide -> encode -> mask -> seal -> put -> reference (with preview) -> audit -> returned
-pull:  parse reference -> check coordinate -> decide -> get and unwrap at the same time -> (claim, where it is
-       exclusive) -> open -> decode -> mask -> audit -> returned
+push:  decide -> encode -> mask -> route -> seal -> put -> reference (with preview) -> audit -> returned
+pull:  decide -> fetch (payloads and data keys at the same time) -> claim (where it is exclusive) -> open -> reveal
+       (decode, mask) -> audit -> returned
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import uuid6
-
-from secure_xcom.claims import Claim, Claimant, Exclusive, Ledger
-from secure_xcom.claims.claim_objects import ClaimObjects
-from secure_xcom.claims.claiming import Wanted, check_claimant, check_proof, take
-from secure_xcom.claims.shred import Rows, Shredded, shred
-from secure_xcom.core import codecs, masking, reference
+from secure_xcom.claims import Claimant, Exclusive, Ledger
+from secure_xcom.core import masking
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
-from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context, object_path, object_uri
+from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
 from secure_xcom.core.errors import (
     AccessRefused,
     AuditError,
     ClaimRefused,
+    CoordinateMismatch,
     PlaintextRefused,
     SecureXComError,
-    StoreError,
 )
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.pipeline.fetch import data_key_of, fetch, payload_of
 from secure_xcom.core.pipeline.gc_pause import pause_gc
-from secure_xcom.core.pipeline.open_payload import opened
-from secure_xcom.core.pipeline.pull_checks import (
-    Admitted,
-    Row,
-    admit,
-    check_order,
-    describe,
-    place_within,
-    recognise,
-)
+from secure_xcom.core.pipeline.open_payload import key_uses, opened, place_within
+from secure_xcom.core.pipeline.pull_checks import Admitted, Row, admit, first_out_of_order
 from secure_xcom.core.pipeline.push_routing import Destination, destination, mask_mode
-from secure_xcom.core.pipeline.telemetry import Telemetry
-from secure_xcom.core.reference import HEADER_BYTES, Head, Reference, WrappedKey
-from secure_xcom.core.seal import Counted, seal, sealed_size
+from secure_xcom.core.pipeline.seal_payload import Puts, Sealed, pack, preview_of, reference_of, seal_packed
+from secure_xcom.core.pipeline.telemetry import NotMeasured
+from secure_xcom.core.reference import LEDGER_STORE, Reference, is_reference, parse
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.data_keys import DataKeys, Unwrapped
-from secure_xcom.sinks import AccessLog, Draft, recording
+from secure_xcom.sinks import AccessLog, Draft, Record, recording
 from secure_xcom.stores import Store, store
-from secure_xcom.stores.read_many import Payload, read_all
+from secure_xcom.stores.read_many import Payload
 
-__all__ = ["Pipeline", "Push", "Row"]
+if TYPE_CHECKING:
+    from secure_xcom.claims import Claim
+    from secure_xcom.claims.claiming import Wanted
+    from secure_xcom.claims.shred import Rows, Shredded
+    from secure_xcom.core.pipeline.telemetry import Telemetry
+
+__all__ = ["Pipeline", "Pulled", "Push", "Row"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One value on its way in."""
+    """One value to push."""
 
     coordinate: Coordinate
     value: object = field(repr=False)
+
+
+class Pulled(NamedTuple):
+    """One pulled value, and how many bytes it was before it was decoded; 0 for a value without a reference."""
+
+    value: Any
+    size: int
+
+
+class _Revealed(NamedTuple):
+    """A decoded value, before anybody has it: its plain structure goes to the masker first."""
+
+    value: Any
+    size: int
+    structure: object
+    key: str
+    clean: bool
 
 
 class Pipeline:
@@ -80,7 +90,7 @@ class Pipeline:
     :param services: key URI -> key service.
     :param stores: store URI -> store.
     :param ledger: where claims are kept; without one, in the payloads' own stores.
-    :param telemetry: what is told how long all this took; without one, nobody.
+    :param telemetry: measures all this; without it, nobody does.
     """
 
     def __init__(
@@ -100,7 +110,7 @@ class Pipeline:
         self.settings = settings
         self.policy = policy
         self.access_log = access_log
-        self._telemetry = telemetry or Telemetry()
+        self._telemetry = telemetry or NotMeasured()
         services = self._telemetry.services(services)
         self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
         self._names = names
@@ -110,9 +120,10 @@ class Pipeline:
         self._stores: dict[str, Store] = {}
         self._task: TaskTry | None = None
         self._lock = threading.Lock()
-        self.ledger: Ledger = ClaimObjects(self.store) if ledger is None else ledger
+        self._ledger = ledger
+        self._ledger_kind = LEDGER_STORE if ledger is None else ledger.kind
         self.claimed: dict[str, Wanted] = {}
-        """What was given of exclusive XComs, by the payload's name: to be shredded when its claimant succeeds."""
+        """Exclusive XComs that were given out, by the payload's name: shredded when their claimant succeeds."""
         # Threads start when they are first needed, so this costs nothing to a task that pulls nothing.
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="secure_xcom")
 
@@ -122,116 +133,59 @@ class Pipeline:
     def push(
         self, pushes: Sequence[Push], *, producer: TaskTry | None = None, operator: str | None = None
     ) -> list[dict[str, Any]]:
-        """Seal values and give the references that Airflow's database is to keep, in order.
+        """Seal values and return the references that Airflow's database is to keep, in order.
 
         :param producer: the pushing task instance, where known: each of its tries has a data key of its own.
         :param operator: who runs the maintenance job that seals values for no task, for the access log.
-        :raises SecureXComError: nothing is given, and what was put already is taken back.
+        :raises SecureXComError: nothing is returned, and what was put already is deleted again.
         """
         self._enter(producer)
-        pushed: list[Reference] = []
-        placed: list[tuple[str, str]] = []
-        try:
-            drafts = [Draft(coordinate=push.coordinate, operator=operator) for push in pushes]
-            with self._recording("push", drafts, producer) as each:
-                for draft, push in zip(each(), pushes, strict=True):
-                    compartment = self._decide_write(draft, producer, maintenance=operator is not None)
-                    marked = isinstance(push.value, Exclusive)
-                    value = push.value.value if isinstance(push.value, Exclusive) else push.value
-                    encoded = self._codecs.encode(value, where=draft.where)
+        drafts = [Draft(coordinate=push.coordinate, operator=operator) for push in pushes]
+        references = []
+        with Puts(self.store) as puts, self._recording("push", drafts, producer) as record:
+            for index, (coordinate, value, marked) in enumerate(map(_unmarked, pushes)):
+                with record.at(index) as draft:
+                    where = str(coordinate)
+                    # decide
+                    verdict = self.policy.decide_write(coordinate, producer, maintenance=operator is not None)
+                    draft.decided(verdict)
+                    compartment = verdict.enforce()
+                    # encode
+                    encoded = self._codecs.encode(value, where=where)
                     draft.codec = encoded.codec
-                    key, limit = push.coordinate.key, self.settings.max_bytes
-                    # Registered before anything can fail with the value in its hands.
+                    # mask: before anything can fail with the value in its hands
                     clean = encoded.parts is not None and masking.is_clean(encoded.parts, self._names)
                     mode = mask_mode([compartment], self.settings.mask_values)
-                    self._mask([(encoded.structure, key, clean)], mode)
-                    to = destination(
-                        compartment, encoded, key, self._names, marked=marked, max_bytes=limit, where=draft.where
-                    )
-                    pushed.append(self._seal_and_put(encoded, to, push.coordinate, producer, placed, clean))
-                    describe(pushed[-1], draft)
-        except BaseException:
-            self._take_back(placed)
-            raise
-        return [one.dump() for one in pushed]
+                    self._mask([(encoded.structure, coordinate.key, clean)], mode)
+                    # route -> seal -> put -> reference
+                    to = self._route(encoded, compartment, coordinate.key, marked=marked, where=where)
+                    sealed = self._seal(encoded, to, coordinate, producer)
+                    bare = reference_of(sealed, puts.put(sealed), encoded.structure)
+                    reference = bare.with_preview(self._preview(bare, encoded.structure, clean=clean))
+                    draft.refers(reference, key_uses(reference))
+                    references.append(reference)
+        return [reference.dump() for reference in references]
 
-    def _seal_and_put(
-        self,
-        encoded: Encoded,
-        to: Destination,
-        coordinate: Coordinate,
-        producer: TaskTry | None,
-        placed: list[tuple[str, str]],
-        clean: bool,
-    ) -> Reference:
-        path = None
-        inline_to = 0 if to.exclusive else self.settings.inline_max_bytes
-        compression, plain, size = codecs.pack(encoded, self.settings.compression, whole_to=inline_to)
-        if size is None or to.routed or to.exclusive or sealed_size(size) > inline_to:
-            path = object_path(to.compartment, coordinate, str(uuid6.uuid7()))
-        head = Head(
-            dag_id=coordinate.dag_id,
-            run_id=coordinate.run_id,
-            task_id=coordinate.task_id,
-            map_index=str(coordinate.map_index),
-            key=coordinate.key,
-            compartment=to.compartment,
-            codec=encoded.codec,
-            compression=compression,
-            created=to.created,
-            object=None if path is None else object_uri(to.store_uri, path),
-            expires=to.expires,
-            exclusive=self.ledger.kind if to.exclusive else None,
-        )
+    def _route(
+        self, encoded: Encoded, compartment: Compartment, key: str, *, marked: bool, where: str
+    ) -> Destination:
+        limit = self.settings.max_bytes
+        return destination(compartment, encoded, key, self._names, marked=marked, max_bytes=limit, where=where)
+
+    def _seal(self, encoded: Encoded, to: Destination, coordinate: Coordinate, producer: TaskTry | None) -> Sealed:
+        packed = pack(encoded, to, coordinate, self.settings, ledger=self._ledger_kind)
         context = encryption_context(to.compartment, coordinate)
         if to.exclusive:
             data_key, wraps = self.keys.fresh(to.key_uris, context)
         else:
-            number = producer.try_number if producer else 0
-            data_key, wraps = self.keys.for_try(to.key_uris, context, number)
-        pieces = seal(data_key.secret, head.canonical(), plain)
-        first = next(pieces)
-        count = Counted(chain((first,), pieces))
-        payload = None
-        if path is None:
-            payload = b"".join(count)
-        else:
-            placed.append((to.store_uri, path))
-            self.store(to.store_uri).put(path, count)
-        keys = tuple(WrappedKey(name, wrapped) for name, wrapped in wraps)
-        routes = reference.routes_of(coordinate.key, encoded.structure)
-        bare = Reference(head, keys, first[:HEADER_BYTES], count.size, payload, routes)
-        return bare.with_preview(self._preview(bare, encoded.structure, clean))
+            data_key, wraps = self.keys.for_try(to.key_uris, context, producer.try_number if producer else 0)
+        return seal_packed(packed, data_key, wraps)
 
-    def _preview(self, bare: Reference, structure: object, clean: bool) -> object:
-        if self.settings.preview == "none":
-            return None
-        record = bare.dump()
-        record.pop("payload", None)
-        room = reference.TARGET_BYTES - len(json.dumps(record)) - len(', "preview": ')
-        if room < len('"***"'):
-            return None
-        # What one reader may see is shown to nobody else, so of an exclusive value there are shapes at the most.
-        mode = "shape" if bare.head.exclusive else self.settings.preview
-        key, names = bare.head.key, self._names
-        return masking.preview(structure, mode=mode, names=names, key=key, max_bytes=room, clean=clean)
-
-    def _take_back(self, placed: Iterable[tuple[str, str]]) -> None:
-        """Delete what was put for a push that gives no reference. What cannot be deleted is left to gc."""
-        by_store: dict[str, list[str]] = {}
-        for store_uri, path in placed:
-            by_store.setdefault(store_uri, []).append(path)
-        for store_uri, paths in by_store.items():
-            try:
-                failed = self.store(store_uri).delete_many(paths)
-            except StoreError as error:
-                failed = [error]
-            for one in filter(None, failed):
-                log.warning("A payload that no reference names stays behind until gc: %s", one)
+    def _preview(self, bare: Reference, structure: object, *, clean: bool) -> object:
+        return preview_of(bare, structure, self.settings.preview, self._names, clean=clean)
 
     # --- pull -----------------------------------------------------------------------------------------------
 
-    @pause_gc()
     def pull(
         self,
         rows: Sequence[Row],
@@ -239,174 +193,185 @@ class Pipeline:
         consumer: TaskTry | None = None,
         claimant: Claimant | None = None,
         order: int = 0,
-        sizes: list[int] | None = None,
     ) -> list[Any]:
-        """Open references and give the values, in order. The first error stops all.
+        """Open references and return the values, in order: `pull_sized` without the sizes."""
+        pulled = self.pull_sized(rows, consumer=consumer, claimant=claimant, order=order)
+        return [value for value, _ in pulled]
+
+    @pause_gc()
+    def pull_sized(
+        self,
+        rows: Sequence[Row],
+        *,
+        consumer: TaskTry | None = None,
+        claimant: Claimant | None = None,
+        order: int = 0,
+    ) -> list[Pulled]:
+        """Open references and return the values with their sizes, in order. The first error stops all.
 
         :param consumer: the task instance that pulls, where Airflow says which it is.
         :param claimant: the same, where it is certain to its map index: who claims what is exclusive.
         :param order: 1 or -1 where Airflow gives the rows of one task by rising or falling map index and does
             not say which row is which: a reference that was moved or copied among them is out of order.
-        :param sizes: filled with the bytes that each value unfolded to before it was decoded; 0 for a plain one.
-        :raises SecureXComError: nothing is given.
+        :raises SecureXComError: nothing is returned.
         """
         self._enter(consumer)
-        values: list[Any] = []
-        structures: list[tuple[object, str, bool]] = []
-        with self._recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as each:
-            admitted = [
-                self._admit(row, consumer, claimant, draft) for draft, row in zip(each(), rows, strict=True)
-            ]
-            check_order(each(), order)
-            claims = self._claims(admitted, each, consumer)
-            fetched = self._get_and_unwrap(admitted, each)
-            for draft, row, entry, (key, pieces) in zip(each(), rows, admitted, fetched, strict=True):
-                if entry is None or key is None:
-                    value, structure = self._codecs.restore(row.value, where=str(row.asked or "")), row.value
-                    clean, size = False, 0
-                else:
-                    self._claim(entry, key, claims, draft, consumer)
-                    value, structure, clean, size = self._open_and_decode(entry, key, pieces, draft.where)
-                if sizes is not None:
-                    sizes.append(size)
-                values.append(value)
-                structures.append((structure, _key_of(draft, row), clean))
+        revealed: list[_Revealed] = []
+        with self._recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as record:
+            # decide
+            admitted = self._decide(rows, consumer, claimant, record)
+            _check_order(admitted, order, record)
+            claims = self._claims(admitted, consumer, record)
+            # fetch
+            fetched = self._fetch(admitted, record)
+            for index, (row, entry) in enumerate(zip(rows, admitted, strict=True)):
+                with record.at(index) as draft:
+                    key, sealed = next(fetched)
+                    if entry is None or key is None:
+                        revealed.append(self._reveal_plain(row))
+                        continue
+                    # claim
+                    if entry.wanted is not None:
+                        name = entry.wanted.target.object
+                        # Kept, because the same XCom may be in a list twice.
+                        claims[name] = self._claim(entry.wanted, claims[name], key, draft, consumer)
+                    # open -> reveal
+                    revealed.append(self._open_and_reveal(entry, key, sealed))
             compartments = [None if entry is None else entry.compartment for entry in admitted]
-            self._mask(structures, "all" if claims else mask_mode(compartments, self.settings.mask_values))
-        self.claimed.update((one.target.object, one) for one in _exclusive(admitted))
-        return values
+            mode = "all" if claims else mask_mode(compartments, self.settings.mask_values)
+            self._mask([(one.structure, one.key, one.clean) for one in revealed], mode)
+        self.claimed.update((wanted.target.object, wanted) for wanted in _exclusive(admitted))
+        return [Pulled(one.value, one.size) for one in revealed]
 
-    def _admit(
-        self, row: Row, consumer: TaskTry | None, claimant: Claimant | None, draft: Draft
-    ) -> Admitted | None:
-        """The reference, or None for a plain value that the settings let pass."""
-        if reference.is_reference(row.value):
-            return admit(
-                row,
-                self.policy,
-                consumer,
-                claimant=claimant,
-                ledger=self.ledger.kind,
-                max_bytes=self.settings.max_bytes,
-                draft=draft,
-            )
+    def _decide(
+        self, rows: Sequence[Row], consumer: TaskTry | None, claimant: Claimant | None, record: Record
+    ) -> list[Admitted | None]:
+        """Return what may be opened, None for each plain value that the settings let pass."""
+        admitted: list[Admitted | None] = []
+        for index, row in enumerate(rows):
+            with record.at(index) as draft:
+                if not is_reference(row.value):
+                    draft.plaintext = True
+                    self._check_plain(row)
+                    admitted.append(None)
+                    continue
+                reference = parse(row.value)
+                draft.refers(reference, key_uses(reference))
+                row.check(reference)
+                coordinate = reference.head.coordinate
+                verdict = self.policy.decide(coordinate, reference.head.compartment, consumer)
+                draft.decided(verdict)
+                admitted.append(
+                    admit(
+                        row,
+                        reference,
+                        verdict.enforce(),
+                        claimant=claimant,
+                        ledger=self._ledger_kind,
+                        max_bytes=self.settings.max_bytes,
+                        where=str(coordinate),
+                    )
+                )
+        return admitted
+
+    def _check_plain(self, row: Row) -> None:
+        """Refuse, or warn of, a value without a reference, as the settings say.
+
+        :raises PlaintextRefused: it is refused.
+        """
         where = str(row.asked or "a row that was not asked for by its coordinate")
-        draft.plaintext = True
         if self.settings.on_plaintext == "refuse":
             raise PlaintextRefused("the row holds a value without a reference", where=where)
         if self.settings.on_plaintext == "warn":
             log.warning("A value without a reference was pulled, it lies in the database in plaintext: %s", where)
-        return None
 
     def _claims(
-        self, admitted: Sequence[Admitted | None], each: Callable[[], Iterator[Draft]], consumer: TaskTry | None
+        self, admitted: Sequence[Admitted | None], consumer: TaskTry | None, record: Record
     ) -> dict[str, Claim | None]:
-        """What is claimed already of the exclusive XComs, by the payload's name; all of it by who pulls.
+        """Return the claims on the exclusive XComs so far, by the payload's name, once all are the consumer's own.
 
-        Looked at before a key is asked for, so that whoever comes second unwraps nothing; and all of a list before
-        anything of it is claimed.
+        They are read before a key is asked for, so that whoever comes second unwraps nothing; and all of a list
+        before anything of it is claimed.
+
+        :raises ClaimRefused: another task instance has claimed one.
         """
-        targets = {one.target.object: one.target for one in _exclusive(admitted)}
+        targets = {wanted.target.object: wanted.target for wanted in _exclusive(admitted)}
         if not targets:
             return {}
-        found = dict(zip(targets, self.ledger.find_many(list(targets.values())), strict=True))
-        for draft, entry in zip(each(), admitted, strict=True):
-            if entry is None or entry.wanted is None:
-                continue
-            claim = found[entry.wanted.target.object]
-            if claim is None:
-                continue
-            try:
-                check_claimant(entry.wanted, claim)
-            except ClaimRefused:
-                # Recorded as the claim that it was as well, which is what an alarm watches.
-                with self._recording("claim", [draft], consumer) as alone:
-                    for _ in alone():
+        from secure_xcom.claims.claiming import check_claimant
+
+        claims = dict(zip(targets, self.ledger.find_many(list(targets.values())), strict=True))
+        for index, entry in enumerate(admitted):
+            with record.at(index) as draft:
+                if entry is None or entry.wanted is None:
+                    continue
+                claim = claims[entry.wanted.target.object]
+                if claim is None:
+                    continue
+                try:
+                    check_claimant(entry.wanted, claim)
+                except ClaimRefused:
+                    # Recorded as the claim that it was as well, which is what an alarm watches.
+                    with self._recording("claim", [draft], consumer):
                         raise
-        return found
+        return claims
 
     def _claim(
-        self,
-        entry: Admitted,
-        key: Unwrapped,
-        claims: dict[str, Claim | None],
-        draft: Draft,
-        consumer: TaskTry | None,
-    ) -> None:
-        """Have the claim on an exclusive XCom before it is opened; a new one is an event of its own."""
-        if entry.wanted is None:
-            return
-        name = entry.wanted.target.object
-        found = claims[name]
-        if found is not None:
-            check_proof(found, key.data_key.secret)
-            return
-        # The pull's own event says that a key was unwrapped; told twice, it would be looked for twice elsewhere.
-        alone = replace(draft, opened_by=None, cache_hit=None)
-        with self._recording("claim", [alone], consumer) as each:
-            for _ in each():
-                # Kept, because the same XCom may stand in a list twice.
-                claims[name] = take(self.ledger, entry.wanted, key.data_key.secret)
+        self, wanted: Wanted, claim: Claim | None, key: Unwrapped, draft: Draft, consumer: TaskTry | None
+    ) -> Claim:
+        """Return the proved claim on an exclusive XCom before it is opened; a new one is an event of its own."""
+        from secure_xcom.claims.claiming import check_proof, take
 
-    def _get_and_unwrap(
-        self, admitted: Sequence[Admitted | None], each: Callable[[], Iterator[Draft]]
+        if claim is not None:
+            check_proof(claim, key.data_key.secret)
+            return claim
+        # The pull's own event says that a key was unwrapped. A second event that says so would be looked for in
+        # the key service's log in vain.
+        with self._recording("claim", [replace(draft, opened_by=None, cache_hit=None)], consumer):
+            return take(self.ledger, wanted, key.data_key.secret)
+
+    def _fetch(
+        self, admitted: Sequence[Admitted | None], record: Record
     ) -> Iterator[tuple[Unwrapped | None, Iterable[bytes]]]:
-        """Get and unwrap at the same time; gives the key and the sealed pieces of each, in order."""
-        payloads = read_all([self._payload(entry) for _, entry in zip(each(), admitted, strict=True)])
-        keys: list[Unwrapped | SecureXComError | None] = [
-            None if entry is None else self.keys.cached(entry.candidates) for entry in admitted
-        ]
-        wanted = [
-            (index, entry.candidates)
-            for index, entry in enumerate(admitted)
-            if entry is not None and keys[index] is None
-        ]
-        started = None
-        if wanted:
-            # The key services are asked on this thread, because Airflow's connections are looked up on it; the
-            # store, whose client was made on it as well, starts to fetch beside it.
-            started = self._beside.submit(next, payloads)
-            answers = self.keys.unwrap_many([candidates for _, candidates in wanted])
-            for (index, _), answer in zip(wanted, answers, strict=True):
-                keys[index] = answer
-        log.debug("Data keys: %d unwrapped now, %d in the cache", len(wanted), len(self.keys.cache))
-        for draft, key in zip(each(), keys, strict=True):
-            # First of all of them, because what was unwrapped is recorded also where another one fails.
-            if isinstance(key, Unwrapped):
-                draft.opened_by, draft.cache_hit = key.uri, key.cached
-        opened: list[Unwrapped | None] = []
-        for draft, key in zip(each(), keys, strict=True):
-            if isinstance(key, SecureXComError):
-                raise type(key)(key.what, where=f"{key.where} {draft.where}".strip(), remedy=key.remedy)
-            opened.append(key)
-        if started is not None:
-            payloads = chain((started.result(),), payloads)
-        return zip(opened, payloads, strict=True)
+        """Return the data key and the sealed pieces of each, in order."""
+        payloads = []
+        for index, entry in enumerate(admitted):
+            with record.at(index):
+                payloads.append(
+                    Payload(0) if entry is None else payload_of(entry.reference, entry.place, self.store)
+                )
+        candidates = [None if entry is None else entry.candidates for entry in admitted]
+        fetched = fetch(payloads, candidates, self.keys, beside=self._beside)
+        for draft, answer in zip(record.drafts, fetched.keys, strict=True):
+            # All of them before the first error, because what was unwrapped is recorded also where another fails.
+            if isinstance(answer, Unwrapped):
+                draft.opened_by, draft.cache_hit = answer.uri, answer.cached
+        keys: list[Unwrapped | None] = []
+        for index, answer in enumerate(fetched.keys):
+            with record.at(index) as draft:
+                keys.append(None if answer is None else data_key_of(answer, str(draft.coordinate)))
+        return zip(keys, fetched.payloads, strict=True)
 
-    def _payload(self, entry: Admitted | None) -> Payload:
-        if entry is None:
-            return Payload(0)
-        if entry.place is None:
-            return Payload(entry.reference.size, inline=entry.reference.payload or b"")
-        store_uri, path = entry.place
-        return Payload(entry.reference.size, self.store(store_uri), path)
+    def _reveal_plain(self, row: Row) -> _Revealed:
+        value = self._codecs.restore(row.value, where=str(row.asked or ""))
+        return _Revealed(value, 0, row.value, row.asked.key if row.asked else "", clean=False)
 
-    def _open_and_decode(
-        self, entry: Admitted, key: Unwrapped, pieces: Iterable[bytes], where: str
-    ) -> tuple[Any, object, bool, int]:
-        """The value, its plain structure, whether nothing in it can be secret by its name, and its encoded size.
+    def _open_and_reveal(self, entry: Admitted, key: Unwrapped, sealed: Iterable[bytes]) -> _Revealed:
+        """Open and decode one payload.
 
-        The encoded bytes end here, because a large value is not to be held twice while it is masked.
+        The encoded bytes end here, because a large value is not to be in memory twice while it is masked.
         """
-        found, limit = entry.reference, self.settings.max_bytes
-        data = opened(found, key.data_key.secret, pieces, max_bytes=limit, where=where)
-        value, structure, parts = self._codecs.decode(found.head.codec, data, max_bytes=limit, where=where)
-        return value, structure, parts is not None and masking.is_clean(parts, self._names), len(data)
+        head, limit = entry.reference.head, self.settings.max_bytes
+        where = str(head.coordinate)
+        data = opened(entry.reference, key.data_key.secret, sealed, max_bytes=limit, where=where)
+        value, structure, parts = self._codecs.decode(head.codec, data, max_bytes=limit, where=where)
+        clean = parts is not None and masking.is_clean(parts, self._names)
+        return _Revealed(value, len(data), structure, head.key, clean)
 
     # --- purge ----------------------------------------------------------------------------------------------
 
     def purge(self, row: Row, *, producer: TaskTry | None = None) -> SecureXComError | None:
-        """Delete the payload of a row that Airflow is about to delete; gives why it stays where it does.
+        """Delete the payload of a row that Airflow is about to delete; return why it stays, where it does.
 
         Only an object below the coordinate's own path is ever deleted, so a reference that was copied from
         elsewhere cannot be used to delete what it names; only for a task of its compartment; and none that is
@@ -415,30 +380,36 @@ class Pipeline:
 
         :raises AuditError: the access log cannot be written.
         """
-        if not reference.is_reference(row.value):
+        if not is_reference(row.value):
             return None
         try:
-            with self._recording("purge", [Draft(asked=row.asked)], producer) as each:
-                for draft in each():
-                    found = recognise(row, draft)
-                    compartment = self._decide_write(draft, producer)
-                    at = found.head.coordinate
-                    if (hold := self.policy.held(at.dag_id, at.run_id)) is not None:
-                        raise AccessRefused(
-                            f"it is under the legal hold {hold.name!r}",
-                            where=draft.where,
-                            remedy="lift the hold, and gc deletes it",
-                        )
-                    place = place_within(found, compartment, draft.where)
-                    failed = self.store(place[0]).delete_many([place[1]])[0] if place else None
-                    if failed is not None:
-                        raise failed
+            with self._recording("purge", [Draft(asked=row.asked)], producer) as record, record.at(0) as draft:
+                reference = parse(row.value)
+                draft.refers(reference, key_uses(reference))
+                row.check(reference)
+                coordinate = reference.head.coordinate
+                verdict = self.policy.decide_write(coordinate, producer)
+                draft.decided(verdict)
+                place = place_within(reference, self._unheld(coordinate, verdict.enforce()), str(coordinate))
+                failure = self.store(place[0]).delete_many([place[1]])[0] if place else None
+                if failure is not None:
+                    raise failure
         except AuditError:
             raise
         except SecureXComError as error:
             log.warning("The payload of a row that is being deleted stays behind until gc: %s", error)
             return error
         return None
+
+    def _unheld(self, coordinate: Coordinate, compartment: Compartment) -> Compartment:
+        hold = self.policy.held(coordinate.dag_id, coordinate.run_id)
+        if hold is not None:
+            raise AccessRefused(
+                f"it is under the legal hold {hold.name!r}",
+                where=str(coordinate),
+                remedy="lift the hold, and gc deletes it",
+            )
+        return compartment
 
     # --- shred ----------------------------------------------------------------------------------------------
 
@@ -450,6 +421,8 @@ class Pipeline:
 
         :raises SecureXComError: a row cannot be read or written; :raises AuditError: the access log cannot be.
         """
+        from secure_xcom.claims.shred import shred
+
         done = []
         for name, wanted in list(self.claimed.items()):
             # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
@@ -458,8 +431,8 @@ class Pipeline:
             target = wanted.target
             if self.policy.held(target.coordinate.dag_id, target.coordinate.run_id) is None:
                 draft = Draft(coordinate=target.coordinate, compartment=target.compartment, object=target.object)
-                with self._recording("purge", [draft], self._task) as each:
-                    done += [shred(target, rows, self.store) for _ in each()]
+                with self._recording("purge", [draft], self._task):
+                    done.append(shred(target, rows, self.store))
             del self.claimed[name]
         return done
 
@@ -472,16 +445,17 @@ class Pipeline:
                 self.keys.forget()
             self._task = task
 
-    def _decide_write(self, draft: Draft, producer: TaskTry | None, *, maintenance: bool = False) -> Compartment:
-        """Give the compartment that a push or a purge at the draft's coordinate is allowed in."""
-        if draft.coordinate is None:
-            raise ValueError("the coordinate is not read yet")
-        verdict = self.policy.decide_write(draft.coordinate, producer, maintenance=maintenance)
-        draft.compartment, draft.rule = verdict.decided_in.name, verdict.rule
-        return verdict.enforce()
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where claims are kept."""
+        if self._ledger is not None:
+            return self._ledger
+        from secure_xcom.claims.claim_objects import ClaimObjects
+
+        return ClaimObjects(self.store)
 
     def store(self, uri: str) -> Store:
-        """The store of a URI, opened once per process."""
+        """Return the store of a URI, opened once per process."""
         with self._lock:
             if uri not in self._stores:
                 self._stores[uri] = self._open_store(uri)
@@ -503,21 +477,29 @@ class Pipeline:
             self._register(secrets)
 
     @contextmanager
-    def _recording(
-        self, action: Action, drafts: Sequence[Draft], task: TaskTry | None
-    ) -> Iterator[Callable[[], Iterator[Draft]]]:
+    def _recording(self, action: Action, drafts: Sequence[Draft], task: TaskTry | None) -> Iterator[Record]:
         with (
             self._telemetry.operation(action, drafts),
-            recording(self.access_log, action, drafts, task=task, policy=self.policy.digest) as each,
+            recording(self.access_log, action, drafts, task=task, policy=self.policy.digest) as record,
         ):
-            yield each
+            yield record
+
+
+def _unmarked(push: Push) -> tuple[Coordinate, object, bool]:
+    """Return the coordinate, the value, and whether its DAG marks it as exclusive."""
+    if isinstance(push.value, Exclusive):
+        return push.coordinate, push.value.value, True
+    return push.coordinate, push.value, False
+
+
+def _check_order(admitted: Sequence[Admitted | None], order: int, record: Record) -> None:
+    indexes = [None if entry is None else entry.reference.head.coordinate.map_index for entry in admitted]
+    misplaced = first_out_of_order(indexes, order)
+    if misplaced is not None:
+        position, what = misplaced
+        with record.at(position) as draft:
+            raise CoordinateMismatch(what, where=str(draft.coordinate))
 
 
 def _exclusive(admitted: Iterable[Admitted | None]) -> Iterator[Wanted]:
     return (entry.wanted for entry in admitted if entry is not None and entry.wanted is not None)
-
-
-def _key_of(draft: Draft, row: Row) -> str:
-    if draft.coordinate is not None:
-        return draft.coordinate.key
-    return row.asked.key if row.asked else ""

@@ -16,6 +16,7 @@ from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
+from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
 from secure_xcom.sinks import check_apart, sink
 from secure_xcom.sinks.sink_uri import SinkUri, shown
@@ -182,7 +183,7 @@ def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Itera
 
 def _key(uri: str, compartment: Compartment, coordinate: Coordinate, checked: set[str]) -> Iterable[Finding]:
     service = key_service(uri)
-    findings = [] if uri in checked else service.check()
+    findings = [] if uri in checked else check_key_service(service)
     checked.add(uri)
     return [*findings, probe_key(service, compartment, coordinate)]
 

@@ -14,8 +14,8 @@ def examine_teams(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Finding
 
     :param multi_team: whether Airflow keeps teams apart.
     """
-    remarks = list(rows.remarks(policy, multi_team=multi_team))
-    if remarks:
+    found = list(rows.findings(policy, multi_team=multi_team))
+    if found:
         yield Finding(
-            "[core] multi_team", "warning", remarks[0].text, remarks[0].remedy, "rows-of-all", count=len(remarks)
+            "[core] multi_team", "warning", found[0].text, found[0].remedy, "rows-of-all", count=len(found)
         )

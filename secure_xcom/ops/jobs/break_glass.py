@@ -8,13 +8,13 @@ retention, exclusive claims, and references that are in a row other than their o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import Asked, Coordinate
 from secure_xcom.core.errors import CommandError, PlaintextRefused, ReferenceExpired
-from secure_xcom.core.pipeline.open_payload import check_time
-from secure_xcom.core.pipeline.pull_checks import Row, recognise
-from secure_xcom.core.reference import Reference, is_reference
+from secure_xcom.core.pipeline.open_payload import check_time, key_uses
+from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.ops.jobs.eligible_rows import check_compartment, value_of
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.xcom_table import Database
@@ -58,17 +58,27 @@ def break_glass(
     asked = Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index)
     draft = Draft(asked=asked, operator=operator, reason=reason)
     where = str(at)
-    opened: list[Opened] = []
-    with recording(access_log, "open", [draft], task=None, policy=policy.digest) as each:
-        for _ in each():
-            found = recognise(Row(_value(database, at), asked), draft)
-            compartment = policy.compartment(found.head.compartment)
-            draft.compartment = compartment.name
-            check_compartment(found.head, policy)
-            hold = _hold(policy, found, draft, expired=expired)
-            data = opener.open(found, compartment, draft, where=where, expired=hold is not None)
-            opened.append(Opened(found, data, str(draft.opened_by), hold))
-    return opened[0]
+    with recording(access_log, "open", [draft], task=None, policy=policy.digest):
+        reference = parse(_value(database, at))
+        draft.refers(reference, key_uses(reference))
+        asked.check(reference.head.coordinate)
+        compartment = policy.compartment(reference.head.compartment)
+        draft.compartment = compartment.name
+        check_compartment(reference.head, policy)
+        hold = _hold(policy, reference, where, expired=expired)
+        if hold is not None:
+            draft.rule = f"legal_holds[{hold.position}]"
+        key, sealed = opener.fetch(reference, compartment, where=where, expired=hold is not None)
+        draft.opened_by, draft.cache_hit = key.uri, key.cached
+        data = opener.open(reference, key, sealed, where)
+    return Opened(reference, data, key.uri, None if hold is None else hold.name)
+
+
+class _Hold(NamedTuple):
+    """A legal hold of the access policy: its position in the file, and its name."""
+
+    position: int
+    name: str
 
 
 def _value(database: Database, at: Coordinate) -> object:
@@ -81,11 +91,11 @@ def _value(database: Database, at: Coordinate) -> object:
     return value
 
 
-def _hold(policy: AccessPolicy, found: Reference, draft: Draft, *, expired: bool) -> str | None:
-    """Return the name of the legal hold that stands above its retention, where that is over."""
-    head, where = found.head, draft.where
+def _hold(policy: AccessPolicy, reference: Reference, where: str, *, expired: bool) -> _Hold | None:
+    """Return the legal hold that overrides the retention of an expired XCom."""
+    head = reference.head
     try:
-        check_time(found, where)
+        check_time(reference, where)
     except ReferenceExpired as error:
         hold = policy.held(head.dag_id, head.run_id)
         if hold is None:
@@ -94,8 +104,7 @@ def _hold(policy: AccessPolicy, found: Reference, draft: Draft, *, expired: bool
         if not expired:
             remedy = f"the legal hold {hold.name!r} is on it: give --expired if it stands for this reading"
             raise ReferenceExpired(error.what, where=where, remedy=remedy) from None
-        draft.rule = f"legal_holds[{policy.legal_holds.index(hold)}]"
-        return hold.name
+        return _Hold(policy.legal_holds.index(hold), hold.name)
     return None
 
 

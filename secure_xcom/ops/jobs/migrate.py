@@ -20,7 +20,7 @@ from typing import Any
 
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.errors import ClaimRefused, MaintenanceError, SecureXComError, ValueNotKept, ValueTooLarge
-from secure_xcom.core.pipeline.open_payload import describe, openable, place_within
+from secure_xcom.core.pipeline.open_payload import key_uses, openable, place_within
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.core.reference import is_reference
 from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, recognise
@@ -252,11 +252,11 @@ def _open(
 ) -> object:
     """Return the value after the access log has recorded the opening."""
     draft = Draft(compartment=found.compartment.name, operator=operator, reason=reason)
-    describe(found.reference, draft)
-    structure = None
-    with recording(access_log, "open", [draft], task=None, policy=policy.digest) as each:
-        for _ in each():
-            where = found.row.where
-            data = opener.open(found.reference, found.compartment, draft, where=where)
-            structure = opener.structure(found.reference, data, where)
-    return structure
+    reference, where = found.reference, found.row.where
+    draft.refers(reference, key_uses(reference))
+    with recording(access_log, "open", [draft], task=None, policy=policy.digest):
+        key, sealed = opener.fetch(reference, found.compartment, where=where)
+        draft.opened_by, draft.cache_hit = key.uri, key.cached
+        data = opener.open(reference, key, sealed, where)
+        structure = opener.structure(reference, data, where)
+    return structure  # noqa: RET504  # once the access log has it

@@ -6,21 +6,21 @@ needs rights of their own at the key service and the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 from secure_xcom.core.access_policy import Compartment
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import ClaimRefused, SecureXComError, ValueNotSerialisable
+from secure_xcom.core.errors import ClaimRefused, ContextRefused, ValueNotSerialisable
+from secure_xcom.core.pipeline.fetch import fetch, payload_of
 from secure_xcom.core.pipeline.open_payload import openable, opened
 from secure_xcom.core.pipeline.push_and_pull import Pipeline
 from secure_xcom.core.reference import Reference
 from secure_xcom.deployment import Deployment
 from secure_xcom.keys import KeyService, key_service
-from secure_xcom.keys.data_keys import DataKeys
-from secure_xcom.sinks import Draft
+from secure_xcom.keys.data_keys import DataKeys, Unwrapped
 from secure_xcom.stores import Store, store
 
 
@@ -45,22 +45,15 @@ class Opener:
         self.store: Callable[[str], Store] = cache(stores)
         """Returns the store of a URI, opened once."""
 
-    def open(
-        self,
-        reference: Reference,
-        compartment: Compartment,
-        draft: Draft,
-        *,
-        where: str,
-        expired: bool = False,
-    ) -> bytes:
-        """Return the complete, authenticated, encoded value, after the checks that apply to every reader.
+    def fetch(
+        self, reference: Reference, compartment: Compartment, *, where: str, expired: bool = False
+    ) -> tuple[Unwrapped, Iterable[bytes]]:
+        """Return the data key and the sealed payload of a reference, after the checks that apply to every reader.
 
-        :param draft: records which key opened it.
         :param expired: whether a legal hold overrides its retention.
         :raises ReferenceRefused, ContextRefused, ValueTooLarge: it may not be opened.
         :raises ClaimRefused: it is exclusive, so only one task instance may read it.
-        :raises SecureXComError: no key service unwraps its key, its payload is missing, or it does not open.
+        :raises SecureXComError: no key service unwraps its key, or its store cannot be opened.
         """
         checked = openable(reference, compartment, max_bytes=self.max_bytes, where=where, expired=expired)
         if reference.head.exclusive is not None:
@@ -69,16 +62,19 @@ class Opener:
                 where=where,
                 remedy="clear the producing task, and let it push the value without the exclusive mark",
             )
-        (key,) = self._keys.unwrap_many([checked.candidates])
-        if isinstance(key, SecureXComError):
-            raise key
-        draft.opened_by, draft.cache_hit = key.uri, key.cached
-        pieces = (
-            iter((reference.payload or b"",))
-            if checked.place is None
-            else self.store(checked.place[0]).get(checked.place[1])
-        )
-        return opened(reference, key.data_key.secret, pieces, max_bytes=self.max_bytes, where=where)
+        payload = payload_of(reference, checked.place, self.store)
+        fetched = fetch([payload], [checked.candidates], self._keys)
+        (key,) = fetched.keys
+        if not isinstance(key, Unwrapped):
+            raise key or ContextRefused("the reference has no key", where=where)
+        return key, next(fetched.payloads)
+
+    def open(self, reference: Reference, key: Unwrapped, sealed: Iterable[bytes], where: str) -> bytes:
+        """Return the encoded value, whole and authenticated.
+
+        :raises SecureXComError: its payload is missing, or does not open.
+        """
+        return opened(reference, key.data_key.secret, sealed, max_bytes=self.max_bytes, where=where)
 
     def structure(self, reference: Reference, data: bytes, where: str) -> object:
         """Return the value as the plain structure that Airflow's own backend would have stored.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from secure_xcom.core.access_policy import yaml_reader
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.globs import matches
 from secure_xcom.core.access_policy.loading import place
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Marks, Path
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.globs import overlap
 from secure_xcom.core.access_policy.identities import Grant, Identity
-from secure_xcom.core.access_policy.model import Compartment, Reader
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.glob_index import GlobIndex
 

@@ -53,7 +53,7 @@ def _own_keyring() -> Iterator[Path]:
 
 
 def _replace(file: Path) -> None:
-    from secure_xcom.keys.keyring_file import create_keyring
+    from secure_xcom.ops.keyring import create_keyring
 
     file.unlink()
     create_keyring(str(file))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.keys.keyring_file import create_keyring
+from secure_xcom.ops.keyring import create_keyring
 
 ROOT = Path(__file__).parents[3]
 

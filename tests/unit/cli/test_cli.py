@@ -450,7 +450,7 @@ def test_check_looks_at_every_compartment(tmp_path: Path, config: Path) -> None:
     assert run_json("check", "--config", str(config), "--dag", "sales_daily")[0] == 1
     code, printed = run_json("check", "--config", str(config), "--dag", "nobodys")
     assert code == 1
-    assert "no compartment takes the DAG 'nobodys'" in statuses(printed)["settings"]
+    assert "the DAG 'nobodys' belongs to no compartment" in statuses(printed)["settings"]
 
 
 def test_check_takes_no_dag_id_that_cannot_be_one(config: Path) -> None:

@@ -20,7 +20,7 @@ from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import AuditError, KeyringError, MaintenanceError, UriInvalid
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
-from secure_xcom.keys import keyring_file
+from secure_xcom.ops import keyring as ops_keyring
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.sinks import AccessLog
 from tests.support.world import coordinate
@@ -51,7 +51,7 @@ def pipeline(folder: Path, sink: str) -> Pipeline:
     """A task's process that writes to a sink."""
     keyring, store = folder / "keys" / "keyring.json", folder / "store"
     if not keyring.exists():
-        keyring_file.create_keyring(str(keyring))
+        ops_keyring.create_keyring(str(keyring))
         store.mkdir(mode=0o700)
     return Pipeline(
         Settings(inline_max_bytes=0),
@@ -116,12 +116,12 @@ def test_a_job_names_who_is_at_it(tmp_path: Path) -> None:
 
 def test_a_rotation_names_who_holds_the_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A keyring's lock has the same bound, and its error names the holder as well."""
-    monkeypatch.setattr(keyring_file, "LOCK_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(ops_keyring, "LOCK_WAIT_SECONDS", 0.2)
     path = tmp_path / "keys" / "keyring.json"
-    keyring_file.create_keyring(str(path))
+    ops_keyring.create_keyring(str(path))
     with held(path.with_name("keyring.json.lock")) as pid, pytest.raises(KeyringError, match=f"process {pid} "):
-        keyring_file.rotate_keyring(str(path))
-    assert keyring_file.rotate_keyring(str(path)) == 2
+        ops_keyring.rotate_keyring(str(path))
+    assert ops_keyring.rotate_keyring(str(path)) == 2
 
 
 def test_a_holder_that_the_kernel_does_not_show(tmp_path: Path) -> None:

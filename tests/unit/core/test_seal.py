@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from secure_xcom.core import reference
 from secure_xcom.core.errors import HeadTampered, PayloadSwapped, PayloadTampered, PayloadTruncated, SealError
-from secure_xcom.core.seal import HEADER_BYTES, seal, sealed_size, unseal
+from secure_xcom.core.reference import HEADER_BYTES
+from secure_xcom.core.seal import seal, sealed_size, unseal
 
 KEY = bytes(range(32))
 CONTEXT = b'{"dag_id":"orders"}'

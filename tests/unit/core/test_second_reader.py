@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from secure_xcom.core.coordinate import Coordinate, context_bytes, encryption_context, object_path, path_segment
 from secure_xcom.core.errors import HeadTampered, KeyServiceError, PayloadTampered, PayloadTruncated, SealError
-from secure_xcom.core.reference import Head
-from secure_xcom.core.seal import HEADER_BYTES, seal, sealed_size, unseal
+from secure_xcom.core.reference import HEADER_BYTES, Head
+from secure_xcom.core.seal import seal, sealed_size, unseal
 from secure_xcom.keys import DataKey, Wrap
-from secure_xcom.keys.local import LocalKeyring, create_keyring
+from secure_xcom.keys.local import LocalKeyring
+from secure_xcom.ops.keyring import create_keyring
 from tests.support import second_reader
 
 # The lengths around which chunking could go wrong, in bytes.

@@ -47,6 +47,7 @@ from secure_xcom.keys.aws_kms_format import (
     kms_context_value,
     same_key,
 )
+from secure_xcom.ops.checks.key_services import check_key_service
 from tests.support.key_service_contract import CONTEXT, KeyServiceContract, opened
 from tests.support.servers.aws_connections import ACCESS_KEY, REGION, clean_environment, connect
 from tests.support.servers.kms_double import Fault, Key, KmsDouble, Request, cut, hang, refuse, say
@@ -665,7 +666,7 @@ class TestLogins:
         service = AwsKms(f"aws-kms://{conn_id}/alias/x")
         with pytest.raises(SettingMissing, match="region"):
             service.wrap(DataKey.generate(), CONTEXT)
-        assert [finding.status for finding in service.check()] == ["error"]
+        assert [finding.status for finding in check_key_service(service)] == ["error"]
 
     def test_a_connection_that_cannot_be_used(self, kms: KmsDouble, monkeypatch: pytest.MonkeyPatch) -> None:
         """A connection that the hook does not take is refused without repeating what is in it."""
@@ -733,7 +734,7 @@ class TestLogins:
 def said(service: AwsKms, context: dict[str, str] | None = None) -> dict[str, list[str]]:
     """The findings' texts by status."""
     found: dict[str, list[str]] = {"ok": [], "warning": [], "error": []}
-    for finding in service.check(context):
+    for finding in check_key_service(service, context):
         found[finding.status].append(f"{finding.text} {finding.remedy}")
     return found
 
@@ -755,7 +756,7 @@ class TestCheck:
 
     def test_rights_are_tried_dry(self, kms: KmsDouble, service: AwsKms) -> None:
         """What an identity may do is asked with DryRun, in an encryption context that no compartment can have."""
-        service.check()
+        check_key_service(service)
         tried = [request for request in kms.requests if request.body.get("DryRun")]
         assert [request.operation for request in tried] == ["Encrypt", "Decrypt", "ReEncrypt"]
         assert tried[0].body["EncryptionContext"]["compartment"] == "secure_xcom/check"
@@ -766,7 +767,7 @@ class TestCheck:
         kms.allows = lambda request: request.operation in ("Decrypt", "DescribeKey")
         found = said(service)
         assert holds(found["ok"], "this identity may unwrap; it may not wrap, rewrap")
-        assert holds(found["ok"], "whether it rotates, this identity may not see")
+        assert holds(found["ok"], "this identity may not see whether it rotates")
         assert found["error"] == []
 
     def test_an_identity_that_only_pushes(self, kms: KmsDouble, service: AwsKms) -> None:
@@ -858,14 +859,14 @@ class TestCheck:
         """An endpoint without TLS, or with a certificate that nobody checks, is an error."""
         conn_id = connect(monkeypatch, "http://kms.invalid", config=ONCE, verify=False)
         found = said(AwsKms(f"aws-kms://{conn_id}/{key.arn}"))
-        assert holds(found["error"], "is not TLS")
+        assert holds(found["error"], "does not use TLS")
         assert holds(found["error"], "not verified")
 
     def test_it_raises_nothing(self, kms: KmsDouble, service: AwsKms) -> None:
         """Whatever KMS answers, check has findings."""
         for fault in (cut, say(200, {}), refuse("Strange"), say(200, [])):
             kms.faults = [fault] * 20
-            assert service.check()
+            assert check_key_service(service)
 
 
 # --- the page -------------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def test_the_next_key_opens_when_one_does_not_answer(park: Park, caplog: pytest.
     assert [unwrapped(answer).data_key for answer in answers] == [key for key, _ in pushed]
     assert {unwrapped(answer).uri for answer in answers} == {TWO}
     assert park[ONE].requests["unwrap_many"] == park[TWO].requests["unwrap_many"] == 1
-    assert caplog.text.count(f"The key {ONE} did not open anything") == 1
+    assert caplog.text.count(f"The key {ONE} opened nothing") == 1
 
 
 def test_a_silent_service_is_asked_last_for_a_while(park: Park) -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,10 @@ from secure_xcom.core.errors import (
     UriInvalid,
 )
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
-from secure_xcom.keys.keyring import Keyring, Version
-from secure_xcom.keys.local import CONTEXT_PREFIX, LocalKeyring, create_keyring, keyring_path, rotate_keyring
+from secure_xcom.keys.keyring import Keyring
+from secure_xcom.keys.local import CONTEXT_PREFIX, LocalKeyring, keyring_path
+from secure_xcom.ops.checks.key_services import check_key_service
+from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 from tests.support.key_service_contract import CONTEXT, OTHER_CONTEXT, KeyServiceContract, opened
 
 ROOT = Path(__file__).parents[3]
@@ -289,7 +290,7 @@ def test_a_read_only_keyring_serves(keyring: LocalKeyring, path: Path) -> None:
 def test_a_keyring_of_another_user_is_refused(keyring: LocalKeyring, path: Path) -> None:
     """A file that another user owns is refused even by root, and the text names both users."""
     os.chown(path, NOBODY, NOBODY)
-    with pytest.raises(KeyringExposed, match=rf"user {NOBODY}, and this process is user 0"):
+    with pytest.raises(KeyringExposed, match=rf"user {NOBODY}, and this process runs as user 0"):
         keyring.wrap(DataKey.generate(), CONTEXT)
 
 
@@ -303,7 +304,7 @@ def test_a_keyring_that_may_not_be_read_names_the_cure(keyring: LocalKeyring, pa
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-        finding = keyring.check()[0]
+        finding = check_key_service(keyring)[0]
         os._exit(
             0
             if f"user {NOBODY} may not read" in finding.text and "as the keyring's owner" in finding.remedy
@@ -316,12 +317,12 @@ def test_a_keyring_that_may_not_be_read_names_the_cure(keyring: LocalKeyring, pa
 def test_a_folder_that_anyone_may_write_is_refused(
     keyring: LocalKeyring, path: Path, mode: int, refused: bool
 ) -> None:
-    """Where anyone may replace the keyring it is refused; the sticky bit, as on /tmp, makes it good."""
+    """Where anyone can replace the keyring it is refused; the sticky bit, as on /tmp, makes it good."""
     path.parent.chmod(mode)
-    findings = keyring.check()
+    findings = check_key_service(keyring)
     assert (findings[0].status == "error") is refused
     if refused:
-        with pytest.raises(KeyringExposed, match="anyone may replace"):
+        with pytest.raises(KeyringExposed, match="anyone can replace"):
             keyring.wrap(DataKey.generate(), CONTEXT)
 
 
@@ -385,10 +386,10 @@ def _version(**changes: Any) -> str:
         ("", "line 1, column 1"),
         ("null", "not an object"),
         ("[]", "not an object"),
-        ("\ufeff" + json.dumps(GOOD), "no JSON"),
-        (json.dumps(GOOD)[:-1], "no JSON at line 1"),
-        (json.dumps(GOOD) + "{}", "no JSON at line 1"),
-        ("[" * 100_000, "no JSON"),
+        ("\ufeff" + json.dumps(GOOD), "not JSON"),
+        (json.dumps(GOOD)[:-1], "not JSON at line 1"),
+        (json.dumps(GOOD) + "{}", "not JSON at line 1"),
+        ("[" * 100_000, "not JSON"),
         (json.dumps(GOOD) + " " * (1 << 20), "over 1048576 bytes"),
         (json.dumps({key: value for key, value in GOOD.items() if key != "latest"}), "no field latest"),
         (json.dumps({key: value for key, value in GOOD.items() if key != "versions"}), "no field versions"),
@@ -420,8 +421,8 @@ def _version(**changes: Any) -> str:
         (_version(created="2026-1-2T1:00:00Z"), "versions.1.created"),
         (_version(created=None), "versions.1.created"),
         (_version(note="x"), "versions.1 has an unknown field note"),
-        (json.dumps(GOOD).replace('"latest": 1', '"latest": 1, "latest": 1'), "written twice"),
-        (json.dumps(GOOD).replace('"key":', f'"key": "{KEY}", "key":'), "written twice"),
+        (json.dumps(GOOD).replace('"latest": 1', '"latest": 1, "latest": 1'), "occurs twice"),
+        (json.dumps(GOOD).replace('"key":', f'"key": "{KEY}", "key":'), "occurs twice"),
     ],
 )
 def test_a_broken_keyring_says_where(path: Path, text: str, says: str) -> None:
@@ -483,7 +484,7 @@ def test_a_hole_in_the_versions_is_allowed(path: Path) -> None:
 def test_a_running_process_sees_a_rotation(keyring: LocalKeyring, path: Path) -> None:
     """A service that has read the file wraps with the new version after a rotation by another process."""
     keyring.wrap(DataKey.generate(), CONTEXT)
-    done = run("import sys; from secure_xcom.keys.local import *; print(rotate_keyring(sys.argv[1]))", path)
+    done = run("import sys; from secure_xcom.ops.keyring import *; print(rotate_keyring(sys.argv[1]))", path)
     assert done.stdout.strip() == "2", done.stderr
     assert keyring.wrap(DataKey.generate(), CONTEXT).startswith("local:v2:")
 
@@ -501,7 +502,7 @@ def test_rotations_at_the_same_time_lose_no_version(keyring: LocalKeyring, path:
     key = DataKey.generate()
     wrap = Wrap(keyring.wrap(key, CONTEXT), CONTEXT)
     code = (
-        "import sys; from secure_xcom.keys.local import *; [print(rotate_keyring(sys.argv[1])) for _ in range(3)]"
+        "import sys; from secure_xcom.ops.keyring import *; [print(rotate_keyring(sys.argv[1])) for _ in range(3)]"
     )
     workers = [
         subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -545,7 +546,7 @@ def test_threads_share_a_service_during_rotations(keyring: LocalKeyring, path: P
 # exactly that moment: before the new file is made, and between the finished new file and its taking the name.
 KILLED = """
 import os, signal, sys
-from secure_xcom.keys.local import rotate_keyring
+from secure_xcom.ops.keyring import rotate_keyring
 def hook(event, arguments):
     if event == sys.argv[2] and ".keyring.json.new" in map(str, arguments):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -580,7 +581,7 @@ def test_a_full_disk_leaves_the_old_keyring(path: Path) -> None:
     code = """
 import resource, sys
 from secure_xcom.core.errors import KeyringError
-from secure_xcom.keys.local import create_keyring, rotate_keyring
+from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 for call, path in ((rotate_keyring, sys.argv[1]), (create_keyring, sys.argv[1] + ".2")):
     try:
@@ -605,44 +606,12 @@ def test_nothing_shows_a_key(keyring: LocalKeyring, path: Path) -> None:
     parsed = Keyring.parse(path.read_bytes(), "here")
     assert parsed.versions[1].key == raw
     shown = " ".join(
-        map(repr, (keyring, vars(keyring), parsed, parsed.versions, parsed.versions[1], keyring.check()))
+        map(
+            repr, (keyring, vars(keyring), parsed, parsed.versions, parsed.versions[1], check_key_service(keyring))
+        )
     )
     assert text not in shown
     assert repr(raw)[2:-1] not in shown
     assert raw not in pickle.dumps(keyring)
     copy = pickle.loads(pickle.dumps(keyring))  # noqa: S301  # Our own bytes.
     assert isinstance(copy.unwrap_many([Wrap(keyring.wrap(DataKey.generate(), CONTEXT), CONTEXT)])[0], DataKey)
-
-
-def test_check_says_whom_it_serves(keyring: LocalKeyring) -> None:
-    """A healthy keyring's findings are fine, tell its versions, and say that it is for one machine."""
-    findings = keyring.check()
-    assert {finding.status for finding in findings} == {"ok"}
-    text = " ".join(finding.text for finding in findings)
-    assert "1 version(s)" in text
-    assert "0 day(s) old" in text
-    assert "for one machine" in text
-
-
-def test_check_warns_of_an_old_version(path: Path) -> None:
-    """A newest version of over a year is a warning that says to rotate."""
-    old = Version(datetime.now(timezone.utc) - timedelta(days=400), b"\x17" * 32)
-    path.write_bytes(Keyring({1: old}, 1).dump())
-    finding = LocalKeyring(f"local://{path}").check()[0]
-    assert finding.status == "warning"
-    assert "400 day(s)" in finding.text
-    assert "rotate" in finding.remedy
-
-
-def test_check_of_an_unusable_keyring_is_a_finding(keyring: LocalKeyring, path: Path) -> None:
-    """A missing, an exposed and a broken keyring are findings with a remedy, not exceptions."""
-    path.chmod(0o644)
-    path_findings = [keyring.check()]
-    path.chmod(0o600)
-    path.write_text("{}")
-    path_findings.append(keyring.check())
-    path.unlink()
-    path_findings.append(keyring.check())
-    for findings in path_findings:
-        assert [finding.status for finding in findings] == ["error"]
-        assert findings[0].remedy

@@ -70,7 +70,7 @@ def test_a_run_id_cannot_stand_for_a_map_index() -> None:
 @pytest.mark.parametrize("names", [{}, {"compartment": "x"}, {**CONTEXT, "key": "k"}])
 def test_other_names_are_refused(names: dict[str, str]) -> None:
     """A context with a name too many or too few wraps nothing."""
-    with pytest.raises(KeyServiceError, match="has the names"):
+    with pytest.raises(KeyServiceError, match="must have the names"):
         transit_context(names)
 
 

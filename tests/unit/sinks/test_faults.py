@@ -23,7 +23,8 @@ from secure_xcom.core.errors import AuditError, KeyServiceUnavailable
 from secure_xcom.core.event import Event
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
-from secure_xcom.keys.local import LocalKeyring, create_keyring
+from secure_xcom.keys.local import LocalKeyring
+from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks import AccessLog, sink
 from secure_xcom.stores import store
 from tests.support.audit_reading import read_chain, read_chains

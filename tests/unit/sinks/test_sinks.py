@@ -20,7 +20,7 @@ import pytest
 from secure_xcom.core.errors import AuditError, ConfigurationError, ExtraMissing, SettingInvalid, UriInvalid
 from secure_xcom.core.event import Event
 from secure_xcom.core.hashed_ids import IdHasher
-from secure_xcom.keys.local import create_keyring
+from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks import AccessLog, PolicyDigestFile, sink
 from secure_xcom.sinks.database import DDL
 from secure_xcom.sinks.objects import ObjectSink

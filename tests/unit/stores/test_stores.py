@@ -144,7 +144,7 @@ def test_root_is_a_file(tmp_path: Path) -> None:
 def test_a_file_in_the_way(files: FileStore) -> None:
     """An object where a folder is needed is an error of our tree, not NotADirectoryError."""
     files.put("a", [b"x"])
-    with pytest.raises(StoreUnavailable, match="folder cannot be made"):
+    with pytest.raises(StoreUnavailable, match="folder cannot be created"):
         files.put("a/b", [b"x"])
     with pytest.raises(ObjectMissing):
         files.get("a/b")
@@ -216,7 +216,7 @@ def test_full_disk(files: FileStore, tmp_path: Path) -> None:
         "except StoreFull as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, files.uri], capture_output=True, text=True, check=True)
-    assert "the disk did not take the object" in done.stdout
+    assert "the disk has no space for the object" in done.stdout
     assert _all_files(tmp_path) == []
 
 
@@ -236,7 +236,7 @@ def test_full_volume(files: FileStore, tmp_path: Path) -> None:
         pytest.skip("this machine does not let a user mount a volume (user namespaces)")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     said, *listings = done.stdout.splitlines()
-    assert "the disk did not take the object" in said
+    assert "the disk has no space for the object" in said
     assert listings == ["[]", "['a/c']"]
 
 

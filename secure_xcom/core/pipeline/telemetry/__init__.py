@@ -1,8 +1,38 @@
 """What Airflow's own metrics and traces are told of pushes, pulls and key services. docs/observability.md.
 
-Nothing here can make a push or a pull fail, and nothing is told where Airflow's metrics and traces are off.
+Measuring cannot make a push or a pull fail, and is not loaded where Airflow's metrics and traces are off.
 """
 
-from secure_xcom.core.pipeline.telemetry.measuring import Meter, Span, Telemetry, Tracer
+from __future__ import annotations
 
-__all__ = ["Meter", "Span", "Telemetry", "Tracer"]
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from secure_xcom.core.event import Action
+    from secure_xcom.core.pipeline.telemetry.measuring import Meter, Span, Telemetry, Tracer
+    from secure_xcom.keys import KeyService
+    from secure_xcom.sinks.recording import Draft
+
+__all__ = ["Meter", "NotMeasured", "Span", "Telemetry", "Tracer"]
+
+
+class NotMeasured:
+    """Measures nothing, with the methods of `Telemetry` that a pipeline calls."""
+
+    def operation(self, _action: Action, _drafts: Sequence[Draft]) -> AbstractContextManager[None]:
+        """See `Telemetry.operation`."""
+        return nullcontext()
+
+    def services(self, open_service: Callable[[str], KeyService]) -> Callable[[str], KeyService]:
+        """See `Telemetry.services`."""
+        return open_service
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(name)
+    from secure_xcom.core.pipeline.telemetry import measuring
+
+    return getattr(measuring, name)

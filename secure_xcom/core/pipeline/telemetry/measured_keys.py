@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from secure_xcom.core.errors import KeyServiceError
-from secure_xcom.core.findings import Finding
 from secure_xcom.keys import DataKey, KeyService, Wrap
 
 if TYPE_CHECKING:
@@ -41,7 +40,3 @@ class MeasuredKeys:
             answers = self._service.rewrap_many(wraps)
             answered(answers)
             return answers
-
-    def check(self) -> list[Finding]:
-        """See `KeyService.check`; an operator's question, so it is not measured."""
-        return self._service.check()

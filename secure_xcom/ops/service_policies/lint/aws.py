@@ -7,10 +7,11 @@ from typing import Any
 
 from secure_xcom.core.access_policy.globs import matches
 from secure_xcom.core.access_policy.yaml_reader import Path
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark, Status
+from secure_xcom.core.findings import Finding, Status
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _USE = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo")
-# Who makes grants makes one for himself, so that is both.
+# Whoever can create grants can create one for itself, so this is both.
 _OPEN = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant")
 _MOVE = ("kms:ReEncryptFrom", "kms:ReEncryptTo")
 _ADMINISTER = (
@@ -23,8 +24,8 @@ _ADMINISTER = (
 _COMPARTMENT = "kms:encryptioncontext:compartment"
 
 
-def of_document(document: Mapping[str, Any]) -> Iterator[Remark]:
-    """What is to be said about a policy document."""
+def of_document(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Return the findings about a policy document."""
     there = document.get("Statement")
     several = isinstance(there, list)
     pairs: list[tuple[Mapping[str, Any], Path]] = [
@@ -60,28 +61,28 @@ def _names(statement: Mapping[str, Any], action: str) -> bool:
     return any(matches(one.lower(), action.lower()) for one in _texts(statement, "Action"))
 
 
-def _of_statement(one: Mapping[str, Any], path: Path) -> Iterator[Remark]:
+def _of_statement(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     allow = one.get("Effect") == "Allow"
     for name in ("NotAction", "NotResource", "NotPrincipal"):
         if name in one:
             status: Status = "error" if allow else "warning"
-            text = "allows all but what it names, and that grows" if allow else "denies all but what it names"
-            yield Remark("aws-not", status, (*path, name), f"{name} {text}", f"write {name[3:]}")
+            text = "allows everything except what it names" if allow else "denies everything except what it names"
+            yield lint_finding("aws-not", status, (*path, name), f"{name} {text}", f"write {name[3:]}")
     if not allow:
         return
     for action in _texts(one, "Action"):
         if "*" in action or "?" in action:
-            yield Remark(
+            yield lint_finding(
                 "aws-wildcard-action",
                 "error",
                 (*path, "Action"),
-                f"{action!r} allows what it names today and what AWS adds tomorrow",
-                "write each action by its name",
+                f"{action!r} also allows actions that AWS adds later",
+                "name each action",
             )
     yield from _resources(one, path)
     if _anybody(one.get("Principal")):
-        yield Remark(
-            "aws-wildcard-principal", "error", (*path, "Principal"), "anybody is allowed", "name the principals"
+        yield lint_finding(
+            "aws-wildcard-principal", "error", (*path, "Principal"), "everyone is allowed", "name the principals"
         )
     if any(_names(one, action) for action in _USE):
         yield from _context(one, path)
@@ -92,18 +93,18 @@ def _anybody(principal: Any) -> bool:
     return any(text == "*" for value in named for text in _listed(value))
 
 
-def _resources(one: Mapping[str, Any], path: Path) -> Iterator[Remark]:
+def _resources(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     condition = one.get("Condition")
     for resource in _texts(one, "Resource"):
         text = ""
         if resource == "*" and "Principal" not in one:
             text = "everything is allowed"
         elif ":s3:::" in resource and resource.partition(":s3:::")[2].partition("/")[2].startswith(("*", "?")):
-            text = f"{resource!r} is all of a bucket, every compartment in it included"
+            text = f"{resource!r} is a whole bucket, with every compartment in it"
         elif ":kms:" in resource and resource.endswith("key/*") and "kms:ResourceAliases" not in str(condition):
             text = f"{resource!r} is every key"
         if text:
-            yield Remark(
+            yield lint_finding(
                 "aws-wildcard-resource",
                 "error",
                 (*path, "Resource"),
@@ -112,7 +113,7 @@ def _resources(one: Mapping[str, Any], path: Path) -> Iterator[Remark]:
             )
 
 
-def _context(one: Mapping[str, Any], path: Path) -> Iterator[Remark]:
+def _context(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     condition = one.get("Condition")
     tests = {
         str(operator): {str(key).lower(): value for key, value in keys.items()}
@@ -122,18 +123,18 @@ def _context(one: Mapping[str, Any], path: Path) -> Iterator[Remark]:
     if _COMPARTMENT in tests.get("StringEquals", {}):
         return
     other = [operator for operator, keys in tests.items() if _COMPARTMENT in keys]
-    yield Remark(
+    yield lint_finding(
         "aws-context",
         "error",
         (*path, "Condition") if tests else path,
-        f"{other[0]} does not hold the compartment to one name"
+        f"{other[0]} does not limit the compartment to one name"
         if other
         else "the key may be used without the compartment in the encryption context",
         'write {"StringEquals": {"kms:EncryptionContext:compartment": "NAME"}}',
     )
 
 
-def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
     opens: dict[str, Path] = {}
     rules: dict[str, Path] = {}
     for one, path in pairs:
@@ -143,22 +144,22 @@ def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remar
             if any(_allows(one, action) for action in _ADMINISTER):
                 rules.setdefault(who, path)
     for who in sorted(set(opens) & set(rules)):
-        yield Remark(
+        yield lint_finding(
             "aws-reads-and-administers",
             "error",
             rules[who],
             f"{who or 'this identity'} may open with the key and change its policy, grants or life",
-            "leave one of the two to another principal",
+            "give one of the two to another principal",
         )
 
 
-def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
-    """Who may ReEncrypt in the contexts of several compartments, from one key to another or within one key."""
+def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
+    """Find principals that may ReEncrypt in the contexts of several compartments."""
     found: dict[str, dict[str, tuple[set[str], Path]]] = {}
     for one, path in pairs:
         if any(_allows(one, action) for action in _MOVE):
             kept = _condition(one, "Bool", "kms:ReEncryptOnSameKey") == "true"
-            # Kept on one key, only what is on the same key can be wrapped anew for another compartment.
+            # If kept on one key, only wraps of that key can be rewrapped for another compartment.
             keys = sorted(_texts(one, "Resource")) if kept else ["any"]
             for who in _who(one):
                 for key in keys:
@@ -169,7 +170,7 @@ def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]
     for who, by_key in found.items():
         for names, path in by_key.values():
             if len(names) > 1:
-                yield Remark(
+                yield lint_finding(
                     "aws-re-encrypt",
                     "error",
                     path,
@@ -215,32 +216,32 @@ def _of_bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> bool:
     )
 
 
-def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
     denies = [one for one, _ in pairs if one.get("Effect") == "Deny" and _anybody(one.get("Principal"))]
     if not any(
         "s3:*" in _texts(one, "Action") and _condition(one, "Bool", "aws:SecureTransport") == "false"
         for one in denies
     ):
-        yield Remark(
+        yield lint_finding(
             "aws-no-tls",
             "error",
             ("Statement",),
-            "requests over http are not denied",
+            "requests over HTTP are not denied",
             'deny s3:* where {"Bool": {"aws:SecureTransport": "false"}}',
         )
     if not any(
         _names(one, "s3:PutObject") and _condition(one, "Null", "s3:if-none-match") == "true" for one in denies
     ):
-        yield Remark(
+        yield lint_finding(
             "aws-overwrite",
             "warning",
             ("Statement",),
-            "a payload can be overwritten by whoever may push",
+            "whoever may push can overwrite a payload",
             'deny s3:PutObject where {"Null": {"s3:if-none-match": "true"}}',
         )
 
 
-def _key(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
+def _key(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
     for one, _ in pairs:
         denied = one.get("Effect") == "Deny" and _anybody(one.get("Principal"))
         whole = denied and all(
@@ -248,7 +249,7 @@ def _key(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Remark]:
         )
         if whole and "StringNotEquals" in str(one.get("Condition")) and _COMPARTMENT in str(one).lower():
             return
-    yield Remark(
+    yield lint_finding(
         "aws-key-open",
         "warning",
         ("Statement",),
@@ -265,8 +266,8 @@ def _condition(one: Mapping[str, Any], operator: str, key: str) -> str | None:
     return str(listed[0]).lower() if len(listed) == 1 else None
 
 
-def of_public_access(document: Mapping[str, Any]) -> Iterator[Remark]:
-    """What is to be said about a bucket's block of public access."""
+def of_public_access(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Return the findings about a bucket's public access block."""
     for name, value in document.items():
         if value is not True:
-            yield Remark("aws-public", "error", (name,), f"{name} is off", f"write {name}: true")
+            yield lint_finding("aws-public", "error", (name,), f"{name} is off", f"write {name}: true")

@@ -1,22 +1,23 @@
-"""Lint: what an entry becomes in services, which see digests or ids and know no globs."""
+"""Lint: the effect of entries in services, which see digests or ids and have no globs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.globs import matches
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.grants import grants_of
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 
-def remarks(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Remark]:
-    """What is to be said about what is compiled.
+def findings(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Finding]:
+    """Return the findings about compiled entries.
 
-    :param known: DAG ids that are there.
+    :param known: the ids of existing DAGs.
     """
     if not policy.identities:
         return
@@ -38,26 +39,26 @@ def remarks(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Remark]:
 
 def _dags(
     policy: AccessPolicy, own: Compartment, globs: Sequence[str], path: Path, known: Sequence[str]
-) -> Iterator[Remark]:
+) -> Iterator[Finding]:
     for number, glob in enumerate(globs):
         if not is_glob(glob) or glob == "*":
             continue
         ids = [dag for dag in known if matches(glob, dag) and policy.resolve_dag(dag) is own]
         if ids:
-            yield Remark(
+            yield lint_finding(
                 "glob-known",
                 "ok",
                 (*path, number),
                 f"{glob!r} is compiled to the DAGs {', '.join(ids[:10])}: a new one needs another compile",
             )
         else:
-            yield Remark(
+            yield lint_finding(
                 "glob-whole",
                 "warning",
                 (*path, number),
-                f"services know no globs: {glob!r} is compiled to all of {own.name!r}, and which DAG it is holds "
-                "in the process alone",
-                "name DAGs by their ids, or give the compiler the ids that there are (--dag)",
+                f"services have no globs: {glob!r} is compiled to all of {own.name!r}, and only the process "
+                "checks the DAG",
+                "name DAGs by their ids, or give the compiler the existing ids (--dag)",
             )
 
 
@@ -65,36 +66,35 @@ def _any(policy: AccessPolicy, own: Compartment, known: Sequence[str]) -> bool:
     return any(policy.resolve_dag(dag) is own for dag in known)
 
 
-def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool) -> Iterator[Remark]:
-    """What task ids become.
+def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool) -> Iterator[Finding]:
+    """Return the findings about task ids.
 
-    :param widened: they are of all DAGs, and nobody says which these are.
+    :param widened: True if they are for all DAGs, and the DAG ids are not known.
     """
     if tasks == ("*",):
         return
     for number, glob in enumerate(tasks):
         if is_glob(glob):
-            yield Remark(
+            yield lint_finding(
                 "glob-tasks",
                 "warning",
                 (*path, number),
-                f"services know no globs: {glob!r} is compiled to all tasks of these DAGs of {own.name!r}",
+                f"services have no globs: {glob!r} is compiled to all tasks of these DAGs of {own.name!r}",
                 "name tasks by their ids",
             )
             return
     if widened:
-        yield Remark(
+        yield lint_finding(
             "glob-whole",
             "warning",
             path,
-            "a task is known to services within its DAG only: tasks of every DAG are compiled to all of "
-            f"{own.name!r}",
-            "name the DAGs as well, or give the compiler the ids that there are (--dag)",
+            f"services know a task only within its DAG: tasks of every DAG are compiled to all of {own.name!r}",
+            "name the DAGs as well, or give the compiler the existing ids (--dag)",
         )
 
 
-def _single(policy: AccessPolicy) -> Iterator[Remark]:
-    """Keys of which somebody has a part only, while their URI lets our code send batches."""
+def _single(policy: AccessPolicy) -> Iterator[Finding]:
+    """Find keys of which an identity has only a part, while their URI allows batches."""
     limited: dict[str, list[str]] = {}
     for identity in policy.identities:
         if identity.vault is not None:
@@ -105,11 +105,11 @@ def _single(policy: AccessPolicy) -> Iterator[Remark]:
         names = list(dict.fromkeys(limited.get(own.name, ())))
         for number, uri in enumerate(own.key_uris if names else ()):
             if uri.startswith("vault://") and "grant=scoped" not in uri.partition("?")[2].split("&"):
-                yield Remark(
+                yield lint_finding(
                     "batch-in-limited-key",
                     "warning",
                     ("compartments", index, "key_uris", number),
-                    f"{', '.join(names[:5])} may open a part of this key only, and Vault cannot see into a batch: "
-                    "it will refuse theirs",
-                    "write ?grant=scoped behind the key URI, so that requests are single",
+                    f"{', '.join(names[:5])} may open only a part of this key, and Vault cannot inspect a batch: "
+                    "it will refuse their batches",
+                    "append ?grant=scoped to the key URI, so that requests are single",
                 )

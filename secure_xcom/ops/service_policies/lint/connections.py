@@ -1,4 +1,4 @@
-"""Lint: connections that every team's tasks may look up, as far as the environment tells. No database is asked."""
+"""Lint: connections in the environment that every team's tasks may look up. It reads no database."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterator, Mapping
 from secure_xcom.connections.connection_ids import connection_id, variable
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
-# Who signs tasks' tokens is an API server or a scheduler, and no worker.
+# A process that signs tasks' tokens is an API server or a scheduler, not a worker.
 _SIGNS = "AIRFLOW__API_AUTH__JWT_"
 _BACKENDS = ("AIRFLOW__WORKERS__SECRETS_BACKEND", "AIRFLOW__SECRETS__BACKEND")
 _LOCAL = "LocalFilesystemBackend"
 
 
-def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Remark]:
-    """Return what is to be said about where connections lie, where several compartments use some."""
+def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Return the findings about connections, if several compartments use some."""
     if len(policy.compartments) < 2:
         return
     backends = [name for name in _BACKENDS if environment.get(name)]
@@ -25,7 +26,7 @@ def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Re
     seen = {conn_id: path for conn_id, path in uses.items() if variable(conn_id) in environment}
     unseen = {conn_id: path for conn_id, path in uses.items() if conn_id not in seen}
     if seen and any(name.startswith(_SIGNS) for name in environment):
-        yield Remark(
+        yield lint_finding(
             "server-connection",
             "error",
             next(iter(seen.values())),
@@ -35,7 +36,7 @@ def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Re
             "login, because every task could read it",
         )
     if unseen and shared:
-        yield Remark(
+        yield lint_finding(
             "shared-backend",
             "warning",
             next(iter(unseen.values())),
@@ -45,7 +46,7 @@ def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Re
             "logins for what all could read",
         )
     elif unseen and not backends:
-        yield Remark(
+        yield lint_finding(
             "connection-not-seen",
             "ok",
             next(iter(unseen.values())),

@@ -1,33 +1,34 @@
-"""Lint: globs of DAGs that never match or match what another compartment has."""
+"""Lint: globs of DAGs that never match, or that match DAGs of another compartment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.globs import covers
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.glob_index import GlobIndex
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
-    """What is to be said about which DAGs belong where."""
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the findings about the DAGs of compartments."""
     yield from _globs(policy)
     yield from _default(policy)
     for index, compartment in enumerate(policy.compartments):
         if compartment.hide_return_values is False:
-            yield Remark(
+            yield lint_finding(
                 "returned-values-logged",
                 "warning",
                 ("compartments", index, "hide_return_values"),
-                f"operators of {compartment.name!r} log what they return before it is sealed",
-                "leave hide_return_values out, unless nothing secret is ever returned there",
+                f"operators of {compartment.name!r} log their return values before these are sealed",
+                "remove hide_return_values, unless no return value is ever secret",
             )
 
 
-def _globs(policy: AccessPolicy) -> Iterator[Remark]:
+def _globs(policy: AccessPolicy) -> Iterator[Finding]:
     flat = [
         (glob, compartment, ("compartments", index, "dags", number))
         for index, compartment in enumerate(policy.compartments)
@@ -42,25 +43,25 @@ def _globs(policy: AccessPolicy) -> Iterator[Remark]:
             continue
         for earlier in index.overlapping(glob):
             other, owner, _ = flat[earlier]
-            # An exception before its rule is the way to write exceptions.
+            # An exception has to come before its rule.
             if earlier < place and owner is not compartment and not covers(glob, other):
-                yield Remark(
+                yield lint_finding(
                     "overlap",
                     "warning",
                     path,
                     f"a DAG that {other!r} of {owner.name!r} takes as well goes there, since it comes first",
                     "make the globs differ, or name such DAGs in one of the two",
                 )
-                # One is enough to look at the glob again; there may be as many as compartments.
+                # One is enough; there may be as many as compartments.
                 break
 
 
-def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compartment, path: Path) -> Remark:
+def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compartment, path: Path) -> Finding:
     if owner is compartment:
-        return Remark(
+        return lint_finding(
             "repeated", "warning", path, f"{other!r} above takes all that {glob!r} takes", "leave one out"
         )
-    return Remark(
+    return lint_finding(
         "unreachable",
         "error",
         path,
@@ -69,11 +70,11 @@ def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compart
     )
 
 
-def _default(policy: AccessPolicy) -> Iterator[Remark]:
+def _default(policy: AccessPolicy) -> Iterator[Finding]:
     for index, compartment in enumerate(policy.compartments):
         for number, glob in enumerate(compartment.dags):
             if not glob.strip("*") and policy.default not in (None, compartment):
-                yield Remark(
+                yield lint_finding(
                     "unreachable-default",
                     "warning",
                     ("compartments", index, "dags", number),
@@ -81,7 +82,7 @@ def _default(policy: AccessPolicy) -> Iterator[Remark]:
                     "leave the glob or the default out",
                 )
             elif not glob.strip("*") and len(policy.compartments) > 1:
-                yield Remark(
+                yield lint_finding(
                     "wildcard-dags",
                     "warning",
                     ("compartments", index, "dags", number),

@@ -1,4 +1,4 @@
-"""Lint of policies of services, one file or a folder of them; what a file is, is told by what it holds."""
+"""Lint service policies: a file or a folder of files. The content of a file determines its kind."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from secure_xcom.core.access_policy.loading import place
 from secure_xcom.core.access_policy.yaml_reader import Marks
 from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.lint import aws, hcl_reader, json_reader, vault
 from secure_xcom.ops.service_policies.lint.hcl_reader import Block
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding, position
 
 _MAX_BYTES = 4 << 20
 _PUBLIC_ACCESS = {"BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"}
-Named = tuple[str, Remark]
 
 
-def lint_documents(path: Path) -> Iterator[Named]:
-    """Everything to be said about a file or a folder, as the file's path and the remark, in order.
+def lint_documents(path: Path) -> Iterator[Finding]:
+    """Return every finding about a file or the files of a folder, in order. The subject is the file's path.
 
     :raises PolicyInvalid: it cannot be read, or the folder holds no policy.
     """
@@ -34,15 +34,14 @@ def lint_documents(path: Path) -> Iterator[Named]:
         )
     policies: dict[str, list[Block]] = {}
     for file in files:
-        found = list(_of_file(file, policies))
-        for remark in sorted(found, key=lambda one: (one.line, one.column, one.rule, one.text)):
-            yield str(file), remark
+        for finding in sorted(_of_file(file, policies), key=position):
+            yield replace(finding, subject=str(file))
     yield from _whole_beside_limited(policies)
 
 
-def _of_file(file: Path, policies: dict[str, list[Block]]) -> Iterator[Remark]:
+def _of_file(file: Path, policies: dict[str, list[Block]]) -> Iterator[Finding]:
     text = _text(file)
-    if isinstance(text, Remark):
+    if isinstance(text, Finding):
         yield text
         return
     if file.suffix == ".hcl":
@@ -52,29 +51,29 @@ def _of_file(file: Path, policies: dict[str, list[Block]]) -> Iterator[Remark]:
         policies[str(file)] = blocks
         yield from vault.of_policy(blocks)
         return
-    yield from remarks_of_json(text)
+    yield from findings_of_json(text)
 
 
-def remarks_of_json(text: str) -> list[Remark]:
-    """Everything to be said about one JSON document, in no order."""
+def findings_of_json(text: str) -> list[Finding]:
+    """Return every finding about one JSON document, in no order."""
     marks: Marks = {}
     data, twice, trouble = json_reader.read(text, marks)
     if trouble is not None:
         return [_unreadable(*trouble)]
-    found = [Remark("duplicate-key", "error", path, said, "leave one out") for path, said in twice]
+    found = [lint_finding("duplicate-key", "error", path, said, "leave one out") for path, said in twice]
     found += _of_json(data, marks)
-    return [_placed(remark, marks) for remark in found]
+    return [_placed(finding, marks) for finding in found]
 
 
-def _placed(remark: Remark, marks: Marks) -> Remark:
-    # A policy of Vault's that is written as JSON has its places already.
-    if not remark.path:
-        return remark
-    line, column = place(marks, remark.path)
-    return replace(remark, line=line, column=column)
+def _placed(finding: Finding, marks: Marks) -> Finding:
+    # The findings about a Vault policy in JSON have their places already.
+    if not finding.path:
+        return finding
+    line, column = place(marks, finding.path)
+    return replace(finding, line=line, column=column)
 
 
-def _text(file: Path) -> str | Remark:
+def _text(file: Path) -> str | Finding:
     try:
         if file.stat().st_size > _MAX_BYTES:
             return _unreadable(1, 1, f"over {_MAX_BYTES} bytes")
@@ -89,12 +88,12 @@ def _text(file: Path) -> str | Remark:
         ) from None
 
 
-def _unreadable(line: int, column: int, text: str) -> Remark:
-    return Remark("unreadable", "error", (), text, "correct it; what it grants is not known", line, column)
+def _unreadable(line: int, column: int, text: str) -> Finding:
+    return lint_finding("unreadable", "error", (), text, "correct it: its grants are not known", line, column)
 
 
-def _of_json(data: Any, marks: Marks) -> Iterator[Remark]:
-    """By what a document holds: its name may be anything."""
+def _of_json(data: Any, marks: Marks) -> Iterator[Finding]:
+    """Return the findings about a document. Its content determines its kind, not its name."""
     if isinstance(data, dict) and "Statement" in data:
         yield from aws.of_document(data)
     elif isinstance(data, dict) and data and set(data) <= _PUBLIC_ACCESS:
@@ -106,7 +105,7 @@ def _of_json(data: Any, marks: Marks) -> Iterator[Remark]:
     elif isinstance(data, dict) and isinstance(data.get("create"), dict) and "path" in data:
         yield from vault.of_transit(data)
     elif isinstance(data, dict) and "Rules" in data:
-        # A lifecycle takes payloads away and gives nothing to anybody.
+        # A lifecycle only deletes payloads.
         return
     elif isinstance(data, list) and data and all(isinstance(one, dict) for one in data):
         for index, one in enumerate(data):
@@ -114,11 +113,11 @@ def _of_json(data: Any, marks: Marks) -> Iterator[Remark]:
     elif isinstance(data, dict) and data and all("includedPermissions" in str(one) for one in data.values()):
         return
     else:
-        yield Remark("unknown-document", "ok", (), "not a policy of a kind that is known here")
+        yield lint_finding("unknown-document", "ok", (), "not a known kind of policy")
 
 
 def _blocks(paths: dict[str, Any], marks: Marks) -> Iterator[Block]:
-    """A policy that was written as JSON, which Vault takes as well."""
+    """Yield the blocks of a policy in JSON, which Vault also accepts."""
     for name, fields in paths.items():
         if isinstance(fields, dict):
             at = ("path", name)
@@ -127,34 +126,36 @@ def _blocks(paths: dict[str, Any], marks: Marks) -> Iterator[Block]:
             yield Block(name, line, column, fields, places)
 
 
-def _of_entry(one: dict[str, Any], index: int) -> Iterator[Remark]:
-    """A binding of Google's or a role assignment of Azure's."""
+def _of_entry(one: dict[str, Any], index: int) -> Iterator[Finding]:
+    """Return the findings about a Google binding or an Azure role assignment."""
     if "members" in one:
         if re.search("allUsers|allAuthenticatedUsers", str(one["members"])):
-            yield Remark("google-public", "error", (index, "members"), "anybody is allowed", "name the members")
+            yield lint_finding(
+                "google-public", "error", (index, "members"), "anybody is allowed", "name the members"
+            )
         condition = one.get("condition")
         if "resource.name" not in str(condition.get("expression") if isinstance(condition, dict) else ""):
-            yield Remark(
+            yield lint_finding(
                 "google-no-condition",
                 "error",
                 (index,),
-                f"{one.get('role')} holds for all objects of the bucket",
+                f"{one.get('role')} applies to all objects of the bucket",
                 'add a condition: resource.name.startsWith("projects/_/buckets/BUCKET/objects/PREFIX/")',
             )
     elif "principalId" in one:
         text = str(one.get("condition") or "")
         if "blobs:path]" not in text and "blobs:prefix]" not in text:
-            yield Remark(
+            yield lint_finding(
                 "azure-no-condition",
                 "error",
                 (index,),
-                f"{one.get('roleName')} holds for all blobs of the scope",
+                f"{one.get('roleName')} applies to all blobs of the scope",
                 "add a condition on the path of the blob",
             )
 
 
-def _whole_beside_limited(policies: dict[str, list[Block]]) -> Iterator[Named]:
-    """Who has all of a key that others have a part of: right for its workers, and to be known."""
+def _whole_beside_limited(policies: dict[str, list[Block]]) -> Iterator[Finding]:
+    """Return a note for each policy with all of a key of which another policy has a part."""
     limited: dict[str, str] = {}
     for name, blocks in policies.items():
         for block, part in vault.keys_of(blocks):
@@ -167,4 +168,5 @@ def _whole_beside_limited(policies: dict[str, list[Block]]) -> Iterator[Named]:
                 text = (
                     f"this policy has all of {block.path!r}, batches included, and {Path(other).name} a part of it"
                 )
-                yield name, Remark("vault-whole-beside-limited", "ok", (), text, "", block.line, block.column)
+                note = lint_finding("vault-whole-beside-limited", "ok", (), text, "", block.line, block.column)
+                yield replace(note, subject=name)

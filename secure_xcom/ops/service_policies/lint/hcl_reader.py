@@ -1,7 +1,7 @@
-"""HCL, as far as Vault's policies have it: blocks with a path, each with fields, and where they stand.
+"""Read the HCL of Vault policies: blocks with a path and fields, and their places.
 
-Vault's own words: developer.hashicorp.com/vault/docs/concepts/policies. What is not of this form is refused, since
-a policy that is read wrongly is worse than one that is not read.
+Source: developer.hashicorp.com/vault/docs/concepts/policies. Any other HCL is refused,
+because misreading a policy is worse than not reading it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Token:
 
 
 class _Refused(Exception):
-    """Not of this form; `read` gives it out as a place and a text."""
+    """The text is not of this form; `read` returns its place and text."""
 
     def __init__(self, at: int, text: str) -> None:
         super().__init__(text)
@@ -50,7 +50,7 @@ class _Refused(Exception):
 
 
 def read(text: str) -> tuple[list[Block], tuple[int, int, str] | None]:
-    """The blocks, and line, column and text of what is not of this form."""
+    """Return the blocks, or the line, column and text of the first fault."""
     try:
         return list(_Reader(text).blocks()), None
     except _Refused as refused:

@@ -1,4 +1,4 @@
-"""Lint: identities that are more than one, or may do more than one should."""
+"""Lint: identities that share a principal, or have more rights than one identity should."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.identities import Grant, Identity
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.grants import grants_of
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _READS = {"reader", "both", "operator"}
 _ADMINISTERS = {"maintenance", "operator"}
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
-    """What is to be said about identities."""
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the findings about identities."""
     if not policy.identities:
         return
     yield from _same_principal(policy)
@@ -31,7 +32,7 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
         yield from _service_accounts(policy, identity, path)
     for index, compartment in enumerate(policy.compartments):
         if compartment.name not in pushers:
-            yield Remark(
+            yield lint_finding(
                 "no-workers",
                 "warning",
                 ("compartments", index),
@@ -40,57 +41,57 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
             )
 
 
-def _of_one(identity: Identity, path: Path) -> Iterator[Remark]:
+def _of_one(identity: Identity, path: Path) -> Iterator[Finding]:
     if len(identity.workers_of) > 1:
-        yield Remark(
+        yield lint_finding(
             "shared-worker",
             "warning",
             (*path, "workers_of"),
             f"one identity runs the tasks of {', '.join(identity.workers_of[:5])}: between these our code alone "
             "decides, and a hostile task on such a worker reads all of them",
-            "give each compartment workers with an identity of their own",
+            "give each compartment workers with their own identity",
         )
     works = bool(identity.workers_of or identity.grants)
     principal = any((identity.vault, identity.aws, identity.google, identity.azure))
     if identity.runs_on is not None and not works and not principal:
-        # It stands there so that nobody else gets its places.
+        # It only reserves its places.
         return
     if not principal:
-        yield Remark(
+        yield lint_finding(
             "no-principal",
             "warning",
             path,
-            f"{identity.name!r} is no principal of any service, so nothing is compiled for it",
-            "say which it is: vault, aws, google or azure",
+            f"{identity.name!r} has no principal at any service, so nothing is compiled for it",
+            "name its principal: vault, aws, google or azure",
         )
     if not works:
-        yield Remark("no-grants", "warning", path, f"{identity.name!r} may do nothing", "leave it out")
+        yield lint_finding("no-grants", "warning", path, f"{identity.name!r} has no rights", "remove it")
 
 
-def _two_hats(identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iterator[Remark]:
+def _two_hats(identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iterator[Finding]:
     reads = {grant.compartment for grant in grants if grant.role in _READS - {"operator"}}
     administers = {grant.compartment for grant in grants if grant.role in _ADMINISTERS}
     both = sorted(reads & administers)
     operates = {grant.compartment for grant in grants if grant.role == "operator"}
     maintains = sorted(operates & {grant.compartment for grant in grants if grant.role == "maintenance"})
     if both or maintains:
-        yield Remark(
+        yield lint_finding(
             "reads-and-administers",
             "warning",
             path,
             f"{identity.name!r} reads payloads of {', '.join((both or maintains)[:5])} and administers keys or "
-            "collects garbage there: who takes it over can read, and can hide it",
-            "split it in two identities",
+            "collects garbage there: whoever takes it over can read, and can hide it",
+            "split it into two identities",
         )
 
 
-def _scopes(policy: AccessPolicy, identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iterator[Remark]:
+def _scopes(policy: AccessPolicy, identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iterator[Finding]:
     whole = {(grant.compartment, grant.role) for grant in grants if grant.dags is None}
     for number, grant in enumerate(identity.grants):
         at = (*path, "grants", number)
         scoped = grant.dags is not None
         if scoped and ({(grant.compartment, grant.role), (grant.compartment, "both")} & whole):
-            yield Remark(
+            yield lint_finding(
                 "grant-swallowed",
                 "warning",
                 at,
@@ -100,7 +101,7 @@ def _scopes(policy: AccessPolicy, identity: Identity, grants: tuple[Grant, ...],
         own = policy.compartment(grant.compartment)
         for place, dag in enumerate(grant.dags or ()):
             if not is_glob(dag) and policy.resolve_dag(dag) is not own:
-                yield Remark(
+                yield lint_finding(
                     "grant-never",
                     "error",
                     (*at, "dags", place),
@@ -109,13 +110,13 @@ def _scopes(policy: AccessPolicy, identity: Identity, grants: tuple[Grant, ...],
                 )
 
 
-def _same_principal(policy: AccessPolicy) -> Iterator[Remark]:
+def _same_principal(policy: AccessPolicy) -> Iterator[Finding]:
     seen: dict[tuple[str, ...], str] = {}
     for index, identity in enumerate(policy.identities):
         for field, principal in _principals(identity):
             other = seen.setdefault((field, *principal), identity.name)
             if other != identity.name:
-                yield Remark(
+                yield lint_finding(
                     "shared-principal",
                     "warning",
                     ("identities", index, field),
@@ -141,14 +142,14 @@ def _principals(identity: Identity) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "azure", (identity.azure.principal_id,)
 
 
-def _service_accounts(policy: AccessPolicy, identity: Identity, path: Path) -> Iterator[Remark]:
+def _service_accounts(policy: AccessPolicy, identity: Identity, path: Path) -> Iterator[Finding]:
     if identity.vault is None or identity.vault.auth != "kubernetes":
         return
     for name in identity.workers_of:
         place = policy.compartment(name).tasks_run_on
         account = None if place is None else place.service_account
         if account is not None and account not in identity.vault.service_accounts:
-            yield Remark(
+            yield lint_finding(
                 "other-service-account",
                 "error",
                 (*path, "vault", "service_accounts"),

@@ -1,4 +1,4 @@
-"""JSON with the place of each value, and with what `json` lets through: a name that stands twice."""
+"""Read JSON with the place of each value and its duplicate names, which `json` accepts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
 def read(text: str, marks: Marks) -> tuple[Any, list[Trouble], tuple[int, int, str] | None]:
-    """The data, names that stand twice, and line, column and text of what is no JSON at all.
+    """Return the data, the duplicate names, and the line, column and text of a syntax error.
 
     :param marks: filled with line and column of each value, from 1.
     """
@@ -28,7 +28,7 @@ def read(text: str, marks: Marks) -> tuple[Any, list[Trouble], tuple[int, int, s
 
 def _mark(text: str, marks: Marks) -> list[Trouble]:
     twice: list[Trouble] = []
-    # Of each open object or list: its path, and the key or the index that comes next.
+    # For each open object or list: its path, and the next key or index.
     stack: list[tuple[Path, list[str | int | None]]] = [((), [None])]
     line, line_begins, seen = 1, 0, 0
     for found in _TOKEN.finditer(text):
@@ -47,7 +47,7 @@ def _mark(text: str, marks: Marks) -> list[Trouble]:
                 key = json.loads(sign)
                 following[0] = key
                 if (*path, key) in marks:
-                    twice.append(((*path, key), f"{key!r:.60} stands twice"))
+                    twice.append(((*path, key), f"{key!r:.60} occurs twice"))
                 continue
             here = path if part is None else (*path, part)
             marks[here] = (line, at - line_begins + 1)

@@ -1,21 +1,22 @@
-"""Lint: keys that compartments share, keys that are no wall, routes that nothing takes."""
+"""Lint: keys that do not separate compartments, and routes that match nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.globs import covers
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding, Status
 from secure_xcom.ops.service_policies.grants import grants_of
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark, Status
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _BATCHES = "may use all of the key, and Vault cannot see into a batch, so nothing limits them to one compartment"
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
-    """What is to be said about keys and stores."""
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the findings about keys and stores."""
     yield from _shared(policy)
     for index, compartment in enumerate(policy.compartments):
         path: Path = ("compartments", index)
@@ -32,7 +33,7 @@ def _keys(compartment: Compartment, path: Path) -> Iterator[tuple[str, Path]]:
             yield uri, (*path, "routes", place, "key_uris", number)
 
 
-def _shared(policy: AccessPolicy) -> Iterator[Remark]:
+def _shared(policy: AccessPolicy) -> Iterator[Finding]:
     whole: dict[str, set[str]] = {}
     for identity in policy.identities:
         for grant in grants_of(policy, identity):
@@ -43,7 +44,7 @@ def _shared(policy: AccessPolicy) -> Iterator[Remark]:
         for uri, path in _keys(compartment, ("compartments", index)):
             name = uri.partition("?")[0]
             scheme, _, rest = name.partition("://")
-            # Another connection may lead to the same server, and then it is the same key.
+            # Another connection may lead to the same server, and then the key is the same.
             key = (scheme, rest if scheme == "local" else rest.partition("/")[2])
             other, first = seen.setdefault(key, (compartment, name))
             if other is compartment:
@@ -51,24 +52,24 @@ def _shared(policy: AccessPolicy) -> Iterator[Remark]:
             mine, theirs = (whole.get(one.name, set()) for one in (compartment, other))
             status: Status = "error" if mine != theirs else "warning"
             who = ", ".join(sorted(mine ^ theirs)[:5])
-            yield Remark(
+            yield lint_finding(
                 "shared-key",
                 status,
                 path,
                 f"this is the key of {other.name!r}"
                 + (", if both connections lead to one server" if name != first else "")
                 + (f": {who} {_BATCHES}" if who else ": only the encryption context keeps the two apart"),
-                "give each compartment a key of its own",
+                "give each compartment its own key",
             )
 
 
-def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Remark]:
+def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Finding]:
     for field, at, uris in (
         ("key_uris", path, compartment.key_uris),
         *(("key_uris", (*path, "routes", n), route.key_uris or ()) for n, route in enumerate(compartment.routes)),
     ):
         if uris and all("wrap=never" in uri.partition("?")[2].split("&") for uri in uris):
-            yield Remark(
+            yield lint_finding(
                 "no-key-wraps",
                 "error",
                 (*at, field),
@@ -77,16 +78,16 @@ def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Re
             )
     local = [uri for uri, _ in _keys(compartment, path) if uri.startswith("local://")]
     if local and not alone:
-        yield Remark(
+        yield lint_finding(
             "local-key",
             "warning",
             (*path, "key_uris"),
-            f"whoever can read a keyring file opens all of it: it is no wall around {compartment.name!r}",
-            "use Vault or KMS where compartments are to be kept apart from each other's workers",
+            f"whoever can read a keyring file opens everything with it: it does not protect {compartment.name!r}",
+            "use Vault or KMS to separate compartments from each other's workers",
         )
     for number, uri in enumerate(compartment.former_store_uris):
         if uri in compartment.written_store_uris:
-            yield Remark(
+            yield lint_finding(
                 "former-is-current",
                 "warning",
                 (*path, "former_store_uris", number),
@@ -95,11 +96,11 @@ def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Re
             )
 
 
-def _retentions(compartment: Compartment, path: Path) -> Iterator[Remark]:
+def _retentions(compartment: Compartment, path: Path) -> Iterator[Finding]:
     for number, entry in enumerate(compartment.retention_of):
         before = [glob for earlier in compartment.retention_of[:number] for glob in earlier.keys]
         if all(any(covers(wide, glob) for wide in before) for glob in entry.keys):
-            yield Remark(
+            yield lint_finding(
                 "unreachable-retention",
                 "error",
                 (*path, "retention_of", number),
@@ -108,14 +109,14 @@ def _retentions(compartment: Compartment, path: Path) -> Iterator[Remark]:
             )
 
 
-def _routes(compartment: Compartment, path: Path) -> Iterator[Remark]:
+def _routes(compartment: Compartment, path: Path) -> Iterator[Finding]:
     for number, route in enumerate(compartment.routes):
         before = compartment.routes[:number]
         globs = [glob for earlier in before for glob in earlier.keys or ()]
         by_key = all(any(covers(wide, glob) for wide in globs) for glob in route.keys or ())
         by_name = route.sensitive is None or any(earlier.sensitive for earlier in before)
         if by_key and by_name:
-            yield Remark(
+            yield lint_finding(
                 "unreachable-route",
                 "error",
                 (*path, "routes", number),

@@ -1,29 +1,24 @@
-"""What lint says: one remark, its rule's name, and where it stands in the file."""
+"""A finding of lint: the rule that found it, and the place in the file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding, Status
 
-Status = Literal["ok", "warning", "error"]
 
+def lint_finding(
+    rule: str, status: Status, path: Path, text: str, remedy: str = "", line: int = 1, column: int = 1
+) -> Finding:
+    """Return what a rule found. Its subject, the file, is set by whoever read the file.
 
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """One remark.
-
-    :ivar rule: its name, by which it can be allowed.
-    :ivar status: ``error`` cannot be meant; ``warning`` is a wall that is lower than the file looks; ``ok`` is
-        only to be known.
-    :ivar path: where in the file; :ivar line: and :ivar column: the same, from 1.
+    :param rule: its name, by which it can be allowed.
+    :param status: ``error`` is probably unintended, ``warning`` is a control that is weaker than it looks, ``ok``
+        is a note.
+    :param path: the field; :param line: and :param column: its place, from 1.
     """
+    return Finding("", status, text, remedy, rule=rule, line=line, column=column, path=path)
 
-    rule: str
-    status: Status
-    path: Path
-    text: str
-    remedy: str = ""
-    line: int = 1
-    column: int = 1
+
+def position(finding: Finding) -> tuple[int, int, str, str]:
+    """Return the key that sorts findings by their place in the file."""
+    return finding.line or 1, finding.column or 1, finding.rule, finding.text

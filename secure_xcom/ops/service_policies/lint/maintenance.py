@@ -1,16 +1,17 @@
-"""Lint: what one maintenance identity over several compartments means, which differs from service to service."""
+"""Lint: the consequences of one maintenance identity for several compartments, by service."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.identities import Identity
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
-# The field of an identity, the schemes of the service's URIs, and what it means there.
+# The field of an identity, the schemes of the service's URIs, and the consequence there.
 _MEANS = (
     ("vault", ("vault",), "Vault: a rewrap keeps key and context, so no data key gets from one to another"),
     (
@@ -35,8 +36,8 @@ _MEANS = (
 )
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
-    """Return what is to be said about maintenance."""
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the findings about maintenance."""
     for index, identity in enumerate(policy.identities):
         maintained = _maintained(policy, identity)
         path: Path = ("identities", index, "grants")
@@ -51,19 +52,19 @@ def _maintained(policy: AccessPolicy, identity: Identity) -> list[Compartment]:
     return [policy.compartment(name) for name in names]
 
 
-def _several(identity: Identity, maintained: list[Compartment], path: Path) -> Remark:
+def _several(identity: Identity, maintained: list[Compartment], path: Path) -> Finding:
     schemes = {uri.partition("://")[0] for own in maintained for uri in (*own.all_key_uris, *own.all_store_uris)}
     means = [text for field, of, text in _MEANS if getattr(identity, field) is not None and schemes & set(of)]
-    return Remark(
+    return lint_finding(
         "shared-maintenance",
         "ok",
         path,
-        f"one identity maintains {', '.join(own.name for own in maintained[:5])}: who takes it over can delete in "
-        "all of them" + "".join(f". {text}" for text in means),
+        f"one identity maintains {', '.join(own.name for own in maintained[:5])}: whoever takes it over can "
+        "delete in all of them" + "".join(f". {text}" for text in means),
     )
 
 
-def _of_shared_keys(identity: Identity, maintained: list[Compartment], path: Path) -> Iterator[Remark]:
+def _of_shared_keys(identity: Identity, maintained: list[Compartment], path: Path) -> Iterator[Finding]:
     if identity.aws is None:
         return
     owners: dict[str, list[str]] = {}
@@ -73,7 +74,7 @@ def _of_shared_keys(identity: Identity, maintained: list[Compartment], path: Pat
                 owners.setdefault(name, []).append(own.name)
     for name, names in owners.items():
         if len(names) > 1:
-            yield Remark(
+            yield lint_finding(
                 "rewrap-shared-key",
                 "warning",
                 path,
@@ -92,7 +93,7 @@ def _key_name(uri: str) -> str:
 
 def _of_contexts(
     policy: AccessPolicy, identity: Identity, maintained: list[Compartment], path: Path
-) -> Iterator[Remark]:
+) -> Iterator[Finding]:
     """Return where somebody may open a part of a KMS key, and maintenance decides what is in that part."""
     for own in maintained if identity.aws is not None else ():
         if not any(_key_name(uri) for uri in own.all_key_uris):
@@ -104,7 +105,7 @@ def _of_contexts(
             for grant in other.grants
         )
         if limited:
-            yield Remark(
+            yield lint_finding(
                 "rewrap-changes-context",
                 "ok",
                 path,

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _REMEDY = (
     "name the bundles that its DAGs come from, which nobody else can write to (beside places: Airflow 3.3 and "
@@ -14,25 +15,29 @@ _REMEDY = (
 )
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
-    """Say whose places any DAG gets by its id, where there is more than one owner of places."""
-    found: list[tuple[str, Path, bool]] = [
-        (f"compartment {own.name!r}", ("compartments", index, "tasks_run_on"), bool(own.bundles or own.teams))
-        for index, own in enumerate(policy.compartments)
-        if own.tasks_run_on is not None and own.tasks_run_on.carries_identity
-    ]
-    found += [
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
+    """Yield a finding for each owner whose places any DAG gets by its id, if there is more than one owner."""
+    owners: list[tuple[str, Path, bool]] = [
         (
-            f"identity {one.name!r}",
-            ("identities", index, "runs_on"),
-            bool(one.runs_on.bundles or one.runs_on.teams),
+            f"compartment {compartment.name!r}",
+            ("compartments", index, "tasks_run_on"),
+            bool(compartment.bundles or compartment.teams),
         )
-        for index, one in enumerate(policy.identities)
-        if one.runs_on is not None and one.runs_on.dags
+        for index, compartment in enumerate(policy.compartments)
+        if compartment.tasks_run_on is not None and compartment.tasks_run_on.carries_identity
     ]
-    if len(found) + len(policy.compartments) < 3:
+    owners += [
+        (
+            f"identity {identity.name!r}",
+            ("identities", index, "runs_on"),
+            bool(identity.runs_on.bundles or identity.runs_on.teams),
+        )
+        for index, identity in enumerate(policy.identities)
+        if identity.runs_on is not None and identity.runs_on.dags
+    ]
+    if len(owners) + len(policy.compartments) < 3:
         return
-    for subject, path, told in found:
-        if not told:
+    for subject, path, has_origin in owners:
+        if not has_origin:
             text = f"a DAG of any bundle gets the places of {subject} by its id, and so does who wrote it"
-            yield Remark("id-alone", "ok", path, text, _REMEDY)
+            yield lint_finding("id-alone", "ok", path, text, _REMEDY)

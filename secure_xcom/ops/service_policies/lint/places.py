@@ -1,4 +1,4 @@
-"""Lint: places that nobody owns, that two share, or whose names are read in more than one way."""
+"""Lint: places without an owner, places that two share, and ambiguous names."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from secure_xcom.core.access_policy.identities import Identity
 from secure_xcom.core.access_policy.places import Owner, every_place, spelled
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.grants import grants_of
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _WORKS = {"writer", "reader", "both", "maintenance"}
 """Roles of processes that tasks run in; operators are people."""
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
-    """What is to be said about where tasks run."""
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the findings about the places of tasks."""
     workers: dict[str, set[str]] = {}
     for identity in policy.identities:
         for name in identity.workers_of:
@@ -31,14 +32,14 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
     yield from _characters(policy)
 
 
-def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterator[Remark]:
-    """Compartments with workers of their own whose tasks are not sent to them."""
+def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterator[Finding]:
+    """Find compartments with their own workers to which their tasks are not sent."""
     for index, compartment in enumerate(policy.compartments):
         here = compartment.tasks_run_on
         if compartment.name not in workers or (here is not None and here.carries_identity):
             continue
         only = " (a pool counts slots and says nothing of the worker)" if here is not None and here.pool else ""
-        yield Remark(
+        yield lint_finding(
             "no-place",
             "warning",
             ("compartments", index, "tasks_run_on"),
@@ -47,7 +48,9 @@ def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterat
         )
 
 
-def _shared(policy: AccessPolicy, workers: dict[str, set[str]], *, between_compartments: bool) -> Iterator[Remark]:
+def _shared(
+    policy: AccessPolicy, workers: dict[str, set[str]], *, between_compartments: bool
+) -> Iterator[Finding]:
     taken: dict[tuple[str, str], tuple[Owner, str]] = {}
     by_name = {identity.name: identity for identity in policy.identities}
     for owner, field, value, _ in every_place(policy):
@@ -62,7 +65,7 @@ def _shared(policy: AccessPolicy, workers: dict[str, set[str]], *, between_compa
         ):
             continue
         same = f"{value!r}" if value == theirs else f"{value!r}, which some broker takes for {theirs!r},"
-        yield Remark(
+        yield lint_finding(
             "shared-place",
             "warning",
             _path(owner, field),
@@ -72,13 +75,13 @@ def _shared(policy: AccessPolicy, workers: dict[str, set[str]], *, between_compa
 
 
 def _serves_many(owner: Owner, executor: str) -> bool:
-    """Whether an executor beside what tells its workers apart is named: one serves many queues and accounts."""
+    """Check whether the entry also names the field that splits the executor: one executor serves many queues."""
     kind = Executors.kind(Executors.unknown(executor))
     return len(owner.fields) > 1 if kind is None else kind.splits_by in owner.fields
 
 
 def _belong_together(one: Owner, other: Owner, identities: dict[str, Identity]) -> bool:
-    """Whether one of them is an identity that runs the tasks of the other, a compartment."""
+    """Check whether one of them is an identity that runs the tasks of the other, a compartment."""
     pairs = ((one, other), (other, one))
     return any(
         first.kind == "identity"
@@ -88,7 +91,7 @@ def _belong_together(one: Owner, other: Owner, identities: dict[str, Identity]) 
     )
 
 
-def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
+def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Finding]:
     owned: dict[str, set[str]] = {}
     closed = False
     for owner, field, value, _ in every_place(policy):
@@ -101,10 +104,10 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
         placed = identity.runs_on is not None or any(place and place.carries_identity for place in places)
         works = any(grant.role in _WORKS for grant in grants_of(policy, identity))
         if not placed and told and identity.workers_of:
-            # `no-place` says it of the compartment.
+            # `no-place` reports it for the compartment.
             continue
         if closed and works and not placed:
-            yield Remark(
+            yield lint_finding(
                 "no-owner",
                 "warning",
                 path,
@@ -117,7 +120,7 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
             *(owned.get(f"compartment {name}", set()) for name in identity.workers_of)
         )
         for account in sorted(set(identity.vault.service_accounts) - own):
-            yield Remark(
+            yield lint_finding(
                 "no-owner",
                 "warning",
                 (*path, "vault", "service_accounts"),
@@ -126,15 +129,15 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Remark]:
             )
 
 
-def _characters(policy: AccessPolicy) -> Iterator[Remark]:
+def _characters(policy: AccessPolicy) -> Iterator[Finding]:
     for owner, field, value, _ in every_place(policy):
         if not PLAIN_NAME.fullmatch(value):
-            yield Remark(
+            yield lint_finding(
                 "place-characters",
                 "warning",
                 _path(owner, field),
-                f"brokers may read {value!r} in ways of their own",
-                "name places with letters, digits, '_', '.' and '-' alone",
+                f"brokers may interpret {value!r} in different ways",
+                "use only letters, digits, '_', '.' and '-' in names of places",
             )
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.globs import covers, overlap
-from secure_xcom.core.access_policy.model import Compartment, Reader
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.grants import consumers
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _FIELDS = ("dags", "tasks", "of_dags", "of_tasks")
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
-    """What is to be said about who else may pull."""
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the findings about readers."""
     workers: dict[str, list[str]] = {}
     for identity in policy.identities:
         for name in identity.workers_of:
@@ -39,29 +40,29 @@ def remarks(policy: AccessPolicy) -> Iterator[Remark]:
                 yield from _by_identity(reader, path, who, granted=compartment.name in granted)
 
 
-def _nobody(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -> Iterator[Remark]:
+def _nobody(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -> Iterator[Finding]:
     for number, glob in enumerate(reader.dags):
         if is_glob(glob):
             continue
         found = policy.resolve_dag(glob)
         if found is own:
-            yield Remark(
+            yield lint_finding(
                 "reader-of-itself",
                 "warning",
                 (*path, "dags", number),
-                f"{glob!r} belongs to {own.name!r}, whose tasks may pull anyway",
-                "leave it out",
+                f"{glob!r} belongs to {own.name!r}, whose tasks may always pull",
+                "remove it",
             )
         elif found is None:
-            yield Remark(
+            yield lint_finding(
                 "reader-unknown",
                 "warning",
                 (*path, "dags", number),
-                f"no compartment takes the DAG {glob!r}, so it has no workers and cannot push",
+                f"the DAG {glob!r} belongs to no compartment, so it has no workers and cannot push",
                 "correct the id, or give the DAG a compartment",
             )
         elif reader.compartment is not None and found.name != reader.compartment:
-            yield Remark(
+            yield lint_finding(
                 "reader-never",
                 "error",
                 (*path, "dags", number),
@@ -69,7 +70,7 @@ def _nobody(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) 
                 "correct one of the two",
             )
     if reader.compartment is not None and not consumers(policy, own, reader):
-        yield Remark(
+        yield lint_finding(
             "reader-never",
             "error",
             (*path, "dags"),
@@ -81,7 +82,7 @@ def _nobody(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) 
     for number, glob in enumerate(reader.of_dags):
         elsewhere = policy.resolve_dag(glob) is not own if not is_glob(glob) else not _meets(glob, own)
         if elsewhere:
-            yield Remark(
+            yield lint_finding(
                 "reader-never",
                 "error",
                 (*path, "of_dags", number),
@@ -94,16 +95,16 @@ def _meets(glob: str, own: Compartment) -> bool:
     return any(overlap(glob, taken) for taken in own.dags)
 
 
-def _superfluous(before: Sequence[Reader], reader: Reader, path: Path) -> Iterator[Remark]:
+def _superfluous(before: Sequence[Reader], reader: Reader, path: Path) -> Iterator[Finding]:
     for number, earlier in enumerate(before):
         same = earlier.compartment is None or earlier.compartment == reader.compartment
         if same and all(_covered(getattr(earlier, field), getattr(reader, field)) for field in _FIELDS):
-            yield Remark(
+            yield lint_finding(
                 "unreachable-reader",
                 "warning",
                 path,
-                f"readers[{number}] admits all that this entry admits",
-                "leave one of the two out",
+                f"readers[{number}] admits everything that this entry admits",
+                "remove one of the two",
             )
             return
 
@@ -112,45 +113,45 @@ def _covered(wide: Sequence[str], narrow: Sequence[str]) -> bool:
     return all(any(covers(one, glob) for one in wide) for glob in narrow)
 
 
-def _wider(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -> Iterator[Remark]:
+def _wider(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -> Iterator[Finding]:
     if reader.compartment is not None:
         return
     for number, glob in enumerate(reader.dags):
         if not glob.strip("*"):
-            yield Remark(
+            yield lint_finding(
                 "reader-everybody",
                 "warning",
                 (*path, "dags", number),
-                f"every DAG may pull from {own.name!r}, those of no compartment too",
+                f"every DAG may pull from {own.name!r}, including DAGs of no compartment",
                 "name a compartment or DAGs",
             )
         elif is_glob(glob):
             names = sorted(consumers(policy, own, Reader(dags=(glob,))))
             if len(names) > 1:
-                yield Remark(
+                yield lint_finding(
                     "reader-wider",
                     "warning",
                     (*path, "dags", number),
                     f"DAGs of {len(names)} compartments can be {glob!r}: {', '.join(names[:5])}",
-                    "name the compartment that is meant",
+                    "name the intended compartment",
                 )
 
 
-def _by_identity(reader: Reader, path: Path, who: Sequence[str], *, granted: bool) -> Iterator[Remark]:
-    """Services see identities, never tasks: whoever runs one of the reader's tasks can read for all its tasks."""
+def _by_identity(reader: Reader, path: Path, who: Sequence[str], *, granted: bool) -> Iterator[Finding]:
+    """Report that services see identities, not tasks: an identity can read for all its tasks."""
     if not who and not granted:
-        yield Remark(
+        yield lint_finding(
             "reader-without-identity",
             "warning",
             path,
             "no identity of the file runs these tasks, so the key service will refuse them",
-            "say workers_of for the compartments of these tasks, or grant it to their identity",
+            "add the compartments of these tasks to workers_of, or grant it to their identity",
         )
     elif who and (reader.tasks != ("*",) or reader.compartment is None):
-        yield Remark(
+        yield lint_finding(
             "reader-by-identity",
             "ok",
             path,
             f"Vault and KMS see identities, not tasks: {', '.join(who[:5])} can unwrap this for any task that "
-            "runs there; which DAG and task may pull is held in the process alone",
+            "runs there; only the task's process checks which DAG and task may pull",
         )

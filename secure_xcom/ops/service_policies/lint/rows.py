@@ -1,4 +1,4 @@
-"""Lint: whose the rows of Airflow's database are, which hold the references.
+"""Lint: the rows of Airflow's database, which contain the references.
 
 With ``[core] multi_team`` Airflow's Execution API lets a task write the rows of its own team's DAGs alone, or of
 DAGs without a team where it has none (`has_xcom_access` in execution_api/routes/xcoms.py of Airflow 3.3).
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _ANYBODYS = (
     "may overwrite or delete any row of the other through Airflow's Execution API; a pull refuses a forged row, "
@@ -22,10 +23,10 @@ _REMEDY = (
 )
 
 
-def remarks(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Remark]:
-    """Say which compartments' tasks may write each other's rows.
+def findings(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Finding]:
+    """Return a finding for compartments whose tasks may write each other's rows.
 
-    :param multi_team: whether Airflow keeps teams apart.
+    :param multi_team: True if Airflow separates teams.
     """
     for index, own in enumerate(policy.compartments):
         for other in policy.compartments[:index]:
@@ -35,7 +36,7 @@ def remarks(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Remark]:
                 "may have one team, or none" if multi_team else "are in one Airflow, and [core] multi_team is off"
             )
             text = f"compartments {other.name!r} and {own.name!r} {why}: a task of one {_ANYBODYS}"
-            yield Remark("rows-of-all", "ok", ("compartments", index), text, _REMEDY)
+            yield lint_finding("rows-of-all", "ok", ("compartments", index), text, _REMEDY)
             break
 
 

@@ -1,4 +1,4 @@
-"""Lint: the access log among payloads, as far as the environment says where it is written."""
+"""Lint: access log sinks of the environment that lie among payloads."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 
 from secure_xcom.core.access_policy.folders import sink_inside
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _SINKS = "AIRFLOW__SECURE_XCOM__AUDIT_SINKS"
 
 
-def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Remark]:
-    """Return what is to be said about sinks."""
+def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Return the findings about sinks."""
     for uri in filter(None, map(str.strip, environment.get(_SINKS, "").split(","))):
         found = sink_inside(policy.compartments, uri)
         if found is not None:
             own, folder = found
-            yield Remark(
+            yield lint_finding(
                 "access-log-in-store",
                 "error",
                 ("compartments", policy.compartments.index(own), "store_uri"),

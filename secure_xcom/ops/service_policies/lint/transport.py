@@ -1,4 +1,4 @@
-"""Lint: stores and key services that are spoken to over http, as far as the file or the environment tells."""
+"""Lint: stores and key services that the file or the environment accesses over HTTP."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from secure_xcom.connections.connection_ids import connection_id, variable
-from secure_xcom.core.access_policy.model import Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _HTTP = re.compile(r"http://[^\s/]+", re.IGNORECASE)
 _HERE = re.compile(r"http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", re.IGNORECASE)
-# Where a service is, if no connection says so: Vault's own variable, AWS's for all and for each service.
+# The address of a service without a connection: Vault's variable, AWS's for all and for each service.
 _DEFAULTS = {
     "vault": ("VAULT_ADDR",),
     "vault-kv": ("VAULT_ADDR",),
@@ -24,8 +25,8 @@ _DEFAULTS = {
 }
 
 
-def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Remark]:
-    """What is to be said about how services are reached."""
+def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Return the findings about connections to services."""
     told: dict[str, tuple[str, str] | None] = {}
     for index, own in enumerate(policy.compartments):
         for uri, path in _uris(own, ("compartments", index)):
@@ -38,13 +39,15 @@ def remarks(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Re
             scheme = uri.partition("://")[0]
             what = "the key service" if scheme in ("vault", "aws-kms") else "the store"
             if _HERE.fullmatch(address):
-                yield Remark("plain-http", "ok", path, f"{what} is reached over http on this machine ({source})")
+                yield lint_finding(
+                    "plain-http", "ok", path, f"{what} is reached over http on this machine ({source})"
+                )
             else:
-                yield Remark(
+                yield lint_finding(
                     "plain-http",
                     "warning",
                     path,
-                    f"{what} is reached over http ({source}): whoever is on the way reads and changes all of it",
+                    f"{what} is reached over http ({source}): anyone on the path can read and change all of it",
                     "write https://",
                 )
 
@@ -60,7 +63,7 @@ def _uris(own: Compartment, path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _plain(uri: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """The http address and where it stands, or None. Nothing else of a connection is looked at or kept."""
+    """Return the HTTP address and its source, or None. Nothing else of a connection is read or kept."""
     scheme, _, rest = uri.partition("://")
     _, _, query = rest.partition("?")
     for name, value in parse_qsl(query):
@@ -82,7 +85,7 @@ def _http(address: str, source: str) -> tuple[str, str] | None:
 
 
 def _address(text: str) -> str:
-    """Where an Airflow connection leads to, from its JSON or URI; nothing for the cloud's own address."""
+    """Return the address of an Airflow connection, from its JSON or URI; empty for the cloud's own address."""
     try:
         if text.lstrip().startswith("{"):
             fields = json.loads(text)
@@ -94,11 +97,11 @@ def _address(text: str) -> str:
             kind, host = parts.scheme, unquote(parts.hostname or "")
             extra = json.loads(options["__extra__"]) if "__extra__" in options else options
     except (ValueError, AttributeError):
-        # What is wrong with a connection is said by whoever uses it.
+        # Whoever uses the connection reports what is wrong with it.
         return ""
     extra = extra if isinstance(extra, dict) else {}
     if kind in ("vault", "vaults", "http", "https"):
-        # As VaultHook has it: without use_tls a connection of the type `vault` is http.
+        # As in VaultHook: without use_tls, a connection of type `vault` uses HTTP.
         tls = kind in ("vaults", "https")
         if "use_tls" in extra:
             tls = str(extra["use_tls"]).lower() in ("true", "1", "t", "y", "yes", "on")

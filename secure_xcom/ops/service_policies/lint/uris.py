@@ -1,6 +1,6 @@
-"""Lint: key URIs and store URIs that the service which they name would not read.
+"""Lint: key URIs and store URIs that are invalid for their service.
 
-A process that loads the file reads a URI when it uses it, so a typo in one would come up with the first push.
+A process parses a URI when it uses it, so without lint a typo would appear at the first push.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.errors import UriInvalid
+from secure_xcom.core.findings import Finding
 from secure_xcom.keys import KeyUri
 from secure_xcom.keys.aws_kms_format import KmsKey
 from secure_xcom.keys.local import keyring_path
 from secure_xcom.keys.vault import split_uri as split_key
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 from secure_xcom.stores.bucket_uri import BucketUri
 from secure_xcom.stores.files import FileStore
 from secure_xcom.stores.vault_kv_uri import split_uri as split_kv
@@ -23,15 +24,15 @@ _KEYS: dict[str, Callable[[str], object]] = {"vault": split_key, "aws-kms": KmsK
 _BUCKETS = ("s3", "gs", "abfs", "memory")
 
 
-def remarks(policy: AccessPolicy) -> Iterator[Remark]:
-    """What is to be said about URIs."""
+def findings(policy: AccessPolicy) -> Iterator[Finding]:
+    """Return the findings about URIs."""
     for index, own in enumerate(policy.compartments):
         for read, uri, path in _uris(own, ("compartments", index)):
             try:
                 read(uri)
             except UriInvalid as error:
-                # The error shows no more of a URI than may be shown: what stands before an @ may be a password.
-                yield Remark("unreadable-uri", "error", path, f"{error.what} [{error.where}]", error.remedy)
+                # The error repeats only safe parts of a URI: the text before an @ may be a password.
+                yield lint_finding("unreadable-uri", "error", path, f"{error.what} [{error.where}]", error.remedy)
 
 
 def _uris(own: Compartment, path: Path) -> Iterator[tuple[Callable[[str], object], str, Path]]:

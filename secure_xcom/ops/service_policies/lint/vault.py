@@ -1,4 +1,4 @@
-"""Lint: Vault's policies, roles and transit settings, compiled or written by hand."""
+"""Lint: Vault policies, roles and transit settings, compiled or written by hand."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from secure_xcom.core.findings import Finding, Status
 from secure_xcom.ops.service_policies.lint.hcl_reader import Block
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark, Status
+from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _TRANSIT = {
     "encrypt", "decrypt", "rewrap", "datakey", "keys", "export", "backup", "restore", "trim", "hmac", "sign",
@@ -25,7 +26,7 @@ LIMITED = ("encrypt", "decrypt", "rewrap")
 
 
 def place_of(path: str) -> tuple[str, str, str]:
-    """Which engine a path is of, what it does there, and to what: ``transit``, ``kv``, ``system`` or ``other``."""
+    """Return the engine of a path (``transit``, ``kv``, ``system``, ``other``), the operation and its object."""
     segments = path.split("/")
     if segments[0] in ("sys", "auth", "identity"):
         return "system", segments[0], "/".join(segments[1:])
@@ -35,17 +36,17 @@ def place_of(path: str) -> tuple[str, str, str]:
     return "other", "", path
 
 
-def of_policy(blocks: Iterable[Block]) -> Iterator[Remark]:
-    """What is to be said about the blocks of one policy."""
+def of_policy(blocks: Iterable[Block]) -> Iterator[Finding]:
+    """Return the findings about the blocks of one policy."""
     blocks = list(blocks)
     seen: set[str] = set()
     for block in blocks:
         if block.path in seen:
-            yield _remark(
+            yield _block_finding(
                 block,
                 "vault-repeated-path",
                 "warning",
-                f"{block.path!r} stands twice",
+                f"{block.path!r} occurs twice",
                 "write one block for each path",
             )
         seen.add(block.path)
@@ -53,22 +54,22 @@ def of_policy(blocks: Iterable[Block]) -> Iterator[Remark]:
     opens = [block for block in blocks if _does(block, ("decrypt", "export", "backup"), {"update", "read"})]
     rules = [block for block in blocks if _administers(block)]
     if opens and rules:
-        yield _remark(
+        yield _block_finding(
             rules[0],
             "vault-reads-and-administers",
             "error",
             f"this policy opens data keys ({opens[0].path}) and administers {rules[0].path}",
-            "split it in two policies for two identities",
+            "split it into two policies for two identities",
         )
 
 
-def _remark(block: Block, rule: str, status: Status, text: str, remedy: str, field: str = "") -> Remark:
+def _block_finding(block: Block, rule: str, status: Status, text: str, remedy: str, field: str = "") -> Finding:
     line, column = block.places.get(field, (block.line, block.column))
-    return Remark(rule, status, (), text, remedy, line, column)
+    return lint_finding(rule, status, (), text, remedy, line, column)
 
 
 def capabilities(block: Block) -> set[str]:
-    """A block's capabilities; the words of Vault's first releases count as what they mean."""
+    """Return a block's capabilities, with the words of Vault's first releases translated."""
     listed = block.fields.get("capabilities")
     found = {str(word) for word in listed} if isinstance(listed, list) else set()
     old = {"write": {"create", "read", "update", "delete", "list"}, "read": {"read", "list"}, "sudo": {"sudo"}}
@@ -81,7 +82,7 @@ def _does(block: Block, operations: tuple[str, ...], needed: set[str]) -> bool:
         return False
     if engine == "transit" and (operation in operations or operation in ("+", "*")):
         return True
-    # A wildcard where an operation stands is every operation.
+    # A wildcard in place of an operation is every operation.
     return engine == "other" and block.path.rstrip("/").endswith(("*", "+"))
 
 
@@ -97,27 +98,27 @@ def _administers(block: Block) -> bool:
     return engine == "other" and block.path.rstrip("/").endswith(("*", "+"))
 
 
-def _of_block(block: Block) -> Iterator[Remark]:
+def _of_block(block: Block) -> Iterator[Finding]:
     engine, operation, rest = place_of(block.path)
     words = capabilities(block)
     if words <= {"deny"}:
         return
     if operation == "encrypt" and "create" in words:
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-create-on-encrypt",
             "error",
-            "`create` on encrypt makes a key of any name that is not there yet, with settings that nobody chose",
+            "`create` on encrypt creates a key of any name that does not exist yet, with default settings",
             'write capabilities = ["update"]',
             "capabilities",
         )
     if words & {"sudo", "root"}:
-        yield _remark(
+        yield _block_finding(
             block, "vault-sudo", "error", f"{block.path!r} is given with sudo", "leave sudo out", "capabilities"
         )
     if engine == "transit" and operation in ("export", "backup"):
-        yield _remark(
-            block, "vault-key-material", "error", f"{block.path!r} gives out the key itself", "leave it out"
+        yield _block_finding(
+            block, "vault-key-material", "error", f"{block.path!r} gives access to the key itself", "remove it"
         )
     yield from _wildcards(block, engine, rest)
     if engine == "transit" and operation in LIMITED:
@@ -125,16 +126,16 @@ def _of_block(block: Block) -> Iterator[Remark]:
     yield from _needless(block, operation, words)
 
 
-def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Remark]:
+def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Finding]:
     needless: set[str] = set()
     if operation in LIMITED:
-        needless, text = words - {"update", "create", "sudo", "deny"}, "these requests are all `update`"
+        needless, text = words - {"update", "create", "sudo", "deny"}, "these requests need only `update`"
     elif operation == "data":
-        needless, text = words & {"update", "patch"}, "a payload that is there can be overwritten"
+        needless, text = words & {"update", "patch"}, "an existing payload can be overwritten"
     else:
         return
     if needless:
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-needless",
             "warning",
@@ -144,15 +145,15 @@ def _needless(block: Block, operation: str, words: set[str]) -> Iterator[Remark]
         )
 
 
-def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Remark]:
+def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Finding]:
     wild = "*" in block.path or "+" in block.path.split("/")
     if not wild:
         return
     if engine == "kv":
-        # Payloads have names that nobody knows before: all below a compartment's folder is one grant.
+        # The names of payloads are not known in advance, so one grant covers a compartment's folder.
         if re.fullmatch(r"[^*/]+(/[^*/]+)+/\*", rest) and "+" not in block.path.split("/"):
             return
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-wildcard",
             "error",
@@ -161,18 +162,18 @@ def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Remark]:
         )
     else:
         what = "every key whose name fits" if engine == "transit" else "whatever is or will be there"
-        yield _remark(
+        yield _block_finding(
             block, "vault-wildcard", "error", f"{block.path!r} is open to {what}", "write each path by its name"
         )
 
 
-def _limits(block: Block) -> Iterator[Remark]:
+def _limits(block: Block) -> Iterator[Finding]:
     allowed = block.fields.get("allowed_parameters")
     listed = block.fields.get("required_parameters")
     required = listed if isinstance(listed, list) else []
     if not isinstance(allowed, dict):
         if required:
-            yield _remark(
+            yield _block_finding(
                 block,
                 "vault-context",
                 "warning",
@@ -182,7 +183,7 @@ def _limits(block: Block) -> Iterator[Remark]:
             )
         return
     if open_ones := sorted({"batch_input", "*"} & set(allowed)):
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-batch",
             "error",
@@ -194,7 +195,7 @@ def _limits(block: Block) -> Iterator[Remark]:
     contexts = allowed.get("context")
     wrong = [one for one in contexts if not _SCOPE.fullmatch(str(one))] if isinstance(contexts, list) else []
     if not contexts or wrong:
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-context",
             "error",
@@ -206,7 +207,7 @@ def _limits(block: Block) -> Iterator[Remark]:
             "allowed_parameters",
         )
     if "context" not in required:
-        yield _remark(
+        yield _block_finding(
             block,
             "vault-context",
             "error",
@@ -217,15 +218,15 @@ def _limits(block: Block) -> Iterator[Remark]:
 
 
 def keys_of(blocks: Iterable[Block]) -> Iterator[tuple[Block, bool]]:
-    """The blocks that use a transit key, and whether each is limited by context."""
+    """Yield the blocks that use a transit key, and whether each is limited by context."""
     for block in blocks:
         engine, operation, _ = place_of(block.path)
         if engine == "transit" and operation in LIMITED and "update" in capabilities(block):
             yield block, isinstance(block.fields.get("allowed_parameters"), dict)
 
 
-def of_role(document: dict[str, Any]) -> Iterator[Remark]:
-    """What is to be said about a role: ``path`` and ``body``."""
+def of_role(document: dict[str, Any]) -> Iterator[Finding]:
+    """Return the findings about a role: ``path`` and ``body``."""
     body = document["body"]
     path = ("body",)
     wrong: list[tuple[str, str]] = []
@@ -240,11 +241,13 @@ def of_role(document: dict[str, Any]) -> Iterator[Remark]:
     if "root" in (policies if isinstance(policies, list) else [policies]):
         wrong.append(("token_policies", "its tokens may do everything"))
     for name, text in wrong:
-        yield Remark("vault-role-open", "error", (*path, name), text, "bind it to the workers that are meant")
+        yield lint_finding(
+            "vault-role-open", "error", (*path, name), text, "bind it to the workers that are meant"
+        )
 
 
-def of_transit(document: dict[str, Any]) -> Iterator[Remark]:
-    """What is to be said about a key's settings: ``create`` and ``config``."""
+def of_transit(document: dict[str, Any]) -> Iterator[Finding]:
+    """Return the findings about a key's settings: ``create`` and ``config``."""
     wanted = {
         ("create", "derived"): (True, "a wrap opens with any context"),
         ("create", "exportable"): (False, "the key can be taken out of Vault"),
@@ -256,4 +259,6 @@ def of_transit(document: dict[str, Any]) -> Iterator[Remark]:
         settings = document.get(part)
         there = settings.get(name, False) if isinstance(settings, dict) else False
         if there is not right:
-            yield Remark("vault-key-weak", "error", (part, name), text, f"write {name}: {str(right).lower()}")
+            yield lint_finding(
+                "vault-key-weak", "error", (part, name), text, f"write {name}: {str(right).lower()}"
+            )

@@ -17,7 +17,7 @@ from secure_xcom.keys.aws_kms_format import KmsKey, kms_context
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
 from secure_xcom.ops.service_policies.compile.aws_kms import kms_keys, usable_keys
 from secure_xcom.ops.service_policies.rights import Act, Right
-from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Tried
+from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Trial
 
 _PLAIN = bytes(32)
 _ACTS: dict[str, Act] = {"encrypt": "push", "decrypt": "pull", "rewrap": "rewrap"}
@@ -40,7 +40,7 @@ class KmsVerifier:
         self._probe = f"verify_{secrets.token_hex(4)}"
         self.left: list[str] = []
 
-    def rows(self) -> Iterator[Tried]:
+    def rows(self) -> Iterator[Trial]:
         """The matrix.
 
         :raises AwsTrouble: KMS does not answer.
@@ -78,7 +78,7 @@ class KmsVerifier:
 
     def _of_key(
         self, identity: Identity, own: Compartment, key: KmsKey, made: tuple[bytes, str] | None
-    ) -> Iterator[Tried]:
+    ) -> Iterator[Trial]:
         aws, name = self._accounts[identity.name], identity.name
         mine = {right.act: right for right in self._rights[name] if right.compartment is own}
         if "rewrap" in mine and key not in usable_keys(mine["rewrap"]):
@@ -90,22 +90,22 @@ class KmsVerifier:
                 continue
             for place, context, expected in self._contexts(own, mine.get(act)):
                 allowed = self._may(aws, operation, key, wrap, context)
-                yield Tried(name, "kms", operation, own.name, place, allowed, expected)
+                yield Trial(name, "kms", operation, own.name, place, allowed, expected)
         for place, context, _ in self._contexts(own, None):
             request = {**_at(key), "NumberOfBytes": 32, "EncryptionContext": context}
             allowed = aws.may("kms", "generate_data_key", **request)
-            yield Tried(name, "kms", "make a data key", own.name, place, allowed, expected=False)
+            yield Trial(name, "kms", "make a data key", own.name, place, allowed, expected=False)
         if wrap is None:
             return
         for action, operation in _LOOKS.items():
             allowed = aws.may("kms", operation, region=key.region, KeyId=arn)
-            yield Tried(name, "kms", action, own.name, "the key", allowed, "look" in mine)
+            yield Trial(name, "kms", action, own.name, "the key", allowed, "look" in mine)
         for action, operation in _NEVER.items():
             more = {"PolicyName": "default"} if operation == "get_key_policy" else {}
             allowed = aws.may("kms", operation, region=key.region, KeyId=arn, **more)
-            yield Tried(name, "kms", action, own.name, "the key", allowed, expected=False)
+            yield Trial(name, "kms", action, own.name, "the key", allowed, expected=False)
 
-    def _across(self, source: _Wrapped, target: _Wrapped) -> Iterator[Tried]:
+    def _across(self, source: _Wrapped, target: _Wrapped) -> Iterator[Trial]:
         """Try to wrap what is of one key with another, or for another compartment, in contexts of one's own."""
         if source is target or (source.own is target.own and source.arn == target.arn):
             return
@@ -127,7 +127,7 @@ class KmsVerifier:
                 DestinationEncryptionContext=of_target,
             )
             place = f"with {target.key.request_id} of {target.own.name}"
-            yield Tried(name, "kms", "rewrap to another key", source.own.name, place, allowed, expected)
+            yield Trial(name, "kms", "rewrap to another key", source.own.name, place, allowed, expected)
 
     def _end(self, name: str, one: _Wrapped) -> tuple[Right | None, dict[str, str]]:
         """Return the right to rewrap with a key, and a context that it covers."""

@@ -17,7 +17,7 @@ from secure_xcom.core.errors import AwsDenied, AwsTrouble, AwsUnsupported
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
 from secure_xcom.ops.service_policies.payload_prefixes import below, buckets, prefixes
 from secure_xcom.ops.service_policies.rights import Act, Right
-from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Tried
+from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Trial
 
 SERVICE = "the bucket"
 Rights = Mapping[str, Sequence[Right]]
@@ -37,7 +37,7 @@ class S3Verifier:
         self._made: dict[tuple[str, str], Compartment] = {}
         self.left: list[str] = []
 
-    def rows(self) -> Iterator[Tried]:
+    def rows(self) -> Iterator[Trial]:
         """The matrix. Taking the probes away is its end, however far it came.
 
         :raises AwsTrouble: the server does not answer.
@@ -50,7 +50,7 @@ class S3Verifier:
                 if identity.name in self._accounts:
                     yield from self._of_identity(identity, places)
         finally:
-            self._take_away()
+            self._delete_probes()
 
     def _places(self) -> Iterator[tuple[Compartment, str, str, str | None]]:
         """Compartment, bucket, the folder of a DAG with its slash, and the DAG; None for one of no grant."""
@@ -97,7 +97,7 @@ class S3Verifier:
 
     def _of_identity(
         self, identity: Identity, places: Sequence[tuple[Compartment, str, str, str | None]]
-    ) -> Iterator[Tried]:
+    ) -> Iterator[Trial]:
         name = identity.name
         for own, bucket, folder, dag in places:
             mine = [right for right in self._rights[name] if right.compartment is own and right.act != "look"]
@@ -108,10 +108,10 @@ class S3Verifier:
                 place = f"DAG {dag}"
             for action, allowed, act in self._acts(name, own, bucket, folder):
                 expected = act is not None and self._covers(name, act, own, bucket, folder)
-                yield Tried(name, "s3", action, own.name, place, allowed, expected)
+                yield Trial(name, "s3", action, own.name, place, allowed, expected)
             copied = self._copy(name, bucket, folder)
             if copied is not None:
-                yield Tried(
+                yield Trial(
                     name,
                     "s3",
                     "copy out",
@@ -122,10 +122,10 @@ class S3Verifier:
                 )
         for own in dict.fromkeys(own for own, _, _, _ in places):
             for place, action, allowed in self._beside(name, own, places):
-                yield Tried(name, "s3", action, own.name, place, allowed, expected=False)
+                yield Trial(name, "s3", action, own.name, place, allowed, expected=False)
         for bucket in dict.fromkeys(bucket for _, bucket, _, _ in places):
             for action, allowed in self._of_bucket(name, bucket, places[0][0]):
-                yield Tried(name, "s3", action, "-", SERVICE, allowed, expected=False)
+                yield Trial(name, "s3", action, "-", SERVICE, allowed, expected=False)
 
     def _beside(
         self, name: str, own: Compartment, places: Sequence[tuple[Compartment, str, str, str | None]]
@@ -218,7 +218,7 @@ class S3Verifier:
             for row in _row(action, aws, operation, None, **at):
                 yield row[:2]
 
-    def _take_away(self) -> None:
+    def _delete_probes(self) -> None:
         for (bucket, key), own in self._made.items():
             for name in self._accounts:
                 if self._covers(name, "rewrap", own, bucket, key) and self._deleted(name, bucket, key):

@@ -11,7 +11,7 @@ INSIDE = "inside"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class Trial:
     """One row of the matrix.
 
     :ivar service: who was asked.
@@ -45,9 +45,9 @@ class Lines:
     surprises: tuple[str, ...]
 
 
-def grouped(rows: Sequence[Tried]) -> list[Lines]:
+def grouped(rows: Sequence[Trial]) -> list[Lines]:
     """The matrix for people, in the order in which it was tried."""
-    groups: dict[tuple[str, str, str, str], list[Tried]] = {}
+    groups: dict[tuple[str, str, str, str], list[Trial]] = {}
     for row in rows:
         groups.setdefault((row.identity, row.service, row.compartment, row.place), []).append(row)
     return [

@@ -15,7 +15,7 @@ from secure_xcom.core.access_policy import AccessPolicy, Identity
 from secure_xcom.ops.service_policies.compile.vault import policy_name
 from secure_xcom.ops.service_policies.rights import Known, rights_of
 from secure_xcom.ops.service_policies.verify import vault_kv, vault_transit
-from secure_xcom.ops.service_policies.verify.matrix import Tried
+from secure_xcom.ops.service_policies.verify.matrix import Trial
 from secure_xcom.ops.service_policies.verify.vault_capabilities import CapabilityChecker
 
 SERVICE = "the service"
@@ -23,7 +23,7 @@ SERVICE = "the service"
 
 def verify(
     wire: VaultHttp, policy: AccessPolicy, tokens: Mapping[str, str], dags: Sequence[str] = ()
-) -> Iterator[Tried]:
+) -> Iterator[Trial]:
     """Every act of every identity whose token is given, in every compartment.
 
     :param tokens: identity -> its own token; :param dags: as for `compile_policy`.
@@ -41,7 +41,7 @@ def verify(
         yield from _system(asker, identity)
 
 
-def _system(asker: CapabilityChecker, identity: Identity) -> Iterator[Tried]:
+def _system(asker: CapabilityChecker, identity: Identity) -> Iterator[Trial]:
     """What would let an identity out of its policy: nobody has any of it."""
     mount, role = "approle", identity.name
     if identity.vault is not None:
@@ -66,4 +66,4 @@ def _system(asker: CapabilityChecker, identity: Identity) -> Iterator[Tried]:
     }
     found = asker.capabilities(list(ways.values()))
     for action, path in ways.items():
-        yield Tried(identity.name, "vault", action, "-", SERVICE, allowed=bool(found[path]), expected=False)
+        yield Trial(identity.name, "vault", action, "-", SERVICE, allowed=bool(found[path]), expected=False)

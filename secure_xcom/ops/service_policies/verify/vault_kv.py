@@ -9,7 +9,7 @@ from typing import Any
 from secure_xcom.core.access_policy import Compartment, Identity
 from secure_xcom.core.coordinate import path_segment
 from secure_xcom.ops.service_policies.rights import Act, Right
-from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Tried
+from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Trial
 from secure_xcom.ops.service_policies.verify.vault_capabilities import CapabilityChecker
 from secure_xcom.stores.vault_kv_uri import split_uri
 
@@ -22,7 +22,7 @@ _NEVER = ("delete", "undelete", "destroy", "subkeys")
 
 def rows(
     asker: CapabilityChecker, identity: Identity, own: Compartment, rights: Sequence[Right]
-) -> Iterator[Tried]:
+) -> Iterator[Trial]:
     """Every row of one identity and one compartment."""
     mine = [right for right in rights if right.compartment is own and right.act != "look"]
     for uri in own.all_store_uris:
@@ -39,10 +39,10 @@ def rows(
             giving = {right.act for right in here if right.scope.whole or dag in right.scope.dags}
             found = _payload(asker, mount, f"{folder}/{path_segment(dag)}", giving)
             for action, allowed, expected in found:
-                yield Tried(identity.name, "vault", action, own.name, place, allowed, expected)
+                yield Trial(identity.name, "vault", action, own.name, place, allowed, expected)
         acts = {right.act for right in here if right.scope.whole}
         for place, action, allowed, expected in _folders(asker, mount, prefix, folder, acts):
-            yield Tried(identity.name, "vault", action, own.name, place, allowed, expected)
+            yield Trial(identity.name, "vault", action, own.name, place, allowed, expected)
 
 
 def _payload(

@@ -11,7 +11,7 @@ from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity
 from secure_xcom.keys.vault_context import transit_context
 from secure_xcom.ops.service_policies.compile.vault import limited_by_context, transit_keys
 from secure_xcom.ops.service_policies.rights import Act, Right
-from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Tried
+from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Trial
 from secure_xcom.ops.service_policies.verify.vault_capabilities import CapabilityChecker
 
 # Long enough for the engine to look at, and of no key that is.
@@ -45,7 +45,7 @@ _OF_THE_MOUNT = {
 
 def rows(
     asker: CapabilityChecker, policy: AccessPolicy, identity: Identity, own: Compartment, rights: Sequence[Right]
-) -> Iterator[Tried]:
+) -> Iterator[Trial]:
     """Every row of one identity and one compartment."""
     mine = {right.act: right for right in rights if right.compartment is own}
     for (mount, key), single in transit_keys(own.all_key_uris).items():
@@ -57,7 +57,7 @@ def rows(
             path = f"{mount}/{operation}/{key}"
             for place, action, body, expected in _requests(asker, operation, own, right, limited=limited):
                 allowed = asker.may("POST", path, body)
-                yield Tried(identity.name, "vault", action, own.name, place, allowed, expected)
+                yield Trial(identity.name, "vault", action, own.name, place, allowed, expected)
         yield from _of_keys(asker, identity, own, rights, (mount, key))
 
 
@@ -103,7 +103,7 @@ def _requests(
 
 def _of_keys(
     asker: CapabilityChecker, identity: Identity, own: Compartment, rights: Sequence[Right], key: tuple[str, str]
-) -> Iterator[Tried]:
+) -> Iterator[Trial]:
     mount, name = key
     acts = {
         right.act
@@ -131,9 +131,9 @@ def _of_keys(
         # One row for all the ways to name another key or mount.
         together[place, action] = together.get((place, action), False) or bool(found[path] - given)
     allowed = asker.may("GET", f"{mount}/keys/{name}")
-    yield Tried(identity.name, "vault", "look", own.name, "the key", allowed, bool(looks))
+    yield Trial(identity.name, "vault", "look", own.name, "the key", allowed, bool(looks))
     for (place, action), more in together.items():
-        yield Tried(identity.name, "vault", action, own.name, place, more, expected=False)
+        yield Trial(identity.name, "vault", action, own.name, place, more, expected=False)
 
 
 def _context(compartment: str, dag: str, task: str) -> str:

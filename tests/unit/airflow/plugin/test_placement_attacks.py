@@ -183,9 +183,9 @@ def test_a_policy_without_places_closes_nothing() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("queue: [big]", "queue: [big, finance]", "the queue 'finance' is that of compartment 'finance'"),
-        ("queue: [big]", "queue: [night]", "the queue 'night' is that of identity 'caretaker'"),
-        ("queue: [big]", 'queue: ["a,b"]', "has characters that it cannot have"),
+        ("queue: [big]", "queue: [big, finance]", "the queue 'finance' belongs to compartment 'finance'"),
+        ("queue: [big]", "queue: [night]", "the queue 'night' belongs to identity 'caretaker'"),
+        ("queue: [big]", 'queue: ["a,b"]', "has characters that are not allowed"),
         ("queue: [caretaker, night], service_account: airflow-scheduler,", "", "runs_on names no place"),
         ("[caretaker, night]", "[]", "too few entries"),
     ],

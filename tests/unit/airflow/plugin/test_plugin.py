@@ -245,7 +245,6 @@ CLIENTS = {
     "secure_xcom.core.pipeline.push_and_pull",
     "secure_xcom.keys.vault",
     "secure_xcom.stores.s3",
-    "secure_xcom.airflow.telemetry",
 }
 # Airflow's own for the DAG file; the first is in 3.1.
 PARSERS = {"airflow.models.dagbag", "airflow.dag_processing.dagbag"}

@@ -11,12 +11,12 @@ from urllib.parse import quote
 import pytest
 
 from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.folders import nested
-from secure_xcom.core.access_policy.loading import one_compartment
 from secure_xcom.core.coordinate import claims_folder
 from secure_xcom.core.errors import PolicyInvalid, SettingInvalid
-from secure_xcom.keys.local import create_keyring
 from secure_xcom.ops.checks.doctor_host import examine_files
+from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 from secure_xcom.sinks import check_apart
 from secure_xcom.stores import store
@@ -147,7 +147,7 @@ def test_a_folder_in_a_folder_loads_nowhere(case: str, turned: bool) -> None:
     assert f"({folder})" in said
     remarks = [one for one in lint(raw, where="access_policy.yaml") if one.rule == "nested-store"]
     assert [(one.status, one.path[-1]) for one in remarks] == [("error", "store_uri")]
-    assert raw.decode().splitlines()[remarks[0].line - 1].strip().startswith("store_uri")
+    assert raw.decode().splitlines()[(remarks[0].line or 0) - 1].strip().startswith("store_uri")
 
 
 @pytest.mark.parametrize("case", APART)
@@ -253,7 +253,8 @@ def test_folders_are_where_the_stores_put_objects(uri: str) -> None:
         if scheme == "vault-kv":
             inner = f"vault-kv://v/{mount}/data/{folder.removeprefix(f'vault-kv://{mount}/')}"
         pair = [
-            one_compartment(["vault://v/t/keys/k"], u, name=n) for u, n in ((uri, "finance"), (inner, "sales"))
+            Compartment(name=n, dags=("*",), key_uris=("vault://v/t/keys/k",), store_uri=u)
+            for u, n in ((uri, "finance"), (inner, "sales"))
         ]
         assert [(one.compartment, one.outer) for one in nested(pair)] == [(1, 0)]
         assert next(iter(nested(pair))).shown == folder.replace("%25", "%")

@@ -108,7 +108,7 @@ def test_a_hold_is_on_dags_and_runs(dag: str, run: str, name: str | None) -> Non
 
 def test_two_holds_have_two_names() -> None:
     """A hold's name stands once, so that a report says which one it is."""
-    with pytest.raises(PolicyInvalid, match="stands twice"):
+    with pytest.raises(PolicyInvalid, match="is used twice"):
         parse(POLICY + HOLDS.replace("one-run", "case-7"))
 
 

@@ -125,7 +125,7 @@ def test_who_may_not_pull(world: World, of_dag: str, of_task: str, dag_id: str, 
 
 
 def test_an_unknown_consumer_may_not_pull(world: World) -> None:
-    """With a policy file, a pull of which Airflow does not say whose it is, is refused."""
+    """With a policy file, a pull of which Airflow does not tell whose it is, is refused."""
     with pytest.raises(AccessRefused, match="not known"):
         world.pull(world.push(1, FINANCE))
     assert world.sink.records[-1]["rule"] == "consumer"
@@ -335,7 +335,7 @@ def test_a_task_of_no_compartment_writes_nowhere() -> None:
     there = World(policy=AccessPolicy.parse(text.replace("{id}", name).encode(), where="policy.yaml"))
     with pytest.raises(CompartmentUnknown):
         there.push(1, coordinate(dag_id="nowhere"))
-    with pytest.raises(WriteRefused, match="'nowhere' is of no compartment"):
+    with pytest.raises(WriteRefused, match="'nowhere' belongs to no compartment"):
         there.pipeline.push([Push(FINANCE, 1)], producer=consumer("nowhere"))
 
 
@@ -401,12 +401,12 @@ def test_dags_of_the_right_bundle_push_and_pull(house: World) -> None:
     [
         (of("finance_daily", "marketing-dags", "finance"), "comes from 'marketing-dags'"),
         (of("finance_daily", "finance-dags", "marketing"), "comes from 'marketing'"),
-        (of("finance_daily", "finance-dags"), "from team 'finance' only, and Airflow does not say"),
+        (of("finance_daily", "finance-dags"), "from team 'finance' only, and Airflow does not tell"),
         (
             of("finance_daily", None, "finance"),
             "from bundle 'finance-dags' or 'finance-more' only, and Airflow does",
         ),
-        (of("finance_other", "finance-dags", "finance"), "Airflow does not say"),
+        (of("finance_other", "finance-dags", "finance"), "Airflow does not tell"),
     ],
 )
 def test_dags_from_elsewhere_may_not_push(house: World, producer: TaskTry, said: str) -> None:

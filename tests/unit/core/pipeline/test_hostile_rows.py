@@ -31,7 +31,6 @@ from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import Head, Reference, WrappedKey
 from secure_xcom.core.seal import seal
 from secure_xcom.keys import DataKey, key_service
-from secure_xcom.keys.keyring_file import create_keyring, rotate_keyring
 from secure_xcom.ops.jobs.break_glass import break_glass
 from secure_xcom.ops.jobs.doctor_rows import examine_payloads, examine_rows
 from secure_xcom.ops.jobs.expire import expire
@@ -41,6 +40,7 @@ from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.rewrap import rewrap
 from secure_xcom.ops.jobs.rewrap_plan import Plan
 from secure_xcom.ops.jobs.stock_objects import NoObjects
+from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import store

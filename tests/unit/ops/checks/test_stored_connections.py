@@ -275,7 +275,7 @@ LINTED = ("server-connection", "shared-backend", "connection-not-seen")
 
 def linted(environment: dict[str, str], text: str = POLICY) -> dict[str, str]:
     """Rule -> status, of what lint says of connections in an environment."""
-    beside = partial(connections.remarks, environment=environment)
+    beside = partial(connections.findings, environment=environment)
     remarks = lint(text.encode(), where="policy.yaml", beside=(beside,))
     return {one.rule: one.status for one in remarks if one.rule in LINTED}
 

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.config import Settings
-from secure_xcom.keys.keyring_file import rotate_keyring
 from secure_xcom.ops.checks.doctor_host import examine_rights, examine_settings
 from secure_xcom.ops.checks.doctor_teams import examine_teams
 from secure_xcom.ops.jobs.doctor_rows import examine_payloads, examine_rows
+from secure_xcom.ops.keyring import rotate_keyring
 from tests.support.upkeep_world import Upkeep, long_ago, unique_of
 from tests.support.world import coordinate
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import AuditError, MaintenanceError, StoreFull, StoreUnavailable
+from secure_xcom.core.errors import AuditError, MaintenanceError, StoreError, StoreFull, StoreUnavailable
 from secure_xcom.core.reference import is_reference
 from secure_xcom.keys import key_service
 from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
@@ -181,7 +181,7 @@ def test_what_does_not_come_back_from_the_store_changes_no_row(upkeep: Upkeep) -
     upkeep.table.put(coordinate(), "old")
 
     class Loses(MemoryStore):
-        def get(self, path: str) -> Iterator[bytes]:
+        def get_many(self, paths: Sequence[str], sizes: Any = None) -> Iterator[bytes]:
             return iter((b"x" * 200,))
 
     report = seal(upkeep, stores=Loses)
@@ -195,9 +195,9 @@ def test_a_task_that_writes_the_row_meanwhile_wins(upkeep: Upkeep) -> None:
     upkeep.table.put(at, "old")
 
     class Pushes(MemoryStore):
-        def get(self, path: str) -> Iterator[bytes]:
+        def get_many(self, paths: Sequence[str], sizes: Any = None) -> Iterator[bytes | StoreError]:
             upkeep.push("new", at)
-            return store(upkeep.store_uri).get(path)
+            return store(upkeep.store_uri).get_many(paths, sizes)
 
         def delete_many(self, paths: Any) -> Any:
             return store(upkeep.store_uri).delete_many(paths)
@@ -213,7 +213,7 @@ def test_a_store_that_is_down_ends_it(upkeep: Upkeep) -> None:
     rows = fill(upkeep)
 
     class Down(MemoryStore):
-        def get(self, path: str) -> Iterator[bytes]:
+        def get_many(self, paths: Sequence[str], sizes: Any = None) -> Iterator[bytes]:
             raise StoreUnavailable("down", where=self.uri)
 
         def delete_many(self, paths: Any) -> Any:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.core.errors import CommandError, KeyServiceUnavailable, UnsafeRefused
 from secure_xcom.keys import KeyService, key_service
-from secure_xcom.keys.keyring_file import create_keyring, rotate_keyring
 from secure_xcom.ops.jobs.rewrap import rewrap
 from secure_xcom.ops.jobs.rewrap_plan import Plan
+from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 from secure_xcom.sinks import AccessLog
 from tests.support.each_step import Wrap, every_step
 from tests.support.upkeep_world import Upkeep

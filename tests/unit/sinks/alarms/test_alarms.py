@@ -277,7 +277,7 @@ alarms:
         ("  - {name: a, when: never, notify: [{log: error}]}", "when"),
         ("  - {name: a, when: refusals, notify: [{webhook: 'ftp://x'}]}", "webhook"),
         ("  - {name: a, when: refusals, notify: [{callback: 'os.system'}]}", "callback"),
-        (2 * "  - {name: a, when: tampering, notify: [{log: error}]}\n", "'a' stands twice"),
+        (2 * "  - {name: a, when: tampering, notify: [{log: error}]}\n", "'a' is used twice"),
     ],
 )
 def test_wrong_rules_are_refused(text: str, said: str) -> None:

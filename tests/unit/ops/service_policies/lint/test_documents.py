@@ -64,7 +64,7 @@ ASSIGNMENT = {"principalId": "p", "condition": f"@Resource[{BLOBS}:path] StringS
 def said(folder: Path, name: str, text: str) -> list[str]:
     """Each remark about one file, as ``status rule line:column``."""
     (folder / name).write_text(text)
-    return [f"{one.status} {one.rule} {one.line}:{one.column}" for _, one in lint_documents(folder / name)]
+    return [f"{one.status} {one.rule} {one.line}:{one.column}" for one in lint_documents(folder / name)]
 
 
 def policy(*statements: dict[str, Any]) -> str:
@@ -219,7 +219,7 @@ def test_all_of_a_key_beside_a_part_of_it_is_to_be_known(tmp_path: Path) -> None
     """Where one policy is limited by context and another has the whole key, that is said of the latter."""
     (tmp_path / "reader.hcl").write_text(HCL)
     (tmp_path / "worker.hcl").write_text('path "transit/encrypt/finance" {\n  capabilities = ["update"]\n}\n')
-    found = [(Path(name).name, one.status, one.rule) for name, one in lint_documents(tmp_path)]
+    found = [(Path(one.subject).name, one.status, one.rule) for one in lint_documents(tmp_path)]
     assert found == [("worker.hcl", "ok", "vault-whole-beside-limited")]
 
 
@@ -234,7 +234,7 @@ def test_a_file_that_is_no_text_or_too_large_is_said(tmp_path: Path) -> None:
     """Bytes that are not UTF-8, and files beyond the limit, are remarks like any other."""
     (tmp_path / "a.hcl").write_bytes(b"\xff")
     (tmp_path / "b.json").write_bytes(b" " * (5 << 20))
-    assert [one.rule for _, one in lint_documents(tmp_path)] == ["unreadable", "unreadable"]
+    assert [one.rule for one in lint_documents(tmp_path)] == ["unreadable", "unreadable"]
 
 
 def test_every_rule_is_listed_and_tried(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_every_rule_is_listed_and_tried(tmp_path: Path) -> None:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in ("Remark", "_remark")
+                and node.func.id in ("lint_finding", "_block_finding")
             ):
                 given_out |= {one.value for one in node.args[:2] if isinstance(one, ast.Constant)} & set(
                     DOCUMENT_RULES
@@ -317,7 +317,7 @@ ODD = st.recursive(
 @given(ODD)
 def test_any_document_is_looked_at(data: Any) -> None:
     """No JSON of any shape makes lint raise."""
-    from secure_xcom.ops.service_policies.lint.documents import remarks_of_json
+    from secure_xcom.ops.service_policies.lint.documents import findings_of_json
 
     for document in (
         data,
@@ -327,4 +327,4 @@ def test_any_document_is_looked_at(data: Any) -> None:
         {"path": data},
         {"path": "x", "body": data},
     ):
-        remarks_of_json(json.dumps(document))
+        findings_of_json(json.dumps(document))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.lint.access_policy import lint
-from secure_xcom.ops.service_policies.lint.lint_finding import Remark
 
 POLICY = """\
 version: 1
@@ -40,7 +40,7 @@ def remarks(
     store: str = "s3://xcom/sealed",
     grants: str = BOTH,
     text: str = POLICY,
-) -> list[Remark]:
+) -> list[Finding]:
     """What lint says of maintenance in a file with these parts."""
     made = text.format(
         finance=key.format("finance"), sales=key.format("sales"), store=store, grants=grants, principal=principal

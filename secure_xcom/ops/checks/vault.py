@@ -1,16 +1,15 @@
-"""What ``secure-xcom check`` says of a Vault, a transit key and the identity that is used there."""
+"""Check a transit key, its Vault and this identity there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from secure_xcom.core.errors import SecureXComError, VaultDenied, VaultTrouble
-from secure_xcom.core.findings import Finding
-
-if TYPE_CHECKING:
-    from secure_xcom.keys.vault import VaultTransit
+from secure_xcom.core.findings import Finding, as_finding
+from secure_xcom.keys import DataKey
+from secure_xcom.keys.vault import VaultTransit
 
 SKEW_SECONDS = 60
 """Vault's JWT method allows 60 seconds of clock skew by default (clock_skew_leeway)."""
@@ -21,13 +20,13 @@ _HEALTH = (200, 429, 472, 473, 501, 503)
 
 
 def findings(key: VaultTransit) -> list[Finding]:
-    """All findings, the way to Vault first. After an error that stops the rest, nothing follows."""
+    """Return all findings, the connection to Vault first. Nothing follows an error that prevents the rest."""
     found: list[Finding] = []
     try:
         for finding in _all(key):
             found.append(finding)
     except SecureXComError as error:
-        found.append(Finding(f"vault {key.conn_id}", "error", f"{error.what} [{error.where}]", error.remedy))
+        found.append(as_finding(f"vault {key.conn_id}", error))
     return found
 
 
@@ -51,21 +50,21 @@ def _transport(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "error",
-            f"{server.address} is not TLS: data keys and tokens pass in clear",
-            "give Vault's listener a certificate and write https",
+            f"{server.address} does not use TLS: data keys and tokens are sent in plaintext",
+            "give Vault's listener a certificate and use https",
         )
     if server.verify is False:
         yield Finding(
             subject,
             "error",
-            "Vault's certificate is not verified, so anybody on the way can read data keys",
-            "name the CA instead: VAULT_CACERT, or `verify` among the client_kwargs",
+            "Vault's certificate is not verified, so anyone on the network path can read data keys",
+            "name the CA instead: VAULT_CACERT, or `verify` in the client_kwargs",
         )
 
 
 def _health(key: VaultTransit) -> Iterator[Finding]:
     subject = f"vault {key.conn_id}"
-    # Health is asked of the server, not of a namespace, and needs no token.
+    # The health endpoint is outside of namespaces and needs no token.
     answer = key.client.wire.send("GET", "sys/health", accept=_HEALTH, namespaced=False)
     version = str(answer.data.get("version", "unknown"))
     if answer.data.get("initialized") is False:
@@ -80,7 +79,7 @@ def _health(key: VaultTransit) -> Iterator[Finding]:
             subject,
             "warning",
             f"the clocks of Vault and of this machine are {abs(answer.skew):.0f} seconds apart",
-            "set them right: JWT logins and the times of access logs depend on them",
+            "synchronize them (NTP): JWT logins and the times in access logs depend on them",
         )
 
 
@@ -93,7 +92,7 @@ def _identity(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "warning",
-            f"the {method} login works; its token may not look itself up, so it cannot be renewed in time",
+            f"the {method} login works, but its token may not look itself up, so it cannot be renewed in time",
             "give the role the policy `default`",
         )
         return
@@ -102,12 +101,12 @@ def _identity(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "error",
-            "this is a root token: whoever takes it from a worker owns Vault",
-            "make a role with least rights (`secure-xcom init --vault`) and revoke this token",
+            "this is a root token: whoever steals it from a worker controls Vault",
+            "create a role with the least rights (`secure-xcom init --vault`) and revoke this token",
         )
         return
     ttl = answer.data.get("ttl") if answer.data.get("expire_time") else None
-    lasting = f"the token lasts {ttl} seconds more" if ttl is not None else "the token never ends"
+    lasting = f"the token expires in {ttl} seconds" if ttl is not None else "the token never expires"
     renewable = ", and can be renewed" if answer.data.get("renewable") else ""
     yield Finding(
         subject,
@@ -133,7 +132,7 @@ def _rights(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "warning",
-            "this identity may not ask what it may do, so nobody can say here whether that is too much",
+            "this identity may not ask for its capabilities, so excessive rights cannot be found here",
             "give the role the policy `default`",
         )
         return
@@ -147,8 +146,8 @@ def _rights(key: VaultTransit) -> Iterator[Finding]:
             yield Finding(
                 subject,
                 "error",
-                f"this identity holds {', '.join(too_much)} on {path}"
-                + ("; with `create` a typing error in a key URI makes a new key" if "create" in too_much else ""),
+                f"this identity has {', '.join(too_much)} on {path}"
+                + ("; with `create`, a typo in a key URI creates a new key" if "create" in too_much else ""),
                 'give it capabilities = ["update"] there',
             )
     for path, words in forbidden.items():
@@ -157,11 +156,11 @@ def _rights(key: VaultTransit) -> Iterator[Finding]:
             yield Finding(
                 subject,
                 "error",
-                f"this identity holds {', '.join(too_much)} on {path}",
-                "take it away: no worker makes, changes, exports or backs up keys",
+                f"this identity has {', '.join(too_much)} on {path}",
+                "remove it: no worker creates, changes, exports or backs up keys",
             )
     if may:
-        roles = "; whoever both pushes and pulls needs both" if len(may) == 1 else ""
+        roles = "; an identity that both pushes and pulls needs both" if len(may) == 1 else ""
         yield Finding(subject, "ok", f"this identity may {', '.join(may)}{roles}")
     else:
         yield Finding(
@@ -183,8 +182,8 @@ def _key(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "error",
-            "Vault has no key of this name, or no transit at this mount",
-            "make it: `secure-xcom init --vault`",
+            "Vault has no key of this name, or no transit engine at this mount",
+            "create it: `secure-xcom init --vault`",
         )
         return
     data = answer.data
@@ -200,42 +199,42 @@ def _key(key: VaultTransit) -> Iterator[Finding]:
             f"version {data.get('latest_version')}, oldest that unwraps {data.get('min_decryption_version')}",
         )
     if period:
-        yield Finding(subject, "ok", f"rotated every {int(period) // 3600} hours by Vault itself")
+        yield Finding(subject, "ok", f"Vault rotates it every {int(period) // 3600} hours")
     else:
         yield Finding(
             subject,
             "warning",
-            "the key is not rotated by Vault itself",
+            "Vault does not rotate the key",
             f"run `vault write {key.path('keys')}/config auto_rotate_period=2160h`, or rotate it on a schedule",
         )
 
 
 def _wrong_with(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    anew = "make another key (`secure-xcom init --vault`) and name it first in the key URIs of the compartment"
+    anew = "create another key (`secure-xcom init --vault`) and list it first in the key URIs of the compartment"
     if data.get("derived") is not True:
         yield "the key is not derived: a wrap opens in any encryption context", anew
     if data.get("convergent_encryption") is True:
-        yield "the key encrypts convergently: equal data keys give equal wraps", anew
+        yield "the key uses convergent encryption: equal data keys give equal wraps", anew
     if not str(data.get("type", "")).startswith(("aes", "chacha20")):
         yield f"the key is of type {str(data.get('type'))!r:.40}", anew
     if data.get("exportable") is True:
-        yield "the key is exportable, and can never be made not to be", anew
+        yield "the key is exportable, and that cannot be undone", anew
     if data.get("allow_plaintext_backup") is True:
-        yield "the key allows plaintext backups, and can never be made not to", anew
+        yield "the key allows plaintext backups, and that cannot be undone", anew
     if data.get("deletion_allowed") is True:
         yield (
-            "deletion of the key is allowed: with it goes every value",
+            "the key can be deleted, and every value with it",
             f"run `vault write .../keys/{data.get('name')}/config deletion_allowed=false`",
         )
     if data.get("soft_deleted") is True:
         yield (
-            "the key is deleted for the time being",
+            "the key is soft-deleted",
             f"restore it: `bao write -f .../keys/{data.get('name')}/soft-delete-restore`",
         )
 
 
 def _key_by_wrap(key: VaultTransit) -> Iterator[Finding]:
-    """The key as a worker sees it that may not read it, which is right so: by whether it wraps."""
+    """Check the key of an identity that may not read it, as workers should not: by a wrap."""
     subject = f"key {key.uri}"
     try:
         writes = "update" in key.client.capabilities([key.path("encrypt")])[key.path("encrypt")]
@@ -243,16 +242,16 @@ def _key_by_wrap(key: VaultTransit) -> Iterator[Finding]:
         writes = False
     if not writes:
         yield Finding(
-            subject, "ok", "this identity may not see the key itself, as it should be; check it as maintenance"
+            subject,
+            "ok",
+            "the key's settings are hidden from this identity, as they should be; check as maintenance",
         )
         return
     hidden = "its other properties are hidden from this identity, as they should be"
     if key.scoped:
-        # Its policy may allow the contexts of one compartment or DAG alone, and only a probe of that knows them.
+        # Its policy may allow only the contexts of one compartment or DAG, which only its probe knows.
         yield Finding(subject, "ok", f"this identity may wrap in its own scope; {hidden}")
         return
-    from secure_xcom.keys import DataKey
-
     names = ("compartment", "dag_id", "task_id", "run_id")
     key.wrap(DataKey.generate(), {**dict.fromkeys(names, "secure-xcom-check"), "map_index": "-1"})
     yield Finding(subject, "ok", f"the key wraps and binds wraps to their context; {hidden}")
@@ -265,7 +264,7 @@ def _audit(key: VaultTransit) -> Iterator[Finding]:
     except VaultTrouble:
         answer = None
     if answer is None or not answer.ok:
-        # Denied, or asked within a namespace, where Vault shows no audit devices.
+        # Denied, or within a namespace, where Vault shows no audit devices.
         yield Finding(
             subject, "ok", "audit devices are hidden from this identity, as they should be; check as an operator"
         )
@@ -277,6 +276,6 @@ def _audit(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "warning",
-            "Vault has no audit device: nobody sees who unwraps",
+            "Vault has no audit device: unwraps are not logged",
             "run `vault audit enable file file_path=/var/log/vault_audit.log`",
         )

@@ -1,20 +1,18 @@
-"""What ``secure-xcom check`` says of a KMS key and the identity that is used there."""
+"""Check a KMS key and this identity at AWS."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, KeyServiceLoginRefused, SecureXComError
-from secure_xcom.core.findings import Finding
+from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.keys import DataKey, Wrap
+from secure_xcom.keys.aws_kms import AwsKms
 from secure_xcom.keys.aws_kms_format import CONTEXT_NAMES, KmsWrap, kms_context
 
-if TYPE_CHECKING:
-    from secure_xcom.keys.aws_kms import AwsKms
-
-# No compartment can have such a name, so nothing that is wrapped here could ever be taken for an XCom's.
+# No compartment can have such a name, so nothing that is wrapped here can be mistaken for an XCom's data key.
 _NO_COMPARTMENT = dict.fromkeys(CONTEXT_NAMES, "secure_xcom/check")
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -30,13 +28,16 @@ _STATES = {
 
 
 def findings(service: AwsKms, context: Mapping[str, str] | None) -> list[Finding]:
-    """All findings. After an error that stops the rest, nothing follows."""
+    """Return all findings. Nothing follows an error that prevents the rest.
+
+    :param context: see `secure_xcom.ops.checks.key_services.check_key_service`.
+    """
     found: list[Finding] = []
     try:
         for finding in _all(service, context):
             found.append(finding)
     except SecureXComError as error:
-        found.append(Finding(_subject(service), "error", f"{error.what} [{error.where}]", error.remedy))
+        found.append(as_finding(_subject(service), error))
     return found
 
 
@@ -67,26 +68,26 @@ def _transport(service: AwsKms) -> Iterator[Finding]:
         yield Finding(
             _subject(service),
             "error",
-            f"{parts.scheme}://{parts.netloc} is not TLS: data keys pass in clear",
-            "write https in `endpoint_url` of the connection",
+            f"{parts.scheme}://{parts.netloc} does not use TLS: data keys are sent in plaintext",
+            "use https in the connection's `endpoint_url`",
         )
     if service.identity.verify is False:
         yield Finding(
             _subject(service),
             "error",
-            "the endpoint's certificate is not verified, so anybody on the way can read data keys",
-            "name the CA in `verify` of the connection instead of false",
+            "the endpoint's certificate is not verified, so anyone on the network path can read data keys",
+            "name the CA in the connection's `verify` instead of false",
         )
 
 
 def _identity(service: AwsKms) -> Iterator[Finding]:
-    """Who asks. A machine that reaches KMS only (a VPC endpoint) may not reach STS, which is no fault."""
+    """Report the identity. A machine that reaches only KMS (a VPC endpoint) need not reach STS."""
     subject = f"aws {service.key.conn_id}"
     try:
         client = service.identity.client("sts", service.key.region)
         arn = client.get_caller_identity()["Arn"]
-    except Exception:  # noqa: BLE001  # what stops KMS itself is said by the next request to it
-        yield Finding(subject, "ok", "who this identity is, STS does not say here; it is not needed for the work")
+    except Exception:  # noqa: BLE001  # if KMS itself fails, the next request to it reports the reason
+        yield Finding(subject, "ok", "STS does not tell the identity here; it is not needed")
         return
     yield Finding(subject, "ok", f"the identity is {arn}")
 
@@ -100,13 +101,11 @@ def _described(service: AwsKms) -> Mapping[str, Any] | Finding:
         return Finding(
             _subject(service),
             "warning",
-            "this identity may not see the key's state; that is not needed for the work",
-            "allow kms:DescribeKey and kms:GetKeyRotationStatus to the identity that runs `secure-xcom check`",
+            "this identity may not see the key's state; it is not needed to push or pull",
+            "grant kms:DescribeKey and kms:GetKeyRotationStatus to the identity that runs `secure-xcom check`",
         )
     if not isinstance(metadata, Mapping):
-        raise KeyServiceError(
-            "the answer is not that of a KMS", where=service.where, remedy="correct the endpoint"
-        )
+        raise KeyServiceError("the response is not from KMS", where=service.where, remedy="correct the endpoint")
     return metadata
 
 
@@ -118,12 +117,12 @@ def _key(service: AwsKms, metadata: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             subject,
             "error",
-            f"{arn} is of key spec {metadata.get('KeySpec')}: it binds no wrap to an encryption context",
-            "make a key with key spec SYMMETRIC_DEFAULT",
+            f"{arn} has the key spec {metadata.get('KeySpec')}, which binds no wrap to an encryption context",
+            "create a key with the key spec SYMMETRIC_DEFAULT",
         )
         return
     if metadata.get("KeyManager") == "AWS":
-        yield Finding(subject, "error", f"{arn} is managed by AWS", "make a key of your own")
+        yield Finding(subject, "error", f"{arn} is managed by AWS", "create a customer managed key")
         return
     if state != "Enabled":
         until = metadata.get("DeletionDate")
@@ -139,7 +138,7 @@ def _key(service: AwsKms, metadata: Mapping[str, Any]) -> Iterator[Finding]:
             subject,
             "warning",
             f"its key material expires on {valid_to:%Y-%m-%d}; then nothing opens until it is imported again",
-            "keep the key material at hand, or import it without an end",
+            "keep a copy of the key material, or import it without an expiration date",
         )
 
 
@@ -161,25 +160,25 @@ def _rotation(service: AwsKms, metadata: Mapping[str, Any]) -> Finding:
     except KeyServiceLoginRefused:
         raise
     except KeyServiceError:
-        return Finding(subject, "ok", "whether it rotates, this identity may not see (kms:GetKeyRotationStatus)")
+        return Finding(subject, "ok", "this identity may not see whether it rotates (kms:GetKeyRotationStatus)")
     if status.get("KeyRotationEnabled"):
         return Finding(subject, "ok", f"rotates every {status.get('RotationPeriodInDays', 365)} days")
     return Finding(
         subject,
         "warning",
         "the key does not rotate",
-        "run `aws kms enable-key-rotation`; what was wrapped before stays open",
+        "run `aws kms enable-key-rotation`; earlier wraps still open",
     )
 
 
 def _rights(service: AwsKms, context: Mapping[str, str] | None) -> Iterator[Finding]:
-    """What this identity may do, by dry runs, and once really where it may wrap and unwrap."""
+    """Report the identity's rights, found by dry runs, and by a real wrap and unwrap if it may do both."""
     subject = _subject(service)
     bound = dict(context or _NO_COMPARTMENT)
     shown, key, data_key = kms_context(bound), service.key.request_id, DataKey.generate()
     may = {"wrap": _allowed(service, "Encrypt", KeyId=key, EncryptionContext=shown, Plaintext=data_key.secret)}
     wrapped = service.wrap(data_key, bound) if may["wrap"] else None
-    # A dry run needs a ciphertext as well, unless it is told not to look at it.
+    # A dry run needs a ciphertext as well, unless it is told to ignore it.
     about: dict[str, Any] = {"DryRunModifiers": ["IGNORE_CIPHERTEXT"]}
     if wrapped is not None:
         read = KmsWrap.parse(wrapped)
@@ -196,7 +195,7 @@ def _rights(service: AwsKms, context: Mapping[str, str] | None) -> Iterator[Find
             **about,
         )
     if wrapped is not None and may["unwrap"] and service.unwrap_many([Wrap(wrapped, bound)]) != [data_key]:
-        yield Finding(subject, "error", "a data key that was wrapped did not come back", "look at the endpoint")
+        yield Finding(subject, "error", "a wrapped data key did not unwrap to the same key", "check the endpoint")
         return
     yield _summary(subject, may, context is None)
 
@@ -210,9 +209,9 @@ def _summary(subject: str, may: Mapping[str, bool], anywhere: bool) -> Finding:
         return Finding(
             subject,
             "warning",
-            "this identity may do nothing in an encryption context that is no compartment's: its policy is "
-            "limited to some, or gives it nothing",
-            "`secure-xcom policy verify` asks with the encryption contexts of the compartments",
+            "this identity has no rights in an encryption context of no compartment: its policy is limited to "
+            "some, or grants nothing",
+            "run `secure-xcom policy verify`, which tries the encryption contexts of the compartments",
         )
     return Finding(
         subject,
@@ -233,6 +232,6 @@ def _allowed(service: AwsKms, operation: str, **request: Any) -> bool:
 
 
 def _knows_modifiers(service: AwsKms) -> bool:
-    # Older releases of botocore do not have the parameter.
+    # Older botocore releases do not have the parameter.
     model = service.client().meta.service_model.operation_model("Decrypt")
     return "DryRunModifiers" in model.input_shape.members

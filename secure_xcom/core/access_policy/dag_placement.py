@@ -1,8 +1,9 @@
-"""Where the tasks of a DAG run, as the access policy says: decided on names alone, without Airflow.
+"""The places where the tasks of a DAG may run according to the access policy. Decided by names, without Airflow.
 
-What carries an identity (a queue's workers, an executor, a service account, an operating-system user) is closed
-once the policy gives anybody such a place: a DAG gets its own compartment's places, those that are open to all,
-and what Airflow takes for a task that names none, as long as that is nobody else's. A pool carries no identity.
+Everything that carries an identity (a queue's workers, an executor, a service account, an operating-system user)
+is closed once the policy gives anybody such a place. Then a DAG may use its own compartment's places, those that
+are open to all, and Airflow's defaults for a task that names none, unless they belong to somebody else. A pool
+carries no identity.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.dag_origin import Mismatch, Origin, mismatch, mismatch_of
 from secure_xcom.core.access_policy.executors import Executor, Executors
 from secure_xcom.core.access_policy.field_types import PLAIN_NAME
 from secure_xcom.core.access_policy.identities import Identity
-from secure_xcom.core.access_policy.model import Compartment
 from secure_xcom.core.access_policy.places import CARRY_IDENTITY, Own, Owner, Places, places_of
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PlacementRefused
@@ -25,12 +26,12 @@ _NAMES_UNKNOWN = Executors()
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where one DAG's tasks run.
+    """The places of one DAG's tasks.
 
     :ivar places: field (``queue``, ``pool``, ``executor``, ``service_account``, ``run_as_user``) -> the place.
-    :ivar refuse_elsewhere: whether a task may not name another place than these.
-    :ivar rule: what of the access policy says so, for errors.
-    :ivar team: the DAG's team, which Airflow looks for executors by.
+    :ivar refuse_elsewhere: True if a task must not name another place.
+    :ivar rule: the entry of the access policy, for errors.
+    :ivar team: the DAG's team, whose executors Airflow prefers.
     """
 
     dag_id: str
@@ -44,24 +45,24 @@ class Placement:
 
     @property
     def closed(self) -> bool:
-        """Whether what is not open is closed: the access policy gives somebody a place."""
+        """True if every place that is not open is closed: the access policy gives somebody a place."""
         return self._all.closed
 
     def check(self, asked: Mapping[str, object], task: str) -> None:
-        """Compare what a task asks for with where it may run.
+        """Check the places that a task asks for.
 
-        :param asked: field -> what the DAG's author wrote; what is left to Airflow is not in it.
-        :param task: how the task is called in an error.
-        :raises PlacementRefused: it asks for another place, or for one that is not open to it.
+        :param asked: field -> the value that the DAG's author wrote. Defaults of Airflow are not included.
+        :param task: the task's name in errors.
+        :raises PlacementRefused: it asks for another place, or for one that it may not use.
         """
         for field, value in asked.items():
             self._check(field, value, task)
 
     def check_defaults(self, defaults: Mapping[str, str | Executor], task: str) -> None:
-        """Check what Airflow takes where a task names no place and the policy gives it none.
+        """Check Airflow's defaults for a task that names no place and gets none from the policy.
 
-        :param defaults: field -> what Airflow takes.
-        :raises PlacementRefused: that is the place of somebody else.
+        :param defaults: field -> Airflow's default.
+        :raises PlacementRefused: a default belongs to somebody else.
         """
         for field, value in defaults.items():
             if not self.closed or field in self.places or self._all.is_open(field, value, self.team):
@@ -77,10 +78,10 @@ class Placement:
                 )
 
     def may_use(self, field: str, value: str | Executor) -> bool:
-        """Whether the access policy itself gives a place to this DAG, or to every DAG."""
-        own = [place for name, place in (*self.places.items(), *self._own.places) if name == field]
+        """Check whether the access policy gives a place to this DAG, or to every DAG."""
+        own_places = [place for name, place in (*self.places.items(), *self._own.places) if name == field]
         return self._all.is_open(field, value, self.team) or any(
-            self._all.same(field, value, place, self.team) for place in own
+            self._all.same(field, value, place, self.team) for place in own_places
         )
 
     def _check(self, field: str, value: object, task: str) -> None:
@@ -94,17 +95,17 @@ class Placement:
                 raise PlacementRefused(
                     f"it asks for {word} {value!r:.80}, and {self.rule} sends it to {word} {place!r}",
                     where=self._where(task),
-                    remedy=f"leave {word} out of the DAG, or have the access policy changed",
+                    remedy=f"remove {word} from the DAG, or have the access policy changed",
                 )
             return
         if field not in CARRY_IDENTITY or not self.closed:
             return
         if text is None or not PLAIN_NAME.fullmatch(text):
             raise PlacementRefused(
-                f"it asks for {word} {value!r:.80}, which is no name of letters, digits, '_', '.' and '-' alone: "
-                "brokers and Kubernetes read other characters in ways of their own",
+                f"it asks for {word} {value!r:.80}, which has other characters than letters, digits, _ . and -: "
+                "brokers and Kubernetes interpret these in different ways",
                 where=self._where(task),
-                remedy=f"leave {word} out of the DAG, or name one of its own compartment's places",
+                remedy=f"remove {word} from the DAG, or name one of its own compartment's places",
             )
         if self.may_use(field, text):
             return
@@ -122,8 +123,8 @@ class Placement:
         raise PlacementRefused(
             f"it asks for {word} {value!r:.80}, {why}",
             where=self._where(task),
-            remedy=f"leave {word} out of the DAG, or give its own compartment a tasks_run_on"
-            + ("" if owners else f"; a {word} without an identity may stand in open_places of the access policy"),
+            remedy=f"remove {word} from the DAG, or give its own compartment a tasks_run_on"
+            + ("" if owners else f"; a {word} without an identity can be added to the policy's open_places"),
         )
 
     def _is_own(self, owner: Owner) -> bool:
@@ -141,12 +142,12 @@ def placement(
     unknown_passes: bool = False,
     executors: Executors = _NAMES_UNKNOWN,
 ) -> Placement:
-    """Where a DAG's tasks run.
+    """Return the placement of a DAG's tasks.
 
     :param origin: the bundle and the team that the DAG came from.
-    :param unknown_passes: True where somebody else, who knows the DAG's origin, checks it as well.
-    :param executors: those of this Airflow, by whose names executors are compared.
-    :raises OriginRefused: the DAG is not from where its compartment takes DAGs.
+    :param unknown_passes: True if another component, which knows the DAG's origin, checks it as well.
+    :param executors: the executors of this Airflow, whose names are compared.
+    :raises OriginRefused: the DAG does not come from an origin that its compartment allows.
     """
     compartment, runner = policy.resolve_dag(dag_id), policy.runner(dag_id)
     origin = origin or Origin()
@@ -154,7 +155,7 @@ def placement(
         if wrong is not None:
             raise wrong.refusal
     if runner is not None and runner.runs_on is not None:
-        # Of several places of a field the first.
+        # If a field has several places, the first one.
         places = dict(reversed(runner.runs_on.places))
         rule, refuse = f"runs_on of identity {runner.name!r}", True
     else:

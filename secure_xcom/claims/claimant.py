@@ -1,0 +1,53 @@
+"""Who may claim an exclusive XCom, and what is claimed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from secure_xcom.core.coordinate import Coordinate, claim_path
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A task instance, of whichever try.
+
+    :ivar clearing: Airflow's ``max_tries`` of the task instance; None where it is not known. Most clearings raise
+        it and no retry does, but not all: docs/adr/0015.
+    :ivar attempt: the UUID of the attempt, which every retry and every clearing changes, and no deferral; None
+        where it is not known.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    clearing: int | None = field(default=None, compare=False)
+    attempt: str | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id}/{self.run_id}/{self.task_id}{mapped}".encode("unicode_escape").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is claimed: one push of an exclusive XCom. Another push of the same XCom is another target.
+
+    :ivar store_uri: the store of its payload, and :ivar object: the payload's name in the head, which ends in a
+        UUID of its own.
+    """
+
+    compartment: str
+    coordinate: Coordinate
+    store_uri: str
+    object: str
+
+    @property
+    def unique(self) -> str:
+        """The payload's UUID, 36 characters."""
+        return self.object[-36:]
+
+    @property
+    def path(self) -> str:
+        """Where a store keeps the claim."""
+        return claim_path(self.compartment, self.coordinate, self.unique)
