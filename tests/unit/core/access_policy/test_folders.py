@@ -346,5 +346,5 @@ def test_a_push_refuses_an_access_log_among_payloads(tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "SettingInvalid" in done.stderr
-    assert "lie in each other" in done.stderr
+    assert "overlap" in done.stderr
     assert list(sealed.iterdir()) == []
