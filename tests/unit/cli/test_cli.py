@@ -390,7 +390,7 @@ def test_check_looks_at_every_sink_and_at_the_key_of_ids(tmp_path: Path, config:
     (tmp_path / "ids.key").write_bytes(b"k" * 32)
     findings = run_json("check", "--config", str(config))[1]["findings"]
     assert [one["text"] for one in findings if one["subject"] == "hashed ids"] == [
-        "the access log holds object, run_id as keyed hashes"
+        "the access log stores object, run_id as keyed hashes"
     ]
 
 
@@ -612,7 +612,7 @@ def test_a_mistyped_database_is_told_and_not_made(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/mistyped.db"
     result = CliRunner().invoke(app, ["inspect", "d/r/t:k", "--db", url])
     assert result.exit_code == 2
-    assert "file is not there" in result.output
+    assert "database file does not exist" in result.output
     assert list(tmp_path.iterdir()) == []
 
 

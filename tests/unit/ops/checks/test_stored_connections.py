@@ -144,7 +144,7 @@ def test_a_login_in_airflows_database_is_an_error(url: str, conn_id: str) -> Non
     store_one(url, conn_id, password=CANARY)
     (finding,) = (one for one in found(LOADED, url) if one.status != "ok")
     assert (finding.subject, finding.status) == (f"connection {conn_id}", "error")
-    assert "lies in Airflow's database, where every task of every team reads it" in finding.text
+    assert "is stored in Airflow's database, where every task of every team reads it" in finding.text
     for part in (
         f"AIRFLOW_CONN_{conn_id.upper()}",
         "mode 0600",
