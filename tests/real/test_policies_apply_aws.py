@@ -290,7 +290,7 @@ def test_a_policy_that_locks_the_account_out_is_not_put(site: Site) -> None:
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(locked))
     code, record = site.run()
     assert (code, record["error"]) == (2, "AwsRefused")
-    assert "nobody of the account could change" in record["what"]
+    assert "nobody in the account could change" in record["what"]
     assert json.loads(kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]) == locked
 
 

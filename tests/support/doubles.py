@@ -169,7 +169,7 @@ class MemoryStore:
             raise StoreFull("the double was told to be full", where=self.uri)
         with self._lock:
             if path in self.objects:
-                raise ObjectExists("there is an object already", where=f"{self.uri}/{path}")
+                raise ObjectExists("the object already exists", where=f"{self.uri}/{path}")
             self.objects[path] = whole
             self.written[path] = datetime.now(timezone.utc)
 

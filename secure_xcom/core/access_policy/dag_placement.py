@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.dag_origin import Mismatch, Origin, mismatch, mismatch_of
 from secure_xcom.core.access_policy.executors import Executor, Executors
 from secure_xcom.core.access_policy.field_types import PLAIN_NAME
-from secure_xcom.core.access_policy.identities import Identity
 from secure_xcom.core.access_policy.places import CARRY_IDENTITY, Own, Owner, Places, places_of
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PlacementRefused
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.identities import Identity
 
 _WORDS = {"service_account": "service account"}
 _NAMES_UNKNOWN = Executors()

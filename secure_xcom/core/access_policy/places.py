@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.executors import Executor, Executors
-from secure_xcom.core.access_policy.identities import Identity, RunsOn
 from secure_xcom.core.access_policy.policy import AccessPolicy
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.identities import Identity
 
 CARRY_IDENTITY = ("queue", "executor", "service_account", "run_as_user")
 """A pool carries no identity: it counts slots."""
@@ -124,16 +127,19 @@ def spelled(field: str, value: str) -> str:
 
 def every_place(policy: AccessPolicy) -> Iterator[tuple[Owner, str, str, tuple[str, ...] | None]]:
     """Yield each place that carries an identity: its owner, field and value, and the owner's teams."""
-    subjects: list[tuple[str, int, Compartment | Identity]] = [
-        *(("compartment", index, own) for index, own in enumerate(policy.compartments)),
-        *(("identity", index, one) for index, one in enumerate(policy.identities)),
-    ]
-    for kind, index, subject in subjects:
-        on = subject.tasks_run_on if isinstance(subject, Compartment) else subject.runs_on
-        if on is None:
-            continue
-        carried = [(field, value) for field, value in on.places if field in CARRY_IDENTITY]
-        owner = Owner(kind, subject.name, index, frozenset(field for field, _ in carried))
-        teams = subject.teams if isinstance(subject, Compartment) else on.teams if isinstance(on, RunsOn) else None
-        for field, value in carried:
-            yield owner, field, value, teams
+    for index, compartment in enumerate(policy.compartments):
+        if compartment.tasks_run_on is not None:
+            named = ("compartment", compartment.name, index)
+            yield from _places(*named, compartment.tasks_run_on.places, compartment.teams)
+    for index, identity in enumerate(policy.identities):
+        if identity.runs_on is not None:
+            yield from _places("identity", identity.name, index, identity.runs_on.places, identity.runs_on.teams)
+
+
+def _places(
+    kind: str, name: str, index: int, places: tuple[tuple[str, str], ...], teams: tuple[str, ...] | None
+) -> Iterator[tuple[Owner, str, str, tuple[str, ...] | None]]:
+    carried = [(field, value) for field, value in places if field in CARRY_IDENTITY]
+    owner = Owner(kind, name, index, frozenset(field for field, _ in carried))
+    for field, value in carried:
+        yield owner, field, value, teams

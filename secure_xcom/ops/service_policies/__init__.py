@@ -1,6 +1,6 @@
-"""The access policy as the policies of services: Vault, AWS, Google and Azure, which hold against hostile workers.
+"""Service policies: the access policy compiled for Vault, AWS, Google and Azure, against hostile workers.
 
-What is compiled is text, and nothing here asks a service.
+Compiling only writes text and calls no service.
 """
 
 from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy, write

@@ -1,4 +1,4 @@
-"""Asks AWS, or a server that speaks its API, with boto3: each failure named, none of its texts passed on."""
+"""Call AWS, or a server with its API, with boto3. Failures become our errors, without AWS's own messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOGIN = re.compile(
 
 
 class AwsAccount:
-    """One way in: boto3's default credential chain and settings, or a profile of its configuration.
+    """Access to AWS with boto3's default credential chain and settings, or with a profile of its configuration.
 
     :raises ExtraMissing: boto3 is not installed; :raises AwsUnreachable: there is no such profile.
     """
@@ -30,7 +30,7 @@ class AwsAccount:
             self._session = profile_session(profile)
         except ImportError as error:
             raise missing(error, self.where) from None
-        except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
+        except Exception as error:  # noqa: BLE001  # any error of a foreign library becomes one of ours
             self._trouble(error, "session")
 
     def ask(
@@ -42,23 +42,23 @@ class AwsAccount:
         absent: Sequence[str] = (),
         **request: Any,
     ) -> dict[str, Any] | None:
-        """The answer, or None where its error code is one of those that say that a thing is not there.
+        """Return the response, or None for an error code in ``absent``: the object does not exist.
 
-        :raises AwsTrouble: anything else.
+        :raises AwsTrouble: any other failure.
         """
         try:
             client = self._client(service, region)
             answer: dict[str, Any] = getattr(client, operation)(**request)
-        except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
+        except Exception as error:  # noqa: BLE001  # any error of a foreign library becomes one of ours
             if code_of(error) in absent:
                 return None
             self._trouble(error, f"{service}:{operation}")
         return answer
 
     def may(self, service: str, operation: str, *, region: str | None = None, **request: Any) -> bool:
-        """Whether policies let a request through, whatever then becomes of it.
+        """Check whether policies allow a request, even if it then fails for another reason.
 
-        :raises AwsTrouble: there is no answer.
+        :raises AwsTrouble: there is no response.
         """
         try:
             self.ask(service, operation, region=region, **request)
@@ -79,7 +79,7 @@ class AwsAccount:
 
 
 def code_of(error: Exception) -> str:
-    """The error code of an answer, or nothing for what is none."""
+    """Return the error code of a response, or an empty text for any other error."""
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return str(code) if code is not None else ""
@@ -88,9 +88,9 @@ def code_of(error: Exception) -> str:
 def _named(error: Exception, where: str) -> AwsTrouble:
     code = code_of(error)
     if not code:
-        return AwsUnreachable(f"there is no answer ({type(error).__name__})", where=where)
+        return AwsUnreachable(f"there is no response ({type(error).__name__})", where=where)
     if _LOGIN.fullmatch(code):
-        return AwsUnreachable("the credentials are not taken", where=where, remedy="correct or renew them")
+        return AwsUnreachable("the credentials are refused", where=where, remedy="correct or renew them")
     if _DENIED.fullmatch(code):
         return AwsDenied("the request is denied", where=where)
     status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -98,5 +98,5 @@ def _named(error: Exception, where: str) -> AwsTrouble:
     if status == 501 or code in ("NotImplemented", "UnsupportedOperationException"):
         return AwsUnsupported("the server has no such operation", where=where)
     if status >= 500 or "Throttling" in code or code in ("SlowDown", "RequestLimitExceeded"):
-        return AwsUnreachable(f"the server failed ({shown})", where=where, remedy="run it again: it goes on")
+        return AwsUnreachable(f"the server failed ({shown})", where=where, remedy="run it again: it continues")
     return AwsRefused(f"the request is refused ({shown})", where=where)

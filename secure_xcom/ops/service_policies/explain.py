@@ -1,4 +1,4 @@
-"""Why a DAG belongs to a compartment: the glob that takes it, where it stands, and what it hides."""
+"""Explain why a DAG belongs to a compartment: the glob that matches it, its line, and the globs that it hides."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from secure_xcom.core.access_policy.yaml_reader import Marks, Path
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Which compartment a DAG belongs to, or none.
+    """The compartment that a DAG belongs to, or None, and the reason.
 
-    :ivar line: of the file, from 1; :ivar later: compartment and glob that would take it if they came first.
+    :ivar line: the line of the file, from 1; :ivar later: compartments and globs that also match, but come later.
     """
 
     compartment: Compartment | None
@@ -26,10 +26,10 @@ class Reason:
 
 
 def why(policy: AccessPolicy, raw: bytes, dag_id: str, *, where: str) -> Reason:
-    """Why a DAG belongs where it belongs.
+    """Return why a DAG belongs to its compartment.
 
     :param raw: the bytes that the policy was read from.
-    :raises PolicyInvalid: they are not those of an access policy.
+    :raises PolicyInvalid: they are not an access policy.
     """
     marks: Marks = {}
     yaml_reader.read(raw, where=where, marks=marks)

@@ -1,7 +1,7 @@
-"""Which of many globs overlap with one, or cover it, without comparing it to each.
+"""Find the globs that overlap with a glob, or cover it, without comparing it with each.
 
-Two globs overlap only if of what stands before their first wildcards one is the beginning of the other, and of
-what stands behind their last ones one is the end of the other. So entries are kept by both, one within the other.
+Two globs overlap only if one of the texts before their first wildcards is a prefix of the other, and one of the
+texts after their last wildcards is a suffix of the other. So entries are indexed by both.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from itertools import product
 from secure_xcom.core.access_policy.globs import covers, head_of, overlap, tail_of
 
 Entry = tuple[str, int]
-"""A glob and what it leads to."""
+"""A glob and its result."""
 
 
 class GlobIndex:
     """An index of globs.
 
-    :param globs: each is a glob and what it leads to.
+    :param globs: each is a glob and its result.
     """
 
     def __init__(self, globs: Iterable[Entry]) -> None:
         self._by_both: dict[tuple[str, str], list[tuple[str, int, bool]]] = {}
-        for glob, leads_to in globs:
-            self._by_both.setdefault(_ends(glob), []).append((glob, leads_to, _simple(glob)))
+        for glob, result in globs:
+            self._by_both.setdefault(_ends(glob), []).append((glob, result, _simple(glob)))
         self._by_head = _nested(self._by_both)
         self._by_tail = _nested((tail, head) for head, tail in self._by_both)
         self._heads = sorted(self._by_head)
         self._tails = sorted(self._by_tail)
 
     def overlapping(self, glob: str) -> Iterator[int]:
-        """What the globs that overlap with this one lead to, in no order."""
+        """Yield the results of the globs that overlap with this one, in no order."""
         head, tail = _ends(glob)
-        # A glob without a head could be anything by its head: then the tail tells more.
+        # A glob without a head is found by its tail.
         if head:
             places = ((one, other) for one in _meeting(self._heads, head) for other in self._tails_of(one, tail))
         else:
             places = ((other, one) for one in _meeting(self._tails, tail) for other in self._by_tail[one])
-        # Two globs of one star each overlap as soon as their ends do: the longer ones of both make a text.
+        # Two globs with one star each overlap if their ends do: the longer ends of both make a matching text.
         simple = _simple(glob)
         for place in places:
-            for entry, leads_to, alike in self._by_both[place]:
+            for entry, result, alike in self._by_both[place]:
                 if (simple and alike) or overlap(entry, glob):
-                    yield leads_to
+                    yield result
 
     def covering(self, glob: str) -> Iterator[int]:
-        """What the globs that surely take all that this one takes lead to, in no order."""
+        """Yield the results of the globs that certainly match everything that this one matches, in no order."""
         head, tail = _ends(glob)
         heads = [text for text in _beginnings(head) if text in self._by_head]
         tails = [text for text in _beginnings(tail) if text in self._by_tail]
         for place in product(heads, tails):
-            for entry, leads_to, _ in self._by_both.get(place, ()):
+            for entry, result, _ in self._by_both.get(place, ()):
                 if covers(entry, glob):
-                    yield leads_to
+                    yield result
 
     def _tails_of(self, head: str, tail: str) -> Iterator[str]:
         return _meeting(self._by_head[head], tail)
@@ -65,7 +65,7 @@ def _simple(glob: str) -> bool:
 
 
 def _ends(glob: str) -> tuple[str, str]:
-    """The glob's literal beginning and, reversed, its literal end."""
+    """Return the glob's literal beginning and, reversed, its literal end."""
     return head_of(glob), tail_of(glob)[::-1]
 
 
@@ -81,7 +81,7 @@ def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _meeting(listed: list[str], text: str) -> Iterator[str]:
-    """Of sorted, different texts those that begin with this one, and those that it begins with."""
+    """Yield those of sorted, distinct texts that are prefixes of this text or start with it."""
     for beginning in _beginnings(text)[:-1]:
         at = bisect_left(listed, beginning)
         if at < len(listed) and listed[at] == beginning:

@@ -1,4 +1,4 @@
-"""What an identity may do, all told: what it is granted, and what follows from whose tasks it runs."""
+"""All grants of an identity: its own, and those that follow from the compartments whose tasks it runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _EVERYTHING = ("*",)
 
 
 def grants_of(policy: AccessPolicy, identity: Identity) -> tuple[Grant, ...]:
-    """An identity's grants.
+    """Return an identity's grants.
 
-    Pushing and pulling for the compartments whose workers it is, then what their tasks may pull of others as those
-    compartments' ``readers`` say, then its own ``grants``.
+    First pushing and pulling for the compartments whose tasks it runs, then what these tasks may pull of other
+    compartments by their ``readers``, then its own ``grants``.
 
-    ``dags`` and ``tasks`` of a grant are None where they are everything, and may hold globs. Grants may repeat and
-    contain each other; together they are what the identity may do.
+    ``dags`` and ``tasks`` of a grant are None for all, and may contain globs. Grants may repeat and overlap;
+    together they are the identity's rights.
     """
     found: dict[tuple[object, ...], Grant] = {}
     theirs = (grant for name in identity.workers_of for grant in _of_workers(policy, name))
@@ -32,7 +32,7 @@ def grants_of(policy: AccessPolicy, identity: Identity) -> tuple[Grant, ...]:
 
 
 def consumers(policy: AccessPolicy, own: Compartment, reader: Reader) -> frozenset[str]:
-    """The other compartments whose tasks a reader admits. No service sees which of their tasks it does not."""
+    """Return the other compartments whose tasks a reader admits. Services do not see single tasks."""
     if reader.compartment is not None:
         theirs = policy.compartment(reader.compartment)
         return frozenset({theirs.name} if _meet(policy, reader, theirs) else ())
@@ -41,7 +41,7 @@ def consumers(policy: AccessPolicy, own: Compartment, reader: Reader) -> frozens
         if is_glob(glob):
             names.update(policy.compartments[place].name for place in _dags(policy).overlapping(glob))
             if policy.default is not None:
-                # Nobody knows which DAGs no other compartment takes.
+                # The DAGs of the default compartment are not known in advance.
                 names.add(policy.default.name)
         elif (found := policy.resolve_dag(glob)) is not None:
             names.add(found.name)
@@ -49,7 +49,7 @@ def consumers(policy: AccessPolicy, own: Compartment, reader: Reader) -> frozens
 
 
 def _meet(policy: AccessPolicy, reader: Reader, theirs: Compartment) -> bool:
-    """Whether a DAG that the reader names may belong to a compartment."""
+    """Check whether a DAG that the reader names may belong to a compartment."""
     for glob in reader.dags:
         if not is_glob(glob):
             if policy.resolve_dag(glob) is theirs:
@@ -67,10 +67,10 @@ def _dags(policy: AccessPolicy) -> GlobIndex:
 
 
 class _Readers:
-    """All readers of a policy, found by the compartments that they may admit.
+    """All readers of a policy, indexed by the compartments that they may admit.
 
-    Each reader is looked up from the consumer's side, so that what one identity may do costs as much as it is,
-    and not as much as all identities together.
+    Readers are looked up from the consumer's side, so the grants of one identity do not cost as much as those of
+    all identities together.
     """
 
     def __init__(self, policy: AccessPolicy) -> None:
@@ -86,14 +86,14 @@ class _Readers:
             for glob in reader.dags:
                 if is_glob(glob):
                     globs.append((glob, number))
-                    # Nobody knows which DAGs no other compartment takes.
+                    # The DAGs of the default compartment are not known in advance.
                     self._of_default.append(number)
                 elif (found := policy.resolve_dag(glob)) is not None:
                     self._named.setdefault(found.name, []).append(number)
         self._globs = GlobIndex(globs)
 
     def admitting(self, theirs: Compartment) -> Iterator[tuple[Compartment, Reader]]:
-        """The readers of other compartments that may admit DAGs of this one, in the file's order."""
+        """Yield the readers of other compartments that may admit DAGs of this one, in the file's order."""
         found = set(self._named.get(theirs.name, ()))
         for glob in theirs.dags:
             found.update(self._globs.overlapping(glob))
@@ -111,7 +111,7 @@ def _readers(policy: AccessPolicy) -> _Readers:
 
 
 def _of_workers(policy: AccessPolicy, name: str) -> Iterator[Grant]:
-    """What those who run a compartment's tasks may do."""
+    """Yield the grants of identities that run a compartment's tasks."""
     yield _grant(name, "both")
     for own, reader in _readers(policy).admitting(policy.compartment(name)):
         yield _grant(own.name, "reader", reader.of_dags, reader.of_tasks)

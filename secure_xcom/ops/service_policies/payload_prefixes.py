@@ -1,4 +1,4 @@
-"""Where the sealed payloads of a right lie: buckets, and the prefixes in them."""
+"""The buckets and prefixes of a right's sealed payloads."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Prefix:
 
 
 def buckets(uris: tuple[str, ...], scheme: str) -> Iterator[BucketUri]:
-    """The stores of a scheme among store URIs."""
+    """Yield the stores of a scheme among store URIs."""
     for uri in uris:
         if uri.startswith(f"{scheme}://"):
             yield BucketUri.parse(uri, scheme)
 
 
 def prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
-    """The prefixes of a right: the compartment's, or its DAGs'. Tasks stand behind the run: no prefix has one."""
+    """Return a right's prefixes: of the compartment or its DAGs. Paths have tasks only after the run."""
     own = right.compartment
     uris = own.written_store_uris if right.act == "push" else own.all_store_uris
     found = [
@@ -37,9 +37,9 @@ def prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
 
 
 def claim_prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
-    """The prefixes of the claims that a right needs: who pulls makes them, who maintains takes them away.
+    """Return the prefixes of the claims that a right needs: a pull creates claims, maintenance deletes them.
 
-    None where nothing of the compartment is exclusive by its key.
+    Empty if no key of the compartment is exclusive.
     """
     own = right.compartment
     if not own.exclusive or right.act not in ("pull", "rewrap"):
@@ -53,9 +53,9 @@ def claim_prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
 
 
 def below(place: BucketUri, compartment: Compartment, dag: str | None = None, *, claims: bool = False) -> str:
-    """The prefix of a compartment, or of a DAG of it, with its slash.
+    """Return the prefix of a compartment, or of a DAG of it, with a trailing slash.
 
-    :param claims: that of the claims on its payloads.
+    :param claims: True for the prefix of the claims on its payloads.
     """
     parts = [
         *([place.prefix] if place.prefix else []),

@@ -1,4 +1,4 @@
-"""What one identity may do in one compartment, all its grants together, and as narrow as services can hold it."""
+"""The rights of one identity in one compartment: all its grants together, as narrow as services can express."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTS: dict[str, tuple[Act, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What an act is limited to within a compartment.
+    """The limits of an act within a compartment.
 
     :ivar parts: DAG id -> its task ids, or None for all of its tasks; None for the whole compartment.
     """
@@ -35,16 +35,16 @@ class Scope:
 
     @property
     def whole(self) -> bool:
-        """Whether it is the whole compartment."""
+        """True for the whole compartment."""
         return self.parts is None
 
     @property
     def dags(self) -> tuple[str | None, ...]:
-        """The DAGs, or None once for all: what a bucket's paths can be limited to."""
+        """The DAGs, or one None for all. A bucket's paths can be limited to DAGs."""
         return (None,) if self.parts is None else tuple(dag for dag, _ in self.parts)
 
     def pairs(self) -> Iterator[tuple[str | None, str | None]]:
-        """DAG and task, each None for all."""
+        """Yield DAG and task, each None for all."""
         if self.parts is None:
             yield None, None
             return
@@ -57,8 +57,9 @@ class Scope:
 class Right:
     """One act of one identity in one compartment.
 
-    :ivar maintained: of a right to rewrap: every compartment that the identity's principal at AWS maintains, under
-        whatever name of the file, because KMS sees the principal.
+    :ivar maintained: for a right to rewrap: every compartment that the identity's AWS principal maintains, under
+    any
+        name in the file, because KMS sees the principal.
     """
 
     identity: Identity
@@ -70,9 +71,9 @@ class Right:
 
 @dataclass(frozen=True)
 class Known:
-    """DAG and task ids that globs stand for, as far as they are known when the policy is compiled.
+    """The DAG ids that are known when the policy is compiled, for globs.
 
-    :ivar notes: what had to be widened or could not be made, for people.
+    :ivar notes: for people: grants that had to be widened or could not be compiled.
     """
 
     dags: tuple[str, ...] = ()
@@ -80,7 +81,7 @@ class Known:
 
 
 def rights_of(policy: AccessPolicy, identity: Identity, known: Known) -> tuple[Right, ...]:
-    """An identity's rights, by compartment in the file's order; one for each act."""
+    """Return an identity's rights, by compartment in the file's order, one for each act."""
     grants: dict[str, list[Grant]] = {}
     for grant in grants_of(policy, identity):
         grants.setdefault(grant.compartment, []).append(grant)
@@ -115,7 +116,7 @@ def _maintained(policy: AccessPolicy) -> dict[str, set[str]]:
 
 
 def _principal(identity: Identity) -> str:
-    # An identity's name is no ARN, so those that are no principal of AWS stay apart.
+    # A name is never an ARN, so identities without an AWS principal stay separate.
     return identity.aws.principal if identity.aws else identity.name
 
 
@@ -131,11 +132,11 @@ def _scope(
             continue
         ids = [dag for dag in known.dags if matches(glob, dag) and policy.resolve_dag(dag) is compartment]
         if not ids:
-            # Digests know no globs: the service lets through what only the process can tell apart.
+            # Digests have no globs: the service allows the whole compartment, and only the process checks the DAG.
             if glob != "*" or grant.tasks is not None:
                 known.notes.append(
                     f"{identity.name}: the glob {glob!r} of {compartment.name} became the whole compartment, "
-                    "because no DAG id that it takes was named to the compiler (--dag)"
+                    "because the compiler was given no DAG id that it matches (--dag)"
                 )
             return Scope()
         dags += ids
@@ -143,8 +144,8 @@ def _scope(
     if tasks is not None and any(is_glob(task) for task in tasks):
         if tasks != ("*",):
             known.notes.append(
-                f"{identity.name}: task globs of {compartment.name} became all tasks of the DAGs, since services "
-                "know no globs"
+                f"{identity.name}: task globs of {compartment.name} became all tasks of the DAGs, because "
+                "services have no globs"
             )
         tasks = None
     return Scope(tuple((dag, tasks) for dag in dict.fromkeys(dags)))

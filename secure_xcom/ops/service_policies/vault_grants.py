@@ -1,8 +1,8 @@
 """The Vault policies of each role, in HCL: least rights, each line with its reason.
 
-The text is in ``templates/*.hcl``, reached as ``policies/templates`` too; here it is filled in. Vault's words for
-it: developer.hashicorp.com/vault/docs/concepts/policies. ``default`` comes with every token and lets it look
-itself up, renew itself and ask for its own capabilities.
+The templates are in ``templates/*.hcl``, also available as ``policies/templates``. Source:
+developer.hashicorp.com/vault/docs/concepts/policies. Every token has ``default``, with which it can look itself
+up, renew itself and ask for its own capabilities.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _BLOCK = re.compile(r'# ([^\n]+)\npath "([^"\n]+)" \{\n  capabilities = \[([^\]\
 
 
 def transit_grant(role: Role, mount: str, key: str, scopes: Sequence[str] = ()) -> str:
-    """What a role may do with one transit key.
+    """Return the policy of a role for one transit key.
 
-    :param scopes: prefixes of `secure_xcom.keys.vault_context.transit_scope`. With any, the grant is ``scoped``:
-        single requests within them only. Without, it is ``whole``: everything that the key wraps, in batches too.
+    :param scopes: prefixes from `secure_xcom.keys.vault_context.transit_scope`. With any, the grant is ``scoped``:
+        only single requests within them. Without, it is ``whole``: everything that the key wraps, also in batches.
     """
     contexts = ", ".join(f'"{scope}*"' for scope in scopes)
     text = _template("transit")[f"{role} scoped" if scopes else role]
@@ -36,14 +36,14 @@ def transit_grant(role: Role, mount: str, key: str, scopes: Sequence[str] = ()) 
 
 
 def look_grant(mount: str, key: str) -> str:
-    """See the settings of a transit key, never the key itself."""
+    """Return the policy to see the settings of a transit key, never the key itself."""
     return _template("transit")["look"].substitute(mount=mount, key=key)
 
 
 def kv_grant(roles: KvRole | Sequence[KvRole], mount: str, prefix: str, below: str = "") -> str:
-    """What a role, or several together, may do in a Vault KV store: one block for each path.
+    """Return the policy of a role, or of several together, for a Vault KV store: one block for each path.
 
-    :param below: a path below the store's prefix, such as a compartment's, or nothing for the whole store.
+    :param below: a path below the store's prefix, such as a compartment's; empty for the whole store.
     """
     path = f"{prefix}/{below}".strip("/")
     blocks: dict[str, tuple[list[str], list[str]]] = {}

@@ -1,1 +1,1 @@
-"""Bring compiled policies into services, one file per service."""
+"""Apply compiled policies to services, one file per service."""

@@ -1,4 +1,4 @@
-"""Policy documents as they stand at AWS: which statements are ours, how ours and others' become one document."""
+"""Policy documents at AWS: recognize our statements, and merge them with others' statements."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _LISTS = ("Action", "NotAction", "Resource", "NotResource")
 
 
 def is_ours(statement: Mapping[str, Any], name: str = "Sid") -> bool:
-    """Whether a statement, or with ``ID`` a lifecycle rule, was made by us: its name says so."""
+    """Check by its name whether a statement, or with ``ID`` a lifecycle rule, is ours."""
     return str(statement.get(name) or "").startswith(SID)
 
 
 def merged(there: Document | None, wanted: Document) -> Document:
-    """The document with every foreign statement as it is and where it is, and ours behind them."""
+    """Return the existing document with every foreign statement unchanged, followed by ours."""
     if there is None:
         return wanted
     foreign = [one for one in _many(there.get("Statement") or []) if not is_ours(one)]
-    # The version stays: what others wrote may read otherwise under another one, and ours reads the same.
+    # The version stays: others' statements may mean something else under another version, and ours do not.
     return {**there, "Statement": [*foreign, *wanted["Statement"]]}
 
 
 def same(one: Document | None, other: Document | None) -> bool:
-    """Whether two documents say the same. AWS may give back a list of one as its member, and in another order."""
+    """Check whether two documents are equivalent. AWS may unwrap lists of one and change the order."""
     return _plain(one) == _plain(other)
 
 
 def difference(there: object, wanted: object) -> tuple[str, ...]:
-    """The change, line by line; nothing where there is nothing yet."""
+    """Return the change as a diff; empty if nothing exists yet."""
     if there is None:
         return ()
     before, after = (json.dumps(_plain(one), indent=2, sort_keys=True).splitlines() for one in (there, wanted))
@@ -42,26 +42,26 @@ def difference(there: object, wanted: object) -> tuple[str, ...]:
 
 
 def refuse_lock_out(document: Document, account: str, where: str) -> None:
-    """See that the account can still change a key's policy, as AWS's own safety check does.
+    """Check that the account can still change a key's policy, as AWS's own safety check does.
 
-    Source: KMS API reference, PutKeyPolicy, BypassPolicyLockoutSafetyCheck. A key whose policy nobody may change
-    is lost to its owner: only AWS's support can help.
+    Source: KMS API reference, PutKeyPolicy, BypassPolicyLockoutSafetyCheck. Only AWS support can recover a key
+    whose policy nobody may change.
 
-    :raises AwsRefused: nobody of the account could.
+    :raises AwsRefused: nobody in the account could change it.
     """
     statements = _many(document["Statement"])
     gives = any(one["Effect"] == "Allow" and _changes_policies(one, account) for one in statements)
     takes = any(one["Effect"] == "Deny" and _changes_policies(one, account) for one in statements)
     if not gives or takes:
         raise AwsRefused(
-            "with this policy nobody of the account could change the key's policy again",
+            "with this policy, nobody in the account could change the key's policy again",
             where=where,
             remedy=f"let arn:aws:iam::{account}:root have kms:PutKeyPolicy without a condition",
         )
 
 
 def _changes_policies(statement: Mapping[str, Any], account: str) -> bool:
-    """Whether a statement is about PutKeyPolicy and about the whole account; a denial may have any condition."""
+    """Check whether a statement covers PutKeyPolicy for the whole account. A denial may have any condition."""
     denies = bool(statement["Effect"] == "Deny")
     if "NotAction" in statement or "NotPrincipal" in statement:
         return denies
@@ -104,7 +104,7 @@ def _principal(value: object) -> object:
 
 
 def _unlisted(values: Iterable[object]) -> object:
-    """A list of texts in one order, and alone the text itself, as conditions are given back."""
+    """Return a list of texts sorted, and a single text by itself, as AWS returns conditions."""
     found = list(values)
     if found and all(isinstance(one, str) for one in found):
         return sorted(map(str, found)) if len(found) > 1 else found[0]

@@ -1,8 +1,8 @@
-"""Bring identity policies into IAM: one policy of our name on each role or user that the access policy names.
+"""Apply identity policies to IAM: one policy with our name for each role or user of the access policy.
 
-Roles and users are never made here: whom they trust is for an operator to say. A policy is written into the role
-or user itself where IAM has room for it, else it is a managed policy with our tag. Sources: IAM User Guide, "IAM
-and AWS STS quotas" (characters without white space), "Managed policies and inline policies".
+Roles and users are never created here, because an operator decides whom they trust. A policy is written into the
+role or user itself where IAM has room for it, else it is a managed policy with our tag. Sources: IAM User Guide,
+"IAM and AWS STS quotas" (characters without white space), "Managed policies and inline policies".
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _ABSENT = ("NoSuchEntity",)
 
 
 def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled) -> Iterator[Change]:
-    """What there is to do. Reads only.
+    """Yield the changes to make. Reads only.
 
-    :raises AwsTrouble: there is no such role or user, its policy of our name is not ours, or IAM does not answer.
+    :raises AwsTrouble: the role or user does not exist, its policy with our name is not ours, or IAM does not
+        respond.
     """
     for identity in policy.identities:
         text = made.files.get(f"aws/identities/{identity.name}.json")
@@ -43,7 +44,7 @@ def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled) -> Iterator[Chan
             yield from holder.managed(document, small)
         else:
             raise AwsRefused(
-                f"the policy of {identity.name} has {len(small)} characters, and IAM takes {_MANAGED_MAX}",
+                f"the policy of {identity.name} has {len(small)} characters, and IAM accepts {_MANAGED_MAX}",
                 where=holder.principal,
                 remedy="split the identity, or grant whole compartments instead of many DAGs",
             )
@@ -52,7 +53,7 @@ def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled) -> Iterator[Chan
 class _Holder:
     """A role or a user.
 
-    :raises AwsRefused: it is not there, or these credentials are of another account.
+    :raises AwsRefused: it does not exist, or these credentials belong to another account.
     """
 
     def __init__(self, aws: AwsAccount, identity: Identity, principal: str) -> None:
@@ -66,7 +67,7 @@ class _Holder:
             raise AwsRefused(
                 f"there is no {self.kind} of this name",
                 where=principal,
-                remedy=f"make the {self.kind}: whom it trusts is for an operator to say; then run it again",
+                remedy=f"create the {self.kind}, because an operator decides whom it trusts; then run this again",
             )
         arn = found[self.kind.title()]["Arn"]
         if arn != principal:
@@ -77,7 +78,7 @@ class _Holder:
             )
 
     def inline(self, document: Document, text: str) -> Change:
-        """The policy in the role or user itself."""
+        """Return the change of the policy in the role or user itself."""
         found = self._ask("get_{}_policy", PolicyName=self._policy, absent=_ABSENT)
         there = None if found is None else _document(found["PolicyDocument"])
         self._refuse_foreign(there)
@@ -89,7 +90,7 @@ class _Holder:
         )
 
     def managed(self, document: Document, text: str) -> Iterator[Change]:
-        """The policy beside it, and its attachment."""
+        """Yield the changes of a managed policy and its attachment."""
         partition, account = self.principal.split(":")[1], self.principal.split(":")[4]
         arn = f"arn:{partition}:iam::{account}:policy/{self._policy}"
         found = self._aws.ask("iam", "get_policy", PolicyArn=arn, absent=_ABSENT)
@@ -120,7 +121,7 @@ class _Holder:
         )
 
     def _make_room(self, arn: str) -> None:
-        """IAM keeps five versions; the oldest one of ours goes that is not in force."""
+        """Delete the oldest version that is not the default, because IAM keeps only five."""
         listed = self._aws.ask("iam", "list_policy_versions", PolicyArn=arn) or {}
         versions = listed.get("Versions", [])
         if len(versions) >= _VERSIONS_MAX:
@@ -133,7 +134,7 @@ class _Holder:
         statements = there["Statement"] if isinstance(there["Statement"], list) else [there["Statement"]]
         if not all(is_ours(one) for one in statements):
             raise AwsRefused(
-                f"the policy {self._policy!r} holds statements that were not made by secure_xcom",
+                f"the policy {self._policy!r} has statements that secure_xcom did not make",
                 where=self.principal,
                 remedy="rename the identity, or move those statements into another policy",
             )
@@ -144,6 +145,6 @@ class _Holder:
 
 
 def _document(found: Any) -> Document:
-    # boto3 reads it already; other clients of the same API give the text.
+    # boto3 parses it; other clients of the same API return the text.
     document: Document = json.loads(found) if isinstance(found, str) else found
     return document

@@ -1,6 +1,6 @@
-"""Bring key policies to KMS: a key that an alias names is made where there is none, foreign statements stay.
+"""Apply key policies to KMS: create missing keys of aliases, and keep foreign statements.
 
-A key policy can lock out its own account, so that is checked here before AWS is asked, which checks it as well.
+A key policy can lock out its own account, so that is checked here before AWS checks it as well.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from secure_xcom.ops.service_policies.rights import Known, rights_of
 
 
 def plan(aws: AwsAccount, policy: AccessPolicy, dags: Sequence[str] = ()) -> Iterator[Change]:
-    """What there is to do. Reads only.
+    """Yield the changes to make. Reads only.
 
-    :raises AwsTrouble: a key is not there or cannot be used, its policy would lock out its account, or KMS does
-        not answer.
+    :raises AwsTrouble: a key does not exist or cannot be used, its policy would lock out its account, or KMS does
+        not respond.
     """
     known = Known(tuple(sorted(set(dags))))
     rights = [right for identity in policy.identities for right in rights_of(policy, identity, known)]
@@ -50,7 +50,7 @@ def _key(aws: AwsAccount, key: KmsKey, wanted: Document) -> Iterator[Change]:
     if found is None:
         if not key.alias:
             raise AwsRefused(
-                "there is no such key", where=where, remedy="correct the key URI: ids are given by KMS"
+                "the key does not exist", where=where, remedy="correct the key URI: KMS assigns key ids"
             )
         refuse_lock_out(wanted, account, where)
         yield Change(f"{where}: make it, with its policy", "make", lambda: _make(aws, key, wanted))
@@ -59,12 +59,12 @@ def _key(aws: AwsAccount, key: KmsKey, wanted: Document) -> Iterator[Change]:
     arn = about["Arn"]
     if arn.split(":")[4] != account:
         raise AwsRefused(
-            "the key is of another account than the identities",
+            "the key belongs to another account than the identities",
             where=where,
             remedy="compile one access policy for each account",
         )
     if about.get("KeyManager", "CUSTOMER") != "CUSTOMER" or about.get("KeyState") == "PendingDeletion":
-        raise AwsRefused("the key is AWS's own, or is about to be deleted", where=where, remedy="name another key")
+        raise AwsRefused("the key is managed by AWS, or pending deletion", where=where, remedy="name another key")
 
     def read() -> Document:
         answer = aws.ask("kms", "get_key_policy", KeyId=arn, PolicyName="default", **at) or {}
@@ -82,8 +82,8 @@ def _key(aws: AwsAccount, key: KmsKey, wanted: Document) -> Iterator[Change]:
     equal = same(there, whole)
     foreign = [one for one in whole["Statement"] if not is_ours(one)]
     notes = tuple(
-        f"{where}: its statement {one.get('Sid', 'without a Sid')!r} is not of this policy and stays; "
-        "see that it gives nobody the use of the key"
+        f"{where}: its statement {one.get('Sid', 'without a Sid')!r} does not belong to this policy and stays; "
+        "check that it lets nobody use the key"
         for one in foreign
         if one["Effect"] == "Allow"
     )
@@ -100,7 +100,7 @@ def _key(aws: AwsAccount, key: KmsKey, wanted: Document) -> Iterator[Change]:
 
 
 def _make(aws: AwsAccount, key: KmsKey, wanted: Document) -> None:
-    """A key, its alias, its rotation; one that a former run made and could not name yet is taken up again."""
+    """Create a key, its alias and its rotation. Reuse a key that an earlier run left without an alias."""
     at: dict[str, Any] = {"region": key.region}
     alias = key.request_id.rpartition(":")[2]
     arn = _begun(aws, alias, at)

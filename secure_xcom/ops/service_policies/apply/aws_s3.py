@@ -1,7 +1,7 @@
-"""Bring bucket policies, lifecycles and the block of public access to buckets, beside what others wrote there.
+"""Apply bucket policies, lifecycles and public access blocks to buckets, and keep others' statements and rules.
 
-Buckets are never made here. Foreign statements and rules stay as they are; ours are known by how their names
-begin. Both are written whole, so they are read again right before.
+Buckets are never created here. Our statements and rules are recognized by the prefix of their names. Both are
+written as a whole, so they are read again right before.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _POLICY_MAX_BYTES = 20_480
 
 
 def plan(aws: AwsAccount, made: Compiled) -> Iterator[Change]:
-    """What there is to do. Reads only.
+    """Yield the changes to make. Reads only.
 
-    :raises AwsTrouble: a bucket is not there, its policy would grow too long, or the server does not answer.
+    :raises AwsTrouble: a bucket does not exist, its policy would be too long, or the server does not respond.
     """
     for path in made.files:
         if path.startswith("aws/buckets/") and path.endswith(".policy.json"):
             bucket = path.removeprefix("aws/buckets/").removesuffix(".policy.json")
             if aws.ask("s3", "head_bucket", Bucket=bucket, absent=("404", "NoSuchBucket")) is None:
                 raise AwsRefused(
-                    "there is no such bucket", where=f"bucket {bucket}", remedy="make it; then run it again"
+                    "the bucket does not exist", where=f"bucket {bucket}", remedy="create it; then run this again"
                 )
             yield _public_access(aws, bucket, made)
             yield _policy(aws, bucket, json.loads(made.files[path]))
@@ -44,9 +44,7 @@ def _public_access(aws: AwsAccount, bucket: str, made: Compiled) -> Change:
     try:
         found = aws.ask("s3", "get_public_access_block", Bucket=bucket, absent=absent)
     except AwsUnsupported:
-        note = (
-            f"{bucket}: this server has no block of public access, so nothing but its policies keep strangers out"
-        )
+        note = f"{bucket}: this server has no public access block, so only its policies keep strangers out"
         return Change(text, "there", lambda: None, notes=(note,))
     there = None if found is None else found["PublicAccessBlockConfiguration"]
     return Change(
@@ -67,9 +65,9 @@ def _policy(aws: AwsAccount, bucket: str, wanted: Document) -> Change:
         small = json.dumps(merged(there, wanted), separators=(",", ":"))
         if len(small.encode()) > _POLICY_MAX_BYTES:
             raise AwsRefused(
-                f"the bucket's policy would have {len(small)} characters, and S3 takes {_POLICY_MAX_BYTES}",
+                f"the bucket's policy would have {len(small)} characters, and S3 accepts {_POLICY_MAX_BYTES}",
                 where=f"bucket {bucket}",
-                remedy="give some compartments a bucket of their own",
+                remedy="give some compartments their own bucket",
             )
         return small
 
@@ -93,7 +91,7 @@ def _lifecycle(aws: AwsAccount, bucket: str, made: Compiled) -> Change:
         found = aws.ask("s3", "get_bucket_lifecycle_configuration", Bucket=bucket, absent=absent)
         if found is None:
             return None, {}
-        # What is not a rule goes back as it came, or S3 would set it to its default.
+        # Other fields are written back unchanged, or S3 would reset them to their defaults.
         name = "TransitionDefaultMinimumObjectSize"
         return found["Rules"], {name: found[name]} if name in found else {}
 

@@ -1,4 +1,4 @@
-"""A plan: what there is to make or change at a service, what that changes line by line, and how it is done."""
+"""A plan: the changes to make at a service, with their diffs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ State = Literal["make", "change", "there"]
 
 @dataclass(frozen=True)
 class Change:
-    """One step. Steps are done in order; each leaves what a later run finds as it is.
+    """One step. Steps are done in order. A step that is done is found done by a later run.
 
-    :ivar notes: what an operator should know of it, whether it is done or not.
+    :ivar notes: for the operator, whether the step is done or not.
     """
 
     text: str
@@ -24,9 +24,9 @@ class Change:
 
 
 def apply(changes: Iterable[Change]) -> None:
-    """Do what is not done yet.
+    """Do the steps that are not done yet.
 
-    :raises SecureXComError: a step failed; those before it are done, and another run goes on from there.
+    :raises SecureXComError: a step failed; those before it are done, and another run continues there.
     """
     for change in changes:
         if change.state != "there":
@@ -34,5 +34,5 @@ def apply(changes: Iterable[Change]) -> None:
 
 
 def state_of(there: object, *, same: bool) -> State:
-    """Of a thing that is compared with what is wanted."""
+    """Return the state of an existing object, or None, compared with the wanted one."""
     return "make" if there is None else "there" if same else "change"

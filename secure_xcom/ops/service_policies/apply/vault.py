@@ -1,6 +1,6 @@
-"""Bring a compiled access policy into a Vault: a plan that only reads, then steps that are done once.
+"""Apply a compiled access policy to a Vault: a plan that only reads, then steps that are done once.
 
-Nothing is ever deleted. What stands under one of our names and was not made here is refused, not overwritten.
+Nothing is ever deleted. A foreign object with one of our names is refused, not overwritten.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _MARK = "# secure_xcom: identity "
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A step, and what it changes line by line where something is there already."""
+    """A step, and its diff if the object already exists."""
 
     step: Step
     diff: tuple[str, ...] = ()
 
 
 def plan(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[Planned]:
-    """What there is to do, in order. Reads only, so a run after one that failed in the middle does the rest.
+    """Return the steps, in order. Reads only, so a run after a failed one does the rest.
 
-    :raises VaultRefused: something else has one of our names; :raises VaultTrouble: Vault does not answer or
+    :raises VaultRefused: a foreign object has one of our names; :raises VaultTrouble: Vault does not respond or
         denies this to the operator.
     """
     found = [*_engines(client, policy), *_policies(client, policy, made), *_roles(client, policy, made)]
-    # Two keys of one mount plan the mount twice, since neither has made it yet.
+    # Two keys of one mount plan the mount twice, because neither has created it yet.
     return list({(one.step.method, one.step.path, one.step.text): one for one in found}.values())
 
 
 def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[Change]:
-    """The same as `Change` objects, each of which does its own step.
+    """Return the same as `Change` objects, each of which does its own step.
 
     :raises VaultTrouble: see `plan`.
     """
@@ -59,7 +59,7 @@ def _engines(client: VaultClient, policy: AccessPolicy) -> Iterator[Planned]:
     uris = (uri for own in policy.compartments for uri in own.all_store_uris if uri.startswith("vault-kv://"))
     stores = sorted({split_uri(uri)[1:] for uri in uris})
     for mount, key in transit_settings(policy):
-        # Stores come with the plan of a key: one of a compartment whose keys are all elsewhere is not made here.
+        # Stores are part of a key's plan: the store of a compartment without a key in Vault is not created here.
         yield from _of_setup(client, Wanted(transit=mount, key=key))
         for store in stores:
             yield from _of_setup(client, Wanted(transit=mount, key=key, kv=store))
@@ -67,7 +67,7 @@ def _engines(client: VaultClient, policy: AccessPolicy) -> Iterator[Planned]:
 
 def _of_setup(client: VaultClient, wanted: Wanted) -> Iterator[Planned]:
     for step in vault_setup.plan(client, wanted):
-        # Its policies are for one key and all of it; here each identity has its own.
+        # Its policies are for a whole key; here each identity has its own policy.
         if not step.path.startswith("sys/policies/"):
             yield Planned(step)
 
@@ -82,9 +82,9 @@ def _policies(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iter
         there = read(client, path).get("policy")
         if isinstance(there, str) and not there.startswith(_MARK):
             raise VaultRefused(
-                f"the policy {name!r} was not made by secure_xcom",
+                f"secure_xcom did not make the policy {name!r}",
                 where=client.server.address,
-                remedy="rename the identity, or look at that policy and delete it",
+                remedy="rename the identity, or review and delete that policy",
             )
         state = _state(there, text)
         diff = tuple(
@@ -111,14 +111,14 @@ def _roles(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterato
             raise VaultRefused(
                 f"there is no auth method {identity.vault.auth} at {mount!r}",
                 where=client.server.address,
-                remedy="enable and configure it: whom it trusts is for an operator to say; then run it again",
+                remedy="enable and configure it, because an operator decides whom it trusts; then run this again",
             )
         there = read(client, role["path"]) if method else {}
         if there and policy_name(identity) not in (there.get("token_policies") or ()):
             raise VaultRefused(
-                f"the role {role['path']!r} was not made by secure_xcom",
+                f"secure_xcom did not make the role {role['path']!r}",
                 where=client.server.address,
-                remedy="give the identity another role, or look at that role and delete it",
+                remedy="give the identity another role, or review and delete that role",
             )
         yield _role(identity.name, role, there)
 

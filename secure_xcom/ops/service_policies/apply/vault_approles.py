@@ -25,29 +25,30 @@ class Credentials:
 
 
 def credentials(client: VaultClient, wanted: Wanted, role: AppRole) -> Credentials:
-    """A new secret id for an AppRole. Those that were given out before stay good until they end or are destroyed.
+    """Return new credentials of an AppRole. Earlier secret ids stay valid until they expire or are destroyed.
 
-    :raises VaultTrouble: Vault gives none.
+    :raises VaultTrouble: Vault returns none.
     """
     path = f"auth/{wanted.approle_mount}/role/{wanted.policy(role)}"
     role_id = read(client, f"{path}/role-id").get("role_id")
     secret_id = client.call("POST", f"{path}/secret-id", {}).data.get("secret_id")
     if not isinstance(role_id, str) or not isinstance(secret_id, str):
         raise VaultRefused(
-            f"Vault gives no credentials for {wanted.policy(role)}", remedy="apply the plan first (`init --vault`)"
+            f"Vault returns no credentials for {wanted.policy(role)}",
+            remedy="apply the plan first (`init --vault`)",
         )
     return Credentials(role, role_id, secret_id)
 
 
 def airflow_connection_line(client: VaultClient, wanted: Wanted, login: Credentials, conn_id: str) -> str:
-    """``AIRFLOW_CONN_ID='{...}'``: the connection for an AppRole. It holds the secret id: never to be logged.
+    """Return ``AIRFLOW_CONN_ID='{...}'``, the connection of an AppRole. It contains the secret id: never log it.
 
-    :raises SettingInvalid: the address has a path, which Airflow's Vault hook cannot have.
+    :raises SettingInvalid: the address has a path, which Airflow's Vault hook does not support.
     """
     server = client.server
     parts = urlsplit(server.address)
     if parts.path:
-        raise SettingInvalid("Airflow's Vault hook cannot have a path in the address", where=server.address)
+        raise SettingInvalid("Airflow's Vault hook does not support a path in the address", where=server.address)
     client_kwargs: dict[str, Any] = {}
     if server.namespace:
         client_kwargs["namespace"] = server.namespace
@@ -70,17 +71,17 @@ def airflow_connection_line(client: VaultClient, wanted: Wanted, login: Credenti
 
 
 def write_private(path: Path, text: str) -> None:
-    """Make a file that only its owner reads.
+    """Create a file that only its owner can read.
 
-    :raises SettingInvalid: there is one already, or it cannot be made.
+    :raises SettingInvalid: it exists, or cannot be created.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise SettingInvalid(
-            f"the file cannot be made ({type(error).__name__})",
+            f"the file cannot be created ({type(error).__name__})",
             where=str(path),
-            remedy="name a file that is not there yet, in a folder that is",
+            remedy="name a new file in an existing folder",
         ) from None
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

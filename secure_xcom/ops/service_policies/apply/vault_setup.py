@@ -1,6 +1,6 @@
-"""What ``secure-xcom init --vault`` makes in a Vault: a plan that only reads, and steps that are done once.
+"""Set up a Vault for ``secure-xcom init --vault``: a plan that only reads, then steps that are done once.
 
-Everything here needs an operator's token and is meant to be run by one. Running it again changes nothing.
+Everything here needs an operator's token. Running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ APPROLES: dict[AppRole, tuple[str, ...]] = {
     "reader": ("reader",),
     "maintenance": ("maintenance",),
 }
-"""The AppRoles that can be made, and the policies that each holds. Most workers both push and pull."""
+"""The AppRoles that can be created, and the policies of each. Most workers both push and pull."""
 
 _NAME = re.compile(r"\w(?:[\w.-]{0,60}\w)?", re.ASCII)
 _PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)
@@ -30,13 +30,15 @@ _HOURS = re.compile(r"([1-9]\d{0,4})h")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What there is to be.
+    """The wanted state.
 
-    :param rotate: how often Vault rotates the key by itself, in hours (``2160h``); NIST SP 800-57 gives a wrapping
-        key at most two years.
-    :param kv: mount and prefix of a KV store, or None where payloads lie elsewhere.
-    :param approles: which to make; their tokens last ``token_hours``, their secret ids ``secret_id_hours``.
-    :raises SettingInvalid: a name or a time that cannot be used.
+    :param rotate: how often Vault rotates the key, in hours (``2160h``). NIST SP 800-57 allows a wrapping key at
+    most
+        two years.
+    :param kv: mount and prefix of a KV store, or None if payloads are elsewhere.
+    :param approles: the AppRoles to create; their tokens last ``token_hours``, their secret ids
+    ``secret_id_hours``.
+    :raises SettingInvalid: a name or a duration is invalid.
     """
 
     transit: str = "transit"
@@ -57,14 +59,14 @@ class Wanted:
             *((("KV mount", self.kv[0], _PATH), ("KV prefix", self.kv[1], _PATH)) if self.kv else ()),
         ):
             if not form.fullmatch(text):
-                raise SettingInvalid(f"{text!r:.80} cannot be used", where=f"init --vault, {name}")
+                raise SettingInvalid(f"{text!r:.80} is not valid", where=f"init --vault, {name}")
 
     def policy(self, role: str) -> str:
-        """The name of a role's policy in Vault, and of an AppRole."""
+        """Return the name of a role's policy in Vault, and of an AppRole."""
         return f"secure-xcom-{self.key}-{role}"
 
     def policy_texts(self) -> dict[str, str]:
-        """Role -> HCL."""
+        """Return role -> HCL."""
         texts: dict[str, str] = {}
         for role in ROLES:
             text = transit_grant(role, self.transit, self.key)
@@ -74,9 +76,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to be made, changed, or left as it is.
+    """One object to be created, changed, or left as it is.
 
-    :param optional: a Vault that does not know the path is not at fault.
+    :param optional: True if a Vault without this path is acceptable.
     """
 
     text: str
@@ -88,10 +90,10 @@ class Step:
 
 
 def plan(client: VaultClient, wanted: Wanted) -> list[Step]:
-    """What there is to do, in order. Reads only.
+    """Return the steps, in order. Reads only.
 
-    :raises VaultRefused: there is something of this name that can never become what is wanted.
-    :raises VaultTrouble: Vault does not answer, or denies this to the operator.
+    :raises VaultRefused: an object with this name cannot be changed to the wanted state.
+    :raises VaultTrouble: Vault does not respond, or denies this to the operator.
     """
     mounts = read(client, "sys/mounts")
     steps = list(_transit_steps(client, wanted, mounts))
@@ -114,9 +116,9 @@ def plan(client: VaultClient, wanted: Wanted) -> list[Step]:
 
 
 def apply(client: VaultClient, steps: list[Step]) -> None:
-    """Do what is not done yet.
+    """Do the steps that are not done yet.
 
-    :raises VaultTrouble: a step failed; those before it are done, and another run goes on from there.
+    :raises VaultTrouble: a step failed; those before it are done, and another run continues there.
     """
     for step in steps:
         if step.state == "there":
@@ -124,9 +126,9 @@ def apply(client: VaultClient, steps: list[Step]) -> None:
         answer = client.call(step.method, step.path, step.body)
         if not answer.ok and not (step.optional and answer.status in (404, 405)):
             raise VaultRefused(
-                f"Vault does not take the step: {step.text}",
+                f"Vault refuses the step: {step.text}",
                 where=f"{client.server.address} {step.path}",
-                remedy="see that the path is free and the token an operator's, then run it again",
+                remedy="check that the path is free and the token is an operator's, then run this again",
             )
 
 
@@ -146,7 +148,7 @@ def _transit_steps(client: VaultClient, wanted: Wanted, mounts: Mapping[str, Any
         {"type": "transit", "description": "Wrapping keys"},
     )
     if mount is None:
-        # A mount of our own: no typing error makes a key here. One that was there may have users who need it.
+        # In a new mount, a typo must not create a key. An existing mount may have users who rely on that.
         yield Step(
             "no keys made by encrypting (disable_upsert)",
             "make",
@@ -238,7 +240,7 @@ def _approle_steps(client: VaultClient, wanted: Wanted) -> Iterator[Step]:
 
 
 def read(client: VaultClient, path: str) -> Mapping[str, Any]:
-    """The data at a path, or nothing where there is none."""
+    """Return the data at a path, or nothing if there is none."""
     answer = client.call("GET", path)
     return answer.data if answer.ok else {}
 

@@ -1,1 +1,1 @@
-"""The access policy as the policies of services, one file per service."""
+"""Compile the access policy into service policies, one file per service."""

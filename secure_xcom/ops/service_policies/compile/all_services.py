@@ -1,4 +1,4 @@
-"""All files of a compiled access policy, by name; the same policy always gives the same bytes."""
+"""Compile the access policy for all services. The same policy always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MARK = "<!-- compiled by secure-xcom -->"
 
 @dataclass
 class Compiled:
-    """The files and what people should know of them.
+    """The compiled files and notes for people.
 
     :ivar files: path below the output folder -> text.
-    :ivar about: the same paths -> which wall it is and for whom, because JSON has no comments.
+    :ivar about: path -> the control that the file implements and for whom, because JSON has no comments.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -30,20 +30,20 @@ class Compiled:
     notes: list[str] = field(default_factory=list)
 
     def add(self, path: str, content: str | dict[str, Any] | list[Any], about: str) -> None:
-        """One more file; anything but text is written as JSON."""
+        """Add a file. Anything but text is written as JSON."""
         self.files[path] = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
         self.about[path] = about
 
 
 def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
-    """Everything that Vault, AWS, Google and Azure need to hold the access policy.
+    """Return everything that Vault, AWS, Google and Azure need to enforce the access policy.
 
-    :param dags: ids of the DAGs that are there, for globs that limit a grant.
-    :raises PolicyInvalid: a DAG id is none; :raises UriInvalid: a key URI or a store URI cannot be used.
+    :param dags: the ids of existing DAGs, for globs that limit a grant.
+    :raises PolicyInvalid: a DAG id is invalid; :raises UriInvalid: a key URI or store URI is invalid.
     """
     for dag in dags:
         if not dag.isprintable():
-            raise PolicyInvalid("a DAG id cannot hold this character", where=f"--dag {dag!r:.80}")
+            raise PolicyInvalid("a DAG id cannot contain this character", where=f"--dag {dag!r:.80}")
     made, known = Compiled(), Known(tuple(sorted(set(dags))))
     rights: list[Right] = []
     for identity in policy.identities:
@@ -53,7 +53,7 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
             hcl = vault.policy_hcl(policy, identity, mine, known.notes)
             if hcl is not None:
                 name = vault.policy_name(identity)
-                made.add(f"vault/policies/{name}.hcl", hcl, f"Vault's ACL for {identity.name}: wall 1")
+                made.add(f"vault/policies/{name}.hcl", hcl, f"Vault's ACL for {identity.name}: control 1")
                 role = vault.role(identity)
                 if role is not None:
                     path, body = role
@@ -62,7 +62,7 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
         if identity.aws is not None:
             document = aws_iam.identity_policy(mine)
             if document is not None:
-                about = f"IAM policy of {identity.aws.principal}: walls 1 (KMS) and 2 (S3)"
+                about = f"IAM policy of {identity.aws.principal}: controls 1 (KMS) and 2 (S3)"
                 made.add(f"aws/identities/{identity.name}.json", document, about)
     for (mount, name), settings in vault.transit_settings(policy).items():
         about = "settings of a transit key: derived, not exportable, rotated"
@@ -73,11 +73,11 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
         made.add(
             f"google/{bucket}.bindings.json",
             bindings,
-            f"IAM bindings of the bucket {bucket}, with uniform access and policy version 3: wall 2",
+            f"IAM bindings of the bucket {bucket}, with uniform access and policy version 3: control 2",
         )
         made.add("google/roles.json", google.ROLES, "custom roles that the bindings name")
     for container, assignments in azure.assignments(rights).items():
-        about = f"role assignments on the container {container}: wall 2"
+        about = f"role assignments on the container {container}: control 2"
         made.add(f"azure/{container}.assignments.json", assignments, about)
         made.add("azure/roles.json", azure.roles(), "custom roles that the assignments name")
     made.notes = list(dict.fromkeys(known.notes))
@@ -89,7 +89,7 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
 def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], notes: list[str]) -> None:
     for key, document in aws_kms.key_policies(policy, rights).items():
         name = key.replace("/", "~").replace(":", "+")
-        made.add(f"aws/keys/{name}.json", document, f"key policy of {key}: wall 1")
+        made.add(f"aws/keys/{name}.json", document, f"key policy of {key}: control 1")
     if not any(right.identity.aws for right in rights):
         return
     for right in rights:
@@ -101,7 +101,7 @@ def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], n
                     "for the other"
                 )
     for bucket, document in aws_s3.bucket_policies(policy, rights).items():
-        made.add(f"aws/buckets/{bucket}.policy.json", document, f"bucket policy of {bucket}: wall 2")
+        made.add(f"aws/buckets/{bucket}.policy.json", document, f"bucket policy of {bucket}: control 2")
         about = f"no public access to {bucket}, whatever a policy says"
         made.add(f"aws/buckets/{bucket}.public-access.json", aws_s3.NO_PUBLIC_ACCESS, about)
     for own in policy.compartments:
@@ -130,16 +130,16 @@ def _index(policy: AccessPolicy, made: Compiled) -> str:
 
 
 def write(made: Compiled, folder: Path) -> tuple[str, ...]:
-    """Write the files and take away those that a former run made and this one does not; the paths that changed.
+    """Write the files, delete those of an earlier run that are not needed any more, and return the changed paths.
 
-    :raises PolicyInvalid: the folder holds files and none of ours, or cannot be written.
+    :raises PolicyInvalid: the folder contains other files, or cannot be written.
     """
     try:
         index = folder / INDEX
         former = index.read_text() if index.exists() else ""
         if folder.exists() and any(folder.iterdir()) and not former.startswith(_MARK):
             raise PolicyInvalid(
-                "the folder holds something else", where=str(folder), remedy="name a new or an empty folder"
+                "the folder contains other files", where=str(folder), remedy="name a new or an empty folder"
             )
         changed = []
         for line in former.splitlines():

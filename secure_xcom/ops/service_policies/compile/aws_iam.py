@@ -1,4 +1,4 @@
-"""For AWS: what an identity's role or user is given.
+"""Compile for AWS: the IAM policies of identities' roles and users.
 
 Source: KMS Developer Guide, "Encryption context" and "Using aliases to control access".
 """
@@ -24,7 +24,7 @@ from secure_xcom.ops.service_policies.rights import Right
 
 
 def identity_policy(rights: Sequence[Right]) -> Statement | None:
-    """What an identity's role or user is given; None where it has nothing to do in AWS."""
+    """Return the IAM policy of an identity's role or user; None if it has no rights in AWS."""
     statements: list[Statement] = []
     for right in rights:
         statements += _kms_of_identity(right)
@@ -38,14 +38,14 @@ def _kms_of_identity(right: Right) -> Iterator[Statement]:
         resource, alias = key_resource(key, principal)
         for number, condition in enumerate(conditions(right)):
             if alias:
-                # An alias is no resource of these actions; it is a condition on the key that bears it.
+                # An alias cannot be a resource of these actions; it is a condition on its key.
                 condition = {**condition, "ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}}  # noqa: PLW2901
             sid = sid_of("Kms", right.act, right.compartment.name, number, key.request_id)
             yield allow(sid, KMS_ACTIONS[right.act], [resource], condition)
 
 
 def key_resource(key: KmsKey, principal: str) -> tuple[str, str | None]:
-    """The ARN of a key for policies, and the alias that it must bear where only KMS knows which key that is."""
+    """Return the ARN of a key for policies, and its required alias if only KMS knows which key that is."""
     _, partition, _, _, account, *_ = (principal or "arn:aws:iam::*:").split(":")
     if key.request_id.startswith("arn:"):
         place, kind, name = key.request_id.rpartition(":")

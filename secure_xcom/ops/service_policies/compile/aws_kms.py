@@ -1,4 +1,4 @@
-"""For AWS: the policies of KMS keys, with conditions on the encryption context.
+"""Compile for AWS: KMS key policies, with conditions on the encryption context.
 
 Source: KMS Developer Guide, "Encryption context" and "Key administrators".
 """
@@ -24,7 +24,7 @@ from secure_xcom.ops.service_policies.compile.aws_statements import (
 )
 from secure_xcom.ops.service_policies.rights import Right
 
-# What uses a key; who administers it may do none of them.
+# The uses of a key, which its administrators must not have.
 _USE = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 _ADMINISTER = (
     "kms:CancelKeyDeletion", "kms:CreateAlias", "kms:DeleteAlias", "kms:DescribeKey", "kms:DisableKey",
@@ -35,7 +35,7 @@ _ADMINISTER = (
 
 
 def kms_keys(compartment: Compartment, *, pushing: bool = False) -> tuple[KmsKey, ...]:
-    """The KMS keys of a compartment."""
+    """Return the KMS keys of a compartment."""
     uris = map(KeyUri.parse, compartment.all_key_uris)
     kept = [uri for uri in uris if uri.name.startswith("aws-kms://") and not (pushing and uri.wrap == "never")]
     return tuple({key.request_id: key for key in (KmsKey.parse(uri.service) for uri in kept)}.values())
@@ -44,9 +44,9 @@ def kms_keys(compartment: Compartment, *, pushing: bool = False) -> tuple[KmsKey
 def usable_keys(right: Right) -> tuple[KmsKey, ...]:
     """Return the KMS keys that a right is compiled for.
 
-    Not the right to rewrap with a key of several compartments, for a principal that maintains more than one of
-    them: there the encryption context alone keeps the compartments apart, and no condition of KMS compares the
-    context of a ReEncrypt's source with that of its destination.
+    The right to rewrap with a shared key is not compiled for a principal that maintains more than one of its
+    compartments: only the encryption context separates them, and no condition of KMS compares the context of a
+    ReEncrypt's source with that of its destination.
     """
     keys = kms_keys(right.compartment, pushing=right.act == "push")
     return tuple(key for key in keys if not shared_with(right, key))
@@ -55,14 +55,14 @@ def usable_keys(right: Right) -> tuple[KmsKey, ...]:
 def shared_with(right: Right, key: KmsKey) -> tuple[str, ...]:
     """Return the other compartments of a key that the principal of a right to rewrap maintains as well."""
     others = (other for other in right.maintained if other.name != right.compartment.name)
-    return tuple(other.name for other in others if any(_may_be_one(key, theirs) for theirs in kms_keys(other)))
+    return tuple(other.name for other in others if any(_may_be_same(key, theirs) for theirs in kms_keys(other)))
 
 
-def _may_be_one(one: KmsKey, other: KmsKey) -> bool:
-    if one.region and other.region:
-        return same_key(one.request_id, other.request_id)
-    # Without an ARN the connection decides on account and region, and no connection is looked up here.
-    return _name(one) == _name(other)
+def _may_be_same(left: KmsKey, right: KmsKey) -> bool:
+    if left.region and right.region:
+        return same_key(left.request_id, right.request_id)
+    # Without an ARN, the connection determines account and region, and no connection is looked up here.
+    return _name(left) == _name(right)
 
 
 def _name(key: KmsKey) -> str:
@@ -70,7 +70,7 @@ def _name(key: KmsKey) -> str:
 
 
 def key_policies(policy: AccessPolicy, rights: Sequence[Right]) -> dict[str, Statement]:
-    """Key as requests name it -> its key policy. None where no identity of AWS says which account it is for."""
+    """Return key as requests name it -> key policy. Empty if no AWS identity tells the account."""
     owners: dict[str, list[str]] = {}
     keys: dict[str, KmsKey] = {}
     for compartment in policy.compartments:
@@ -99,11 +99,11 @@ def _key_statements(key: KmsKey, compartments: list[str], users: list[Right]) ->
             sid = sid_of(right.identity.name, right.act, right.compartment.name, number)
             who = {"AWS": right.identity.aws.principal if right.identity.aws else ""}
             yield {**allow(sid, KMS_ACTIONS[right.act], ["*"], condition), "Principal": who}
-    # A negated operator also holds where the context has no compartment: nothing without one is wrapped or opened.
+    # A negated operator also matches a context without a compartment, so nothing is wrapped or opened without one.
     contexts = [kms_context_value(name) for name in compartments]
     outside = {"StringNotEquals": {f"{CONTEXT}compartment": contexts}}
     yield deny(f"{SID}NeverOutsideTheCompartment", _USE, ["*"], outside)
-    # From one key of the compartment to another: whoever maintains nothing else. All others stay on this key.
+    # Only a principal that maintains nothing else may rewrap to another key. All others stay on this key.
     movers = {
         right.identity.aws.principal
         for right in users

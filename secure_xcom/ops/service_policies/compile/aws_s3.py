@@ -1,4 +1,4 @@
-"""For AWS: the policies of buckets, and their lifecycles.
+"""Compile for AWS: bucket policies and lifecycles.
 
 Source: S3 User Guide, "Enforce conditional writes on Amazon S3 buckets" and "Example bucket policies".
 """
@@ -31,7 +31,7 @@ NO_PUBLIC_ACCESS = {
 
 
 def bucket_policies(policy: AccessPolicy, rights: Sequence[Right]) -> dict[str, Statement]:
-    """Bucket -> its policy."""
+    """Return bucket -> its policy."""
     names = {place.bucket for own in policy.compartments for place in buckets(own.all_store_uris, "s3")}
     return {bucket: document(_bucket(policy, rights, bucket)) for bucket in sorted(names)}
 
@@ -41,7 +41,7 @@ def _bucket(policy: AccessPolicy, rights: Sequence[Right], bucket: str) -> Itera
     arn = f"arn:{min(partitions, default='aws')}:s3:::{bucket}"
     yield deny(f"{SID}TlsOnly", ["s3:*"], [arn, f"{arn}/*"], {"Bool": {"aws:SecureTransport": "false"}})
     own = _prefixes_of(policy, bucket)
-    # Parts of a large object are put without the header, and become an object only with it.
+    # Parts of a large object are put without the header, but become an object only with it.
     create_only = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
     claims = _prefixes_of(policy, bucket, claims=True)
     resources = [f"{arn}/{prefix}*" for _, prefix in (*own, *claims)]
@@ -65,7 +65,7 @@ def _prefixes_of(policy: AccessPolicy, bucket: str, *, claims: bool = False) -> 
 
 
 def _others(arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Right]) -> Iterator[Statement]:
-    """Deny everyone else, so that a wide policy elsewhere in the account opens nothing here."""
+    """Deny everyone else, so that a wide policy elsewhere in the account grants nothing here."""
     for act, actions in S3_ACTIONS.items():
         who = {
             right.identity.aws.principal
@@ -78,7 +78,7 @@ def _others(arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Righ
         condition = {"ArnNotEquals": {"aws:PrincipalArn": sorted(who)}} if who else {}
         word = {"push": "push", "pull": "pull", "rewrap": "delete"}[act]
         kept = [action for action in actions if action != "s3:AbortMultipartUpload"]
-        # A bucket with versions has more ways to read and to destroy, and nobody is given those.
+        # A versioned bucket has more actions that read and delete. Nobody gets these.
         kept += {"pull": ["s3:GetObjectVersion"], "delete": ["s3:DeleteObjectVersion"]}.get(word, [])
         yield deny(sid_of("NobodyElse", word, name, 0, prefix), kept, [f"{arn}/{prefix}*"], condition)
 
@@ -86,7 +86,7 @@ def _others(arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Righ
 def _others_than_claimants(
     arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Right]
 ) -> Iterator[Statement]:
-    """Deny everyone else the making, the reading and above all the taking away of claims."""
+    """Deny everyone else to create, read and above all delete claims."""
     for act, acts, actions in (
         ("claim", ("pull",), ["s3:PutObject"]),
         ("see claims", ("pull", "rewrap"), ["s3:GetObject", "s3:GetObjectVersion"]),
@@ -126,9 +126,9 @@ def _grants(arn: str, bucket: str, rights: Sequence[Right]) -> Iterator[Statemen
 
 
 def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
-    """Bucket -> its lifecycle: half-made uploads go after a week, payloads a day after the last of them expires.
+    """Return bucket -> lifecycle: it deletes incomplete uploads after a week, payloads a day after they expire.
 
-    A lifecycle knows no legal hold, so a compartment with one has no expiration: ``secure-xcom expire`` deletes.
+    A lifecycle has no legal holds, so a compartment with one has no expiration: ``secure-xcom expire`` deletes.
     """
     found: dict[str, list[Statement]] = {}
     for own in policy.compartments:
@@ -142,14 +142,14 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
             }
             longest = own.longest_retention_seconds
             if longest is not None and not policy.holds_in(own):
-                # A reference says to the second when it expires; S3 knows days, so the object goes a day later.
+                # A reference expires to the second; S3 counts days, so the object is deleted a day later.
                 rule["Expiration"] = {"Days": math.ceil(longest / 86_400) + 1}
                 rule["NoncurrentVersionExpiration"] = {"NoncurrentDays": 1}
             rules = found.setdefault(place.bucket, [])
             if rule not in rules:
                 rules.append(rule)
             if own.exclusive and "Expiration" in rule:
-                # A claim is made after its payload, so it never goes before it.
+                # A claim is created after its payload, so it is never deleted before it.
                 claims = below(place, own, claims=True)
                 made = {**rule, "ID": sid_of(own.name, "claims", "", 0, claims), "Filter": {"Prefix": claims}}
                 if made not in rules:

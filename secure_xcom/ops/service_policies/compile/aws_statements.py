@@ -1,4 +1,4 @@
-"""What every policy document for AWS is made of: statements, their names, actions and conditions.
+"""The statements of all AWS policy documents: their names, actions and conditions.
 
 A statement's Sid is its comment.
 """
@@ -14,7 +14,7 @@ from secure_xcom.ops.service_policies.rights import Act, Right
 
 Statement = dict[str, Any]
 SID = "SecureXcom"
-"""How the Sid of every statement and the ID of every lifecycle rule begins: what begins otherwise is not ours."""
+"""The prefix of the Sid of every statement and the ID of every lifecycle rule of ours."""
 
 CONTEXT = "kms:EncryptionContext:"
 KMS_ACTIONS: dict[Act, tuple[str, ...]] = {
@@ -28,7 +28,7 @@ S3_ACTIONS: dict[Act, tuple[str, ...]] = {
     "pull": ("s3:GetObject",),
     "rewrap": ("s3:DeleteObject",),
 }
-# Of claims, which nobody but maintenance takes away.
+# For claims, which only maintenance deletes.
 CLAIM_ACTIONS: dict[Act, tuple[str, ...]] = {
     "pull": ("s3:GetObject", "s3:PutObject"),
     "rewrap": ("s3:DeleteObject", "s3:GetObject"),
@@ -36,24 +36,24 @@ CLAIM_ACTIONS: dict[Act, tuple[str, ...]] = {
 
 
 def document(statements: Iterable[Statement]) -> Statement:
-    """A policy document."""
+    """Return a policy document."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def sid_of(*parts: str | int) -> str:
-    """A Sid of letters and digits, unique: what the parts lose by that comes back as a short digest."""
+    """Return a unique Sid of letters and digits. A short digest replaces the characters that it cannot have."""
     text = "".join(word[:1].upper() + word[1:] for part in parts[:3] for word in str(part).split("-"))
     return SID + text + hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:8]
 
 
 def allow(sid: str, actions: Sequence[str], resources: list[str], condition: Statement | None = None) -> Statement:
-    """A statement that allows whom it is attached to; with a ``Principal`` added, whom that names."""
+    """Return a statement that allows the identity that it is attached to, or its ``Principal`` if one is added."""
     statement: Statement = {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": resources}
     return {**statement, "Condition": condition} if condition else statement
 
 
 def deny(sid: str, actions: Sequence[str], resources: list[str], condition: Statement) -> Statement:
-    """A statement that denies everybody, or those that the condition is about."""
+    """Return a statement that denies everyone, or everyone who matches the condition."""
     statement: Statement = {
         "Sid": sid,
         "Effect": "Deny",
@@ -65,15 +65,15 @@ def deny(sid: str, actions: Sequence[str], resources: list[str], condition: Stat
 
 
 SAME_KEY = "kms:ReEncryptOnSameKey"
-"""Whether a ReEncrypt's source and destination are one key, for both halves of its permission."""
+"""The condition key that tells whether source and destination of a ReEncrypt are the same key."""
 
 
 def conditions(right: Right) -> Iterator[Statement]:
-    """The conditions of a right on a key: one for all whole DAGs, one for each DAG limited to tasks.
+    """Yield the conditions of a right on a key: one for all whole DAGs, one for each DAG limited to tasks.
 
-    KMS permits a ReEncrypt in two halves, from one key and to another, and no condition is about the pair of them:
-    who may rewrap in two compartments could wrap what is of one with the other's key. So such a principal stays on
-    the key that it began with.
+    KMS authorizes the source and the destination of a ReEncrypt separately, and no condition covers both. So a
+    principal that may rewrap in two compartments could rewrap from one to the other's key. Such a principal is
+    limited to rewraps on the same key.
     """
     for condition in _contexts(right):
         yield {**condition, "Bool": {SAME_KEY: "true"}} if len(right.maintained) > 1 else condition
@@ -81,7 +81,7 @@ def conditions(right: Right) -> Iterator[Statement]:
 
 def _contexts(right: Right) -> Iterator[Statement]:
     if right.act == "look":
-        # These requests carry no encryption context.
+        # These requests have no encryption context.
         yield {}
         return
     base: dict[str, str | list[str]] = {f"{CONTEXT}compartment": kms_context_value(right.compartment.name)}

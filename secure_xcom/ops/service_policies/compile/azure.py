@@ -1,9 +1,8 @@
-"""For Azure Blob Storage: role assignments on each container, conditioned on the path of the blob.
+"""Compile for Azure Blob Storage: role assignments on each container, with conditions on the blob's path.
 
 Sources: Azure Storage, "Actions and attributes for Azure role assignment conditions for Azure Blob Storage" and
 "Example Azure role assignment conditions for Blob Storage"; Azure RBAC, "Troubleshoot Azure RBAC". A condition
-holds for the data actions of the roles below; ``{...}`` in a scope is filled in by whoever deploys. Not tried on
-Azure.
+applies to the data actions of the roles below. Fill in ``{...}`` in a scope when you deploy. Not tested on Azure.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from secure_xcom.ops.service_policies.rights import Act, Right
 
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _ACTIONS: dict[Act, tuple[str, ...]] = {
-    # Blocks of a large payload are written, then committed; a small one is added.
+    # Blocks of a large payload are written, then committed; a small payload is added.
     "push": (f"{_BLOBS}/add/action", f"{_BLOBS}/write"),
     "pull": (f"{_BLOBS}/read",),
     "rewrap": (f"{_BLOBS}/delete",),
 }
-# Azure takes descriptions of up to 1,024 characters.
+# Azure accepts descriptions of up to 1,024 characters.
 _DESCRIPTION = 1024
 _NAMES: dict[Act, str] = {
     "push": "secure-xcom push",
@@ -41,7 +40,7 @@ _CLAIMS: dict[Act, tuple[Act, ...]] = {"pull": ("push", "pull"), "rewrap": ("rew
 
 
 def roles() -> list[dict[str, Any]]:
-    """The custom roles that assignments name."""
+    """Return the custom roles that assignments name."""
     return [
         {
             "roleName": _NAMES[act],
@@ -63,10 +62,10 @@ def roles() -> list[dict[str, Any]]:
 
 
 def assignments(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
-    """Container -> role assignments.
+    """Return container -> role assignments.
 
-    Azure keeps one assignment for each scope, role and principal (RoleAssignmentExists), so everything that one
-    principal may do with a role in a container is one assignment: its prefixes are alternatives of one condition.
+    Azure keeps one assignment for each scope, role and principal (RoleAssignmentExists), so all rights of a
+    principal with a role in a container are one assignment. Its prefixes are alternatives of one condition.
     """
     found: dict[tuple[str, str, Act, str], tuple[Right, list[str], list[str]]] = {}
     for right in rights:
@@ -79,7 +78,7 @@ def assignments(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
             _, names, texts = found.setdefault(key, (right, [], []))
             names += [f"{right.identity.name} in {own.name}"]
             texts += [below(place, own, dag) for dag in right.scope.dags]
-            # Who pulls makes claims and reads them; who maintains reads them and takes them away.
+            # A pull creates and reads claims; maintenance reads and deletes them.
             for act in _CLAIMS.get(right.act, ()) if own.exclusive else ():
                 more = (place.bucket, account, act, right.identity.azure.principal_id)
                 _, names, texts = found.setdefault(more, (right, [], []))
@@ -105,11 +104,11 @@ def assignments(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
 
 def _condition(act: Act, prefixes: Sequence[str]) -> str:
     paths = " OR ".join(f"@Resource[{_BLOBS}:path] StringStartsWith '{prefix}'" for prefix in prefixes)
-    # Listing has no path, and a path's test must not be asked of it: "Read a blob" is read and not Blob.List.
+    # Listing has no path, so a test of the path must not apply to it: "Read a blob" is read and not Blob.List.
     reads = f"ActionMatches{{'{_BLOBS}/read'}} AND NOT SubOperationMatches{{'Blob.List'}}"
     lists = f"ActionMatches{{'{_BLOBS}/read'}} AND SubOperationMatches{{'Blob.List'}}"
     if act == "pull":
-        # The second clause is true for everything but listing: without it a reader would list names as well.
+        # The second clause is true for everything but listing. Without it, a reader could also list names.
         return f"((!({reads})) OR ({paths})) AND (!({lists}))"
     clauses = [f"((!(ActionMatches{{'{action}'}})) OR ({paths}))" for action in _ACTIONS[act]]
     if act == "rewrap":

@@ -1,9 +1,9 @@
-"""For Google Cloud Storage: IAM bindings of each bucket, conditioned on the prefix of the object's name.
+"""Compile for Google Cloud Storage: IAM bindings of each bucket, with conditions on the object name's prefix.
 
 Sources: Cloud Storage, "Set IAM Conditions on buckets" (uniform bucket-level access, policy version 3, the form of
-an object's name); IAM, "Attribute reference for IAM Conditions". Listing is a right on the bucket: its condition
-can name the bucket only: who maintains sees the names of all objects, and reads none. (The attribute
-``storage.googleapis.com/objectListPrefix`` is documented for credential access boundaries.) Not tried on Google
+an object's name); IAM, "Attribute reference for IAM Conditions". Listing is a right on the bucket, whose condition
+can only name the bucket: maintenance sees the names of all objects, and reads none. (The attribute
+``storage.googleapis.com/objectListPrefix`` is documented for credential access boundaries.) Not tested on Google
 Cloud.
 """
 
@@ -16,7 +16,7 @@ from secure_xcom.ops.service_policies.payload_prefixes import claim_prefixes, pr
 from secure_xcom.ops.service_policies.rights import Right
 
 ROLES: dict[str, dict[str, Any]] = {
-    # As `gcloud iam roles create NAME --file` takes them. Without objects.delete nothing can be overwritten.
+    # In the form of `gcloud iam roles create NAME --file`. Without objects.delete, nothing can be overwritten.
     name: {"title": f"secure_xcom {word}", "description": about, "stage": "GA", "includedPermissions": permissions}
     for name, word, about, permissions in (
         ("secureXcomPush", "push", "Create payloads, and overwrite none.",
@@ -28,14 +28,14 @@ ROLES: dict[str, dict[str, Any]] = {
     )
 }  # fmt: skip
 _ROLE = {"push": "secureXcomPush", "pull": "secureXcomPull", "rewrap": "secureXcomDelete"}
-# Of claims: who pulls creates and reads them, who maintains reads and deletes them.
+# For claims: a pull creates and reads them, maintenance reads and deletes them.
 _CLAIMS = {"pull": ("secureXcomPush", "secureXcomPull"), "rewrap": ("secureXcomDelete", "secureXcomPull")}
 # An expression may have twelve logical operators (IAM, "Quotas and limits").
 _IN_ONE_CONDITION = 10
 
 
 def bindings(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
-    """Bucket -> bindings. ``PROJECT`` in a role's name stands for the project that the roles are made in."""
+    """Return bucket -> bindings. ``PROJECT`` in a role's name is the project of the custom roles."""
     found: dict[str, list[dict[str, Any]]] = {}
     for right in rights:
         if right.identity.google is None or right.act == "look":
@@ -68,6 +68,6 @@ def _binding(right: Right, role: str, title: str, expression: str) -> dict[str, 
     return {
         "role": f"projects/PROJECT/roles/{role}",
         "members": [member],
-        # Google takes titles of up to 100 characters.
+        # Google accepts titles of up to 100 characters.
         "condition": {"title": title[:100], "description": right.identity.name, "expression": expression},
     }

@@ -1,4 +1,4 @@
-"""For Vault (or OpenBao): a policy and an auth role for each identity, and the settings of each transit key."""
+"""Compile for Vault (or OpenBao): each identity's policy and auth role, and each transit key's settings."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ROLE: dict[Act, Role] = {"push": "writer", "pull": "reader", "rewrap": "mainten
 
 
 def policy_name(identity: Identity) -> str:
-    """The name of an identity's policy in Vault."""
+    """Return the name of an identity's policy in Vault."""
     return f"secure-xcom-{identity.name}"
 
 
 def transit_keys(uris: Sequence[str], *, pushing: bool = False) -> dict[tuple[str, str], bool]:
-    """Mount and name of the transit keys among key URIs, and whether each one's grant is scoped.
+    """Return mount and name of the transit keys among key URIs, and whether each grant is scoped.
 
-    :param pushing: leave out what only opens (``wrap=never``).
+    :param pushing: True to leave out keys that only open (``wrap=never``).
     """
     found: dict[tuple[str, str], bool] = {}
     for uri in map(KeyUri.parse, uris):
@@ -39,8 +39,8 @@ def transit_keys(uris: Sequence[str], *, pushing: bool = False) -> dict[tuple[st
 
 
 def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right], notes: list[str]) -> str | None:
-    """An identity's policy, or None where it has nothing to do in Vault."""
-    # One block for each path: Vault merges two of one path in ways that depend on their order.
+    """Return an identity's policy, or None if it has no rights in Vault."""
+    # One block for each path: how Vault merges two blocks of a path depends on their order.
     transit: dict[tuple[Act, str, str], tuple[list[str], set[str]]] = {}
     kv: dict[tuple[str, str, str], list[KvRole]] = {}
     for right in rights:
@@ -81,9 +81,9 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
 
 
 def limited_by_context(policy: AccessPolicy, right: Right, key: tuple[str, str], *, single: bool) -> bool:
-    """Whether a right on a transit key takes single requests of its own contexts only, and no batch.
+    """Check whether a right on a transit key is limited to single requests of its own contexts.
 
-    :param single: whether the key URI says ``?grant=scoped``.
+    :param single: True if the key URI has ``?grant=scoped``.
     """
     return single or not right.scope.whole or _owners(policy)[key] != {right.compartment.name}
 
@@ -105,17 +105,17 @@ def _transit(act: Act, mount: str, name: str, scopes: Sequence[str]) -> str:
     if act == "look":
         return look_grant(mount, name)
     text = transit_grant(_ROLE[act], mount, name, scopes)
-    # Who rewraps looks as well, and that is a block of its own.
+    # Maintenance also has the right to look, which is a block of its own.
     return text.split("\n# See versions")[0] if act == "rewrap" else text
 
 
 def role(identity: Identity) -> tuple[str, dict[str, Any]] | None:
-    """The path and the body of an identity's role at its auth method; None where that is somebody else's."""
+    """Return path and body of an identity's role at its auth method; None if it is managed elsewhere."""
     vault = identity.vault
     if not isinstance(vault, VaultAppRole | VaultKubernetes | VaultJwt):
         return None
     body: dict[str, Any] = {"token_policies": [policy_name(identity)], "token_type": "service"}
-    # An hour is enough for a task to begin, and tokens are renewed up to a day: no leak lasts longer.
+    # An hour is enough to start a task, and tokens are renewed for up to a day: a leaked token lasts no longer.
     body["token_ttl"] = seconds(vault.token_ttl) if vault.token_ttl else 3600
     body["token_max_ttl"] = seconds(vault.token_max_ttl) if vault.token_max_ttl else max(86_400, body["token_ttl"])
     if vault.bound_cidrs:
@@ -141,12 +141,12 @@ def role(identity: Identity) -> tuple[str, dict[str, Any]] | None:
 
 
 def transit_settings(policy: AccessPolicy) -> dict[tuple[str, str], dict[str, Any]]:
-    """Mount and name of each transit key -> what it is made with and configured to be."""
+    """Return mount and name of each transit key -> the settings that it is created and configured with."""
     return {
         key: {
             "path": f"{key[0]}/keys/{key[1]}",
             "compartments": sorted(names),
-            # Derived, so that a wrap opens only with its own context. The others cannot be taken back once set.
+            # Derived, so that a wrap opens only with its own context. The other settings cannot be undone.
             "create": {
                 "type": "aes256-gcm96",
                 "derived": True,

@@ -1,1 +1,1 @@
-"""Try what each identity may really do, one file per service."""
+"""Try the actual rights of each identity, one file per service."""

@@ -1,7 +1,7 @@
-"""What each identity may really do with the KMS keys, tried with its own credentials. Nothing is left behind.
+"""Try each identity's actual rights on the KMS keys with its own credentials. Nothing is left behind.
 
-KMS judges a request by the encryption context that the request names, before it looks at the ciphertext; so one
-wrap of a key, made by an identity that may push, is enough to try every context.
+KMS authorizes a request by its encryption context before it reads the ciphertext. So one wrap of a key, made by
+an identity that may push, is enough to try every context.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Trial
 
 _PLAIN = bytes(32)
 _ACTS: dict[str, Act] = {"encrypt": "push", "decrypt": "pull", "rewrap": "rewrap"}
-# Nobody of an access policy has these; each only reads.
+# No identity of an access policy has these rights; each only reads.
 _NEVER = {"read the policy": "get_key_policy", "list grants": "list_grants", "list tags": "list_resource_tags"}
 _LOOKS = {"look": "describe_key", "see the rotation": "get_key_rotation_status"}
 
 
 class KmsVerifier:
-    """Tries every act of every identity whose credentials are given, on every key.
+    """Tries every act of every identity with credentials, on every key.
 
-    :param accounts: identity -> its own way in; :param rights: of all identities, by name.
-    :ivar left: what could not be tried.
+    :param accounts: identity -> its own account; :param rights: of all identities, by name.
+    :ivar left: trials that were not possible.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class KmsVerifier:
         self.left: list[str] = []
 
     def rows(self) -> Iterator[Trial]:
-        """The matrix.
+        """Yield the matrix.
 
-        :raises AwsTrouble: KMS does not answer.
+        :raises AwsTrouble: KMS does not respond.
         """
         wrapped: list[_Wrapped] = []
         for own in self._policy.compartments:
@@ -70,7 +70,7 @@ class KmsVerifier:
                     try:
                         answer = aws.ask("kms", "encrypt", **_at(key), Plaintext=_PLAIN, EncryptionContext=context)
                     except AwsTrouble:
-                        # The row that tries it says so.
+                        # The row that tries it reports it.
                         continue
                     answer = answer or {}
                     return answer["CiphertextBlob"], answer["KeyId"]
@@ -83,7 +83,7 @@ class KmsVerifier:
         mine = {right.act: right for right in self._rights[name] if right.compartment is own}
         if "rewrap" in mine and key not in usable_keys(mine["rewrap"]):
             del mine["rewrap"]
-        # Some operations take no alias, and a wrap tells which key it is.
+        # Some operations accept no alias, and a wrap tells the key's ARN.
         wrap, arn = made or (None, key.request_id)
         for operation, act in _ACTS.items():
             if wrap is None and operation != "encrypt":
@@ -106,11 +106,11 @@ class KmsVerifier:
             yield Trial(name, "kms", action, own.name, "the key", allowed, expected=False)
 
     def _across(self, source: _Wrapped, target: _Wrapped) -> Iterator[Trial]:
-        """Try to wrap what is of one key with another, or for another compartment, in contexts of one's own."""
+        """Try to rewrap from one key to another, or for another compartment, in the identity's own contexts."""
         if source is target or (source.own is target.own and source.arn == target.arn):
             return
         if source.arn.split(":")[3:5] != target.arn.split(":")[3:5]:
-            # No request can name both.
+            # No request can name both keys.
             return
         for name, aws in self._accounts.items():
             ends = [self._end(name, one) for one in (source, target)]
@@ -137,7 +137,7 @@ class KmsVerifier:
         return right if right and one.key in usable_keys(right) else None, self._context(one.own.name, *pair)
 
     def _contexts(self, own: Compartment, right: Right | None) -> Iterator[tuple[str, dict[str, str], bool]]:
-        """Place, encryption context, whether it is allowed: wherever anybody's right in here is limited to."""
+        """Yield place, encryption context and expected result, for every limit of anybody's right here."""
         limits = {
             pair: None
             for rights in self._rights.values()
@@ -186,7 +186,7 @@ class KmsVerifier:
 
 @dataclass(frozen=True)
 class _Wrapped:
-    """A key of a compartment of which a wrap could be made, which tells the key's ARN."""
+    """A key of a compartment with a wrap, which tells the key's ARN."""
 
     own: Compartment
     key: KmsKey

@@ -1,8 +1,8 @@
-"""What each identity may really do in the buckets, tried with its own credentials.
+"""Try each identity's actual rights in the buckets with its own credentials.
 
-S3 says "denied" of an object that is not there to whoever may not list, so reading is tried on probe objects: an
-identity that may push puts one at each place, and one that may delete takes them away. Both names begin with
-``verify_``. What nobody could take away is told.
+S3 responds with "denied" for a missing object if the identity may not list, so reading is tried on probe objects:
+an identity that may push puts one at each place, and one that may delete deletes them. Their names begin with
+``verify_``. Probes that nobody could delete are reported.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Rights = Mapping[str, Sequence[Right]]
 
 
 class S3Verifier:
-    """Tries every act of every identity whose credentials are given, in every compartment.
+    """Tries every act of every identity with credentials, in every compartment.
 
-    :param accounts: identity -> its own way in; :param rights: of all identities, by name.
-    :ivar left: objects that could not be taken away, and what could not be tried.
+    :param accounts: identity -> its own account; :param rights: of all identities, by name.
+    :ivar left: objects that could not be deleted, and trials that were not possible.
     """
 
     def __init__(self, policy: AccessPolicy, accounts: Mapping[str, AwsAccount], rights: Rights) -> None:
@@ -38,9 +38,9 @@ class S3Verifier:
         self.left: list[str] = []
 
     def rows(self) -> Iterator[Trial]:
-        """The matrix. Taking the probes away is its end, however far it came.
+        """Yield the matrix, and delete the probes at the end, even after an error.
 
-        :raises AwsTrouble: the server does not answer.
+        :raises AwsTrouble: the server does not respond.
         """
         places = list(self._places())
         try:
@@ -53,7 +53,7 @@ class S3Verifier:
             self._delete_probes()
 
     def _places(self) -> Iterator[tuple[Compartment, str, str, str | None]]:
-        """Compartment, bucket, the folder of a DAG with its slash, and the DAG; None for one of no grant."""
+        """Yield compartment, bucket, a DAG's folder with a slash, and the DAG; None for one without a grant."""
         found: dict[tuple[str, str, str | None], tuple[Compartment, str, str, str | None]] = {}
         for own in self._policy.compartments:
             dags = {
@@ -82,7 +82,7 @@ class S3Verifier:
                 self._there[bucket, folder] = key
                 return
         if pushing:
-            # Into a former store nobody may put anything, so nothing can be read there either.
+            # Nobody may put anything into a former store, so nothing can be read there either.
             self.left.append(
                 f"{bucket}/{folder}: no identity with credentials may put a probe, so reading was not tried"
             )
@@ -104,7 +104,8 @@ class S3Verifier:
             limited = any(not right.scope.whole for right in mine)
             place = INSIDE if not limited else "another DAG"
             if dag is not None:
-                # Also where it is others who are limited to this DAG: nothing of theirs may be everyone's.
+                # Also if only other identities are limited to this DAG: their objects must not be open to
+                # everyone.
                 place = f"DAG {dag}"
             for action, allowed, act in self._acts(name, own, bucket, folder):
                 expected = act is not None and self._covers(name, act, own, bucket, folder)
@@ -130,13 +131,13 @@ class S3Verifier:
     def _beside(
         self, name: str, own: Compartment, places: Sequence[tuple[Compartment, str, str, str | None]]
     ) -> Iterator[tuple[str, str, bool]]:
-        """Place, action, whether it was allowed: where no compartment has anything."""
+        """Yield place, action and result, for places where no compartment has anything."""
         aws = self._accounts[name]
         others = {bucket for whose, bucket, _, _ in places if whose is not own}
         for store in buckets(own.all_store_uris, "s3"):
             others.discard(store.bucket)
             inside = below(store, own)
-            # What begins like the compartment's folder, and what lies beside it.
+            # A name with the compartment's folder as its prefix, and a folder beside it.
             above = inside.removesuffix(f"{path_segment(own.name)}/")
             for folder in (f"{inside[:-1]}-{self._probe}/", f"{above}{self._probe}/"):
                 at = {"Bucket": store.bucket}
@@ -151,11 +152,11 @@ class S3Verifier:
     def _acts(
         self, name: str, own: Compartment, bucket: str, folder: str
     ) -> Iterator[tuple[str, bool, Act | None]]:
-        """Action, whether it was allowed, and the act that gives it."""
+        """Yield action, result, and the act that grants it."""
         aws, at = self._accounts[name], {"Bucket": bucket}
         new = f"{folder}{self._probe}/verify/-1/{secrets.token_hex(8)}"
         yield "create", self._put(name, own, bucket, new), "push"
-        # At a name that nothing has: what is forbidden is a put that could overwrite.
+        # At an unused name: a put that could overwrite must be forbidden.
         yield "put without If-None-Match", self._put(name, own, bucket, f"{new}-w", IfNoneMatch=None), None
         large = self._large(name, bucket, f"{new}-l")
         yield "begin a large object", large is not None, "push"
@@ -174,7 +175,7 @@ class S3Verifier:
         yield from _row("delete a version", aws, "delete_object", None, **at, Key=f"{new}-none", VersionId="null")
 
     def _large(self, name: str, bucket: str, key: str) -> bool | None:
-        """Whether an upload that was begun may be ended; None where it could not be begun."""
+        """Check whether the identity may abort its upload; None if it may not start one."""
         aws, at = self._accounts[name], {"Bucket": bucket, "Key": key}
         try:
             answer = aws.ask("s3", "create_multipart_upload", **at) or {}
@@ -186,7 +187,7 @@ class S3Verifier:
         return ended
 
     def _copy(self, name: str, bucket: str, folder: str) -> bool | None:
-        """From a place to where the identity may push; None where there is nothing to copy, or no such place."""
+        """Copy from a place to one where the identity may push; None if there is no probe or no such place."""
         source = self._there.get((bucket, folder))
         for (where, target_folder), there in self._there.items():
             own = self._made[where, there]
@@ -209,7 +210,7 @@ class S3Verifier:
         yield "put elsewhere", self._put(name, own, bucket, f"{self._probe}/verify")
         yield "delete elsewhere", aws.may("s3", "delete_object", **at, Key=f"{self._probe}/none")
         yield "read the policy", aws.may("s3", "get_bucket_policy", **at)
-        # No policy at all, which no server takes from anyone.
+        # An invalid policy, which no server accepts.
         yield "write the policy", aws.may("s3", "put_bucket_policy", **at, Policy="verify")
         for action, operation in (
             ("read the lifecycle", "get_bucket_lifecycle_configuration"),
@@ -237,7 +238,7 @@ class S3Verifier:
 def _row(
     action: str, aws: AwsAccount, operation: str, act: Act | None, **request: Any
 ) -> Iterator[tuple[str, bool, Act | None]]:
-    """A row, or none where this server has no such operation."""
+    """Yield a row, or none if this server has no such operation."""
     try:
         yield action, aws.may("s3", operation, **request), act
     except AwsUnsupported:

@@ -1,4 +1,4 @@
-"""One row of what `secure-xcom policy verify` tried: who, what, where, and whether that is as the file says."""
+"""The trials of `secure-xcom policy verify`: who, what, where, and whether the result agrees with the file."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 INSIDE = "inside"
-"""Where a right lies: the compartment, or the part of it that the identity is limited to."""
+"""The place of a right: the compartment, or the part of it that the identity is limited to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One row of the matrix.
 
-    :ivar service: who was asked.
-    :ivar place: `INSIDE`, or in which way outside of it; the key or the mount for what is asked of these.
+    :ivar place: `INSIDE`, or how it is outside; the key or the mount for requests about these.
     """
 
     identity: str
@@ -28,13 +27,13 @@ class Trial:
 
     @property
     def surprise(self) -> bool:
-        """Whether it is not as the access policy says."""
+        """True if the result differs from the access policy."""
         return self.allowed != self.expected
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The rows of one identity at one place: what was allowed, what was denied, what was a surprise."""
+    """The rows of one identity at one place: expected and allowed, expected and denied, and surprises."""
 
     identity: str
     service: str
@@ -46,7 +45,7 @@ class Lines:
 
 
 def grouped(rows: Sequence[Trial]) -> list[Lines]:
-    """The matrix for people, in the order in which it was tried."""
+    """Return the matrix for people, in the order of the trials."""
     groups: dict[tuple[str, str, str, str], list[Trial]] = {}
     for row in rows:
         groups.setdefault((row.identity, row.service, row.compartment, row.place), []).append(row)

@@ -1,9 +1,8 @@
-"""What each identity may really do in a Vault, tried with its own token, against what the access policy says.
+"""Try each identity's actual rights in a Vault with its own token, and compare them with the access policy.
 
-Nothing is wrapped, opened or changed that matters. Where a request can be made so that Vault's policy lets it
-through or not and the engine then finds nothing to do, it is made: a wrap that is none, a payload that is not
-there. What would rotate a key or write a policy if it were allowed is asked of Vault instead, with the identity's
-own token: ``sys/capabilities-self`` answers by the same rules as the request itself.
+Nothing of value is wrapped, opened or changed. Requests that do nothing after Vault's policy allowed them are
+really made: with an invalid wrap, or for a missing payload. For requests that would rotate a key or write a
+policy, the identity's token asks ``sys/capabilities-self`` instead, which applies the same rules.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ SERVICE = "the service"
 def verify(
     wire: VaultHttp, policy: AccessPolicy, tokens: Mapping[str, str], dags: Sequence[str] = ()
 ) -> Iterator[Trial]:
-    """Every act of every identity whose token is given, in every compartment.
+    """Yield the result of every act of every identity with a token, in every compartment.
 
     :param tokens: identity -> its own token; :param dags: as for `compile_policy`.
-    :raises VaultTrouble: Vault does not answer.
+    :raises VaultTrouble: Vault does not respond.
     """
     for identity in policy.identities:
         token = tokens.get(identity.name)
@@ -42,7 +41,7 @@ def verify(
 
 
 def _system(asker: CapabilityChecker, identity: Identity) -> Iterator[Trial]:
-    """What would let an identity out of its policy: nobody has any of it."""
+    """Yield the rights with which an identity could escape its policy. Nobody has any of them."""
     mount, role = "approle", identity.name
     if identity.vault is not None:
         mount, role = identity.vault.mount or identity.vault.auth, identity.vault.role or identity.name

@@ -1,4 +1,4 @@
-"""Asks a Vault, with one identity's own token, what its policy lets through."""
+"""Ask a Vault, with an identity's own token, what its policy allows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secure_xcom.core.errors import VaultDenied
 class CapabilityChecker:
     """One identity's token at one Vault.
 
-    :ivar probe: a name that nothing has: of keys, mounts, DAGs and payloads that are not there.
+    :ivar probe: an unused name for keys, mounts, DAGs and payloads.
     """
 
     def __init__(self, wire: VaultHttp, token: str) -> None:
@@ -21,9 +21,9 @@ class CapabilityChecker:
         self.probe = f"verify_{secrets.token_hex(4)}"
 
     def may(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bool:
-        """Whether Vault's policy lets a request through.
+        """Check whether Vault's policy allows a request.
 
-        :raises VaultTrouble: Vault does not answer.
+        :raises VaultTrouble: Vault does not respond.
         """
         try:
             self._wire.send(method, path, body, token=self._token)
@@ -32,9 +32,9 @@ class CapabilityChecker:
         return True
 
     def capabilities(self, paths: Sequence[str]) -> dict[str, set[str]]:
-        """What Vault's policy gives at each path.
+        """Return the token's capabilities at each path.
 
-        :raises VaultDenied: the token may not ask; :raises VaultTrouble: Vault does not answer.
+        :raises VaultDenied: the token may not ask; :raises VaultTrouble: Vault does not respond.
         """
         try:
             answer = self._wire.send("POST", "sys/capabilities-self", {"paths": list(paths)}, token=self._token)
@@ -42,11 +42,11 @@ class CapabilityChecker:
             raise VaultDenied(
                 "the token of an identity may not ask for its own capabilities",
                 where=denied.where,
-                remedy="use a token that Vault takes and that holds the policy `default`",
+                remedy="use a valid token that has the policy `default`",
             ) from None
         return {path: set(answer.data.get(path) or ()) - {"deny"} for path in paths}
 
     def beside(self, path: str) -> list[str]:
-        """The same path with each one of its segments another: what a wildcard in its place would take."""
+        """Return the path with each of its segments replaced in turn: a wildcard in its place would match."""
         parts = path.split("/")
         return ["/".join([*parts[:at], self.probe, *parts[at + 1 :]]) for at in range(len(parts))]

@@ -1,5 +1,4 @@
-"""The KV rows of `secure_xcom.ops.service_policies.verify.vault`: payloads that are not there, at paths of every
-kind."""
+"""The KV rows of `secure_xcom.ops.service_policies.verify.vault`: missing payloads at paths of every kind."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Trial
 from secure_xcom.ops.service_policies.verify.vault_capabilities import CapabilityChecker
 from secure_xcom.stores.vault_kv_uri import split_uri
 
-# What each act gives at a payload's data and at its metadata
+# The capabilities of each act at a payload's data and metadata
 # (`secure_xcom.ops.service_policies.vault_grants.kv_grant`).
 _DATA: dict[Act, set[str]] = {"push": {"create"}, "pull": {"read"}, "rewrap": {"read"}}
 _METADATA: dict[Act, set[str]] = {"push": {"delete"}, "rewrap": {"list", "delete"}}
@@ -23,7 +22,7 @@ _NEVER = ("delete", "undelete", "destroy", "subkeys")
 def rows(
     asker: CapabilityChecker, identity: Identity, own: Compartment, rights: Sequence[Right]
 ) -> Iterator[Trial]:
-    """Every row of one identity and one compartment."""
+    """Yield every row of one identity and one compartment."""
     mine = [right for right in rights if right.compartment is own and right.act != "look"]
     for uri in own.all_store_uris:
         if not uri.startswith("vault-kv://"):
@@ -49,7 +48,7 @@ def _payload(
     asker: CapabilityChecker, mount: str, folder: str, giving: set[Act]
 ) -> Iterator[tuple[str, bool, bool]]:
     at = f"{folder}/verify/verify/-1/{asker.probe}"
-    # A version that cannot be there: the engine refuses what the policy lets through.
+    # An impossible version: the engine refuses a request that the policy allows.
     new: dict[str, Any] = {"data": {"verify": ""}, "options": {"cas": 999}}
     yield "kv create", asker.may("POST", f"{mount}/data/{at}", new), "push" in giving
     yield "kv read", asker.may("GET", f"{mount}/data/{at}"), bool(giving & {"pull", "rewrap"})
@@ -73,7 +72,7 @@ def _payload(
 
 
 def _beside(asker: CapabilityChecker, mount: str, folder: str) -> Iterator[str]:
-    """Paths that differ from a payload's in one part above its DAG, of the folder itself and below it."""
+    """Yield paths that differ from a payload's path in one segment above its DAG, of the folder and below it."""
     above, _, dag = folder.rpartition("/")
     for kind in ("data", "metadata"):
         for path in (*asker.beside(f"{mount}/{kind}/{above}"), f"{mount}/{kind}/{above}-{asker.probe}"):

@@ -1,5 +1,4 @@
-"""The transit rows of `secure_xcom.ops.service_policies.verify.vault`: contexts, batches, and what is done to
-keys."""
+"""The transit rows of `secure_xcom.ops.service_policies.verify.vault`: contexts, batches, and keys."""
 
 from __future__ import annotations
 
@@ -14,11 +13,11 @@ from secure_xcom.ops.service_policies.rights import Act, Right
 from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Trial
 from secure_xcom.ops.service_policies.verify.vault_capabilities import CapabilityChecker
 
-# Long enough for the engine to look at, and of no key that is.
+# Long enough for the engine to parse, and of no existing key.
 _NO_WRAP = "vault:v1:" + base64.b64encode(bytes(60)).decode()
 _PLAIN = base64.b64encode(bytes(32)).decode()
 _ACTS: dict[str, Act] = {"encrypt": "push", "decrypt": "pull", "rewrap": "rewrap"}
-# What transit can do with a key besides, each at its path below the mount; {} is the key.
+# Transit's other operations on a key, each with its path below the mount; {} is the key.
 _NEVER = {
     "rotate": "keys/{}/rotate",
     "configure": "keys/{}/config",
@@ -46,7 +45,7 @@ _OF_THE_MOUNT = {
 def rows(
     asker: CapabilityChecker, policy: AccessPolicy, identity: Identity, own: Compartment, rights: Sequence[Right]
 ) -> Iterator[Trial]:
-    """Every row of one identity and one compartment."""
+    """Yield every row of one identity and one compartment."""
     mine = {right.act: right for right in rights if right.compartment is own}
     for (mount, key), single in transit_keys(own.all_key_uris).items():
         for operation, act in _ACTS.items():
@@ -64,7 +63,7 @@ def rows(
 def _requests(
     asker: CapabilityChecker, operation: str, own: Compartment, right: Right | None, *, limited: bool
 ) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
-    """Place, action, body, expected."""
+    """Yield place, action, body and expected result."""
     text = {"plaintext": _PLAIN} if operation == "encrypt" else {"ciphertext": _NO_WRAP}
     other, named = asker.probe, own.name
     if right is None:
@@ -78,7 +77,7 @@ def _requests(
         context = _context(named, dag or other, task or other)
         body = {**text, "context": context}
         yield place, operation, body, True
-        # A batch hides its contexts: who is limited by them may send none, not even of his own.
+        # A batch hides its contexts, so an identity that is limited by them may not send one, even of its own.
         yield place, f"{operation} in a batch", {"batch_input": [body]}, whole
         beside = {**body, "batch_input": [body]}
         yield place, f"{operation} with a batch beside", beside, whole
@@ -89,13 +88,13 @@ def _requests(
             body = {**text, "context": _context(named, str(dag), other)}
             yield f"another task of DAG {dag}", operation, body, False
         if dag is not None and task is None:
-            # The DAG's digest is in the place of the task's: a limit that lost a part would take it.
+            # The DAG's digest is in the task's place: a limit with a missing part would allow it.
             body = {**text, "context": _context(named, other, str(dag))}
             yield f"a task named as DAG {dag}", operation, body, False
     if not right.scope.whole:
         body = {**text, "context": _context(named, other, other)}
         yield "another DAG", operation, body, False
-    # A whole grant is for a key that no other compartment has, so what it wraps is this compartment's.
+    # A whole grant is for a key of one compartment, so everything that the key wraps is this compartment's.
     dag, task = next(right.scope.pairs())
     body = {**text, "context": _context(other, dag or other, task or other)}
     yield "another compartment's context", operation, body, whole
@@ -128,7 +127,7 @@ def _of_keys(
     found = asker.capabilities([path for _, _, path, _ in wanted])
     together: dict[tuple[str, str], bool] = {}
     for place, action, path, given in wanted:
-        # One row for all the ways to name another key or mount.
+        # One row for all names of another key or mount.
         together[place, action] = together.get((place, action), False) or bool(found[path] - given)
     allowed = asker.may("GET", f"{mount}/keys/{name}")
     yield Trial(identity.name, "vault", "look", own.name, "the key", allowed, bool(looks))

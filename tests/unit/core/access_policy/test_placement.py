@@ -104,7 +104,7 @@ def test_what_a_task_may_not_ask_for(policy: AccessPolicy, dag_id: str, asked: d
     """Another place than the compartment's, or one that carries another's identity, is refused by name."""
     with pytest.raises(PlacementRefused, match=said) as caught:
         placement(policy, dag_id).check(asked, "task t")
-    assert f"[DAG {dag_id}, task t]. What to do: leave" in str(caught.value)
+    assert f"[DAG {dag_id}, task t]. What to do: remove" in str(caught.value)
 
 
 @pytest.mark.parametrize(

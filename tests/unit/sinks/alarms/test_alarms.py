@@ -269,7 +269,7 @@ alarms:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("  - {name: a, when: refusals, at_once: true, notify: [{log: error}]}", "can be told at once"),
+        ("  - {name: a, when: refusals, at_once: true, notify: [{log: error}]}", "can be at_once"),
         ("  - {name: a, when: refusals, compartments: [nobody], notify: [{log: error}]}", "nobody"),
         ("  - {name: a, when: refusals, notify: [{log: error, callback: 'a:b'}]}", "one of log, webhook"),
         ("  - {name: a, when: refusals, notify: [{}]}", "one of log, webhook"),
