@@ -112,6 +112,7 @@ LONG: dict[str, str] = {
     "ops/jobs/rewrap.py": "the two ways to a new wrap beside each other: in a key service, and through here",
     "ops/xcom_table.py": "all that is ever asked of the table xcom, in one class and for three databases",
     "demo/local_airflow.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
+    "ops/audit_trail/tlog/anchored_log.py": "the order of writes that a kill between any two of them leaves sound",
 }
 
 
