@@ -24,7 +24,6 @@ from secure_xcom.maintenance.inventory import locked
 from secure_xcom.maintenance.pace import Pace
 from secure_xcom.maintenance.progress import Progress, silent
 from secure_xcom.maintenance.references import Found, recognise
-from secure_xcom.reference import TIME_FORMAT
 from secure_xcom.stores import Store, store
 
 GRACE = timedelta(hours=1)
@@ -60,14 +59,7 @@ class ExpireReport:
 def due(found: Found) -> datetime | None:
     """When an XCom's time is over; None for one that is good for ever."""
     head = found.reference.head
-    if head.expires is not None:
-        return _time(head.expires)
-    lasts = found.compartment.lasts(head.key)
-    try:
-        return None if lasts is None else _time(head.created) + timedelta(seconds=lasts)
-    except OverflowError:
-        # Who wrote the row says that it was made at the end of the year 9999.
-        return None
+    return head.due(found.compartment.lasts(head.key))
 
 
 def expire(
@@ -188,7 +180,3 @@ class _Run:
             policy=self.policy.digest,
             operator=self.operator,
         )
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=timezone.utc)

@@ -1,0 +1,20 @@
+"""The parameters that several routes have. Only a DAG's id is in paths: the other ids may have any character."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+
+_NUL_FREE = r"^[^\x00]*$"
+
+Id = Annotated[str, Query(min_length=1, max_length=250, pattern=_NUL_FREE)]
+Key = Annotated[str, Query(min_length=1, max_length=512, pattern=_NUL_FREE)]
+Text = Annotated[str | None, Query(max_length=600, pattern=_NUL_FREE)]
+MapIndex = Annotated[int, Query(ge=-1, lt=1 << 31)]
+AnyMapIndex = Annotated[int | None, Query(ge=-1, lt=1 << 31)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+After = Annotated[str | None, Query(max_length=8192)]
+"""The ``next`` of the answer before."""
+
+Time = Annotated[str | None, Query(max_length=40)]

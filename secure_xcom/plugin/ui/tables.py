@@ -1,0 +1,283 @@
+"""All that the page asks of Airflow's tables, for Airflow 3.1 to 3.3: `dag_run`, `task_instance`, `xcom`.
+
+Every statement goes by an index of Airflow's own (airflow/models/xcom.py, dagrun.py): a run by its DAG and id or
+by ``run_after``, an XCom by its primary key. Another schema gets a class of its own beside `Tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+from airflow.utils.sqlalchemy import UtcDateTime
+from sqlalchemy.dialects import postgresql
+
+from secure_xcom.errors import TablesUnknown
+from secure_xcom.plugin.ui import values
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+COUNT_MAX = 10_000
+"""XComs of a task are counted up to here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A DAG run."""
+
+    id: int
+    dag_id: str
+    run_id: str
+    run_after: datetime
+
+
+class Place(NamedTuple):
+    """The rest of an XCom's primary key, behind its run."""
+
+    task_id: str
+    map_index: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredXCom:
+    """A row of the table ``xcom``.
+
+    :ivar text: the value as JSON text, with an inline payload replaced by a few bytes; None where it is too long.
+    :ivar tagged: where the text is too long, whether the value is an object with our tag.
+    """
+
+    run: Run
+    place: Place
+    text: str | None = field(repr=False)
+    tagged: bool
+    written: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a text must be: the text itself, or its beginning."""
+
+    text: str
+    beginning: bool = False
+
+    @classmethod
+    def of(cls, text: str | None) -> Wanted | None:
+        """Return what a filter asks for: a text that ends in ``*`` asks for a beginning."""
+        if not text:
+            return None
+        return cls(text[:-1], True) if text.endswith("*") else cls(text)
+
+    def clause(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        """Return the condition on a column."""
+        return column.startswith(self.text, autoescape=True) if self.beginning else column == self.text
+
+
+class Tables:
+    """The tables of Airflow 3.1 to 3.3, on one session of the API server's."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._dialect = session.get_bind().dialect.name
+
+    # --- runs -----------------------------------------------------------------------------------------------
+
+    def run(self, dag_id: str, run_id: str) -> Run | None:
+        """Return a run by its ids."""
+        query = _select_run().where(_RUN.c.dag_id == dag_id, _RUN.c.run_id == run_id)
+        record = self._session.execute(query).first()
+        return None if record is None else Run(*record)
+
+    def has_task(self, run: Run, task_id: str) -> bool:
+        """Return whether a run has instances of a task."""
+        query = sa.select(sa.literal(1)).where(
+            _TASK.c.dag_id == run.dag_id, _TASK.c.run_id == run.run_id, _TASK.c.task_id == task_id
+        )
+        return self._session.execute(query.limit(1)).first() is not None
+
+    def runs(
+        self,
+        dag_ids: Collection[str],
+        *,
+        run_id: Wanted | None,
+        since: datetime | None,
+        until: datetime | None,
+        start: tuple[datetime, int] | None,
+        limit: int,
+    ) -> list[Run]:
+        """Return runs of these DAGs, those of the latest ``run_after`` first.
+
+        :param start: the ``run_after`` and id of the run to begin with.
+        """
+        if not dag_ids:
+            return []
+        query = _select_run().where(_RUN.c.dag_id.in_(sorted(dag_ids)))
+        if run_id is not None:
+            query = query.where(run_id.clause(_RUN.c.run_id))
+        if since is not None:
+            query = query.where(_RUN.c.run_after >= since)
+        if until is not None:
+            query = query.where(_RUN.c.run_after < until)
+        if start is not None:
+            after, number = start
+            # The first condition alone is one that an index is used for.
+            query = query.where(_RUN.c.run_after <= after, sa.or_(_RUN.c.run_after < after, _RUN.c.id <= number))
+        query = query.order_by(_RUN.c.run_after.desc(), _RUN.c.id.desc()).limit(limit)
+        return [Run(*record) for record in self._session.execute(query)]
+
+    # --- XComs ----------------------------------------------------------------------------------------------
+
+    def of_task(
+        self, run: Run, task_id: str, *, map_index: int | None, key: str | None, after: Place | None, limit: int
+    ) -> list[StoredXCom]:
+        """Return the XComs of a task's instances by map index and key.
+
+        :param map_index: of this instance only; :param key: with this key only.
+        """
+        query = self._of_run(run, after).where(_XCOM.c.task_id == task_id)
+        if map_index is not None:
+            query = query.where(_XCOM.c.map_index == map_index)
+        if key is not None:
+            query = query.where(_XCOM.c.key == key)
+        return self._rows(query.limit(limit), {run.id: run})
+
+    def count(self, run: Run, task_id: str, *, map_index: int | None, key: str | None) -> int:
+        """Return how many XComs the instances of a task have; one more than `COUNT_MAX` where there are more."""
+        inner = sa.select(sa.literal(1)).where(_XCOM.c.dag_run_id == run.id, _XCOM.c.task_id == task_id)
+        if map_index is not None:
+            inner = inner.where(_XCOM.c.map_index == map_index)
+        if key is not None:
+            inner = inner.where(_XCOM.c.key == key)
+        some = inner.limit(COUNT_MAX + 1).subquery()
+        return int(self._session.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+    def of_runs(
+        self,
+        runs: Sequence[Run],
+        *,
+        after: Place | None,
+        task_id: Wanted | None,
+        key: Wanted | None,
+        limit: int,
+    ) -> list[StoredXCom]:
+        """Return XComs of runs, run by run as they are given, by task, map index and key.
+
+        :param after: where to go on in the first run.
+        :param limit: of each run, at the most.
+        """
+        if not runs:
+            return []
+        parts = []
+        for number, run in enumerate(runs):
+            query = self._of_run(run, after if number == 0 else None)
+            if task_id is not None:
+                query = query.where(task_id.clause(_XCOM.c.task_id))
+            if key is not None:
+                query = query.where(key.clause(_XCOM.c.key))
+            # A part of a union with an order and a limit of its own must be a query of a query for SQLite.
+            parts.append(sa.select(query.limit(limit).subquery()))
+        found = self._rows(sa.union_all(*parts) if len(parts) > 1 else parts[0], {run.id: run for run in runs})
+        order = {run.id: number for number, run in enumerate(runs)}
+        # The database's collation decides on the order within a run, and a stable sort keeps it.
+        return sorted(found, key=lambda row: order[row.run.id])
+
+    def _of_run(self, run: Run, after: Place | None) -> Any:
+        query = sa.select(
+            _XCOM.c.dag_run_id,
+            _XCOM.c.task_id,
+            _XCOM.c.map_index,
+            _XCOM.c.key,
+            values.text(_XCOM.c.value, self._dialect).label("text"),
+            values.tagged(_XCOM.c.value, self._dialect).label("tagged"),
+            _XCOM.c.timestamp,
+        ).where(_XCOM.c.dag_run_id == run.id)
+        if after is not None:
+            query = query.where(values.behind(_ORDER, after, self._dialect))
+        return query.order_by(*_ORDER)
+
+    def _rows(self, query: Any, runs: dict[int, Run]) -> list[StoredXCom]:
+        return [
+            StoredXCom(runs[run], Place(task, index, key), text, bool(tagged), written)
+            for run, task, index, key, text, tagged, written in self._session.execute(query)
+        ]
+
+    # --- what else Airflow knows ----------------------------------------------------------------------------
+
+    def rest_writes(
+        self, run: Run, task_id: str, limit: int
+    ) -> list[tuple[str, str | None, datetime, str | None]]:
+        """Return Airflow's audit events of REST writes to a task's XComs, newest first: event, user, time, extra.
+
+        The extra may hold the value that was written, so nobody else is to see it.
+        """
+        extra = sa.case((sa.func.length(_LOG.c.extra) <= values.TEXT_MAX, _LOG.c.extra), else_=None)
+        query = (
+            sa.select(_LOG.c.event, _LOG.c.owner, _LOG.c.dttm, extra)
+            .where(_LOG.c.dag_id == run.dag_id, _LOG.c.task_id == task_id, _LOG.c.run_id == run.run_id)
+            .where(_LOG.c.event.in_(("create_xcom_entry", "update_xcom_entry")))
+            .order_by(_LOG.c.dttm.desc())
+            .limit(limit)
+        )
+        return [(event, owner, time, text) for event, owner, time, text in self._session.execute(query)]
+
+
+def tables_of(session: Session) -> Tables:
+    """Return the tables that this Airflow has.
+
+    :raises TablesUnknown: they are of an Airflow that this release does not know.
+    """
+    bind = session.get_bind()
+    engine = getattr(bind, "engine", bind)
+    if engine not in _KNOWN:
+        names = set(sa.inspect(session.connection()).get_table_names())
+        if "xcom" not in names or "xcom_v2" in names:
+            raise TablesUnknown("Airflow's database has no table xcom as Airflow 3.1 to 3.3 have it", where="xcom")
+        _KNOWN.add(engine)
+    return Tables(session)
+
+
+# Engines whose tables were looked at: a schema changes with an upgrade, which starts the API server anew.
+_KNOWN: set[Any] = set()
+
+_TIME = UtcDateTime()
+_RUN = sa.table(
+    "dag_run",
+    sa.column("id", sa.Integer),
+    sa.column("dag_id", sa.String),
+    sa.column("run_id", sa.String),
+    sa.column("run_after", _TIME),
+)
+_TASK = sa.table(
+    "task_instance",
+    sa.column("dag_id", sa.String),
+    sa.column("run_id", sa.String),
+    sa.column("task_id", sa.String),
+)
+_XCOM = sa.table(
+    "xcom",
+    sa.column("dag_run_id", sa.Integer),
+    sa.column("task_id", sa.String),
+    sa.column("map_index", sa.Integer),
+    sa.column("key", sa.String),
+    sa.column("timestamp", _TIME),
+    sa.column("value", sa.JSON().with_variant(postgresql.JSONB(), "postgresql")),
+)
+_ORDER = (_XCOM.c.task_id, _XCOM.c.map_index, _XCOM.c.key)
+_LOG = sa.table(
+    "log",
+    sa.column("event", sa.String),
+    sa.column("owner", sa.String),
+    sa.column("dttm", _TIME),
+    sa.column("extra", sa.Text),
+    sa.column("dag_id", sa.String),
+    sa.column("run_id", sa.String),
+    sa.column("task_id", sa.String),
+)
+
+
+def _select_run() -> Any:
+    return sa.select(_RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id, _RUN.c.run_after)
