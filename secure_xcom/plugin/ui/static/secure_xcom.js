@@ -145,8 +145,10 @@ const Muted = (props) => h(C.Text, { color: "fg.muted", ...props });
 const Aside = (props) => h(Muted, { as: "span", ...props });
 const Small = (props) => h(C.Button, { size: "xs", variant: "outline", type: "button", flexShrink: 0, ...props });
 const Bar = (props) => h(C.Flex, { gap: 2, align: "center", wrap: "wrap", ...props });
-const Mark = ({ palette, ...rest }) => h(C.Badge, { colorPalette: palette, variant: "subtle", whiteSpace: "normal", ...rest });
-const StateMark = ({ state }) => h(Mark, { palette: PALETTES[state] ?? "gray", whiteSpace: "nowrap" }, clean(state));
+// What a colour or a place says to the eye, `said` says to a screen reader.
+const Mark = ({ palette, said, children, ...rest }) =>
+  h(C.Badge, { colorPalette: palette, variant: "subtle", whiteSpace: "normal", ...rest }, said && h(C.VisuallyHidden, null, said, " "), children);
+const StateMark = ({ state, said }) => h(Mark, { palette: PALETTES[state] ?? "gray", whiteSpace: "nowrap", said }, clean(state));
 const Title = (props) => h(C.Heading, { size: "xs", fontWeight: "semibold", mt: 4, mb: 1, ...props });
 const Panel = (props) => h(C.Box, { as: "article", borderWidth: 1, borderRadius: "md", p: 4, mb: 4, ...props });
 const Working = ({ text = "Loading" }) => h(Bar, { role: "status", py: 2 }, h(C.Spinner, { size: "sm" }), h(Muted, null, `${text} ...`));
@@ -378,13 +380,13 @@ function Frame({ frame, label }) {
 function Preview({ xcom, as }) {
   const { kind, value } = xcom.preview ?? { kind: "none" };
   if (kind === "none" && !xcom.frame) return null;
+  const shape = kind === "shape";
+  const tree = isBranch(value) ? h(Tree, { value, shape, label: `Preview of ${clean(xcom.key)}` }) : h(Leaf, { value, shape });
   const what = kind === "masked" ? "values, with secrets masked" : "types in place of values";
   return both(
     h(Title, { as }, "Preview"),
     h(Muted, { mb: 2 }, `The preview shows ${what}. It is for people only and not authenticated: only a pull checks what it reads.`),
-    xcom.frame
-      ? h(Frame, { frame: xcom.frame, label: `Columns of ${clean(xcom.key)}` })
-      : h(Tree, { value, shape: kind === "shape", label: `Preview of ${clean(xcom.key)}` }),
+    xcom.frame ? h(Frame, { frame: xcom.frame, label: `Columns of ${clean(xcom.key)}` }) : tree,
   );
 }
 
@@ -425,8 +427,8 @@ function Marks({ row }) {
   return h(
     Bar,
     { gap: 1 },
-    h(StateMark, { state: row.state }),
-    row.compartment && h(Mark, { palette: "blue" }, clean(row.compartment)),
+    h(StateMark, { state: row.state, said: "state" }),
+    row.compartment && h(Mark, { palette: "blue", said: "compartment" }, clean(row.compartment)),
     row.exclusive && h(Mark, { palette: "purple" }, "exclusive"),
     row.legal_hold && h(Mark, { palette: "orange" }, clean(`legal hold ${row.legal_hold.name}`)),
     row.finding_count > 0 && row.state !== "plaintext" && h(Mark, { palette: PALETTES[row.worst] }, plural(row.finding_count, "finding")),
@@ -478,7 +480,7 @@ function Card({ xcom, opened, eager }) {
       h(C.Heading, { as: "h3", id, size: "sm", fontFamily: "mono" }, clean(xcom.key)),
       h(Marks, { row: xcom }),
       h(Aside, { flex: 1, textAlign: "end" }, !open && sizeText(xcom.size)),
-      h(Small, { onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `Details of ${clean(xcom.key)}` }, open ? "Hide" : "Show"),
+      h(Small, { onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `${open ? "Hide" : "Show"} details of ${clean(xcom.key)}` }, open ? "Hide" : "Show"),
     ),
     open && h(Details, { xcom, eager, as: "h4" }),
   );
@@ -532,7 +534,8 @@ function KeyFilter({ value, choose }) {
 
 function tabSummary({ xcoms, count, count_is_least: least, next }, key) {
   const counted = key ? plural(xcoms.length, "XCom of this key", "XComs of this key") : `${least ? "at least " : ""}${plural(count, "XCom")}`;
-  return next ? counted : `${counted}, ${sizeText(xcoms.reduce((sum, xcom) => sum + (xcom.size ?? 0), 0))} sealed`;
+  const size = xcoms.reduce((sum, xcom) => sum + (xcom.size ?? 0), 0);
+  return next || !size ? counted : `${counted}, ${sizeText(size)} sealed`;
 }
 
 function Tab(props) {
@@ -635,7 +638,7 @@ function BrowseRow({ row }) {
     h(
       Line,
       null,
-      h(Cell, edge(row), h(Small, { size: "2xs", onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `Details of ${name}` }, open ? "Hide" : "Show")),
+      h(Cell, edge(row), h(Small, { size: "2xs", onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `${open ? "Hide" : "Show"} details of ${name}` }, open ? "Hide" : "Show")),
       h(
         Cell,
         { minW: "14rem", overflowWrap: "anywhere" },
