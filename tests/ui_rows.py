@@ -16,7 +16,7 @@ NOW = datetime(2026, 12, 1, 8, tzinfo=timezone.utc)
 
 
 class AirflowRows:
-    """A migrated metadata database, to write rows into. Columns that a test says nothing of get a value of their kind.
+    """A migrated metadata database, to write rows into. Columns that nobody names get a value of their kind.
 
     :param url: SQLAlchemy URL.
     """
@@ -53,7 +53,9 @@ class AirflowRows:
             if team is not None:
                 self.add("team", [{"name": team}])
                 self.add("dag_bundle_team", [{"dag_bundle_name": bundle, "team_name": team}])
-        self.add("dag", [{"dag_id": dag_id, "bundle_name": bundle, "is_stale": False, "partition_mapper_info": {}}])
+        self.add(
+            "dag", [{"dag_id": dag_id, "bundle_name": bundle, "is_stale": False, "partition_mapper_info": {}}]
+        )
 
     def run(self, dag_id: str, run_id: str, run_after: datetime = NOW) -> int:
         """Make a run, once; return its number."""
@@ -85,7 +87,9 @@ class AirflowRows:
         }  # fmt: skip
         self.add("xcom", [row])
         if text is not None:
-            query = sa.text("UPDATE xcom SET value = :text WHERE dag_run_id = :run AND task_id = :task AND key = :key")
+            query = sa.text(
+                "UPDATE xcom SET value = :text WHERE dag_run_id = :run AND task_id = :task AND key = :key"
+            )
             with self.engine.begin() as connection:
                 connection.execute(query, {"text": text, "run": number, "task": at.task_id, "key": at.key})
 
