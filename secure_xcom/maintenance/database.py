@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -372,7 +372,21 @@ class Database:
         dag_run_id, dag_id, run_id, task_id, map_index, key, text, size, timestamp = record
         return StoredRow(Position(dag_run_id, task_id, map_index, key), dag_id, run_id, text, size, timestamp)
 
+    def transaction(self, doing: str) -> AbstractContextManager[Connection]:
+        """Return a transaction in the same database, for a table of our own.
+
+        :param doing: for errors.
+        """
+        return _transaction(self._engine, f"{doing} ({self.dialect})")
+
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         with translated(f"the metadata database ({self.dialect})"), self._engine.begin() as connection:
             yield connection
+
+
+@contextmanager
+def _transaction(engine: Engine, where: str) -> Iterator[Connection]:
+    with translated(where), engine.connect() as connection:
+        yield connection
+        connection.commit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from secure_xcom import airflow_settings
@@ -32,7 +32,7 @@ class Deployment:
     state: Literal["file", "single", "unknown"]
     text: str
     remedy: str = ""
-    raw: bytes | None = None
+    raw: bytes | None = field(default=None, repr=False)
 
 
 class _Cache:

@@ -115,9 +115,8 @@ def _preview(xcom: XCom, known: Deployment) -> tuple[dict[str, Any], dict[str, A
     nothing = {"kind": "none", "value": None}
     if xcom.preview is None or xcom.head is None:
         return nothing, None, []
-    try:
-        picture = previews.bounded(xcom.preview)
-    except previews.PreviewTooLargeError:
+    picture = previews.bounded(xcom.preview)
+    if picture is previews.TOO_LARGE:
         trouble = Finding(
             "preview-too-large",
             "warning",

@@ -77,7 +77,7 @@ def look(stored: StoredXCom, policy: AccessPolicy | None) -> XCom:
         value = json.loads(stored.text)
     except (ValueError, RecursionError) as error:
         # PostgreSQL and MySQL keep JSON that Python does not read: very deep, or with a number of many digits.
-        if TAG not in stored.text[:64]:
+        if not stored.tagged and f'"{TAG}"' not in stored.text:
             return XCom(stored, "plaintext", compartment=own)
         refusal = ReferenceMalformed(f"the record cannot be read as JSON ({type(error).__name__})")
         return XCom(stored, "unreadable", refusal=refusal, compartment=own)

@@ -16,16 +16,20 @@ _COLUMNS_MAX = 500
 _MORE = re.compile(r"(\d{1,9}) more")
 
 
-class PreviewTooLargeError(Exception):
-    """The preview is larger or deeper than the page shows."""
+TOO_LARGE = object()
+"""No preview: it is larger or deeper than a push of ours writes. (None is the preview of None.)"""
+
+
+class _TooLargeError(Exception):
+    """The preview has more than is shown."""
 
 
 def bounded(preview: object) -> Any:
-    """Return a preview as plain JSON.
-
-    :raises PreviewTooLargeError: it has too many parts, levels or characters: no push of ours wrote it.
-    """
-    return _Copy().of(preview, 0)
+    """Return a preview as plain JSON, or `TOO_LARGE` where it has too many parts, levels or characters."""
+    try:
+        return _Copy().of(preview, 0)
+    except _TooLargeError:
+        return TOO_LARGE
 
 
 class _Copy:
@@ -36,7 +40,7 @@ class _Copy:
     def of(self, node: object, depth: int) -> Any:
         self._parts -= 1
         if self._parts < 0 or depth > DEPTH_MAX:
-            raise PreviewTooLargeError
+            raise _TooLargeError
         if isinstance(node, dict):
             return {self._text(str(name)): self.of(child, depth + 1) for name, child in node.items()}
         if isinstance(node, list):
@@ -52,7 +56,7 @@ class _Copy:
     def _text(self, text: str) -> str:
         self._characters -= len(text)
         if self._characters < 0:
-            raise PreviewTooLargeError
+            raise _TooLargeError
         return text
 
 
