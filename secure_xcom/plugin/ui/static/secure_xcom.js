@@ -4,20 +4,17 @@
 // library of ours. Whatever comes from a row (ids, keys, previews) becomes a text node and nothing else.
 
 const { React = {}, ChakraUI: C = {}, ReactRouterDOM: Router = {} } = globalThis;
-const { createElement: h, Fragment, useEffect, useId, useMemo, useRef, useState } = React;
+const { createElement, Fragment, useEffect, useId, useRef, useState } = React;
 
 const NEEDED = {
-  React: [React, "createElement Component Fragment useEffect useId useMemo useRef useState"],
+  React: [React, "createElement Component Fragment useEffect useId useRef useState"],
   ReactRouterDOM: [Router, "Link useSearchParams"],
   ChakraUI: [C, "Badge Box Button Code Flex Heading Input Link NativeSelect Spinner Table Text VisuallyHidden"],
 };
 const TITLE = "Sealed XComs";
-const ROUTE = "sealed-xcoms";
 // A tab with this many XComs shows each of them whole; a longer one shows their titles.
 const OPEN_AT_MOST = 5;
 const TREE_OPEN_AT_MOST = 60;
-// How long the tab waits for what Airflow 3.4 tells late.
-const PATIENCE_MS = 1500;
 const PALETTES = {
   sealed: "green", plaintext: "red", shredded: "gray", expired: "orange", unreadable: "red",
   error: "red", warning: "orange", note: "blue", ok: "green", refused: "red", failed: "orange",
@@ -27,13 +24,21 @@ const PALETTES = {
 
 // Control characters, and marks that turn the direction of a text, are shown as what they are.
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
-const clean = (text) => String(text).replace(UNSEEN, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
+const clean = (text) => text.replace(UNSEEN, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
+const tidy = (child) => (typeof child === "string" ? clean(child) : Array.isArray(child) ? child.map(tidy) : child);
+
+// Every element is made here, so no text gets onto the page as it stands in a row.
+function h(type, props, ...children) {
+  const label = props?.["aria-label"];
+  return createElement(type, label ? { ...props, "aria-label": clean(label) } : props, ...children.map(tidy));
+}
+
 const isSet = (value) => value !== undefined && value !== null && value !== "";
 // Several parts that stand side by side.
 const both = (...parts) => h(Fragment, null, ...parts);
 const number = (value) => (isSet(value) ? value.toLocaleString("en-US") : null);
-const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
-const list = (names) => (names?.length ? clean(names.join(", ")) : null);
+const plural = (count, name) => `${number(count)} ${name}${count === 1 ? "" : "s"}`;
+const list = (names) => (names ?? []).filter(Boolean).join(", ") || null;
 
 function sizeText(bytes) {
   if (!isSet(bytes)) return null;
@@ -54,9 +59,9 @@ function timeZone() {
 }
 
 function exactTime(text) {
-  const timeZoneName = timeZone();
-  const format = new Intl.DateTimeFormat("sv-SE", { timeZone: timeZoneName, dateStyle: "short", timeStyle: "medium" });
-  return `${format.format(new Date(text))} ${timeZoneName}`;
+  const zone = timeZone();
+  const format = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
+  return `${format.format(new Date(text))} ${zone}`;
 }
 
 function relativeTime(text) {
@@ -72,6 +77,7 @@ const API = new URL("../", import.meta.url);
 const segment = encodeURIComponent;
 
 const ERRORS = {
+  0: ["The API server does not answer.", "Check the network, then try again."],
   401: ["Your session has ended.", "Reload the page to log in again."],
   403: ["You are not allowed to read this.", "Ask for the permission to read XComs of this DAG."],
 };
@@ -79,19 +85,12 @@ const ERRORS = {
 async function ask(path, query, signal) {
   const url = new URL(path, API);
   for (const [name, value] of Object.entries(query)) if (isSet(value)) url.searchParams.set(name, value);
-  let answer;
-  let body = null;
-  try {
-    answer = await fetch(url, { credentials: "same-origin", headers: { Accept: "application/json" }, signal });
-    body = await answer.json();
-  } catch (error) {
-    if (signal.aborted) throw error;
-    if (!answer) throw { detail: "The API server does not answer.", remedy: "Check the network, then try again." };
-  }
-  if (answer.ok && body !== null) return body;
+  const sent = fetch(url, { credentials: "same-origin", headers: { Accept: "application/json" }, signal });
+  const answer = await sent.catch(() => ({ status: 0 }));
+  const body = await answer.json?.().catch(() => null);
+  if (answer.ok && body) return body;
   const { status } = answer;
-  const said = [body?.detail ?? `The API server answers with HTTP ${status}.`, body?.remedy];
-  const [detail, remedy] = ERRORS[status] ?? said;
+  const [detail = body?.detail ?? `The API server answers with HTTP ${status}.`, remedy = body?.remedy] = ERRORS[status] ?? [];
   throw { status, detail, remedy };
 }
 
@@ -101,7 +100,7 @@ function useAsk(path, query, wait = false) {
   const [state, setState] = useState({});
   const asked = JSON.stringify([path, query]);
   useEffect(() => {
-    if (wait) return undefined;
+    if (wait) return;
     const stop = new AbortController();
     setState((before) => ({ asked, loading: true, data: before.asked === asked ? before.data : undefined }));
     ask(path, query, stop.signal).then(
@@ -130,8 +129,8 @@ const instanceText = (of) => `${of.task_id}${of.map_index >= 0 ? `[${of.map_inde
 const runPath = (of) => `/dags/${segment(of.dag_id)}/runs/${segment(of.run_id)}`;
 const taskPath = (of) => `${runPath(of)}/tasks/${segment(of.task_id)}${of.map_index >= 0 ? `/mapped/${of.map_index}` : ""}`;
 const ATTEMPT = ["try_number", "region_id", "region_index"];
-const attemptQuery = (of) => ATTEMPT.filter((name) => isSet(of?.[name])).map((name) => [name, String(of[name])]);
-const tabPath = (row) => `${taskPath(row)}/plugin/${ROUTE}?${new URLSearchParams([["key", row.key], ...attemptQuery(row.attempt)])}`;
+const attemptOf = (of) => Object.fromEntries(ATTEMPT.filter((name) => isSet(of?.[name])).map((name) => [name, String(of[name])]));
+const tabPath = (row) => `${taskPath(row)}/plugin/sealed-xcoms?${new URLSearchParams({ key: row.key, ...attemptOf(row.attempt) })}`;
 
 function attemptText(of) {
   const iteration = isSet(of.iteration) ? `, iteration ${of.iteration}` : "";
@@ -142,27 +141,30 @@ function attemptText(of) {
 
 const Mono = (props) => h(C.Text, { as: "span", fontFamily: "mono", ...props });
 const Muted = (props) => h(C.Text, { color: "fg.muted", ...props });
+const Tiny = (props) => h(Muted, { fontSize: "xs", ...props });
 const Aside = (props) => h(Muted, { as: "span", ...props });
+const Strong = (props) => h(C.Text, { as: "strong", color: "colorPalette.fg", ...props });
 const Small = (props) => h(C.Button, { size: "xs", variant: "outline", type: "button", flexShrink: 0, ...props });
 const Bar = (props) => h(C.Flex, { gap: 2, align: "center", wrap: "wrap", ...props });
 // What a colour or a place says to the eye, `said` says to a screen reader.
 const Mark = ({ palette, said, children, ...rest }) =>
   h(C.Badge, { colorPalette: palette, variant: "subtle", whiteSpace: "normal", ...rest }, said && h(C.VisuallyHidden, null, said, " "), children);
-const StateMark = ({ state, said }) => h(Mark, { palette: PALETTES[state] ?? "gray", whiteSpace: "nowrap", said }, clean(state));
+const StateMark = ({ state, said }) => h(Mark, { palette: PALETTES[state] ?? "gray", whiteSpace: "nowrap", said }, state);
 const Title = (props) => h(C.Heading, { size: "xs", fontWeight: "semibold", mt: 4, mb: 1, ...props });
 const Panel = (props) => h(C.Box, { as: "article", borderWidth: 1, borderRadius: "md", p: 4, mb: 4, ...props });
-const Working = ({ text = "Loading" }) => h(Bar, { role: "status", py: 2 }, h(C.Spinner, { size: "sm" }), h(Muted, null, `${text} ...`));
 const To = ({ to, children, ...rest }) => h(C.Link, { asChild: true, color: "fg.info", ...rest }, h(Router.Link, { to }, children));
-const TaskLink = ({ of }) => h(To, { to: taskPath(of), fontFamily: "mono" }, clean(`${of.dag_id} / ${instanceText(of)}`));
+const TaskLink = ({ of }) => h(To, { to: taskPath(of), fontFamily: "mono" }, `${of.dag_id} / ${instanceText(of)}`);
 
 function Time({ at, exact }) {
   if (!at) return null;
-  const relative = exact && h(Aside, { display: "block", fontSize: "xs" }, relativeTime(at));
+  const relative = exact && h(Tiny, { as: "span", display: "block" }, relativeTime(at));
   return h("time", { dateTime: at, title: exactTime(at) }, exact ? exactTime(at) : relativeTime(at), relative);
 }
 
+const when = (at) => at && h(Time, { at, exact: true });
+
 // Commands in the texts of findings stand between backticks.
-const withCode = (text) => clean(text).split("`").map((part, place) => (place % 2 ? h(C.Code, { key: place, size: "sm", whiteSpace: "pre-wrap" }, part) : part));
+const withCode = (text) => text.split("`").map((part, place) => (place % 2 ? h(C.Code, { key: place, size: "sm", whiteSpace: "pre-wrap" }, part) : part));
 
 async function toClipboard(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
@@ -174,7 +176,7 @@ async function toClipboard(text) {
   const done = document.execCommand("copy");
   area.remove();
   if (!done) throw new Error("the browser does not let this page copy");
-  return undefined;
+  return;
 }
 
 function Copy({ text, label, ...rest }) {
@@ -187,16 +189,17 @@ function Copy({ text, label, ...rest }) {
   return both(h(Small, { onClick, ...rest }, said || label), h(C.VisuallyHidden, { role: "status" }, said));
 }
 
+function Toggle({ open, setOpen, name, ...rest }) {
+  const text = open ? "Hide" : "Show";
+  return h(Small, { onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `${text} details of ${name}`, ...rest }, text);
+}
+
 function Command({ title, text }) {
   if (!text) return null;
-  return h(
-    C.Box,
-    { mt: 3 },
+  return h(C.Box, { mt: 3 },
     h(Muted, { mb: 1 }, title),
-    h(
-      C.Flex,
-      { gap: 2, align: "start" },
-      h(C.Code, { flex: 1, p: 2, whiteSpace: "pre-wrap", minW: 0, display: "block" }, clean(text)),
+    h(C.Flex, { gap: 2, align: "start" },
+      h(C.Code, { flex: 1, p: 2, whiteSpace: "pre-wrap", minW: 0, display: "block" }, text),
       h(Copy, { text, label: "Copy", "aria-label": `Copy the command: ${title}` }),
     ),
   );
@@ -204,10 +207,8 @@ function Command({ title, text }) {
 
 function Notice({ severity, text, remedy, children, ...rest }) {
   const tone = { error: "error", warning: "warning" }[severity] ?? "info";
-  return h(
-    C.Box,
-    { bg: `bg.${tone}`, borderRadius: "md", px: 3, py: 2, mb: 2, borderInlineStartWidth: 4, borderColor: `border.${tone}`, ...rest },
-    h(C.Text, { as: "strong", colorPalette: PALETTES[severity] ?? "blue", color: "colorPalette.fg" }, `${severity[0].toUpperCase()}${severity.slice(1)}: `),
+  return h(C.Box, { bg: `bg.${tone}`, borderRadius: "md", px: 3, py: 2, mb: 2, borderInlineStartWidth: 4, borderColor: `border.${tone}`, ...rest },
+    h(Strong, { colorPalette: PALETTES[severity] ?? "blue" }, `${severity[0].toUpperCase()}${severity.slice(1)}: `),
     withCode(text),
     remedy && h(C.Box, { mt: 1 }, withCode(remedy)),
     children,
@@ -215,35 +216,31 @@ function Notice({ severity, text, remedy, children, ...rest }) {
 }
 
 function Failure({ error, again }) {
-  return h(Notice, { severity: "error", role: "alert", text: error.detail ?? error, remedy: error.remedy }, again && h(Small, { onClick: again, mt: 2, display: "block" }, "Try again"));
+  return h(Notice, { severity: "error", role: "alert", text: error.detail ?? String(error), remedy: error.remedy }, again && h(Small, { onClick: again, mt: 2, display: "block" }, "Try again"));
 }
 
+const Pending = ({ data, error, again }) =>
+  error ? h(Failure, { error, again }) : !data && h(Bar, { role: "status", py: 2 }, h(C.Spinner, { size: "sm" }), h(Muted, null, "Loading ..."));
 const Findings = ({ findings }) => (findings ?? []).map(({ severity, text, remedy, line }, place) => h(Notice, { key: place, severity, text: isSet(line) ? `line ${line}: ${text}` : text, remedy }));
 
 // Names and values; a third part of an entry lets it have the whole width.
 function Facts({ facts }) {
-  return h(
-    C.Box,
-    { as: "dl", display: "grid", gridTemplateColumns: "repeat(auto-fill, minmax(11rem, 1fr))", gap: 4, my: 2 },
+  return h(C.Box, { as: "dl", display: "grid", gridTemplateColumns: "repeat(auto-fill, minmax(11rem, 1fr))", gap: 4, my: 2 },
     facts.filter(([, value]) => isSet(value) && value !== false).map(([name, value, wide]) =>
-      h(
-        C.Box,
-        { key: name, minW: 0, gridColumn: wide && "1 / -1" },
-        h(C.Text, { as: "dt", color: "fg.muted", fontSize: "xs" }, name),
+      h(C.Box, { key: name, minW: 0, gridColumn: wide && "1 / -1" },
+        h(Tiny, { as: "dt" }, name),
         h(C.Box, { as: "dd", m: 0 }, value),
       )),
   );
 }
 
 const lines = (of, text = String, props = {}) =>
-  of?.length ? h(C.Box, { as: "ul", listStyleType: "none", m: 0, p: 0, ...props }, of.map((entry, place) => h("li", { key: place }, clean(text(entry))))) : null;
+  of?.length ? h(C.Box, { as: "ul", listStyleType: "none", m: 0, p: 0, ...props }, of.map((entry, place) => h("li", { key: place }, text(entry)))) : null;
 
 // A table that is wider than its place scrolls, by the keyboard too.
 function Grid({ label, columns, children, ...rest }) {
   const head = columns.map((column, place) => h(C.Table.ColumnHeader, { key: place, scope: "col", color: "fg.muted", fontSize: "xs", ...wideOnly(column) }, column || h(C.VisuallyHidden, null, "Details")));
-  return h(
-    C.Box,
-    { overflow: "auto", role: "region", "aria-label": label, tabIndex: 0, ...rest },
+  return h(C.Box, { overflow: "auto", role: "region", "aria-label": label, tabIndex: 0, ...rest },
     h(C.Table.Root, { size: "sm", overflowWrap: "normal" }, h(C.Table.Header, null, h(C.Table.Row, { bg: "transparent" }, head)), h(C.Table.Body, null, children)),
   );
 }
@@ -254,9 +251,7 @@ const Line = ({ cells, children }) => h(C.Table.Row, { bg: "transparent" }, cell
 
 function Pages({ cursors, setCursors, next, what, further }) {
   if (!next && !cursors.length) return null;
-  return h(
-    Bar,
-    { as: "nav", "aria-label": `Pages of ${what}`, mt: 3 },
+  return h(Bar, { as: "nav", "aria-label": `Pages of ${what}`, mt: 3 },
     h(Small, { disabled: !cursors.length, onClick: () => setCursors(cursors.slice(0, -1)) }, "Previous page"),
     h(Aside, { role: "status" }, `Page ${cursors.length + 1}`),
     h(Small, { disabled: !next, onClick: () => setCursors([...cursors, next]) }, further ? "Look further" : "Next page"),
@@ -274,7 +269,7 @@ function Leaf({ value, shape }) {
   if (typeof value === "object" && value) return h(Aside, null, "0 fields");
   const [, kind, count] = String(value).match(SIZED) ?? [];
   if (kind) return both(h(Mark, { palette: "gray" }, kind), " ", h(Aside, null, plural(Number(count), UNITS[kind] ?? "item")));
-  return shape ? h(Mark, { palette: "gray" }, clean(value)) : h(Mono, null, clean(value));
+  return h(shape ? Mark : Mono, shape && { palette: "gray" }, String(value));
 }
 
 const isBranch = (value) => typeof value === "object" && value !== null && Object.keys(value).length > 0;
@@ -294,7 +289,7 @@ function treeNodes(value) {
 
 // The keys are those of the ARIA Authoring Practices Guide's tree view.
 function Tree({ value, shape, label }) {
-  const nodes = useMemo(() => treeNodes(value), [value]);
+  const [nodes] = useState(() => treeNodes(value));
   const branches = nodes.filter((node) => node.branch);
   const [open, setOpen] = useState(() => new Set(nodes.length <= TREE_OPEN_AT_MOST ? branches : branches.slice(0, 1)));
   const [chosen, setChosen] = useState(nodes[0]);
@@ -347,33 +342,29 @@ function Tree({ value, shape, label }) {
         },
       },
       h(C.Box, { as: "span", "aria-hidden": true, display: "inline-block", w: 4, color: "fg.muted", fontSize: "xs" }, node.branch ? (isOpen ? "▼" : "▶") : ""),
-      node.parent && h(Mono, { color: "fg.info" }, `${clean(node.name)}: `),
+      node.parent && h(Mono, { color: "fg.info" }, `${node.name}: `),
       node.branch ? h(Aside, null, entries) : h(Leaf, { value: node.value, shape }),
     );
   };
   return both(
-    h(
-      Bar,
-      { mb: 2 },
+    h(Bar, { mb: 2 },
       h(Small, { onClick: () => setOpen(new Set(branches)) }, "Expand all"),
       h(Small, { onClick: () => setOpen(new Set()) }, "Collapse all"),
       h(Copy, { text: current.path, label: "Copy path", disabled: !current.path }),
-      h(Mono, { color: "fg.muted", fontSize: "xs" }, clean(current.path) || "(the whole value)"),
+      h(Mono, { color: "fg.muted", fontSize: "xs" }, current.path || "(the whole value)"),
     ),
     h(C.Box, { role: "tree", "aria-label": label, ref: box, onKeyDown, overflowX: "auto", lineHeight: 1.6 }, shown.map(line)),
   );
 }
 
 function Frame({ frame, label }) {
-  const size = [isSet(frame.rows) && plural(frame.rows, "row"), plural(frame.columns.length + frame.more, "column")].filter(Boolean).join(", ");
+  const size = list([isSet(frame.rows) && plural(frame.rows, "row"), plural(frame.columns.length + frame.more, "column")]);
   return both(
-    h(C.Text, { mb: 1 }, `${clean(frame.type)}: ${size}`),
-    h(
-      Grid,
-      { label, columns: ["Column", "Type"], maxH: "20rem", maxW: "40rem" },
-      frame.columns.map((column, place) => h(Line, { key: place, cells: [h(Mono, null, clean(column.name)), h(Mono, null, clean(column.type))] })),
+    h(C.Text, { mb: 1 }, `${frame.type}: ${size}`),
+    h(Grid, { label, columns: ["Column", "Type"], maxH: "20rem", maxW: "40rem" },
+      frame.columns.map((column, place) => h(Line, { key: place, cells: [h(Mono, null, column.name), h(Mono, null, column.type)] })),
     ),
-    frame.more > 0 && h(Muted, null, `${plural(frame.more, "more column")} not shown`),
+    frame.more > 0 && h(Muted, null, `${plural(frame.more, "column")} more`),
   );
 }
 
@@ -381,12 +372,12 @@ function Preview({ xcom, as }) {
   const { kind, value } = xcom.preview ?? { kind: "none" };
   if (kind === "none" && !xcom.frame) return null;
   const shape = kind === "shape";
-  const tree = isBranch(value) ? h(Tree, { value, shape, label: `Preview of ${clean(xcom.key)}` }) : h(Leaf, { value, shape });
+  const tree = isBranch(value) ? h(Tree, { key: JSON.stringify(value), value, shape, label: `Preview of ${xcom.key}` }) : h(Leaf, { value, shape });
   const what = kind === "masked" ? "values, with secrets masked" : "types in place of values";
   return both(
     h(Title, { as }, "Preview"),
     h(Muted, { mb: 2 }, `The preview shows ${what}. It is for people only and not authenticated: only a pull checks what it reads.`),
-    xcom.frame ? h(Frame, { frame: xcom.frame, label: `Columns of ${clean(xcom.key)}` }) : tree,
+    xcom.frame ? h(Frame, { frame: xcom.frame, label: `Columns of ${xcom.key}` }) : tree,
   );
 }
 
@@ -399,19 +390,18 @@ function Access({ xcom }) {
   useEffect(() => {
     if (data) setEvents((before) => (after ? [...before, ...data.events] : data.events));
   }, [data]);
-  if (error) return h(Failure, { error, again });
-  if (!data && !events.length) return h(Working, { text: "Reading the access log" });
+  if (error || (!data && !events.length)) return h(Pending, { error, again });
   const unknown = data?.source.state === "unknown";
   const partly = data?.looked && !data.looked.all;
-  const by = (event) => (event.hidden ? h(Aside, null, "a task of another DAG") : event.by ? h(TaskLink, { of: event.by }) : isSet(event.operator) && clean(event.operator));
+  const by = (event) => (event.hidden ? h(Aside, null, "a task of another DAG") : event.by ? h(TaskLink, { of: event.by }) : isSet(event.operator) && event.operator);
   const line = (event, place) => {
-    const why = list([event.error, event.rule, event.reason].filter(isSet));
-    return h(Line, { key: place, cells: [h(Time, { at: event.time }), clean(event.action), h(StateMark, { state: event.outcome }), by(event), why] });
+    const why = list([event.error, event.rule, event.reason]);
+    return h(Line, { key: place, cells: [h(Time, { at: event.time }), event.action, h(StateMark, { state: event.outcome }), by(event), why] });
   };
   const empty = partly ? "The access log names nobody as far as it was read." : "Nobody has had it yet.";
   return both(
     unknown ? h(Muted, null, withCode(data.source.text)) : !events.length && h(Muted, null, empty),
-    events.length > 0 && h(Grid, { label: `Who had ${clean(xcom.key)}`, columns: ["Time", "Action", "Outcome", "By", "Rule, error or reason"], maxH: "24rem" }, events.map(line)),
+    events.length > 0 && h(Grid, { label: `Who had ${xcom.key}`, columns: ["Time", "Action", "Outcome", "By", "Rule, error or reason"], maxH: "24rem" }, events.map(line)),
     partly && data.looked.back_to && h(Muted, null, `Read back to ${exactTime(data.looked.back_to)}.`),
     data?.next && h(Small, { mt: 2, onClick: () => setAfter(data.next) }, "Look further back"),
     (unknown || partly) && h(Command, { title: "Search the whole access log", text: data.search_command }),
@@ -424,36 +414,32 @@ const edge = (row) => (["plaintext", "unreadable"].includes(row.state) ? { borde
 const keptUntil = (row, exact) => (row.kept_until ? h(Time, { at: row.kept_until, exact }) : row.codec && "no limit");
 
 function Marks({ row }) {
-  return h(
-    Bar,
-    { gap: 1 },
+  return h(Bar, { gap: 1 },
     h(StateMark, { state: row.state, said: "state" }),
-    row.compartment && h(Mark, { palette: "blue", said: "compartment" }, clean(row.compartment)),
+    row.compartment && h(Mark, { palette: "blue", said: "compartment" }, row.compartment),
     row.exclusive && h(Mark, { palette: "purple" }, "exclusive"),
-    row.legal_hold && h(Mark, { palette: "orange" }, clean(`legal hold ${row.legal_hold.name}`)),
+    row.legal_hold && h(Mark, { palette: "orange" }, `legal hold ${row.legal_hold.name}`),
     row.finding_count > 0 && row.state !== "plaintext" && h(Mark, { palette: PALETTES[row.worst] }, plural(row.finding_count, "finding")),
   );
 }
 
-function Claim({ claim }) {
-  return both(clean(claim.text), " ", claim.by && h(TaskLink, { of: claim.by }), " ", h(Time, { at: claim.time }));
-}
+const claimed = (claim) => both(claim.text, " ", claim.by && h(TaskLink, { of: claim.by }), " ", h(Time, { at: claim.time }));
 
 function Details({ xcom, eager, as }) {
   const [asked, setAsked] = useState(eager);
   const { payload } = xcom;
   const facts = [
-    ["Pushed", xcom.pushed && h(Time, { at: xcom.pushed, exact: true })],
+    ["Pushed", when(xcom.pushed)],
     ["Kept until", keptUntil(xcom, true)],
-    ["Shredded", xcom.shredded && h(Time, { at: xcom.shredded, exact: true })],
+    ["Shredded", when(xcom.shredded)],
     ["Sealed size", sizeText(xcom.size)],
-    ["Codec", list([xcom.codec, xcom.compression].filter((name) => isSet(name) && name !== "none"))],
+    ["Codec", list([xcom.codec, xcom.compression !== "none" && xcom.compression])],
     ["Key", xcom.state === "shredded" ? "destroyed" : lines(xcom.keys, (key) => key.text ?? key.uri)],
     ["Attempt", xcom.attempt && attemptText(xcom.attempt)],
-    ["Claim", xcom.claim && h(Claim, { claim: xcom.claim })],
-    ["Legal hold", xcom.legal_hold && list([xcom.legal_hold.name, xcom.legal_hold.reason].filter(isSet))],
-    ["Written by", xcom.written_by && clean(xcom.written_by.text), true],
-    ["Payload", payload && both(clean(payload.text), " ", payload.uri && h(Mono, { fontSize: "xs", color: "fg.muted" }, clean(payload.uri))), true],
+    ["Claim", xcom.claim && claimed(xcom.claim)],
+    ["Legal hold", xcom.legal_hold && list([xcom.legal_hold.name, xcom.legal_hold.reason])],
+    ["Written by", xcom.written_by && xcom.written_by.text, true],
+    ["Payload", payload && both(payload.text, " ", payload.uri && h(Mono, { fontSize: "xs", color: "fg.muted" }, payload.uri)), true],
   ];
   return both(
     h(Findings, { findings: xcom.findings }),
@@ -471,16 +457,12 @@ function Card({ xcom, opened, eager }) {
   const [open, setOpen] = useState(opened);
   const id = useId();
   useEffect(() => setOpen(opened), [opened]);
-  return h(
-    Panel,
-    { "aria-labelledby": id, ...edge(xcom) },
-    h(
-      Bar,
-      { mb: open ? 2 : 0 },
-      h(C.Heading, { as: "h3", id, size: "sm", fontFamily: "mono" }, clean(xcom.key)),
+  return h(Panel, { "aria-labelledby": id, ...edge(xcom) },
+    h(Bar, { mb: open ? 2 : 0 },
+      h(C.Heading, { as: "h3", id, size: "sm", fontFamily: "mono" }, xcom.key),
       h(Marks, { row: xcom }),
       h(Aside, { flex: 1, textAlign: "end" }, !open && sizeText(xcom.size)),
-      h(Small, { onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `${open ? "Hide" : "Show"} details of ${clean(xcom.key)}` }, open ? "Hide" : "Show"),
+      h(Toggle, { open, setOpen, name: xcom.key }),
     ),
     open && h(Details, { xcom, eager, as: "h4" }),
   );
@@ -488,52 +470,48 @@ function Card({ xcom, opened, eager }) {
 
 // --- the tab
 
-// Airflow 3.4 says by the page's address, and by a prop that comes late, which attempt is looked at.
+// Airflow 3.4 says by the page's address, and by a prop that comes late, which attempt is looked at. The tab
+// waits for the prop, but not for ever.
 function useAttempt(props, search) {
   const live = props.taskInstance;
-  const isNew = "taskInstance" in props;
   const [waited, setWaited] = useState(false);
   useEffect(() => {
-    const timer = setTimeout(() => setWaited(true), PATIENCE_MS);
+    const timer = setTimeout(() => setWaited(true), 1500);
     return () => clearTimeout(timer);
   }, []);
-  const chosen = Object.fromEntries(attemptQuery(Object.fromEntries(search)));
-  if (!isNew) return [{}, false];
+  const chosen = attemptOf(Object.fromEntries(search));
+  if (!("taskInstance" in props)) return [{}];
   if (!live) return [chosen, !waited];
-  if (!chosen.try_number || Number(chosen.try_number) === live.try_number) return [{ ti_id: live.id }, false];
-  return [{ ...Object.fromEntries(attemptQuery(live)), ...chosen }, false];
+  const isLive = !chosen.try_number || Number(chosen.try_number) === live.try_number;
+  return [isLive ? { ti_id: live.id } : { ...attemptOf(live), ...chosen }];
 }
 
 function Attempts({ attempts, choose }) {
   const left = attempts.filter((attempt) => attempt.xcoms > 0);
   if (left.every((attempt) => attempt.live) && left.length < 2) return null;
   const text = (of) => `${attemptText(of)}${of.region_index >= 0 ? `, index ${of.region_index}` : ""}: ${plural(of.xcoms, "XCom")}`;
-  return h(
-    Bar,
-    { as: "nav", "aria-label": "Attempts", mb: 3 },
+  return h(Bar, { as: "nav", "aria-label": "Attempts", mb: 3 },
     h(Muted, null, "Attempts with XComs:"),
     left.map((attempt) => h(Small, { key: attempt.ti_id, onClick: () => choose(attempt) }, text(attempt))),
   );
 }
 
+// What a form holds when it is sent.
+const onSubmit = (use) => (event) => {
+  event.preventDefault();
+  use(Object.fromEntries(new FormData(event.currentTarget)));
+};
+
 function KeyFilter({ value, choose }) {
-  const [text, setText] = useState(value);
-  useEffect(() => setText(value), [value]);
-  const onSubmit = (event) => {
-    event.preventDefault();
-    choose(text);
-  };
-  return h(
-    C.Flex,
-    { as: "form", role: "search", "aria-label": "Find an XCom of this task", gap: 2, onSubmit },
-    h(C.Input, { size: "xs", w: "12rem", "aria-label": "Key, exact", placeholder: "Key, exact", value: text, onChange: (event) => setText(event.target.value) }),
+  return h(C.Flex, { as: "form", role: "search", "aria-label": "Find an XCom of this task", gap: 2, onSubmit: onSubmit(({ key }) => choose(key)) },
+    h(C.Input, { key: value, name: "key", defaultValue: value, size: "xs", w: "12rem", "aria-label": "Key, exact", placeholder: "Key, exact" }),
     h(Small, { type: "submit" }, "Find"),
     value && h(Small, { onClick: () => choose("") }, "All keys"),
   );
 }
 
 function tabSummary({ xcoms, count, count_is_least: least, next }, key) {
-  const counted = key ? plural(xcoms.length, "XCom of this key", "XComs of this key") : `${least ? "at least " : ""}${plural(count, "XCom")}`;
+  const counted = key ? plural(xcoms.length, "XCom") : `${least ? "at least " : ""}${plural(count, "XCom")}`;
   const size = xcoms.reduce((sum, xcom) => sum + (xcom.size ?? 0), 0);
   return next || !size ? counted : `${counted}, ${sizeText(size)} sealed`;
 }
@@ -546,35 +524,30 @@ function Tab(props) {
   const of = { run_id: props.runId, task_id: props.taskId, map_index: props.mapIndex ?? -1, key, ...attempt };
   const { cursors, after, setCursors } = useCursors([props.dagId, of]);
   const { data, error, loading, again } = useAsk(`dags/${segment(props.dagId)}/task-instance`, { ...of, after }, wait);
-  const change = (names, entries) => {
+  const change = (names, values) => {
     const next = new URLSearchParams(search);
     names.forEach((name) => next.delete(name));
-    entries.forEach(([name, value]) => value && next.set(name, value));
+    Object.entries(values).forEach(([name, value]) => next.set(name, value));
     setSearch(next);
   };
   const xcoms = data?.xcoms ?? [];
   const few = xcoms.length <= OPEN_AT_MOST;
+  const opened = all ?? few;
   const bad = xcoms.filter((xcom) => ["error", "warning"].includes(xcom.worst)).length;
   return both(
-    h(
-      Bar,
-      { mb: 3 },
-      h(
-        C.Box,
-        { role: "status", color: "fg.muted", flex: 1, minW: "12rem" },
+    h(Bar, { mb: 3 },
+      h(C.Box, { role: "status", color: "fg.muted", flex: 1, minW: "12rem" },
         data && tabSummary(data, key),
-        bad > 0 && h(C.Text, { as: "strong", colorPalette: "red", color: "colorPalette.fg" }, `, ${bad} with a finding`),
+        bad > 0 && h(Strong, { colorPalette: "red" }, `, ${bad} with a finding`),
       ),
-      h(KeyFilter, { value: key, choose: (wanted) => change(["key"], [["key", wanted]]) }),
-      xcoms.length > 1 && h(Small, { onClick: () => setAll(true) }, "Show all"),
-      xcoms.length > 1 && h(Small, { onClick: () => setAll(false) }, "Hide all"),
+      h(KeyFilter, { value: key, choose: (wanted) => change(["key"], wanted ? { key: wanted } : {}) }),
+      xcoms.length > 1 && h(Small, { onClick: () => setAll(!opened) }, opened ? "Hide all" : "Show all"),
       h(Small, { onClick: again, disabled: loading }, "Refresh"),
     ),
-    data && h(Attempts, { attempts: data.attempts ?? [], choose: (wanted) => change(ATTEMPT, attemptQuery(wanted)) }),
-    error && h(Failure, { error, again }),
-    !data && !error && h(Working),
+    data && h(Attempts, { attempts: data.attempts ?? [], choose: (wanted) => change(ATTEMPT, attemptOf(wanted)) }),
+    h(Pending, { data, error, again }),
     data && !xcoms.length && h(Muted, null, key ? "This task instance has no XCom of this key." : "This task instance has no XCom."),
-    xcoms.map((xcom) => h(Card, { key: rowKey(xcom), xcom, opened: all ?? few, eager: few })),
+    xcoms.map((xcom) => h(Card, { key: rowKey(xcom), xcom, opened, eager: few })),
     h(Pages, { cursors, setCursors, next: data?.next, what: "XComs" }),
   );
 }
@@ -590,65 +563,48 @@ const filtersOf = (search) => Object.fromEntries(Object.keys(FILTERS).map((name)
 const toTime = (text) => text && `${text}${text.length === 16 ? ":00" : ""}Z`;
 
 function Filters({ given, setSearch, about }) {
-  const [values, setValues] = useState(given);
   const id = useId();
-  useEffect(() => setValues(given), [JSON.stringify(given)]);
-  const apply = (next) => setSearch(new URLSearchParams(Object.entries(next).filter(([, value]) => value)));
-  const onSubmit = (event) => {
-    event.preventDefault();
-    apply(values);
-  };
+  const apply = (values) => setSearch(new URLSearchParams(Object.entries(values).filter(([, value]) => value)));
   const option = (value, text = value) => h("option", { key: value, value }, text);
   const field = (name) => {
-    const props = { id: id + name, value: values[name], onChange: (event) => setValues({ ...values, [name]: event.target.value }) };
+    const props = { id: id + name, name, defaultValue: given[name] };
     if (name === "state") return h(C.NativeSelect.Root, { size: "sm" }, h(C.NativeSelect.Field, props, option("", "any"), STATES.map((state) => option(state))), h(C.NativeSelect.Indicator));
     const more = { compartment: { list: `${id}names` }, since: { type: "datetime-local" }, until: { type: "datetime-local" } }[name];
     return h(C.Input, { size: "sm", ...props, ...more });
   };
-  return h(
-    C.Box,
-    { as: "form", role: "search", "aria-label": "Filter XComs", onSubmit, mb: 4 },
-    h(
-      C.Box,
-      { display: "grid", gridTemplateColumns: { base: "1fr 1fr", lg: "repeat(4, 1fr)" }, gap: 3, mb: 2 },
-      Object.entries(FILTERS).map(([name, label]) => h(C.Box, { key: name }, h(C.Text, { as: "label", htmlFor: id + name, fontSize: "xs", color: "fg.muted" }, label), field(name))),
+  return h(C.Box, { as: "form", role: "search", "aria-label": "Filter XComs", onSubmit: onSubmit(apply), mb: 4 },
+    h(C.Box, { display: "grid", gridTemplateColumns: { base: "1fr 1fr", lg: "repeat(4, 1fr)" }, gap: 3, mb: 2 },
+      Object.entries(FILTERS).map(([name, label]) => h(C.Box, { key: name }, h(Tiny, { as: "label", htmlFor: id + name }, label), field(name))),
     ),
     h("datalist", { id: `${id}names` }, (about?.compartments ?? []).map((name) => option(name))),
-    h(
-      Bar,
-      null,
+    h(Bar, null,
       h(Small, { type: "submit", variant: "solid" }, "Apply"),
       h(Small, { onClick: () => apply({}) }, "Clear"),
-      h(Aside, null, "A run, task or key may end in * and then stands for all that begin so."),
+      h(Aside, null, "Run, task and key may end in * for all that begin so."),
     ),
   );
 }
 
 function OneXcom({ row }) {
   const { data, error, again } = useAsk(`dags/${segment(row.dag_id)}/xcom`, rowQuery(row));
-  if (error) return h(Failure, { error, again });
-  return data ? h(Details, { xcom: data, eager: true, as: "h2" }) : h(Working);
+  return data ? h(Details, { xcom: data, eager: true, as: "h2" }) : h(Pending, { error, again });
 }
 
 function BrowseRow({ row }) {
   const [open, setOpen] = useState(false);
-  const name = clean(`${row.dag_id} / ${instanceText(row)} : ${row.key}`);
-  const versions = row.state === "shredded" ? "destroyed" : list((row.keys ?? []).map((key) => key.version).filter(isSet));
+  const name = `${row.dag_id} / ${instanceText(row)} : ${row.key}`;
+  const versions = row.state === "shredded" ? "destroyed" : list((row.keys ?? []).map((key) => key.version));
   return both(
-    h(
-      Line,
-      null,
-      h(Cell, edge(row), h(Small, { size: "2xs", onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `${open ? "Hide" : "Show"} details of ${name}` }, open ? "Hide" : "Show")),
-      h(
-        Cell,
-        { minW: "14rem", overflowWrap: "anywhere" },
+    h(Line, null,
+      h(Cell, edge(row), h(Toggle, { open, setOpen, name, size: "2xs" })),
+      h(Cell, { minW: "14rem", overflowWrap: "anywhere" },
         h(To, { to: tabPath(row), fontFamily: "mono" }, name),
-        h(C.Box, { fontSize: "xs" }, h(To, { to: runPath(row), color: "fg.muted" }, clean(row.run_id)), row.attempt && ` ${attemptText(row.attempt)}`),
+        h(C.Box, { fontSize: "xs" }, h(To, { to: runPath(row), color: "fg.muted" }, row.run_id), row.attempt && ` ${attemptText(row.attempt)}`),
       ),
       h(Cell, null, h(Marks, { row: { ...row, compartment: null } })),
-      h(Cell, { overflowWrap: "anywhere" }, row.compartment && clean(row.compartment)),
+      h(Cell, { overflowWrap: "anywhere" }, row.compartment),
       h(Cell, { whiteSpace: "nowrap" }, sizeText(row.size)),
-      h(Cell, wideOnly("Codec"), row.codec && clean(row.codec)),
+      h(Cell, wideOnly("Codec"), row.codec),
       h(Cell, wideOnly("Key version"), versions),
       h(Cell, { whiteSpace: "nowrap" }, h(Time, { at: row.pushed })),
       h(Cell, { whiteSpace: "nowrap", ...wideOnly("Kept until") }, keptUntil(row)),
@@ -671,16 +627,13 @@ function Browse({ search, setSearch, about }) {
   const plain = rows.filter((row) => row.state === "plaintext").length;
   const columns = ["", "XCom and run", "State", "Compartment", "Size", "Codec", "Key version", "Pushed", "Kept until"];
   return both(
-    h(Filters, { given, setSearch, about }),
-    h(
-      Bar,
-      { mb: 2 },
+    h(Filters, { key: JSON.stringify(given), given, setSearch, about }),
+    h(Bar, { mb: 2 },
       h(C.Box, { role: "status", color: "fg.muted", flex: 1 }, data && `${plural(rows.length, "XCom")} on this page. ${lookedText(data.looked)}`),
       h(Small, { onClick: again, disabled: loading }, "Refresh"),
     ),
     plain > 0 && h(Notice, { severity: "error", text: `${plural(plain, "XCom")} on this page ${plain === 1 ? "is" : "are"} stored in plaintext.`, remedy: "Show the details: they say what wrote it and what to do." }),
-    error && h(Failure, { error, again }),
-    !data && !error && h(Working),
+    h(Pending, { data, error, again }),
     data && !rows.length && h(Muted, null, data.next ? "No XCom matches so far." : "No XCom matches."),
     rows.length > 0 && h(Grid, { label: TITLE, columns }, rows.map((row) => h(BrowseRow, { key: rowKey(row), row }))),
     h(Pages, { cursors, setCursors, next: data?.next, what: "XComs", further: !rows.length }),
@@ -701,17 +654,15 @@ function numbersOf(of) {
     ["Expired", number(of.expired)],
     ["Unreadable", number(of.unreadable)],
     ["Key versions", isSet(of.oldest_version) && `oldest ${of.oldest_version}, newest ${of.newest_version}`],
-    ["Last pull", of.last_pull && h(Time, { at: of.last_pull, exact: true })],
+    ["Last pull", when(of.last_pull)],
   ];
 }
 
 function Compartment({ of }) {
   const id = useId();
   const route = ({ keys, sensitive, store_uri: store, key_uris: wrapping }) => [list(keys) ?? "*", sensitive && "sensitive", store, ...(wrapping ?? [])].filter(Boolean).join(" → ");
-  return h(
-    Panel,
-    { "aria-labelledby": id },
-    h(Bar, null, h(C.Heading, { as: "h3", id, size: "sm" }, clean(of.name)), of.default && h(Mark, { palette: "gray" }, "default")),
+  return h(Panel, { "aria-labelledby": id },
+    h(Bar, null, h(C.Heading, { as: "h3", id, size: "sm" }, of.name), of.default && h(Mark, { palette: "gray" }, "default")),
     h(Facts, { facts: numbersOf(of.numbers) }),
     h(Facts, {
       facts: [
@@ -721,8 +672,8 @@ function Compartment({ of }) {
         ["Readers", lines(of.readers, (reader) => reader.text) ?? "only its own DAGs"],
         ["Runs on", lines(of.runs_on, (place) => `${place.field} ${place.value}`)],
         ["Identities", globs(of.identities)],
-        ["Kept", isSet(of.retention) ? clean(of.retention) : "no limit"],
-        ["Kept by key", lines(of.retention_of, (rule) => `${rule.keys.join(", ")}: ${rule.retention ?? "no limit"}`)],
+        ["Kept", isSet(of.retention) ? of.retention : "no limit"],
+        ["Kept by key", lines(of.retention_of, (rule) => `${list(rule.keys)}: ${rule.retention ?? "no limit"}`)],
         ["Exclusive keys", Array.isArray(of.exclusive) ? globs(of.exclusive) : of.exclusive && "all"],
         ["Largest value", sizeText(of.max_bytes)],
         ["Legal holds", globs(of.legal_holds)],
@@ -741,9 +692,9 @@ function Section({ title, cut, items, children }) {
 }
 
 function Policy({ data }) {
-  const grant = (of) => [`${of.as} of ${of.compartment}`, of.dags && `DAGs ${of.dags.join(", ")}`, of.tasks && `tasks ${of.tasks.join(", ")}`].filter(Boolean).join(", ");
-  const identity = (of) => h(Line, { key: of.name, cells: [h(Mono, null, clean(of.name)), globs(of.workers_of), lines(of.principals), lines(of.grants, grant)] });
-  const hold = (of) => h(Line, { key: of.name, cells: [clean(of.name), globs(of.dags), globs(of.runs), clean(of.reason ?? "")] });
+  const grant = (of) => list([`${of.as} of ${of.compartment}`, of.dags && `DAGs ${list(of.dags)}`, of.tasks && `tasks ${list(of.tasks)}`]);
+  const identity = (of) => h(Line, { key: of.name, cells: [h(Mono, null, of.name), globs(of.workers_of), lines(of.principals), lines(of.grants, grant)] });
+  const hold = (of) => h(Line, { key: of.name, cells: [of.name, globs(of.dags), globs(of.runs), of.reason ?? ""] });
   const section = (name, title, children) => h(Section, { title, items: data[name], cut: data.cut?.includes(name) }, children);
   const { xcoms, plaintext, unreadable } = data.outside ?? {};
   return both(
@@ -759,14 +710,11 @@ function Compartments() {
   const { cursors, after, setCursors } = useCursors([]);
   const { data, error, again } = useAsk("compartments", { after });
   const remedy = "The access policy is for people who may read Airflow's connections and configuration.";
-  if (error) return h(Failure, { error: error.status === 403 ? { ...error, remedy } : error, again });
-  if (!data) return h(Working);
+  if (!data) return h(Pending, { error: error?.status === 403 ? { ...error, remedy } : error, again });
   return both(
-    h(
-      C.Box,
-      { mb: 4 },
+    h(C.Box, { mb: 4 },
       h(C.Text, null, "The access policy in force: ", withCode(data.policy.text || data.policy.state)),
-      data.policy.digest && h(Muted, { fontSize: "xs" }, `SHA-256 ${clean(data.policy.digest)}`),
+      data.policy.digest && h(Tiny, null, `SHA-256 ${data.policy.digest}`),
       h(Muted, null, data.counted ? `Numbers counted ${relativeTime(data.counted)}, ${exactTime(data.counted)}.` : withCode(data.counted_text || "The numbers were never counted.")),
     ),
     h(Policy, { data }),
@@ -779,10 +727,9 @@ function Page() {
   const { data: about, error, again } = useAsk("about", {});
   const view = search.get("view") === "compartments" ? "compartments" : "xcoms";
   useEffect(() => {
-    const before = document.title;
     document.title = `${TITLE} - Airflow`;
     return () => {
-      document.title = before;
+      document.title = "Airflow";
     };
   }, []);
   const link = (name, text, to) => h(C.Button, { size: "sm", variant: view === name ? "solid" : "ghost", asChild: true }, h(Router.Link, { to, "aria-current": view === name ? "page" : undefined }, text));
@@ -806,19 +753,17 @@ class Boundary extends (React.Component ?? Object) {
 
   render() {
     const { error } = this.state;
-    return error ? h(Failure, { error: { detail: "The page met an answer that it does not understand.", remedy: `Reload the page. If it happens again, report: ${error}` } }) : this.props.children;
+    return error ? h(Failure, { error: { detail: "The page does not understand an answer.", remedy: `Reload the page. If it happens again, report: ${error}` } }) : this.props.children;
   }
 }
 
 const missing = Object.entries(NEEDED).flatMap(([name, [from, parts]]) => parts.split(" ").filter((part) => !(part in from)).map((part) => `${name}.${part}`));
 
 function SealedXComs(props) {
-  if (missing.length) return `${TITLE} cannot be shown: this Airflow's page does not offer ${missing.join(", ")}. Set [secure_xcom] ui = False to hide this page; everything else works without it.`;
+  if (missing.length) return `${TITLE} cannot be shown: this Airflow's page does not offer ${missing.join(", ")}. [secure_xcom] ui = False hides this page.`;
   const { dagId, runId, taskId, mapIndex } = props;
   const isTab = isSet(dagId) && isSet(taskId);
-  return h(
-    C.Box,
-    { p: isTab ? 2 : 4, h: isTab ? undefined : "100%", overflowY: isTab ? undefined : "auto", fontSize: "sm", overflowWrap: "anywhere", "data-testid": "secure-xcom" },
+  return h(C.Box, { ...(isTab ? { p: 2 } : { p: 4, h: "100%", overflowY: "auto" }), fontSize: "sm", overflowWrap: "anywhere", "data-testid": "secure-xcom" },
     h(Boundary, { key: JSON.stringify([dagId, runId, taskId, mapIndex]) }, h(isTab ? Tab : Page, props)),
   );
 }
