@@ -753,7 +753,7 @@ class Boundary extends (React.Component ?? Object) {
 
   render() {
     const { error } = this.state;
-    return error ? h(Failure, { error: { detail: "The page does not understand an answer.", remedy: `Reload the page. If it happens again, report: ${error}` } }) : this.props.children;
+    return error ? h(Failure, { error: { detail: "The page does not understand an answer.", remedy: `Reload the page, or report: ${error}` } }) : this.props.children;
   }
 }
 
