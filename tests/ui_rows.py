@@ -93,6 +93,18 @@ class AirflowRows:
             with self.engine.begin() as connection:
                 connection.execute(query, {"text": text, "run": number, "task": at.task_id, "key": at.key})
 
+    def replace(self, at: Coordinate, value: Any) -> None:
+        """Write over an XCom's value."""
+        table, number = self._tables.tables["xcom"], self._runs[at.dag_id, at.run_id]
+        here = (
+            (table.c.dag_run_id == number)
+            & (table.c.task_id == at.task_id)
+            & (table.c.map_index == at.map_index)
+            & (table.c.key == at.key)
+        )
+        with self.engine.begin() as connection:
+            connection.execute(table.update().where(here).values(value=value))
+
     def rest_write(self, at: Coordinate, user: str, body: Any, time: datetime = NOW) -> None:
         """Write the event that Airflow keeps of a REST write."""
         row = {

@@ -95,8 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0070: the page in Airflow's UI, which the API server alone loads. No key service, no store's client.
     | {"plugin.ui"},
     "plugin.ui": ADDRESS
-    | {"access", "admission", "airflow_settings", "audit", "claims", "config", "keys", "numbers", "policies"}
-    | {"reference"},
+    | {"access", "admission", "airflow_settings", "audit", "claims", "config", "keys", "numbers", "reference"},
     "ahead": {"pipeline", "keys", "stores", "audit", "telemetry"},
     # docs/adr/0001: what Airflow reads when it starts, so that it loads the options and nothing else.
     "provider_info": {"config"},

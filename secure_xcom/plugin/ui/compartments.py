@@ -17,11 +17,18 @@ from secure_xcom.plugin.ui.deployment import Deployment
 from secure_xcom.plugin.ui.findings import Severity
 from secure_xcom.plugin.ui.times import text_of
 from secure_xcom.plugin.ui.who_may import who
-from secure_xcom.policies import lint_uris
 
 PAGE = 100
 LIST_MAX = 500
 _SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning", "ok": "note"}
+_NOT_TRIED = {
+    "kind": "uris-not-read",
+    "severity": "note",
+    "text": "Whether key services and stores can read the URIs is not looked at here.",
+    "remedy": "Run `secure-xcom policy lint` where the workers run.",
+    "line": 1,
+    "column": 1,
+}
 _NEVER = "Nothing was counted yet: the maintenance DAG counts each day, and `secure-xcom ui count` counts now."
 _NOT_MADE = "There is no table for the numbers yet: run `secure-xcom ui migrate`, then `secure-xcom ui count`."
 
@@ -175,14 +182,18 @@ def _identities_of(policy: AccessPolicy, names: frozenset[str]) -> dict[str, lis
 def _findings(known: Deployment) -> list[dict[str, Any]]:
     if known.raw is None:
         return []
-    return [_finding(remark) for remark in _remarks(known.raw, known.text)]
+    return [_NOT_TRIED, *(_finding(remark) for remark in _remarks(known.raw, known.text))]
 
 
 @lru_cache(maxsize=2)
 def _remarks(raw: bytes, where: str) -> Sequence[Remark]:
-    """Return lint's remarks. Connections of the environment are left alone, as they hold passwords."""
+    """Return lint's remarks.
+
+    Connections of the environment are left alone, as they hold passwords, and so are the rules that read URIs with
+    the code of key services and stores, which the API server does not load.
+    """
     try:
-        return lint(raw, where=where, beside=(lint_uris.remarks,))
+        return lint(raw, where=where)
     except SecureXComError:
         # A file that is not even YAML is told as a policy that cannot be used.
         return ()
