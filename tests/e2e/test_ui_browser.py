@@ -149,7 +149,7 @@ def test_a_sealed_value_is_readable(window: Window, here: World) -> None:
     assert card.get_by_text(re.compile(r"^\d+ B$")).is_visible()
     had = card.get_by_role("region", name="Who had return_value")
     had.get_by_role("link", name="finance_daily / load").wait_for()
-    assert had.get_by_text("refused").is_visible()
+    had.get_by_text("refused", exact=True).wait_for()
     assert card.get_by_text(re.compile("^secure-xcom open ")).is_visible()
     assert "engine" not in window.root.inner_text()
 
@@ -231,7 +231,7 @@ def test_shredded_and_expired_say_so(window: Window, here: World) -> None:
         assert card.get_by_text(f"state {state}", exact=True).first.is_visible()
         assert card.get_by_text("secure-xcom open").count() == 0
     assert _card(window, "handover").get_by_text("exclusive", exact=True).is_visible()
-    assert _card(window, "handover").get_by_role("link", name="finance_daily / audit_it").first.is_visible()
+    _card(window, "handover").get_by_role("link", name="finance_daily / audit_it").first.wait_for()
 
 
 def test_airflow_34_tells_which_attempt_is_looked_at(fresh: Callable[[str], Window], here: World) -> None:

@@ -1,12 +1,11 @@
 """The DAGs of ``secure-xcom demo --ui``: two teams, of which one hands a total to the other.
 
-The demo copies this file into its throwaway Airflow, and runs it once as a program.
+The demo copies this file into its throwaway Airflow.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from datetime import datetime, timezone
 from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
@@ -92,10 +91,3 @@ def marketing_report() -> None:
 
 
 finance, marketing = finance_daily(), marketing_report()
-
-if __name__ == "__main__":
-    conf: dict[str, Any] = {}
-    for each in (finance, marketing):
-        now = datetime.now(timezone.utc)
-        run = each.test(run_after=now, logical_date=now, run_conf=conf)
-        conf = {"finance_run": run.run_id}

@@ -713,7 +713,7 @@ function Compartments() {
   if (!data) return h(Pending, { error: error?.status === 403 ? { ...error, remedy } : error, again });
   return both(
     h(C.Box, { mb: 4 },
-      h(C.Text, null, "The access policy in force: ", withCode(data.policy.text || data.policy.state)),
+      h(C.Text, null, "The access policy in force: ", withCode([data.policy.text || data.policy.state, data.policy.remedy].join(" "))),
       data.policy.digest && h(Tiny, null, `SHA-256 ${data.policy.digest}`),
       h(Muted, null, data.counted ? `Numbers counted ${relativeTime(data.counted)}, ${exactTime(data.counted)}.` : withCode(data.counted_text || "The numbers were never counted.")),
     ),
@@ -753,7 +753,7 @@ class Boundary extends (React.Component ?? Object) {
 
   render() {
     const { error } = this.state;
-    return error ? h(Failure, { error: { detail: "The page does not understand an answer.", remedy: `Reload the page, or report: ${error}` } }) : this.props.children;
+    return error ? h(Failure, { error: { detail: "The page does not understand an answer.", remedy: String(error) } }) : this.props.children;
   }
 }
 
