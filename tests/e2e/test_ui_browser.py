@@ -463,5 +463,5 @@ def test_a_missing_component_is_a_plain_message(fresh: Callable[[str], Window], 
         """
     )
     window.page.goto(here.shown.page)
-    window.page.get_by_text("this Airflow's page does not offer ChakraUI.Badge").wait_for()
+    window.page.get_by_text("this page does not offer ChakraUI.Badge").wait_for()
     assert window.problems == []

@@ -26,7 +26,7 @@ def finance_daily() -> None:
             "customer": {
                 "name": "Ada Lovelace",
                 "since": 1843,
-                "address": {"street": "12 St James's Square", "zip code": "SW1Y 4LE"},
+                "address": {"street": "12 St James's Square", "postcode": "SW1Y 4LE"},
             },
             "amount": 99.5,
             "paid": True,

@@ -760,7 +760,7 @@ class Boundary extends (React.Component ?? Object) {
 const missing = Object.entries(NEEDED).flatMap(([name, [from, parts]]) => parts.split(" ").filter((part) => !(part in from)).map((part) => `${name}.${part}`));
 
 function SealedXComs(props) {
-  if (missing.length) return `${TITLE} cannot be shown: this Airflow's page does not offer ${missing.join(", ")}. [secure_xcom] ui = False hides this page.`;
+  if (missing.length) return `${TITLE} needs Airflow 3.2 or later: this page does not offer ${missing.join(", ")}. [secure_xcom] ui = False hides it.`;
   const { dagId, runId, taskId, mapIndex } = props;
   const isTab = isSet(dagId) && isSet(taskId);
   return h(C.Box, { ...(isTab ? { p: 2 } : { p: 4, h: "100%", overflowY: "auto" }), fontSize: "sm", overflowWrap: "anywhere", "data-testid": "secure-xcom" },
