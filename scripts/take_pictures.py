@@ -234,7 +234,7 @@ def _photograph_page(browser: Browser, made: Shown) -> None:
         [{"name": "_token", "value": answer.json()["access_token"], "url": made.airflow.url}]
     )
     places = (
-        ("ui-tab", made.tab() + "?key=return_value", "article table", "light", 1350),
+        ("ui-tab", made.tab() + "?key=return_value", "article table", "light", 1060),
         ("ui-dark", made.tab() + "?key=return_value", "article table", "dark", 900),
         ("ui-plaintext", made.tab("load"), "article", "light", 620),
         ("ui-browse", made.page, "table", "light", 900),
