@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.airflow_here import airflow_here
 from tests.unit.test_plugin import STOCK, run
+
+__all__ = ["airflow_here"]
 
 # Asked of a fresh process: the API server's app, as Airflow makes it.
 SERVER = """
@@ -56,6 +59,11 @@ compartments:
     key_uris: ["vault://vault_default/transit/keys/xcom", "aws-kms://aws_default/alias/xcom"]
     store_uri: "s3://aws_default@bucket/xcom"
 """
+
+
+PARAMETERS = {
+    "run_id", "task_id", "map_index", "key", "limit", "after", "dag_id", "compartment", "state", "since", "until",
+}  # fmt: skip
 
 
 @cache
@@ -120,6 +128,23 @@ def test_ui_false_takes_all_of_it_away(tmp_path: Path) -> None:
     assert [path for path, _, _ in off["routes"] if "secure-xcom" in path] == []
     assert "RefuseXComWrites" not in off["middlewares"]
     assert [name for name in off["modules"] if name.startswith("secure_xcom.plugin.ui")] == []
+
+
+@pytest.mark.usefixtures("airflow_here")
+def test_every_route_names_a_permission() -> None:
+    """Each route has one of the permission dependencies, and none of its dependencies became a query parameter."""
+    from fastapi.routing import APIRoute
+
+    from secure_xcom.plugin.ui.app import make_app
+    from secure_xcom.plugin.ui.permissions import READ_XCOMS, SEE_COMPARTMENTS
+
+    routes = [route for route in make_app().routes if isinstance(route, APIRoute)]
+    assert len(routes) >= 5
+    for route in routes:
+        assert [one for one in route.dependencies if one in (READ_XCOMS, SEE_COMPARTMENTS)], route.path
+        assert route.methods == {"GET"}, route.path
+        parameters = {one.name for one in route.dependant.query_params}
+        assert parameters <= PARAMETERS, (route.path, parameters - PARAMETERS)
 
 
 # --- the middleware -----------------------------------------------------------------------------------------

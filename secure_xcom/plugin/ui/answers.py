@@ -22,6 +22,8 @@ from secure_xcom.errors import (
 )
 from secure_xcom.plugin.ui.findings import sentence
 
+# Starlette has given the constant another name.
+_UNPROCESSABLE = 422
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -29,7 +31,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _STATUS: tuple[tuple[type[SecureXComError], int], ...] = (
-    (RequestInvalid, status.HTTP_422_UNPROCESSABLE_CONTENT),
+    (RequestInvalid, _UNPROCESSABLE),
     (XComNotFound, status.HTTP_404_NOT_FOUND),
     (TablesUnknown, status.HTTP_503_SERVICE_UNAVAILABLE),
     (AccessLogUnreadable, status.HTTP_503_SERVICE_UNAVAILABLE),
@@ -68,7 +70,7 @@ def add_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         name = str(first["loc"][-1])
         return _refusal(
-            status.HTTP_422_UNPROCESSABLE_CONTENT, sentence(f"`{name}`: {first['msg']}"), "Correct the parameter."
+            _UNPROCESSABLE, sentence(f"`{name}`: {first['msg']}"), "Correct the parameter."
         )
 
     @app.exception_handler(SQLAlchemyError)

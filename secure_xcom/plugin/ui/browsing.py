@@ -18,8 +18,8 @@ from secure_xcom.plugin.ui.looking import State, XCom, look
 from secure_xcom.plugin.ui.tables import Place, Run, StoredXCom, Tables, Wanted
 from secure_xcom.plugin.ui.times import text_of
 
-RUNS_MAX = 400
-ROWS_MAX = 2_000
+RUNS_MAX = 200
+ROWS_MAX = 1_000
 """What one answer looks at, at the most."""
 
 _RUNS_AT_ONCE = 32
