@@ -47,12 +47,15 @@ def world(folder: Path, database: Path) -> Iterator[World]:
     )
     with airflow:
         shutil.copy(database, airflow.database)
+        # It comes up while the DAGs run.
+        airflow.launch("api-server")
         run_id = ui.run_dags(airflow)
         _add_expired(airflow, run_id)
         _add_hostile(airflow, run_id)
         _add_many(airflow, run_id)
-        airflow.start("api-server")
+        airflow.wait_healthy()
         yield World(airflow, ui.Shown(airflow, run_id))
+        airflow.stop(patience=2)
 
 
 def _copy(airflow: ThrowawayAirflow, table: str, where: dict[str, Any], **changes: Any) -> None:
