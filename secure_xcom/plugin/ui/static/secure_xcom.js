@@ -36,14 +36,14 @@ function h(type, props, ...children) {
 const isSet = (value) => value !== undefined && value !== null && value !== "";
 // Several parts that stand side by side.
 const both = (...parts) => h(Fragment, null, ...parts);
-const number = (value) => (isSet(value) ? value.toLocaleString("en-US") : null);
+const number = (value) => value?.toLocaleString("en-US");
 const plural = (count, name) => `${number(count)} ${name}${count === 1 ? "" : "s"}`;
 const list = (names) => (names ?? []).filter(Boolean).join(", ") || null;
 
 function sizeText(bytes) {
   if (!isSet(bytes)) return null;
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const step = bytes < 1024 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  const units = ["B", "KiB", "MiB", "GiB"];
+  const step = bytes < 1024 ? 0 : Math.min(3, Math.floor(Math.log2(bytes) / 10));
   return `${step ? (bytes / 1024 ** step).toFixed(1) : bytes} ${units[step]}`;
 }
 
@@ -90,7 +90,7 @@ async function ask(path, query, signal) {
   const body = await answer.json?.().catch(() => null);
   if (answer.ok && body) return body;
   const { status } = answer;
-  const [detail = body?.detail ?? `The API server answers with HTTP ${status}.`, remedy = body?.remedy] = ERRORS[status] ?? [];
+  const [detail = body?.detail ?? `The API server answers HTTP ${status}.`, remedy = body?.remedy] = ERRORS[status] ?? [];
   throw { status, detail, remedy };
 }
 
@@ -239,7 +239,7 @@ const lines = (of, text = String, props = {}) =>
 
 // A table that is wider than its place scrolls, by the keyboard too.
 function Grid({ label, columns, children, ...rest }) {
-  const head = columns.map((column, place) => h(C.Table.ColumnHeader, { key: place, scope: "col", color: "fg.muted", fontSize: "xs", ...wideOnly(column) }, column || h(C.VisuallyHidden, null, "Details")));
+  const head = columns.map((column, place) => h(C.Table.ColumnHeader, { key: place, scope: "col", color: "fg.muted", fontSize: "xs", ...wideOnly(column) }, column));
   return h(C.Box, { overflow: "auto", role: "region", "aria-label": label, tabIndex: 0, ...rest },
     h(C.Table.Root, { size: "sm", overflowWrap: "normal" }, h(C.Table.Header, null, h(C.Table.Row, { bg: "transparent" }, head)), h(C.Table.Body, null, children)),
   );
@@ -503,7 +503,7 @@ const onSubmit = (use) => (event) => {
 };
 
 function KeyFilter({ value, choose }) {
-  return h(C.Flex, { as: "form", role: "search", "aria-label": "Find an XCom of this task", gap: 2, onSubmit: onSubmit(({ key }) => choose(key)) },
+  return h(C.Flex, { as: "form", role: "search", "aria-label": "Find an XCom", gap: 2, onSubmit: onSubmit(({ key }) => choose(key)) },
     h(C.Input, { key: value, name: "key", defaultValue: value, size: "xs", w: "12rem", "aria-label": "Key, exact", placeholder: "Key, exact" }),
     h(Small, { type: "submit" }, "Find"),
     value && h(Small, { onClick: () => choose("") }, "All keys"),
@@ -542,11 +542,12 @@ function Tab(props) {
       ),
       h(KeyFilter, { value: key, choose: (wanted) => change(["key"], wanted ? { key: wanted } : {}) }),
       xcoms.length > 1 && h(Small, { onClick: () => setAll(!opened) }, opened ? "Hide all" : "Show all"),
+      h(To, { to: `/plugin/sealed-xcoms-browse?${new URLSearchParams({ dag_id: props.dagId, run_id: props.runId })}` }, "All of this run"),
       h(Small, { onClick: again, disabled: loading }, "Refresh"),
     ),
     data && h(Attempts, { attempts: data.attempts ?? [], choose: (wanted) => change(ATTEMPT, attemptOf(wanted)) }),
     h(Pending, { data, error, again }),
-    data && !xcoms.length && h(Muted, null, key ? "This task instance has no XCom of this key." : "This task instance has no XCom."),
+    data && !xcoms.length && h(Muted, null, key ? "No XCom has this key." : "This task instance has no XCom."),
     xcoms.map((xcom) => h(Card, { key: rowKey(xcom), xcom, opened, eager: few })),
     h(Pages, { cursors, setCursors, next: data?.next, what: "XComs" }),
   );
@@ -567,10 +568,10 @@ function Filters({ given, setSearch, about }) {
   const apply = (values) => setSearch(new URLSearchParams(Object.entries(values).filter(([, value]) => value)));
   const option = (value, text = value) => h("option", { key: value, value }, text);
   const field = (name) => {
-    const props = { id: id + name, name, defaultValue: given[name] };
+    const props = { key: given[name], id: id + name, name, defaultValue: given[name] };
     if (name === "state") return h(C.NativeSelect.Root, { size: "sm" }, h(C.NativeSelect.Field, props, option("", "any"), STATES.map((state) => option(state))), h(C.NativeSelect.Indicator));
-    const more = { compartment: { list: `${id}names` }, since: { type: "datetime-local" }, until: { type: "datetime-local" } }[name];
-    return h(C.Input, { size: "sm", ...props, ...more });
+    const time = { type: "datetime-local" };
+    return h(C.Input, { size: "sm", ...props, ...{ compartment: { list: `${id}names` }, since: time, until: time }[name] });
   };
   return h(C.Box, { as: "form", role: "search", "aria-label": "Filter XComs", onSubmit: onSubmit(apply), mb: 4 },
     h(C.Box, { display: "grid", gridTemplateColumns: { base: "1fr 1fr", lg: "repeat(4, 1fr)" }, gap: 3, mb: 2 },
@@ -609,7 +610,7 @@ function BrowseRow({ row }) {
       h(Cell, { whiteSpace: "nowrap" }, h(Time, { at: row.pushed })),
       h(Cell, { whiteSpace: "nowrap", ...wideOnly("Kept until") }, keptUntil(row)),
     ),
-    open && h(Line, null, h(Cell, { colSpan: 9, bg: "bg.subtle", overflowWrap: "anywhere" }, h(OneXcom, { row }))),
+    open && h(Line, null, h(Cell, { colSpan: 9, bg: "bg.subtle", overflowWrap: "anywhere", "aria-label": `Details of ${name}` }, h(OneXcom, { row }))),
   );
 }
 
@@ -625,16 +626,16 @@ function Browse({ search, setSearch, about }) {
   const { data, error, loading, again } = useAsk("xcoms", query);
   const rows = data?.xcoms ?? [];
   const plain = rows.filter((row) => row.state === "plaintext").length;
-  const columns = ["", "XCom and run", "State", "Compartment", "Size", "Codec", "Key version", "Pushed", "Kept until"];
+  const columns = ["Details", "XCom and run", "State", "Compartment", "Size", "Codec", "Key version", "Pushed", "Kept until"];
   return both(
-    h(Filters, { key: JSON.stringify(given), given, setSearch, about }),
+    h(Filters, { given, setSearch, about }),
     h(Bar, { mb: 2 },
       h(C.Box, { role: "status", color: "fg.muted", flex: 1 }, data && `${plural(rows.length, "XCom")} on this page. ${lookedText(data.looked)}`),
       h(Small, { onClick: again, disabled: loading }, "Refresh"),
     ),
     plain > 0 && h(Notice, { severity: "error", text: `${plural(plain, "XCom")} on this page ${plain === 1 ? "is" : "are"} stored in plaintext.`, remedy: "Show the details: they say what wrote it and what to do." }),
     h(Pending, { data, error, again }),
-    data && !rows.length && h(Muted, null, data.next ? "No XCom matches so far." : "No XCom matches."),
+    data && !rows.length && h(Muted, null, data.next ? "No match so far." : "No match."),
     rows.length > 0 && h(Grid, { label: TITLE, columns }, rows.map((row) => h(BrowseRow, { key: rowKey(row), row }))),
     h(Pages, { cursors, setCursors, next: data?.next, what: "XComs", further: !rows.length }),
   );
