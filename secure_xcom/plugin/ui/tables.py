@@ -21,6 +21,7 @@ from secure_xcom.plugin.ui import values
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+_REST_WRITES_MAX = 200
 COUNT_MAX = 10_000
 """XComs of a task are counted up to here."""
 
@@ -59,6 +60,19 @@ class StoredXCom:
 
 
 @dataclass(frozen=True, slots=True)
+class RestWrite:
+    """An event of Airflow's audit log.
+
+    :ivar extra: JSON text; it may hold the value that was written, so nobody is to see it.
+    """
+
+    event: str
+    user: str | None
+    time: datetime
+    extra: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What a text must be: the text itself, or its beginning."""
 
@@ -83,6 +97,7 @@ class Tables:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
+        self._rest_writes: dict[tuple[int, str], list[RestWrite]] = {}
 
     # --- runs -----------------------------------------------------------------------------------------------
 
@@ -207,22 +222,22 @@ class Tables:
 
     # --- what else Airflow knows ----------------------------------------------------------------------------
 
-    def rest_writes(
-        self, run: Run, task_id: str, limit: int
-    ) -> list[tuple[str, str | None, datetime, str | None]]:
-        """Return Airflow's audit events of REST writes to a task's XComs, newest first: event, user, time, extra.
+    def rest_writes(self, run: Run, task_id: str) -> list[RestWrite]:
+        """Return Airflow's audit events of REST writes to a task's XComs, newest first; asked once per task."""
+        if (run.id, task_id) not in self._rest_writes:
+            self._rest_writes[run.id, task_id] = self._ask_rest_writes(run, task_id)
+        return self._rest_writes[run.id, task_id]
 
-        The extra may hold the value that was written, so nobody else is to see it.
-        """
+    def _ask_rest_writes(self, run: Run, task_id: str) -> list[RestWrite]:
         extra = sa.case((sa.func.length(_LOG.c.extra) <= values.TEXT_MAX, _LOG.c.extra), else_=None)
         query = (
             sa.select(_LOG.c.event, _LOG.c.owner, _LOG.c.dttm, extra)
             .where(_LOG.c.dag_id == run.dag_id, _LOG.c.task_id == task_id, _LOG.c.run_id == run.run_id)
             .where(_LOG.c.event.in_(("create_xcom_entry", "update_xcom_entry")))
             .order_by(_LOG.c.dttm.desc())
-            .limit(limit)
+            .limit(_REST_WRITES_MAX)
         )
-        return [(event, owner, time, text) for event, owner, time, text in self._session.execute(query)]
+        return [RestWrite(*record) for record in self._session.execute(query)]
 
 
 def tables_of(session: Session) -> Tables:
