@@ -46,6 +46,7 @@ RUN_BY = {
         ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
     ),
     "docs/vault.md": {"": "tests/real/test_vault_docs.py"},
+    "docs/ui.md": {"secure-xcom ui migrate": "tests/unit/test_ui_count.py"},
 }
 # Page -> beginning of a command -> why no test runs it.
 NOT_RUN = {
