@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -29,7 +30,8 @@ USERS: dict[str, tuple[str, list[tuple[str, str]] | None]] = {
 def ui(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[UiDeployment]:
     """An API server with people of several roles."""
     folder = tmp_path_factory.mktemp("ui-fab")
-    with UiDeployment(folder, migrated, {}, {"core.auth_manager": FAB}) as deployment:
+    settings = {"core.auth_manager": FAB, "secure_xcom.refuse_rest_writes": "False"}
+    with UiDeployment(folder, migrated, {}, settings) as deployment:
         deployment.prepare()
         fill(deployment)
         deployment.make_users(USERS)
@@ -82,3 +84,19 @@ def test_who_writes_by_hand_is_named_to_readers_of_the_audit_log(ui: UiDeploymen
     assert (hidden["kind"], hidden["user"]) == ("rest", None)
     assert "mallory" not in hidden["text"]
     assert ui.get(path, "admin", **asked).json["written_by"]["user"] == "mallory"
+
+
+def test_a_real_rest_write_is_named_where_it_is_let_pass(ui: UiDeployment) -> None:
+    """With the setting off Airflow's pencil writes, and the page says that it did and who it was."""
+    entries = f"/api/v2/dags/{DAG}/dagRuns/{quote(RUN, safe='')}/taskInstances/mapped/xcomEntries"
+    changed = ui.request("PATCH", f"{entries}/return_value", "admin", {"value": "in plaintext", "map_index": 5})
+    assert changed.status == 200, changed.body
+    path, asked = of_dag(DAG, "xcom"), {"run_id": RUN, "task_id": "mapped", "key": "return_value"}
+    xcom = ui.get(path, "admin", **asked, map_index=5).json
+    assert (xcom["state"], xcom["written_by"]["kind"], xcom["written_by"]["user"]) == (
+        "plaintext",
+        "rest",
+        "admin",
+    )
+    assert ui.get(path, "admin", **asked, map_index=6).json["state"] == "sealed"
+    assert ui.get("about", "admin").json["rest_writes"] == "possible"

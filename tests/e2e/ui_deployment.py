@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.client import HTTPConnection
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pandas as pd
+from packaging.version import Version
 from typing_extensions import Self
 
 from secure_xcom.access import AccessPolicy
@@ -25,6 +27,8 @@ from secure_xcom.keys.keyring_file import create_keyring
 from tests.ui_rows import NOW, AirflowRows
 from tests.world import World
 
+TEAMS = Version(metadata.version("apache-airflow-core")) >= Version("3.3")
+"""Whether this Airflow knows teams."""
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 DAG, OTHER = "finance_daily", "marketing_daily"
 RUN = "manual__2026-12-01T08:00:00+00:00"
@@ -183,8 +187,8 @@ class UiDeployment:
 
 def at(**changes: Any) -> Coordinate:
     """A coordinate of the DAG that people look at, with some fields changed."""
-    fields: dict[str, Any] = {"dag_id": DAG, "run_id": RUN, "task_id": "extract", "map_index": -1}
-    return Coordinate(**{**fields, "key": "return_value", **changes})
+    usual: dict[str, Any] = {"dag_id": DAG, "run_id": RUN, "task_id": "extract", "map_index": -1}
+    return Coordinate(**{**usual, "key": "return_value", **changes})
 
 
 def of_dag(dag_id: str, name: str) -> str:

@@ -198,6 +198,32 @@ def test_a_log_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert "SELECT" in caught.value.remedy
 
 
+def test_what_the_backend_writes_is_found(tmp_path: Path) -> None:
+    """A push and a pull by the pipeline, with the real file sink, are found by the ids of the XCom."""
+    from secure_xcom.audit import AccessLog
+    from secure_xcom.codecs import Codecs
+    from secure_xcom.config import Settings
+    from secure_xcom.masking import SensitiveNames
+    from secure_xcom.pipeline import Pipeline, Push, Row
+    from secure_xcom.plugin.ui import log_file
+    from secure_xcom.plugin.ui.log_events import Search
+    from tests.world import World, coordinate
+
+    world, uri = World(), (tmp_path / "log.jsonl").as_uri()
+    assert world.policy is not None
+    pipeline = Pipeline(
+        Settings(), world.policy, AccessLog.open([uri], version="test", policy="0" * 64),
+        SensitiveNames(set()), Codecs(lambda value: value, lambda structure: structure),
+        register=lambda _: None, services=world.service,
+    )  # fmt: skip
+    at, other = coordinate(run_id='ünï "quoted" \\ back'), coordinate(key="another")
+    reference = json.loads(json.dumps(pipeline.push([Push(at, 1)])[0]))
+    pipeline.push([Push(other, 2)])
+    assert pipeline.pull([Row(reference)]) == [1]
+    found = log_file.search(uri, Search.of(at, SINCE - timedelta(days=365)), after=None, limit=10)
+    assert [one["action"] for one in found.events] == ["pull", "push"]
+
+
 # --- where the log is -----------------------------------------------------------------------------------------
 
 

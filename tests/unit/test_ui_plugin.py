@@ -38,8 +38,10 @@ print(json.dumps({
     "plugins": [
         {name: [item.get("name") for item in getattr(plugin, name)]
          for name in ("fastapi_apps", "react_apps", "fastapi_root_middlewares")} | {"listeners": plugin.listeners}
-        for plugin in plugins_manager._get_plugins()[0] if plugin.name == "secure_xcom"
-    ] if hasattr(plugins_manager, "_get_plugins") else [],
+        # Airflow 3.1 has a list of them.
+        for plugin in (getattr(plugins_manager, "plugins", None) or plugins_manager._get_plugins()[0])
+        if plugin.name == "secure_xcom"
+    ],
 }))
 """
 # What Airflow does in every process: load the plugin, and its hooks.

@@ -69,9 +69,7 @@ def add_errors(app: FastAPI) -> None:
     async def parameters(_: Request, error: RequestValidationError) -> Answer:
         first = error.errors()[0]
         name = str(first["loc"][-1])
-        return _refusal(
-            _UNPROCESSABLE, sentence(f"`{name}`: {first['msg']}"), "Correct the parameter."
-        )
+        return _refusal(_UNPROCESSABLE, sentence(f"`{name}`: {first['msg']}"), "Correct the parameter.")
 
     @app.exception_handler(SQLAlchemyError)
     async def database(_: Request, error: SQLAlchemyError) -> Answer:

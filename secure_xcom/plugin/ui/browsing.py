@@ -110,6 +110,8 @@ class _Scan:
         self._limit = limit
         self._found: list[XCom] = []
         self._runs = self._rows = 0
+        key = filters.key
+        self._among = tables.runs_with(key.text) if key is not None and not key.beginning else None
 
     def run(self, start: _Position | None) -> Page:
         """Take rows until the answer is full, enough was looked at, or nothing is left."""
@@ -175,6 +177,7 @@ class _Scan:
                 until=wanted.until,
                 start=begin,
                 limit=limit,
+                among=self._among,
             )
             new = [run for run in runs if run.id != last]
             if new:

@@ -23,7 +23,12 @@ _ELSEWHERE = (
 )
 
 
-def claim(xcom: XCom, session: Session, viewer: Viewer) -> dict[str, Any]:
+def has_claims(session: Session) -> bool:
+    """Return whether the table of claims lies in Airflow's own database."""
+    return sa.inspect(session.connection()).has_table(claim_xcom().name)
+
+
+def claim(xcom: XCom, session: Session, viewer: Viewer, *, has_table: bool) -> dict[str, Any]:
     """Return who claimed an exclusive XCom, where the table of claims lies in Airflow's own database."""
     head = xcom.head
     if xcom.reference is not None and xcom.reference.shredded is not None:
@@ -31,9 +36,9 @@ def claim(xcom: XCom, session: Session, viewer: Viewer) -> dict[str, Any]:
         return _said("claimed", text, time=xcom.reference.shredded)
     if head is None or head.exclusive != "database" or head.object is None:
         return _said("unknown", _IN_STORE)
-    table = claim_xcom()
-    if not sa.inspect(session.connection()).has_table(table.name):
+    if not has_table:
         return _said("unknown", _ELSEWHERE)
+    table = claim_xcom()
     columns = [table.c[f"claimant_{name}"] for name in ("dag_id", "run_id", "task_id", "map_index")]
     query = sa.select(*columns, table.c.claimed).where(table.c.payload == head.object[-36:])
     record = session.execute(query).first()

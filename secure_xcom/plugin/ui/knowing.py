@@ -43,6 +43,11 @@ class Knowing:
         """What maintenance has counted."""
         return counted(self.session)
 
+    @cached_property
+    def has_claims(self) -> bool:
+        """Whether the table of claims lies in Airflow's own database."""
+        return claims.has_claims(self.session)
+
     @property
     def newest(self) -> Mapping[str, int]:
         """The newest version of each wrapping key."""
@@ -80,7 +85,7 @@ class Knowing:
                 may_see_user=self.viewer.may_read_audit_log(dag_id),
             )
         if xcom.head is not None and xcom.head.exclusive is not None:
-            claim = claims.claim(xcom, self.session, self.viewer)
+            claim = claims.claim(xcom, self.session, self.viewer, has_table=self.has_claims)
         return describing.whole(xcom, self.deployment, self.newest, written_by=written_by, claim=claim)
 
 

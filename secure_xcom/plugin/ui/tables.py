@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
-from airflow.utils.sqlalchemy import UtcDateTime
-from sqlalchemy.dialects import postgresql
 
 from secure_xcom.errors import TablesUnknown
 from secure_xcom.plugin.ui import values
+from secure_xcom.plugin.ui.schema import LOG, ORDER, RUN, TASK, XCOM
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+_REST_WRITES_MAX = 200
+_RARE_MAX = 1_000
 COUNT_MAX = 10_000
 """XComs of a task are counted up to here."""
 
@@ -59,6 +61,19 @@ class StoredXCom:
 
 
 @dataclass(frozen=True, slots=True)
+class RestWrite:
+    """An event of Airflow's audit log.
+
+    :ivar extra: JSON text; it may hold the value that was written, so nobody is to see it.
+    """
+
+    event: str
+    user: str | None
+    time: datetime
+    extra: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What a text must be: the text itself, or its beginning."""
 
@@ -83,19 +98,20 @@ class Tables:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._dialect = session.get_bind().dialect.name
+        self._rest_writes: dict[tuple[int, str], list[RestWrite]] = {}
 
     # --- runs -----------------------------------------------------------------------------------------------
 
     def run(self, dag_id: str, run_id: str) -> Run | None:
         """Return a run by its ids."""
-        query = _select_run().where(_RUN.c.dag_id == dag_id, _RUN.c.run_id == run_id)
+        query = _select_run().where(RUN.c.dag_id == dag_id, RUN.c.run_id == run_id)
         record = self._session.execute(query).first()
         return None if record is None else Run(*record)
 
     def has_task(self, run: Run, task_id: str) -> bool:
         """Return whether a run has instances of a task."""
         query = sa.select(sa.literal(1)).where(
-            _TASK.c.dag_id == run.dag_id, _TASK.c.run_id == run.run_id, _TASK.c.task_id == task_id
+            TASK.c.dag_id == run.dag_id, TASK.c.run_id == run.run_id, TASK.c.task_id == task_id
         )
         return self._session.execute(query.limit(1)).first() is not None
 
@@ -108,26 +124,39 @@ class Tables:
         until: datetime | None,
         start: tuple[datetime, int] | None,
         limit: int,
+        among: Collection[int] | None = None,
     ) -> list[Run]:
         """Return runs of these DAGs, those of the latest ``run_after`` first.
 
         :param start: the ``run_after`` and id of the run to begin with.
+        :param among: the ids of the only runs that are asked for.
         """
-        if not dag_ids:
+        if not dag_ids or (among is not None and not among):
             return []
-        query = _select_run().where(_RUN.c.dag_id.in_(sorted(dag_ids)))
+        query = _select_run().where(RUN.c.dag_id.in_(sorted(dag_ids)))
+        if among is not None:
+            query = query.where(RUN.c.id.in_(sorted(among)))
         if run_id is not None:
-            query = query.where(run_id.clause(_RUN.c.run_id))
+            query = query.where(run_id.clause(RUN.c.run_id))
         if since is not None:
-            query = query.where(_RUN.c.run_after >= since)
+            query = query.where(RUN.c.run_after >= since)
         if until is not None:
-            query = query.where(_RUN.c.run_after < until)
+            query = query.where(RUN.c.run_after < until)
         if start is not None:
             after, number = start
             # The first condition alone is one that an index is used for.
-            query = query.where(_RUN.c.run_after <= after, sa.or_(_RUN.c.run_after < after, _RUN.c.id <= number))
-        query = query.order_by(_RUN.c.run_after.desc(), _RUN.c.id.desc()).limit(limit)
+            query = query.where(RUN.c.run_after <= after, sa.or_(RUN.c.run_after < after, RUN.c.id <= number))
+        query = query.order_by(RUN.c.run_after.desc(), RUN.c.id.desc()).limit(limit)
         return [Run(*record) for record in self._session.execute(query)]
+
+    def runs_with(self, key: str) -> set[int] | None:
+        """Return the ids of the runs with an XCom of this key, None where it is in many rows.
+
+        It is the one filter with an index of its own (``idx_xcom_key``), by which a rare key is found at once.
+        """
+        query = sa.select(XCOM.c.dag_run_id).where(XCOM.c.key == key).limit(_RARE_MAX + 1)
+        found = [number for (number,) in self._session.execute(query)]
+        return set(found) if len(found) <= _RARE_MAX else None
 
     # --- XComs ----------------------------------------------------------------------------------------------
 
@@ -138,20 +167,20 @@ class Tables:
 
         :param map_index: of this instance only; :param key: with this key only.
         """
-        query = self._of_run(run, after).where(_XCOM.c.task_id == task_id)
+        query = self._of_run(run, after).where(XCOM.c.task_id == task_id)
         if map_index is not None:
-            query = query.where(_XCOM.c.map_index == map_index)
+            query = query.where(XCOM.c.map_index == map_index)
         if key is not None:
-            query = query.where(_XCOM.c.key == key)
+            query = query.where(XCOM.c.key == key)
         return self._rows(query.limit(limit), {run.id: run})
 
     def count(self, run: Run, task_id: str, *, map_index: int | None, key: str | None) -> int:
         """Return how many XComs the instances of a task have; one more than `COUNT_MAX` where there are more."""
-        inner = sa.select(sa.literal(1)).where(_XCOM.c.dag_run_id == run.id, _XCOM.c.task_id == task_id)
+        inner = sa.select(sa.literal(1)).where(XCOM.c.dag_run_id == run.id, XCOM.c.task_id == task_id)
         if map_index is not None:
-            inner = inner.where(_XCOM.c.map_index == map_index)
+            inner = inner.where(XCOM.c.map_index == map_index)
         if key is not None:
-            inner = inner.where(_XCOM.c.key == key)
+            inner = inner.where(XCOM.c.key == key)
         some = inner.limit(COUNT_MAX + 1).subquery()
         return int(self._session.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
@@ -175,9 +204,9 @@ class Tables:
         for number, run in enumerate(runs):
             query = self._of_run(run, after if number == 0 else None)
             if task_id is not None:
-                query = query.where(task_id.clause(_XCOM.c.task_id))
+                query = query.where(task_id.clause(XCOM.c.task_id))
             if key is not None:
-                query = query.where(key.clause(_XCOM.c.key))
+                query = query.where(key.clause(XCOM.c.key))
             # A part of a union with an order and a limit of its own must be a query of a query for SQLite.
             parts.append(sa.select(query.limit(limit).subquery()))
         found = self._rows(sa.union_all(*parts) if len(parts) > 1 else parts[0], {run.id: run for run in runs})
@@ -186,18 +215,10 @@ class Tables:
         return sorted(found, key=lambda row: order[row.run.id])
 
     def _of_run(self, run: Run, after: Place | None) -> Any:
-        query = sa.select(
-            _XCOM.c.dag_run_id,
-            _XCOM.c.task_id,
-            _XCOM.c.map_index,
-            _XCOM.c.key,
-            values.text(_XCOM.c.value, self._dialect).label("text"),
-            values.tagged(_XCOM.c.value, self._dialect).label("tagged"),
-            _XCOM.c.timestamp,
-        ).where(_XCOM.c.dag_run_id == run.id)
+        query = _select_xcom(self._dialect).where(XCOM.c.dag_run_id == run.id)
         if after is not None:
-            query = query.where(values.behind(_ORDER, after, self._dialect))
-        return query.order_by(*_ORDER)
+            query = query.where(values.behind(ORDER, after, self._dialect))
+        return query.order_by(*ORDER)
 
     def _rows(self, query: Any, runs: dict[int, Run]) -> list[StoredXCom]:
         return [
@@ -207,22 +228,22 @@ class Tables:
 
     # --- what else Airflow knows ----------------------------------------------------------------------------
 
-    def rest_writes(
-        self, run: Run, task_id: str, limit: int
-    ) -> list[tuple[str, str | None, datetime, str | None]]:
-        """Return Airflow's audit events of REST writes to a task's XComs, newest first: event, user, time, extra.
+    def rest_writes(self, run: Run, task_id: str) -> list[RestWrite]:
+        """Return Airflow's audit events of REST writes to a task's XComs, newest first; asked once per task."""
+        if (run.id, task_id) not in self._rest_writes:
+            self._rest_writes[run.id, task_id] = self._ask_rest_writes(run, task_id)
+        return self._rest_writes[run.id, task_id]
 
-        The extra may hold the value that was written, so nobody else is to see it.
-        """
-        extra = sa.case((sa.func.length(_LOG.c.extra) <= values.TEXT_MAX, _LOG.c.extra), else_=None)
+    def _ask_rest_writes(self, run: Run, task_id: str) -> list[RestWrite]:
+        extra = sa.case((sa.func.length(LOG.c.extra) <= values.TEXT_MAX, LOG.c.extra), else_=None)
         query = (
-            sa.select(_LOG.c.event, _LOG.c.owner, _LOG.c.dttm, extra)
-            .where(_LOG.c.dag_id == run.dag_id, _LOG.c.task_id == task_id, _LOG.c.run_id == run.run_id)
-            .where(_LOG.c.event.in_(("create_xcom_entry", "update_xcom_entry")))
-            .order_by(_LOG.c.dttm.desc())
-            .limit(limit)
+            sa.select(LOG.c.event, LOG.c.owner, LOG.c.dttm, extra)
+            .where(LOG.c.dag_id == run.dag_id, LOG.c.task_id == task_id, LOG.c.run_id == run.run_id)
+            .where(LOG.c.event.in_(("create_xcom_entry", "update_xcom_entry")))
+            .order_by(LOG.c.dttm.desc())
+            .limit(_REST_WRITES_MAX)
         )
-        return [(event, owner, time, text) for event, owner, time, text in self._session.execute(query)]
+        return [RestWrite(*record) for record in self._session.execute(query)]
 
 
 def tables_of(session: Session) -> Tables:
@@ -243,41 +264,20 @@ def tables_of(session: Session) -> Tables:
 # Engines whose tables were looked at: a schema changes with an upgrade, which starts the API server anew.
 _KNOWN: set[Any] = set()
 
-_TIME = UtcDateTime()
-_RUN = sa.table(
-    "dag_run",
-    sa.column("id", sa.Integer),
-    sa.column("dag_id", sa.String),
-    sa.column("run_id", sa.String),
-    sa.column("run_after", _TIME),
-)
-_TASK = sa.table(
-    "task_instance",
-    sa.column("dag_id", sa.String),
-    sa.column("run_id", sa.String),
-    sa.column("task_id", sa.String),
-)
-_XCOM = sa.table(
-    "xcom",
-    sa.column("dag_run_id", sa.Integer),
-    sa.column("task_id", sa.String),
-    sa.column("map_index", sa.Integer),
-    sa.column("key", sa.String),
-    sa.column("timestamp", _TIME),
-    sa.column("value", sa.JSON().with_variant(postgresql.JSONB(), "postgresql")),
-)
-_ORDER = (_XCOM.c.task_id, _XCOM.c.map_index, _XCOM.c.key)
-_LOG = sa.table(
-    "log",
-    sa.column("event", sa.String),
-    sa.column("owner", sa.String),
-    sa.column("dttm", _TIME),
-    sa.column("extra", sa.Text),
-    sa.column("dag_id", sa.String),
-    sa.column("run_id", sa.String),
-    sa.column("task_id", sa.String),
-)
+
+@cache
+def _select_xcom(dialect: str) -> Any:
+    """Return the select that every statement begins with: making it anew for each run took most of an answer."""
+    return sa.select(
+        XCOM.c.dag_run_id,
+        XCOM.c.task_id,
+        XCOM.c.map_index,
+        XCOM.c.key,
+        values.text(XCOM.c.value, dialect).label("text"),
+        values.tagged(XCOM.c.value, dialect).label("tagged"),
+        XCOM.c.timestamp,
+    )
 
 
 def _select_run() -> Any:
-    return sa.select(_RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id, _RUN.c.run_after)
+    return sa.select(RUN.c.id, RUN.c.dag_id, RUN.c.run_id, RUN.c.run_after)

@@ -8,12 +8,11 @@ from typing import Any
 
 from secure_xcom.plugin.ui.findings import LINK_PREFIX
 from secure_xcom.plugin.ui.looking import XCom
-from secure_xcom.plugin.ui.tables import Tables
+from secure_xcom.plugin.ui.tables import RestWrite, Tables
 from secure_xcom.plugin.ui.times import text_of
 
 _LOOP_PREFIX = "_airflow_loop_"
 _SKIPMIXIN_KEY = "skipmixin_key"
-_EVENTS_MAX = 200
 
 
 def writer(xcom: XCom, tables: Tables, *, first_sealed: datetime | None, may_see_user: bool) -> dict[str, Any]:
@@ -27,12 +26,11 @@ def writer(xcom: XCom, tables: Tables, *, first_sealed: datetime | None, may_see
         return _said("link", "Written by Airflow for an operator's extra link.")
     if key.startswith(_LOOP_PREFIX):
         return _said("loop", "Written by Airflow for a loop.")
-    event = _rest_event(xcom, tables)
-    if event is not None:
-        name, user, time = event
-        by = f" by {user}" if may_see_user and user else ""
-        text = f"Written by REST: Airflow's audit log has {name}{by} at {text_of(time)}."
-        return _said("rest", text, user if may_see_user else None, time)
+    write = _rest_write(xcom, tables)
+    if write is not None:
+        by = f" by {write.user}" if may_see_user and write.user else ""
+        text = f"Written by REST: Airflow's audit log has {write.event}{by} at {text_of(write.time)}."
+        return _said("rest", text, write.user if may_see_user else None, write.time)
     written = xcom.stored.written
     if first_sealed is not None and written is not None and written < first_sealed:
         return _said("before", "Written before the first XCom of its compartment was sealed.")
@@ -49,16 +47,16 @@ def _said(kind: str, text: str, user: str | None = None, time: datetime | None =
     return {"kind": kind, "text": text, "user": user, "time": text_of(time)}
 
 
-def _rest_event(xcom: XCom, tables: Tables) -> tuple[str, str | None, datetime] | None:
-    """Return the newest REST write of this XCom in Airflow's audit log: event, user, time."""
+def _rest_write(xcom: XCom, tables: Tables) -> RestWrite | None:
+    """Return the newest REST write of this XCom in Airflow's audit log."""
     place = xcom.stored.place
-    for name, user, time, extra in tables.rest_writes(xcom.stored.run, place.task_id, _EVENTS_MAX):
-        fields = _fields(extra)
-        # The path of a PATCH names the key, and the body of a POST does; older releases keep less.
+    for write in tables.rest_writes(xcom.stored.run, place.task_id):
+        fields = _fields(write.extra)
+        # The path of a PATCH names the key, and the body of a POST does.
         key = fields.get("xcom_key", fields.get("key"))
         index = fields.get("map_index", -1)
         if key == place.key and str(index) == str(place.map_index):
-            return name, user, time
+            return write
     return None
 
 
