@@ -114,7 +114,9 @@ def run_dags(airflow: ThrowawayAirflow) -> str:
     )
     runs = airflow.sql("SELECT run_id FROM dag_run WHERE dag_id = ? AND state = 'success'", (DAG,))
     if not runs or done.returncode:
-        raise ThrowawayFailed(f"the demo's DAG failed:\n{done.stdout[-3000:]}", where=str(airflow.folder))
+        raise ThrowawayFailed(
+            f"the demo's DAGs failed ({done.returncode}):\n{done.stdout[-3000:]}", where=str(airflow.folder)
+        )
     return str(runs[0][0])
 
 
