@@ -52,7 +52,7 @@ def world() -> World:
 
 def stored(value: Any, at: Coordinate | None = None, *, tagged: bool = False, text: str | None = None) -> Any:
     """A row as the tables give it."""
-    from secure_xcom.plugin.ui.tables import Place, Run, StoredXCom
+    from secure_xcom.plugin.ui.stored import Place, Run, StoredXCom
 
     where = at or coordinate()
     run = Run(1, where.dag_id, where.run_id, NOW)

@@ -15,7 +15,8 @@ from typing import Any
 from secure_xcom.access import AccessPolicy
 from secure_xcom.plugin.ui.cursors import decoded, encoded
 from secure_xcom.plugin.ui.looking import State, XCom, look
-from secure_xcom.plugin.ui.tables import Place, Run, StoredXCom, Tables, Wanted
+from secure_xcom.plugin.ui.stored import Narrow, Place, Run, StoredXCom, Wanted
+from secure_xcom.plugin.ui.tables import Tables
 from secure_xcom.plugin.ui.times import text_of
 
 RUNS_MAX = 200
@@ -25,7 +26,10 @@ ROWS_MAX = 1_000
 _RUNS_AT_ONCE = 32
 _OF_EACH, _OF_ONE = 100, 500
 """Rows that are fetched of each run of a batch, and then of one that has more."""
-_KINDS = (int, int, str, int, str)
+_KINDS = (int, int, str, int, str, str)
+_FIRST = Place("", -2, "")
+"""Before every XCom of a run."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -80,8 +84,7 @@ class _Position:
     def text(self) -> str:
         since = self.run_after - _EPOCH
         microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-        task_id, map_index, key = self.behind or Place("", -2, "")
-        return encoded((microseconds, self.run, task_id, map_index, key))
+        return encoded((microseconds, self.run, *(self.behind or _FIRST).parts))
 
 
 def browse(
@@ -160,7 +163,8 @@ class _Scan:
 
     def _fetch(self, runs: Sequence[Run], behind: Place | None, size: int) -> list[StoredXCom]:
         wanted = self._filters
-        return self._tables.of_runs(runs, after=behind, task_id=wanted.task_id, key=wanted.key, limit=size)
+        narrow = Narrow(wanted.task_id, key=wanted.key)
+        return self._tables.of_runs(runs, narrow, after=behind, limit=size)
 
     def _batches(self, start: _Position | None) -> Iterator[list[Run]]:
         """Yield runs in order, few at first: the newest runs often fill the answer."""
@@ -189,14 +193,14 @@ class _Scan:
 
 
 def _position(after: str | None) -> _Position | None:
-    parts = decoded(after, _KINDS)
+    parts = decoded(after, _KINDS, optional=1)
     if parts is None:
         return None
-    microseconds, run, task_id, map_index, key = parts
+    microseconds, run, *place = parts
     try:
         moment = datetime.fromtimestamp(int(microseconds or 0) // 1_000_000, timezone.utc)
         moment = moment.replace(microsecond=int(microseconds or 0) % 1_000_000)
     except (ValueError, OverflowError, OSError):
         moment = _EPOCH
-    behind = Place(str(task_id), int(map_index or 0), str(key))
-    return _Position(moment, int(run or 0), None if behind == Place("", -2, "") else behind)
+    behind = Place(*place)  # type: ignore[arg-type]  # the kinds are checked
+    return _Position(moment, int(run or 0), None if behind == _FIRST else behind)

@@ -20,13 +20,13 @@ def encoded(parts: Sequence[Part]) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def decoded(text: str | None, kinds: Sequence[type]) -> list[Part] | None:
+def decoded(text: str | None, kinds: Sequence[type], *, optional: int = 0) -> list[Part] | None:
     """Return a position's parts, None where there is none.
 
     A position says where to go on, never what may be seen, so it needs no signature: whoever makes one up gets
     other rows of the same answer.
 
-    :param kinds: the type of each part.
+    :param kinds: the type of each part; :param optional: how many of the last ones may be missing.
     :raises RequestInvalid: the text is no position of this kind.
     """
     if not text:
@@ -39,8 +39,8 @@ def decoded(text: str | None, kinds: Sequence[type]) -> list[Part] | None:
             parts = None
     fits = (
         isinstance(parts, list)
-        and len(parts) == len(kinds)
-        and all(type(part) is kind for part, kind in zip(parts, kinds, strict=True))
+        and len(kinds) - optional <= len(parts) <= len(kinds)
+        and all(type(part) is kind for part, kind in zip(parts, kinds, strict=False))
         and all(-(1 << 63) <= part < 1 << 63 for part in parts if isinstance(part, int))
         and not any("\x00" in part or not _encodable(part) for part in parts if isinstance(part, str))
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from secure_xcom.keys import version_of
@@ -69,7 +70,7 @@ def _row(xcom: XCom, known: Deployment, found: list[Finding]) -> dict[str, Any]:
         "map_index": place.map_index,
         "key": place.key,
         "run_after": text_of(run.run_after),
-        "attempt": None,
+        "attempt": None if stored.attempt is None else asdict(stored.attempt),
         "state": xcom.state,
         "compartment": xcom.compartment_name,
         "size": None if reference is None else reference.size,

@@ -12,10 +12,12 @@ from secure_xcom.errors import XComNotFound
 from secure_xcom.plugin.ui import claims, describing, log_place
 from secure_xcom.plugin.ui.counted import Counted, counted
 from secure_xcom.plugin.ui.deployment import Deployment, deployment
+from secure_xcom.plugin.ui.known_tables import tables_of
 from secure_xcom.plugin.ui.looking import STATES, XCom, look
 from secure_xcom.plugin.ui.permissions import MaySeeCompartments, Viewer
 from secure_xcom.plugin.ui.refusing import refuses
-from secure_xcom.plugin.ui.tables import Run, Tables, tables_of
+from secure_xcom.plugin.ui.stored import Attempts, Narrow, Run, Wanted
+from secure_xcom.plugin.ui.tables import Tables
 from secure_xcom.plugin.ui.writers import writer
 
 if TYPE_CHECKING:
@@ -63,13 +65,14 @@ class Knowing:
             raise XComNotFound("the DAG has no such run", where=f"{dag_id[:100]}/{run_id[:100]}")
         return run
 
-    def one(self, dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> XCom:
+    def one(self, dag_id: str, run_id: str, task_id: str, map_index: int, key: str, attempts: Attempts) -> XCom:
         """Return an XCom.
 
         :raises XComNotFound: there is none.
         """
         run = self.run(dag_id, run_id)
-        rows = self.tables.of_task(run, task_id, map_index=map_index, key=key, after=None, limit=1)
+        wanted = Narrow(Wanted(task_id), map_index, Wanted(key), attempts)
+        rows = self.tables.of_task(run, wanted, after=None, limit=1)
         if not rows:
             raise XComNotFound("there is no such XCom", where=f"{task_id[:100]}:{key[:100]}")
         return look(rows[0], self.deployment.policy)

@@ -14,7 +14,7 @@ from typing import Literal
 from secure_xcom.access import AccessPolicy, Compartment
 from secure_xcom.coordinate import Coordinate
 from secure_xcom.errors import CoordinateMismatch, ReferenceMalformed, SecureXComError
-from secure_xcom.plugin.ui.tables import StoredXCom
+from secure_xcom.plugin.ui.stored import StoredXCom
 from secure_xcom.plugin.ui.values import TAG, TEXT_MAX
 from secure_xcom.reference import TIME_FORMAT, Head, Reference, is_reference, parse
 
@@ -94,8 +94,12 @@ def look(stored: StoredXCom, policy: AccessPolicy | None) -> XCom:
 
 def _of_reference(stored: StoredXCom, reference: Reference, policy: AccessPolicy | None, preview: object) -> XCom:
     head, run, place = reference.head, stored.run, stored.place
-    row = (run.dag_id, run.run_id, place.task_id, str(place.map_index), place.key)
-    if (head.dag_id, head.run_id, head.task_id, head.map_index, head.key) != row:
+    row = (run.dag_id, run.run_id, place.task_id, place.key)
+    indexes = {str(place.map_index)}
+    if stored.attempt is not None and stored.attempt.region_id is not None:
+        # In a loop the index of the row is the iteration's, and the task has none of its own.
+        indexes.add("-1")
+    if (head.dag_id, head.run_id, head.task_id, head.key) != row or head.map_index not in indexes:
         refusal = CoordinateMismatch("the reference belongs to another XCom: it was moved, copied or replayed")
         return XCom(stored, "unreadable", refusal=refusal)
     try:

@@ -12,7 +12,7 @@ from secure_xcom.plugin.ui.commands import search_command
 from secure_xcom.plugin.ui.knowing import Knowing
 from secure_xcom.plugin.ui.log_place import log_place
 from secure_xcom.plugin.ui.looking import XCom
-from secure_xcom.plugin.ui.parameters import After, Id, Key, Limit, MapIndex
+from secure_xcom.plugin.ui.parameters import After, AttemptsDep, Id, Key, Limit, MapIndex
 from secure_xcom.plugin.ui.permissions import READ_XCOMS, DagId, ViewerDep
 from secure_xcom.plugin.ui.times import time_of
 from secure_xcom.plugin.ui.who_had_it import shown, who_had_it
@@ -28,13 +28,14 @@ def access(
     key: Key,
     session: SessionDep,
     viewer: ViewerDep,
+    attempts: AttemptsDep,
     map_index: MapIndex = -1,
     limit: Limit = 50,
     after: After = None,
 ) -> Answer:
     """Return who had an XCom, newest first."""
     here = Knowing(session, viewer)
-    found = here.one(dag_id, run_id, task_id, map_index, key)
+    found = here.one(dag_id, run_id, task_id, map_index, key, attempts)
     place, at = log_place(), found.coordinate
     command = None if at is None else search_command(at)
     source = {"state": place.state, "text": place.text}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter
 
@@ -12,9 +14,10 @@ from secure_xcom.plugin.ui.browsing import Filters, browse
 from secure_xcom.plugin.ui.cursors import decoded, encoded
 from secure_xcom.plugin.ui.knowing import Knowing
 from secure_xcom.plugin.ui.looking import State, look
-from secure_xcom.plugin.ui.parameters import After, AnyMapIndex, Id, Key, Limit, MapIndex, Text, Time
+from secure_xcom.plugin.ui.parameters import After, AnyMapIndex, AttemptsDep, Id, Key, Limit, MapIndex, Text, Time
 from secure_xcom.plugin.ui.permissions import READ_XCOMS, DagId, ReadableDags, ViewerDep
-from secure_xcom.plugin.ui.tables import COUNT_MAX, Place, Wanted
+from secure_xcom.plugin.ui.stored import Narrow, Place, Wanted
+from secure_xcom.plugin.ui.tables import COUNT_MAX
 from secure_xcom.plugin.ui.times import time_of
 
 router = APIRouter()
@@ -27,6 +30,7 @@ def task_instance(
     task_id: Id,
     session: SessionDep,
     viewer: ViewerDep,
+    attempts: AttemptsDep,
     map_index: AnyMapIndex = None,
     key: Text = None,
     limit: Limit = 50,
@@ -35,19 +39,20 @@ def task_instance(
     """Return the XComs of a task instance, or of all instances of a mapped task."""
     here = Knowing(session, viewer)
     run = here.run(dag_id, run_id)
-    behind = decoded(after, (str, int, str))
-    place = None if behind is None else Place(str(behind[0]), int(behind[1] or 0), str(behind[2]))
-    rows = here.tables.of_task(run, task_id, map_index=map_index, key=key or None, after=place, limit=limit + 1)
+    behind = decoded(after, (str, int, str, str), optional=1)
+    place = None if behind is None else Place(*behind)  # type: ignore[arg-type]  # the kinds are checked
+    wanted = Narrow(Wanted(task_id), map_index, Wanted(key) if key else None, attempts)
+    rows = here.tables.of_task(run, wanted, after=place, limit=limit + 1)
     if not rows and place is None and not here.tables.has_task(run, task_id):
         raise XComNotFound("the run has no such task", where=task_id[:100])
-    count = here.tables.count(run, task_id, map_index=map_index, key=key or None)
+    count = here.tables.count(run, wanted)
     return Answer(
         {
             "xcoms": [here.whole(look(row, here.deployment.policy)) for row in rows[:limit]],
-            "next": encoded(rows[limit - 1].place) if len(rows) > limit else None,
+            "next": encoded(rows[limit - 1].place.parts) if len(rows) > limit else None,
             "count": min(count, COUNT_MAX),
             "count_is_least": count > COUNT_MAX,
-            "attempts": [],
+            "attempts": [{**asdict(one), "xcoms": xcoms} for one, xcoms in here.tables.attempts(run, wanted)],
         }
     )
 
@@ -60,11 +65,12 @@ def xcom(
     key: Key,
     session: SessionDep,
     viewer: ViewerDep,
+    attempts: AttemptsDep,
     map_index: MapIndex = -1,
 ) -> Answer:
     """Return one XCom."""
     here = Knowing(session, viewer)
-    return Answer(here.whole(here.one(dag_id, run_id, task_id, map_index, key)))
+    return Answer(here.whole(here.one(dag_id, run_id, task_id, map_index, key, attempts)))
 
 
 @router.get("/xcoms", dependencies=[READ_XCOMS])

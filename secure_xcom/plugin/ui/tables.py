@@ -7,16 +7,15 @@ by ``run_after``, an XCom by its primary key. Another schema gets a class of its
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from secure_xcom.errors import TablesUnknown
 from secure_xcom.plugin.ui import values
 from secure_xcom.plugin.ui.schema import LOG, ORDER, RUN, TASK, XCOM
+from secure_xcom.plugin.ui.stored import Attempt, Narrow, Place, RestWrite, Run, StoredXCom, Wanted
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,71 +24,6 @@ _REST_WRITES_MAX = 200
 _RARE_MAX = 1_000
 COUNT_MAX = 10_000
 """XComs of a task are counted up to here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A DAG run."""
-
-    id: int
-    dag_id: str
-    run_id: str
-    run_after: datetime
-
-
-class Place(NamedTuple):
-    """The rest of an XCom's primary key, behind its run."""
-
-    task_id: str
-    map_index: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredXCom:
-    """A row of the table ``xcom``.
-
-    :ivar text: the value as JSON text, with an inline payload replaced by a few bytes; None where it is too long.
-    :ivar tagged: where the text is too long, whether the value is an object with our tag.
-    """
-
-    run: Run
-    place: Place
-    text: str | None = field(repr=False)
-    tagged: bool
-    written: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class RestWrite:
-    """An event of Airflow's audit log.
-
-    :ivar extra: JSON text; it may hold the value that was written, so nobody is to see it.
-    """
-
-    event: str
-    user: str | None
-    time: datetime
-    extra: str | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a text must be: the text itself, or its beginning."""
-
-    text: str
-    beginning: bool = False
-
-    @classmethod
-    def of(cls, text: str | None) -> Wanted | None:
-        """Return what a filter asks for: a text that ends in ``*`` asks for a beginning."""
-        if not text:
-            return None
-        return cls(text[:-1], True) if text.endswith("*") else cls(text)
-
-    def clause(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
-        """Return the condition on a column."""
-        return column.startswith(self.text, autoescape=True) if self.beginning else column == self.text
 
 
 class Tables:
@@ -160,39 +94,20 @@ class Tables:
 
     # --- XComs ----------------------------------------------------------------------------------------------
 
-    def of_task(
-        self, run: Run, task_id: str, *, map_index: int | None, key: str | None, after: Place | None, limit: int
-    ) -> list[StoredXCom]:
-        """Return the XComs of a task's instances by map index and key.
+    def of_task(self, run: Run, wanted: Narrow, *, after: Place | None, limit: int) -> list[StoredXCom]:
+        """Return XComs of a run by task, map index and key."""
+        return self._rows(self._of_run(run, wanted, after).limit(limit), {run.id: run})
 
-        :param map_index: of this instance only; :param key: with this key only.
-        """
-        query = self._of_run(run, after).where(XCOM.c.task_id == task_id)
-        if map_index is not None:
-            query = query.where(XCOM.c.map_index == map_index)
-        if key is not None:
-            query = query.where(XCOM.c.key == key)
-        return self._rows(query.limit(limit), {run.id: run})
-
-    def count(self, run: Run, task_id: str, *, map_index: int | None, key: str | None) -> int:
-        """Return how many XComs the instances of a task have; one more than `COUNT_MAX` where there are more."""
-        inner = sa.select(sa.literal(1)).where(XCOM.c.dag_run_id == run.id, XCOM.c.task_id == task_id)
-        if map_index is not None:
-            inner = inner.where(XCOM.c.map_index == map_index)
-        if key is not None:
-            inner = inner.where(XCOM.c.key == key)
-        some = inner.limit(COUNT_MAX + 1).subquery()
+    def count(self, run: Run, wanted: Narrow) -> int:
+        """Return how many XComs there are; one more than `COUNT_MAX` where there are more."""
+        some = self._of_run(run, wanted, None, whole=False).limit(COUNT_MAX + 1).subquery()
         return int(self._session.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
-    def of_runs(
-        self,
-        runs: Sequence[Run],
-        *,
-        after: Place | None,
-        task_id: Wanted | None,
-        key: Wanted | None,
-        limit: int,
-    ) -> list[StoredXCom]:
+    def attempts(self, _run: Run, _wanted: Narrow) -> list[tuple[Attempt, int]]:
+        """Return the tries of a task instance and how many XComs each has: Airflow has them from 3.4 on."""
+        return []
+
+    def of_runs(self, runs: Sequence[Run], wanted: Narrow, *, after: Place | None, limit: int) -> list[StoredXCom]:
         """Return XComs of runs, run by run as they are given, by task, map index and key.
 
         :param after: where to go on in the first run.
@@ -200,25 +115,28 @@ class Tables:
         """
         if not runs:
             return []
-        parts = []
-        for number, run in enumerate(runs):
-            query = self._of_run(run, after if number == 0 else None)
-            if task_id is not None:
-                query = query.where(task_id.clause(XCOM.c.task_id))
-            if key is not None:
-                query = query.where(key.clause(XCOM.c.key))
-            # A part of a union with an order and a limit of its own must be a query of a query for SQLite.
-            parts.append(sa.select(query.limit(limit).subquery()))
+        # A part of a union with an order and a limit of its own must be a query of a query for SQLite.
+        parts = [
+            sa.select(self._of_run(run, wanted, None if number else after).limit(limit).subquery())
+            for number, run in enumerate(runs)
+        ]
         found = self._rows(sa.union_all(*parts) if len(parts) > 1 else parts[0], {run.id: run for run in runs})
         order = {run.id: number for number, run in enumerate(runs)}
         # The database's collation decides on the order within a run, and a stable sort keeps it.
         return sorted(found, key=lambda row: order[row.run.id])
 
-    def _of_run(self, run: Run, after: Place | None) -> Any:
-        query = _select_xcom(self._dialect).where(XCOM.c.dag_run_id == run.id)
+    def _of_run(self, run: Run, wanted: Narrow, after: Place | None, *, whole: bool = True) -> Any:
+        """Return the query for XComs of a run, in order; not whole: for counting, without values and order."""
+        query: Any = _select_xcom(self._dialect) if whole else sa.select(XCOM.c.key)
+        query = query.where(XCOM.c.dag_run_id == run.id)
+        for column, text in ((XCOM.c.task_id, wanted.task_id), (XCOM.c.key, wanted.key)):
+            if text is not None:
+                query = query.where(text.clause(column))
+        if wanted.map_index is not None:
+            query = query.where(XCOM.c.map_index == wanted.map_index)
         if after is not None:
-            query = query.where(values.behind(ORDER, after, self._dialect))
-        return query.order_by(*ORDER)
+            query = query.where(values.behind(ORDER, (after.task_id, after.map_index, after.key), self._dialect))
+        return query.order_by(*ORDER) if whole else query
 
     def _rows(self, query: Any, runs: dict[int, Run]) -> list[StoredXCom]:
         return [
@@ -244,25 +162,6 @@ class Tables:
             .limit(_REST_WRITES_MAX)
         )
         return [RestWrite(*record) for record in self._session.execute(query)]
-
-
-def tables_of(session: Session) -> Tables:
-    """Return the tables that this Airflow has.
-
-    :raises TablesUnknown: they are of an Airflow that this release does not know.
-    """
-    bind = session.get_bind()
-    engine = getattr(bind, "engine", bind)
-    if engine not in _KNOWN:
-        names = set(sa.inspect(session.connection()).get_table_names())
-        if "xcom" not in names or "xcom_v2" in names:
-            raise TablesUnknown("Airflow's database has no table xcom as Airflow 3.1 to 3.3 have it", where="xcom")
-        _KNOWN.add(engine)
-    return Tables(session)
-
-
-# Engines whose tables were looked at: a schema changes with an upgrade, which starts the API server anew.
-_KNOWN: set[Any] = set()
 
 
 @cache

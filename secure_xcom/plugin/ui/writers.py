@@ -8,7 +8,8 @@ from typing import Any
 
 from secure_xcom.plugin.ui.findings import LINK_PREFIX
 from secure_xcom.plugin.ui.looking import XCom
-from secure_xcom.plugin.ui.tables import RestWrite, Tables
+from secure_xcom.plugin.ui.stored import RestWrite
+from secure_xcom.plugin.ui.tables import Tables
 from secure_xcom.plugin.ui.times import text_of
 
 _LOOP_PREFIX = "_airflow_loop_"
