@@ -20,7 +20,7 @@ from secure_xcom.plugin.ui.tables import Tables
 from secure_xcom.plugin.ui.times import text_of
 
 RUNS_MAX = 200
-ROWS_MAX = 1_000
+ROWS_MAX = 500
 """What one answer looks at, at the most."""
 
 _RUNS_AT_ONCE = 32
