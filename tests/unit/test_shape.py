@@ -42,6 +42,7 @@ CORE = ADDRESS | {
     "stores",
     "audit",
     "claims",
+    "numbers",
 }
 BELOW_MAINTENANCE = CORE | {"admission", "opening", "pipeline", "airflow_settings"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -65,6 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "audit": ADDRESS | {"access", "connections", "keys", "locks", "stores", "vault"},
     # docs/adr/0010: a claim is proved with the data key, and shredding writes what is left of a reference.
     "claims": ADDRESS | {"connections", "stores", "seal", "reference"},
+    # docs/adr/0071: what maintenance counts and the page in Airflow's UI shows.
+    "numbers": {"connections"},
     # docs/adr/0001: what the pipeline decides about a row on bytes alone, before any key or payload.
     "admission": CORE | {"opening"},
     # docs/adr/0001: what holds for every reader of a reference, be it a pull, an operator or a job.
@@ -93,14 +96,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     # docs/adr/0001: masking, because a task's supervisor registers what the task registers.
     "plugin": {"access", "audit", "reference", "config", "airflow_settings", "masking", "errors", "running"}
     # docs/adr/0013: what a task's parent imports for it.
-    | {"ahead"},
+    | {"ahead"}
+    # docs/adr/0070: the page in Airflow's UI, which the API server alone loads. No key service, no store's client.
+    | {"plugin.ui"},
+    "plugin.ui": ADDRESS
+    | {"access", "airflow_settings", "audit", "claims", "config", "keys", "numbers", "opening", "reference"},
     "ahead": {"pipeline", "keys", "stores", "audit", "telemetry"},
     # docs/adr/0001: what Airflow reads when it starts, so that it loads the options and nothing else.
     "provider_info": {"config"},
     # The package itself: its version, its root error, and the backend's name, found late.
     "secure_xcom": {"config", "errors", "backend", "claims"},
 }
-MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"provider_info"}
+MAY_IMPORT["cli"] = set(MAY_IMPORT) - {"provider_info", "plugin.ui"}
 
 # Whoever only pulls an XCom pays for none of these until a value or a URI needs it.
 HEAVY = {
@@ -113,9 +120,10 @@ DOORS = (
     "secure_xcom.plugin",
     "secure_xcom.cli.airflow_cli",
     "secure_xcom.cli.demo.dag_file",  # A DAG file, which Airflow loads.
+    "secure_xcom.cli.demo.ui_dags",  # Another.
 )
 # Run by Alembic alone, when somebody migrates.
-MIGRATIONS = ("secure_xcom.claims.migrations",)
+MIGRATIONS = ("secure_xcom.claims.migrations", "secure_xcom.numbers.migrations")
 # Exceptions that no caller sees, because foreign code stands between.
 SIGNALS = {
     "secure_xcom.locks.NotLocked",  # Each lock's owner says in its own words what is locked, and for how long.
@@ -161,6 +169,9 @@ MODULES = _modules()
 
 def _room(module: str) -> str:
     parts = module.split(".")
+    if parts[1:3] == ["plugin", "ui"]:
+        # A room of its own within the plugin: no other process loads it.
+        return "plugin.ui"
     return parts[1] if len(parts) > 1 else parts[0]
 
 
@@ -240,6 +251,8 @@ def test_every_library_is_declared() -> None:
             "urllib3",
             "alembic",
             "opentelemetry-api",
+            "fastapi",
+            "starlette",
         )
     }
     brought_by = metadata.packages_distributions()
