@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
 .POSIX:
-.PHONY: demo test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements clean dev core help
+.PHONY: demo demo-ui test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -14,6 +14,7 @@ FUZZ_SECONDS = 300
 
 help:
 	@echo "make demo         the whole way of a value, on a throwaway Airflow"
+	@echo "make demo-ui      a throwaway Airflow whose UI shows sealed XComs, until Ctrl-C"
 	@echo "make test         format, lint, types and every test, real servers and whole Airflows included"
 	@echo "make lint types   the quick checks alone"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -29,6 +30,9 @@ help:
 # Where that variable is set, as it is in many containers, every process would compile Airflow anew.
 demo: core
 	PYTHONDONTWRITEBYTECODE= $(BIN)/secure-xcom demo
+
+demo-ui: core
+	PYTHONDONTWRITEBYTECODE= $(BIN)/secure-xcom demo --ui
 
 test: lint types
 	$(PYTEST) $(PYTEST_ARGS)

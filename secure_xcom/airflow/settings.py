@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import sys
+from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,26 @@ def switched_on(name: str) -> bool:
         return bool(getattr(Settings.parse({name: _option(SECTION, name)}), name))
     except SettingInvalid:
         return True
+
+
+def chosen(*names: str) -> Settings:
+    """Return settings in which only these options are read; the others have their defaults.
+
+    For a process that must not learn what the others hold, such as the API server.
+
+    :raises SettingInvalid: one of them has a value that cannot be read or used.
+    """
+    if any(OPTIONS[name].sensitive for name in names):
+        _tell_sensitive()
+    return Settings.parse({name: _option(SECTION, name) for name in names})
+
+
+def is_written(name: str) -> bool:
+    """Return whether an option stands in airflow.cfg or the environment, in any way, without reading its value."""
+    ways = {f"{name}{way}" for way in ("", "_cmd", "_secret")}
+    environment = {text.removeprefix(_ENVIRONMENT).lower() for text in os.environ if text.startswith(_ENVIRONMENT)}
+    conf = _conf()
+    return bool(ways & environment) or any(RawConfigParser.has_option(conf, SECTION, way) for way in ways)
 
 
 def metrics_on() -> bool:

@@ -17,6 +17,7 @@ from secure_xcom.cli import gc as gc_command
 from secure_xcom.cli import init as init_command
 from secure_xcom.cli import policy as policy_commands
 from secure_xcom.cli import rewrap as rewrap_command
+from secure_xcom.cli import ui as ui_commands
 from secure_xcom.core.config import RELEASE
 from secure_xcom.core.errors import SecureXComError
 
@@ -86,3 +87,4 @@ app.command("rewrap", short_help="Wraps to the newest version of their key, or t
 app.add_typer(claims_commands.app, name="claims")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(ui_commands.app, name="ui")

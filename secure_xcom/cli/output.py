@@ -74,7 +74,7 @@ def clean(text: object) -> str:
 
 def show_json(record: Any) -> None:
     """Print one JSON document, ASCII only, so that no id can play tricks on what reads it."""
-    print(json.dumps(record, indent=2, ensure_ascii=True))
+    print(json.dumps(record, indent=2, ensure_ascii=True), flush=True)
 
 
 def show_error(error: SecureXComError, *, as_json: bool) -> None:

@@ -173,6 +173,29 @@ OPTIONS: dict[str, Option] = {
         "connection) or db+postgresql://USER:PASSWORD@HOST/NAME. Not set: beside the payloads, in their stores.",
         sensitive=True,
     ),
+    "ui": Option(
+        "True",
+        "boolean",
+        None,
+        "Show sealed XComs in Airflow's UI: a tab on task instances and a page under Browse, served by the API "
+        "server without a key or a store (docs/ui.md). False also turns refuse_rest_writes off.",
+    ),
+    "ui_audit_url": Option(
+        None,
+        "string",
+        "db+postgresql://audit_reader@db.example.com/audit",
+        "Where the API server reads who pulled an XCom: file:///path of the access log on its machine, "
+        "db://CONN_ID, or a db+ URL of a user who may only SELECT. Not set: the default file of audit_sinks, if "
+        "audit_sinks is not set either.",
+        sensitive=True,  # The URL of a database may hold its password.
+    ),
+    "refuse_rest_writes": Option(
+        "True",
+        "boolean",
+        None,
+        "Refuse POST and PATCH of xcomEntries in the API server (the pencil of Airflow's own XCom tab uses them): "
+        "they store plaintext. Only while on_plaintext is refuse, since no task could pull what they write.",
+    ),
     "key_cache_seconds": Option(
         "300", "integer", None, "How long an unwrapped data key stays in a process's memory, in seconds."
     ),
@@ -224,6 +247,9 @@ class Settings:
     sealing_key: str | None = None
     sealed_log_verifiers: tuple[str, ...] = ()
     claims_uri: str | None = field(default=None, repr=False)
+    ui: bool = True
+    ui_audit_url: str | None = field(default=None, repr=False)
+    refuse_rest_writes: bool = True
     key_cache_seconds: int = 300
     key_cache_size: int = 1000
 

@@ -267,6 +267,20 @@ def doctor(options: Options) -> Report:
     return {"rows": rows, "kinds": len(every), "ailments": kinds, "found": bool(every)}
 
 
+def count(options: Options) -> Report:
+    """Numbers of each compartment for the page in Airflow's UI; nothing where their table was not made."""
+    from functools import partial
+
+    from secure_xcom.ops.audit_trail.read import readable, source
+    from secure_xcom.ops.jobs.count import count as count_rows
+
+    here = JobContext.of_airflow()
+    sources = [partial(source, uri) for uri in here.sinks if readable(uri)]
+    with database(options) as opened:
+        report = count_rows(here.policy, opened, sources)
+    return {**asdict(report), "found": report.found}
+
+
 def _state(job: str) -> Path:
     return default_folder() / f"dag-{job}.sqlite"
 
@@ -280,6 +294,7 @@ STEPS: dict[str, Callable[[Options], Report]] = {
     "audit_alarms": audit_alarms,
     "audit_reconcile": audit_reconcile,
     "doctor": doctor,
+    "count": count,
 }
 """In the order in which the DAG runs them."""
 
