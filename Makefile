@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
 .POSIX:
-.PHONY: demo unit test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements clean dev core help
+.PHONY: demo demo-ui unit test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -14,6 +14,7 @@ FUZZ_SECONDS = 300
 
 help:
 	@echo "make demo         a demonstration on a temporary Airflow"
+	@echo "make demo-ui      a temporary Airflow that shows sealed XComs in its UI, until Ctrl-C"
 	@echo "make unit         format, lint, types and the fast tests, in under a minute"
 	@echo "make test         format, lint, types and every test, with real servers and whole Airflows"
 	@echo "make lint types   only these checks"
@@ -30,6 +31,9 @@ help:
 # Where that variable is set, as it is in many containers, every process would compile Airflow anew.
 demo: core
 	PYTHONDONTWRITEBYTECODE= $(BIN)/secure-xcom demo
+
+demo-ui: core
+	PYTHONDONTWRITEBYTECODE= $(BIN)/secure-xcom demo --ui
 
 unit: lint types
 	$(BIN)/pytest -n 2 --dist load -q -m "not slow" tests/unit tests/vectors $(PYTEST_ARGS)

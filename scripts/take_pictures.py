@@ -1,11 +1,11 @@
 """Takes the pictures of docs/pictures from real runs. Run by hand, where one of them has become wrong.
 
-    uv pip install --target /tmp/browser playwright
-    PYTHONPATH=/tmp/browser .venv/bin/python scripts/take_pictures.py [demo] [ui]
+    .venv/bin/python scripts/take_pictures.py [demo] [ui] [page]
 
 ``demo`` runs ``secure-xcom demo`` on a terminal of its own and draws what it printed as SVG. ``ui`` runs a DAG
 with keys in a real OpenBao and payloads in a real S3 server, starts Airflow's API server, and photographs the
-XCom tab with Chromium (``CHROMIUM``, /usr/bin/chromium). Look at what came out before it is committed.
+XCom tab with Chromium (``CHROMIUM``, /usr/bin/chromium). ``page`` runs ``secure-xcom demo --ui`` and photographs
+the page that is ours. Look at what came out before it is committed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ import subprocess
 import sys
 import tempfile
 import termios
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from secure_xcom.demo.ui import Shown
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -167,18 +174,7 @@ def ui() -> None:
 
 def _photograph(url: str, path: Path) -> None:
     """The tab at its end, where the preview stands, without what is beside the tab."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-            args=[
-                "--no-sandbox",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
+    with _chromium() as browser:
         page = browser.new_page(viewport={"width": 1180, "height": 1000}, color_scheme="light")
         page.goto(url)
         page.get_by_label("Expand all").click(timeout=60_000)
@@ -196,10 +192,64 @@ def _photograph(url: str, path: Path) -> None:
         page.screenshot(
             path=path, clip={"x": x, "y": y, "width": 1172 - x, "height": end["y"] + end["height"] + 16 - y}
         )
+
+
+@contextmanager
+def _chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=[
+                "--no-sandbox",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser
         browser.close()
+
+
+def page() -> None:
+    """Our tab and our page, as the demo's Airflow shows them."""
+    sys.path.insert(0, str(ROOT))
+    from secure_xcom.demo import ui as demo_ui
+
+    # A short name, because the picture shows where payloads and keys lie.
+    with (
+        tempfile.TemporaryDirectory(prefix="demo-") as name,
+        demo_ui.shown(Path(name).resolve(), nullcontext) as made,
+        _chromium() as browser,
+    ):
+        _photograph_page(browser, made)
+
+
+def _photograph_page(browser: Browser, made: Shown) -> None:
+    window = browser.new_page(viewport={"width": 1180, "height": 900}, color_scheme="light")
+    user, password = made.airflow.login
+    answer = window.request.post(f"{made.airflow.url}/auth/token", data={"username": user, "password": password})
+    window.context.add_cookies(
+        [{"name": "_token", "value": answer.json()["access_token"], "url": made.airflow.url}]
+    )
+    places = (
+        ("ui-tab", made.tab() + "?key=return_value", "article table", "light", 1060),
+        ("ui-dark", made.tab() + "?key=return_value", "article table", "dark", 900),
+        ("ui-plaintext", made.tab("load"), "article", "light", 620),
+        ("ui-browse", made.page, "table", "light", 900),
+        ("ui-compartments", f"{made.page}?view=compartments", "article", "light", 900),
+    )
+    for name, url, until, scheme, height in places:
+        window.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        window.set_viewport_size({"width": 1180, "height": height})
+        window.goto(url)
+        window.locator(f"[data-testid=secure-xcom] {until}").first.wait_for(timeout=60_000)
+        window.wait_for_load_state("networkidle")
+        window.screenshot(path=PICTURES / f"{name}.png")
 
 
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    for wanted in sys.argv[1:] or ["demo", "ui"]:
-        {"demo": demo, "ui": ui}[wanted]()
+    for wanted in sys.argv[1:] or ["demo", "ui", "page"]:
+        {"demo": demo, "ui": ui, "page": page}[wanted]()

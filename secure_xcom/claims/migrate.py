@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from secure_xcom.claims.claim_table import ClaimTable
+from secure_xcom.connections.migrations import bring_to
+from secure_xcom.connections.migrations import version as version_of
 
 VERSION_TABLE = "secure_xcom_claims_version"
 _SCRIPTS = Path(__file__).with_name("migrations")
@@ -19,30 +21,11 @@ def migrate(table: ClaimTable, *, to: str = "head") -> tuple[str | None, str | N
 
     :raises ClaimsUnavailable: the database cannot be reached, or does not let this identity make tables.
     """
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    # ConfigParser takes a percent sign for the beginning of a name.
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    config.attributes["version_table"] = VERSION_TABLE
     with table.connection() as connection:
-        before = _version(connection)
-        connection.rollback()
-        config.attributes["connection"] = connection
-        (command.downgrade if to == "base" else command.upgrade)(config, to)
-        connection.commit()
-        return before, _version(connection)
+        return bring_to(connection, _SCRIPTS, VERSION_TABLE, to)
 
 
 def version(table: ClaimTable) -> str | None:
     """The version that the database has; None before the first migration."""
     with table.connection() as connection:
-        return _version(connection)
-
-
-def _version(connection: object) -> str | None:
-    from alembic.runtime.migration import MigrationContext
-
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})  # type: ignore[arg-type]
-    return context.get_current_revision()
+        return version_of(connection, VERSION_TABLE)

@@ -13,6 +13,7 @@ from secure_xcom.cli import claims as claims_commands
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import init as init_command
 from secure_xcom.cli import policy as policy_commands
+from secure_xcom.cli import ui as ui_commands
 from secure_xcom.cli.job_command import add_job
 from secure_xcom.core.config import RELEASE
 from secure_xcom.core.errors import SecureXComError
@@ -84,3 +85,4 @@ add_job(app, registry.REWRAP)
 app.add_typer(claims_commands.app, name="claims")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(ui_commands.app, name="ui")

@@ -25,6 +25,12 @@ def demo(
         bool, typer.Option("--plain", help="Print no colours and no boxes, as when the output is not a terminal.")
     ] = False,
     as_json: options.AsJson = False,
+    ui: Annotated[
+        bool,
+        typer.Option(
+            "--ui", help="Start an Airflow with sealed XComs to look at in its UI, and stay until Ctrl-C."
+        ),
+    ] = False,
 ) -> None:
     """Run a demonstration on a temporary Airflow: the data path of a value, theft and tampering.
 
@@ -39,6 +45,9 @@ def demo(
     # The real path, since the temporary folder may be behind a link.
     folder = Path(tempfile.mkdtemp(prefix="secure-xcom-demo-")).resolve()
     with _ending_on_signals():
+        if ui:
+            _show_ui(folder, keep=keep, plain=plain, as_json=as_json)
+            return
         try:
             evidence = Story(folder, _Progress(plain or as_json).step).tell()
             checked = checks.check(evidence)
@@ -53,6 +62,23 @@ def demo(
             elif not as_json:
                 show.how_to_look(folder, plain=plain)
     raise typer.Exit(output.FINE if all(check.held for check in checked) else output.FOUND_SOMETHING)
+
+
+def _show_ui(folder: Path, *, keep: bool, plain: bool, as_json: bool) -> None:
+    from secure_xcom.demo import ui
+
+    try:
+        with ui.shown(folder, _Progress(plain or as_json).step) as made:
+            if as_json:
+                output.show_json(ui.places(made))
+            else:
+                ui.show(output.console(plain=plain), made)
+            ui.wait_for_interrupt()
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    if keep and not as_json:
+        output.console(plain=plain).print(f"kept:       {folder}", soft_wrap=True)
 
 
 def _check_installation() -> None:

@@ -72,7 +72,7 @@ def clean(text: object) -> str:
 
 def show_json(record: Any) -> None:
     """Print one JSON document in ASCII, so that no id can confuse its reader."""
-    print(json.dumps(record, indent=2, ensure_ascii=True))
+    print(json.dumps(record, indent=2, ensure_ascii=True), flush=True)
 
 
 def show_error(error: SecureXComError, *, as_json: bool) -> None:

@@ -198,6 +198,25 @@ class Settings:
         example="db://claims_db",
         sensitive=True,
     )
+    ui: bool = _option(
+        True,
+        "Show sealed XComs in Airflow's UI: a tab on task instances and a page under Browse, served by the "
+        "API server without a key or a store (docs/ui.md). False also turns refuse_rest_writes off.",
+    )
+    ui_audit_url: str | None = _option(
+        None,
+        "Where the API server reads who pulled an XCom: file:///path of the access log on its machine, "
+        "db://CONN_ID, or a db+ URL of a user who may only SELECT. Not set: the default file of "
+        "audit_sinks, if audit_sinks is not set either.",
+        example="db+postgresql://audit_reader@db.example.com/audit",
+        sensitive=True,
+    )
+    refuse_rest_writes: bool = _option(
+        True,
+        "Refuse POST and PATCH of xcomEntries in the API server (the pencil of Airflow's own XCom tab uses "
+        "them): they store plaintext. Only while on_plaintext is refuse, since no task could pull what they "
+        "write.",
+    )
     key_cache_seconds: int = _option(
         300,
         "How long an unwrapped data key stays in a process's memory, in seconds.",

@@ -593,6 +593,31 @@ class AwsRefused(AwsTrouble):
     """The account is not as it must be, or does not take the request."""
 
 
+# --- the page in Airflow's UI -----------------------------------------------------------------------------
+
+
+class UiError(SecureXComError):
+    """The page in Airflow's UI cannot answer a request."""
+
+    remedy = "load the page again"
+
+
+class RequestInvalid(UiError):
+    """A parameter of a request cannot be used."""
+
+
+class XComNotFound(UiError):
+    """There is no such XCom, run or task instance."""
+
+    remedy = "load the page again; the run may have been deleted or cleared meanwhile"
+
+
+class TablesUnknown(UiError):
+    """Airflow's tables are not those that this release reads."""
+
+    remedy = "install a release of secure-xcom that names this Airflow in its changelog"
+
+
 # --- the command ------------------------------------------------------------------------------------------
 
 

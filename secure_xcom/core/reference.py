@@ -10,7 +10,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
@@ -79,6 +79,19 @@ class Head:
     def coordinate(self) -> Coordinate:
         """Where this XCom lives."""
         return Coordinate(self.dag_id, self.run_id, self.task_id, int(self.map_index), self.key)
+
+    def due(self, lasts: int | None) -> datetime | None:
+        """Return when this XCom's time is over; None for one that is good for ever.
+
+        :param lasts: the retention of today, in seconds, for a head that was made when there was none.
+        """
+        if self.expires is not None:
+            return _moment(self.expires)
+        try:
+            return None if lasts is None else _moment(self.created) + timedelta(seconds=lasts)
+        except OverflowError:
+            # Who wrote the row says that it was made at the end of the year 9999.
+            return None
 
     def dump(self) -> dict[str, str]:
         """The fields that are set, by name."""
@@ -295,6 +308,10 @@ def _is_time(text: str) -> bool:
         return form is not None and bool(date.fromisoformat(form[1]))
     except ValueError:
         return False
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=timezone.utc)
 
 
 def _routes(record: Mapping[str, object], key: str) -> None:

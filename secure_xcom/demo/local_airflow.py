@@ -64,7 +64,7 @@ class LocalAirflow:
         self.output = self.folder / "output"
         self.port = _free_port()
         self._password = secrets.token_urlsafe(24)
-        self._python = python
+        self.python = python
         self._token: str | None = None
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._components = {
@@ -80,9 +80,8 @@ class LocalAirflow:
         self.environment = self._environment(environment or {})
 
     def _defaults(self) -> dict[str, str]:
-        url = f"http://127.0.0.1:{self.port}"
         return {
-            "api.base_url": url,
+            "api.base_url": self.url,
             "api.host": "127.0.0.1",
             "api.port": str(self.port),
             "api.secret_key": secrets.token_urlsafe(32),
@@ -92,7 +91,7 @@ class LocalAirflow:
             ),
             "core.dags_are_paused_at_creation": "False",
             "core.dags_folder": str(self.dags_folder),
-            "core.execution_api_server_url": f"{url}/execution/",
+            "core.execution_api_server_url": f"{self.url}/execution/",
             "core.executor": "LocalExecutor",
             # As many tasks at once as a small machine has cores: SQLite has one writer anyway.
             "core.parallelism": "2",
@@ -125,6 +124,16 @@ class LocalAirflow:
         known = environment.get("PYTHONPATH", "")
         environment["PYTHONPATH"] = os.pathsep.join(part for part in (checkout, known) if part)
         return {**environment, **more}
+
+    @property
+    def url(self) -> str:
+        """The address of the API server and its UI."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def login(self) -> tuple[str, str]:
+        """The user name and the password of the admin."""
+        return _USER, self._password
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -160,7 +169,7 @@ class LocalAirflow:
         """
         try:
             return subprocess.run(  # noqa: S603 - an argument list of our own, no shell.
-                [self._python, "-m", "airflow", *arguments],
+                [self.python, "-m", "airflow", *arguments],
                 env=self.environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -193,7 +202,7 @@ class LocalAirflow:
 
     def _start(self, arguments: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - an argument list of our own, no shell.
-            [self._python, "-m", "airflow", *arguments],
+            [self.python, "-m", "airflow", *arguments],
             env=self.environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,26 @@ def load() -> Settings:
     return Settings.parse(section)
 
 
+def chosen(*names: str) -> Settings:
+    """Return settings in which only these options are read; the others have their defaults.
+
+    For a process that must not learn what the others hold, such as the API server.
+
+    :raises SettingInvalid: one of them has a value that cannot be read or used.
+    """
+    if any(OPTIONS[name].sensitive for name in names):
+        _declare_sensitive_options()
+    return Settings.parse({name: option(SECTION, name) for name in names})
+
+
+def is_written(name: str) -> bool:
+    """Return whether an option stands in airflow.cfg or the environment, in any way, without reading its value."""
+    ways = {f"{name}{way}" for way in ("", "_cmd", "_secret")}
+    environment = {text.removeprefix(_ENVIRONMENT).lower() for text in os.environ if text.startswith(_ENVIRONMENT)}
+    conf = _conf()
+    return bool(ways & environment) or any(RawConfigParser.has_option(conf, SECTION, way) for way in ways)
+
+
 def backend_is_ours() -> bool:
     """Return whether ``[core] xcom_backend`` is `secure_xcom.SecureXComBackend` or a subclass of it."""
     try:
@@ -43,6 +64,11 @@ def backend_is_ours() -> bool:
 def log_folder() -> Path:
     """Return our own folder below Airflow's logs."""
     return Path(str(option("logging", "base_log_folder") or "logs")).expanduser().absolute() / SECTION
+
+
+def default_sink() -> str:
+    """Return the sink URI of the access log where none is set: a file beside Airflow's logs."""
+    return (log_folder() / "access-log.jsonl").as_uri()
 
 
 def metrics_on() -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -407,7 +407,21 @@ class Database:
             timestamp = timestamp.replace(tzinfo=timezone.utc)
         return StoredRow(Position(dag_run_id, task_id, map_index, key), dag_id, run_id, text, size, timestamp)
 
+    def transaction(self, doing: str) -> AbstractContextManager[Connection]:
+        """Return a transaction in the same database, for a table of our own.
+
+        :param doing: for errors.
+        """
+        return _transaction(self._engine, f"{doing} ({self.dialect})")
+
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         with translated(self._where), self._engine.begin() as connection:
             yield connection
+
+
+@contextmanager
+def _transaction(engine: Engine, where: str) -> Iterator[Connection]:
+    with translated(where), engine.connect() as connection:
+        yield connection
+        connection.commit()

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from tests.support.audit_reading import read_chains
 
@@ -116,5 +118,35 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signa
     finally:
         process.kill()
     assert process.returncode == code
+    assert _left_behind(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """The demo of the UI, as soon as it has said where to look."""
+    process = _start(tmp_path, "--ui", "--json")
+    assert process.stdout is not None
+    try:
+        yield process, json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+def test_the_ui_can_be_looked_at_until_ctrl_c(
+    shown: tuple[subprocess.Popen[str], dict[str, str]], tmp_path: Path
+) -> None:
+    """What --ui prints leads to sealed XComs, after its login; Ctrl-C is how it ends, and nothing is left."""
+    process, told = shown
+    base = told["page"].removesuffix("/plugin/sealed-xcoms-browse")
+    login = {"username": told["user"], "password": told["password"]}
+    token = requests.post(f"{base}/auth/token", json=login, timeout=60).json()["access_token"]
+    answer = requests.get(f"{base}/secure-xcom/xcoms", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    states = {xcom["state"] for xcom in answer.json()["xcoms"]}
+    assert {"sealed", "shredded", "plaintext"} <= states
+    assert requests.get(told["tab"], timeout=60).status_code == 200
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
     assert _left_behind(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

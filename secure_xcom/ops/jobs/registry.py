@@ -15,6 +15,7 @@ from secure_xcom.ops.jobs.durations import duration
 from secure_xcom.ops.jobs.job import Job, JobContext, option
 
 if TYPE_CHECKING:
+    from secure_xcom.ops.jobs.count import CountReport
     from secure_xcom.ops.jobs.doctor import DoctorReport
     from secure_xcom.ops.jobs.expire import ExpireReport
     from secure_xcom.ops.jobs.gc_report import GcReport
@@ -197,6 +198,26 @@ def _doctor(context: JobContext, options: DoctorOptions) -> DoctorReport:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountOptions:
+    """Options of count: none."""
+
+
+def count_xcoms(context: JobContext, _options: CountOptions | None = None) -> CountReport:
+    """Count the XComs of each compartment, for the page in Airflow's UI.
+
+    :raises MaintenanceError: the database cannot be used; :raises AccessLogUnreadable: the access log cannot.
+    """
+    from functools import partial
+
+    from secure_xcom.ops.audit_trail.read import readable, source
+    from secure_xcom.ops.jobs.count import count
+
+    sources = [partial(source, uri) for uri in context.deployment.sinks if readable(uri)]
+    with context.database() as database:
+        return count(context.deployment.policy, database, sources, progress=context.progress)
+
+
 _EACH_DELETION = "Each deletion is in the access log. Exit code 1 where anything is left."
 
 SHRED = Job(
@@ -241,6 +262,15 @@ DOCTOR = Job(
     DoctorOptions,
     _doctor,
 )
+COUNT = Job(
+    "count",
+    "Count the XComs of each compartment.",
+    "Keeps the numbers for the page in Airflow's UI. Nothing is opened. Without a table of numbers nothing is "
+    "counted; `secure-xcom ui migrate` creates it.",
+    CountOptions,
+    count_xcoms,
+    keeps_state=False,
+)
 STEPS: dict[str, Job[Any]] = {
     job.name: job
     for job in (
@@ -252,6 +282,7 @@ STEPS: dict[str, Job[Any]] = {
         audit_jobs.AUDIT_ALARMS,
         audit_jobs.AUDIT_RECONCILE,
         DOCTOR,
+        COUNT,
     )
 }
 """The jobs of the maintenance DAG, in the order in which it runs them."""

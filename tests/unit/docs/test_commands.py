@@ -45,6 +45,10 @@ RUN_BY = {
     "docs/operations.md": dict.fromkeys(
         ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
     ),
+    "docs/ui.md": {
+        "make demo-ui": "tests/e2e/test_demo.py",
+        "secure-xcom ui migrate": "tests/unit/airflow/plugin/ui/test_count.py",
+    },
     "docs/vault.md": {"": "tests/real/test_vault_docs.py"},
 }
 # Page -> beginning of a command -> why no test runs it.

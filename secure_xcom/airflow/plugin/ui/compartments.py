@@ -1,0 +1,211 @@
+"""The access policy as it is in force, with lint's findings and the numbers that maintenance has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from secure_xcom.airflow.plugin.ui.counted import Counted
+from secure_xcom.airflow.plugin.ui.deployment import Deployment
+from secure_xcom.airflow.plugin.ui.findings import Severity
+from secure_xcom.airflow.plugin.ui.times import text_of
+from secure_xcom.airflow.plugin.ui.who_may import who
+from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.identities import Grant, Identity
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.findings import Finding
+from secure_xcom.numbers import Numbers
+from secure_xcom.ops.service_policies.grants import grants_of
+from secure_xcom.ops.service_policies.lint.access_policy import lint
+
+PAGE = 100
+LIST_MAX = 500
+_SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning", "ok": "note"}
+_NOT_TRIED = {
+    "kind": "uris-not-read",
+    "severity": "note",
+    "text": "Whether key services and stores can read the URIs is not looked at here.",
+    "remedy": "Run `secure-xcom policy lint` where the workers run.",
+    "line": 1,
+    "column": 1,
+}
+_NEVER = "Nothing was counted yet: the maintenance DAG counts each day, and `secure-xcom ui count` counts now."
+_NOT_MADE = "There is no table for the numbers yet: run `secure-xcom ui migrate`, then `secure-xcom ui count`."
+
+
+def compartments(known: Deployment, counted: Counted, *, start: int) -> dict[str, Any]:
+    """Return the compartments from the numbered one on; what is about all of them comes with the first."""
+    policy = known.policy
+    every = () if policy is None else policy.compartments
+    names = [own.name for own in every[start : start + PAGE]]
+    holders = {} if policy is None else _identities_of(policy, frozenset(names))
+    answer: dict[str, Any] = {
+        "policy": {
+            "state": known.state,
+            "text": known.text,
+            "remedy": known.remedy,
+            "digest": None if policy is None else policy.digest,
+        },
+        "counted": text_of(counted.time),
+        "counted_text": "" if counted.every else (_NEVER if counted.made else _NOT_MADE),
+        "compartments": [
+            _compartment(policy, own, holders.get(own.name, []), counted.every.get(own.name))
+            for own in every[start : start + PAGE]
+            if policy is not None
+        ],
+    }
+    if start == 0:
+        lists = {
+            "identities": []
+            if policy is None
+            else [_identity(policy, one) for one in policy.identities[:LIST_MAX]],
+            "legal_holds": [] if policy is None else [_hold(hold) for hold in policy.legal_holds[:LIST_MAX]],
+            "findings": _findings(known),
+        }
+        whole = {
+            "identities": 0 if policy is None else len(policy.identities),
+            "legal_holds": 0 if policy is None else len(policy.legal_holds),
+            "findings": len(lists["findings"]),
+        }
+        answer |= {name: items[:LIST_MAX] for name, items in lists.items()}
+        answer["cut"] = [name for name, size in whole.items() if size > LIST_MAX]
+        answer["outside"] = _outside(counted, {own.name for own in every})
+    return answer
+
+
+def _compartment(
+    policy: AccessPolicy, own: Compartment, identities: Sequence[str], numbers: Numbers | None
+) -> dict[str, Any]:
+    return {
+        "name": own.name,
+        "default": own is policy.default,
+        "dags": list(own.dags),
+        "bundles": None if own.bundles is None else list(own.bundles),
+        "teams": None if own.teams is None else list(own.teams),
+        "key_uris": list(own.key_uris),
+        "store_uri": own.store_uri,
+        "former_store_uris": list(own.former_store_uris),
+        "routes": [
+            {
+                "keys": list(route.keys or ()),
+                "sensitive": bool(route.sensitive),
+                "store_uri": route.store_uri,
+                "key_uris": None if route.key_uris is None else list(route.key_uris),
+            }
+            for route in own.routes
+        ],
+        "readers": [
+            {"text": who(reader, of=True), **reader.model_dump(mode="json", include=_READER)}
+            for reader in own.readers
+        ],
+        "retention": own.retention,
+        "retention_of": [{"keys": list(one.keys), "retention": one.retention} for one in own.retention_of],
+        "exclusive": list(own.exclusive),
+        "max_bytes": own.max_bytes,
+        "runs_on": []
+        if own.tasks_run_on is None
+        else [{"field": field, "value": value} for field, value in own.tasks_run_on.places],
+        "identities": list(identities),
+        "legal_holds": [hold.name for hold in policy.holds_in(own)],
+        "numbers": None if numbers is None else _numbers(numbers),
+    }
+
+
+_READER = {"compartment", "dags", "tasks", "of_dags", "of_tasks"}
+
+
+def _numbers(numbers: Numbers) -> dict[str, Any]:
+    versions = numbers.versions.values()
+    return {
+        "xcoms": numbers.xcoms,
+        "bytes": numbers.bytes,
+        "plaintext": numbers.plaintext,
+        "expired": numbers.expired,
+        "unreadable": numbers.unreadable,
+        "oldest_version": min((oldest for oldest, _ in versions), default=None),
+        "newest_version": max((newest for _, newest in versions), default=None),
+        "keys": [
+            {"uri": uri, "oldest_version": oldest, "newest_version": newest}
+            for uri, (oldest, newest) in sorted(numbers.versions.items())
+        ],
+        "first_pushed": text_of(numbers.first_pushed),
+        "last_pull": text_of(numbers.last_pull),
+    }
+
+
+def _outside(counted: Counted, names: set[str]) -> dict[str, int]:
+    """Return what was counted outside the policy's compartments, such as of one that was since taken away."""
+    others = [numbers for name, numbers in counted.every.items() if name not in names]
+    fields = ("xcoms", "plaintext", "unreadable")
+    return {field: sum(getattr(numbers, field) for numbers in others) for field in fields}
+
+
+def _identity(policy: AccessPolicy, identity: Identity) -> dict[str, Any]:
+    return {
+        "name": identity.name,
+        "workers_of": list(identity.workers_of),
+        "principals": _principals(identity),
+        "grants": [_grant(grant) for grant in grants_of(policy, identity)[:LIST_MAX]],
+    }
+
+
+def _principals(identity: Identity) -> list[str]:
+    found = [] if identity.vault is None else [f"Vault: {identity.vault.auth}"]
+    found += [] if identity.aws is None else [f"AWS: {identity.aws.principal}"]
+    found += [] if identity.google is None else [f"Google: {identity.google.member}"]
+    return found + ([] if identity.azure is None else [f"Entra: {identity.azure.principal_id}"])
+
+
+def _grant(grant: Grant) -> dict[str, Any]:
+    return {
+        "compartment": grant.compartment,
+        "as": grant.role,
+        "dags": None if grant.dags is None else list(grant.dags),
+        "tasks": None if grant.tasks is None else list(grant.tasks),
+    }
+
+
+def _hold(hold: Any) -> dict[str, Any]:
+    return {"name": hold.name, "dags": list(hold.dags), "runs": list(hold.runs), "reason": hold.reason}
+
+
+@lru_cache(maxsize=8)
+def _identities_of(policy: AccessPolicy, names: frozenset[str]) -> dict[str, list[str]]:
+    found: dict[str, dict[str, None]] = {name: {} for name in names}
+    for identity in policy.identities:
+        for grant in grants_of(policy, identity):
+            if grant.compartment in found:
+                found[grant.compartment][identity.name] = None
+    return {name: list(identities) for name, identities in found.items()}
+
+
+def _findings(known: Deployment) -> list[dict[str, Any]]:
+    if known.raw is None:
+        return []
+    return [_NOT_TRIED, *(_finding(finding) for finding in _lint_findings(known.raw, known.text))]
+
+
+@lru_cache(maxsize=2)
+def _lint_findings(raw: bytes, where: str) -> Sequence[Finding]:
+    """Return lint's findings.
+
+    Connections of the environment are left alone, as they hold passwords, and so are the rules that read URIs with
+    the code of key services and stores, which the API server does not load.
+    """
+    try:
+        return lint(raw, where=where)
+    except SecureXComError:
+        # A file that is not even YAML is told as a policy that cannot be used.
+        return ()
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.rule,
+        "severity": _SEVERITIES[finding.status],
+        "text": finding.text,
+        "remedy": finding.remedy,
+        "line": finding.line,
+        "column": finding.column,
+    }

@@ -1,0 +1,168 @@
+"""What is wrong with an XCom, or worth knowing, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Literal
+
+from secure_xcom.airflow.plugin.ui.deployment import Deployment
+from secure_xcom.airflow.plugin.ui.looking import XCom
+from secure_xcom.airflow.plugin.ui.who_may import compartment_of
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.pipeline.open_payload import SKEW, check_content, check_restrictions, place_within
+from secure_xcom.core.reference import TIME_FORMAT, Reference
+from secure_xcom.keys import KeyUri, openers, version_of
+
+Severity = Literal["error", "warning", "note"]
+_ORDER: tuple[Severity, ...] = ("error", "warning", "note")
+_LEFT = timedelta(days=1)
+LINK_PREFIX = "_link_"
+"""Of the keys under which Airflow keeps operators' extra links (airflow/sdk/bases/operatorlink.py, xcom_key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong or worth knowing."""
+
+    kind: str
+    severity: Severity
+    text: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as the page has it."""
+        return {"kind": self.kind, "severity": self.severity, "text": self.text, "remedy": self.remedy}
+
+    @classmethod
+    def of_error(cls, error: SecureXComError) -> Finding:
+        """Return the finding that an error of ours is."""
+        return cls(type(error).__name__, "error", sentence(error.what), sentence(error.remedy))
+
+
+def sentence(text: str) -> str:
+    """Return a clause of an error as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def worst(found: list[Finding]) -> Severity | None:
+    """Return the worst severity, None where nothing was found."""
+    return min((finding.severity for finding in found), key=_ORDER.index, default=None)
+
+
+def findings(xcom: XCom, known: Deployment, newest: Mapping[str, int]) -> list[Finding]:
+    """Return what is to be said of an XCom.
+
+    :param newest: the newest version of each wrapping key, as far as maintenance has counted.
+    """
+    if xcom.state == "plaintext":
+        return [_plaintext(xcom, known)]
+    if xcom.reference is None:
+        return [] if xcom.refusal is None else [Finding.of_error(xcom.refusal)]
+    found = list(_of_reference(xcom, xcom.reference, known))
+    if xcom.state != "shredded":
+        found += _old_wraps(xcom.reference, newest)
+    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
+
+
+def _plaintext(xcom: XCom, known: Deployment) -> Finding:
+    if xcom.stored.place.key.startswith(LINK_PREFIX):
+        return Finding(
+            "operator-link",
+            "note",
+            "This is the address of an operator's extra link, which Airflow stores past every XCom backend.",
+            "See that the operator puts no secret into its link.",
+        )
+    text = "This value is stored in plaintext: it was written past the backend."
+    remedy = "Seal it with `secure-xcom seal-existing --apply`, or delete the row; then see what wrote it."
+    if known.settings.on_plaintext == "refuse":
+        text += " A pull refuses it."
+    return Finding("plaintext-row", "error", text, remedy)
+
+
+def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterator[Finding]:
+    head, now = reference.head, datetime.now(timezone.utc)
+    where = ""
+    if xcom.state == "shredded":
+        yield Finding(
+            "shredded",
+            "note",
+            f"Its one reader has read it, and its data key was destroyed at {reference.shredded}.",
+            "Nothing is to be done; clear the producing task if the value is needed again.",
+        )
+    if xcom.state == "expired":
+        yield from _expired(xcom, reference, known, now)
+    if head.created > (now + SKEW).strftime(TIME_FORMAT):
+        yield Finding(
+            "created-in-the-future",
+            "warning",
+            f"It says that it was pushed at {head.created}, over an hour after this machine's clock.",
+            "Compare the clocks of the workers and of the API server; then look for who wrote this row.",
+        )
+    if known.policy is None:
+        return
+    own = compartment_of(xcom, known)
+    if own is None or own.name != head.compartment:
+        belongs = "no compartment takes its DAG" if own is None else f"its DAG belongs to {own.name}"
+        yield Finding(
+            "CompartmentUnknown",
+            "error",
+            f"The reference is of compartment {head.compartment}, but {belongs}, so no pull opens it.",
+            "Clear the producing task if its DAG was moved to another compartment; else look for who wrote it.",
+        )
+    if xcom.compartment is None or xcom.state == "shredded":
+        return
+    try:
+        check_restrictions(reference, where)
+        check_content(reference, known.settings.max_bytes, where)
+        place_within(reference, xcom.compartment, where)
+    except SecureXComError as error:
+        yield Finding.of_error(error)
+    if not openers(xcom.compartment.all_key_uris, [(key.uri, key.wrapped) for key in reference.keys]):
+        yield Finding(
+            "ContextRefused",
+            "error",
+            f"None of its wrapping keys belongs to compartment {xcom.compartment.name}, so no pull opens it.",
+            "List the key under the compartment's key_uris (with `?wrap=never`), or look for who wrote this row.",
+        )
+    over = head.due(xcom.compartment.lasts(head.key))
+    if head.expires is None and over is not None and over < now:
+        yield Finding(
+            "retention-over",
+            "note",
+            "It was pushed before its compartment had a retention; by today's, its time is over.",
+            "`secure-xcom expire --delete` deletes it.",
+        )
+
+
+def _expired(xcom: XCom, reference: Reference, known: Deployment, now: datetime) -> Iterator[Finding]:
+    run = xcom.stored.run
+    hold = None if known.policy is None else known.policy.held(run.dag_id, run.run_id)
+    over = reference.head.due(None)
+    if hold is not None:
+        yield Finding(
+            "expired-held",
+            "note",
+            f"It expired at {reference.head.expires}, and the legal hold {hold.name} keeps it.",
+            "`secure-xcom open --expired` opens it for people with the rights.",
+        )
+    elif over is not None and over < now - _LEFT:
+        yield Finding(
+            "expired-row",
+            "warning",
+            f"It expired at {reference.head.expires}, and it is still here.",
+            "Run `secure-xcom expire --delete`, or let the maintenance DAG do it.",
+        )
+
+
+def _old_wraps(reference: Reference, newest: Mapping[str, int]) -> Iterator[Finding]:
+    for key in reference.keys:
+        version, latest = version_of(key.wrapped), newest.get(KeyUri.parse(key.uri).name)
+        if version is not None and latest is not None and version < latest:
+            yield Finding(
+                "stale-wrap",
+                "warning",
+                f"Its data key is wrapped by version {version} of {key.uri}; version {latest} is in use.",
+                "Run `secure-xcom rewrap --apply`, or let the maintenance DAG do it.",
+            )

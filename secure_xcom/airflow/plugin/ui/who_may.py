@@ -1,0 +1,72 @@
+"""Who may pull an XCom, as the access policy says it; and how a reader of the policy reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from secure_xcom.airflow.plugin.ui.deployment import Deployment
+from secure_xcom.airflow.plugin.ui.looking import XCom
+from secure_xcom.core.access_policy import Compartment, Reader
+from secure_xcom.core.access_policy.globs import matches
+
+Line = dict[str, str]
+
+
+def who_may(xcom: XCom, known: Deployment) -> list[Line]:
+    """Return who may pull an XCom, as lines with a kind; nothing where the policy is not known."""
+    if xcom.state == "plaintext":
+        refused = known.settings.on_plaintext == "refuse"
+        text = "nobody: a pull refuses plaintext" if refused else "every task that Airflow lets read it"
+        return [_line("nobody" if refused else "everybody", text)]
+    if xcom.state in ("shredded", "unreadable"):
+        return [_line("nobody", "nobody: no pull opens it")]
+    if xcom.state == "expired":
+        return [_line("nobody", "nobody: a pull refuses it since it expired")]
+    if xcom.head is not None and xcom.head.exclusive is not None:
+        return [_line("claim", "the first task instance that pulls it, and nobody else")]
+    if known.policy is None:
+        return []
+    if known.state == "single":
+        return [_line("everybody", "every task: one compartment takes all DAGs")]
+    if xcom.compartment is None:
+        return [_line("nobody", "nobody: the access policy has no such compartment")]
+    own, at = xcom.compartment, xcom.stored
+    readers = (
+        reader
+        for reader in own.readers
+        if _any(reader.of_dags, at.run.dag_id) and _any(reader.of_tasks, at.place.task_id)
+    )
+    return [_line("own", f"every DAG of {own.name}"), *(_line("reader", who(reader)) for reader in readers)]
+
+
+def who(reader: Reader, *, of: bool = False) -> str:
+    """Return a reader of a compartment in words; what is everything is left out.
+
+    :param of: with what it may pull.
+    """
+    return ", ".join(_words(reader, of=of)) or "every DAG"
+
+
+def _words(reader: Reader, *, of: bool) -> Iterator[str]:
+    if reader.compartment is not None:
+        yield f"compartment {reader.compartment}"
+    for name, globs in (("DAGs", reader.dags), ("tasks", reader.tasks)):
+        if globs != ("*",):
+            yield f"{name} {' '.join(globs)}"
+    if of:
+        for name, globs in (("what DAGs", reader.of_dags), ("what tasks", reader.of_tasks)):
+            if globs != ("*",):
+                yield f"{name} {' '.join(globs)} pushed"
+
+
+def compartment_of(xcom: XCom, known: Deployment) -> Compartment | None:
+    """Return the compartment that the policy gives an XCom's DAG."""
+    return None if known.policy is None else known.policy.resolve_dag(xcom.stored.run.dag_id)
+
+
+def _line(kind: str, text: str) -> Line:
+    return {"kind": kind, "text": text}
+
+
+def _any(globs: Sequence[str], text: str) -> bool:
+    return any(matches(glob, text) for glob in globs)

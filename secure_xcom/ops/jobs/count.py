@@ -1,0 +1,166 @@
+"""``secure-xcom ui count``: numbers of each compartment for the page in Airflow's UI.
+
+The page must not count ten million rows when somebody looks at it, so maintenance does, and keeps the numbers in a
+table of Airflow's database. Nothing is opened, and no key or store is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from secure_xcom import numbers
+from secure_xcom.core import clock
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.reference import TIME_FORMAT
+from secure_xcom.keys import version_of
+from secure_xcom.numbers import Numbers
+from secure_xcom.numbers.table import OUTSIDE
+from secure_xcom.ops.audit_trail.entries import event_of
+from secure_xcom.ops.audit_trail.read import Source
+from secure_xcom.ops.jobs.eligible_rows import Found, recognise
+from secure_xcom.ops.jobs.expire import due
+from secure_xcom.ops.jobs.job import Report
+from secure_xcom.ops.jobs.progress import Progress, silent
+from secure_xcom.ops.xcom_table import Database, StoredRow
+
+# Airflow stores the addresses of operators' extra links past every backend (airflow/sdk/bases/operatorlink.py).
+_LINK_PREFIX = "_link_"
+_PULL = b'"action":"pull"'
+# An event may be written some time after its time, and clocks differ.
+_OVERLAP = timedelta(days=1)
+
+
+@dataclass
+class CountReport(Report):
+    """What was counted.
+
+    :ivar made: whether the table is there; without it nothing is counted.
+    """
+
+    made: bool = False
+    compartments: int = 0
+    rows: int = 0
+    xcoms: int = 0
+    plaintext: int = 0
+    unreadable: int = 0
+    pulls: int = 0
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is left that needs attention: this job leaves nothing."""
+        return False
+
+    def lines(self) -> list[str]:
+        """Return the report as lines of text, for people."""
+        if not self.made:
+            return ["There is no table of numbers: run `secure-xcom ui migrate`."]
+        sealed = f"{self.xcoms} sealed XComs of {self.compartments} compartments"
+        return [f"{self.rows} rows counted: {sealed}, {self.plaintext} in plaintext, {self.unreadable} unreadable"]
+
+
+def count(
+    policy: AccessPolicy,
+    database: Database,
+    sources: Sequence[Callable[[], Source]] = (),
+    *,
+    progress: Progress = silent,
+) -> CountReport:
+    """Count every row, and keep the numbers.
+
+    :param sources: of the access log, for when each compartment was last pulled from.
+    :raises MaintenanceError: the database cannot be used; :raises AccessLogUnreadable: the access log cannot.
+    """
+    with database.transaction("reading the numbers") as connection:
+        if not numbers.is_made(connection):
+            return CountReport()
+        before = {one.compartment: one for one in numbers.read(connection)}
+    report, now = CountReport(made=True), clock.now()
+    every = {own.name: Numbers(own.name) for own in policy.compartments}
+    every[OUTSIDE] = Numbers(OUTSIDE)
+    total = database.count()
+    for page in database.pages():
+        for row in page:
+            _take(row, policy, database, every, now)
+        report.rows += len(page)
+        progress("counting rows", report.rows, max(total, report.rows))
+    _last_pulls(every, before, [make() for make in sources], report)
+    with database.transaction("writing the numbers") as connection:
+        numbers.write(connection, every.values(), now)
+    report.compartments = len(policy.compartments)
+    for one in every.values():
+        report.xcoms += one.xcoms
+        report.plaintext += one.plaintext
+        report.unreadable += one.unreadable
+    return report
+
+
+def _take(
+    row: StoredRow, policy: AccessPolicy, database: Database, every: Mapping[str, Numbers], now: datetime
+) -> None:
+    found = recognise(row, policy, database)
+    if isinstance(found, Found):
+        _reference(found, every[found.compartment.name], now)
+        return
+    own = policy.resolve_dag(row.dag_id)
+    counted = every[OUTSIDE if own is None else own.name]
+    if isinstance(found, SecureXComError):
+        counted.unreadable += 1
+    elif not row.position.key.startswith(_LINK_PREFIX):
+        counted.plaintext += 1
+
+
+def _reference(found: Found, counted: Numbers, now: datetime) -> None:
+    reference = found.reference
+    counted.xcoms += 1
+    counted.bytes += reference.size
+    over = due(found)
+    if reference.shredded is None and over is not None and over < now:
+        counted.expired += 1
+    for key in reference.keys:
+        version = version_of(key.wrapped)
+        if version is not None:
+            counted.see_version(key.uri, version)
+    created = datetime.strptime(reference.head.created, TIME_FORMAT).replace(tzinfo=timezone.utc)
+    # Who writes rows may write any time into them.
+    if created <= now:
+        counted.first_pushed = min(created, counted.first_pushed or created)
+
+
+def _last_pulls(
+    every: Mapping[str, Numbers], before: Mapping[str, Numbers], sources: Iterable[Source], report: CountReport
+) -> None:
+    """Find the last pull of each compartment: what was known, and what the access log has of since then."""
+    for name, one in before.items():
+        if name in every:
+            every[name].last_pull = one.last_pull
+    counted = [one.counted for one in before.values() if one.counted is not None]
+    since = max(counted) - _OVERLAP if counted else datetime(1970, 1, 1, tzinfo=timezone.utc)
+    for source in sources:
+        for piece in source.pieces():
+            if piece.written is not None and piece.written < since:
+                continue
+            for line in piece.lines():
+                if _PULL in line.data:
+                    _pull(line.data, every, since, report)
+
+
+def _pull(line: bytes, every: Mapping[str, Numbers], since: datetime, report: CountReport) -> None:
+    event = event_of(line)
+    if event is None or event.get("action") != "pull" or event.get("outcome") != "ok":
+        return
+    one = every.get(str(event.get("compartment")))
+    time = _time(event.get("time"))
+    if one is None or time is None or time < since:
+        return
+    report.pulls += 1
+    one.last_pull = max(time, one.last_pull or time)
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
