@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PATIENCE_MS = 60_000
 WIDE: ViewportSize = {"width": 1440, "height": 1000}
 NARROW: ViewportSize = {"width": 800, "height": 1000}
+# As a task instance of Airflow 3.4 is named.
+ATTEMPT = "01990000-0000-7000-8000-000000000000"
 ROOT = "[data-testid=secure-xcom]"
 # What a browser says of an answer of the 400s, which tests of refusals ask for.
 REFUSED = re.compile(r"Failed to load resource: the server responded with a status of 40[13]")
@@ -236,12 +238,13 @@ def test_airflow_34_tells_which_attempt_is_looked_at(another: Window, here: Worl
             set: (component) => {
                 wrapped = (props) => {
                     const [late, setLate] = React.useState(undefined);
-                    React.useEffect(() => { setTimeout(() => setLate({ id: "0199", try_number: 2 }), 300); }, []);
+                    const tell = () => setLate({ id: "ATTEMPT", try_number: 2 });
+                    React.useEffect(() => { setTimeout(tell, 300); }, []);
                     return React.createElement(component, { ...props, taskInstance: late });
                 };
             },
         });
-        """
+        """.replace("ATTEMPT", ATTEMPT)
     )
     asked: list[str] = []
     window.page.on(
@@ -249,7 +252,7 @@ def test_airflow_34_tells_which_attempt_is_looked_at(another: Window, here: Worl
     )
     window.go(here.shown.tab("totals"), "article")
     assert len(asked) == 1
-    assert asked[0].endswith("&ti_id=0199")
+    assert asked[0].endswith(f"&ti_id={ATTEMPT}")
 
 
 # --- the page under Browse ----------------------------------------------------------------------------------
@@ -427,6 +430,8 @@ def test_axe_finds_nothing(window: Window, here: World) -> None:
     found: dict[Any, Any] = {}
     for url, until in places:
         window.go(url, until)
+        # Colours on their way from one theme to the other are those of none.
+        window.page.add_style_tag(content="* { transition: none !important; animation: none !important }")
         details = window.root.get_by_role("button", name=re.compile("^Show details of "))
         if "key=" in url:
             details.first.click()
