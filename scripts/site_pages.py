@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/secure-xcom/secure-xcom/tree/main"
-BESIDE = ("README.md", "CHANGELOG.md", "SECURITY.md", "policies/README.md")
+BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "policies/README.md")
 _LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?(\))")
 # What a heading's anchor leaves out, as on GitHub: all that is no letter, digit, hyphen, underscore or blank.
 _NO_ANCHOR = re.compile(r"[^\w\- ]")

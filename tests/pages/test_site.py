@@ -157,12 +157,12 @@ def test_the_public_interface_is_described(site: Site) -> None:
     """Backend, mark, interfaces and settings have their place, and so has each error."""
     ids = set().union(*(html.ids for page, html in site.pages.items() if page.startswith("api/")))
     named = {
-        "backend.SecureXComBackend",
-        "claims.marking.exclusive",
-        "codecs.registry.Codec.encode",
-        "config.Settings",
+        "airflow.backend.SecureXComBackend",
+        "claims.exclusive.exclusive",
+        "core.codecs.registry.Codec.encode",
+        "core.config.Settings",
         "keys.KeyService.unwrap_many",
-        "maintenance.dag.maintenance_dag",
+        "ops.jobs.maintenance_dag.maintenance_dag",
         "stores.Store.put",
     }
     tree = [
@@ -170,7 +170,7 @@ def test_the_public_interface_is_described(site: Site) -> None:
         for _, found in inspect.getmembers(errors, inspect.isclass)
         if issubclass(found, errors.SecureXComError)
     ]
-    named |= {f"errors.{found.__name__}" for found in tree}
+    named |= {f"core.errors.{found.__name__}" for found in tree}
     assert {f"secure_xcom.{name}" for name in named} - ids == set()
     assert len(tree) > 40
 

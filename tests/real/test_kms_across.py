@@ -18,8 +18,8 @@ import pytest
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.errors import AwsDenied
 from secure_xcom.keys.aws_kms_format import kms_context
-from secure_xcom.ops.service_policies import Compiled, compile_policy
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy
 from secure_xcom.ops.service_policies.rights import Known, rights_of
 from secure_xcom.ops.service_policies.verify.aws_kms import KmsVerifier
 from tests.support import iam_evaluator

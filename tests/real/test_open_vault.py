@@ -20,7 +20,7 @@ from secure_xcom.connections.vault.client import forget_clients
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.pipeline.push_and_pull import Push
-from secure_xcom.ops.service_policies import compile_policy
+from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from tests.support.servers.vault_realm import Realm, connect
 from tests.support.upkeep_world import Upkeep
 from tests.support.world import coordinate

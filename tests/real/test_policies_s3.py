@@ -15,8 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.ops.service_policies import compile_policy
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from secure_xcom.ops.service_policies.rights import Known, rights_of
 from secure_xcom.ops.service_policies.verify.aws_s3 import S3Verifier
 from tests.support.servers.aws_connections import clean_environment

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.ops.service_policies import compile_policy
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from secure_xcom.ops.service_policies.rights import Known, rights_of
 from secure_xcom.ops.service_policies.verify.aws_kms import KmsVerifier
 from tests.support import iam_evaluator

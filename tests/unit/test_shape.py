@@ -47,7 +47,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deployment": ADAPTERS | {"core", "core.pipeline"},
     "airflow": BELOW_AIRFLOW,
     # docs/adr/0070: the page in Airflow's UI, which the API server alone loads. No key service, no store's client.
-    "airflow.plugin.ui": {"core", "core.pipeline", "keys", "sinks", "claims", "numbers", "airflow", "ops"},
+    "airflow.plugin.ui": {
+        "core",
+        "core.pipeline",
+        "keys",
+        "sinks",
+        "claims",
+        "numbers",
+        "deployment",
+        "airflow",
+        "ops",
+    },
     "ops": BELOW_AIRFLOW,
     "demo": BELOW_AIRFLOW | {"airflow", "ops"},
     "cli": BELOW_AIRFLOW | {"airflow", "ops", "demo"},
@@ -114,6 +124,7 @@ LONG: dict[str, str] = {
     "ops/xcom_table.py": "all that is ever asked of the table xcom, in one class and for three databases",
     "demo/local_airflow.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
     "ops/audit_trail/tlog/anchored_log.py": "the order of writes that a kill between any two of them leaves sound",
+    "core/config.py": "every option with its text, once: Airflow, the parser and the documentation read this list",
 }
 
 
@@ -552,8 +563,8 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
-LOADED_LINES = 10_300
-REACHABLE_LINES = 18_300
+LOADED_LINES = 10_400
+REACHABLE_LINES = 18_400
 
 
 def test_a_task_stays_small() -> None:

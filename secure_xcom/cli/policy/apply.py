@@ -12,8 +12,8 @@ from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.ops.service_policies import Compiled
     from secure_xcom.ops.service_policies.apply.changes import Change
+    from secure_xcom.ops.service_policies.compile.all_services import Compiled
 
 
 class Target(str, Enum):
@@ -42,8 +42,8 @@ def policy_apply(
     statements and lifecycle rules stay. For Google and Azure, use `policy compile` and your own tools.
     """
     from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.ops.service_policies import compile_policy
     from secure_xcom.ops.service_policies.apply import changes
+    from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 
     policy = AccessPolicy.load(str(file))
     made = compile_policy(policy, dag or ())

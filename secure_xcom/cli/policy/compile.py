@@ -24,7 +24,7 @@ def policy_compile(
     to be wider than the access policy says, or if a key URI must be changed.
     """
     from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.ops.service_policies import compile_policy, write
+    from secure_xcom.ops.service_policies.compile.all_services import compile_policy, write
 
     made = compile_policy(AccessPolicy.load(str(file)), dag or ())
     changed = write(made, out)

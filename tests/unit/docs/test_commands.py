@@ -27,6 +27,7 @@ SHOWN = [command for page in PAGES for command in documented.shown(page)]
 # Page -> beginning of a command -> the test that runs it, with servers and files of its own.
 RUN_BY = {
     "README.md": {"make demo": "tests/e2e/test_demo.py", "make test": ".ci/run"},
+    "CONTRIBUTING.md": {"make test": ".ci/run"},
     "docs/commands.md": {"secure-xcom": "tests/unit/docs/test_readme.py"},
     "docs/policies.md": {
         "secure-xcom policy show": "tests/unit/docs/test_policies.py",

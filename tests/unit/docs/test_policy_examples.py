@@ -10,7 +10,8 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.ops.service_policies import compile_policy, vault_grants, write
+from secure_xcom.ops.service_policies import vault_grants
+from secure_xcom.ops.service_policies.compile.all_services import compile_policy, write
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 from secure_xcom.ops.service_policies.lint.documents import lint_documents
 

@@ -14,7 +14,7 @@ from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.keys.vault_context import transit_scope
-from secure_xcom.ops.service_policies import Compiled, compile_policy, write
+from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy, write
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE / "compiled_policy.yaml"

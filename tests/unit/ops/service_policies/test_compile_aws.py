@@ -13,7 +13,7 @@ import pytest
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.keys.aws_kms_format import kms_context
-from secure_xcom.ops.service_policies import compile_policy
+from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from tests.support.iam_evaluator import Request, evaluate
 from tests.support.weaken_iam import narrowed, weakened
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.ops.service_policies import compile_policy
+from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 
 BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 POLICY = """
