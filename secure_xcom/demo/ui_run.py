@@ -11,10 +11,11 @@ import contextlib
 import importlib.util
 import json
 import sys
-from datetime import datetime, timezone
 from typing import Any
 
 import typer
+
+from secure_xcom.core import clock
 
 
 def main(file: str) -> None:
@@ -35,7 +36,7 @@ def _run(file: str, name: str, conf: dict[str, Any]) -> str:
         raise SystemExit(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    now = datetime.now(timezone.utc)
+    now = clock.now()
     return str(getattr(module, name).test(run_after=now, logical_date=now, run_conf=conf).run_id)
 
 

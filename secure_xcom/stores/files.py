@@ -53,7 +53,8 @@ _STAGED = ".part~"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-_MAKE_FOLDER_TRIES = 10
+# On a busy machine a delete beside this one can remove a new folder again many times in a row.
+_MAKE_FOLDER_TRIES = 100
 
 
 class FileStore:

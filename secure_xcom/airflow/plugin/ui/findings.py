@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Literal
 
 from secure_xcom.airflow.plugin.ui.deployment import Deployment
 from secure_xcom.airflow.plugin.ui.looking import XCom
 from secure_xcom.airflow.plugin.ui.who_may import compartment_of
+from secure_xcom.core import clock
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.pipeline.open_payload import SKEW, check_content, check_restrictions, place_within
 from secure_xcom.core.reference import TIME_FORMAT, Reference
@@ -82,7 +83,7 @@ def _plaintext(xcom: XCom, known: Deployment) -> Finding:
 
 
 def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterator[Finding]:
-    head, now = reference.head, datetime.now(timezone.utc)
+    head, now = reference.head, clock.now()
     where = ""
     if xcom.state == "shredded":
         yield Finding(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Literal
 
 from secure_xcom.airflow.plugin.ui.stored import StoredXCom
 from secure_xcom.airflow.plugin.ui.values import TAG, TEXT_MAX
+from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import CoordinateMismatch, ReferenceMalformed, SecureXComError
@@ -109,6 +109,6 @@ def _of_reference(stored: StoredXCom, reference: Reference, policy: AccessPolicy
     state: State = "sealed"
     if reference.shredded is not None:
         state = "shredded"
-    elif head.expires is not None and head.expires <= datetime.now(timezone.utc).strftime(TIME_FORMAT):
+    elif head.expires is not None and head.expires <= clock.now().strftime(TIME_FORMAT):
         state = "expired"
     return XCom(stored, state, reference, compartment=compartment, preview=preview)

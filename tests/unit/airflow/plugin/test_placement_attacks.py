@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import string
+from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.client import models
+from packaging.version import Version
 
 from secure_xcom.airflow.plugin import harmless_config, service_accounts
 from secure_xcom.core.access_policy import AccessPolicy, Executor, Executors, Kind, placement
 from secure_xcom.core.access_policy.executors import KINDS
 from secure_xcom.core.errors import PlacementRefused, PolicyInvalid
 
+OLDEST = Version(metadata.version("apache-airflow-core")) < Version("3.2")
 LOCAL = "airflow.executors.local_executor.LocalExecutor"
 CELERY = "airflow.providers.celery.executors.celery_executor.CeleryExecutor"
 OWN = {
@@ -476,6 +479,11 @@ def test_the_known_executors_are_there(path: str) -> None:
     from importlib import import_module
 
     module, _, name = path.rpartition(".")
-    if ".edge3." in path:
-        pytest.skip("apache-airflow-providers-edge3 is not installed")
-    assert isinstance(getattr(import_module(module), name), type)
+    try:
+        loaded = import_module(module)
+    except ModuleNotFoundError as error:
+        # The oldest Airflow's environment has no Celery, and its Amazon provider imports a module of its tests.
+        if ".edge3." in path or OLDEST:
+            pytest.skip(f"{error.name} is not installed")
+        raise
+    assert isinstance(getattr(loaded, name), type)

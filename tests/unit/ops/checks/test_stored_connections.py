@@ -317,7 +317,7 @@ import inspect, os, sys
 from airflow import settings
 from airflow.models import Connection
 if sys.argv[1] == "database":
-    Connection.metadata.create_all(settings.engine)
+    Connection.__table__.create(settings.engine)
     session = settings.Session()
     session.add(Connection(conn_id="vault_xcom", conn_type="vault", login="role", password="canary-secret-id"))
     session.commit()
