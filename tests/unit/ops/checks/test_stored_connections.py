@@ -315,9 +315,10 @@ def test_the_command_lints_its_own_environment(tmp_path: Path, monkeypatch: pyte
 ATTACK = """
 import inspect, os, sys
 from airflow import settings
-from airflow.models import Connection
+from airflow.models import Connection, import_all_models
 if sys.argv[1] == "database":
-    Connection.__table__.create(settings.engine)
+    import_all_models()
+    Connection.metadata.create_all(settings.engine)
     session = settings.Session()
     session.add(Connection(conn_id="vault_xcom", conn_type="vault", login="role", password="canary-secret-id"))
     session.commit()
