@@ -20,7 +20,7 @@ from secure_xcom.airflow.plugin.ui.times import text_of
 from secure_xcom.core.access_policy import AccessPolicy
 
 RUNS_MAX = 200
-ROWS_MAX = 500
+ROWS_MAX = 400
 """What one answer looks at, at the most."""
 
 _RUNS_AT_ONCE = 32
