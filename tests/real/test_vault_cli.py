@@ -113,8 +113,8 @@ def test_run_again_it_changes_nothing(
         monkeypatch.setenv(name, json.dumps(value))
     result = init(place, "--vault")
     assert result.exit_code == 0, result.output
-    assert "was there" in result.output
-    assert "made" not in result.output.replace("are made", "")
+    assert ": exists" in result.output
+    assert ": created" not in result.output
 
 
 def test_on_the_screen_where_that_is_asked_for(place: Place) -> None:

@@ -58,7 +58,7 @@ class TestContract(StoreContract):
         data = Random(5).randbytes(PAYLOAD_MAX_BYTES)
         store.put(f"{folder}/large", [data])
         assert b"".join(store.get(f"{folder}/large")) == data
-        with pytest.raises(PayloadTooLarge, match="at most 262144 bytes"):
+        with pytest.raises(PayloadTooLarge, match="limit of 262144 bytes"):
             store.put(f"{folder}/larger", [data, b"x"])
         with pytest.raises(ObjectMissing):
             store.get(f"{folder}/larger")

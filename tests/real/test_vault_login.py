@@ -299,7 +299,7 @@ class TestConnections:
             ({"auth_type": "jwt"}, "The 'jwt' authentication type requires 'jwt_role'"),
             ({"auth_type": "kubernetes"}, "requires 'kubernetes_role'"),
             ({"auth_type": "token"}, "requires 'token' or 'token_path'"),
-            ({"auth_type": "carrier-pigeon"}, "does not take the connection"),
+            ({"auth_type": "carrier-pigeon"}, "the hook rejects the connection"),
             ({"client_kwargs": "verify=False"}, "`client_kwargs`"),
             ({"auth_type": "approle", "role_id": "x"}, "requires 'role_id'"),
         ],

@@ -201,7 +201,7 @@ class TestBinding:
         )["data"]["ciphertext"]
         answer = worker.unwrap_many([Wrap(wrapped, CONTEXT)])[0]
         assert isinstance(answer, UnwrapRefused)
-        assert "no data key" in answer.what
+        assert "not a data key" in answer.what
 
 
 class TestVersions:
