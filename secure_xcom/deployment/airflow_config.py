@@ -66,11 +66,6 @@ def log_folder() -> Path:
     return Path(str(option("logging", "base_log_folder") or "logs")).expanduser().absolute() / SECTION
 
 
-def default_sink() -> str:
-    """Return the sink URI of the access log where none is set: a file beside Airflow's logs."""
-    return (log_folder() / "access-log.jsonl").as_uri()
-
-
 def metrics_on() -> bool:
     """Return whether Airflow sends metrics anywhere."""
     return any(_is_on("metrics", name) for name in ("statsd_on", "statsd_datadog_enabled", "otel_on"))

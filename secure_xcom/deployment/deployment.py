@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from secure_xcom.sinks import AccessLog, Sink
 
 
+def default_sink(log_folder: Path) -> str:
+    """Return the sink URI of the access log where none is set: a file beside Airflow's logs."""
+    return (log_folder / "access-log.jsonl").as_uri()
+
+
 @dataclass(frozen=True)
 class Deployment:
     """The settings of a deployment. What is made from them is made when it is first asked for, once.
@@ -61,7 +66,7 @@ class Deployment:
     @property
     def sinks(self) -> tuple[str, ...]:
         """The sink URIs of the access log: those of the settings, else a file beside Airflow's logs."""
-        return self.settings.audit_sinks or ((self.log_folder / "access-log.jsonl").as_uri(),)
+        return self.settings.audit_sinks or (default_sink(self.log_folder),)
 
     @cached_property
     def policy(self) -> AccessPolicy:

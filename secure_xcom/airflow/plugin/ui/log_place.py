@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.deployment import airflow_config
+from secure_xcom.deployment.deployment import default_sink
 from secure_xcom.sinks.sink_uri import SinkUri
 
 _FILE = "the access log on the API server's machine"
@@ -44,7 +45,7 @@ def log_place() -> LogPlace:
             return LogPlace("unknown", _HASHED)
         if settings.ui_audit_url:
             return _named(settings.ui_audit_url)
-        default = airflow_config.default_sink()
+        default = default_sink(airflow_config.log_folder())
         written = airflow_config.is_written("audit_sinks")
         path = Path(unquote(urlsplit(default).path))
         if not written and path.is_file():
