@@ -115,7 +115,6 @@ SIGNALS = {
 }
 # Over 300 lines needs a reason.
 LONG: dict[str, str] = {
-    "core/pipeline/push_and_pull.py": "the order of the steps, push beside pull, to be read on one page",
     "core/errors.py": "the whole tree on one page, a few lines for each error",
     "core/reference.py": "the record, and its dump and strict parse side by side",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
@@ -564,7 +563,7 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
 LOADED_LINES = 10_400
-REACHABLE_LINES = 18_400
+REACHABLE_LINES = 18_600
 
 
 def test_a_task_stays_small() -> None:
