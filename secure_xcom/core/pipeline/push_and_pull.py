@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
 from secure_xcom.core import masking
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.verdict import Decisions
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
@@ -79,7 +79,7 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        policy: AccessPolicy,
+        policy: Decisions,
         access_log: AccessLog,
         names: SensitiveNames,
         codecs: Codecs,
