@@ -154,11 +154,10 @@ class Deployment:
         :raises ConfigurationError: the settings or the policy cannot be used, or the policy relies on what this
             Airflow does not tell.
         """
-        from secure_xcom.core import masking
         from secure_xcom.core.pipeline.push_and_pull import Pipeline
 
         if self.settings.access_policy and self.told is not None:
-            from secure_xcom.core.access_policy import check_told
+            from secure_xcom.core.access_policy.dag_origin import check_told
 
             check_told(self.policy.compartments, self.told, where=self.settings.access_policy)
         return Pipeline(
@@ -167,7 +166,7 @@ class Deployment:
             self.access_log,
             self.sensitive_names,
             codecs,
-            register=register or masking.register,
+            register=register,
             ledger=self.ledger,
             telemetry=telemetry,
         )

@@ -1,7 +1,7 @@
 """The access policy: the file, its compartments and identities, and its decisions.
 
 A task without an access policy file needs `secure_xcom.core.access_policy.single` alone, so everything is imported
-at its first use.
+at its first use. Where tasks run and where DAGs come from is in `dag_placement`, `executors` and `dag_origin`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.compartment import Compartment, KeyRetention, Reader, Route, RunOn
-    from secure_xcom.core.access_policy.dag_origin import Origin, check_told
-    from secure_xcom.core.access_policy.dag_placement import Placement, placement
-    from secure_xcom.core.access_policy.executors import Executor, Executors, Kind
     from secure_xcom.core.access_policy.identities import Aws, Azure, Google, Grant, Identity
     from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.access_policy.policy_file import LegalHold, PolicyFile
@@ -25,23 +22,16 @@ __all__ = [
     "Aws",
     "Azure",
     "Compartment",
-    "Executor",
-    "Executors",
     "Google",
     "Grant",
     "Identity",
     "KeyRetention",
-    "Kind",
     "LegalHold",
-    "Origin",
-    "Placement",
     "PolicyFile",
     "Reader",
     "Route",
     "RunOn",
     "WatchedPolicy",
-    "check_told",
-    "placement",
     "watched",
 ]
 
@@ -59,18 +49,6 @@ def __getattr__(name: str) -> object:
         from secure_xcom.core.access_policy.single import DEFAULT_COMPARTMENT
 
         return DEFAULT_COMPARTMENT
-    if name in ("Origin", "check_told"):
-        from secure_xcom.core.access_policy import dag_origin
-
-        return getattr(dag_origin, name)
-    if name in ("Placement", "placement"):
-        from secure_xcom.core.access_policy import dag_placement
-
-        return getattr(dag_placement, name)
-    if name in ("Executor", "Executors", "Kind"):
-        from secure_xcom.core.access_policy import executors
-
-        return getattr(executors, name)
     if name in ("LegalHold", "PolicyFile"):
         from secure_xcom.core.access_policy import policy_file
 
