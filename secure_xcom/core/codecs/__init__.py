@@ -15,7 +15,6 @@ from secure_xcom.core.codecs.compression import (
     STREAM_FROM_BYTES,
     ZSTD,
     compress,
-    compress_stream,
     decompress,
 )
 from secure_xcom.core.codecs.plain_json import Parts, from_json, plain_parts, to_json
@@ -210,6 +209,8 @@ def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[by
     if encoded.size <= max(STREAM_FROM_BYTES, whole_to):
         compression, whole = compress(encoded.data, how)
         return compression, (whole,), len(whole)
+    from secure_xcom.core.codecs.compress_stream import compress_stream
+
     return *compress_stream(encoded.buffers, how), None
 
 
