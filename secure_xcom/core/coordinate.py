@@ -6,9 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import msgspec
 
@@ -38,11 +39,70 @@ _CONNECTION = re.compile(r"(?<=://)[^/@]*@")
 # NUL and lone surrogates cannot be stored by PostgreSQL or encoded as UTF-8.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NO_REGION = str(UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Tell apart producers of one coordinate: tries of a task, and iterations of a loop. From Airflow 3.4 on.
+
+    None where Airflow does not say: before 3.4, and where a task writes another task's XCom.
+
+    :ivar task_instance_id: the UUID of the task instance, which a retry, a clearing and an iteration change.
+    :ivar region_id: the UUID of the region that the task instance is in: a loop, or a mapped task's instances;
+        None outside of regions.
+    :ivar region_index: its place in that region: the iteration, or the map index.
+    :raises CoordinateInvalid: an id is not a UUID in its canonical form, or a region comes without a place in it.
+    """
+
+    task_instance_id: str | None = None
+    region_id: str | None = None
+    region_index: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("task_instance_id", "region_id"):
+            value: object = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and _UUID.fullmatch(value)):
+                raise CoordinateInvalid(
+                    f"{name} must be a UUID in lower case with dashes", where=f"{name}={value!r:.80}"
+                )
+        index: object = self.region_index
+        if index is not None and (
+            isinstance(index, bool) or not isinstance(index, int) or not 0 <= index <= MAP_INDEX_MAX
+        ):
+            where = (
+                f"region_index={index!r:.80}" if isinstance(index, str | float | bool) else type(index).__name__
+            )
+            raise CoordinateInvalid("region_index must be a whole number from 0 of four bytes", where=where)
+        if (self.region_id is None) != (index is None):
+            raise CoordinateInvalid("region_id and region_index are known together or not at all", where=str(self))
+
+    @classmethod
+    def of(
+        cls, task_instance_id: UUID | str | None, region_id: UUID | str | None, region_index: int | None
+    ) -> Attempt | None:
+        """Return the attempt that Airflow's objects describe; None where they say nothing.
+
+        :raises CoordinateInvalid: an id is not a UUID.
+        """
+        ids = [None if text is None else str(text) for text in (task_instance_id, region_id)]
+        # Airflow's region of all zeros is the DAG run itself: outside of any loop and mapping.
+        if ids[1] is None or ids[1] == _NO_REGION:
+            ids[1], region_index = None, None
+        return None if ids == [None, None] else cls(ids[0], ids[1], region_index)
+
+    def __str__(self) -> str:
+        place = "" if self.region_id is None else f", {self.region_index} of region {self.region_id}"
+        return f"attempt {self.task_instance_id or 'unknown'}{place}"
+
 
 @dataclass(frozen=True, slots=True)
 class Coordinate:
-    """Where an XCom lives: the primary key of its row, by name.
+    """Where an XCom lives, by name: the primary key of its row up to Airflow 3.3.
 
+    :ivar attempt: which of the producers of this coordinate, where Airflow says so. It is no part of the
+        coordinate's equality, of paths and of the encryption context, which older releases made without it.
     :raises CoordinateInvalid: an id is empty, over-long, or cannot be stored as UTF-8 text.
     """
 
@@ -51,6 +111,7 @@ class Coordinate:
     task_id: str
     map_index: int
     key: str
+    attempt: Attempt | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("dag_id", "run_id", "task_id", "key"):
