@@ -22,7 +22,7 @@ Outcome = Literal["ok", "refused", "failed"]
 # In these events the task received or was refused a value, so it is the consumer.
 _BY_CONSUMER = ("pull", "plaintext_seen", "claim")
 
-_COORDINATE = tuple(entry.name for entry in fields(Coordinate))
+_COORDINATE = tuple(entry.name for entry in fields(Coordinate) if entry.name != "attempt")
 _TRY = tuple(entry.name for entry in fields(TaskTry))
 
 

@@ -8,12 +8,10 @@ pull:  decide -> fetch (payloads and data keys at the same time) -> claim (where
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
@@ -32,6 +30,7 @@ from secure_xcom.core.errors import (
 )
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.per_process import MadeOnce, unlocked_property
 from secure_xcom.core.pipeline.fetch import data_key_of, fetch, payload_of
 from secure_xcom.core.pipeline.gc_pause import pause_gc
 from secure_xcom.core.pipeline.open_payload import key_uses, opened, place_within
@@ -116,10 +115,8 @@ class Pipeline:
         self._names = names
         self._codecs = codecs
         self._register = register
-        self._open_store = stores
-        self._stores: dict[str, Store] = {}
+        self._stores: MadeOnce[str, Store] = MadeOnce(stores)
         self._task: TaskTry | None = None
-        self._lock = threading.Lock()
         self._ledger = ledger
         self._ledger_kind = LEDGER_STORE if ledger is None else ledger.kind
         self.claimed: dict[str, Wanted] = {}
@@ -445,7 +442,7 @@ class Pipeline:
                 self.keys.forget()
             self._task = task
 
-    @cached_property
+    @unlocked_property
     def ledger(self) -> Ledger:
         """Where claims are kept."""
         if self._ledger is not None:
@@ -456,10 +453,7 @@ class Pipeline:
 
     def store(self, uri: str) -> Store:
         """Return the store of a URI, opened once per process."""
-        with self._lock:
-            if uri not in self._stores:
-                self._stores[uri] = self._open_store(uri)
-            return self._stores[uri]
+        return self._stores.get(uri)
 
     def _mask(self, values: Sequence[tuple[object, str, bool]], mode: str) -> None:
         """Register the sensitive strings of several values in one call, within one cap.
