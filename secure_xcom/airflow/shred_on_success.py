@@ -31,13 +31,14 @@ class TaskRows:
     def __init__(self, xcom: Any) -> None:
         self._xcom = xcom
 
-    def read(self, coordinate: Coordinate) -> Any:
-        """See `Rows.read`."""
-        return self._xcom.get_one(**_place(coordinate))
+    def read(self, coordinate: Coordinate) -> list[Any]:
+        """See `Rows.read`. The API names no attempt: it finds the row that this task instance may see."""
+        value = self._xcom.get_one(**_place(coordinate))
+        return [] if value is None else [value]
 
     def replace(self, coordinate: Coordinate, old: object, new: object) -> bool:
         """See `Rows.replace`."""
-        if self.read(coordinate) != old:
+        if self.read(coordinate) != [old]:
             return False
         self._xcom.set(value=new, **_place(coordinate))
         return True
