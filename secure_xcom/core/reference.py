@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from secure_xcom.core.canonical_json import canonical_json
-from secure_xcom.core.coordinate import ID_MAX_CHARACTERS, Attempt, Coordinate
+from secure_xcom.core.coordinate import ID_MAX_CHARACTERS, Coordinate
 from secure_xcom.core.errors import CoordinateInvalid, ReferenceMalformed, ReferenceVersionUnknown
 
 TAG = "secure_xcom"
@@ -86,6 +86,8 @@ class Head:
         """Return where this XCom lives, and which attempt pushed it, where the head says so."""
         attempt = None
         if (self.attempt, self.region, self.region_index, self.iteration) != (None, None, None, None):
+            from secure_xcom.core.attempt import Attempt
+
             indexes = [None if text is None else int(text) for text in (self.region_index, self.iteration)]
             attempt = Attempt(self.attempt, self.region, *indexes)
         return Coordinate(self.dag_id, self.run_id, self.task_id, int(self.map_index), self.key, attempt)
