@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-from uuid import UUID
 
-import msgspec
+from secure_xcom.core.canonical_json import canonical_json
+from secure_xcom.core.errors import AttemptMismatch, CoordinateInvalid, CoordinateMismatch
 
-from secure_xcom.core.errors import CoordinateInvalid, CoordinateMismatch
+if TYPE_CHECKING:
+    from secure_xcom.core.attempt import Attempt as Attempt  # noqa: PLC0414  # a name of this module's
+
+
+def __getattr__(name: str) -> object:
+    # Only Airflow 3.4 and later tells of attempts.
+    if name == "Attempt":
+        from secure_xcom.core.attempt import Attempt
+
+        return Attempt
+    raise AttributeError(name)
+
 
 # Airflow's own column widths: models/base.py ID_LEN and models/xcom.py key.
 ID_MAX_CHARACTERS = 250
@@ -38,63 +48,6 @@ _CONNECTION = re.compile(r"(?<=://)[^/@]*@")
 
 # NUL and lone surrogates cannot be stored by PostgreSQL or encoded as UTF-8.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_NO_REGION = str(UUID(int=0))
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Tell apart producers of one coordinate: tries of a task, and iterations of a loop. From Airflow 3.4 on.
-
-    None where Airflow does not say: before 3.4, and where a task writes another task's XCom.
-
-    :ivar task_instance_id: the UUID of the task instance, which a retry, a clearing and an iteration change.
-    :ivar region_id: the UUID of the region that the task instance is in: a loop, or a mapped task's instances;
-        None outside of regions.
-    :ivar region_index: its place in that region: the iteration, or the map index.
-    :raises CoordinateInvalid: an id is not a UUID in its canonical form, or a region comes without a place in it.
-    """
-
-    task_instance_id: str | None = None
-    region_id: str | None = None
-    region_index: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("task_instance_id", "region_id"):
-            value: object = getattr(self, name)
-            if value is not None and not (isinstance(value, str) and _UUID.fullmatch(value)):
-                raise CoordinateInvalid(
-                    f"{name} must be a UUID in lower case with dashes", where=f"{name}={value!r:.80}"
-                )
-        index: object = self.region_index
-        if index is not None and (
-            isinstance(index, bool) or not isinstance(index, int) or not 0 <= index <= MAP_INDEX_MAX
-        ):
-            where = (
-                f"region_index={index!r:.80}" if isinstance(index, str | float | bool) else type(index).__name__
-            )
-            raise CoordinateInvalid("region_index must be a whole number from 0 of four bytes", where=where)
-        if (self.region_id is None) != (index is None):
-            raise CoordinateInvalid("region_id and region_index are known together or not at all", where=str(self))
-
-    @classmethod
-    def of(
-        cls, task_instance_id: UUID | str | None, region_id: UUID | str | None, region_index: int | None
-    ) -> Attempt | None:
-        """Return the attempt that Airflow's objects describe; None where they say nothing.
-
-        :raises CoordinateInvalid: an id is not a UUID.
-        """
-        ids = [None if text is None else str(text) for text in (task_instance_id, region_id)]
-        # Airflow's region of all zeros is the DAG run itself: outside of any loop and mapping.
-        if ids[1] is None or ids[1] == _NO_REGION:
-            ids[1], region_index = None, None
-        return None if ids == [None, None] else cls(ids[0], ids[1], region_index)
-
-    def __str__(self) -> str:
-        place = "" if self.region_id is None else f", {self.region_index} of region {self.region_id}"
-        return f"attempt {self.task_instance_id or 'unknown'}{place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +87,15 @@ class Coordinate:
             raise CoordinateInvalid("map_index must be a whole number from -1 of at most ten digits", where=where)
 
     @property
+    def iteration(self) -> int | None:
+        """Return the iteration of the loop that pushed; None outside of a loop, and where nobody says."""
+        if self.attempt is None or self.attempt.iteration is not None:
+            return None if self.attempt is None else self.attempt.iteration
+        # The region of a task that is not mapped is its loop: Airflow's models/task_coordinates.py,
+        # public_map_index_expression.
+        return self.attempt.region_index if self.map_index < 0 else None
+
+    @property
     def of_task(self) -> tuple[str, str, str]:
         """The DAG, the run and the task."""
         return self.dag_id, self.run_id, self.task_id
@@ -161,39 +123,6 @@ def encryption_context(compartment: str, coordinate: Coordinate) -> dict[str, st
 def context_bytes(context: Mapping[str, str]) -> bytes:
     """The encryption context as canonical JSON (RFC 8785), for services that bind bytes."""
     return canonical_json(context)
-
-
-_FAST = msgspec.json.Encoder(order="sorted")
-_ANY_STR = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def canonical_json(record: Mapping[str, Any]) -> bytes:
-    """A record as canonical JSON (RFC 8785).
-
-    Ours hold text, whole numbers, booleans, lists and objects. For these msgspec writes what the RFC asks for,
-    sixty times faster than the library `rfc8785`; tests hold them together. A newline is always escaped, so no id
-    can break or forge a line.
-
-    :raises UnicodeEncodeError: a text holds a lone surrogate.
-    """
-    try:
-        data = _FAST.encode(record)
-    except TypeError:
-        # An id of a subclass of str, as enumerations are, is written as the text that it is.
-        data = _ANY_STR.encode(record).encode()
-    if not data.isascii() and max(data.decode()) >= "\ue000":
-        # Beyond here the order of code points is not that of UTF-16's units, by which the RFC sorts names.
-        data = _AS_IT_STANDS.encode(_by_utf_16(record)).encode()
-    return data
-
-
-_AS_IT_STANDS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _by_utf_16(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _by_utf_16(value[name]) for name in sorted(value, key=lambda name: name.encode("utf-16-be"))}
-    return [_by_utf_16(item) for item in value] if isinstance(value, list) else value
 
 
 def path_segment(text: str) -> str:
@@ -273,6 +202,8 @@ class TaskTry:
 
     :ivar bundle: the DAG bundle that the scheduler told this process to load the DAG from, and
     :ivar team: the team that the API server says it belongs to; None where Airflow says none.
+    :ivar attempt: the UUID of the task instance, which every try changes, and
+    :ivar iteration: the iteration of the loop that it is in; None where Airflow says none, as before 3.4.
     """
 
     dag_id: str
@@ -282,9 +213,13 @@ class TaskTry:
     try_number: int
     bundle: str | None = None
     team: str | None = None
+    attempt: str | None = field(default=None, compare=False)
+    iteration: int | None = field(default=None, compare=False)
 
     def same_task(self, other: TaskTry) -> bool:
-        """Whether it is the same try of the same task, of whichever map index."""
+        """Check that it is the same try of the same task, of whichever map index."""
+        if None not in (self.iteration, other.iteration) and self.iteration != other.iteration:
+            return False
         return (self.dag_id, self.run_id, self.task_id, self.try_number) == (
             other.dag_id,
             other.run_id,
@@ -295,7 +230,12 @@ class TaskTry:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a caller asked Airflow's database for; None where the answer may differ (a prior run, any index)."""
+    """What a caller asked Airflow's database for; None where the answer may differ (a prior run, any index).
+
+    :ivar attempt: the UUID of the task instance that pushed, where it is the one that asks.
+    :ivar iteration: the iteration of the loop that pushed, where the question reaches one only.
+    :ivar every_iteration: whether the answer holds the XComs of all iterations of a loop, in their order.
+    """
 
     dag_id: str
     task_id: str
@@ -303,26 +243,46 @@ class Asked:
     run_id: str | None = None
     map_index: int | None = None
     map_index_from: int = -1
+    attempt: str | None = None
+    iteration: int | None = None
+    every_iteration: bool = False
 
     def __str__(self) -> str:
         mapped = "" if self.map_index is None else f"[{self.map_index}]"
         text = f"{self.dag_id}/{self.run_id or '*'}/{self.task_id}{mapped}:{self.key}"
         return text.encode("unicode_escape").decode()
 
-    def check(self, found: Coordinate) -> None:
-        """Hold the reference that came back against the question.
+    def check(self, coordinate: Coordinate) -> None:
+        """Check that a reference is the one that was asked for.
 
+        :param coordinate: the reference's own.
         :raises CoordinateMismatch: names the first field that differs.
+        :raises AttemptMismatch: it is of another try of the task, or of another iteration of the loop.
         """
         for name in ("dag_id", "run_id", "task_id", "map_index", "key"):
-            wanted, given = getattr(self, name), getattr(found, name)
+            wanted, given = getattr(self, name), getattr(coordinate, name)
             if wanted is not None and wanted != given:
                 raise CoordinateMismatch(
                     f"the reference belongs to another {name}: it was moved, copied or replayed",
-                    where=f"asked for {name}={wanted!r:.80}, found {found}",
+                    where=f"asked for {name}={wanted!r:.80}, found {coordinate}",
                 )
-        if found.map_index < self.map_index_from:
+        if coordinate.map_index < self.map_index_from:
             raise CoordinateMismatch(
                 "the reference belongs to another map_index: it was moved, copied or replayed",
-                where=f"asked for map_index>={self.map_index_from}, found {found}",
+                where=f"asked for map_index>={self.map_index_from}, found {coordinate}",
+            )
+        if coordinate.attempt is not None:
+            self._check_attempt(coordinate, coordinate.attempt)
+
+    def _check_attempt(self, coordinate: Coordinate, attempt: Attempt) -> None:
+        # A reference that does not say whose it is was made by a task for another one, or before Airflow 3.4.
+        if None not in (self.attempt, attempt.task_instance_id) and self.attempt != attempt.task_instance_id:
+            raise AttemptMismatch(
+                "the reference belongs to another try of the task: it was moved, copied or replayed",
+                where=f"asked for attempt {self.attempt} of {self}, found {attempt}",
+            )
+        if None not in (self.iteration, coordinate.iteration) and self.iteration != coordinate.iteration:
+            raise AttemptMismatch(
+                "the reference belongs to another iteration of the loop: it was moved, copied or replayed",
+                where=f"asked for iteration {self.iteration} of {self}, found {coordinate.iteration}",
             )
