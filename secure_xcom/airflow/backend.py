@@ -20,6 +20,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.asked import asked, asking, guard_sequences, wants_unopened
 from secure_xcom.claims import Claimant
+from secure_xcom.core.adapters import load
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import SecureXComError, WriteRefused
 from secure_xcom.core.per_process import PerProcess
@@ -27,9 +28,12 @@ from secure_xcom.core.reference import is_reference
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 
 T = TypeVar("T")
+
+IMPLEMENTATIONS = {"telemetry": "secure_xcom.airflow.telemetry:telemetry"}
+"""What is loaded where Airflow's metrics or traces are on."""
 
 # Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to read
 # its answer, and pulls that wait for the same connection would take them all.
@@ -73,9 +77,8 @@ def _telemetry() -> Telemetry | None:
     metrics, traces = airflow_config.metrics_on(), airflow_config.traces_on()
     if not (metrics or traces):
         return None
-    from secure_xcom.airflow.telemetry import telemetry
-
-    return telemetry(metrics=metrics, traces=traces)
+    measured: Telemetry = load(IMPLEMENTATIONS, "telemetry")(metrics=metrics, traces=traces)
+    return measured
 
 
 _pipeline = PerProcess(_new_pipeline)

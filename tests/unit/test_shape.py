@@ -323,7 +323,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
         or (isinstance(node, ast.Attribute) and node.attr == "import_module")
     }
     assert wrong == {"secure_xcom.core.adapters"}
-    tables = ("keys", "stores", "sinks.interface", "claims", "core.codecs.registry")
+    tables = ("keys", "stores", "sinks.interface", "claims", "core.codecs.registry", "airflow.backend")
     assert {source for source, *_ in _adapters()} == {f"secure_xcom.{room}" for room in tables}
 
 
@@ -588,8 +588,8 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
-LOADED_LINES = 8_750
-REACHABLE_LINES = 12_650
+LOADED_LINES = 8_700
+REACHABLE_LINES = 12_700
 
 
 def test_a_task_stays_small() -> None:

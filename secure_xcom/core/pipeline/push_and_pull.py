@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from secure_xcom.claims.claiming import Wanted
     from secure_xcom.claims.shred import Rows, Shredded
     from secure_xcom.core.masking import Secrets
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]
 
