@@ -15,7 +15,7 @@ from secure_xcom.core.per_process import unlocked_property
 if TYPE_CHECKING:
     from secure_xcom.claims import Ledger
     from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.core.access_policy.verdict import Decisions
+    from secure_xcom.core.access_policy.interface import Decisions
     from secure_xcom.core.codecs import Codecs
     from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.core.masking import Secrets, SensitiveNames

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from secure_xcom.claims import Claimant, Ledger, Target, claiming
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claiming import Wanted
-from secure_xcom.core.access_policy.verdict import Rules
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import ClaimRefused
 from secure_xcom.core.event import Action
 from secure_xcom.core.pipeline.decide import Admitted, exclusive_of
 from secure_xcom.core.reference import Reference
 from secure_xcom.sinks import Draft, Record
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.interface import Rules
 
 Recorder: TypeAlias = Callable[[Action, Sequence[Draft]], AbstractContextManager[Record]]
 """Records an operation of this task in the access log."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from secure_xcom.core.access_policy.verdict import Decisions, Rules
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, TaskTry
 from secure_xcom.core.errors import CoordinateMismatch, PlaintextRefused
@@ -19,6 +18,7 @@ from secure_xcom.sinks import Record
 if TYPE_CHECKING:
     from secure_xcom.claims import Claimant
     from secure_xcom.claims.claiming import Wanted
+    from secure_xcom.core.access_policy.interface import Decisions, Rules
 
 __all__ = ["Admitted", "Row", "admit", "check_order", "decide", "exclusive_of"]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from secure_xcom.core import clock, masking
-from secure_xcom.core.access_policy.verdict import Rules
 from secure_xcom.core.codecs import Encoded
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ValueTooLarge
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.reference import ROUTES_KEY, TIME_FORMAT
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.interface import Rules
 
 
 @dataclass(frozen=True, slots=True)
