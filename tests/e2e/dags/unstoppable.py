@@ -17,6 +17,12 @@ from airflow.sdk import (
     task,
 )
 
+try:
+    from airflow.sdk import LoopDecision, task_group
+except ImportError:
+    # Loops came with Airflow 3.4.
+    LoopDecision = None
+
 from tests.e2e.dags.kit import number, secret, spiky
 from tests.e2e.dags.triggers import Ending, Sleeping, Telling
 
@@ -66,6 +72,23 @@ class Linked(BaseOperator):
         pass
 
 
+def decide_with_a_reason() -> None:
+    """Add a loop whose decision has a reason, which Airflow stores beside the values."""
+
+    @task_group
+    def looped() -> None:
+        @task
+        def once() -> int:
+            return 1
+
+        once()
+
+    def until(*, loop: Any) -> Any:
+        return LoopDecision(stop=True, reason=secret("reason of a loop's decision"))
+
+    looped.loop(max_iterations=2, until=until)
+
+
 @dag(schedule=None)
 def unstoppable() -> None:
     """Each task is one path, or two."""
@@ -96,10 +119,13 @@ def unstoppable() -> None:
     def announce() -> Any:
         yield Metadata(ASSET, extra={"text": secret("asset event extra")})
 
-    @task
+    @task(inlets=[ASSET], outlets=[ASSET])
     def store() -> None:
         context: Any = get_current_context()
-        context["task_state_store"].set("key", secret("task state store"))
+        # From Airflow 3.3 on.
+        if "task_state_store" in context:
+            context["task_state_store"].set("key", secret("task state store"))
+            context["asset_state_store"][ASSET].set("key", secret("asset state store"))
 
     given: Any = give()
     take(given)
@@ -109,6 +135,8 @@ def unstoppable() -> None:
     Deferring(task_id="deferring")
     EndedByTrigger(task_id="ended_by_trigger")
     Linked(task_id="linked")
+    if LoopDecision is not None:
+        decide_with_a_reason()
 
 
 unstoppable()
