@@ -1,4 +1,4 @@
-"""Read a deployment's settings from a file in the form of airflow.cfg and the environment, without Airflow."""
+"""The deployment that a command works on: Airflow's own, or that of a file in the form of airflow.cfg."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from pathlib import Path
 from secure_xcom.core.config import OPTIONS, SECTION, Settings
 from secure_xcom.core.errors import CommandError
 from secure_xcom.deployment.airflow_config import is_true
-from secure_xcom.deployment.deployment import Deployment
+from secure_xcom.deployment.deployment import Deployment, airflow_is_installed
 
 _ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
 _BACKEND = "secure_xcom.SecureXComBackend"
 
 
 def load(config: Path | None) -> Deployment:
-    """Return the deployment of a file. As in Airflow, the environment overrides the file.
+    """Return the deployment of Airflow's configuration, or of a file. The environment overrides the file.
 
-    :param config: the file; None reads the environment alone.
+    :param config: a file to read instead of Airflow's own. Without it, and without an installed Airflow, the
+        environment alone is read (``AIRFLOW__SECURE_XCOM__*``).
     :raises CommandError: the file or an option cannot be read.
     :raises SettingInvalid: an option cannot be used.
     """
+    if config is None and airflow_is_installed():
+        return Deployment.of_airflow()
     parser = configparser.ConfigParser()
     if config is not None:
         _read(parser, config)
