@@ -25,6 +25,8 @@ from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNot
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from secure_xcom.core.masking import SensitiveNames
+
 __all__ = [
     "NO_COMPRESSION",
     "ZSTD",
@@ -86,22 +88,44 @@ class Codecs:
         self._to_structure = to_structure
         self._from_structure = from_structure
 
-    def encode(self, value: object, *, where: str = "") -> Encoded:
+    def encode(
+        self, value: object, *, where: str = "", names: SensitiveNames | None = None, key: str = ""
+    ) -> Encoded:
         """Turn a value into bytes.
 
-        :raises ValueNotSerialisable: names the type, never the value.
+        :param names: the names below which an error shows no keys, because they may be secret.
+        :param key: the XCom's own key.
+        :raises ValueNotSerialisable: names the class of what cannot be serialised and the path to it, never the value.
         """
         if type(value) in (bytes, bytearray):
             # Airflow's serialisation has no form for bytes at all; kept raw they cost nothing.
             data = bytes(value)  # type: ignore[call-overload]
             return Encoded(type(value).__name__, (data,), data)
-        return self._encode_by_type(value, where) or self._encode_json(value, where)
+        try:
+            return self._encode_by_type(value, where) or self._encode_json(value)
+        except SecureXComError:
+            raise
+        # A class's own serialize may raise anything, and quote the value.
+        except Exception as error:  # noqa: BLE001
+            raise self._refusal(value, error, where, names, key) from None
+
+    def _refusal(
+        self, value: object, error: Exception, where: str, names: SensitiveNames | None, key: str
+    ) -> ValueNotSerialisable:
+        from secure_xcom.core.codecs import failing_part
+        from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames
+
+        names = names or SensitiveNames(DEFAULT_NAMES)
+        part = failing_part.find(value, self._encode_json, error, names, hidden=names.matches(key))
+        return ValueNotSerialisable(
+            f"the value cannot be serialised at {part.text}", where=where, remedy=part.remedy
+        )
 
     def _encode_by_type(self, value: object, where: str) -> Encoded | None:
-        found = codec_for(value)
-        if found is None:
+        chosen = codec_for(value)
+        if chosen is None:
             return None
-        name, codec = found
+        name, codec = chosen
         try:
             buffers = codec.encode(value)
             return None if buffers is None else Encoded(name, tuple(buffers), codec.picture(value))
@@ -114,19 +138,10 @@ class Codecs:
                 where=where,
             ) from None
 
-    def _encode_json(self, value: object, where: str) -> Encoded:
-        try:
-            parts = plain_parts(value)
-            structure = self._to_structure(value) if parts is None else value
-            data = to_json(structure, parts)
-        # a class's own serialize may raise anything, and quote the value
-        except Exception as error:  # noqa: BLE001
-            raise ValueNotSerialisable(
-                f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be serialised "
-                f"({type(error).__name__})",
-                where=where,
-            ) from None
-        return Encoded("json", (data,), structure, parts)
+    def _encode_json(self, value: object) -> Encoded:
+        parts = plain_parts(value)
+        structure = self._to_structure(value) if parts is None else value
+        return Encoded("json", (to_json(structure, parts),), structure, parts)
 
     def decode(self, codec: str, data: bytes, *, max_bytes: int, where: str = "") -> Decoded:
         """Turn bytes back into the value.

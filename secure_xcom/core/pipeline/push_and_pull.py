@@ -151,7 +151,7 @@ class Pipeline:
                     draft.decided(verdict)
                     compartment = verdict.enforce()
                     # encode
-                    encoded = self._codecs.encode(value, where=where)
+                    encoded = self._codecs.encode(value, where=where, names=self._names, key=coordinate.key)
                     draft.codec = encoded.codec
                     # mask: before anything can fail with the value in its hands
                     clean = encoded.parts is not None and masking.is_clean(encoded.parts, self._names)
@@ -466,6 +466,8 @@ class Pipeline:
 
         :param values: each as a plain structure, with its XCom's key, and whether it is clean by all names in it.
         """
+        if mode == "none":
+            return
         cap, names = self.settings.mask_max_values, self._names
         asked = [
             (structure, key)
