@@ -7,6 +7,7 @@ takes comes back as the same type; it is handed in, because the core runs withou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +24,7 @@ from secure_xcom.core.codecs.registry import Codec, Unfolding, codec_for, codec_
 from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable, ValueTooLarge
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, Self
 
     from secure_xcom.core.masking import SensitiveNames
 
@@ -87,15 +88,19 @@ class Codecs:
     def __init__(self, to_structure: Callable[[Any], Any], from_structure: Callable[[Any], Any]) -> None:
         self._to_structure = to_structure
         self._from_structure = from_structure
+        self._names: SensitiveNames | None = None
 
-    def encode(
-        self, value: object, *, where: str = "", names: SensitiveNames | None = None, key: str = ""
-    ) -> Encoded:
+    def with_names(self, names: SensitiveNames) -> Self:
+        """Return the same codecs, whose errors show no keys below these names: they may be secret."""
+        other = copy(self)
+        other._names = names
+        return other
+
+    def encode(self, value: object, *, where: str = "") -> Encoded:
         """Turn a value into bytes.
 
-        :param names: the names below which an error shows no keys, because they may be secret.
-        :param key: the XCom's own key.
-        :raises ValueNotSerialisable: names the class of what cannot be serialised and the path to it, never the value.
+        :param where: the coordinate, for errors.
+        :raises ValueNotSerialisable: names the class and path of the part at fault, never the value.
         """
         if type(value) in (bytes, bytearray):
             # Airflow's serialisation has no form for bytes at all; kept raw they cost nothing.
@@ -107,19 +112,11 @@ class Codecs:
             raise
         # A class's own serialize may raise anything, and quote the value.
         except Exception as error:  # noqa: BLE001
-            raise self._refusal(value, error, where, names, key) from None
+            from secure_xcom.core.codecs import failing_part
 
-    def _refusal(
-        self, value: object, error: Exception, where: str, names: SensitiveNames | None, key: str
-    ) -> ValueNotSerialisable:
-        from secure_xcom.core.codecs import failing_part
-        from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames
-
-        names = names or SensitiveNames(DEFAULT_NAMES)
-        part = failing_part.find(value, self._encode_json, error, names, hidden=names.matches(key))
-        return ValueNotSerialisable(
-            f"the value cannot be serialised at {part.text}", where=where, remedy=part.remedy
-        )
+            part = failing_part.find(value, self._encode_json, error, self._names, where)
+            what = f"the value cannot be serialised at {part.text}"
+            raise ValueNotSerialisable(what, where=where, remedy=part.remedy) from None
 
     def _encode_by_type(self, value: object, where: str) -> Encoded | None:
         chosen = codec_for(value)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from secure_xcom.core.codecs.registry import codec_for
-from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 
 # What is told of a field's name is what a preview tells of it.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,39}")
@@ -49,13 +49,16 @@ class _Step(NamedTuple):
     part: Any
 
 
-def find(value: object, check: Check, error: Exception, names: SensitiveNames, *, hidden: bool) -> FailingPart:
+def find(value: object, check: Check, error: Exception, names: SensitiveNames | None, where: str) -> FailingPart:
     """Return the innermost part that fails alone.
 
     :param check: the serialisation of a part.
     :param error: what it raised for the whole value.
-    :param hidden: the value itself is secret, so that no key in it is shown.
+    :param names: the names below which no key is shown; without them, the built-in ones.
+    :param where: the coordinate as text, ``dag/run/task:key``; where the key is sensitive, no key is shown.
     """
+    names = names or SensitiveNames(DEFAULT_NAMES)
+    hidden = names.matches(where.split("/", 2)[-1].partition(":")[2])
     if isinstance(error, RecursionError):
         return _find_depth(value, names, hidden)
     path, ancestors = _Path(names, hidden), {id(value)}
@@ -150,15 +153,15 @@ def _steps(part: Any) -> Iterator[_Step]:
 def _in_pandas(part: Any) -> Iterator[_Step]:
     """Yield the columns and labels of a frame, and the cells of a series, where they are Python objects."""
     pandas = sys.modules["pandas"]
-    if isinstance(part, pandas.Series) and part.dtype == object:
+    if isinstance(part, pandas.Series) and str(part.dtype) == "object":
         yield from (_Step(f"[{index}]", None, cell) for index, cell in enumerate(part.tolist()))
     if not isinstance(part, pandas.DataFrame):
         return
     for index, label in enumerate(part.columns):
-        if part.dtypes.iloc[index] == object:
+        if str(part.dtypes.iloc[index]) == "object":
             yield _Step(f"[column {index}]", label, part.iloc[:, index])
     for place, labels in ((".index", part.index), (".columns", part.columns)):
-        if labels.dtype == object:
+        if str(labels.dtype) == "object":
             yield _Step(place, None, labels.tolist())
     yield _Step(".attrs", None, part.attrs)
 

@@ -41,6 +41,8 @@ DEFAULT_MIN_LENGTH = 5
 # A single word shorter than this turns up by chance when words are joined ("records_now" holds "dsn").
 _JOINED_WORD_MIN = 8
 _CACHE_SIZE = 4096
+# Plurals under which a number is a count.
+_COUNTED = ("tokens", "secrets", "passwords", "keys")
 
 _ACRONYM = re.compile(r"([A-Z]+)([A-Z][a-z])")
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
@@ -51,7 +53,7 @@ class SensitiveNames:
     """A set of sensitive names, matched as Airflow's masker does and on camelCase and joined words as well.
 
     What says more wins: ``not_sensitive`` over ``listed`` over the built-in exceptions
-    (`secure_xcom.core.masking.built_in_exceptions`) over ``names``.
+    (`secure_xcom.core.masking.name_exceptions`) over ``names``.
 
     :param names: in any case and spelling; empty ones are ignored.
     :param listed: more names, which the deployment lists itself: no built-in exception applies to them.
@@ -71,8 +73,7 @@ class SensitiveNames:
         self._all = _Words((*names, *self._listed.names))
         self.names = self._all.names
         self.min_length = max(1, min_length)
-        globs = [_glob(name) for name in not_sensitive if name.strip(" _")]
-        self._not_sensitive = re.compile("|".join(globs)) if globs else None
+        self._not_sensitive = tuple(not_sensitive)
         # What `may_be_in` looks for: of names that hold one another (access_token and token) the shorter ones.
         plain = sorted({name.replace("_", "") for name in self.names if name.isascii()}, key=len)
         short = [name for index, name in enumerate(plain) if not any(other in name for other in plain[:index])]
@@ -109,9 +110,7 @@ class SensitiveNames:
 
     def counts(self, name: str) -> bool:
         """Return whether a number under this sensitive name is a count."""
-        from secure_xcom.core.masking.built_in_exceptions import counts
-
-        return counts(_snake(name).strip("_")) and not self._listed.are_in(name)
+        return _snake(name).rstrip("_").endswith(_COUNTED) and not self._listed.are_in(name)
 
     def may_be_in(self, text: str, *, joints: bytes) -> bool:
         """Return whether this name-like text, or one of many such texts in a row, may hold a sensitive name.
@@ -132,14 +131,12 @@ class SensitiveNames:
     def _is_sensitive(self, name: str) -> bool:
         if not self._all.are_in(name):
             return False
-        snake = _snake(name).strip("_")
-        if self._not_sensitive and self._not_sensitive.fullmatch(snake):
-            return False
-        if self._listed.are_in(name):
-            return True
-        from secure_xcom.core.masking.built_in_exceptions import is_exception
+        from secure_xcom.core.masking.name_exceptions import is_exception, is_listed
 
-        return not is_exception(snake, self._all.are_in)
+        snake = _snake(name).strip("_")
+        if is_listed(snake, self._not_sensitive, _snake):
+            return False
+        return self._listed.are_in(name) or not is_exception(snake, self._all.are_in)
 
 
 class _Words:
@@ -160,13 +157,6 @@ class _Words:
         # Without its joints privateKey is private-key is PRIVATE_KEY.
         together = plain.replace("_", "")
         return any(secret in together for secret in self._joined)
-
-
-def _glob(name: str) -> str:
-    """Return a regular expression for a name or glob, whose words are spelled as `_snake` spells them."""
-    parts = re.split(r"([*?])", name.strip().strip("_"))
-    wild = {"*": ".*", "?": "."}
-    return "".join(wild.get(part) or re.escape(_snake(part)) for part in parts)
 
 
 def _snake(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Names that contain a sensitive name and are not secret: the table is in docs/masking.md, the reasons in ADR 0087.
+"""Recognise names that contain a sensitive name and are not secret (table: docs/masking.md; why: ADR 0087).
 
 The last word of a name says what the value is: a ``password_policy`` is a policy, a ``next_page_token`` is a place
 in a list. In doubt a name stays sensitive.
@@ -7,7 +7,7 @@ in a list. In doubt a name stays sensitive.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 # Words that merely begin like a sensitive name. What is left of the name without them is judged.
 _OTHER_WORDS = re.compile(
@@ -40,7 +40,6 @@ _ENDINGS = re.compile(
 )
 # A link that was sent to somebody (`reset_token_url`) holds the token.
 _LINK = re.compile(r"(?:reset|invite|invitation|confirm|confirmation|magic|login|share|signed|verification)_")
-_PLURAL = re.compile(r"(?:tokens|secrets|passwords|passwds|keys|passphrases|accounts|proxies)\Z")
 
 
 def is_exception(name: str, is_sensitive: Callable[[str], bool]) -> bool:
@@ -61,6 +60,14 @@ def is_exception(name: str, is_sensitive: Callable[[str], bool]) -> bool:
     return not is_sensitive(rest[: ending.start()] + (ending["middle"] or ""))
 
 
-def counts(name: str) -> bool:
-    """Return whether a number under this name is a count of secrets or tokens: the name is a plural."""
-    return _PLURAL.search(name) is not None
+def is_listed(name: str, globs: Iterable[str], spell: Callable[[str], str]) -> bool:
+    """Return whether one of the names and globs (``*``, ``?``) is the whole name.
+
+    :param spell: spells a part of a glob as the name is spelled.
+    """
+    wild = {"*": ".*", "?": "."}
+    for glob in globs:
+        parts = re.split(r"([*?])", glob.strip(" _"))
+        if re.fullmatch("".join(wild.get(part) or re.escape(spell(part)) for part in parts), name):
+            return True
+    return False
