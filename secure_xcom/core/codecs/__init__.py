@@ -25,9 +25,8 @@ from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNot
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
-    from secure_xcom.core.masking import SensitiveNames
-
     from secure_xcom.core.codecs.registry import Codec, Unfolding
+    from secure_xcom.core.masking import SensitiveNames
 
 __all__ = [
     "NO_COMPRESSION",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+import airflow.sdk
 from airflow.sdk import (
     DAG,
     Asset,
@@ -15,18 +16,14 @@ from airflow.sdk import (
     dag,
     get_current_context,
     task,
+    task_group,
 )
-
-try:
-    from airflow.sdk import LoopDecision, task_group
-except ImportError:
-    # Loops came with Airflow 3.4.
-    LoopDecision = None
 
 from tests.e2e.dags.kit import number, secret, spiky
 from tests.e2e.dags.triggers import Ending, Sleeping, Telling
 
 ASSET = Asset("canaries")
+SDK: Any = airflow.sdk
 
 
 class Deferring(BaseOperator):
@@ -84,9 +81,10 @@ def decide_with_a_reason() -> None:
         once()
 
     def until(*, loop: Any) -> Any:
-        return LoopDecision(stop=True, reason=secret("reason of a loop's decision"))
+        return SDK.LoopDecision(stop=True, reason=secret("reason of a loop's decision"))
 
-    looped.loop(max_iterations=2, until=until)
+    loopable: Any = looped
+    loopable.loop(max_iterations=2, until=until)
 
 
 @dag(schedule=None)
@@ -135,7 +133,8 @@ def unstoppable() -> None:
     Deferring(task_id="deferring")
     EndedByTrigger(task_id="ended_by_trigger")
     Linked(task_id="linked")
-    if LoopDecision is not None:
+    # From Airflow 3.4 on.
+    if "LoopDecision" in SDK.__all__:
         decide_with_a_reason()
 
 
