@@ -80,7 +80,7 @@ def mismatch_of(
     """Compare a DAG's origin with the one that a compartment or an identity requires.
 
     Airflow 3.4 writes every team's name in lower case (migration 0131), so an older policy that names a team
-    `Finance` means its `finance`. Two teams whose names differ in case alone are no boundary in Airflow either: they
+    `Finance` means its `finance`. Two teams whose names differ in case alone are no boundary in Airflow: they
     share the connections of its environment secrets backend (TEAM_NAME_PATTERN in airflow/models/team.py).
 
     :param name: the compartment or the identity, for errors.
