@@ -7,12 +7,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from secure_xcom.core.config import OPTIONS, SECTION, Settings
+from secure_xcom.core.config import ENVIRONMENT, OPTIONS, SECTION, Settings
 from secure_xcom.core.errors import CommandError
 from secure_xcom.deployment.airflow_config import is_true
 from secure_xcom.deployment.deployment import Deployment, airflow_is_installed
 
-_ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
 _BACKEND = "secure_xcom.SecureXComBackend"
 
 
@@ -78,7 +77,7 @@ def _reader(parser: configparser.ConfigParser, config: Path | None) -> Callable[
 
 
 def _unknown_options(parser: configparser.ConfigParser) -> list[str]:
-    written = {name.removeprefix(_ENVIRONMENT).lower() for name in os.environ if name.startswith(_ENVIRONMENT)}
-    if parser.has_section(SECTION):
-        written.update(parser[SECTION])
-    return sorted(written - set(OPTIONS) - set(parser.defaults()))
+    variables = {name for name in os.environ if name.startswith(ENVIRONMENT)}
+    known = {f"{ENVIRONMENT}{name.upper()}" for name in OPTIONS}
+    of_file = set(parser[SECTION]) if parser.has_section(SECTION) else set()
+    return sorted({*(variables - known), *(of_file - set(OPTIONS) - set(parser.defaults()))})

@@ -134,10 +134,12 @@ class Deployment:
     @unlocked_property
     def sensitive_names(self) -> SensitiveNames:
         """The names that mark a value as sensitive: Airflow's where it is installed here, and the settings'."""
-        from secure_xcom.core.masking import SensitiveNames
+        from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames
 
-        names = self.settings.sensitive_names
-        return SensitiveNames.from_airflow(names) if airflow_is_installed() else SensitiveNames(names)
+        listed, not_sensitive = self.settings.sensitive_names, self.settings.not_sensitive_names
+        if airflow_is_installed():
+            return SensitiveNames.from_airflow(listed, not_sensitive)
+        return SensitiveNames(DEFAULT_NAMES, listed=listed, not_sensitive=not_sensitive)
 
     def pipeline(
         self,

@@ -113,7 +113,7 @@ ERRORS = ("secure_xcom.core.errors", "secure_xcom.core.operator_errors", "secure
 SIGNALS = {
     # Each lock's owner says in its own words what is locked, and for how long.
     "secure_xcom.core.file_lock.NotLocked",
-    "secure_xcom.stores.airflow_connection.NotRenewed",  # Raised into obstore, which gives back its text alone.
+    "secure_xcom.connections.extras.NotRenewed",  # Raised into obstore, which gives back its text alone.
 }
 # Over 300 lines needs a reason.
 LONG: dict[str, str] = {

@@ -20,7 +20,7 @@ from secure_xcom.core.errors import PlacementRefused, SecureXComError
 
 ATTRIBUTES = ("queue", "pool", "executor", "run_as_user")
 """The attributes of a task, and of a task instance, that a place is written to."""
-# From Airflow 3.4 on, tasks of a team that name no pool are given `default_pool_TEAM` before any cluster policy sees
+# From Airflow 3.4 on, tasks of a team that name no pool are given `default_pool_TEAM` before a cluster policy sees
 # them (_assign_default_team_pools in airflow/dag_processing/dagbag.py).
 _DEFAULT_POOL = "default_pool"
 _KUBERNETES = "kubernetes"

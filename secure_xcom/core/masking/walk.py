@@ -130,7 +130,7 @@ def _children(
         for item in node:
             name, value = pair_of(item) or ("", None)
             yield name, False
-            yield value, names.matches(name)
+            yield value, names.hides(name, value)
     else:
         for child in node:
             yield child, False
@@ -141,7 +141,7 @@ def _fields(node: dict[Any, Any], names: SensitiveNames, keys: bool) -> Iterator
     for key, child in node.items():
         if keys and key not in _TELLING_NOTHING:
             yield key, False
-        yield child, names.matches(key) or (labelled and key in VALUE_KEYS)
+        yield child, names.hides(key, child) or (labelled and key in VALUE_KEYS)
 
 
 def _wrapped(
@@ -158,4 +158,4 @@ def _wrapped(
         if key not in (CLASSNAME, VERSION, DATA):
             if (keys or hidden) and key not in _TELLING_NOTHING:
                 yield key, hidden
-            yield child, hidden or names.matches(key)
+            yield child, hidden or names.hides(key, child)

@@ -96,7 +96,7 @@ class Pipeline:
         self._telemetry = telemetry or NotMeasured()
         services = self._telemetry.services(services)
         self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
-        self._codecs = codecs
+        self._codecs = codecs.with_names(names)
         self._masker = Masker(names, settings.mask_max_values, register)
         self._stores: MadeOnce[str, Store] = MadeOnce(stores)
         self._task: TaskTry | None = None

@@ -78,10 +78,10 @@ def destination(
 
 
 def mask_mode(compartments: Iterable[Rules | None], mode: str) -> str:
-    """Which values of several compartments are registered with Airflow's masker: ``all`` if one of them says so.
+    """Return which values of several compartments to register with Airflow's masker: as many as one of them says.
 
     :param compartments: None for a plain value.
     :param mode: the deployment's, where a compartment does not say.
     """
     modes = {(compartment and compartment.mask_values) or mode for compartment in compartments}
-    return "all" if "all" in modes else "named"
+    return next((mode for mode in ("all", "named") if mode in modes), "none")

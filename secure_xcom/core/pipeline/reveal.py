@@ -64,7 +64,7 @@ class Masker:
     def mask(self, values: Sequence[Maskable], mode: str) -> None:
         """Register the sensitive strings of several values in one call, within one cap.
 
-        :param mode: ``named`` or ``all``.
+        :param mode: ``named``, ``all`` or ``none``.
         """
         searched = [
             (value.structure, value.key)

@@ -130,7 +130,7 @@ class Evaluator:
             yield from single(alarm, record)
 
     def _opening(self, alarm: Alarm, record: Mapping[str, Any]) -> Iterator[Raised]:
-        # One command may open thousands of XComs (unseal-all); its events are in one chain and raise one alarm.
+        # One command may open thousands of XComs (migrate-back); its events are in one chain and raise one alarm.
         command = (alarm.name, str(record.get("chain")))
         if record.get("action") == "open" and command not in self._opening_chains:
             self._opening_chains.add(command)
