@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.cli.init import prepare
 from secure_xcom.demo import attackers
 from secure_xcom.demo.evidence import Attack, Evidence, Searched, Theft, XCom
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.demo.random_values import RandomValues
 from secure_xcom.keys.local import LocalKeyring
+from secure_xcom.ops.setup import prepare
 from secure_xcom.stores.files import FileStore
 
 DAG = "secure_xcom_demo"
