@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Runs the core's tests in clean environments: Python 3.10, 3.12 and 3.13, each on oldest and newest Airflow.
+"""Run the tests in clean environments: one for each Airflow release, the oldest and newest on each Python.
 
-    scripts/run_matrix.py [--only NAME ...] [--keep] [-- PYTEST_ARGUMENT ...]
+    scripts/run_matrix.py [--only NAME ...] [--next] [--tests unit|e2e|all] [--keep] [-- PYTEST_ARGUMENT ...]
 
-Each environment is made anew below ``.venv-matrix`` from the hashed requirements. One line for each at the end,
-and exit code 1 where a test failed, an environment could not be made, or an interpreter is not to be had.
+Each environment is made anew below ``.venv-matrix`` from the hashed requirements of a release in
+``secure_xcom/ops/checks/tested_releases.py``; with ``--next``, from the newest Airflow that the package index has,
+pre-releases included. ``unit`` are the tests that need no server; ``e2e`` are whole Airflows: the demo,
+maintenance, exclusive XComs, mapped tasks and the leak hunt. One line for each environment at the end, and exit
+code 1 where a test failed, an environment could not be made, or an interpreter is not to be had.
 
 An interpreter is looked for in the environment's ``PYTHON_3_10`` and so on, on PATH, among pyenv's, and with uv,
 which downloads one where it may.
@@ -19,18 +22,31 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from secure_xcom.ops.checks.tested_releases import TESTED  # noqa: E402  # the list of this checkout
+
 FOLDER = ROOT / ".venv-matrix"
 PYTHONS = ("3.10", "3.12", "3.13")
-# Requirements file -> what it is for.
-AIRFLOWS = {"airflow31": "oldest", "dev": "newest"}
-TESTS = ("tests/unit", "tests/vectors")
+ONE_PYTHON = "3.12"
+"""The Python of the releases between the oldest and the newest."""
+EXTRAS = ("vault", "aws", "dataframe", "dev")
+NEXT = "next"
+TESTS = {
+    "unit": ("tests/unit", "tests/vectors"),
+    "e2e": tuple(
+        f"tests/e2e/test_{name}.py"
+        for name in ("demo", "maintenance_dag", "exclusive", "thousand", "leaks", "masks", "airflow34")
+    ),
+}
+TESTS["all"] = TESTS["unit"] + TESTS["e2e"]
 _WHAT = (
     "import platform; from importlib.metadata import version; "
     "print(platform.python_version(), version('apache-airflow-core'))"
@@ -39,7 +55,7 @@ _WHAT = (
 
 @dataclass
 class Row:
-    """What became of one environment; times in seconds."""
+    """The result of one environment; times in seconds."""
 
     name: str
     python: str = ""
@@ -53,11 +69,11 @@ class Row:
 
     @property
     def fine(self) -> bool:
-        """Whether something passed and nothing failed."""
+        """Return whether something passed and nothing failed."""
         return not self.trouble and not self.failed and self.passed > 0
 
     def cells(self) -> tuple[str, ...]:
-        """As a row of the table."""
+        """Return the cells of its line in the table."""
         counts = (self.passed, self.failed, self.skipped)
         known = self.trouble or ("passed" if self.fine else "FAILED")
         return (
@@ -70,18 +86,32 @@ class Row:
 HEADS = ("environment", "Python", "Airflow", "passed", "failed", "skipped", "made in s", "tests in s", "")
 
 
+def environments() -> dict[str, tuple[str, str]]:
+    """Return each environment's Python and requirements by its name."""
+    newest = [tested for tested in TESTED if tested.requirements == "dev"]
+    on_all = {TESTED[0].requirements, newest[0].requirements}
+    return {
+        f"py{python}-{tested.requirements}": (python, tested.requirements)
+        for tested in TESTED
+        for python in (PYTHONS if tested.requirements in on_all else (ONE_PYTHON,))
+    }
+
+
 def main() -> int:
-    """Run what is asked for; gives the exit code."""
-    names = [f"py{python}-{airflow}" for airflow in AIRFLOWS for python in PYTHONS]
+    """Run what is asked for; return the exit code."""
+    known = environments()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", action="append", choices=names, help="an environment; may be given again")
+    parser.add_argument("--only", action="append", choices=list(known), help="an environment; may be given again")
+    parser.add_argument("--next", action="store_true", help="the newest Airflow on the index, and nothing else")
+    parser.add_argument("--tests", choices=list(TESTS), default="unit", help="which tests; unit by default")
     parser.add_argument("--keep", action="store_true", help="leave the environments there")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     given = parser.parse_args()
+    names = [NEXT] if given.next else given.only or list(known)
     rows = []
-    for name in given.only or names:
-        python, airflow = name.removeprefix("py").split("-")
-        rows.append(run(name, python, airflow, given.pytest))
+    for name in names:
+        python, requirements = known.get(name, (ONE_PYTHON, NEXT))
+        rows.append(run(name, python, requirements, [*TESTS[given.tests], *given.pytest]))
         if not given.keep:
             shutil.rmtree(FOLDER / name, ignore_errors=True)
     print("\n".join(table(rows)))
@@ -99,13 +129,9 @@ def run(name: str, python: str, requirements: str, arguments: Sequence[str]) -> 
     venv.parent.mkdir(exist_ok=True)
     begun = time.monotonic()
     print(f"--- {name}: {interpreter}", flush=True)
-    made = subprocess.run(
-        [str(ROOT / "scripts/setup-venv"), str(venv), requirements],
-        env={**os.environ, "PYTHON": interpreter},
-        check=False,
-    )
+    made = make_next(venv, interpreter) if requirements == NEXT else make(venv, interpreter, requirements)
     row.made = time.monotonic() - begun
-    if made.returncode:
+    if not made:
         row.trouble = "could not be made"
         return row
     what = subprocess.run([str(venv / "bin/python"), "-c", _WHAT], capture_output=True, text=True, check=True)
@@ -113,7 +139,7 @@ def run(name: str, python: str, requirements: str, arguments: Sequence[str]) -> 
     report = venv / "report.xml"
     begun = time.monotonic()
     done = subprocess.run(
-        [str(venv / "bin/pytest"), "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *TESTS, *arguments],
+        [str(venv / "bin/pytest"), "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments],
         cwd=ROOT,
         check=False,
     )
@@ -125,8 +151,65 @@ def run(name: str, python: str, requirements: str, arguments: Sequence[str]) -> 
     return row
 
 
+def make(venv: Path, interpreter: str, requirements: str) -> bool:
+    """Make an environment from pinned requirements; return whether that succeeded."""
+    done = subprocess.run(
+        [str(ROOT / "scripts/setup-venv"), str(venv), requirements],
+        env={**os.environ, "PYTHON": interpreter},
+        check=False,
+    )
+    return not done.returncode
+
+
+def make_next(venv: Path, interpreter: str) -> bool:
+    """Make an environment of the newest tested release, then take the newest Airflow of the index into it."""
+    newest = TESTED[-1]
+    if not make(venv, interpreter, newest.requirements):
+        return False
+    uv = str(venv / "bin/uv")
+    with tempfile.NamedTemporaryFile("w+", suffix=".txt") as pins:
+        wanted = [
+            *("--python", str(venv / "bin/python"), "--prerelease", "if-necessary-or-explicit"),
+            *("--overrides", str(ROOT / "requirements/left-out.txt")),
+        ]
+        extras = [word for extra in EXTRAS for word in ("--extra", extra)]
+        constraint = subprocess.run(
+            [
+                uv,
+                "pip",
+                "compile",
+                "--quiet",
+                *wanted,
+                *extras,
+                "--output-file",
+                pins.name,
+                "pyproject.toml",
+                "--constraint",
+                "-",
+            ],
+            input=f"apache-airflow>={newest.airflow}",
+            text=True,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        if constraint.returncode:
+            return False
+        install = [
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            str(venv / "bin/python"),
+            "--requirement",
+            pins.name,
+        ]
+        return not subprocess.run(install, cwd=ROOT, check=False).returncode
+
+
 def count(row: Row, report: Path) -> None:
-    """Take the numbers of a report."""
+    """Add the numbers of a report."""
     for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314
         tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -136,7 +219,7 @@ def count(row: Row, report: Path) -> None:
 
 
 def find(python: str) -> str | None:
-    """An interpreter of this version that runs and can make environments."""
+    """Return an interpreter of this version that runs and can make environments."""
     for candidate in candidates(python):
         try:
             answer = subprocess.run(
@@ -157,7 +240,7 @@ def find(python: str) -> str | None:
 
 
 def candidates(python: str) -> Iterator[str]:
-    """Where one may be, the dearest way last."""
+    """Yield where one may be, the costliest last."""
     if named := os.environ.get(f"PYTHON_{python.replace('.', '_')}"):
         yield named
     yield from filter(None, [shutil.which(f"python{python}")])
@@ -174,7 +257,7 @@ def candidates(python: str) -> Iterator[str]:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """The rows as Markdown, ready for docs/testing.md."""
+    """Yield the rows as a Markdown table, ready for docs/testing.md."""
     yield f"| {' | '.join(HEADS)} |"
     yield f"|{'---|' * len(HEADS)}"
     for row in rows:

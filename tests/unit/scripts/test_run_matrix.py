@@ -53,4 +53,18 @@ def test_the_matrix_is_of_what_is_supported(matrix: Any) -> None:
     named = sorted(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text), key=lambda one: int(one[2:]))
     assert (named[0], named[-1]) == (matrix.PYTHONS[0], matrix.PYTHONS[-1])
     assert set(matrix.PYTHONS) < set(named)
-    assert all((ROOT / "requirements" / f"{name}.txt").exists() for name in matrix.AIRFLOWS)
+
+
+def test_each_tested_release_has_an_environment(matrix: Any) -> None:
+    """Each release is run on one Python at least, on one that it supports; the oldest and newest on all."""
+    environments = matrix.environments().values()
+    for tested in matrix.TESTED:
+        pythons = [python for python, requirements in environments if requirements == tested.requirements]
+        assert pythons
+        assert min(int(python[2:]) for python in pythons) >= int(tested.python[2:])
+    assert sum(requirements == "airflow31" for _, requirements in environments) == len(matrix.PYTHONS)
+
+
+def test_the_tests_of_the_tiers_exist(matrix: Any) -> None:
+    """A renamed file must not drop out of a tier."""
+    assert [path for paths in matrix.TESTS.values() for path in paths if not (ROOT / path).exists()] == []
