@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_xcom.core.adapters import load
 from secure_xcom.core.config import RELEASE, Settings
+from secure_xcom.core.per_process import unlocked_property
 
 if TYPE_CHECKING:
     from secure_xcom.claims import Ledger
@@ -69,7 +69,7 @@ class Deployment:
         """The sink URIs of the access log: those of the settings, else a file beside Airflow's logs."""
         return self.settings.audit_sinks or (default_sink(self.log_folder),)
 
-    @cached_property
+    @unlocked_property
     def policy(self) -> AccessPolicy:
         """The access policy, or the single compartment of a deployment without one.
 
@@ -87,7 +87,7 @@ class Deployment:
             return watched(settings.access_policy).current()
         return AccessPolicy.single(settings.key_uris, settings.store_uri or "")
 
-    @cached_property
+    @unlocked_property
     def access_log(self) -> AccessLog:
         """The access log, which also records a changed access policy and raises the alarms that are told at once.
 
@@ -106,7 +106,7 @@ class Deployment:
             beside=_immediate_alarms(policy),
         )
 
-    @cached_property
+    @unlocked_property
     def ledger(self) -> Ledger | None:
         """The database of claims, or None where claims are kept in the stores.
 
@@ -119,7 +119,7 @@ class Deployment:
         ledger: Ledger = load(IMPLEMENTATIONS, "database")(self.settings.claims_uri)
         return ledger
 
-    @cached_property
+    @unlocked_property
     def sensitive_names(self) -> SensitiveNames:
         """The names that mark a value as sensitive: Airflow's where it is installed here, and the settings'."""
         from secure_xcom.core.masking import SensitiveNames

@@ -10,12 +10,11 @@ are `push_routing` and `seal_payload`. `delete` has the purge and the shredding 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
@@ -27,6 +26,7 @@ from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.per_process import MadeOnce, unlocked_property
 from secure_xcom.core.pipeline.decide import Admitted, Row, decide, exclusive_of
 from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
@@ -98,10 +98,8 @@ class Pipeline:
         self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
         self._codecs = codecs
         self._masker = Masker(names, settings.mask_max_values, register)
-        self._open_store = stores
-        self._stores: dict[str, Store] = {}
+        self._stores: MadeOnce[str, Store] = MadeOnce(stores)
         self._task: TaskTry | None = None
-        self._lock = threading.Lock()
         self._ledger = ledger
         self._ledger_kind = LEDGER_STORE if ledger is None else ledger.kind
         self.claimed: dict[str, Wanted] = {}
@@ -270,7 +268,7 @@ class Pipeline:
                 self.keys.forget()
             self._task = task
 
-    @cached_property
+    @unlocked_property
     def ledger(self) -> Ledger:
         """Where claims are kept."""
         if self._ledger is not None:
@@ -281,10 +279,7 @@ class Pipeline:
 
     def store(self, uri: str) -> Store:
         """Return the store of a URI, opened once per process."""
-        with self._lock:
-            if uri not in self._stores:
-                self._stores[uri] = self._open_store(uri)
-            return self._stores[uri]
+        return self._stores.get(uri)
 
     @contextmanager
     def recording(self, action: Action, drafts: Sequence[Draft], task: TaskTry | None) -> Iterator[Record]:
