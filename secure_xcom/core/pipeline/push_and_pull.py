@@ -25,7 +25,7 @@ from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.per_process import MadeOnce, unlocked_property
-from secure_xcom.core.pipeline.decide import Admitted, Row, check_order, decide, exclusive_of
+from secure_xcom.core.pipeline.decide import Admitted, Row, decide, exclusive_of
 from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
 from secure_xcom.core.pipeline.open_payload import key_uses
@@ -186,7 +186,10 @@ class Pipeline:
         with self.recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as record:
             # decide
             admitted = decide(rows, self.policy, self.settings, consumer, claimant, self._ledger_kind, record)
-            check_order(admitted, order, record)
+            if order:
+                from secure_xcom.core.pipeline.order import check_order
+
+                check_order(admitted, order, record)
             claims = self._claims(admitted, consumer, record)
             # fetch
             fetched = fetch_admitted(admitted, self.keys, self.store, self._beside, record)
