@@ -28,6 +28,7 @@ def before_fork() -> None:
         return
     try:
         if not airflow_config.backend_is_ours():
+            say_unused()
             return
         teach_masker()
         read_policy()
@@ -37,6 +38,21 @@ def before_fork() -> None:
         configure_models()
     except Exception as error:  # noqa: BLE001  # a component must run on, whatever Airflow's logging looks like
         _warn(f"{type(error).__name__} at {_place(error)}")
+
+
+@cache
+def say_unused() -> None:
+    """Say that what is pushed here is plaintext, where the settings show that it is not meant to be.
+
+    A triggerer is often configured apart from the workers, and nothing fails where its triggers push.
+    """
+    option, section = airflow_settings.option, airflow_settings.SECTION
+    if option(section, "key_uris") or option(section, "access_policy"):
+        log.error(
+            "What the tasks or triggers of this process push is stored in plaintext: [core] xcom_backend is not "
+            "secure_xcom.SecureXComBackend here, although [secure_xcom] is set. What to do: set it for every "
+            "component, triggerers included, and run `secure-xcom check` in the environment of each."
+        )
 
 
 def read_policy() -> None:

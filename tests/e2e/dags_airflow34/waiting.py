@@ -65,7 +65,7 @@ class Waiting(BaseTrigger):
         """Wait for the other triggers of this way: they are in this process, however slowly their tasks start."""
         _arrived[self.way].add(self.own["task_id"])
         end = time.monotonic() + GATHER_SECONDS
-        while len(_arrived[self.way]) < self.together and time.monotonic() < end:
+        while len(_arrived[self.way]) < self.together and time.monotonic() < end:  # noqa: ASYNC110  # with an end
             await asyncio.sleep(0.1)
 
     async def _act(self) -> object:
