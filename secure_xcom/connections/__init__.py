@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 
+# What Airflow raises instead of waiting for ever: airflow/sdk/execution_time/comms.py, and the triggerer's own.
+_ON_EVENT_LOOP = ("DeadlockImminentError", "RuntimeError")
+
+
 def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
     """Return the connection, from the environment, a secrets backend or Airflow's database.
 
@@ -27,6 +31,13 @@ def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
 
         return BaseHook.get_connection(conn_id)
     except Exception as error:  # noqa: BLE001  # AirflowNotFoundException outside of a task, other classes inside
+        if type(error).__name__ in _ON_EVENT_LOOP:
+            raise ConnectionUnknown(
+                f"Airflow cannot be asked for the connection {conn_id!r:.80} by a call that blocks its event loop "
+                f"({type(error).__name__})",
+                where=where,
+                remedy="in async code, use the async methods: axcom_pull, axcom_push, XCom.aget_one, XCom.aset",
+            ) from None
         raise ConnectionUnknown(
             f"Airflow has no connection {conn_id!r:.80} ({type(error).__name__})",
             where=where,

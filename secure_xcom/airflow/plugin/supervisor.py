@@ -14,6 +14,7 @@ from typing import Any
 
 from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow.task_context import DAG_PROCESSOR, TASK_RUNNER
+from secure_xcom.core.config import SECTION
 from secure_xcom.core.errors import PolicyInvalid, SecureXComError
 from secure_xcom.deployment import airflow_config
 
@@ -46,8 +47,7 @@ def say_unused() -> None:
 
     A triggerer is often configured apart from the workers, and nothing fails where its triggers push.
     """
-    option, section = airflow_settings.option, airflow_settings.SECTION
-    if option(section, "key_uris") or option(section, "access_policy"):
+    if any(airflow_config.option(SECTION, name) for name in ("key_uris", "access_policy")):
         log.error(
             "What the tasks or triggers of this process push is stored in plaintext: [core] xcom_backend is not "
             "secure_xcom.SecureXComBackend here, although [secure_xcom] is set. What to do: set it for every "
