@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 
-# What Airflow raises instead of waiting for ever: airflow/sdk/execution_time/comms.py, and the triggerer's own.
-_ON_EVENT_LOOP = ("DeadlockImminentError", "RuntimeError")
+# What Airflow raises instead of waiting for ever: airflow/sdk/execution_time/comms.py. A triggerer without portals
+# raises a RuntimeError.
+_DEADLOCK = "DeadlockImminentError"
 
 
 def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
@@ -31,7 +32,7 @@ def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
 
         return BaseHook.get_connection(conn_id)
     except Exception as error:  # noqa: BLE001  # AirflowNotFoundException outside of a task, other classes inside
-        if type(error).__name__ in _ON_EVENT_LOOP:
+        if type(error).__name__ == _DEADLOCK or (in_triggerer() and type(error) is RuntimeError):
             raise ConnectionUnknown(
                 f"Airflow cannot be asked for the connection {conn_id!r:.80} by a call that blocks its event loop "
                 f"({type(error).__name__})",

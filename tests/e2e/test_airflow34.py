@@ -153,7 +153,7 @@ def test_four_triggers_at_once_pull(house: House, way: str) -> None:
     assert [house.notes[f"{way}_{number} {way}"] for number in range(4)] == [
         [{"password": "of a task", "n": 1}]
     ] * 4
-    pulls = [event["task"] for event in house.events("pull") if event["producer"]["task_id"] == "make"]
+    pulls = [event["consumer"] for event in house.events("pull") if event["producer"]["task_id"] == "make"]
     ids = [task["task_id"] for task in pulls if task["dag_id"] == "pulls_in_triggers"]
     # As the tasks that wait for them, each of which is recorded.
     assert {f"{way}_{number}" for number in range(4)} <= set(ids)

@@ -9,32 +9,11 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import BaseOperator, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
-from tests.e2e.dags_airflow34.waiting import note
+from tests.e2e.dags_airflow34.waiting import Defers, note
 
 VALUE = {"password": "of a task", "n": 1}
-
-
-class Defers(BaseOperator):
-    """Wait for a trigger that pulls or pushes in one way."""
-
-    def __init__(self, way: str, together: int = 1, **options: Any) -> None:
-        super().__init__(**options)
-        self.way, self.together = way, together
-
-    def execute(self, context: Any) -> None:
-        from tests.e2e.dags_airflow34.waiting import Waiting
-
-        instance = context["ti"]
-        own = {name: getattr(instance, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
-        source = {"key": "return_value", "dag_id": self.dag_id, "run_id": instance.run_id, "task_id": "make"}
-        trigger = Waiting(self.way, own, source, self.together)
-        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=90))
-
-    def resume(self, context: Any, event: Any) -> None:
-        if context["ti"].try_number == 1 and self.retries:
-            raise RuntimeError("once more")
 
 
 @task
