@@ -21,34 +21,21 @@ from airflow.sdk.bases.xcom import BaseXCom
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.asked import asked, asking, guard_sequences, wants_unopened
 from secure_xcom.claims import Claimant
-<<<<<<< HEAD
 from secure_xcom.core.adapters import load
-from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.core.errors import SecureXComError, WriteRefused
-=======
 from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
->>>>>>> ecab38865c6d906d490afe1ab4b7d1cc30cb10ad
 from secure_xcom.core.per_process import PerProcess
-from secure_xcom.core.reference import is_reference
+from secure_xcom.core.reference import is_reference, parse
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
     from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 
-<<<<<<< HEAD
-T = TypeVar("T")
-
 IMPLEMENTATIONS = {"telemetry": "secure_xcom.airflow.telemetry:telemetry"}
 """What is loaded where Airflow's metrics or traces are on."""
 
-# Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to read
-# its answer, and pulls that wait for the same connection would take them all.
-_threads = PerProcess(lambda: ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async"))
-=======
 _STORES_BY_COORDINATE = hasattr(BaseXCom, "store_value")
 """Whether this is Airflow 3.4 or later."""
->>>>>>> ecab38865c6d906d490afe1ab4b7d1cc30cb10ad
 
 
 class _Value(NamedTuple):
@@ -130,7 +117,7 @@ class SecureXComBackend(BaseXCom):
         if own is not None:
 
             def deserialize_value(result: Any) -> Any:
-                return result.value if lazy_sequence.wants_unopened() else own.__get__(None, cls)(result)
+                return result.value if wants_unopened() else own.__get__(None, cls)(result)
 
             cls.deserialize_value = staticmethod(deserialize_value)  # type: ignore[method-assign]
 
@@ -214,11 +201,6 @@ class SecureXComBackend(BaseXCom):
 
         :raises SecureXComError: never a value that was not opened.
         """
-<<<<<<< HEAD
-        if wants_unopened():
-            return result.value
-        return _pull([result.value], asked())[0]
-=======
         return _open_row(stored)
 
     @staticmethod
@@ -231,10 +213,9 @@ class SecureXComBackend(BaseXCom):
 
     @classmethod
     def _load(cls, result: Any) -> Any:
-        if lazy_sequence.wants_unopened():
+        if wants_unopened():
             return result.value
         return super()._load(result)  # type: ignore[misc]  # Airflow 3.4's
->>>>>>> ecab38865c6d906d490afe1ab4b7d1cc30cb10ad
 
     @classmethod
     def get_one(cls, **query: Any) -> Any:
@@ -304,16 +285,11 @@ class SecureXComBackend(BaseXCom):
 
     @classmethod
     def delete(cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None) -> None:
-<<<<<<< HEAD
-        """Delete a row and its payload, holding the row's reference against the row's own coordinate."""
-        with asking(Asked(dag_id, task_id, key, run_id, map_index)):
-=======
         """Delete a row and its payload, after checking that the row's reference is of the row's own coordinate.
 
         :raises WriteRefused: this task may not, and neither is deleted.
         """
-        asked = Asked(dag_id, task_id, key, run_id, map_index)
-        with lazy_sequence.asking(asked):
+        with asking(Asked(dag_id, task_id, key, run_id, map_index)):
             if _STORES_BY_COORDINATE:
                 # Airflow 3.4 deletes the row first, and purges what it named.
                 row = cls._get_xcom_db_ref(
@@ -321,17 +297,16 @@ class SecureXComBackend(BaseXCom):
                 ).value
                 if is_reference(row) and not _may_purge(row):
                     cls.purge(_Value(row))
->>>>>>> ecab38865c6d906d490afe1ab4b7d1cc30cb10ad
             super().delete(key, task_id, dag_id, run_id, map_index)
 
 
 def _open_row(row: Any) -> Any:
-    if lazy_sequence.wants_unopened():
+    if wants_unopened():
         return row
     opened = _opened.get()
     if opened is not None and opened.row is row:
         return opened.value
-    return _pull_each([row], [lazy_sequence.asked()], 0)[0].value
+    return _pull_each([row], [asked()], 0)[0].value
 
 
 def _pull_of_sequence(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
@@ -428,12 +403,4 @@ def _take_back(row: Any) -> None:
     _purge(row, None, task_context.acting())
 
 
-<<<<<<< HEAD
-def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
-    return asyncio.wrap_future(_begin(call))
-
-
-guard_sequences(_pull_each)
-=======
-lazy_sequence.guard_sequences(_pull_of_sequence, _peek)
->>>>>>> ecab38865c6d906d490afe1ab4b7d1cc30cb10ad
+guard_sequences(_pull_of_sequence)

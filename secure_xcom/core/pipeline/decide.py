@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, TaskTry
-<<<<<<< HEAD
-from secure_xcom.core.errors import CoordinateMismatch, PlaintextRefused
-=======
-from secure_xcom.core.errors import ClaimRefused, PlaintextRefused
->>>>>>> ecab38865c6d906d490afe1ab4b7d1cc30cb10ad
+from secure_xcom.core.errors import PlaintextRefused
 from secure_xcom.core.pipeline.open_payload import key_uses, openable
 from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.keys.data_keys import Candidates
