@@ -77,7 +77,7 @@ def test_doctor_needs_no_more_than_its_documented_rights(postgres: PostgresServe
     url = sqlalchemy.make_url(table.url).set(username="caretaker")
     database = Database(url.render_as_string(hide_password=False))
     policy = AccessPolicy.single(("local:///nowhere/keyring.json",), "memory://nowhere")
-    rows, findings = examine_rows(policy, database)
+    rows, findings, _ = examine_rows(policy, database)
     database.close()
     assert rows == 1
     assert [finding.rule for finding in findings] == ["plaintext-row", "archive-table"]

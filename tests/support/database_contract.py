@@ -84,7 +84,7 @@ class DatabaseContract:
         table.put(coordinate(), named)
         table.put(coordinate(key="plain"), "y" * (TEXT_MAX_CHARACTERS + 1))
         database = table.database()
-        rows = {row.position.key: row for row in database.rows()}
+        rows = {row.key: row for row in database.rows()}
         assert {row.text for row in rows.values()} == {None}
         assert rows["plain"].size > TEXT_MAX_CHARACTERS
         assert database.object_of(rows["return_value"].position) == "memory://x/y"

@@ -103,7 +103,7 @@ class DatabaseRows:
 
     def _rows(self, coordinate: Coordinate) -> list[Any]:
         task_instance = (*coordinate.of_task, coordinate.map_index)
-        return [row for row in self._database.of_tasks([task_instance]) if row.position.key == coordinate.key]
+        return [row for row in self._database.of_tasks([task_instance]) if row.key == coordinate.key]
 
 
 def shred_all(
@@ -131,7 +131,8 @@ def shred_all(
 
     def succeeded(claimant: Claimant) -> bool:
         task_instance = (claimant.dag_id, claimant.run_id, claimant.task_id, claimant.map_index)
-        return database.task_state(*task_instance) == "success"
+        states = database.task_states(*task_instance)
+        return bool(states) and set(states) == {"success"}
 
     report = ShredReport(deleting=delete)
 

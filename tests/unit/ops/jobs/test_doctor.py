@@ -33,7 +33,7 @@ def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
 def rows(upkeep: Upkeep, policy: AccessPolicy | None = None) -> dict[str, int]:
     """Return the rules that the rows violate, and how often."""
     database = upkeep.table.database()
-    _, findings = examine_rows(policy or upkeep.policy, database)
+    findings = examine_rows(policy or upkeep.policy, database).findings
     database.close()
     return {finding.rule: finding.count for finding in findings}
 
@@ -50,7 +50,7 @@ def test_plaintext_rows(upkeep: Upkeep, value: Any) -> None:
     """Any value without a reference is found, by its coordinate and never by what it holds."""
     upkeep.table.put(coordinate(), value)
     database = upkeep.table.database()
-    _, (found,) = examine_rows(upkeep.policy, database)
+    (found,) = examine_rows(upkeep.policy, database).findings
     database.close()
     assert (found.rule, found.count, found.examples) == ("plaintext-row", 1, (str(coordinate()),))
     assert "canary" not in repr(found)
@@ -90,9 +90,8 @@ def test_stale_versions_expired_rows_archives_and_logged_bodies(upkeep: Upkeep) 
     rotate_keyring(upkeep.keyring)
     upkeep.push(2)
     upkeep.table.execute("CREATE TABLE _airflow_deleted__xcom__20260101 (value TEXT)")
-    upkeep.table.execute("CREATE TABLE log (event TEXT, extra TEXT)")
     upkeep.table.execute(
-        "INSERT INTO log VALUES ('create_xcom_entry', :body), ('trigger_dag_run', :body)",
+        "INSERT INTO log (dttm, event, extra) VALUES (0, 'create_xcom_entry', :body), (0, 'trigger_dag_run', :body)",
         [{"body": json.dumps({"key": "k", "value": "canary"})}],
     )
     assert rows(upkeep) == {"stale-wrap": 1, "expired-row": 1, "archive-table": 0, "action-log-body": 1}
