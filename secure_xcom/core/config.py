@@ -148,6 +148,13 @@ class Settings:
         "reveals something about it to an attacker who chooses a part of it.",
         choices=("none", "zstd"),
     )
+    attempt_fields: str = _option(
+        "loops",
+        "Which XComs name their producer's attempt in the authenticated head, from Airflow 3.4 on: loops (those "
+        "of tasks in a loop, whose iterations are told apart by it), all, or none. Every reader must know "
+        "these fields: write all only once no worker runs a release from before them.",
+        choices=("loops", "all", "none"),
+    )
     audit_sinks: tuple[str, ...] = _option(
         (),
         "Sink URIs of the access log, comma-separated (file, bucket, database, syslog, logger: "

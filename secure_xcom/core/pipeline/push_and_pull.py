@@ -241,7 +241,8 @@ class Pipeline:
     def shred(self, rows: Rows, claimant: Claimant) -> list[Shredded]:
         """Destroy the exclusive XComs that a task instance claimed in this process, once it has succeeded.
 
-        What is under a legal hold stays, and so does what this identity may not delete: maintenance does the rest.
+        What is under a legal hold stays, and so does what this identity may not delete, and what another iteration
+        of the loop pushed, whose row a task cannot name to Airflow: maintenance does the rest.
         Each is in the access log as purged.
 
         :raises SecureXComError: a row cannot be read or written; :raises AuditError: the access log cannot be.
@@ -251,7 +252,7 @@ class Pipeline:
         shredded = []
         for name, wanted in list(self.claimed.items()):
             # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
-            if wanted.claimant == claimant:
+            if wanted.claimant == claimant and wanted.target.coordinate.iteration in (None, claimant.iteration):
                 recorder = partial(self.recording, task=self._task)
                 result = shred_unless_held(wanted.target, rows, self.policy, self.store, recorder)
                 if result is not None:
