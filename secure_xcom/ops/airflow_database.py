@@ -1,4 +1,4 @@
-"""Airflow's metadata database from outside of Airflow, with SQLAlchemy Core: its URL, its schema, what is beside XComs.
+"""Airflow's metadata database from outside of Airflow: its URL, its schema, and what is beside XComs.
 
 A task process of Airflow 3 has no access to the metadata database, so maintenance has a database URL of its own:
 the environment's ``SECURE_XCOM_DB``, by default Airflow's ``[database] sql_alchemy_conn``. The URL holds a
@@ -19,6 +19,7 @@ from secure_xcom.core.errors import DatabaseUnknown
 from secure_xcom.ops.xcom_table_errors import URL_PLACE, refuse_a_missing_file, translated
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection, Engine
 
     from secure_xcom.connections.sql.airflow_tables import Schema
@@ -48,7 +49,7 @@ def database_url() -> str:
 
 
 class AirflowDatabase:
-    """Airflow's metadata database. Every statement is a short transaction of its own, so no task waits long for it.
+    """Airflow's metadata database. Every statement is a short transaction, so no task ever waits long for it.
 
     :param url: SQLAlchemy URL with a synchronous driver: SQLite, PostgreSQL or MySQL.
     :raises DatabaseFailed: the URL cannot be read, its driver is not installed, or a file is not there.
@@ -103,21 +104,29 @@ class AirflowDatabase:
 
     # --- runs and task instances ----------------------------------------------------------------------------
 
-    def task_states(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> list[str | None]:
-        """Return the states of a task instance now: one, none, or in a loop one for each iteration."""
+    def task_states(
+        self, dag_id: str, run_id: str, task_id: str, map_index: int, *, iteration: int | None = None
+    ) -> list[str | None]:
+        """Return the states of a task instance now: one, none, or in a loop one for each iteration.
+
+        :param iteration: of a task without a map index, the only iteration that is asked for.
+        """
         import sqlalchemy
 
         from secure_xcom.connections.sql.airflow_tables import ATTEMPT, REGION, TASK, Schema
         from secure_xcom.connections.sql.xcom_rows import public_map_index
 
         if self.schema is Schema.COORDINATES:
-            table, index = TASK, TASK.c.map_index
+            table = TASK
+            index: ColumnElement[int] = TASK.c.map_index
             query = sqlalchemy.select(table.c.state)
         else:
             table, index = ATTEMPT, public_map_index()
             region = sqlalchemy.and_(REGION.c.id == table.c.region_id, REGION.c.node_id == table.c.task_id)
             query = sqlalchemy.select(table.c.state).select_from(table.outerjoin(REGION, region))
             query = query.where(table.c.working_set.is_(True))
+            if iteration is not None and map_index < 0:
+                query = query.where(table.c.region_index == iteration)
         ids = (table.c.dag_id == dag_id, table.c.run_id == run_id, table.c.task_id == task_id)
         with self.connected() as connection:
             return list(connection.execute(query.where(*ids, index == map_index)).scalars())

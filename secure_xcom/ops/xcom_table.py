@@ -85,16 +85,44 @@ class Database(AirflowDatabase):
             if len(rows) < page:
                 return
 
-    def of_tasks(self, tasks: Iterable[tuple[str, str, str, int]]) -> Iterator[StoredRow]:
+    def of_tasks(
+        self, tasks: Iterable[tuple[str, str, str, int]], *, key: str | None = None
+    ) -> Iterator[StoredRow]:
         """Yield the rows of task instances, each given as DAG id, run id, task id and map index.
 
         These are the rows of all attempts, and in a loop of all iterations.
+
+        :param key: only XComs with this key.
         """
         wanted = list(dict.fromkeys(tasks))
         for start in range(0, len(wanted), TASKS_AT_ONCE):
             for source in self._sources:
                 for condition in source.of_tasks(wanted[start : start + TASKS_AT_ONCE]):
-                    yield from self._read(source, source.select(TEXT_MAX_CHARACTERS).where(condition))
+                    query = source.select(TEXT_MAX_CHARACTERS).where(condition)
+                    if key is not None:
+                        query = query.where(source.table.c.key == key)
+                    # Some databases take upper and lower case for the same.
+                    yield from (row for row in self._read(source, query) if key in (None, row.key))
+
+    def hidden_rows(self) -> Iterator[tuple[StoredRow, StoredRow]]:
+        """Yield each row of an earlier release that Airflow 3.4 does not show, and the one that it shows."""
+        from secure_xcom.connections.sql.airflow_tables import OWNER, Schema, hidden
+
+        if self.schema is not Schema.ATTEMPTS:
+            return
+        source, after = self._sources[0], None
+        while True:
+            query = source.select(TEXT_MAX_CHARACTERS).where(hidden(OWNER.c.task_instance_id))
+            if after is not None:
+                query = query.where(source.behind(after, self.dialect))
+            rows = self._read(source, query.order_by(*source.keys).limit(PAGE_ROWS))
+            for row in rows:
+                shown = None if row.attempt is None else self.one(AttemptPosition(row.attempt, row.key))
+                if shown is not None:
+                    yield row, shown
+            if len(rows) < PAGE_ROWS:
+                return
+            after = rows[-1].position
 
     def one(self, position: Position) -> StoredRow | None:
         """Return the current row, or None."""
@@ -108,7 +136,7 @@ class Database(AirflowDatabase):
         """
         # A task instance may have any number of rows, whoever wrote them.
         tasks = [(*coordinate.of_task, coordinate.map_index)]
-        rows = [row for row in self.of_tasks(tasks) if row.key == coordinate.key and not row.archived]
+        rows = [row for row in self.of_tasks(tasks, key=coordinate.key) if not row.archived]
         # The tables are read in the order in which a later row hides an earlier one.
         shown = {row.attempt: row for row in rows}
         if len(shown) > 1:

@@ -1,4 +1,4 @@
-"""Airflow's tables with XComs, from `airflow db migrate` of the Airflow of this environment, and from stored dumps.
+"""Airflow's tables with XComs, from `airflow db migrate` of this environment's Airflow, and from stored dumps.
 
     python -m tests.support.airflow_schema      stores the dump of this environment's Airflow
 
@@ -70,20 +70,17 @@ def migrate(url: str, home: Path, python: str = sys.executable) -> None:
 def statements_of(file: Path) -> list[str]:
     """Return the statements that make the tables with XComs in a database, in one spelling."""
     with closing(sqlite3.connect(file)) as connection:
-        rows = connection.execute(
-            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL "
-            f"AND tbl_name IN ({', '.join('?' * len(_TABLES))}) ORDER BY type DESC, name",
-            _TABLES,
-        ).fetchall()
-    return [re.sub(r"\s+", " ", sql).strip() for (sql,) in rows]
+        query = "SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name"
+        rows = connection.execute(query).fetchall()
+    return [re.sub(r"\s+", " ", sql).strip() for name, sql in rows if name in _TABLES]
 
 
 def dump_of(file: Path) -> str:
     """Return a dump of the tables with XComs in a database, with its revision."""
     with closing(sqlite3.connect(file)) as connection:
         revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
-    lines = [f"{sql};" for sql in statements_of(file)]
-    return "\n".join([*lines, f"INSERT INTO alembic_version VALUES ('{revision}');"]) + "\n"
+    noted = "INSERT INTO alembic_version VALUES ('{}')".format(revision)  # noqa: S608, UP032  # Airflow's own
+    return "".join(f"{statement};\n" for statement in (*statements_of(file), noted))
 
 
 @cache
@@ -107,21 +104,25 @@ def make_tables(engine: sa.Engine, schema: Schema) -> None:
         return
     with closing(sqlite3.connect(":memory:")) as memory:
         memory.executescript(_script(schema))
-        source = sa.create_engine("sqlite://", creator=lambda: memory)
-        tables = sa.MetaData()
-        tables.reflect(source, resolve_fks=False)
-        for table in tables.tables.values():
-            for constraint in list(table.constraints):
-                if isinstance(constraint, sa.ForeignKeyConstraint | sa.CheckConstraint):
-                    table.constraints.remove(constraint)
-            for column in table.columns:
-                column.foreign_keys.clear()
-                column.type = _on_postgres(column)
-                column.server_default = None if isinstance(column.type, sa.Boolean) else column.server_default
-            # Partial indexes have conditions in SQLite's words.
-            for index in [index for index in table.indexes if index.dialect_kwargs]:
-                table.indexes.remove(index)
-        tables.create_all(engine)
+        reflected = sa.MetaData()
+        reflected.reflect(sa.create_engine("sqlite://", creator=lambda: memory), resolve_fks=False)
+    tables = sa.MetaData()
+    for table in reflected.tables.values():
+        columns = [
+            sa.Column(each.name, _on_postgres(each), primary_key=each.primary_key, nullable=each.nullable)
+            for each in table.columns
+        ]
+        unique = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
+        # Partial indexes have conditions in SQLite's words.
+        indexes = [each for each in table.indexes if not each.dialect_kwargs]
+        sa.Table(
+            table.name,
+            tables,
+            *columns,
+            *(sa.UniqueConstraint(*each.columns.keys(), name=each.name) for each in unique),
+            *(sa.Index(str(each.name), *each.columns.keys()) for each in indexes),
+        )
+    tables.create_all(engine)
 
 
 def _on_postgres(column: sa.Column[object]) -> sa.types.TypeEngine[object]:

@@ -1,4 +1,4 @@
-"""Airflow's rows with XComs in a database of a test's own, in either schema, with the tables that Airflow makes."""
+"""Rows with XComs in a database of a test's own, in either schema, with the tables that Airflow makes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class XComTable:
         with self.engine.begin() as connection:
             archived = self._attempt(connection, at)
             connection.execute(table.update().where(table.c.id == archived).values(working_set=None))
-            del self.attempts[*at.of_task, at.map_index]
+            del self.attempts[(*at.of_task, at.map_index)]
             self._attempt(connection, at)
 
     def iterate(self, at: Coordinate, region: uuid.UUID, index: int, value: Any) -> None:
@@ -160,6 +160,13 @@ class XComTable:
                     query = sqlalchemy.select(self.tables.tables[name].c.value)
                     values += [row[0] for row in connection.execute(query)]
         return values
+
+    def write_text(self, text: str) -> None:
+        """Write a text that need not be JSON into every row."""
+        name = "xcom" if self.schema is Schema.COORDINATES else "xcom_v2"
+        table = sqlalchemy.table(name, sqlalchemy.column("value", sqlalchemy.Text))
+        with self.engine.begin() as connection:
+            connection.execute(table.update().values(value=text))
 
     def execute(self, statement: str, parameters: Sequence[dict[str, Any]] = ()) -> None:
         """One statement of SQL, for what a test breaks on purpose."""

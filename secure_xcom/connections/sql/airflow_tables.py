@@ -174,11 +174,7 @@ def schema_of(connection: Connection) -> Schema:
     fitting = [
         schema
         for schema, tables in _NEEDED.items()
-        if all(
-            table.name in names
-            and set(table.c.keys()) <= {each["name"] for each in inspector.get_columns(table.name)}
-            for table in tables
-        )
+        if all(table.name in names and _has_columns(inspector, table) for table in tables)
     ]
     if len(fitting) == 1 and not (fitting == [Schema.COORDINATES] and "xcom_v2" in names):
         return fitting[0]
@@ -191,10 +187,14 @@ def schema_of(connection: Connection) -> Schema:
             "`airflow db migrate` creates the tables of a new one",
         )
     raise TablesUnknown(
-        f"Airflow's database has the revision {_revision(connection, names)}, and its tables of XComs are not those "
-        "of Airflow 3.1 to 3.4",
+        f"Airflow's database has the revision {_revision(connection, names)}, and its tables of XComs are not "
+        "those of Airflow 3.1 to 3.4",
         where=where,
     )
+
+
+def _has_columns(inspector: sa.Inspector, table: sa.TableClause) -> bool:
+    return set(table.c.keys()) <= {column["name"] for column in inspector.get_columns(table.name)}
 
 
 def _revision(connection: Connection, names: set[str]) -> str:

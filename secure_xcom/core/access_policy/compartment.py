@@ -130,9 +130,9 @@ class Compartment(Strict):
     retention_of: Annotated[tuple[KeyRetention, ...], a_list(max_length=32)] = ()
     """Other retentions for some keys. The first entry that matches a key wins."""
     archived_retention: Duration | None = None
-    """How long XComs of archived attempts (Airflow 3.4: tries before a retry or a clearing) are kept after the end of
-    their DAG run, if ``retention`` is not over before. Without it they go once the run has ended. Exclusive ones
-    always do."""
+    """How long XComs of archived attempts (Airflow 3.4: tries before a retry or a clearing) are kept after the end
+    of their DAG run, unless ``retention`` ends before. By default they go once the run has ended, as exclusive
+    ones always do."""
     max_bytes: Bytes | None = None
     """The largest encoded value that may be pushed, in bytes, if it is less than ``[secure_xcom] max_bytes``."""
     mask_values: Literal["named", "all"] | None = None

@@ -20,6 +20,8 @@ from secure_xcom.ops.jobs.doctor_rows import Archived, examine_payloads, examine
 from secure_xcom.ops.jobs.job import JobContext, Report
 from secure_xcom.ops.jobs.report_text import EXAMPLES, bytes_text, example_lines
 
+_NONE = Archived()
+
 
 @dataclass(frozen=True)
 class DoctorReport(Report):
@@ -31,7 +33,7 @@ class DoctorReport(Report):
 
     rows: int
     findings: tuple[Finding, ...]
-    archived: Archived = Archived()
+    archived: Archived = _NONE
 
     @property
     def found(self) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.ops.checks.doctor_host import examine_rights, examine_settings
@@ -22,10 +23,10 @@ from tests.support.upkeep_world import Upkeep, long_ago, unique_of
 from tests.support.world import coordinate
 
 
-@pytest.fixture
-def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
-    """A deployment."""
-    made = Upkeep(tmp_path / "one")
+@pytest.fixture(params=Schema)
+def upkeep(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Upkeep]:
+    """A deployment, on each schema of Airflow's tables."""
+    made = Upkeep(tmp_path / "one", schema=request.param)
     yield made
     made.close()
 
@@ -91,7 +92,8 @@ def test_stale_versions_expired_rows_archives_and_logged_bodies(upkeep: Upkeep) 
     upkeep.push(2)
     upkeep.table.execute("CREATE TABLE _airflow_deleted__xcom__20260101 (value TEXT)")
     upkeep.table.execute(
-        "INSERT INTO log (dttm, event, extra) VALUES (0, 'create_xcom_entry', :body), (0, 'trigger_dag_run', :body)",
+        "INSERT INTO log (dttm, event, extra) "
+        "VALUES (0, 'create_xcom_entry', :body), (0, 'trigger_dag_run', :body)",
         [{"body": json.dumps({"key": "k", "value": "canary"})}],
     )
     assert rows(upkeep) == {"stale-wrap": 1, "expired-row": 1, "archive-table": 0, "action-log-body": 1}
