@@ -20,6 +20,7 @@ from contextlib import closing
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -98,7 +99,7 @@ def make_tables(engine: sa.Engine, schema: Schema) -> None:
     if engine.dialect.name == "sqlite":
         connection = engine.raw_connection()
         try:
-            connection.executescript(_script(schema))  # type: ignore[attr-defined]  # of SQLite's
+            connection.executescript(_script(schema))
         finally:
             connection.close()
         return
@@ -125,10 +126,12 @@ def make_tables(engine: sa.Engine, schema: Schema) -> None:
     tables.create_all(engine)
 
 
-def _on_postgres(column: sa.Column[object]) -> sa.types.TypeEngine[object]:
+def _on_postgres(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
     kind = column.type
     if isinstance(kind, sa.JSON):
         return postgresql.JSONB() if column.name == "value" else sa.JSON()
+    if isinstance(kind, sa.BLOB):
+        return sa.LargeBinary()
     if isinstance(kind, sa.CHAR):
         return sa.Uuid()
     if isinstance(kind, sa.TIMESTAMP | sa.DateTime):

@@ -92,7 +92,7 @@ class XComTable:
         with self.engine.begin() as connection:
             archived = self._attempt(connection, at)
             connection.execute(table.update().where(table.c.id == archived).values(working_set=None))
-            del self.attempts[(*at.of_task, at.map_index)]
+            self.attempts.pop((*at.of_task, at.map_index))
             self._attempt(connection, at)
 
     def iterate(self, at: Coordinate, region: uuid.UUID, index: int, value: Any) -> None:
@@ -110,6 +110,13 @@ class XComTable:
             connection.execute(table.delete().where(table.c.id == number))
             row = {"id": number, "dag_id": at.dag_id, "run_id": at.run_id, "state": state, "end_date": end_date}
             connection.execute(table.insert().values({**_needed(table), **row}))
+
+    def set_run_state(self, at: Coordinate, state: str, end_date: datetime | None = None) -> None:
+        """Change the state of a DAG run that is there, whose rows others refer to."""
+        table = self.tables.tables["dag_run"]
+        here = (table.c.dag_id == at.dag_id) & (table.c.run_id == at.run_id)
+        with self.engine.begin() as connection:
+            connection.execute(table.update().where(here).values(state=state, end_date=end_date))
 
     def set_state(self, at: Coordinate, state: str) -> None:
         """Set the state of a task instance, once an XCom of it was put."""
@@ -194,8 +201,18 @@ class XComTable:
     def _attempt(self, connection: Any, at: Coordinate) -> uuid.UUID:
         task = (*at.of_task, at.map_index)
         if task not in self.attempts:
-            self.attempts[task] = self._new_attempt(connection, at, _TOP, at.map_index)
+            live = self._live(connection, at)
+            self.attempts[task] = live or self._new_attempt(connection, at, _TOP, at.map_index)
         return self.attempts[task]
+
+    def _live(self, connection: Any, at: Coordinate) -> uuid.UUID | None:
+        table = self.tables.tables["task_instance"]
+        ids = (table.c.dag_id == at.dag_id, table.c.run_id == at.run_id, table.c.task_id == at.task_id)
+        query = sqlalchemy.select(table.c.id).where(
+            *ids, table.c.region_id == _TOP, table.c.region_index == at.map_index, table.c.working_set.is_(True)
+        )
+        live: uuid.UUID | None = connection.execute(query).scalar()
+        return live
 
     def _new_attempt(self, connection: Any, at: Coordinate, region: uuid.UUID, index: int) -> uuid.UUID:
         table = self.tables.tables["task_instance"]
