@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from secure_xcom.core.findings import Finding
+from secure_xcom.ops.checks.doctor_dags import examine_dags
 from secure_xcom.ops.checks.doctor_host import (
     Role,
     examine_files,
@@ -89,6 +90,7 @@ def examine(
     deployment, policy = context.deployment, context.deployment.policy
     with context.database() as database:
         rows, findings = examine_rows(policy, database, limit=limit, progress=context.progress)
+        findings += examine_dags(policy, database, limit=limit)
         findings += examine_logins(policy, deployment.settings, deployment.sinks, database)
         if payloads:
             state = context.state("doctor")
