@@ -92,7 +92,7 @@ def get_airflow_context_vars(context: Any) -> None:
         from secure_xcom.airflow.plugin import in_process
 
         # A DAG that is no DAG file's, as in `dag.test()`, has passed no cluster policy.
-        _hide_return_value(context["task"])
+        _hide_return_value(context["ti"].task)
         in_process.mask_output()
 
 
