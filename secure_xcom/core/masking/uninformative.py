@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_DIGITS = frozenset("0123456789")
 _WORD = re.compile(r"[^\W_]+")
 # Two common words side by side ("not set", "null, null"); more of them may be a passphrase.
 _COMMON_WORDS_MAX = 2
@@ -48,14 +49,14 @@ COMMON_WORDS = frozenset(
 
 def is_uninformative(text: str) -> bool:
     """Return whether a string is nothing but blanks, punctuation, runs of one character, or common words."""
-    words = _WORD.findall(text.casefold())
-    if not words:
+    folded = text.strip().casefold()
+    if folded in COMMON_WORDS:
         return True
-    if len(set("".join(words))) == 1:
-        return True
-    return text.strip().casefold() in COMMON_WORDS or (
-        len(set(words)) <= _COMMON_WORDS_MAX and COMMON_WORDS.issuperset(words)
-    )
+    characters = set(filter(str.isalnum, folded))
+    if len(characters) <= 1 or not characters.isdisjoint(_DIGITS):
+        return len(characters) <= 1
+    words = set(_WORD.findall(folded))
+    return len(words) <= _COMMON_WORDS_MAX and COMMON_WORDS.issuperset(words)
 
 
 def is_long_number(text: str) -> bool:
