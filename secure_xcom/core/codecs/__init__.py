@@ -20,12 +20,12 @@ from secure_xcom.core.codecs.compression import (
     decompress,
 )
 from secure_xcom.core.codecs.plain_json import Parts, from_json, plain_parts, to_json
-from secure_xcom.core.codecs.registry import Codec, Unfolding, codec_for, codec_named
 from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable, ValueTooLarge
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
+    from secure_xcom.core.codecs.registry import Codec, Unfolding
     from secure_xcom.core.masking import SensitiveNames
 
 __all__ = [
@@ -41,6 +41,10 @@ __all__ = [
     "decompress",
     "pack",
 ]
+
+
+# What JSON has a form for, which is nearly everything that is pushed: no codec is looked up for these.
+_PLAIN = frozenset({dict, list, tuple, set, frozenset, str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,10 @@ class Codecs:
             raise ValueNotSerialisable(what, where=where, remedy=part.remedy) from None
 
     def _encode_by_type(self, value: object, where: str) -> Encoded | None:
+        if type(value) in _PLAIN:
+            return None
+        from secure_xcom.core.codecs.registry import codec_for
+
         chosen = codec_for(value)
         if chosen is None:
             return None
@@ -163,6 +171,8 @@ class Codecs:
 
     @staticmethod
     def _decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> Decoded:
+        from secure_xcom.core.codecs.registry import Unfolding, codec_named
+
         codec = codec_named(name, where=where)
         try:
             if isinstance(codec, Unfolding):
@@ -212,3 +222,12 @@ def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[by
         compression, whole = compress(encoded.data, how)
         return compression, (whole,), len(whole)
     return *compress_stream(encoded.buffers, how), None
+
+
+def __getattr__(name: str) -> object:
+    # Interfaces of codecs for other values, which most tasks do not have.
+    if name in ("Codec", "Unfolding"):
+        from secure_xcom.core.codecs import registry
+
+        return getattr(registry, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

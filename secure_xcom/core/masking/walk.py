@@ -101,6 +101,13 @@ def leaves(
             stack.pop()
 
 
+def holds_sensitive(structure: object, *, names: SensitiveNames, key: str) -> bool:
+    """Return whether a value is secret by its XCom's key, or holds something under a sensitive name."""
+    return names.matches(key) or any(
+        leaf.sensitive for leaf in leaves(structure, names=names, sensitive=False, only_sensitive=True)
+    )
+
+
 def _printed(node: Any) -> Iterator[str]:
     yield str(node)
     if isinstance(node, (date, time)):

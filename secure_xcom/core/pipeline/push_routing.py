@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.access_policy.verdict import Rules
 from secure_xcom.core.codecs import Encoded
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ValueTooLarge
@@ -34,7 +34,7 @@ class Destination:
 
 
 def destination(
-    compartment: Compartment,
+    compartment: Rules,
     encoded: Encoded,
     coordinate: Coordinate,
     names: SensitiveNames,
@@ -74,7 +74,7 @@ def destination(
     )
 
 
-def mask_mode(compartments: Iterable[Compartment | None], mode: str) -> str:
+def mask_mode(compartments: Iterable[Rules | None], mode: str) -> str:
     """Return which values of several compartments to register with Airflow's masker: as many as one of them says.
 
     :param compartments: None for a plain value.
