@@ -17,18 +17,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from secure_xcom.airflow import lazy_sequence, task_context
+from secure_xcom.airflow import task_context
+from secure_xcom.airflow.asked import asked, asking, guard_sequences, wants_unopened
 from secure_xcom.claims import Claimant
+from secure_xcom.core.adapters import load
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
+from secure_xcom.core.errors import SecureXComError, WriteRefused
 from secure_xcom.core.per_process import PerProcess
-from secure_xcom.core.reference import is_reference, parse
+from secure_xcom.core.reference import is_reference
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 
 T = TypeVar("T")
+
+IMPLEMENTATIONS = {"telemetry": "secure_xcom.airflow.telemetry:telemetry"}
+"""What is loaded where Airflow's metrics or traces are on."""
 
 # Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to read
 # its answer, and pulls that wait for the same connection would take them all.
@@ -72,9 +77,8 @@ def _telemetry() -> Telemetry | None:
     metrics, traces = airflow_config.metrics_on(), airflow_config.traces_on()
     if not (metrics or traces):
         return None
-    from secure_xcom.airflow.telemetry import telemetry
-
-    return telemetry(metrics=metrics, traces=traces)
+    measured: Telemetry = load(IMPLEMENTATIONS, "telemetry")(metrics=metrics, traces=traces)
+    return measured
 
 
 _pipeline = PerProcess(_new_pipeline)
@@ -116,9 +120,9 @@ class SecureXComBackend(BaseXCom):
 
         :raises SecureXComError: never a value that was not opened.
         """
-        if lazy_sequence.wants_unopened():
+        if wants_unopened():
             return result.value
-        return _pull([result.value], lazy_sequence.asked())[0]
+        return _pull([result.value], asked())[0]
 
     @classmethod
     def get_one(cls, **query: Any) -> Any:
@@ -171,14 +175,14 @@ class SecureXComBackend(BaseXCom):
         """
         if not is_reference(xcom.value):
             return
-        left = _purge(xcom.value, lazy_sequence.asked(), task_context.acting())
+        left = _purge(xcom.value, asked(), task_context.acting())
         if isinstance(left, WriteRefused):
             raise left
 
     @classmethod
     def delete(cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None) -> None:
         """Delete a row and its payload, holding the row's reference against the row's own coordinate."""
-        with lazy_sequence.asking(Asked(dag_id, task_id, key, run_id, map_index)):
+        with asking(Asked(dag_id, task_id, key, run_id, map_index)):
             super().delete(key, task_id, dag_id, run_id, map_index)
 
 
@@ -209,16 +213,6 @@ def _claimant(consumer: TaskTry | None) -> Claimant | None:
     return Claimant(
         task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt, task.iteration
     )
-
-
-def _peek(row: Any) -> lazy_sequence.Peek:
-    """Return what a row says of itself, before anything of it is proved."""
-    try:
-        reference = parse(row)
-    except ReferenceRefused:
-        return lazy_sequence.Peek(None)
-    coordinate, exclusive = reference.head.coordinate, reference.head.exclusive is not None
-    return lazy_sequence.Peek(coordinate.map_index, reference.size, exclusive, coordinate.iteration)
 
 
 def _order(query: dict[str, Any]) -> int:
@@ -269,4 +263,4 @@ def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
     return asyncio.wrap_future(_begin(call))
 
 
-lazy_sequence.guard_sequences(_pull_each, _peek)
+guard_sequences(_pull_each)

@@ -109,6 +109,7 @@ DOORS = (
 # Run by Alembic alone, when somebody migrates.
 MIGRATIONS = ("secure_xcom.claims.migrations", "secure_xcom.numbers.migrations")
 # Exceptions that no caller sees, because foreign code stands between.
+ERRORS = ("secure_xcom.core.errors", "secure_xcom.core.operator_errors", "secure_xcom.core.vault_errors")
 SIGNALS = {
     # Each lock's owner says in its own words what is locked, and for how long.
     "secure_xcom.core.file_lock.NotLocked",
@@ -116,7 +117,7 @@ SIGNALS = {
 }
 # Over 300 lines needs a reason.
 LONG: dict[str, str] = {
-    "core/errors.py": "the whole tree on one page, a few lines for each error",
+    "core/errors.py": "the errors of a task on one page, a few lines for each",
     "core/reference.py": "the record, and its dump and strict parse side by side",
     "stores/files.py": "one class of short steps, each one system call and what its failure means",
     "ops/jobs/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
@@ -322,7 +323,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
         or (isinstance(node, ast.Attribute) and node.attr == "import_module")
     }
     assert wrong == {"secure_xcom.core.adapters"}
-    tables = ("keys", "stores", "sinks.interface", "claims", "core.codecs.registry")
+    tables = ("keys", "stores", "sinks.interface", "claims", "core.codecs.registry", "airflow.backend")
     assert {source for source, *_ in _adapters()} == {f"secure_xcom.{room}" for room in tables}
 
 
@@ -488,7 +489,8 @@ def test_every_error_is_of_the_tree() -> None:
         and not found.__name__.startswith("_")
         and f"{found.__module__}.{found.__name__}" not in SIGNALS
     ]
-    assert [found for found in raised if found.__module__ != "secure_xcom.core.errors"] == []
+    assert [found for found in raised if found.__module__ not in ERRORS] == []
+    assert [found for found in raised if getattr(errors, found.__name__) is not found] == []
     assert [found for found in raised if not issubclass(found, errors.SecureXComError)] == []
     assert [found for found in raised if not getattr(found, "remedy", "")] == []
 
@@ -586,8 +588,8 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
-LOADED_LINES = 9_050
-REACHABLE_LINES = 12_600
+LOADED_LINES = 8_680
+REACHABLE_LINES = 12_650
 
 
 def test_a_task_stays_small() -> None:
