@@ -1,6 +1,6 @@
-# `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.13 and nothing else.
+# `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements clean dev core help
+.PHONY: demo demo-ui unit test docs lint types fuzz bench flames test-oldest test-another-day matrix requirements dist clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -24,7 +24,8 @@ help:
 	@echo "make flames       flame graphs of a push and a pull, into docs/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
 	@echo "make test-another-day  the tests that need no server, on four other days"
-	@echo "make matrix       the same on Python 3.10, 3.12 and 3.13, on the oldest Airflow and the newest, in clean environments"
+	@echo "make matrix       the same on Python 3.10 to 3.14 and on Airflow 3.1 to the newest, in clean environments"
+	@echo "make dist         build the wheel and the sdist of the newest commit into dist/, with their checksums"
 	@echo "make requirements compile requirements/ anew from pyproject.toml"
 	@echo "make clean        remove what the above made in this checkout"
 
@@ -76,6 +77,9 @@ test-another-day: dev
 # The environments are clean ones, so this installs each of them anew: MATRIX_ARGS="--only py3.10-dev" for one.
 matrix: dev
 	$(BIN)/python scripts/run_matrix.py $(MATRIX_ARGS) -- -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+dist: dev
+	VENV=$(VENV) scripts/build-dist
 
 requirements: dev
 	scripts/compile-requirements

