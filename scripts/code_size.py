@@ -5,8 +5,10 @@
 
 A task loads what a push and a pull of one small value over a local keyring and a folder leave in ``sys.modules``,
 the cluster policy included, which every process of Airflow loads. It can reach what is imported from the backend,
-late imports and those of imported modules included. Lines are counted as they stand in the files. Run it with the
-Python of an environment that has the package's requirements.
+late imports and those of imported modules included, with the adapters of that deployment. What other deployments
+configure is named in tables (docs/adr/0072) and printed apart: for each adapter and codec, the lines that it adds.
+Lines are counted as they stand in the files. Run it with the Python of an environment that has the package's
+requirements.
 """
 
 # ruff: noqa: S603, T201  # It starts a Python, and prints.
@@ -17,14 +19,20 @@ import argparse
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "secure_xcom"
+ADAPTER = re.compile(rf"({PACKAGE}(?:\.\w+)+):\w+")
+# The adapters of the deployment that is measured.
+LOCAL = {f"{PACKAGE}.keys.local", f"{PACKAGE}.stores.files", f"{PACKAGE}.sinks.file"}
 TASK = """
 import json, sys
 from datetime import datetime, timezone
@@ -73,10 +81,21 @@ def imported(path: Path, known: dict[str, Path]) -> set[str]:
     return (names | parents) & known.keys()
 
 
-def reachable(start: str, known: dict[str, Path]) -> set[str]:
-    """All modules that can be loaded by this one, itself included."""
+def adapters(known: dict[str, Path]) -> set[str]:
+    """Return the modules that a table names for what a deployment configures."""
+    texts = (
+        node.value
+        for path in known.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    return {match[1] for text in texts if (match := ADAPTER.fullmatch(text))} & known.keys()
+
+
+def reachable(start: Iterable[str], known: dict[str, Path]) -> set[str]:
+    """Return all modules that can be loaded by these, themselves included."""
     seen: set[str] = set()
-    waiting = [start]
+    waiting = list(start)
     while waiting:
         name = waiting.pop()
         if name not in seen:
@@ -115,18 +134,31 @@ def room_of(path: Path) -> str:
     return "/".join(parts[:deep])
 
 
-def measured() -> dict[str, dict[str, int]]:
-    """All numbers: ``loaded`` and ``reachable`` with modules and lines, ``rooms`` with lines."""
+def measured() -> dict[str, Any]:
+    """Return all numbers.
+
+    ``loaded``, ``reachable`` and ``everything`` have modules and lines, ``adapters`` and ``rooms`` have lines.
+    """
     known = modules()
-    loaded = [known[name] for name in loaded_by_a_task(known)]
+    loaded = loaded_by_a_task(known)
+
+    def size(names: set[str]) -> dict[str, int]:
+        return {"modules": len(names), "lines": lines_of([known[name] for name in names])}
+
     backend = next(name for name in known if name in (f"{PACKAGE}.airflow.backend", f"{PACKAGE}.backend"))
-    reach = [known[name] for name in reachable(backend, known)]
+    reach = reachable([backend, *LOCAL], known)
+    configured = sorted(adapters(known) - reach)
+    everything = reachable([backend, *LOCAL, *configured], known)
     rooms: Counter[str] = Counter()
     for path in known.values():
         rooms[room_of(path)] += lines_of([path])
     return {
-        "loaded": {"modules": len(loaded), "lines": lines_of(loaded)},
-        "reachable": {"modules": len(reach), "lines": lines_of(reach)},
+        "loaded": size(loaded),
+        "reachable": size(reach),
+        "adapters": {
+            name: lines_of([known[module] for module in reachable([name], known) - reach]) for name in configured
+        },
+        "everything": size(everything),
         "rooms": dict(sorted(rooms.items())),
     }
 
@@ -140,8 +172,15 @@ def main() -> None:
     if as_json:
         print(json.dumps(numbers, indent=2))
         return
-    for name, text in (("loaded", "A task loads"), ("reachable", "The backend reaches")):
+    for name, text in (
+        ("loaded", "A task loads"),
+        ("reachable", "The backend reaches"),
+        ("everything", "With every adapter and codec it reaches"),
+    ):
         print(f"{text} {numbers[name]['lines']:,} lines in {numbers[name]['modules']} modules.")
+    print("\nAn adapter or codec adds, with all that it can load:")
+    for adapter, lines in numbers["adapters"].items():
+        print(f"{lines:7,}  {adapter.removeprefix(PACKAGE + '.')}")
     print()
     for room, lines in numbers["rooms"].items():
         print(f"{lines:7,}  {room}")

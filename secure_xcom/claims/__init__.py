@@ -16,7 +16,10 @@ from secure_xcom.core.errors import ClaimTampered
 if TYPE_CHECKING:
     from secure_xcom.claims.claim import Claim
 
-__all__ = ["Claim", "Claimant", "Exclusive", "Ledger", "Target", "exclusive"]
+__all__ = ["IMPLEMENTATIONS", "Claim", "Claimant", "Exclusive", "Ledger", "Target", "exclusive"]
+
+IMPLEMENTATIONS = {"database": "secure_xcom.claims.claim_table:ClaimTable"}
+"""The ledgers that a deployment can configure. Without one, claims are objects beside the payloads."""
 
 
 def __getattr__(name: str) -> object:

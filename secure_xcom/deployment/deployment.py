@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secure_xcom.core.adapters import load
 from secure_xcom.core.config import RELEASE, Settings
 
 if TYPE_CHECKING:
@@ -113,9 +114,10 @@ class Deployment:
         """
         if self.settings.claims_uri is None:
             return None
-        from secure_xcom.claims.claim_table import ClaimTable
+        from secure_xcom.claims import IMPLEMENTATIONS
 
-        return ClaimTable(self.settings.claims_uri)
+        ledger: Ledger = load(IMPLEMENTATIONS, "database")(self.settings.claims_uri)
+        return ledger
 
     @cached_property
     def sensitive_names(self) -> SensitiveNames:

@@ -6,13 +6,24 @@ A service never sees a payload, and nothing else sees a wrapping key.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol, cast, get_args
 
+from secure_xcom.core.adapters import load
 from secure_xcom.core.errors import KeyServiceError, UriInvalid
 from secure_xcom.core.findings import Finding as Finding  # Documented as a name of this module.
+
+IMPLEMENTATIONS = {
+    "local": "secure_xcom.keys.local:LocalKeyring",
+    "vault": "secure_xcom.keys.vault:VaultTransit",
+    "aws-kms": "secure_xcom.keys.aws_kms:AwsKms",
+}
+"""The key service of each scheme of a key URI."""
+
+# Services whose wraps tell which key made them.
+_TELLS_MAKER = {"aws-kms": "secure_xcom.keys.aws_kms_format:made_by"}
 
 DATA_KEY_BYTES = 32
 """AES-256, and the length of Cobblestone-256's input key (C2SP chunked-encryption)."""
@@ -136,11 +147,8 @@ def openers(listed: Sequence[str], wraps: Sequence[tuple[str, str]]) -> tuple[tu
 
 
 def _made_by(name: str, wrapped: str) -> bool:
-    if not name.startswith("aws-kms://"):
-        return False
-    from secure_xcom.keys.aws_kms_format import made_by
-
-    return made_by(name, wrapped)
+    made_by = load(_TELLS_MAKER, name.partition("://")[0])
+    return made_by is not None and bool(made_by(name, wrapped))
 
 
 def key_service(uri: str) -> KeyService:
@@ -150,20 +158,12 @@ def key_service(uri: str) -> KeyService:
     """
     uri = KeyUri.parse(uri).service
     scheme, separator, _ = uri.partition("://")
-    if separator and scheme == "local":
-        from secure_xcom.keys.local import LocalKeyring
-
-        return LocalKeyring(uri)
-    if separator and scheme == "vault":
-        from secure_xcom.keys.vault import VaultTransit
-
-        return VaultTransit(uri)
-    if separator and scheme == "aws-kms":
-        from secure_xcom.keys.aws_kms import AwsKms
-
-        return AwsKms(uri)
-    raise UriInvalid(
-        f"no key service has the scheme {scheme!r:.40}",
-        where=f"key URI {uri!r:.120}",
-        remedy="use vault://CONN_ID/MOUNT/keys/NAME, aws-kms://CONN_ID/alias/NAME or local:///path/keyring.json",
-    )
+    factory: Callable[[str], KeyService] | None = load(IMPLEMENTATIONS, scheme) if separator else None
+    if factory is None:
+        raise UriInvalid(
+            f"no key service has the scheme {scheme!r:.40}",
+            where=f"key URI {uri!r:.120}",
+            remedy="use vault://CONN_ID/MOUNT/keys/NAME, aws-kms://CONN_ID/alias/NAME or "
+            "local:///path/keyring.json",
+        )
+    return factory(uri)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from secure_xcom.core.adapters import load
 from secure_xcom.core.errors import UriInvalid
 from secure_xcom.core.event import Line
 from secure_xcom.sinks.sink_uri import SinkUri
+
+IMPLEMENTATIONS = {
+    "file": "secure_xcom.sinks.file:FileSink",
+    "logger": "secure_xcom.sinks.python_logging:LogSink",
+    "database": "secure_xcom.sinks.database:DatabaseSink",
+    "syslog": "secure_xcom.sinks.syslog:SyslogSink",
+    "objects": "secure_xcom.sinks.objects:ObjectSink",
+}
+"""The sink of each kind of sink URI (`SinkUri.kind`)."""
 
 
 class Sink(Protocol):
@@ -35,29 +45,12 @@ def sink(uri: str) -> Sink:
     :raises UriInvalid: no sink has this scheme, or the URI has a typo.
     """
     parsed = SinkUri.parse(uri)
-    if parsed.kind == "file":
-        from secure_xcom.sinks.file import FileSink
-
-        return FileSink(parsed)
-    if parsed.kind == "logger":
-        from secure_xcom.sinks.python_logging import LogSink
-
-        return LogSink(parsed)
-    if parsed.kind == "database":
-        from secure_xcom.sinks.database import DatabaseSink
-
-        return DatabaseSink(parsed)
-    if parsed.kind == "syslog":
-        from secure_xcom.sinks.syslog import SyslogSink
-
-        return SyslogSink(parsed)
-    if parsed.kind == "objects":
-        from secure_xcom.sinks.objects import ObjectSink
-
-        return ObjectSink(parsed)
-    raise UriInvalid(
-        f"no sink has the scheme {parsed.scheme!r:.40}",
-        where=parsed.where,
-        remedy="use file:///path/access-log.jsonl, s3://, gs:// or abfs://, db://CONN_ID, log://NAME, or "
-        "syslog+tls://host",
-    )
+    factory: Callable[[SinkUri], Sink] | None = load(IMPLEMENTATIONS, parsed.kind or "")
+    if factory is None:
+        raise UriInvalid(
+            f"no sink has the scheme {parsed.scheme!r:.40}",
+            where=parsed.where,
+            remedy="use file:///path/access-log.jsonl, s3://, gs:// or abfs://, db://CONN_ID, log://NAME, or "
+            "syslog+tls://host",
+        )
+    return factory(parsed)

@@ -5,12 +5,20 @@ A store sees only ciphertext and never a key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from secure_xcom.core.adapters import load
 from secure_xcom.core.errors import StoreError, UriInvalid
+
+IMPLEMENTATIONS = {
+    "file": "secure_xcom.stores.files:FileStore",
+    **dict.fromkeys(("s3", "gs", "abfs", "memory"), "secure_xcom.stores.object_store:ObjectStore"),
+    "vault-kv": "secure_xcom.stores.vault_kv:VaultKv",
+}
+"""The store of each scheme of a store URI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +72,12 @@ def store(uri: str) -> Store:
     :raises UriInvalid: no store has this scheme.
     """
     scheme, separator, _ = uri.partition("://")
-    if separator and scheme == "file":
-        from secure_xcom.stores.files import FileStore
-
-        return FileStore(uri)
-    if separator and scheme in ("s3", "gs", "abfs", "memory"):
-        from secure_xcom.stores.object_store import ObjectStore
-
-        return ObjectStore(uri)
-    if separator and scheme == "vault-kv":
-        from secure_xcom.stores.vault_kv import VaultKv
-
-        return VaultKv(uri)
-    raise UriInvalid(
-        f"no store has the scheme {scheme!r:.40}",
-        where=f"store URI {uri!r:.120}",
-        remedy="use file:///path, s3://, gs:// or abfs://conn_id@bucket/prefix, or vault-kv://conn_id/mount/path",
-    )
+    factory: Callable[[str], Store] | None = load(IMPLEMENTATIONS, scheme) if separator else None
+    if factory is None:
+        raise UriInvalid(
+            f"no store has the scheme {scheme!r:.40}",
+            where=f"store URI {uri!r:.120}",
+            remedy="use file:///path, s3://, gs:// or abfs://conn_id@bucket/prefix, or "
+            "vault-kv://conn_id/mount/path",
+        )
+    return factory(uri)

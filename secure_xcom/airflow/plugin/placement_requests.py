@@ -20,6 +20,8 @@ from secure_xcom.core.errors import PlacementRefused, SecureXComError
 
 ATTRIBUTES = ("queue", "pool", "executor", "run_as_user")
 """The attributes of a task, and of a task instance, that a place is written to."""
+# From Airflow 3.4 on, tasks of a team that name no pool are given `default_pool_TEAM` before any cluster policy sees
+# them (_assign_default_team_pools in airflow/dag_processing/dagbag.py).
 _DEFAULT_POOL = "default_pool"
 _KUBERNETES = "kubernetes"
 
@@ -120,10 +122,14 @@ class _Placed:
 
 def _asked(task: Any, found: Placement, *, in_task: bool) -> Iterator[tuple[str, object]]:
     """What a task names that Airflow would not take anyway."""
-    defaults = {"queue": _default_queue(), "pool": _DEFAULT_POOL, "run_as_user": _default_user()}
+    defaults = {
+        "queue": (_default_queue(),),
+        "pool": (_DEFAULT_POOL, f"{_DEFAULT_POOL}_{found.team}"),
+        "run_as_user": (_default_user(),),
+    }
     for field in ATTRIBUTES:
         value = getattr(task, field, None)
-        if not value or value == defaults.get(field):
+        if not value or value in defaults.get(field, ()):
             continue
         if field == "executor" and in_task:
             continue

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from secure_xcom.core.adapters import load
 from secure_xcom.core.errors import CodecUnknown
 
 if TYPE_CHECKING:
@@ -23,27 +23,24 @@ if TYPE_CHECKING:
 
 GROUP = "secure_xcom.codecs"
 
-# Name of the codec -> its module and class here, and the full names of the types that it takes. The types are
-# named, not imported: no push of a dict waits for pandas.
-OURS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "arrow-pandas": (
-        "secure_xcom.core.codecs.pandas_frames",
-        "PandasCodec",
-        ("pandas.DataFrame", "pandas.core.frame.DataFrame", "pandas.Series", "pandas.core.series.Series"),
-    ),
-    "arrow-polars": (
-        "secure_xcom.core.codecs.arrow",
-        "PolarsCodec",
-        ("polars.dataframe.frame.DataFrame", "polars.series.series.Series"),
-    ),
-    "arrow-table": (
-        "secure_xcom.core.codecs.arrow",
-        "TableCodec",
-        ("pyarrow.lib.Table", "pyarrow.lib.RecordBatch"),
-    ),
-    "npy": ("secure_xcom.core.codecs.numpy_arrays", "NpyCodec", ("numpy.ndarray",)),
+IMPLEMENTATIONS = {
+    "arrow-pandas": "secure_xcom.core.codecs.pandas_frames:PandasCodec",
+    "arrow-polars": "secure_xcom.core.codecs.arrow:PolarsCodec",
+    "arrow-table": "secure_xcom.core.codecs.arrow:TableCodec",
+    "npy": "secure_xcom.core.codecs.numpy_arrays:NpyCodec",
 }
-_OURS_BY_TYPE = {name: codec for codec, (_, _, names) in OURS.items() for name in names}
+"""The codec of each name in a head, besides JSON and bytes."""
+
+# The full names of the types that each takes. They are named, not imported: no push of a dict waits for pandas.
+_OURS_BY_TYPE = {
+    **dict.fromkeys(
+        ("pandas.DataFrame", "pandas.core.frame.DataFrame", "pandas.Series", "pandas.core.series.Series"),
+        "arrow-pandas",
+    ),
+    **dict.fromkeys(("polars.dataframe.frame.DataFrame", "polars.series.series.Series"), "arrow-polars"),
+    **dict.fromkeys(("pyarrow.lib.Table", "pyarrow.lib.RecordBatch"), "arrow-table"),
+    "numpy.ndarray": "npy",
+}
 # What JSON has a form for, which is nearly everything that is pushed: nothing is looked up for these.
 _PLAIN = frozenset({dict, list, tuple, set, frozenset, str, int, float, bool, type(None)})
 
@@ -98,7 +95,7 @@ def codec_named(name: str, *, where: str = "") -> Codec:
 
     :raises CodecUnknown: neither this release nor an installed package has one of this name.
     """
-    if name not in OURS and name not in _others():
+    if name not in IMPLEMENTATIONS and name not in _others():
         raise CodecUnknown(f"no codec is named {name!r:.40}", where=where)
     return _codec(name)
 
@@ -116,10 +113,9 @@ def _others() -> dict[str, EntryPoint]:
 
 @lru_cache
 def _codec(name: str) -> Codec:
-    if name in OURS:
-        module, attribute, _ = OURS[name]
-        found: Codec = getattr(import_module(module), attribute)()
-        return found
+    ours: type[Codec] | None = load(IMPLEMENTATIONS, name)
+    if ours is not None:
+        return ours()
     try:
         made: Codec = _others()[name].load()()
     except Exception as error:  # noqa: BLE001  # a foreign package may raise anything

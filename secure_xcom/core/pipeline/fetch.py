@@ -12,8 +12,10 @@ from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
 from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.pipeline.decide import Admitted
 from secure_xcom.core.reference import Reference
 from secure_xcom.keys.data_keys import Candidates, DataKeys, Unwrapped
+from secure_xcom.sinks import Record
 from secure_xcom.stores import Store
 from secure_xcom.stores.read_many import Payload, read_all
 
@@ -73,6 +75,35 @@ def fetch(
             pieces = _begun(started, pieces)
     log.debug("Data keys: %d unwrapped now, %d in the cache", len(missing), len(keys.cache))
     return Fetched(answers, pieces)
+
+
+def fetch_admitted(
+    admitted: Sequence[Admitted | None],
+    keys: DataKeys,
+    open_store: Callable[[str], Store],
+    beside: Executor,
+    record: Record,
+) -> Iterator[tuple[Unwrapped | None, Iterable[bytes]]]:
+    """Return the data key and the sealed pieces of each reference that may be opened, in order.
+
+    :raises SecureXComError: a store cannot be opened, or no key service gives a data key.
+    """
+    payloads = []
+    for index, entry in enumerate(admitted):
+        with record.at(index):
+            payloads.append(Payload(0) if entry is None else payload_of(entry.reference, entry.place, open_store))
+    fetched = fetch(
+        payloads, [None if entry is None else entry.candidates for entry in admitted], keys, beside=beside
+    )
+    for draft, answer in zip(record.drafts, fetched.keys, strict=True):
+        # All of them before the first error, because what was unwrapped is recorded also where another fails.
+        if isinstance(answer, Unwrapped):
+            draft.opened_by, draft.cache_hit = answer.uri, answer.cached
+    data_keys: list[Unwrapped | None] = []
+    for index, answer in enumerate(fetched.keys):
+        with record.at(index) as draft:
+            data_keys.append(None if answer is None else data_key_of(answer, str(draft.coordinate)))
+    return zip(data_keys, fetched.payloads, strict=True)
 
 
 def data_key_of(answer: Unwrapped | SecureXComError, where: str) -> Unwrapped:

@@ -1,6 +1,6 @@
 """The open stage: from a reference to the bytes that it stands for, for every reader: a pull, an operator, a job.
 
-Who may read is decided elsewhere (`secure_xcom.core.pipeline.pull_checks` for tasks; the key service's own policy
+Who may read is decided elsewhere (`secure_xcom.core.pipeline.decide` for tasks; the key service's own policy
 for operators). These checks hold for every reader: the restrictions and times of the head, where the payload may
 be, which keys may be asked, and that the payload is the one that was sealed with this head.
 """

@@ -3,48 +3,43 @@
 push:  decide -> encode -> mask -> route -> seal -> put -> reference (with preview) -> audit -> returned
 pull:  decide -> fetch (payloads and data keys at the same time) -> claim (where it is exclusive) -> open -> reveal
        (decode, mask) -> audit -> returned
+
+The stages of a pull are `decide`, `fetch`, `claim`, `open_payload` and `reveal` beside this file; those of a push
+are `push_routing` and `seal_payload`. `delete` has the purge and the shredding of exclusive XComs.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
 from secure_xcom.core import masking
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
-from secure_xcom.core.errors import (
-    AccessRefused,
-    AuditError,
-    ClaimRefused,
-    CoordinateMismatch,
-    PlaintextRefused,
-    SecureXComError,
-)
+from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
-from secure_xcom.core.pipeline.fetch import data_key_of, fetch, payload_of
+from secure_xcom.core.pipeline.decide import Admitted, Row, check_order, decide, exclusive_of
+from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
-from secure_xcom.core.pipeline.open_payload import key_uses, opened, place_within
-from secure_xcom.core.pipeline.pull_checks import Admitted, Row, admit, first_out_of_order
+from secure_xcom.core.pipeline.open_payload import key_uses
 from secure_xcom.core.pipeline.push_routing import Destination, destination, mask_mode
+from secure_xcom.core.pipeline.reveal import Masker, Revealed, open_and_reveal, reveal_plain
 from secure_xcom.core.pipeline.seal_payload import Puts, Sealed, pack, preview_of, reference_of, seal_packed
 from secure_xcom.core.pipeline.telemetry import NotMeasured
-from secure_xcom.core.reference import LEDGER_STORE, Reference, is_reference, parse
+from secure_xcom.core.reference import LEDGER_STORE
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.data_keys import DataKeys, Unwrapped
 from secure_xcom.sinks import AccessLog, Draft, Record, recording
 from secure_xcom.stores import Store, store
-from secure_xcom.stores.read_many import Payload
 
 if TYPE_CHECKING:
     from secure_xcom.claims import Claim
@@ -53,8 +48,6 @@ if TYPE_CHECKING:
     from secure_xcom.core.pipeline.telemetry import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +63,6 @@ class Pulled(NamedTuple):
 
     value: Any
     size: int
-
-
-class _Revealed(NamedTuple):
-    """A decoded value, before anybody has it: its plain structure goes to the masker first."""
-
-    value: Any
-    size: int
-    structure: object
-    key: str
-    clean: bool
 
 
 class Pipeline:
@@ -113,9 +96,8 @@ class Pipeline:
         self._telemetry = telemetry or NotMeasured()
         services = self._telemetry.services(services)
         self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
-        self._names = names
         self._codecs = codecs
-        self._register = register
+        self._masker = Masker(names, settings.mask_max_values, register)
         self._open_store = stores
         self._stores: dict[str, Store] = {}
         self._task: TaskTry | None = None
@@ -126,8 +108,6 @@ class Pipeline:
         """Exclusive XComs that were given out, by the payload's name: shredded when their claimant succeeds."""
         # Threads start when they are first needed, so this costs nothing to a task that pulls nothing.
         self._beside = ThreadPoolExecutor(4, thread_name_prefix="secure_xcom")
-
-    # --- push -----------------------------------------------------------------------------------------------
 
     @pause_gc()
     def push(
@@ -142,35 +122,29 @@ class Pipeline:
         self._enter(producer)
         drafts = [Draft(coordinate=push.coordinate, operator=operator) for push in pushes]
         references = []
-        with Puts(self.store) as puts, self._recording("push", drafts, producer) as record:
+        with Puts(self.store) as puts, self.recording("push", drafts, producer) as record:
             for index, (coordinate, value, marked) in enumerate(map(_unmarked, pushes)):
                 with record.at(index) as draft:
-                    where = str(coordinate)
                     # decide
                     verdict = self.policy.decide_write(coordinate, producer, maintenance=operator is not None)
                     draft.decided(verdict)
                     compartment = verdict.enforce()
                     # encode
-                    encoded = self._codecs.encode(value, where=where)
+                    encoded = self._codecs.encode(value, where=str(coordinate))
                     draft.codec = encoded.codec
                     # mask: before anything can fail with the value in its hands
-                    clean = encoded.parts is not None and masking.is_clean(encoded.parts, self._names)
-                    mode = mask_mode([compartment], self.settings.mask_values)
-                    self._mask([(encoded.structure, coordinate.key, clean)], mode)
+                    maskable = self._masker.maskable(encoded.structure, coordinate.key, encoded.parts)
+                    self._masker.mask([maskable], mask_mode([compartment], self.settings.mask_values))
                     # route -> seal -> put -> reference
-                    to = self._route(encoded, compartment, coordinate.key, marked=marked, where=where)
+                    names, limit = self._masker.names, self.settings.max_bytes
+                    to = destination(compartment, encoded, coordinate, names, marked=marked, max_bytes=limit)
                     sealed = self._seal(encoded, to, coordinate, producer)
                     bare = reference_of(sealed, puts.put(sealed), encoded.structure)
-                    reference = bare.with_preview(self._preview(bare, encoded.structure, clean=clean))
+                    shown = preview_of(bare, maskable, self.settings.preview, names)
+                    reference = bare.with_preview(shown)
                     draft.refers(reference, key_uses(reference))
                     references.append(reference)
         return [reference.dump() for reference in references]
-
-    def _route(
-        self, encoded: Encoded, compartment: Compartment, key: str, *, marked: bool, where: str
-    ) -> Destination:
-        limit = self.settings.max_bytes
-        return destination(compartment, encoded, key, self._names, marked=marked, max_bytes=limit, where=where)
 
     def _seal(self, encoded: Encoded, to: Destination, coordinate: Coordinate, producer: TaskTry | None) -> Sealed:
         packed = pack(encoded, to, coordinate, self.settings, ledger=self._ledger_kind)
@@ -181,11 +155,6 @@ class Pipeline:
             data_key, wraps = self.keys.for_try(to.key_uris, context, producer.try_number if producer else 0)
         return seal_packed(packed, data_key, wraps)
 
-    def _preview(self, bare: Reference, structure: object, *, clean: bool) -> object:
-        return preview_of(bare, structure, self.settings.preview, self._names, clean=clean)
-
-    # --- pull -----------------------------------------------------------------------------------------------
-
     def pull(
         self,
         rows: Sequence[Row],
@@ -195,8 +164,7 @@ class Pipeline:
         order: int = 0,
     ) -> list[Any]:
         """Open references and return the values, in order: `pull_sized` without the sizes."""
-        pulled = self.pull_sized(rows, consumer=consumer, claimant=claimant, order=order)
-        return [value for value, _ in pulled]
+        return [value for value, _ in self.pull_sized(rows, consumer=consumer, claimant=claimant, order=order)]
 
     @pause_gc()
     def pull_sized(
@@ -216,19 +184,19 @@ class Pipeline:
         :raises SecureXComError: nothing is returned.
         """
         self._enter(consumer)
-        revealed: list[_Revealed] = []
-        with self._recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as record:
+        revealed: list[Revealed] = []
+        with self.recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as record:
             # decide
-            admitted = self._decide(rows, consumer, claimant, record)
-            _check_order(admitted, order, record)
+            admitted = decide(rows, self.policy, self.settings, consumer, claimant, self._ledger_kind, record)
+            check_order(admitted, order, record)
             claims = self._claims(admitted, consumer, record)
             # fetch
-            fetched = self._fetch(admitted, record)
+            fetched = fetch_admitted(admitted, self.keys, self.store, self._beside, record)
             for index, (row, entry) in enumerate(zip(rows, admitted, strict=True)):
                 with record.at(index) as draft:
-                    key, sealed = next(fetched)
+                    key, pieces = next(fetched)
                     if entry is None or key is None:
-                        revealed.append(self._reveal_plain(row))
+                        revealed.append(reveal_plain(row, self._codecs))
                         continue
                     # claim
                     if entry.wanted is not None:
@@ -236,207 +204,60 @@ class Pipeline:
                         # Kept, because the same XCom may be in a list twice.
                         claims[name] = self._claim(entry.wanted, claims[name], key, draft, consumer)
                     # open -> reveal
-                    revealed.append(self._open_and_reveal(entry, key, sealed))
+                    revealed.append(self._open_and_reveal(entry, key, pieces))
             compartments = [None if entry is None else entry.compartment for entry in admitted]
             mode = "all" if claims else mask_mode(compartments, self.settings.mask_values)
-            self._mask([(one.structure, one.key, one.clean) for one in revealed], mode)
-        self.claimed.update((wanted.target.object, wanted) for wanted in _exclusive(admitted))
-        return [Pulled(one.value, one.size) for one in revealed]
-
-    def _decide(
-        self, rows: Sequence[Row], consumer: TaskTry | None, claimant: Claimant | None, record: Record
-    ) -> list[Admitted | None]:
-        """Return what may be opened, None for each plain value that the settings let pass."""
-        admitted: list[Admitted | None] = []
-        for index, row in enumerate(rows):
-            with record.at(index) as draft:
-                if not is_reference(row.value):
-                    draft.plaintext = True
-                    self._check_plain(row)
-                    admitted.append(None)
-                    continue
-                reference = parse(row.value)
-                draft.refers(reference, key_uses(reference))
-                row.check(reference)
-                coordinate = reference.head.coordinate
-                verdict = self.policy.decide(coordinate, reference.head.compartment, consumer)
-                draft.decided(verdict)
-                admitted.append(
-                    admit(
-                        row,
-                        reference,
-                        verdict.enforce(),
-                        claimant=claimant,
-                        ledger=self._ledger_kind,
-                        max_bytes=self.settings.max_bytes,
-                        where=str(coordinate),
-                    )
-                )
-        return admitted
-
-    def _check_plain(self, row: Row) -> None:
-        """Refuse, or warn of, a value without a reference, as the settings say.
-
-        :raises PlaintextRefused: it is refused.
-        """
-        where = str(row.asked or "a row that was not asked for by its coordinate")
-        if self.settings.on_plaintext == "refuse":
-            raise PlaintextRefused("the row holds a value without a reference", where=where)
-        if self.settings.on_plaintext == "warn":
-            log.warning("A value without a reference was pulled, it lies in the database in plaintext: %s", where)
+            self._masker.mask([value.maskable for value in revealed], mode)
+        self.claimed.update((wanted.target.object, wanted) for wanted in exclusive_of(admitted))
+        return [Pulled(value.value, value.size) for value in revealed]
 
     def _claims(
         self, admitted: Sequence[Admitted | None], consumer: TaskTry | None, record: Record
     ) -> dict[str, Claim | None]:
-        """Return the claims on the exclusive XComs so far, by the payload's name, once all are the consumer's own.
-
-        They are read before a key is asked for, so that whoever comes second unwraps nothing; and all of a list
-        before anything of it is claimed.
-
-        :raises ClaimRefused: another task instance has claimed one.
-        """
-        targets = {wanted.target.object: wanted.target for wanted in _exclusive(admitted)}
-        if not targets:
+        if not exclusive_of(admitted):
             return {}
-        from secure_xcom.claims.claiming import check_claimant
+        from secure_xcom.core.pipeline import claim
 
-        claims = dict(zip(targets, self.ledger.find_many(list(targets.values())), strict=True))
-        for index, entry in enumerate(admitted):
-            with record.at(index) as draft:
-                if entry is None or entry.wanted is None:
-                    continue
-                claim = claims[entry.wanted.target.object]
-                if claim is None:
-                    continue
-                try:
-                    check_claimant(entry.wanted, claim)
-                except ClaimRefused:
-                    # Recorded as the claim that it was as well, which is what an alarm watches.
-                    with self._recording("claim", [draft], consumer):
-                        raise
-        return claims
+        return claim.read(admitted, self.ledger, record, partial(self.recording, task=consumer))
 
     def _claim(
-        self, wanted: Wanted, claim: Claim | None, key: Unwrapped, draft: Draft, consumer: TaskTry | None
+        self, wanted: Wanted, known: Claim | None, key: Unwrapped, draft: Draft, consumer: TaskTry | None
     ) -> Claim:
-        """Return the proved claim on an exclusive XCom before it is opened; a new one is an event of its own."""
-        from secure_xcom.claims.claiming import check_proof, take
+        from secure_xcom.core.pipeline import claim
 
-        if claim is not None:
-            check_proof(claim, key.data_key.secret)
-            return claim
-        # The pull's own event says that a key was unwrapped. A second event that says so would be looked for in
-        # the key service's log in vain.
-        with self._recording("claim", [replace(draft, opened_by=None, cache_hit=None)], consumer):
-            return take(self.ledger, wanted, key.data_key.secret)
+        recorder = partial(self.recording, task=consumer)
+        return claim.take(wanted, known, key.data_key.secret, self.ledger, draft, recorder)
 
-    def _fetch(
-        self, admitted: Sequence[Admitted | None], record: Record
-    ) -> Iterator[tuple[Unwrapped | None, Iterable[bytes]]]:
-        """Return the data key and the sealed pieces of each, in order."""
-        payloads = []
-        for index, entry in enumerate(admitted):
-            with record.at(index):
-                payloads.append(
-                    Payload(0) if entry is None else payload_of(entry.reference, entry.place, self.store)
-                )
-        candidates = [None if entry is None else entry.candidates for entry in admitted]
-        fetched = fetch(payloads, candidates, self.keys, beside=self._beside)
-        for draft, answer in zip(record.drafts, fetched.keys, strict=True):
-            # All of them before the first error, because what was unwrapped is recorded also where another fails.
-            if isinstance(answer, Unwrapped):
-                draft.opened_by, draft.cache_hit = answer.uri, answer.cached
-        keys: list[Unwrapped | None] = []
-        for index, answer in enumerate(fetched.keys):
-            with record.at(index) as draft:
-                keys.append(None if answer is None else data_key_of(answer, str(draft.coordinate)))
-        return zip(keys, fetched.payloads, strict=True)
-
-    def _reveal_plain(self, row: Row) -> _Revealed:
-        value = self._codecs.restore(row.value, where=str(row.asked or ""))
-        return _Revealed(value, 0, row.value, row.asked.key if row.asked else "", clean=False)
-
-    def _open_and_reveal(self, entry: Admitted, key: Unwrapped, sealed: Iterable[bytes]) -> _Revealed:
-        """Open and decode one payload.
-
-        The encoded bytes end here, because a large value is not to be in memory twice while it is masked.
-        """
-        head, limit = entry.reference.head, self.settings.max_bytes
-        where = str(head.coordinate)
-        data = opened(entry.reference, key.data_key.secret, sealed, max_bytes=limit, where=where)
-        value, structure, parts = self._codecs.decode(head.codec, data, max_bytes=limit, where=where)
-        clean = parts is not None and masking.is_clean(parts, self._names)
-        return _Revealed(value, len(data), structure, head.key, clean)
-
-    # --- purge ----------------------------------------------------------------------------------------------
+    def _open_and_reveal(self, entry: Admitted, key: Unwrapped, pieces: Iterable[bytes]) -> Revealed:
+        secret, limit = key.data_key.secret, self.settings.max_bytes
+        return open_and_reveal(entry, secret, pieces, codecs=self._codecs, masker=self._masker, max_bytes=limit)
 
     def purge(self, row: Row, *, producer: TaskTry | None = None) -> SecureXComError | None:
-        """Delete the payload of a row that Airflow is about to delete; return why it stays, where it does.
+        """Delete the payload of a row that Airflow is about to delete: see `secure_xcom.core.pipeline.delete`."""
+        from secure_xcom.core.pipeline.delete import purge
 
-        Only an object below the coordinate's own path is ever deleted, so a reference that was copied from
-        elsewhere cannot be used to delete what it names; only for a task of its compartment; and none that is
-        under a legal hold. What is not deleted stops nothing here: with the row goes the only wrapped data key,
-        and gc removes the bytes.
-
-        :raises AuditError: the access log cannot be written.
-        """
-        if not is_reference(row.value):
-            return None
-        try:
-            with self._recording("purge", [Draft(asked=row.asked)], producer) as record, record.at(0) as draft:
-                reference = parse(row.value)
-                draft.refers(reference, key_uses(reference))
-                row.check(reference)
-                coordinate = reference.head.coordinate
-                verdict = self.policy.decide_write(coordinate, producer)
-                draft.decided(verdict)
-                place = place_within(reference, self._unheld(coordinate, verdict.enforce()), str(coordinate))
-                failure = self.store(place[0]).delete_many([place[1]])[0] if place else None
-                if failure is not None:
-                    raise failure
-        except AuditError:
-            raise
-        except SecureXComError as error:
-            log.warning("The payload of a row that is being deleted stays behind until gc: %s", error)
-            return error
-        return None
-
-    def _unheld(self, coordinate: Coordinate, compartment: Compartment) -> Compartment:
-        hold = self.policy.held(coordinate.dag_id, coordinate.run_id)
-        if hold is not None:
-            raise AccessRefused(
-                f"it is under the legal hold {hold.name!r}",
-                where=str(coordinate),
-                remedy="lift the hold, and gc deletes it",
-            )
-        return compartment
-
-    # --- shred ----------------------------------------------------------------------------------------------
+        return purge(row, self.policy, self.store, partial(self.recording, task=producer), producer)
 
     def shred(self, rows: Rows, claimant: Claimant) -> list[Shredded]:
-        """Destroy what a task instance was given of exclusive XComs, in this process; for when it has succeeded.
+        """Destroy the exclusive XComs that a task instance claimed in this process, once it has succeeded.
 
         What is under a legal hold stays, and so does what this identity may not delete: maintenance does the rest.
         Each is in the access log as purged.
 
         :raises SecureXComError: a row cannot be read or written; :raises AuditError: the access log cannot be.
         """
-        from secure_xcom.claims.shred import shred
+        from secure_xcom.core.pipeline.delete import shred_unless_held
 
-        done = []
+        shredded = []
         for name, wanted in list(self.claimed.items()):
             # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
-            if wanted.claimant != claimant:
-                continue
-            target = wanted.target
-            if self.policy.held(target.coordinate.dag_id, target.coordinate.run_id) is None:
-                draft = Draft(coordinate=target.coordinate, compartment=target.compartment, object=target.object)
-                with self._recording("purge", [draft], self._task):
-                    done.append(shred(target, rows, self.store))
-            del self.claimed[name]
-        return done
-
-    # --- shared ---------------------------------------------------------------------------------------------
+            if wanted.claimant == claimant:
+                recorder = partial(self.recording, task=self._task)
+                result = shred_unless_held(wanted.target, rows, self.policy, self.store, recorder)
+                if result is not None:
+                    shredded.append(result)
+                del self.claimed[name]
+        return shredded
 
     def _enter(self, task: TaskTry | None) -> None:
         """Drop the data keys of another try: a process that runs several tasks keeps only its own task's."""
@@ -461,23 +282,9 @@ class Pipeline:
                 self._stores[uri] = self._open_store(uri)
             return self._stores[uri]
 
-    def _mask(self, values: Sequence[tuple[object, str, bool]], mode: str) -> None:
-        """Register the sensitive strings of several values in one call, within one cap.
-
-        :param values: each as a plain structure, with its XCom's key, and whether it is clean by all names in it.
-        """
-        cap, names = self.settings.mask_max_values, self._names
-        asked = [
-            (structure, key)
-            for structure, key, clean in values
-            if mode == "all" or not clean or names.matches(key)
-        ]
-        secrets = masking.secrets_of_all(asked, names=names, mode=mode, cap=cap)
-        if secrets.values or secrets.dropped:
-            self._register(secrets)
-
     @contextmanager
-    def _recording(self, action: Action, drafts: Sequence[Draft], task: TaskTry | None) -> Iterator[Record]:
+    def recording(self, action: Action, drafts: Sequence[Draft], task: TaskTry | None) -> Iterator[Record]:
+        """Measure an operation, and record it in the access log."""
         with (
             self._telemetry.operation(action, drafts),
             recording(self.access_log, action, drafts, task=task, policy=self.policy.digest) as record,
@@ -490,16 +297,3 @@ def _unmarked(push: Push) -> tuple[Coordinate, object, bool]:
     if isinstance(push.value, Exclusive):
         return push.coordinate, push.value.value, True
     return push.coordinate, push.value, False
-
-
-def _check_order(admitted: Sequence[Admitted | None], order: int, record: Record) -> None:
-    indexes = [None if entry is None else entry.reference.head.coordinate.map_index for entry in admitted]
-    misplaced = first_out_of_order(indexes, order)
-    if misplaced is not None:
-        position, what = misplaced
-        with record.at(position) as draft:
-            raise CoordinateMismatch(what, where=str(draft.coordinate))
-
-
-def _exclusive(admitted: Iterable[Admitted | None]) -> Iterator[Wanted]:
-    return (entry.wanted for entry in admitted if entry is not None and entry.wanted is not None)

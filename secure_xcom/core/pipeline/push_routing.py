@@ -9,6 +9,7 @@ from datetime import timedelta
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy import Compartment
 from secure_xcom.core.codecs import Encoded
+from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ValueTooLarge
 from secure_xcom.core.masking import SensitiveNames, holds_sensitive
 from secure_xcom.core.reference import ROUTES_KEY, TIME_FORMAT
@@ -35,16 +36,15 @@ class Destination:
 def destination(
     compartment: Compartment,
     encoded: Encoded,
-    key: str,
+    coordinate: Coordinate,
     names: SensitiveNames,
     *,
     marked: bool = False,
     max_bytes: int,
-    where: str,
 ) -> Destination:
-    """Hold a value against its compartment's limit, and choose its store and keys: the first route that takes it.
+    """Check a value against its compartment's limit, and choose its store and keys: the first route that takes it.
 
-    :param key: the XCom's key; :param marked: its DAG calls it exclusive.
+    :param marked: its DAG marks it as exclusive.
     :param max_bytes: the deployment's limit.
     :raises ValueTooLarge: it is over the deployment's limit or the compartment's.
     """
@@ -52,7 +52,10 @@ def destination(
     if compartment.max_bytes is not None and compartment.max_bytes < max_bytes:
         option, max_bytes = f"max_bytes of compartment {compartment.name!r}", compartment.max_bytes
     if encoded.size > max_bytes:
-        raise ValueTooLarge(f"the encoded value has {encoded.size} bytes, {option} is {max_bytes}", where=where)
+        raise ValueTooLarge(
+            f"the encoded value has {encoded.size} bytes, {option} is {max_bytes}", where=str(coordinate)
+        )
+    key = coordinate.key
     # A whole value is searched for secrets only where a route asks.
     asked = any(route.sensitive for route in compartment.routes)
     sensitive = asked and holds_sensitive(encoded.structure, names=names, key=key)

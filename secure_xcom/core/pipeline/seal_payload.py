@@ -19,6 +19,7 @@ from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import StoreError
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_routing import Destination
+from secure_xcom.core.pipeline.reveal import Maskable
 from secure_xcom.core.reference import HEADER_BYTES, Head, Reference, WrappedKey
 from secure_xcom.core.seal import Counted, seal, sealed_size
 from secure_xcom.keys import DataKey
@@ -140,11 +141,10 @@ def reference_of(sealed: Sealed, payload: bytes | None, structure: object) -> Re
     return Reference(sealed.head, sealed.keys, sealed.header, sealed.pieces.size, payload, routes)
 
 
-def preview_of(bare: Reference, structure: object, mode: str, names: SensitiveNames, *, clean: bool) -> object:
+def preview_of(bare: Reference, value: Maskable, mode: str, names: SensitiveNames) -> object:
     """Return the preview of a value that fits beside its reference, or None.
 
     :param mode: ``[secure_xcom] preview``.
-    :param clean: no name in the value is sensitive.
     """
     if mode == "none":
         return None
@@ -155,4 +155,6 @@ def preview_of(bare: Reference, structure: object, mode: str, names: SensitiveNa
         return None
     # What one reader may see is shown to nobody else, so of an exclusive value there are shapes at the most.
     shown = "shape" if bare.head.exclusive else mode
-    return masking.preview(structure, mode=shown, names=names, key=bare.head.key, max_bytes=room, clean=clean)
+    return masking.preview(
+        value.structure, mode=shown, names=names, key=value.key, max_bytes=room, clean=value.clean
+    )

@@ -18,6 +18,7 @@ from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
+from secure_xcom.ops.checks.tested_releases import examine_release
 from secure_xcom.sinks import check_apart, sink
 from secure_xcom.sinks.sink_uri import SinkUri, shown
 from secure_xcom.stores import store
@@ -94,7 +95,9 @@ def airflow_uses_the_backend(deployment: Deployment) -> Iterator[Finding]:
     if not airflow_is_installed():
         yield Finding("hooks", "ok", "not checked: Airflow is not installed on this machine")
         return
-    yield from rendered_fields(metadata.version("apache-airflow-core"))
+    airflow = metadata.version("apache-airflow-core")
+    yield from examine_release(airflow)
+    yield from rendered_fields(airflow)
     for group, purpose in _ENTRY_POINTS.items():
         yield _entry_point(group, purpose)
     for name, leak in (

@@ -48,29 +48,41 @@ def test_an_interpreter_that_is_not_there_fails_the_run(matrix: Any) -> None:
 
 
 def test_the_matrix_is_of_what_is_supported(matrix: Any) -> None:
-    """It has the oldest and newest Python of the metadata, existing requirements, and the lowest cryptography."""
+    """The oldest and newest Python of the package's metadata, one between, and requirements that are there."""
     text = (ROOT / "pyproject.toml").read_text()
-    named = set(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text))
-    newest = matrix.HASHED["dev"]
-    assert {newest[0], newest[-1]} == {min(named, key=_minor), max(named, key=_minor)}
-    assert set(newest) < named
-    assert all((ROOT / "requirements" / f"{name}.txt").exists() for name in matrix.HASHED)
-    [lowest] = re.findall(r'"cryptography>=([\d.]+)"', text)
-    tried = {(pinned.airflow, pinned.cryptography) for pinned in matrix.PINNED.values()}
-    assert {airflow for airflow, _ in tried} == {"3.1.8", "3.2.2", "3.3.0"}
-    assert {lowest, "46.0.5", "48.0.1"} <= {cryptography for _, cryptography in tried}
+    named = sorted(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text), key=lambda one: int(one[2:]))
+    assert (named[0], named[-1]) == (matrix.PYTHONS[0], matrix.PYTHONS[-1])
+    assert set(matrix.PYTHONS) < set(named)
 
 
-def test_a_pinned_environment_has_the_airflow_and_its_times_libraries(matrix: Any, tmp_path: Path) -> None:
-    """Its Airflow and its cryptography are exact, and all other libraries are of that Airflow's time."""
-    pinned = matrix.Pinned("3.12", "3.2.2", "46.0.7", "2026-06-05")
-    make, install = matrix.commands(tmp_path / "venv", "/usr/bin/python3.12", pinned)
-    assert make[-1] == str(tmp_path / "venv")
-    assert {"apache-airflow==3.2.2", "cryptography==46.0.7"} <= set(install)
-    assert install[install.index("--exclude-newer") + 1] == "2026-06-05"
-    [setup] = matrix.commands(tmp_path / "venv", "/usr/bin/python3.12", "dev")
-    assert setup[1:] == [str(tmp_path / "venv"), "dev"]
+def test_each_tested_release_has_an_environment(matrix: Any) -> None:
+    """Each release is run on one Python at least, on one that it supports; the oldest and newest on all."""
+    environments = matrix.environments().values()
+    for tested in matrix.TESTED:
+        pythons = [python for python, requirements in environments if requirements == tested.requirements]
+        assert pythons
+        assert min(int(python[2:]) for python in pythons) >= int(tested.python[2:])
+        assert max(int(python[2:]) for python in pythons) <= int(tested.newest_python[2:])
+    for python in matrix.PYTHONS:
+        assert (python, "dev") in environments
+        assert ((python, "airflow31") in environments) == (python != "3.14")
 
 
-def _minor(python: str) -> int:
-    return int(python.partition(".")[2])
+def test_the_tests_of_the_tiers_exist(matrix: Any) -> None:
+    """A renamed file must not drop out of a tier."""
+    assert [path for paths in matrix.TESTS.values() for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_lowest_cryptography_and_those_of_airflows_constraints_are_run() -> None:
+    """The oldest environment has the lowest that is allowed, and each release in between what its constraints pin."""
+    [lowest] = re.findall(r'"cryptography>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    pins = {
+        name: re.findall(r"^cryptography==(\S+)", (ROOT / f"requirements/{name}.txt").read_text(), re.M)
+        for name in ("airflow31", "airflow318", "airflow322", "airflow330")
+    }
+    assert pins["airflow31"] == [lowest] == ["44.0.3"]
+    assert [pins[name][0].partition(".")[0] for name in ("airflow318", "airflow322", "airflow330")] == [
+        "46",
+        "46",
+        "48",
+    ]

@@ -44,4 +44,4 @@ def _one_team(own: Compartment, other: Compartment) -> bool:
     if own.teams is None or other.teams is None:
         # A compartment that names none may have DAGs of any team; one with teams has none of the others.
         return own.teams is other.teams
-    return bool(set(own.teams) & set(other.teams))
+    return not set(map(str.lower, own.teams)).isdisjoint(map(str.lower, other.teams))

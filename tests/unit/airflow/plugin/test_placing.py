@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from tests.unit.airflow.plugin.test_plugin import run
 
@@ -172,7 +174,8 @@ try:
     from airflow.serialization.serialized_objects import DagSerialization
 except ImportError:
     from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
-bag = DagBag(Path(os.environ["AIRFLOW_HOME"]) / "dags")
+named = {"bundle_name": os.environ["BUNDLE"]} if "BUNDLE" in os.environ else {}
+bag = DagBag(Path(os.environ["AIRFLOW_HOME"]) / "dags", **named)
 def facts(dag):
     return {
         task.task_id: [task.queue, task.pool, task.executor]
@@ -195,7 +198,9 @@ print(json.dumps({
 """
 
 
-def parsed(home: Path, policy: str, files: dict[str, str], **settings: str) -> dict[str, Any]:
+def parsed(
+    home: Path, policy: str, files: dict[str, str], team: str | None = None, **settings: str
+) -> dict[str, Any]:
     """What Airflow's own parse gives: import errors, and each task as the scheduler reads it."""
     dags = home / "dags"
     dags.mkdir()
@@ -207,6 +212,7 @@ def parsed(home: Path, policy: str, files: dict[str, str], **settings: str) -> d
             "name": "all-dags",
             "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
             "kwargs": {"path": str(dags)},
+            **({"team_name": team} if team else {}),
         }
     ]
     settings.setdefault("AIRFLOW__SECURE_XCOM__ACCESS_POLICY", str(home / "policy.yaml"))
@@ -339,6 +345,33 @@ def test_placing_can_be_switched_off(tmp_path: Path) -> None:
     assert found["read"]["finance_queue"]["t"] == ["big", "default_pool", None]
     assert found["shown"]["finance_kinds"]["make"] is True
     assert found["shown"]["legal_moved"]["returns"] is False
+
+
+@pytest.mark.skipif(
+    Version(metadata.version("apache-airflow-core")) < Version("3.3"),
+    reason="this Airflow does not tell the team of a DAG",
+)
+@pytest.mark.parametrize("named", ["finance", "Finance"])
+def test_a_team_has_a_default_pool_and_a_lower_case_name(tmp_path: Path, named: str) -> None:
+    """From 3.4 on a team's tasks that name no pool have default_pool_TEAM, and its name is lower case."""
+    policy = POLICY.replace("    bundles: [audit-dags]", f"    teams: [{named}]")
+    names_none = """
+with DAG("audit_any", schedule=None):
+    bash("plain")
+    BashOperator.partial(task_id="mapped").expand(bash_command=["true"])
+"""
+    names_one = 'with DAG("finance_other", schedule=None): bash(pool="other_pool")'
+    found = parsed(
+        tmp_path,
+        policy,
+        {"audit_any": names_none, "finance_kinds": FILES["finance_kinds"], "finance_other": names_one},
+        team="finance",
+        BUNDLE="all-dags",
+        AIRFLOW__CORE__MULTI_TEAM="True",
+    )
+    assert set(found["errors"]) == {"finance_other"}
+    assert {place[1] for place in found["read"]["finance_kinds"].values()} == {"finance_pool"}
+    assert set(found["read"]["audit_any"]) == {"plain", "mapped"}
 
 
 DEADLINES = """

@@ -1,23 +1,28 @@
-"""The decide stage of a pull: check a row before any key or store is asked. Decisions on bytes only, no IO."""
+"""The decide stage of a pull: check rows before any key or store is asked. Decisions on bytes only, no IO."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from secure_xcom.claims import Claimant, Target
-from secure_xcom.core.access_policy import Compartment
-from secure_xcom.core.coordinate import Asked
-from secure_xcom.core.errors import ClaimRefused
-from secure_xcom.core.pipeline.open_payload import openable
-from secure_xcom.core.reference import Reference
+from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.config import Settings
+from secure_xcom.core.coordinate import Asked, TaskTry
+from secure_xcom.core.errors import ClaimRefused, CoordinateMismatch, PlaintextRefused
+from secure_xcom.core.pipeline.open_payload import key_uses, openable
+from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.keys.data_keys import Candidates
+from secure_xcom.sinks import Record
 
 if TYPE_CHECKING:
     from secure_xcom.claims.claiming import Wanted
 
-__all__ = ["Admitted", "Row", "admit", "first_out_of_order"]
+__all__ = ["Admitted", "Row", "admit", "check_order", "decide", "exclusive_of"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,62 @@ class Admitted:
     place: tuple[str, str] | None
     candidates: Candidates
     wanted: Wanted | None = None
+
+
+def decide(
+    rows: Sequence[Row],
+    policy: AccessPolicy,
+    settings: Settings,
+    consumer: TaskTry | None,
+    claimant: Claimant | None,
+    ledger: str,
+    record: Record,
+) -> list[Admitted | None]:
+    """Return what may be opened, None for each plain value that the settings let pass.
+
+    :param consumer: the task instance that pulls, where Airflow says which it is.
+    :param claimant: the same, where it is certain to its map index.
+    :param ledger: where this deployment keeps claims.
+    :raises SecureXComError: a row is refused.
+    """
+    admitted: list[Admitted | None] = []
+    for index, row in enumerate(rows):
+        with record.at(index) as draft:
+            if not is_reference(row.value):
+                draft.plaintext = True
+                _check_plain(row, settings.on_plaintext)
+                admitted.append(None)
+                continue
+            reference = parse(row.value)
+            draft.refers(reference, key_uses(reference))
+            row.check(reference)
+            coordinate = reference.head.coordinate
+            verdict = policy.decide(coordinate, reference.head.compartment, consumer)
+            draft.decided(verdict)
+            admitted.append(
+                admit(
+                    row,
+                    reference,
+                    verdict.enforce(),
+                    claimant=claimant,
+                    ledger=ledger,
+                    max_bytes=settings.max_bytes,
+                    where=str(coordinate),
+                )
+            )
+    return admitted
+
+
+def _check_plain(row: Row, on_plaintext: str) -> None:
+    """Refuse, or warn of, a value without a reference.
+
+    :raises PlaintextRefused: it is refused.
+    """
+    where = str(row.asked or "a row that was not asked for by its coordinate")
+    if on_plaintext == "refuse":
+        raise PlaintextRefused("the row holds a value without a reference", where=where)
+    if on_plaintext == "warn":
+        log.warning("A value without a reference was pulled, it lies in the database in plaintext: %s", where)
 
 
 def admit(
@@ -113,23 +174,30 @@ def _wanted(
     return want(target, claimant, rerun=compartment.exclusive_rerun)
 
 
-def first_out_of_order(map_indexes: Iterable[int | None], order: int) -> tuple[int, str] | None:
-    """Return where the rows of one task leave the order of their map indexes, and how; None where they keep it.
+def exclusive_of(admitted: Iterable[Admitted | None]) -> list[Wanted]:
+    """Return the exclusive XComs among those that may be opened."""
+    return [entry.wanted for entry in admitted if entry is not None and entry.wanted is not None]
 
-    The order is all that Airflow says of them: a reference that was moved or copied among the instances of a
+
+def check_order(admitted: Sequence[Admitted | None], order: int, record: Record) -> None:
+    """Check that the rows of one task keep the order of their map indexes.
+
+    The order is all that Airflow tells of them: a reference that was moved or copied among the instances of a
     mapped task is out of order.
 
-    :param map_indexes: those of the references, in order; None for a row without one.
     :param order: 1 for rising, -1 for falling, 0 where none is known.
+    :raises CoordinateMismatch: they do not.
     """
     last: int | None = None
-    for position, index in enumerate(map_indexes if order else ()):
-        if index is None:
+    for position, entry in enumerate(admitted if order else ()):
+        if entry is None:
             continue
+        index = entry.reference.head.coordinate.map_index
         if last is not None and (index - last) * order <= 0:
-            return position, (
-                f"map_index {index} comes after {last}: a reference was moved or copied among the instances of "
-                "a mapped task"
-            )
+            with record.at(position) as draft:
+                raise CoordinateMismatch(
+                    f"map_index {index} comes after {last}: a reference was moved or copied among the instances "
+                    "of a mapped task",
+                    where=str(draft.coordinate),
+                )
         last = index
-    return None

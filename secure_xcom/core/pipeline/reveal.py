@@ -1,0 +1,96 @@
+"""The reveal stage: decode what was opened, and register its secrets with Airflow's masker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from secure_xcom.core import masking
+from secure_xcom.core.codecs import Codecs
+from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.clean_check import Parts
+from secure_xcom.core.pipeline.decide import Admitted, Row
+from secure_xcom.core.pipeline.open_payload import opened
+
+
+@dataclass(frozen=True, slots=True)
+class Maskable:
+    """A value as the masker sees it.
+
+    :ivar structure: its plain structure.
+    :ivar key: the XCom's key.
+    :ivar clean: no name in the value is sensitive.
+    """
+
+    structure: object = field(repr=False)
+    key: str
+    clean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """A decoded value that has not been masked yet.
+
+    :ivar size: how many bytes it was before it was decoded; 0 for a value without a reference.
+    """
+
+    value: Any = field(repr=False)
+    size: int
+    maskable: Maskable = field(repr=False)
+
+
+class Masker:
+    """Registers the sensitive strings of values with Airflow's masker.
+
+    :param cap: how many strings of one push or pull are registered at most.
+    """
+
+    def __init__(self, names: SensitiveNames, cap: int, register: Callable[[masking.Secrets], None]) -> None:
+        self.names = names
+        self._cap = cap
+        self._register = register
+
+    def maskable(self, structure: object, key: str, parts: Parts | None) -> Maskable:
+        """Return a value as the masker sees it.
+
+        :param parts: the strings and names in the value, where its codec knows them.
+        """
+        return Maskable(structure, key, parts is not None and masking.is_clean(parts, self.names))
+
+    def mask(self, values: Sequence[Maskable], mode: str) -> None:
+        """Register the sensitive strings of several values in one call, within one cap.
+
+        :param mode: ``named`` or ``all``.
+        """
+        searched = [
+            (value.structure, value.key)
+            for value in values
+            if mode == "all" or not value.clean or self.names.matches(value.key)
+        ]
+        secrets = masking.secrets_of_all(searched, names=self.names, mode=mode, cap=self._cap)
+        if secrets.values or secrets.dropped:
+            self._register(secrets)
+
+
+def reveal_plain(row: Row, codecs: Codecs) -> Revealed:
+    """Return a value that was never sealed, and that the settings let pass."""
+    value = codecs.restore(row.value, where=str(row.asked or ""))
+    return Revealed(value, 0, Maskable(row.value, row.asked.key if row.asked else "", clean=False))
+
+
+def open_and_reveal(
+    entry: Admitted, data_key: bytes, pieces: Iterable[bytes], *, codecs: Codecs, masker: Masker, max_bytes: int
+) -> Revealed:
+    """Open and decode one payload.
+
+    The encoded bytes end here, so that a large value is not in memory twice while it is masked.
+
+    :raises SealError: the payload is not the one that was sealed with this head; :raises CodecError: it cannot be
+        decoded.
+    """
+    head = entry.reference.head
+    where = str(head.coordinate)
+    data = opened(entry.reference, data_key, pieces, max_bytes=max_bytes, where=where)
+    value, structure, parts = codecs.decode(head.codec, data, max_bytes=max_bytes, where=where)
+    return Revealed(value, len(data), masker.maskable(structure, head.key, parts))
