@@ -74,11 +74,11 @@ def _restored(structure: Any) -> Any:
 
 
 def _new_pipeline() -> Pipeline:
-    from secure_xcom import deployment
     from secure_xcom.core.codecs import Codecs
+    from secure_xcom.deployment import Deployment
 
     codecs = Codecs(BaseXCom.serialize_value, _restored)
-    return deployment.load().pipeline(codecs, telemetry=_telemetry())
+    return Deployment.of_airflow().pipeline(codecs, telemetry=_telemetry())
 
 
 def _telemetry() -> Telemetry | None:

@@ -15,6 +15,7 @@ from secure_xcom.core.per_process import unlocked_property
 if TYPE_CHECKING:
     from secure_xcom.claims import Ledger
     from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.verdict import Decisions
     from secure_xcom.core.codecs import Codecs
     from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.core.masking import Secrets, SensitiveNames
@@ -76,16 +77,27 @@ class Deployment:
         :raises PolicyInvalid: the file cannot be used.
         :raises SettingMissing: neither is set.
         """
-        from secure_xcom.core.access_policy import AccessPolicy
+        from secure_xcom.core.access_policy import AccessPolicy, watched
 
         settings = self.settings
         settings.require_place()
         if settings.access_policy:
-            from secure_xcom.core.access_policy import watched
-
             # A forked task takes over what its supervisor has read.
             return watched(settings.access_policy).current()
         return AccessPolicy.single(settings.key_uris, settings.store_uri or "")
+
+    @unlocked_property
+    def decisions(self) -> Decisions:
+        """The decisions of `policy`, for pushes and pulls: without a file, its model is not loaded.
+
+        :raises ConfigurationError: as `policy`.
+        """
+        if self.settings.access_policy:
+            return self.policy
+        from secure_xcom.core.access_policy.single import single_policy
+
+        self.settings.require_place()
+        return single_policy(self.settings.key_uris, self.settings.store_uri or "")
 
     @unlocked_property
     def access_log(self) -> AccessLog:
@@ -95,7 +107,7 @@ class Deployment:
         """
         from secure_xcom.sinks import AccessLog, PolicyDigestFile, check_apart
 
-        policy, hash_key = self.policy, self.settings.audit_hash_key
+        policy, hash_key = self.decisions, self.settings.audit_hash_key
         check_apart(policy, self.sinks)
         return AccessLog.open(
             self.sinks,
@@ -122,10 +134,12 @@ class Deployment:
     @unlocked_property
     def sensitive_names(self) -> SensitiveNames:
         """The names that mark a value as sensitive: Airflow's where it is installed here, and the settings'."""
-        from secure_xcom.core.masking import SensitiveNames
+        from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames
 
-        names = self.settings.sensitive_names
-        return SensitiveNames.from_airflow(names) if airflow_is_installed() else SensitiveNames(names)
+        listed, not_sensitive = self.settings.sensitive_names, self.settings.not_sensitive_names
+        if airflow_is_installed():
+            return SensitiveNames.from_airflow(listed, not_sensitive)
+        return SensitiveNames(DEFAULT_NAMES, listed=listed, not_sensitive=not_sensitive)
 
     def pipeline(
         self,
@@ -142,20 +156,19 @@ class Deployment:
         :raises ConfigurationError: the settings or the policy cannot be used, or the policy relies on what this
             Airflow does not tell.
         """
-        from secure_xcom.core import masking
         from secure_xcom.core.pipeline.push_and_pull import Pipeline
 
         if self.settings.access_policy and self.told is not None:
-            from secure_xcom.core.access_policy import check_told
+            from secure_xcom.core.access_policy.dag_origin import check_told
 
             check_told(self.policy.compartments, self.told, where=self.settings.access_policy)
         return Pipeline(
             self.settings,
-            self.policy,
+            self.decisions,
             self.access_log,
             self.sensitive_names,
             codecs,
-            register=register or masking.register,
+            register=register,
             ledger=self.ledger,
             telemetry=telemetry,
         )
@@ -172,7 +185,7 @@ def airflow_is_installed() -> bool:
     return find_spec("airflow") is not None
 
 
-def _immediate_alarms(policy: AccessPolicy) -> list[Sink]:
+def _immediate_alarms(policy: Decisions) -> list[Sink]:
     """Return the sink that raises alarms at once, if the access policy has such alarms."""
     if not policy.alarms_at_once:
         # Importing it would be a tenth of the cost of a small task.

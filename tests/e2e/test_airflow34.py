@@ -80,7 +80,11 @@ def _settings(home: Path, bucket: str) -> dict[str, str]:
         "core.parallelism": "4",
         "core.allowed_deserialization_classes": "airflow.* tests.e2e.*",
         "scheduler.scheduler_idle_sleep_time": "0.2",
-        **({"secure_xcom.key_uris": place["key_uris"][0], "secure_xcom.store_uri": place["store_uri"]} if os.environ.get("SINGLE") else {"secure_xcom.access_policy": str(home / "access_policy.yaml")}),
+        **(
+            {"secure_xcom.key_uris": place["key_uris"][0], "secure_xcom.store_uri": place["store_uri"]}
+            if os.environ.get("SINGLE")
+            else {"secure_xcom.access_policy": str(home / "access_policy.yaml")}
+        ),
         "secure_xcom.audit_sinks": f"file://{home}/access-log.jsonl",
         "secure_xcom.inline_max_bytes": "0",
         "secure_xcom.on_plaintext": "refuse",
@@ -133,7 +137,12 @@ def test_debug(house: House) -> None:
     print(house.states)
     for name, outcome in sorted(house.notes.items()):
         print(name, outcome)
-    print(Counter((event["action"], event["outcome"], event.get("error")) for event in house.events("push", "pull", "purge")))
+    print(
+        Counter(
+            (event["action"], event["outcome"], event.get("error"))
+            for event in house.events("push", "pull", "purge")
+        )
+    )
     print(len(house.objects()))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from secure_xcom.claims import Claimant, Target
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.verdict import Decisions, Rules
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, TaskTry
 from secure_xcom.core.errors import ClaimRefused, PlaintextRefused
@@ -51,7 +51,7 @@ class Admitted:
     """
 
     reference: Reference
-    compartment: Compartment
+    compartment: Rules
     place: tuple[str, str] | None
     candidates: Candidates
     wanted: Wanted | None = None
@@ -59,7 +59,7 @@ class Admitted:
 
 def decide(
     rows: Sequence[Row],
-    policy: AccessPolicy,
+    policy: Decisions,
     settings: Settings,
     consumer: TaskTry | None,
     claimant: Claimant | None,
@@ -116,7 +116,7 @@ def _check_plain(row: Row, on_plaintext: str) -> None:
 def admit(
     row: Row,
     reference: Reference,
-    compartment: Compartment,
+    compartment: Rules,
     *,
     claimant: Claimant | None,
     ledger: str,
@@ -143,7 +143,7 @@ def admit(
 def _wanted(
     row: Row,
     reference: Reference,
-    compartment: Compartment,
+    compartment: Rules,
     store_uri: str,
     claimant: Claimant | None,
     ledger: str,

@@ -18,8 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
-from secure_xcom.core import masking
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.verdict import Decisions
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from secure_xcom.claims import Claim
     from secure_xcom.claims.claiming import Wanted
     from secure_xcom.claims.shred import Rows, Shredded
+    from secure_xcom.core.masking import Secrets
     from secure_xcom.core.pipeline.telemetry import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]
@@ -69,7 +69,7 @@ class Pipeline:
     """Push, pull and purge for one process. Not to be shared across a fork.
 
     :param codecs: with Airflow's serialisation handed in.
-    :param register: registers sensitive values with Airflow's masker.
+    :param register: registers sensitive values with a masker; without it, with Airflow's.
     :param services: key URI -> key service.
     :param stores: store URI -> store.
     :param ledger: where claims are kept; without one, in the payloads' own stores.
@@ -79,12 +79,12 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        policy: AccessPolicy,
+        policy: Decisions,
         access_log: AccessLog,
         names: SensitiveNames,
         codecs: Codecs,
         *,
-        register: Callable[[masking.Secrets], None] = masking.register,
+        register: Callable[[Secrets], None] | None = None,
         services: Callable[[str], KeyService] = key_service,
         stores: Callable[[str], Store] = store,
         ledger: Ledger | None = None,
@@ -96,7 +96,7 @@ class Pipeline:
         self._telemetry = telemetry or NotMeasured()
         services = self._telemetry.services(services)
         self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
-        self._codecs = codecs
+        self._codecs = codecs.with_names(names)
         self._masker = Masker(names, settings.mask_max_values, register)
         self._stores: MadeOnce[str, Store] = MadeOnce(stores)
         self._task: TaskTry | None = None

@@ -61,7 +61,7 @@ class ShredReport(Report):
         if self.deleting:
             lines.append(f"shredded {self.done} completely and {self.left} incompletely")
         elif self.due or self.outlived:
-            lines.append("nothing was changed: run it with --delete")
+            lines.append("nothing was changed: run it with --apply")
         return lines + example_lines(self.failures, self.left + self.tampered, title="could not be shredded:")
 
 
