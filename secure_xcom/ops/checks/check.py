@@ -91,7 +91,8 @@ def airflow_uses_the_backend(deployment: Deployment) -> Iterator[Finding]:
             subject,
             "error",
             "Airflow does not use the backend on this machine, so values are stored in plaintext",
-            "set [core] xcom_backend = secure_xcom.SecureXComBackend for every component and worker",
+            "set [core] xcom_backend = secure_xcom.SecureXComBackend for every component and worker, and for "
+            "triggerers, whose triggers push and pull too",
         )
     if not airflow_is_installed():
         yield Finding("hooks", "ok", "not checked: Airflow is not installed on this machine")

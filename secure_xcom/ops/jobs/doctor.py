@@ -16,6 +16,7 @@ from secure_xcom.ops.checks.doctor_host import (
     repair,
 )
 from secure_xcom.ops.checks.doctor_teams import examine_teams
+from secure_xcom.ops.checks.doctor_triggerers import examine_triggerers
 from secure_xcom.ops.jobs.doctor_rows import examine_payloads, examine_rows
 from secure_xcom.ops.jobs.job import JobContext, Report
 from secure_xcom.ops.jobs.report_text import EXAMPLES, example_lines
@@ -89,6 +90,7 @@ def examine(
     deployment, policy = context.deployment, context.deployment.policy
     with context.database() as database:
         rows, findings = examine_rows(policy, database, limit=limit, progress=context.progress)
+        findings += examine_triggerers(findings, database)
         findings += examine_logins(policy, deployment.settings, deployment.sinks, database)
         if payloads:
             state = context.state("doctor")
