@@ -326,7 +326,7 @@ def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -
     if process_pipeline.claimed:
         from secure_xcom.airflow.shred_on_success import watch
 
-        watch(pipeline, _Rows)
+        watch(pipeline, _Rows, rows, [value for value, _ in pulled])
     return pulled
 
 
