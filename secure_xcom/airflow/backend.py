@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from secure_xcom.airflow import lazy_sequence, task_context
+from secure_xcom.airflow import task_context
+from secure_xcom.airflow.asked import asked, asking, guard_sequences, wants_unopened
 from secure_xcom.claims import Claimant
+from secure_xcom.core.adapters import load
 from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
 from secure_xcom.core.per_process import PerProcess
@@ -27,7 +29,10 @@ from secure_xcom.core.reference import is_reference, parse
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
+
+IMPLEMENTATIONS = {"telemetry": "secure_xcom.airflow.telemetry:telemetry"}
+"""What is loaded where Airflow's metrics or traces are on."""
 
 _STORES_BY_COORDINATE = hasattr(BaseXCom, "store_value")
 """Whether this is Airflow 3.4 or later."""
@@ -87,9 +92,8 @@ def _telemetry() -> Telemetry | None:
     metrics, traces = airflow_config.metrics_on(), airflow_config.traces_on()
     if not (metrics or traces):
         return None
-    from secure_xcom.airflow.telemetry import telemetry
-
-    return telemetry(metrics=metrics, traces=traces)
+    measured: Telemetry = load(IMPLEMENTATIONS, "telemetry")(metrics=metrics, traces=traces)
+    return measured
 
 
 _pipeline = PerProcess(_new_pipeline)
@@ -113,7 +117,7 @@ class SecureXComBackend(BaseXCom):
         if own is not None:
 
             def deserialize_value(result: Any) -> Any:
-                return result.value if lazy_sequence.wants_unopened() else own.__get__(None, cls)(result)
+                return result.value if wants_unopened() else own.__get__(None, cls)(result)
 
             cls.deserialize_value = staticmethod(deserialize_value)  # type: ignore[method-assign]
 
@@ -209,7 +213,7 @@ class SecureXComBackend(BaseXCom):
 
     @classmethod
     def _load(cls, result: Any) -> Any:
-        if lazy_sequence.wants_unopened():
+        if wants_unopened():
             return result.value
         return super()._load(result)  # type: ignore[misc]  # Airflow 3.4's
 
@@ -275,7 +279,7 @@ class SecureXComBackend(BaseXCom):
         """
         if not is_reference(xcom.value):
             return
-        left = _purge(xcom.value, lazy_sequence.asked(), task_context.acting())
+        left = _purge(xcom.value, asked(), task_context.acting())
         if isinstance(left, WriteRefused):
             raise left
 
@@ -285,8 +289,7 @@ class SecureXComBackend(BaseXCom):
 
         :raises WriteRefused: this task may not, and neither is deleted.
         """
-        asked = Asked(dag_id, task_id, key, run_id, map_index)
-        with lazy_sequence.asking(asked):
+        with asking(Asked(dag_id, task_id, key, run_id, map_index)):
             if _STORES_BY_COORDINATE:
                 # Airflow 3.4 deletes the row first, and purges what it named.
                 row = cls._get_xcom_db_ref(
@@ -298,12 +301,12 @@ class SecureXComBackend(BaseXCom):
 
 
 def _open_row(row: Any) -> Any:
-    if lazy_sequence.wants_unopened():
+    if wants_unopened():
         return row
     opened = _opened.get()
     if opened is not None and opened.row is row:
         return opened.value
-    return _pull_each([row], [lazy_sequence.asked()], 0)[0].value
+    return _pull_each([row], [asked()], 0)[0].value
 
 
 def _pull_of_sequence(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
@@ -339,16 +342,6 @@ def _claimant(consumer: TaskTry | None) -> Claimant | None:
     return Claimant(
         task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt, task.iteration
     )
-
-
-def _peek(row: Any) -> lazy_sequence.Peek:
-    """Return what a row says of itself, before anything of it is proved."""
-    try:
-        reference = parse(row)
-    except ReferenceRefused:
-        return lazy_sequence.Peek(None)
-    coordinate, exclusive = reference.head.coordinate, reference.head.exclusive is not None
-    return lazy_sequence.Peek(coordinate.map_index, reference.size, exclusive, coordinate.iteration)
 
 
 def _order(query: dict[str, Any]) -> int:
@@ -410,4 +403,4 @@ def _take_back(row: Any) -> None:
     _purge(row, None, task_context.acting())
 
 
-lazy_sequence.guard_sequences(_pull_of_sequence, _peek)
+guard_sequences(_pull_of_sequence)

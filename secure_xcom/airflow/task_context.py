@@ -61,6 +61,12 @@ def task() -> TaskTry | None:
     return remember(context)
 
 
+def is_in_process() -> bool:
+    """Return whether the task runs in the process that asked for it: `dag.test()`, ``airflow dags test``."""
+    comms = getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None)
+    return type(comms).__name__ == "InProcessSupervisorComms"
+
+
 def remember(context: Mapping[str, Any]) -> TaskTry:
     """Keep what a task's context says, for when the context is gone.
 

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from secure_xcom.claims import Claimant, Target
-from secure_xcom.core.access_policy.verdict import Decisions, Rules
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, TaskTry
-from secure_xcom.core.errors import ClaimRefused, PlaintextRefused
+from secure_xcom.core.errors import PlaintextRefused
 from secure_xcom.core.pipeline.open_payload import key_uses, openable
 from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.keys.data_keys import Candidates
 from secure_xcom.sinks import Record
 
 if TYPE_CHECKING:
+    from secure_xcom.claims import Claimant
     from secure_xcom.claims.claiming import Wanted
+    from secure_xcom.core.access_policy.interface import Decisions, Rules
 
 __all__ = ["Admitted", "Row", "admit", "decide", "exclusive_of"]
 
@@ -134,44 +134,12 @@ def admit(
     :raises ValueTooLarge: the payload is over the limit.
     """
     checked = openable(reference, compartment, max_bytes=max_bytes, where=where)
-    wanted = None
-    if reference.head.exclusive is not None and checked.place is not None:
-        wanted = _wanted(row, reference, compartment, checked.place[0], claimant, ledger)
-    return Admitted(reference, compartment, checked.place, checked.candidates, wanted)
+    if reference.head.exclusive is None or checked.place is None:
+        return Admitted(reference, compartment, checked.place, checked.candidates)
+    from secure_xcom.core.pipeline.claim import wanted
 
-
-def _wanted(
-    row: Row,
-    reference: Reference,
-    compartment: Rules,
-    store_uri: str,
-    claimant: Claimant | None,
-    ledger: str,
-) -> Wanted:
-    from secure_xcom.claims.claiming import want
-
-    head = reference.head
-    where = str(head.coordinate)
-    if claimant is None:
-        raise ClaimRefused(
-            "an exclusive XCom is for one task instance, and nothing here says which one this is",
-            where=where,
-            remedy="pull it inside the task that it is for, not in a trigger, a callback or the API server",
-        )
-    if row.asked is None or row.asked.run_id is None:
-        raise ClaimRefused(
-            "an exclusive XCom is pulled of one run, and this pull takes that of any",
-            where=where,
-            remedy="pull it without include_prior_dates",
-        )
-    if head.exclusive != ledger:
-        raise ClaimRefused(
-            f"its claims are kept in the {head.exclusive}, and this machine keeps claims in the {ledger}",
-            where=where,
-            remedy="set [secure_xcom] claims_uri alike on all machines; clear the producing task if it changed",
-        )
-    target = Target(compartment.name, head.coordinate, store_uri, head.object or "")
-    return want(target, claimant, rerun=compartment.exclusive_rerun)
+    claim = wanted(reference, compartment, checked.place[0], row.asked, claimant, ledger)
+    return Admitted(reference, compartment, checked.place, checked.candidates, claim)
 
 
 def exclusive_of(admitted: Iterable[Admitted | None]) -> list[Wanted]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from secure_xcom.core.findings import Finding
+from secure_xcom.ops.checks.doctor_dags import examine_dags
 from secure_xcom.ops.checks.doctor_host import (
     Role,
     examine_files,
@@ -104,6 +105,7 @@ def examine(
         examined = examine_rows(policy, database, limit=limit, progress=context.progress)
         findings = examined.findings
         findings += examine_triggerers(findings, database)
+        findings += examine_dags(policy, database, limit=limit)
         findings += examine_logins(policy, deployment.settings, deployment.sinks, database)
         if payloads:
             state = context.state("doctor")
