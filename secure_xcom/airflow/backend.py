@@ -72,8 +72,6 @@ class SecureXComBackend(BaseXCom):
 
             cls.deserialize_value = staticmethod(deserialize_value)  # type: ignore[method-assign]
 
-    # --- push -----------------------------------------------------------------------------------------------
-
     @classmethod
     def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
         """Seal a value and return the reference: the hook of Airflow 3.4 and later.
@@ -143,8 +141,6 @@ class SecureXComBackend(BaseXCom):
 
         send = super()._asend_set  # type: ignore[misc]  # Airflow 3.4's
         await async_calls.sent(partial(send, msg), partial(take_back, msg.value))
-
-    # --- pull -----------------------------------------------------------------------------------------------
 
     @classmethod
     def load_value(cls, stored: Any) -> Any:
@@ -218,8 +214,6 @@ class SecureXComBackend(BaseXCom):
             finally:
                 _opened.reset(token)
         return given
-
-    # --- delete ---------------------------------------------------------------------------------------------
 
     @classmethod
     def purge(cls, xcom: Any, *_: Any) -> None:

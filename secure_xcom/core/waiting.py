@@ -114,16 +114,14 @@ class SharedCalls(Generic[K, V]):
         return value
 
 
-class NoTurn(SecureXComError):
+class NoTurn(Exception):
     """It is somebody else's turn, and this caller may not wait for its end.
 
     :ivar own: the turn is the caller's own: a signal handler came in between.
     """
 
-    remedy = "call again when the other call has ended"
-
     def __init__(self, *, own: bool) -> None:
-        super().__init__("another call has not ended")
+        super().__init__()
         self.own = own
 
 

@@ -99,6 +99,7 @@ PLUGIN = "secure_xcom.plugin"
 # Airflow's doors: the only modules that import Airflow at their top.
 DOORS = (
     "secure_xcom.airflow.backend",
+    "secure_xcom.airflow.process",  # Of the backend.
     "secure_xcom.airflow.plugin",
     "secure_xcom.backend",
     PLUGIN,
@@ -110,6 +111,7 @@ DOORS = (
 MIGRATIONS = ("secure_xcom.claims.migrations", "secure_xcom.numbers.migrations")
 # Exceptions that no caller sees, because foreign code stands between.
 SIGNALS = {
+    "secure_xcom.core.waiting.NoTurn",
     # Each lock's owner says in its own words what is locked, and for how long.
     "secure_xcom.core.file_lock.NotLocked",
     "secure_xcom.connections.extras.NotRenewed",  # Raised into obstore, which gives back its text alone.
