@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from secure_xcom.airflow import lazy_sequence, task_context
+from secure_xcom.airflow import task_context
+from secure_xcom.airflow.asked import asked, asking, guard_sequences, wants_unopened
 from secure_xcom.airflow.process import (
     Rows,
     Value,
     may_purge,
-    peek,
     pull_each,
     purge_row,
     push_value,
@@ -68,7 +68,7 @@ class SecureXComBackend(BaseXCom):
         if own is not None:
 
             def deserialize_value(result: Any) -> Any:
-                return result.value if lazy_sequence.wants_unopened() else own.__get__(None, cls)(result)
+                return result.value if wants_unopened() else own.__get__(None, cls)(result)
 
             cls.deserialize_value = staticmethod(deserialize_value)  # type: ignore[method-assign]
 
@@ -160,7 +160,7 @@ class SecureXComBackend(BaseXCom):
 
     @classmethod
     def _load(cls, result: Any) -> Any:
-        if lazy_sequence.wants_unopened():
+        if wants_unopened():
             return result.value
         return super()._load(result)  # type: ignore[misc]  # Airflow 3.4's
 
@@ -224,7 +224,7 @@ class SecureXComBackend(BaseXCom):
         """
         if not is_reference(xcom.value):
             return
-        left = purge_row(xcom.value, lazy_sequence.asked(), task_context.acting())
+        left = purge_row(xcom.value, asked(), task_context.acting())
         if isinstance(left, WriteRefused):
             raise left
 
@@ -234,8 +234,7 @@ class SecureXComBackend(BaseXCom):
 
         :raises WriteRefused: this task may not, and neither is deleted.
         """
-        asked = Asked(dag_id, task_id, key, run_id, map_index)
-        with lazy_sequence.asking(asked):
+        with asking(Asked(dag_id, task_id, key, run_id, map_index)):
             if _STORES_BY_COORDINATE:
                 # Airflow 3.4 deletes the row first, and purges what it named.
                 row = cls._get_xcom_db_ref(
@@ -247,18 +246,18 @@ class SecureXComBackend(BaseXCom):
 
 
 def _open_row(row: Any) -> Any:
-    if lazy_sequence.wants_unopened():
+    if wants_unopened():
         return row
     opened = _opened.get()
     if opened is not None and opened.row is row:
         return opened.value
-    return pull_each([row], [lazy_sequence.asked()], 0)[0].value
+    return pull_each([row], [asked()], 0)[0].value
 
 
-def _pull_of_sequence(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
+def _pull_of_sequence(rows: Sequence[Any], questions: Sequence[Asked | None], order: int) -> list[Pulled]:
     from airflow.sdk.execution_time.xcom import XCom
 
-    pulled = pull_each(rows, asked, order)
+    pulled = pull_each(rows, questions, order)
     if XCom is SecureXComBackend or not issubclass(XCom, SecureXComBackend):
         return pulled
     values = XCom._through_hooks(rows, [value for value, _ in pulled])
@@ -296,4 +295,4 @@ def _attempt_of(ids: tuple[str, str, str]) -> Attempt | None:
     return task_context.attempt_of(coordinate) if own else None
 
 
-lazy_sequence.guard_sequences(_pull_of_sequence, peek)
+guard_sequences(_pull_of_sequence)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from secure_xcom.airflow import lazy_sequence, task_context
+from secure_xcom.airflow import task_context
 from secure_xcom.claims import Claimant
+from secure_xcom.core.adapters import load
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
 from secure_xcom.core.per_process import PerProcess
@@ -16,7 +17,9 @@ from secure_xcom.core.reference import parse
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
+IMPLEMENTATIONS = {"telemetry": "secure_xcom.airflow.telemetry:telemetry"}
+"""What is loaded where Airflow's metrics or traces are on."""
 
 
 class Value(NamedTuple):
@@ -55,9 +58,8 @@ def _telemetry() -> Telemetry | None:
     metrics, traces = airflow_config.metrics_on(), airflow_config.traces_on()
     if not (metrics or traces):
         return None
-    from secure_xcom.airflow.telemetry import telemetry
-
-    return telemetry(metrics=metrics, traces=traces)
+    measured: Telemetry = load(IMPLEMENTATIONS, "telemetry")(metrics=metrics, traces=traces)
+    return measured
 
 
 _pipeline = PerProcess(_new_pipeline)
@@ -82,7 +84,7 @@ def pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) ->
     if process_pipeline.claimed:
         from secure_xcom.airflow.shred_on_success import watch
 
-        watch(pipeline, Rows)
+        watch(pipeline, Rows, rows, [value for value, _ in pulled])
     return pulled
 
 
@@ -126,13 +128,3 @@ def may_purge(row: Any) -> bool:
 def take_back(row: Any) -> None:
     """Delete the payload of a push whose row was never sent. What stays is left to gc."""
     purge_row(row, None, task_context.acting())
-
-
-def peek(row: Any) -> lazy_sequence.Peek:
-    """Return what a row says of itself, before anything of it is proved."""
-    try:
-        reference = parse(row)
-    except ReferenceRefused:
-        return lazy_sequence.Peek(None)
-    coordinate, exclusive = reference.head.coordinate, reference.head.exclusive is not None
-    return lazy_sequence.Peek(coordinate.map_index, reference.size, exclusive, coordinate.iteration)

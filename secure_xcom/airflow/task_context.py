@@ -61,6 +61,12 @@ def task() -> TaskTry | None:
     return remember(context)
 
 
+def is_in_process() -> bool:
+    """Return whether the task runs in the process that asked for it: `dag.test()`, ``airflow dags test``."""
+    comms = getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None)
+    return type(comms).__name__ == "InProcessSupervisorComms"
+
+
 def remember(context: Mapping[str, Any]) -> TaskTry:
     """Keep what a task's context says, for when the context is gone.
 
@@ -124,17 +130,13 @@ def _named_by_airflow34() -> Any:
 
 
 def attempt_of(coordinate: Any) -> Attempt | None:
-    """Return the attempt that pushes, as Airflow 3.4 names it.
+    """Return the attempt whose XCom is pushed, as far as Airflow 3.4 tells: see `loops.attempt_of`.
 
     :param coordinate: Airflow's `XComCoordinate`.
     """
-    if coordinate.ti_id is None:
-        # One task writes another's XCom.
-        return None
-    instance = _instance()
-    own = instance is not None and str(instance.id) == str(coordinate.ti_id)
-    iteration = iteration_of(instance) if own else None
-    return Attempt.of(coordinate.ti_id, coordinate.region_id, coordinate.region_index, iteration)
+    from secure_xcom.airflow import loops
+
+    return loops.attempt_of(coordinate, acting(), _instance())
 
 
 def map_index_of(coordinate: Any) -> int:

@@ -20,6 +20,8 @@ from secure_xcom.deployment import airflow_config
 
 log = logging.getLogger(__name__)
 
+_MASKED_TYPES = frozenset({str, int, float, bool, type(None)})
+
 
 def before_fork() -> None:
     """Prepare a process that supervises tasks for the fork of one."""
@@ -156,14 +158,14 @@ class MaskedRenderer:
 
         # A renderer takes these three for granted.
         needed = {name: event[name] for name in ("timestamp", "level", "event") if name in event}
-        with_traceback = bool(event.get("exc_info"))
+        # The renderer makes text of exceptions and objects, which the masker does not walk.
+        makes_text = bool(event.get("exc_info")) or not {*map(type, event.values())} <= _MASKED_TYPES
         masked: Any = redact(event)
         if not isinstance(masked, MutableMapping):
             # Airflow's masker gives a text in place of what it could not walk.
             masked = {**needed, "event": str(masked)}
         rendered = self.renderer(logger, method, masked)
-        if with_traceback and isinstance(rendered, str):
-            # The renderer itself made text of the exception.
+        if makes_text and isinstance(rendered, str):
             rendered = redact(rendered)
         return rendered
 

@@ -18,7 +18,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
-from secure_xcom.core.access_policy.verdict import Decisions
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
@@ -26,7 +25,7 @@ from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.per_process import MadeOnce, unlocked_property
-from secure_xcom.core.pipeline.decide import Admitted, Row, check_order, decide, exclusive_of
+from secure_xcom.core.pipeline.decide import Admitted, Row, decide, exclusive_of
 from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
 from secure_xcom.core.pipeline.open_payload import key_uses
@@ -44,8 +43,9 @@ if TYPE_CHECKING:
     from secure_xcom.claims import Claim
     from secure_xcom.claims.claiming import Wanted
     from secure_xcom.claims.shred import Rows, Shredded
+    from secure_xcom.core.access_policy.interface import Decisions
     from secure_xcom.core.masking import Secrets
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]
 
@@ -188,7 +188,10 @@ class Pipeline:
         with self._keys.of(consumer) as keys, self.recording("pull", drafts, consumer) as record:
             # decide
             admitted = decide(rows, self.policy, self.settings, consumer, claimant, self._ledger_kind, record)
-            check_order(admitted, order, record)
+            if order:
+                from secure_xcom.core.pipeline.order import check_order
+
+                check_order(admitted, order, record)
             claims = self._claims(admitted, consumer, record)
             # fetch
             fetched = fetch_admitted(admitted, keys, self.store, self._beside, record)
