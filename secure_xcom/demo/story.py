@@ -10,12 +10,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.cli.init import prepare
 from secure_xcom.demo import attackers
 from secure_xcom.demo.evidence import Attack, Evidence, Searched, Theft, XCom
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.demo.random_values import RandomValues
 from secure_xcom.keys.local import LocalKeyring
+from secure_xcom.ops.setup import prepare
 from secure_xcom.ops.stored_row import StoredRow
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.stores.files import FileStore

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from secure_xcom.core.findings import Finding
+from secure_xcom.ops.checks.doctor_dags import examine_dags
 from secure_xcom.ops.checks.doctor_host import (
     Role,
     examine_files,
@@ -16,6 +17,7 @@ from secure_xcom.ops.checks.doctor_host import (
     repair,
 )
 from secure_xcom.ops.checks.doctor_teams import examine_teams
+from secure_xcom.ops.checks.doctor_triggerers import examine_triggerers
 from secure_xcom.ops.jobs.doctor_rows import Archived, examine_payloads, examine_rows
 from secure_xcom.ops.jobs.job import JobContext, Report
 from secure_xcom.ops.jobs.report_text import EXAMPLES, bytes_text, example_lines
@@ -102,6 +104,8 @@ def examine(
     with context.database() as database:
         examined = examine_rows(policy, database, limit=limit, progress=context.progress)
         findings = examined.findings
+        findings += examine_triggerers(findings, database)
+        findings += examine_dags(policy, database, limit=limit)
         findings += examine_logins(policy, deployment.settings, deployment.sinks, database)
         if payloads:
             state = context.state("doctor")

@@ -17,7 +17,7 @@ from secure_xcom import exclusive
 
 ROWS = (
     "SELECT x.task_instance_id, x.value FROM xcom_v2 x JOIN task_instance t ON t.id = x.task_instance_id "
-    "WHERE t.dag_id = 'exchanged' AND t.task_id = ? AND t.region_index = ? AND x.key = ? "
+    "WHERE t.dag_id = 'loops_exchanged' AND t.task_id = ? AND t.region_index = ? AND x.key = ? "
     "ORDER BY t.region_id, t.try_number"
 )
 
@@ -59,7 +59,7 @@ def restored(task_id: str, target: int, value: str, key: str = "return_value") -
 
 
 @dag(schedule=None, catchup=False)
-def exchanged() -> None:
+def loops_exchanged() -> None:
     """Three iterations; the rows of the first one are put in the place of the second one's."""
 
     @task(retries=1, retry_delay=timedelta(0))
@@ -139,4 +139,4 @@ def exchanged() -> None:
     body.loop(max_iterations=3) >> look()
 
 
-exchanged()
+loops_exchanged()

@@ -503,7 +503,7 @@ def test_each_iteration_of_a_loop_claims_for_itself() -> None:
 
 
 def test_what_another_iteration_pushed_is_left_to_maintenance() -> None:
-    """A task that succeeded shreds nothing that it cannot name to Airflow: `loop.previous` is another iteration's."""
+    """A task that succeeded shreds nothing that it cannot name to Airflow, as what `loop.previous` gives."""
     there = world()
     attempt = Attempt("019be2a1-0000-7000-8000-00000000000a", "019be2a1-0000-7000-8000-0000000000f0", 1)
     reference = there.push("opensesame", replace(TOKEN, attempt=attempt))
