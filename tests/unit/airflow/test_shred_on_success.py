@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,6 +62,24 @@ def test_on_airflow_34_the_length_stays() -> None:
     assert rows.replace(AT, REFERENCE, "shredded")
     assert rows.replace(coordinate(key="other"), REFERENCE, "shredded")
     assert [message.get("mapped_length") for message in api.written] == [3, None]
+
+
+@pytest.mark.skipif(version("apache-airflow-core") < "3.4", reason="Airflow 3.4 keeps the length beside the value")
+@pytest.mark.usefixtures("airflow_here")
+@pytest.mark.parametrize(("dependants", "is_result"), [(0, False), (1, False), (0, True)])
+def test_what_airflow_did_not_write_is_not_added(dependants: int, is_result: bool) -> None:
+    """A value that no mapped task depends on had no length and gets none; a DAG's result stays one."""
+    task = SimpleNamespace(
+        iter_mapped_dependants=lambda: iter(["mapped"] * dependants), returns_dag_result=is_result
+    )
+    api = ApiOfAirflow34()
+    rows = TaskRows(api)
+    rows.dag = SimpleNamespace(dag_id=AT.dag_id, task_dict={AT.task_id: task})
+    rows.note_lengths([REFERENCE], [{"a": 1}])
+    assert rows.replace(AT, REFERENCE, "shredded")
+    [message] = api.written
+    assert message.get("mapped_length") == (1 if dependants else None)
+    assert message.get("dag_result", False) is is_result
 
 
 def test_a_row_of_another_push_is_left() -> None:
