@@ -21,12 +21,10 @@ def load(raw: bytes, *, where: str) -> PolicyFile:
 
     :raises PolicyInvalid: with the line and column of the first fault, and the number of others.
     """
-    data = yaml_reader.read(raw, where=where)
-    file, problems = check(data)
+    file, problems = check(yaml_reader.read(raw, where=where))
     if file is not None and not problems:
         return file
-    marks: Marks = {}
-    yaml_reader.read(raw, where=where, marks=marks)
+    _, marks = yaml_reader.read_with_marks(raw, where=where)
     faults = sorted((place(marks, problem.path), problem.text) for problem in problems)
     (line, column), text = faults[0]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
