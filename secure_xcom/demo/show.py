@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,17 @@ def as_json(evidence: Evidence, checks: list[Check], seconds: float, folder: Pat
 def how_to_look(folder: Path, *, plain: bool) -> None:
     """Print how to examine the kept folder."""
     out = _console(plain)
+    from secure_xcom.connections.sql.airflow_tables import Schema
+    from secure_xcom.ops.xcom_table import Database
+
     database = folder / "airflow" / "airflow.db"
     query = "SELECT task_id, map_index, key, value FROM xcom"
+    with closing(Database(f"sqlite:///{database}")) as opened:
+        if opened.schema is not Schema.COORDINATES:
+            query = (
+                "SELECT task_id, region_index, key, value FROM xcom_v2 "
+                "JOIN task_instance ON task_instance.id = task_instance_id"
+            )
     for what, how in (
         (
             "the rows",
