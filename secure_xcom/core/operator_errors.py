@@ -99,7 +99,7 @@ class AwsUnreachable(AwsTrouble):
 class AwsUnsupported(AwsTrouble):
     """This server has no such operation."""
 
-    remedy = "leave this out with --to, and see that another wall stands in its place"
+    remedy = "leave this out with --to, and check that another control takes its place"
 
 
 class AwsRefused(AwsTrouble):
