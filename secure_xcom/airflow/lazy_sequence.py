@@ -66,7 +66,7 @@ def reading(original: Callable[[Any, Any], Any], pull: Pull) -> Callable[[Any, A
                 rows = every[key]
         if wanted is None or len(wanted) != len(rows):
             raise CoordinateMismatch("rows come and go while they are read", where=str(question))
-        return rows, [_of_place(question, place) for place in wanted]
+        return rows, [_named(question, place) for place in wanted]
 
     def ahead(sequence: Any, key: int, rows: Sequence[Any], question: Asked, reader: _Reader) -> list[Any]:
         """Return the value at a place and those of some rows after it; none where that cannot be done at once."""
@@ -238,15 +238,10 @@ def _question(sequence: Any) -> Asked:
     return reach(question, instance, previous=sequence._previous_iteration, several=True)
 
 
-def _of_place(question: Asked, place: Place | None) -> Asked:
-    if place is None:
-        return question
-    iteration, map_index = place
-    return replace(
-        question,
-        map_index=map_index,
-        iteration=iteration if question.iteration is None else question.iteration,
-    )
+def _named(question: Asked, place: Place | None) -> Asked:
+    iteration, map_index = place or (None, None)
+    known = question.iteration
+    return replace(question, map_index=map_index, iteration=iteration if known is None else known)
 
 
 def _wanted(places: Sequence[Place | None] | None, key: Any) -> list[Place | None] | None:

@@ -46,7 +46,7 @@ class DatabaseUnknown(MaintenanceError):
 
     remedy = (
         "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
-        "rights on the table xcom, and with exclusive XComs on task_instance (docs/operations.md)"
+        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/operations.md)"
     )
 
 
@@ -122,10 +122,13 @@ class XComNotFound(UiError):
     remedy = "reload the page; the run may have been deleted or cleared meanwhile"
 
 
-class TablesUnknown(UiError):
+class TablesUnknown(UiError, DatabaseFailed):
     """This release does not know the schema of Airflow's tables."""
 
-    remedy = "install a release of secure-xcom that names this Airflow in its changelog"
+    remedy = (
+        "finish `airflow db migrate` if it was interrupted, else install a release of secure-xcom that names this "
+        "Airflow in its changelog; until then nothing in the database was changed"
+    )
 
 
 class CommandError(SecureXComError):
