@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom.airflow import lazy_sequence, task_context
+from secure_xcom.airflow.refused_push import check_key, payload_of_refused_row_deleted
 from secure_xcom.claims import Claimant
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
@@ -145,6 +146,28 @@ class SecureXComBackend(BaseXCom):
         pulled = partial(_pull, rows, _asked(query), order=_order(query))
         return None if rows is None else await _in_thread(pulled)
 
+    if not hasattr(BaseXCom, "_send_set"):  # Airflow up to 3.3.
+
+        @classmethod
+        def set(cls, key: str, value: Any, **place: Any) -> None:
+            """Push; keep no payload for a row that Airflow refuses."""
+            ids = {name: place.get(name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+            sealed = cls.serialize_value(value, key=key, **ids)
+            with payload_of_refused_row_deleted(partial(_delete_payload, sealed)):
+                _Rows.set(key, sealed, **place)
+
+    @classmethod
+    def _send_set(cls, msg: Any) -> None:
+        """Send a row, from Airflow 3.4 on; keep no payload for one that Airflow refuses."""
+        with payload_of_refused_row_deleted(partial(_delete_payload, msg.value)):
+            super()._send_set(msg)  # type: ignore[misc]  # from Airflow 3.4 on
+
+    @classmethod
+    async def _asend_set(cls, msg: Any) -> None:
+        """`_send_set` without blocking the event loop."""
+        with payload_of_refused_row_deleted(partial(_begin, partial(_delete_payload, msg.value))):
+            await super()._asend_set(msg)  # type: ignore[misc]  # from Airflow 3.4 on
+
     @classmethod
     async def aset(cls, key: str, value: Any, **place: Any) -> None:
         """Push without blocking the event loop."""
@@ -160,7 +183,8 @@ class SecureXComBackend(BaseXCom):
             # A thread cannot be stopped, so it goes on to put a payload that no row will name.
             _begin(partial(_take_back, pushing, producer))
             raise
-        await _Rows.aset(key, sealed, **place)
+        with payload_of_refused_row_deleted(partial(_begin, partial(_purge, sealed, None, producer))):
+            await _Rows.aset(key, sealed, **place)
 
     @classmethod
     def purge(cls, xcom: Any, *_: Any) -> None:
@@ -235,6 +259,7 @@ def _asked_one(query: dict[str, Any]) -> Asked:
 
 
 def _push(value: Any, coordinate: Coordinate, producer: TaskTry | None) -> Any:
+    check_key(coordinate)
     from secure_xcom.core.pipeline.push_and_pull import Push
 
     return pipeline().push([Push(coordinate, value)], producer=producer)[0]
@@ -244,6 +269,12 @@ def _purge(row: Any, asked: Asked | None, producer: TaskTry | None) -> SecureXCo
     from secure_xcom.core.pipeline.push_and_pull import Row
 
     return pipeline().purge(Row(row, asked), producer=producer)
+
+
+def _delete_payload(row: Any) -> None:
+    """Delete the payload of a row that Airflow did not take. What cannot be deleted is left to gc."""
+    if is_reference(row):
+        _purge(row, None, task_context.acting())
 
 
 def _take_back(pushing: Future[Any], producer: TaskTry | None) -> None:
