@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from secure_xcom.core.pipeline.telemetry import Telemetry
 
 T = TypeVar("T")
+_IDS = ("dag_id", "run_id", "task_id", "map_index")
 
 # Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to read
 # its answer, and pulls that wait for the same connection would take them all.
@@ -151,20 +152,17 @@ class SecureXComBackend(BaseXCom):
         @classmethod
         def set(cls, key: str, value: Any, **place: Any) -> None:
             """Push; keep no payload for a row that Airflow refuses."""
-            ids = {name: place.get(name) for name in ("dag_id", "run_id", "task_id", "map_index")}
-            sealed = cls.serialize_value(value, key=key, **ids)
+            sealed = cls.serialize_value(value, key=key, **{name: place.get(name) for name in _IDS})
             with payload_of_refused_row_deleted(partial(_delete_payload, sealed)):
                 _Rows.set(key, sealed, **place)
 
     @classmethod
     def _send_set(cls, msg: Any) -> None:
-        """Send a row, from Airflow 3.4 on; keep no payload for one that Airflow refuses."""
         with payload_of_refused_row_deleted(partial(_delete_payload, msg.value)):
             super()._send_set(msg)  # type: ignore[misc]  # from Airflow 3.4 on
 
     @classmethod
     async def _asend_set(cls, msg: Any) -> None:
-        """`_send_set` without blocking the event loop."""
         with payload_of_refused_row_deleted(partial(_begin, partial(_delete_payload, msg.value))):
             await super()._asend_set(msg)  # type: ignore[misc]  # from Airflow 3.4 on
 
@@ -280,7 +278,6 @@ def _purge(row: Any, asked: Asked | None, producer: TaskTry | None) -> SecureXCo
 
 
 def _delete_payload(row: Any) -> None:
-    """Delete the payload of a row that Airflow did not take. What cannot be deleted is left to gc."""
     if is_reference(row):
         _purge(row, None, task_context.acting())
 

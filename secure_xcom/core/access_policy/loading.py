@@ -79,9 +79,20 @@ _TEXTS = {
 }
 
 
+# The forms that each kind of URI may have, for who mistypes one.
+_FORMS = {
+    "store_uri": "s3://, gs:// or abfs://CONN_ID@BUCKET/PREFIX, file:///PATH or vault-kv://CONN_ID/MOUNT/PREFIX, for "
+    "example s3://aws_xcom@acme-xcom/finance",
+    "key_uris": "vault://CONN_ID/MOUNT/KEY, aws-kms://CONN_ID/alias/NAME or local:///PATH, for example "
+    "vault://vault_xcom/transit/finance",
+}
+
+
 def _text(error: Mapping[str, Any]) -> str:
     names = [part for part in error["loc"] if isinstance(part, str)]
     field = names[-1] if names else "the file"
+    if error["type"] == "string_pattern_mismatch" and field in _FORMS:
+        return f"{field} is not a URI: write {_FORMS[field]}"
     if error["type"] == "string_pattern_mismatch":
         return f"{field} has characters that are not allowed: it must match {error['ctx']['pattern']}"
     text = _TEXTS.get(error["type"])
