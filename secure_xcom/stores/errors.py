@@ -162,7 +162,11 @@ def store_error(error: BaseException, where: str) -> StoreError:
             return StoreUnavailable(what, where=where, remedy=remedy)
     if status:
         shown = f"{code}, " if code else ""
-        return StoreUnavailable(f"the store responded with {shown}HTTP {status}", where=where)
+        trouble = StoreUnavailable(f"the store responded with {shown}HTTP {status}", where=where)
+        if status == 400 and not code and " at http://" in where:
+            # Servers written in Go, and nginx, answer plain HTTP on a TLS port so; botocore drops their words.
+            trouble.remedy = f"write https:// in the endpoint if it speaks TLS; otherwise {trouble.remedy}"
+        return trouble
     if _NO_CREDENTIALS.search(words):
         return StoreDenied("there are no credentials to sign with", where=where, remedy=_CREDENTIALS)
     plain = " at http://" in where and _CUT.search(words)

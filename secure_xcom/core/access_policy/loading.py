@@ -80,9 +80,13 @@ _TEXTS = {
 
 
 # The forms that each kind of URI may have, for who mistypes one.
+_STORE_FORMS = (
+    "s3://, gs:// or abfs://CONN_ID@BUCKET/PREFIX, file:///PATH or vault-kv://CONN_ID/MOUNT/PREFIX, "
+    "for example s3://aws_xcom@acme-xcom/finance"
+)
 _FORMS = {
-    "store_uri": "s3://, gs:// or abfs://CONN_ID@BUCKET/PREFIX, file:///PATH or vault-kv://CONN_ID/MOUNT/PREFIX, for "
-    "example s3://aws_xcom@acme-xcom/finance",
+    "store_uri": _STORE_FORMS,
+    "former_store_uris": _STORE_FORMS,
     "key_uris": "vault://CONN_ID/MOUNT/KEY, aws-kms://CONN_ID/alias/NAME or local:///PATH, for example "
     "vault://vault_xcom/transit/finance",
 }
