@@ -20,9 +20,9 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
+from secure_xcom.core.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from secure_xcom.core.coordinate import context_bytes
 from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
 from secure_xcom.core.reference import URI_MAX_CHARACTERS
@@ -55,7 +55,11 @@ def keyring_path(uri: str) -> str:
     elif any(part in ("", ".", "..") for part in path[1:].split("/")):
         what = "the path of a local key URI has an empty part, '.' or '..', or ends in a slash"
     if what:
-        raise UriInvalid(what, where=f"key URI {uri!r:.120}", remedy="use local:///path/keyring.json")
+        raise UriInvalid(
+            what,
+            where=f"key URI {uri!r:.120}",
+            remedy="write local:///PATH, such as local:///opt/airflow/keys/keyring.json",
+        )
     return path
 
 

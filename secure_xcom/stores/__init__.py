@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from secure_xcom.core.adapters import load
-from secure_xcom.core.errors import StoreError, UriInvalid
+from secure_xcom.core.errors import StoreError
 
 IMPLEMENTATIONS = {
     "file": "secure_xcom.stores.files:FileStore",
@@ -66,23 +66,6 @@ class Store(Protocol):
         """Yield every object whose path starts with the prefix, which ends at the end of a segment."""
 
 
-_OTHER_NAMES = {
-    "s3a": "s3",
-    "s3n": "s3",
-    "s3": "s3",
-    "gcs": "gs",
-    "gs": "gs",
-    "az": "abfs",
-    "azure": "abfs",
-    "adl": "abfs",
-    "abfss": "abfs",
-    "wasb": "abfs",
-    "wasbs": "abfs",
-    "vault": "vault-kv",
-}
-"""What other tools call the same services: the scheme that was probably meant."""
-
-
 def store(uri: str) -> Store:
     """Return the store that a store URI names.
 
@@ -91,14 +74,7 @@ def store(uri: str) -> Store:
     scheme, separator, _ = uri.partition("://")
     factory: Callable[[str], Store] | None = load(IMPLEMENTATIONS, scheme) if separator else None
     if factory is None:
-        # What stands before an @ may be a misplaced password.
-        _, at, shown = uri.rpartition("@")
-        meant = _OTHER_NAMES.get(scheme.lower())
-        raise UriInvalid(
-            f"no store has the scheme {scheme!r:.40}" if separator else "a store URI has :// after its scheme",
-            where=f"store URI {('...@' if at else '') + shown!r:.120}",
-            remedy=(f"did you mean {meant}://? " if meant else "")
-            + "use file:///path, s3://, gs:// or abfs://conn_id@bucket/prefix, or vault-kv://conn_id/mount/path; "
-            "for example s3://aws_xcom@acme-xcom/finance",
-        )
+        from secure_xcom.core.uri_faults import unknown_scheme
+
+        raise unknown_scheme("store", scheme if separator else "", f"store URI {uri!r:.120}")
     return factory(uri)

@@ -65,10 +65,9 @@ def main(folder: Path) -> None:
 
 
 def _wait_for_threads() -> None:
-    from secure_xcom.airflow import backend
+    from secure_xcom.airflow import async_calls
 
-    backend._threads.get().shutdown(wait=True)
-    backend._threads.forget()
+    async_calls._finish()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""AWS's variables and files, read as botocore reads them: every answer is compared with a real botocore session."""
+"""AWS's variables and files, read as botocore reads them: each answer is compared with a real session's."""
 
 from __future__ import annotations
 
