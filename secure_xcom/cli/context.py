@@ -29,9 +29,9 @@ def load(config: Path | None) -> Deployment:
 
     :raises ConfigurationError: its settings cannot be used.
     """
-    from secure_xcom import deployment
+    from secure_xcom.deployment import config_file
 
-    loaded = deployment.load(config)
+    loaded = config_file.load(config)
     output.logs_to_stderr()
     return loaded
 

@@ -102,14 +102,21 @@ class Settings:
     sensitive_names: tuple[str, ...] = _option(
         (),
         "More sensitive names, comma-separated, in addition to Airflow's own and to [core] "
-        "sensitive_var_conn_names.",
+        "sensitive_var_conn_names. Any case; camelCase, hyphens and spaces count as underscores.",
         example="iban,patient_id",
+    )
+    not_sensitive_names: tuple[str, ...] = _option(
+        (),
+        "Names that are not sensitive although they contain a sensitive name, comma-separated, as names or globs "
+        "(* and ?) of the whole name, spelled like sensitive_names, which they override. In addition to "
+        "built-in ones such as total_tokens, next_page_token and secret_name (docs/masking.md).",
+        example="session_token_kind,*_token_label",
     )
     mask_values: str = _option(
         "named",
         "Which values are registered with Airflow's masker on push and on pull: named (those under "
-        "sensitive names) or all (every string leaf, up to mask_max_values).",
-        choices=("named", "all"),
+        "sensitive names), all (every string leaf, up to mask_max_values) or none (only exclusive XComs).",
+        choices=("named", "all", "none"),
     )
     mask_max_values: int = _option(
         1000,
@@ -149,6 +156,13 @@ class Settings:
         "none or zstd (skipped where it does not reduce the size). The length of a compressed value "
         "reveals something about it to an attacker who chooses a part of it.",
         choices=("none", "zstd"),
+    )
+    attempt_fields: str = _option(
+        "loops",
+        "Which XComs name their producer's attempt in the authenticated head, from Airflow 3.4 on: loops (those "
+        "of tasks in a loop, whose iterations are told apart by it), all, or none. Every reader must know "
+        "these fields: write all only once no worker runs a release from before them.",
+        choices=("loops", "all", "none"),
     )
     audit_sinks: tuple[str, ...] = _option(
         (),

@@ -155,6 +155,12 @@ class CoordinateMismatch(ReferenceRefused):
     """The reference belongs to another row: it was moved, copied or replayed."""
 
 
+class AttemptMismatch(CoordinateMismatch):
+    """The reference belongs to another try of the task, or to another iteration of its loop."""
+
+    remedy = "clear the producing task so that it pushes again, and look for who exchanged rows of the database"
+
+
 # --- access -----------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Read a deployment's settings from a file in the form of airflow.cfg and the environment, without Airflow."""
+"""The deployment that a command works on: Airflow's own, or that of a file in the form of airflow.cfg."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _BACKEND = "secure_xcom.SecureXComBackend"
 
 
 def load(config: Path | None) -> Deployment:
-    """Return the deployment of a file. As in Airflow, the environment overrides the file.
+    """Return the deployment of Airflow's configuration, or of a file. The environment overrides the file.
 
-    :param config: the file; None reads the environment alone.
+    :param config: a file to read instead of Airflow's own. Without it, and without an installed Airflow, the
+        environment alone is read (``AIRFLOW__SECURE_XCOM__*``).
     :raises CommandError: the file or an option cannot be read.
     :raises SettingInvalid: an option cannot be used.
     """
+    if config is None and airflow_is_installed():
+        return Deployment.of_airflow()
     parser = configparser.ConfigParser()
     if config is not None:
         _read(parser, config)

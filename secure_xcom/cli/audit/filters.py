@@ -33,6 +33,8 @@ class Filters:
     run: Annotated[str | None, _option("RUN_ID", "The XCom's run.")] = None
     task: Annotated[str | None, _option("TASK_ID", "The XCom's task.")] = None
     map_index: Annotated[int | None, _option("N", "The XCom's map index.")] = None
+    attempt: Annotated[str | None, _option("UUID", "The XCom's attempt: its task instance's id.")] = None
+    iteration: Annotated[int | None, _option("N", "The XCom's iteration of a loop.")] = None
     xcom_key: Annotated[str | None, _option("KEY", "The XCom's key.")] = None
     compartment: Annotated[str | None, _option("NAME", "The compartment.")] = None
     consumer: Annotated[str | None, _option("DAG_ID[/TASK_ID]", "The task that pulled or was refused.")] = None
@@ -64,6 +66,8 @@ class Filters:
             run=self.run,
             task=self.task,
             map_index=self.map_index,
+            attempt=self.attempt,
+            iteration=self.iteration,
             key=self.xcom_key,
             compartment=self.compartment,
             consumer=consumer_dag or None,

@@ -13,10 +13,11 @@ from secure_xcom.core import clock
 from secure_xcom.core.access_policy.alarms import Alarm, When
 from secure_xcom.core.clock import text_of, time_of
 from secure_xcom.core.errors import AlarmNotTold
+from secure_xcom.ops.audit_trail.alarm_windows import Evaluator, State
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.read import Source, raw_lines
 from secure_xcom.sinks.alarms.notifiers import notify
-from secure_xcom.sinks.alarms.rules import Evaluator, Raised, State
+from secure_xcom.sinks.alarms.rules import Raised
 
 if TYPE_CHECKING:
     from secure_xcom.deployment import Deployment

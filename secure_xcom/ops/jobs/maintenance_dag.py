@@ -122,14 +122,14 @@ def run_step(name: str, params: Mapping[str, Any], *, operator: str, database_co
     :param database_conn_id: Airflow connection to the metadata database; by default the environment names it.
     :raises SecureXComError: the step cannot do its work.
     """
-    from secure_xcom import deployment
     from secure_xcom.connections.sql import url_of_connection
+    from secure_xcom.deployment import Deployment
     from secure_xcom.ops.jobs.gc_inventory import default_folder
     from secure_xcom.ops.jobs.job import JobContext
     from secure_xcom.ops.xcom_table import database_url
 
     context = JobContext(
-        deployment.load(),
+        Deployment.of_airflow(),
         operator,
         lambda job: default_folder() / f"dag-{job}.sqlite",
         lambda: url_of_connection(database_conn_id) if database_conn_id else database_url(),
