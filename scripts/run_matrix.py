@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 from secure_xcom.ops.checks.tested_releases import TESTED  # noqa: E402  # the list of this checkout
 
 FOLDER = ROOT / ".venv-matrix"
-PYTHONS = ("3.10", "3.12", "3.13")
+PYTHONS = ("3.10", "3.12", "3.13", "3.14")
 ONE_PYTHON = "3.12"
 """The Python of the releases between the oldest and the newest."""
 EXTRAS = ("vault", "aws", "dataframe", "dev")
@@ -49,7 +49,7 @@ TESTS = {
 TESTS["all"] = TESTS["unit"] + TESTS["e2e"]
 _WHAT = (
     "import platform; from importlib.metadata import version; "
-    "print(platform.python_version(), version('apache-airflow-core'))"
+    "print(platform.python_version(), version('apache-airflow-core'), version('cryptography'))"
 )
 
 
@@ -60,6 +60,7 @@ class Row:
     name: str
     python: str = ""
     airflow: str = ""
+    cryptography: str = ""
     made: float = 0.0
     passed: int = 0
     failed: int = 0
@@ -77,13 +78,16 @@ class Row:
         counts = (self.passed, self.failed, self.skipped)
         known = self.trouble or ("passed" if self.fine else "FAILED")
         return (
-            *(self.name, self.python or "-", self.airflow or "-"),
+            *(self.name, self.python or "-", self.airflow or "-", self.cryptography or "-"),
             *map(str, counts),
             *(f"{self.made:.0f}", f"{self.took:.0f}", known),
         )
 
 
-HEADS = ("environment", "Python", "Airflow", "passed", "failed", "skipped", "made in s", "tests in s", "")
+HEADS = (
+    *("environment", "Python", "Airflow", "cryptography"),
+    *("passed", "failed", "skipped", "made in s", "tests in s", ""),
+)
 
 
 def environments() -> dict[str, tuple[str, str]]:
@@ -94,6 +98,7 @@ def environments() -> dict[str, tuple[str, str]]:
         f"py{python}-{tested.requirements}": (python, tested.requirements)
         for tested in TESTED
         for python in (PYTHONS if tested.requirements in on_all else (ONE_PYTHON,))
+        if int(python[2:]) <= int(tested.newest_python[2:])
     }
 
 
@@ -135,7 +140,7 @@ def run(name: str, python: str, requirements: str, arguments: Sequence[str]) -> 
         row.trouble = "could not be made"
         return row
     what = subprocess.run([str(venv / "bin/python"), "-c", _WHAT], capture_output=True, text=True, check=True)
-    row.python, row.airflow = what.stdout.split()
+    row.python, row.airflow, row.cryptography = what.stdout.split()
     report = venv / "report.xml"
     begun = time.monotonic()
     done = subprocess.run(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from secure_xcom.core.coordinate import Asked
+from secure_xcom.core.coordinate import Asked, Attempt, TaskTry
 
 _DEFINITIONS = "airflow.sdk.definitions._internal.loop"
 _NO_REGION = UUID(int=0)
@@ -28,6 +28,22 @@ def iteration_of(instance: Any) -> int | None:
     # A mapped task's region is its expansion, a trigger is told no more than that.
     in_loop = region not in (None, _NO_REGION) and instance.map_index in (None, -1)
     return int(instance.region_index) if in_loop else None
+
+
+def attempt_of(stored: Any, task: TaskTry | None, instance: Any = None) -> Attempt | None:
+    """Return the attempt whose XCom is stored; None where nothing is known of it.
+
+    :param stored: Airflow's ``XComCoordinate``, which names an attempt only where it stores an XCom of its own.
+    :param task: the try that stores it, where it is known.
+    :param instance: Airflow's, of the same task; its DAG tells whether it is in one loop with another task.
+    """
+    iteration = None
+    if task is not None and (stored.dag_id, stored.run_id) == (task.dag_id, task.run_id):
+        own = str(stored.ti_id) == task.attempt
+        # What one task of a loop stores for another one is of their common iteration.
+        if own or (stored.ti_id is None and instance is not None and _in_own_loop(stored.task_id, instance)):
+            iteration = task.iteration
+    return Attempt.of(stored.ti_id, stored.region_id, stored.region_index, iteration)
 
 
 def reach(asked: Asked, instance: Any, *, previous: bool = False, several: bool = False) -> Asked:
@@ -49,6 +65,16 @@ def reach(asked: Asked, instance: Any, *, previous: bool = False, several: bool 
         asked = replace(asked, attempt=str(instance.id))
     iteration = iteration_of(instance)
     return asked if iteration is None else replace(asked, iteration=iteration - previous)
+
+
+def _in_own_loop(task_id: str, instance: Any) -> bool:
+    definitions = sys.modules.get(_DEFINITIONS)
+    task = getattr(instance, "task", None)
+    other = None if task is None else task.dag.task_dict.get(task_id)
+    if definitions is None or other is None:
+        return False
+    loops = [definitions.get_enclosing_loop(operator) for operator in (task, other)]
+    return None not in loops and loops[0].group_id == loops[1].group_id
 
 
 def _is_outside(task_id: str, instance: Any) -> bool | None:

@@ -72,7 +72,7 @@ class GcsAccess:
         """Return the HTTP session of Google's SDK, which reads nothing from the environment (nor ``.netrc``)."""
         from google.auth.transport.requests import AuthorizedSession
 
-        session = AuthorizedSession(self.credentials)
+        session = AuthorizedSession(self.credentials)  # type: ignore[no-untyped-call]
         session.trust_env = False
         session.verify = self.network.verify
         session.proxies = self.network.proxies
@@ -131,7 +131,7 @@ def _of_default_chain(network: Network, uri: str, *, emulated: bool) -> GcsAcces
     except DefaultCredentialsError as error:
         if emulated:
             # As Google's SDK does with an emulator.
-            return GcsAccess(network, AnonymousCredentials(), anonymous=True)
+            return GcsAccess(network, AnonymousCredentials(), anonymous=True)  # type: ignore[no-untyped-call]
         raise SettingInvalid(
             f"there are no Google credentials on this machine ({type(error).__name__})",
             where=f"store URI {uri}",

@@ -3,9 +3,18 @@
 No foreign error leaves the package: each room turns what its library raises into one of these. A message
 carries ids, URIs and names of settings; it never carries a value, a key, a wrapped key or a preview, because
 Airflow writes it to the task's log.
+
+Errors of operators' commands and of Vault's client are declared in files of their own, which few tasks load. All
+of them can be imported from here.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from secure_xcom.core.operator_errors import *  # noqa: F403  # found by __getattr__
+    from secure_xcom.core.vault_errors import *  # noqa: F403
 
 
 class SecureXComError(Exception):
@@ -333,79 +342,6 @@ class KeyringBroken(KeyringError):
     remedy = "restore it from its backup; a new keyring cannot open what the old one wrapped"
 
 
-# --- vault ------------------------------------------------------------------------------------------------
-# What can be wrong with a Vault, told apart once (secure_xcom.connections.vault). The key service and the store
-# say it in their own errors. No text of Vault's or hvac's is passed on: it can hold tokens, JWT claims and
-# parameters.
-
-
-class VaultTrouble(SecureXComError):
-    """Vault did not do what it was asked for."""
-
-    retry = False
-    """Whether the same request may succeed in a moment."""
-
-    after = 0.0
-    """How long Vault asks to wait before the next request, in seconds."""
-
-    attempts = 1
-    """How often it was sent; over 1, an earlier attempt may have been carried out."""
-
-
-class VaultUnreachable(VaultTrouble):
-    """No connection, a cut answer, or an answer of 5xx."""
-
-    retry = True
-    remedy = "see that Vault runs at this address and that nothing between stops the way, then run the task again"
-
-
-class VaultTimeout(VaultUnreachable):
-    """No answer within the time that was given."""
-
-    remedy = (
-        "see why Vault is slow, or give it more time: VAULT_CLIENT_TIMEOUT, or `timeout` among the client_kwargs "
-        "of the connection"
-    )
-
-
-class VaultSealed(VaultUnreachable):
-    """Vault is sealed and has no key of its own to work with."""
-
-    remedy = "unseal it (`vault operator unseal`), or repair its auto-unseal"
-
-
-class VaultThrottled(VaultUnreachable):
-    """A rate limit quota of Vault is used up."""
-
-    remedy = "raise the rate limit quota (`vault read sys/quotas/rate-limit/NAME`), or run fewer tasks at a time"
-
-
-class VaultUntrusted(VaultTrouble):
-    """The TLS handshake failed."""
-
-    remedy = (
-        "name the CA of Vault's certificate: VAULT_CACERT, or `verify` among the client_kwargs of the connection; "
-        "for mutual TLS VAULT_CLIENT_CERT and VAULT_CLIENT_KEY, or `cert`"
-    )
-
-
-class VaultLoginRefused(VaultTrouble):
-    """Vault gave no token, or takes the one that there is no longer."""
-
-
-class VaultDenied(VaultTrouble):
-    """Vault's policy refuses this identity, or Vault does not know its token: both are a 403."""
-
-    token_unknown = False
-    """Whether Vault's words are those for a token that it does not know."""
-
-
-class VaultRefused(VaultTrouble):
-    """Vault takes the identity, but not the request."""
-
-    remedy = "compare the version of Vault with docs/vault.md, and run `secure-xcom check`"
-
-
 # --- stores -----------------------------------------------------------------------------------------------
 
 
@@ -464,42 +400,10 @@ class AuditError(SecureXComError):
     remedy = "make the sink of [secure_xcom] audit_sinks writable for this worker"
 
 
-class AccessLogUnreadable(SecureXComError):
-    """What a sink has written cannot be read back."""
-
-    remedy = "run it as a user who may read the access log, and restore what is damaged from a backup"
-
-
 class AlarmNotTold(SecureXComError):
     """An alarm was raised, and somebody could not be told."""
 
     remedy = "correct the alarm's `notify` in the access policy, and tell them yourself this time"
-
-
-class SealedLogError(SecureXComError):
-    """The anchored log (the Merkle log of access logs) cannot be read or extended."""
-
-    remedy = "run `secure-xcom audit verify`"
-
-
-class SealedLogInvalid(SealedLogError):
-    """Something in the anchored log is not what was signed, or is signed by nobody that is trusted here."""
-
-    remedy = (
-        "run `secure-xcom audit verify`, compare with a checkpoint kept elsewhere, and find out who wrote here"
-    )
-
-
-class SealRaced(SealedLogError):
-    """Another seal was first; nothing of this one was written into the log."""
-
-    remedy = "nothing is lost: run `secure-xcom audit anchor` again when the other one is done"
-
-
-class SigningKeyError(SealedLogError):
-    """The key that signs checkpoints cannot be used."""
-
-    remedy = "see that the signing key's URI names an Ed25519 key that this identity may sign with"
 
 
 class ClaimError(SecureXComError):
@@ -524,116 +428,13 @@ class ClaimsUnavailable(ClaimError):
     remedy = "check [secure_xcom] claims_uri from this machine, and run `secure-xcom claims migrate` once"
 
 
-# --- maintenance ------------------------------------------------------------------------------------------
+def __getattr__(name: str) -> object:
+    if name.startswith("Vault"):
+        from secure_xcom.core import vault_errors
 
+        return getattr(vault_errors, name)
+    if name.startswith("__"):
+        raise AttributeError(name)
+    from secure_xcom.core import operator_errors
 
-class MaintenanceError(SecureXComError):
-    """A job of maintenance stopped. What it had done stays done, and running it again goes on from there."""
-
-
-class DatabaseUnknown(MaintenanceError):
-    """No metadata database is named."""
-
-    remedy = (
-        "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
-        "rights on the table xcom, and with exclusive XComs on task_instance (docs/operations.md)"
-    )
-
-
-class DatabaseFailed(MaintenanceError):
-    """Airflow's metadata database cannot be reached, or refuses a statement."""
-
-    remedy = (
-        "see that this machine reaches the database, has its driver, and that its user has the rights that "
-        "docs/operations.md names; then run the same command again, which goes on where it stopped"
-    )
-
-
-class ValueNotKept(MaintenanceError):
-    """Airflow's metadata database does not take one row's value; the other rows are not concerned."""
-
-    remedy = (
-        "clear the row's task, or delete the row: its value is nested too deeply, or has a NaN, a NUL or a lone "
-        "surrogate, which this database does not keep"
-    )
-
-
-class StateInvalid(MaintenanceError):
-    """The state file of a job cannot be used."""
-
-    remedy = "name another file with --state, or remove this one: the job then begins anew"
-
-
-class UnsafeRefused(MaintenanceError):
-    """What was asked for could delete what is still needed."""
-
-
-# --- policies at AWS --------------------------------------------------------------------------------------
-
-
-class AwsTrouble(SecureXComError):
-    """AWS, or a server that speaks its API, did not do what was asked."""
-
-    remedy = "see that the endpoint, the region and the credentials are those of an operator of this account"
-
-
-class AwsDenied(AwsTrouble):
-    """The policies of these credentials do not allow it."""
-
-    remedy = "use credentials that may administer IAM, the buckets or the keys"
-
-
-class AwsUnreachable(AwsTrouble):
-    """There is no answer, or there are no credentials to ask with."""
-
-    remedy = "see AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, and that the endpoint can be reached from here"
-
-
-class AwsUnsupported(AwsTrouble):
-    """This server has no such operation."""
-
-    remedy = "leave this out with --to, and see that another wall stands in its place"
-
-
-class AwsRefused(AwsTrouble):
-    """The account is not as it must be, or does not take the request."""
-
-
-# --- the page in Airflow's UI -----------------------------------------------------------------------------
-
-
-class UiError(SecureXComError):
-    """The page in Airflow's UI cannot answer a request."""
-
-    remedy = "load the page again"
-
-
-class RequestInvalid(UiError):
-    """A parameter of a request cannot be used."""
-
-
-class XComNotFound(UiError):
-    """There is no such XCom, run or task instance."""
-
-    remedy = "load the page again; the run may have been deleted or cleared meanwhile"
-
-
-class TablesUnknown(UiError):
-    """Airflow's tables are not those that this release reads."""
-
-    remedy = "install a release of secure-xcom that names this Airflow in its changelog"
-
-
-# --- the command ------------------------------------------------------------------------------------------
-
-
-class CommandError(SecureXComError):
-    """A command was asked for something that it cannot do here."""
-
-    remedy = "see `secure-xcom --help`"
-
-
-class ThrowawayFailed(CommandError):
-    """A component of the throwaway Airflow did not start, ended, or did not finish in time."""
-
-    remedy = "read the component's output, the end of which is above; `secure-xcom demo --keep` keeps all of it"
+    return getattr(operator_errors, name)

@@ -1,7 +1,7 @@
 """Seal and open: plaintext bytes <-> sealed payload, with Cobblestone-256.
 
 A sealed payload is a plain Cobblestone-256 message (C2SP chunked-encryption v1: AES-256-GCM, HKDF-SHA-512,
-key-committing, 16 KiB chunks) made and opened by ``cryptography.cobblestone``. Its context is the head of the
+key-committing, 16 KiB chunks), made and opened by `secure_xcom.core.cobblestone`. Its context is the head of the
 reference in canonical JSON, so nothing that a reader relies on can be changed. There is no cipher code here.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
+from secure_xcom.core.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from secure_xcom.core.errors import HeadTampered, PayloadSwapped, PayloadTampered, PayloadTruncated
 from secure_xcom.core.reference import HEADER_BYTES
 

@@ -15,7 +15,7 @@ from secure_xcom.stores.files import FileStore
 
 @dataclass(frozen=True, slots=True)
 class XCom:
-    """One row of the table ``xcom``, as the database gives it, and its object's file."""
+    """One row with an XCom, as the database gives it, and its object's file."""
 
     task_id: str
     map_index: int

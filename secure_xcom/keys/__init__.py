@@ -46,7 +46,7 @@ class DataKey:
     @classmethod
     def generate(cls) -> DataKey:
         """Return a new key from the operating system's random source."""
-        from cryptography.cobblestone import Cobblestone256Encryptor
+        from secure_xcom.core.cobblestone import Cobblestone256Encryptor
 
         return cls(Cobblestone256Encryptor.generate_key())
 

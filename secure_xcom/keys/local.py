@@ -20,9 +20,9 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
+from secure_xcom.core.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from secure_xcom.core.coordinate import context_bytes
 from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
 from secure_xcom.core.reference import URI_MAX_CHARACTERS

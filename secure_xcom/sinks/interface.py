@@ -15,8 +15,9 @@ IMPLEMENTATIONS = {
     "database": "secure_xcom.sinks.database:DatabaseSink",
     "syslog": "secure_xcom.sinks.syslog:SyslogSink",
     "objects": "secure_xcom.sinks.objects:ObjectSink",
+    "alarms": "secure_xcom.sinks.alarms.notifiers:AlarmSink",
 }
-"""The sink of each kind of sink URI (`SinkUri.kind`)."""
+"""The sink of each kind of sink URI (`SinkUri.kind`); the last one has no URI, but the access policy's alarms."""
 
 
 class Sink(Protocol):

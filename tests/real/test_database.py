@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy
 
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.ops.jobs.doctor_rows import examine_rows
 from secure_xcom.ops.xcom_table import Database
@@ -24,10 +25,10 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture
-def table(postgres: PostgresServer) -> Iterator[XComTable]:
-    """A new table in a new database."""
-    made = XComTable(postgres.new_database())
+@pytest.fixture(params=Schema)
+def table(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterator[XComTable]:
+    """New tables of each schema, in a new database."""
+    made = XComTable(postgres.new_database(), request.param)
     yield made
     made.close()
 
@@ -77,7 +78,7 @@ def test_doctor_needs_no_more_than_its_documented_rights(postgres: PostgresServe
     url = sqlalchemy.make_url(table.url).set(username="caretaker")
     database = Database(url.render_as_string(hide_password=False))
     policy = AccessPolicy.single(("local:///nowhere/keyring.json",), "memory://nowhere")
-    rows, findings = examine_rows(policy, database)
+    rows, findings, _ = examine_rows(policy, database)
     database.close()
     assert rows == 1
     assert [finding.rule for finding in findings] == ["plaintext-row", "archive-table"]

@@ -130,7 +130,7 @@ def test_no_variable_comes_behind_what_is_configured(
     prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever variable of obstore a worker has, small and large payloads go to the same place, signed the same."""
+    """Whatever variable of obstore a worker has, all payloads go to the same place, signed the same."""
     pytest.importorskip("airflow.providers.google", reason="install secure-xcom[gcp]")
     tokens.faults += [Fault("answer", status=200, body=token_answer(TOKEN))] * 200
     key = {**key_file, "token_uri": f"{tokens.endpoint}/token"}

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 
+from secure_xcom.core.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from secure_xcom.core.coordinate import context_bytes
 from secure_xcom.core.errors import (
     AuditError,

@@ -230,7 +230,7 @@ def test_setup_says_that_there_is_no_python(bare: Path) -> None:
     _tool(bare, "python3", "exit 1  # what an old Python answers to the version question")
     done = _in_bare(bare, "sh", "scripts/setup-venv", ".venv", "dev")
     assert done.returncode != 0
-    assert "no Python 3.10 to 3.13 on PATH" in done.stderr
+    assert "no Python 3.10 to 3.14 on PATH" in done.stderr
     assert not (bare / "checkout" / ".venv").exists()
 
 
@@ -258,7 +258,7 @@ def test_setup_refuses_an_unsuitable_choice(bare: Path) -> None:
     _tool(bare, "python3", "exit 0")
     done = _in_bare(bare, "sh", "scripts/setup-venv", ".venv", "dev", PYTHON="/no/such/python")
     assert done.returncode != 0
-    assert "PYTHON=/no/such/python is not a Python 3.10 to 3.13" in done.stderr
+    assert "PYTHON=/no/such/python is not a Python 3.10 to 3.14" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from secure_xcom.core.coordinate import CLAIMS, path_segment
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy.verdict import Rules
+    from secure_xcom.core.access_policy.interface import Rules
 
 _LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1")
 _PORTS = {"http": 80, "https": 443}

@@ -16,7 +16,6 @@ from secure_xcom.core.codecs.compression import (
     STREAM_FROM_BYTES,
     ZSTD,
     compress,
-    compress_stream,
     decompress,
 )
 from secure_xcom.core.codecs.plain_json import Parts, from_json, plain_parts, to_json
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from secure_xcom.core.codecs.registry import Codec, Unfolding
     from secure_xcom.core.masking import SensitiveNames
+
 
 __all__ = [
     "NO_COMPRESSION",
@@ -221,6 +221,8 @@ def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[by
     if encoded.size <= max(STREAM_FROM_BYTES, whole_to):
         compression, whole = compress(encoded.data, how)
         return compression, (whole,), len(whole)
+    from secure_xcom.core.codecs.compress_stream import compress_stream
+
     return *compress_stream(encoded.buffers, how), None
 
 

@@ -95,12 +95,15 @@ def _failing_step(part: Any, check: Check) -> tuple[_Step, Exception, Check] | N
         # pydantic takes types that Airflow does not, such as paths.
         from pydantic_core import to_jsonable_python
 
-        check_part = check_below = to_jsonable_python
+        check_below = to_jsonable_python
     elif dataclasses.is_dataclass(part):
         check_part = _copied_and(check)
     for step in _steps(part):
         is_column = type(part).__name__ == "DataFrame" and hasattr(step.part, "to_frame")
-        error = _error_of(check_part, step.part.to_frame() if is_column else step.part)
+        if check_below is not check:
+            error = _error_of(lambda name: part.model_dump(mode="json", include={name}), step.name)
+        else:
+            error = _error_of(check_part, step.part.to_frame() if is_column else step.part)
         if error is not None:
             return step, error, check_below
     return None

@@ -17,8 +17,8 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _KINDS = _SCALARS | {dict, list}
 # Airflow's serialisation ends at a depth of its own, and names the value; so this is the depth of what skips it.
 _DEPTH_MAX = 32
-# A level of fewer parts, and with fewer parts below it, costs no memory that matters.
-_CHECK_FROM, _PARTS_UNCHECKED = 1_000, 1_000_000
+# A level of fewer containers, or with fewer parts below it, costs no memory that matters.
+_CHECK_FROM, _PARTS_UNCHECKED = 100, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +57,18 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
         floats = floats or float in kinds
         if str in kinds:
             texts += [node for node in level if type(node) is str]
-        if len(level) > _CHECK_FROM and _repeats(level, dicts, lists):
+        here = level if kinds == {dict} else [x for x in level if type(x) is dict] if dict in kinds else []
+        rows = level if kinds == {list} else [x for x in level if type(x) is list] if list in kinds else []
+        if len(here) + len(rows) > _CHECK_FROM and _repeats(here, rows, dicts, lists):
             return None
         below: list[Any] = []
-        if dict in kinds:
-            here = level if kinds == {dict} else [node for node in level if type(node) is dict]
+        if here:
             if not decoded and not set(map(type, chain.from_iterable(here))) <= {str}:
                 return None
             names.update(*here)
             dicts += here
             below += chain.from_iterable(map(dict.values, here))
-        if list in kinds:
-            rows = [node for node in level if type(node) is list]
+        if rows:
             lists += rows
             below += chain.from_iterable(rows)
         if not below:
@@ -78,17 +78,17 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
     return None
 
 
-def _repeats(level: list[Any], dicts: list[dict[str, Any]], lists: list[list[Any]]) -> bool:
-    """Return whether many levels may be one container again and again, as in a list that contains itself.
+def _repeats(
+    here: list[dict[str, Any]], rows: list[list[Any]], dicts: list[dict[str, Any]], lists: list[list[Any]]
+) -> bool:
+    """Return whether a large level may be one container again and again, as in a list that contains itself.
 
     Each level of such a value has many times the parts of the one before.
     """
-    containers = [node for node in level if type(node) in (dict, list)]
-    if len(level) + sum(map(len, containers)) < _PARTS_UNCHECKED:
+    if sum(map(len, here)) + sum(map(len, rows)) < _PARTS_UNCHECKED:
         return False
-    return len(set(map(id, containers))) < len(containers) or not set(map(id, containers)).isdisjoint(
-        map(id, chain(dicts, lists))
-    )
+    containers = set(map(id, chain(here, rows)))
+    return len(containers) < len(here) + len(rows) or not containers.isdisjoint(map(id, chain(dicts, lists)))
 
 
 def to_json(structure: object, parts: Parts | None) -> bytes:

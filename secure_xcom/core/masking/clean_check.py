@@ -6,9 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from secure_xcom.core.masking.secrets_in_text import TEXT_MAX_CHARACTERS, secrets_in_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.walk import LABEL_KEYS, VALUE_KEYS, are_pairs, is_labelled, looks_like_json, pair_of
+from secure_xcom.core.masking.structure import (
+    LABEL_KEYS,
+    TEXT_MAX_CHARACTERS,
+    VALUE_KEYS,
+    are_pairs,
+    is_labelled,
+    looks_like_json,
+    pair_of,
+)
 
 # From this many on, names are looked through as one text first.
 _NAMES_EACH_MAX = 64
@@ -89,5 +96,7 @@ def _in_texts(texts: list[str], names: SensitiveNames) -> bool:
         return True
     in_urls = "@" in text and "://" in text
     if in_urls or (any(sign in text for sign in _SIGNS) and names.may_be_in(text, joints=_TEXT_JOINTS)):
+        from secure_xcom.core.masking.secrets_in_text import secrets_in_text
+
         return any(True for text in texts for _ in secrets_in_text(text, names))
     return False

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from secure_xcom.core.masking.preview_render import MASK, MORE, UNDRAWN, Detail, PreviewRenderer, number_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.walk import Leaf, decoded, leaves
+from secure_xcom.core.masking.structure import decoded
+
+if TYPE_CHECKING:
+    from secure_xcom.core.masking.walk import Leaf
 
 # From rich to poor, until the picture fits.
 _DETAILS = (
@@ -63,6 +67,8 @@ def _fits(picture: object, max_bytes: int) -> bool:
 
 def _secrets(structure: object, names: SensitiveNames) -> frozenset[str] | None:
     """Every secret text of the value, None if there is too much to compare with."""
+    from secure_xcom.core.masking.walk import leaves
+
     found: set[str] = set()
     for count, leaf in enumerate(leaves(structure, names=names, sensitive=False)):
         if leaf.sensitive:
@@ -73,6 +79,8 @@ def _secrets(structure: object, names: SensitiveNames) -> frozenset[str] | None:
 
 
 def _first_secrets(structure: object, names: SensitiveNames) -> frozenset[str]:
+    from secure_xcom.core.masking.walk import leaves
+
     first = islice(leaves(structure, names=names, sensitive=False), _FIRST_LEAVES)
     return frozenset(islice((text for leaf in first if leaf.sensitive for text in _texts(leaf)), _SECRETS_MAX))
 

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
-from secure_xcom.core.masking.secrets_in_text import cut_out, scrub
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.walk import (
+from secure_xcom.core.masking.structure import (
     CLASSNAME,
     PACKED,
     VALUE_KEYS,
     are_pairs,
+    cut_out,
     is_labelled,
     iso_moment,
     looks_like_json,
@@ -139,6 +139,11 @@ class PreviewRenderer:
         if looks_like_json(text) and text.rstrip()[-1:] in ("}", "]"):
             # It may be JSON of a kind that the guesses at free text do not know.
             return f"str({len(text)})"
+        return self._scrub(text)
+
+    def _scrub(self, text: str) -> str:
+        from secure_xcom.core.masking.secrets_in_text import scrub
+
         return self._cut(self._hide(scrub(text, self._names, MASK)))
 
     def _paint_dict(self, node: dict[Any, Any], depth: int) -> object:
@@ -212,7 +217,7 @@ class PreviewRenderer:
         if not isinstance(key, str):
             return type(key).__name__
         if self._masked and self._detail.characters:
-            return self._cut(self._hide(scrub(key, self._names, MASK)))
+            return self._scrub(key)
         plain = _FIELD.fullmatch(key) and sum(map(str.isdigit, key)) <= _FIELD_MAX_DIGITS
         return key if plain and self._hide(key) == key else f"str({len(key)})"
 

@@ -7,11 +7,12 @@ registered with Airflow's masker, which then vanishes from every log line, has t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.structure import TEXT_MAX_CHARACTERS, cut_out
 
 # Every repetition is bounded or cannot overlap with what follows it, so a hostile text costs linear time.
 _URL = re.compile(r"""://(?P<user>[^\s:/?#@"'<>]{0,256})(?P<rest>[^\s"'<>]{0,4096})""")
@@ -34,8 +35,6 @@ _PRIVATE_KEY = "PRIVATE KEY-----"
 _GUESS_MIN, _TOKEN_MIN = 8, 16
 # What closes a bracket around an unquoted value is no part of it, unless it is.
 _CLOSING = ")]}."
-# Guessing costs up to 0.3 s for as much text as this; a longer one is guessed at in its beginning only.
-TEXT_MAX_CHARACTERS = 1 << 20
 
 
 class Span(NamedTuple):
@@ -66,17 +65,6 @@ def scrub(text: str, names: SensitiveNames, mask: str) -> str:
     found = [(span.start, span.end) for span in spans(text, names)]
     found += [match.span() for match in _JWT.finditer(text)]
     return cut_out(text, found, mask)
-
-
-def cut_out(text: str, found: Iterable[tuple[int, int]], mask: str) -> str:
-    """Replace parts of a text; parts that overlap or touch count as one."""
-    pieces: list[str] = []
-    position = -1
-    for start, end in sorted(found):
-        if start > position:
-            pieces += (text[max(position, 0) : start], mask)
-        position = max(position, end)
-    return "".join((*pieces, text[max(position, 0) :]))
 
 
 def spans(text: str, names: SensitiveNames) -> Iterator[Span]:

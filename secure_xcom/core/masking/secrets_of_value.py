@@ -11,6 +11,7 @@ from itertools import chain
 from urllib.parse import quote
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.uninformative import is_long_number, is_uninformative
 from secure_xcom.core.masking.walk import leaves
 
 # A pattern of this many characters is found wherever the string is printed whole; a longer one would make the
@@ -85,8 +86,6 @@ def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveName
 
 def _texts(value: str | bytes | float) -> Iterator[str]:
     """Yield a leaf as text, and each of its lines: logs are masked line by line."""
-    from secure_xcom.core.masking.uninformative import is_long_number, is_uninformative
-
     if isinstance(value, bytes):
         if len(set(value)) <= 1 or is_uninformative(value.decode("utf-8", "replace")):
             return

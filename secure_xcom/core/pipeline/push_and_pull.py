@@ -10,15 +10,14 @@ are `push_routing` and `seal_payload`. `delete` has the purge and the shredding 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
-from secure_xcom.core.access_policy.verdict import Decisions
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
@@ -26,7 +25,7 @@ from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.per_process import MadeOnce, unlocked_property
-from secure_xcom.core.pipeline.decide import Admitted, Row, check_order, decide, exclusive_of
+from secure_xcom.core.pipeline.decide import Admitted, Row, decide, exclusive_of
 from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
 from secure_xcom.core.pipeline.open_payload import key_uses
@@ -36,7 +35,7 @@ from secure_xcom.core.pipeline.seal_payload import Puts, Sealed, pack, preview_o
 from secure_xcom.core.pipeline.telemetry import NotMeasured
 from secure_xcom.core.reference import LEDGER_STORE
 from secure_xcom.keys import KeyService, key_service
-from secure_xcom.keys.data_keys import DataKeys, Unwrapped
+from secure_xcom.keys.data_keys import DataKeys, KeysOfTasks, Unwrapped
 from secure_xcom.sinks import AccessLog, Draft, Record, recording
 from secure_xcom.stores import Store, store
 
@@ -44,8 +43,9 @@ if TYPE_CHECKING:
     from secure_xcom.claims import Claim
     from secure_xcom.claims.claiming import Wanted
     from secure_xcom.claims.shred import Rows, Shredded
+    from secure_xcom.core.access_policy.interface import Decisions
     from secure_xcom.core.masking import Secrets
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]
 
@@ -95,7 +95,7 @@ class Pipeline:
         self.access_log = access_log
         self._telemetry = telemetry or NotMeasured()
         services = self._telemetry.services(services)
-        self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
+        self._keys = KeysOfTasks(DataKeys(settings.key_cache_seconds, settings.key_cache_size, services))
         self._codecs = codecs.with_names(names)
         self._masker = Masker(names, settings.mask_max_values, register)
         self._stores: MadeOnce[str, Store] = MadeOnce(stores)
@@ -117,10 +117,13 @@ class Pipeline:
         :param operator: who runs the maintenance job that seals values for no task, for the access log.
         :raises SecureXComError: nothing is returned, and what was put already is deleted again.
         """
-        self._enter(producer)
         drafts = [Draft(coordinate=push.coordinate, operator=operator) for push in pushes]
         references = []
-        with Puts(self.store) as puts, self.recording("push", drafts, producer) as record:
+        with (
+            self._keys_of(producer) as keys,
+            Puts(self.store) as puts,
+            self.recording("push", drafts, producer) as record,
+        ):
             for index, (coordinate, value, marked) in enumerate(map(_unmarked, pushes)):
                 with record.at(index) as draft:
                     # decide
@@ -136,7 +139,7 @@ class Pipeline:
                     # route -> seal -> put -> reference
                     names, limit = self._masker.names, self.settings.max_bytes
                     to = destination(compartment, encoded, coordinate, names, marked=marked, max_bytes=limit)
-                    sealed = self._seal(encoded, to, coordinate, producer)
+                    sealed = self._seal(encoded, to, coordinate, producer, keys)
                     bare = reference_of(sealed, puts.put(sealed), encoded.structure)
                     shown = preview_of(bare, maskable, self.settings.preview, names)
                     reference = bare.with_preview(shown)
@@ -144,13 +147,20 @@ class Pipeline:
                     references.append(reference)
         return [reference.dump() for reference in references]
 
-    def _seal(self, encoded: Encoded, to: Destination, coordinate: Coordinate, producer: TaskTry | None) -> Sealed:
+    def _seal(
+        self,
+        encoded: Encoded,
+        to: Destination,
+        coordinate: Coordinate,
+        producer: TaskTry | None,
+        keys: DataKeys,
+    ) -> Sealed:
         packed = pack(encoded, to, coordinate, self.settings, ledger=self._ledger_kind)
         context = encryption_context(to.compartment, coordinate)
         if to.exclusive:
-            data_key, wraps = self.keys.fresh(to.key_uris, context)
+            data_key, wraps = keys.fresh(to.key_uris, context)
         else:
-            data_key, wraps = self.keys.for_try(to.key_uris, context, producer.try_number if producer else 0)
+            data_key, wraps = keys.for_try(to.key_uris, context, (_try_of(producer), coordinate.attempt))
         return seal_packed(packed, data_key, wraps)
 
     def pull(
@@ -181,15 +191,18 @@ class Pipeline:
             not say which row is which: a reference that was moved or copied among them is out of order.
         :raises SecureXComError: nothing is returned.
         """
-        self._enter(consumer)
         revealed: list[Revealed] = []
-        with self.recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as record:
+        drafts = [Draft(asked=row.asked) for row in rows]
+        with self._keys_of(consumer) as keys, self.recording("pull", drafts, consumer) as record:
             # decide
             admitted = decide(rows, self.policy, self.settings, consumer, claimant, self._ledger_kind, record)
-            check_order(admitted, order, record)
+            if order:
+                from secure_xcom.core.pipeline.order import check_order
+
+                check_order(admitted, order, record)
             claims = self._claims(admitted, consumer, record)
             # fetch
-            fetched = fetch_admitted(admitted, self.keys, self.store, self._beside, record)
+            fetched = fetch_admitted(admitted, keys, self.store, self._beside, record)
             for index, (row, entry) in enumerate(zip(rows, admitted, strict=True)):
                 with record.at(index) as draft:
                     key, pieces = next(fetched)
@@ -258,12 +271,14 @@ class Pipeline:
                 del self.claimed[name]
         return shredded
 
-    def _enter(self, task: TaskTry | None) -> None:
-        """Drop the data keys of another try: a process that runs several tasks keeps only its own task's."""
-        if task is not None:
-            if self._task is not None and not self._task.same_task(task):
-                self.keys.forget()
-            self._task = task
+    @property
+    def keys(self) -> DataKeys:
+        """The data keys of the task that pushed or pulled last."""
+        return self._keys.current
+
+    def _keys_of(self, task: TaskTry | None) -> AbstractContextManager[DataKeys]:
+        self._task = task or self._task
+        return self._keys.of(_try_of(task))
 
     @unlocked_property
     def ledger(self) -> Ledger:
@@ -286,6 +301,15 @@ class Pipeline:
             recording(self.access_log, action, drafts, task=task, policy=self.policy.digest) as record,
         ):
             yield record
+
+
+def _try_of(task: TaskTry | None) -> Hashable:
+    """Return what tells apart the tries of task instances, but for the map index, which not everybody knows."""
+    return (
+        None
+        if task is None
+        else (task.dag_id, task.run_id, task.task_id, task.try_number, task.attempt, task.iteration)
+    )
 
 
 def _unmarked(push: Push) -> tuple[Coordinate, object, bool]:

@@ -11,7 +11,7 @@ from secure_xcom.core.suggest import closest
 
 _SUBJECT = "[core] xcom_backend"
 _OURS = "secure_xcom.SecureXComBackend"
-_SET = f"set [core] xcom_backend = {_OURS} for every component and worker"
+_SET = f"set [core] xcom_backend = {_OURS} for every component and worker, triggerers included"
 # What stands between a value and Airflow's database: a class that replaces one can pass values by.
 _HOOKS = ("serialize_value", "deserialize_value", "store_value", "load_value", "set", "purge")
 

@@ -25,12 +25,14 @@ class TestedRelease:
         (``_REVISION_HEADS_MAP`` in ``airflow/utils/db.py``).
     :ivar requirements: the file in ``requirements/`` that its environment is made from.
     :ivar python: the lowest Python that this release of Airflow runs on.
+    :ivar newest_python: the highest one.
     """
 
     airflow: str
     revision: str
     requirements: str
     python: str = "3.10"
+    newest_python: str = "3.14"
 
     @property
     def series(self) -> tuple[int, ...]:
@@ -39,8 +41,8 @@ class TestedRelease:
 
 
 TESTED = (
-    TestedRelease("3.1.0", "cc92b33c6709", "airflow31"),
-    TestedRelease("3.1.8", "509b94a1042d", "airflow318"),
+    TestedRelease("3.1.0", "cc92b33c6709", "airflow31", newest_python="3.13"),
+    TestedRelease("3.1.8", "509b94a1042d", "airflow318", newest_python="3.13"),
     TestedRelease("3.2.0", "1d6611b6ab7c", "airflow320"),
     TestedRelease("3.2.2", "1d6611b6ab7c", "airflow322"),
     TestedRelease("3.3.0", "d2f4e1b3c5a7", "airflow330"),

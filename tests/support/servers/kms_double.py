@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import struct
 import threading
@@ -24,10 +25,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.support import second_reader
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -128,7 +129,7 @@ class KmsDouble:
     def create_key(self, region: str = "eu-west-1", *, multi_region: bool = False, **changes: Any) -> Key:
         """A new key."""
         name = f"mrk-{uuid.uuid4().hex}" if multi_region else str(uuid.uuid4())
-        changes.setdefault("materials", [Cobblestone256Encryptor.generate_key()])
+        changes.setdefault("materials", [os.urandom(32)])
         key = Key(f"arn:aws:kms:{region}:{ACCOUNT}:key/{name}", **changes)
         self.keys[key.arn] = key
         return key
@@ -147,7 +148,7 @@ class KmsDouble:
 
     def rotate(self, key: Key) -> None:
         """New key material; what the old one sealed stays open."""
-        key.materials.append(Cobblestone256Encryptor.generate_key())
+        key.materials.append(os.urandom(32))
 
     def next_fault(self, request: Request) -> Fault | None:
         """Note a request and say what it meets."""
@@ -302,9 +303,9 @@ def _not_dry(request: Request) -> None:
 
 
 def _sealed(key: Key, plain: bytes, context: dict[str, str]) -> bytes:
-    encryptor = Cobblestone256Encryptor(key=key.materials[-1], context=_bound(context))
+    sealed = second_reader.seal(key.materials[-1], _bound(context), plain, os.urandom(second_reader.SALT_BYTES))
     name = key.id.encode()
-    return struct.pack(">B", len(name)) + name + encryptor.update(plain) + encryptor.finalize()
+    return struct.pack(">B", len(name)) + name + sealed
 
 
 def _opened(request: Request, key: Key, context: dict[str, str]) -> bytes:
@@ -317,9 +318,8 @@ def _opened(request: Request, key: Key, context: dict[str, str]) -> bytes:
     if name != key.id.encode():
         raise KmsRefusal("IncorrectKeyException", "The key ID in the request does not identify a CMK that can ...")
     for material in key.materials:
-        with suppress(InvalidTag, ValueError):
-            decryptor = Cobblestone256Decryptor(key=material, context=_bound(context))
-            plain = decryptor.update(sealed) + decryptor.finalize()
+        with suppress(second_reader.Refused):
+            plain = second_reader.unseal(material, _bound(context), sealed)
             _not_dry(request)
             return plain
     raise KmsRefusal("InvalidCiphertextException")

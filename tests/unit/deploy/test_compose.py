@@ -95,8 +95,11 @@ def test_the_image_fetches_nothing_but_by_hash() -> None:
         assert set(pins) <= set(tested)
         assert all(tested[package] >= versions for package, versions in pins.items()), name
     # Nothing of Airflow's own: its image has that in the versions that it was released with.
-    assert not any(package.startswith(("apache-airflow", "boto", "hvac")) for package in _pins("image.txt"))
-    assert {"cryptography", "obstore", "zstandard"} <= set(_pins("image.txt"))
+    kept = ("apache-airflow", "boto", "cryptography", "hvac")
+    assert not any(
+        package.startswith(kept) for name in ("image.txt", "image-dataframe.txt") for package in _pins(name)
+    )
+    assert {"obstore", "zstandard"} <= set(_pins("image.txt"))
 
 
 def _pins(name: str) -> dict[str, set[str]]:

@@ -47,9 +47,13 @@ RUN_BY = {
         "secure-xcom audit reconcile --vault-log": "tests/real/test_audit_reconcile.py",
     },
     "docs/deploying.md": {"./make-secrets": "tests/unit/deploy/test_compose.py"},
-    "docs/operations.md": dict.fromkeys(
-        ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
-    ),
+    "docs/operations.md": {
+        "make dist": "tests/unit/scripts/test_build_dist.py",
+        "cd dist && sha256sum": "tests/unit/scripts/test_build_dist.py",
+        **dict.fromkeys(
+            ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
+        ),
+    },
     "docs/ui.md": {
         "make demo-ui": "tests/e2e/test_demo.py",
         "secure-xcom ui migrate": "tests/unit/airflow/plugin/ui/test_count.py",
@@ -70,6 +74,9 @@ NOT_RUN = {
         "secure-xcom policy apply": "these need AWS or a cluster; tests/real/test_policies_apply.py has others",
         "terraform": "its providers are not fetched; held by tests/unit/deploy/test_terraform.py",
         "aws cloudformation": "there is no AWS here; held by tests/unit/deploy/test_terraform.py",
+    },
+    "docs/operations.md": {
+        "pip install": "a wheel by its path; the tests run on the package as the checkout installs it"
     },
     "docs/observability.md": {
         "export OTEL": "variables of OpenTelemetry, set in tests/real/test_open_telemetry.py"

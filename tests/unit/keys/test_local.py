@@ -99,7 +99,7 @@ def test_a_wrap_names_its_version(keyring: LocalKeyring, path: Path) -> None:
 
 def test_a_wrap_is_no_sealed_payload(keyring: LocalKeyring, path: Path) -> None:
     """What the wrapping key sealed in another context, the encryption context itself included, is no wrap."""
-    from cryptography.cobblestone import Cobblestone256Encryptor
+    from secure_xcom.core.cobblestone import Cobblestone256Encryptor
 
     key = base64.b64decode(json.loads(path.read_bytes())["versions"]["1"]["key"])
     for context, opens in (

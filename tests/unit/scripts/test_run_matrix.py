@@ -44,7 +44,7 @@ def test_an_interpreter_that_is_not_there_fails_the_run(matrix: Any) -> None:
     """A Python that cannot be had is a row that says so and does not pass, never one that is left out."""
     row = matrix.run("py3.99-dev", "3.99", "dev", ())
     assert not row.fine
-    assert list(matrix.table([row]))[-1] == "| py3.99-dev | - | - | 0 | 0 | 0 | 0 | 0 | no Python 3.99 here |"
+    assert list(matrix.table([row]))[-1] == "| py3.99-dev | - | - | - | 0 | 0 | 0 | 0 | 0 | no Python 3.99 here |"
 
 
 def test_the_matrix_is_of_what_is_supported(matrix: Any) -> None:
@@ -62,9 +62,27 @@ def test_each_tested_release_has_an_environment(matrix: Any) -> None:
         pythons = [python for python, requirements in environments if requirements == tested.requirements]
         assert pythons
         assert min(int(python[2:]) for python in pythons) >= int(tested.python[2:])
-    assert sum(requirements == "airflow31" for _, requirements in environments) == len(matrix.PYTHONS)
+        assert max(int(python[2:]) for python in pythons) <= int(tested.newest_python[2:])
+    for python in matrix.PYTHONS:
+        assert (python, "dev") in environments
+        assert ((python, "airflow31") in environments) == (python != "3.14")
 
 
 def test_the_tests_of_the_tiers_exist(matrix: Any) -> None:
     """A renamed file must not drop out of a tier."""
     assert [path for paths in matrix.TESTS.values() for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_lowest_cryptography_and_those_of_airflows_constraints_are_run() -> None:
+    """The oldest environment has the lowest that is allowed, and each in between what its constraints pin."""
+    [lowest] = re.findall(r'"cryptography>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    pins = {
+        name: re.findall(r"^cryptography==(\S+)", (ROOT / f"requirements/{name}.txt").read_text(), re.M)
+        for name in ("airflow31", "airflow318", "airflow322", "airflow330")
+    }
+    assert pins["airflow31"] == [lowest] == ["44.0.3"]
+    assert [pins[name][0].partition(".")[0] for name in ("airflow318", "airflow322", "airflow330")] == [
+        "46",
+        "46",
+        "48",
+    ]

@@ -1,0 +1,76 @@
+"""What can be wrong with a Vault, told apart once (`secure_xcom.connections.vault`).
+
+The key service and the store say it in their own errors. No text of Vault's or hvac's is passed on: it can hold
+tokens, JWT claims and parameters.
+"""
+
+from __future__ import annotations
+
+from secure_xcom.core.errors import SecureXComError
+
+
+class VaultTrouble(SecureXComError):
+    """Vault did not do what it was asked for."""
+
+    retry = False
+    """Whether the same request may succeed in a moment."""
+
+    after = 0.0
+    """How long Vault asks to wait before the next request, in seconds."""
+
+    attempts = 1
+    """How often it was sent; over 1, an earlier attempt may have been carried out."""
+
+
+class VaultUnreachable(VaultTrouble):
+    """No connection, a cut answer, or an answer of 5xx."""
+
+    retry = True
+    remedy = "see that Vault runs at this address and that nothing between stops the way, then run the task again"
+
+
+class VaultTimeout(VaultUnreachable):
+    """No answer within the time that was given."""
+
+    remedy = (
+        "see why Vault is slow, or give it more time: VAULT_CLIENT_TIMEOUT, or `timeout` among the client_kwargs "
+        "of the connection"
+    )
+
+
+class VaultSealed(VaultUnreachable):
+    """Vault is sealed and has no key of its own to work with."""
+
+    remedy = "unseal it (`vault operator unseal`), or repair its auto-unseal"
+
+
+class VaultThrottled(VaultUnreachable):
+    """A rate limit quota of Vault is used up."""
+
+    remedy = "raise the rate limit quota (`vault read sys/quotas/rate-limit/NAME`), or run fewer tasks at a time"
+
+
+class VaultUntrusted(VaultTrouble):
+    """The TLS handshake failed."""
+
+    remedy = (
+        "name the CA of Vault's certificate: VAULT_CACERT, or `verify` among the client_kwargs of the connection; "
+        "for mutual TLS VAULT_CLIENT_CERT and VAULT_CLIENT_KEY, or `cert`"
+    )
+
+
+class VaultLoginRefused(VaultTrouble):
+    """Vault gave no token, or takes the one that there is no longer."""
+
+
+class VaultDenied(VaultTrouble):
+    """Vault's policy refuses this identity, or Vault does not know its token: both are a 403."""
+
+    token_unknown = False
+    """Whether Vault's words are those for a token that it does not know."""
+
+
+class VaultRefused(VaultTrouble):
+    """Vault takes the identity, but not the request."""
+
+    remedy = "compare the version of Vault with docs/vault.md, and run `secure-xcom check`"
