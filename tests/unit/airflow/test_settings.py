@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
+from secure_xcom import SecureXComBackend
 from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow.plugin import placement_settings
 from secure_xcom.core.config import Settings
@@ -111,6 +112,8 @@ def test_a_file_is_read_and_its_mistakes_are_ours(tmp_path: Path) -> None:
         ("airflow.sdk.bases.xcom.BaseXCom", False),
         ("no.such.Backend", False),
         ("secure_xcom_of_somebody.Backend", False),
+        ("secure_xcom.SecureXcomBackend", False),
+        ("secure_xcom.core.errors.SecureXComError", False),
     ],
 )
 def test_whose_backend_it_is(monkeypatch: pytest.MonkeyPatch, path: str, ours: bool) -> None:
@@ -132,10 +135,7 @@ def test_the_access_log_lies_beside_airflows_logs(monkeypatch: pytest.MonkeyPatc
     assert Deployment.of_airflow().sinks == ("file:///var/log/air%20flow/secure_xcom/access-log.jsonl",)
 
 
-_Base: type = type("SecureXComBackend", (), {"__module__": "secure_xcom.airflow.backend"})
-
-
-class Made(_Base):
+class Made(SecureXComBackend):
     """A backend that somebody made from ours."""
 
 
