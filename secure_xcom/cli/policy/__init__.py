@@ -6,6 +6,7 @@ import typer
 
 from secure_xcom.cli.policy.apply import policy_apply
 from secure_xcom.cli.policy.compile import policy_compile
+from secure_xcom.cli.policy.credentials import policy_credentials
 from secure_xcom.cli.policy.lint import policy_lint
 from secure_xcom.cli.policy.show import policy_show
 from secure_xcom.cli.policy.verify import policy_verify
@@ -26,4 +27,5 @@ app.command("show", short_help="Show the resolved policy, or a DAG's compartment
 app.command("lint", short_help="Find risky or unintended settings, with line and column.")(policy_lint)
 app.command("compile", short_help="Write the policies of Vault, AWS, Google and Azure.")(policy_compile)
 app.command("apply", short_help="Apply it to Vault and AWS; --dry-run shows the plan.")(policy_apply)
+app.command("credentials", short_help="Make each identity's login and its workers' file.")(policy_credentials)
 app.command("verify", short_help="Try at the services what it allows and forbids.")(policy_verify)
