@@ -71,7 +71,7 @@ def main() -> None:
             )
             print(f"{step}: {taken['done']:,} in {taken['seconds']:.1f} s, {rate}, peak {taken['peak']:.0f} MiB")
         size = sum(path.stat().st_size for path in (folder / "log").rglob("*") if path.is_file())
-        print(f"sealed log: {size / (folder / 'access-log.jsonl').stat().st_size:.2f} of the access log's size")
+        print(f"anchored log: {size / (folder / 'access-log.jsonl').stat().st_size:.2f} of the access log's size")
     return None
 
 

@@ -59,11 +59,11 @@ def _restored(structure: Any) -> Any:
 
 
 def _new_pipeline() -> Pipeline:
-    from secure_xcom import deployment
     from secure_xcom.core.codecs import Codecs
+    from secure_xcom.deployment import Deployment
 
     codecs = Codecs(BaseXCom.serialize_value, _restored)
-    return deployment.load().pipeline(codecs, telemetry=_telemetry())
+    return Deployment.of_airflow().pipeline(codecs, telemetry=_telemetry())
 
 
 def _telemetry() -> Telemetry | None:
@@ -206,16 +206,19 @@ def _claimant(consumer: TaskTry | None) -> Claimant | None:
     if known is None:
         return None
     task = known.task
-    return Claimant(task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt)
+    return Claimant(
+        task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt, task.iteration
+    )
 
 
 def _peek(row: Any) -> lazy_sequence.Peek:
-    """What a row says of itself, before anything of it is proved."""
+    """Return what a row says of itself, before anything of it is proved."""
     try:
-        found = parse(row)
+        reference = parse(row)
     except ReferenceRefused:
         return lazy_sequence.Peek(None)
-    return lazy_sequence.Peek(found.head.coordinate.map_index, found.size, found.head.exclusive is not None)
+    coordinate, exclusive = reference.head.coordinate, reference.head.exclusive is not None
+    return lazy_sequence.Peek(coordinate.map_index, reference.size, exclusive, coordinate.iteration)
 
 
 def _order(query: dict[str, Any]) -> int:
@@ -224,14 +227,19 @@ def _order(query: dict[str, Any]) -> int:
 
 
 def _asked(query: dict[str, Any]) -> Asked:
-    run_id = None if query.get("include_prior_dates") else query["run_id"]
-    return Asked(query["dag_id"], query["task_id"], query["key"], run_id, query.get("map_index"))
+    return task_context.reach(_question(query), several=True)
 
 
 def _asked_one(query: dict[str, Any]) -> Asked:
     """Without a map index, Airflow's API server gives the row of the task instance that is not mapped."""
-    asked = _asked(query)
-    return replace(asked, map_index=-1) if asked.map_index is None else asked
+    asked = _question(query)
+    one = replace(asked, map_index=-1) if asked.map_index is None else asked
+    return task_context.reach(one, previous=bool(query.get("_previous_iteration")))
+
+
+def _question(query: dict[str, Any]) -> Asked:
+    run_id = None if query.get("include_prior_dates") else query["run_id"]
+    return Asked(query["dag_id"], query["task_id"], query["key"], run_id, query.get("map_index"))
 
 
 def _push(value: Any, coordinate: Coordinate, producer: TaskTry | None) -> Any:

@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import CoordinateMismatch, SecureXComError
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pulled
+
+Place: TypeAlias = "tuple[int | None, int]"
+"""Where a row stands in a sequence: its iteration, and its map index."""
 
 _asked: ContextVar[Asked | None] = ContextVar("secure_xcom_asked", default=None)
 _unopened: ContextVar[bool] = ContextVar("secure_xcom_unopened", default=False)
@@ -82,11 +85,11 @@ def guard_sequences(
     ) -> tuple[Sequence[Any], list[Asked]]:
         """The rows at a place or in a slice, and what each of them has to be."""
         wanted = _wanted(_places.get(question), key)
-        if wanted != [peek(row).map_index for row in rows]:
+        if wanted != [peek(row).place for row in rows]:
             # Not looked at yet, or other rows than then: an instance may have pushed since.
             every = unopened(sequence, slice(None))
-            places = tuple(peek(row).map_index for row in every)
-            if not _rising(places):
+            places = tuple(peek(row).place for row in every)
+            if not _rising(places, loop=question.every_iteration):
                 # Refused by the pipeline, which records it, before any of them is opened.
                 pull(every, [question] * len(every), 1)
             if len(_places) >= _PLACES_MAX:
@@ -99,7 +102,7 @@ def guard_sequences(
                 rows = every[key]
         if wanted is None or len(wanted) != len(rows):
             raise CoordinateMismatch("rows come and go while they are read", where=str(question))
-        return rows, [replace(question, map_index=index) for index in wanted]
+        return rows, [_of_place(question, place) for place in wanted]
 
     def ahead(sequence: Any, key: int, rows: Sequence[Any], question: Asked, reader: _Reader) -> list[Any]:
         """The value at a place and those of some rows that follow it; none where that cannot be done at once."""
@@ -121,8 +124,7 @@ def guard_sequences(
 
     @functools.wraps(original)
     def guarded(self: Any, key: Any) -> Any:
-        source = self._xcom_arg.operator
-        question = Asked(source.dag_id, source.task_id, self._xcom_arg.key, self._ti.run_id)
+        question = _question(self)
         following: Sequence[Any] = ()
         reader = None if isinstance(key, slice) or key < 0 else _reader(getattr(self._ti, "id", None), question)
         if reader is not None:
@@ -156,11 +158,18 @@ class Peek(NamedTuple):
     :ivar map_index: None for a row without a reference.
     :ivar size: bytes of its sealed payload.
     :ivar exclusive: it is claimed by who pulls it, and so never pulled ahead.
+    :ivar iteration: that of the loop that pushed it.
     """
 
     map_index: int | None
     size: int = 0
     exclusive: bool = False
+    iteration: int | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """Return where the row stands in a sequence; None for a row without a reference."""
+        return None if self.map_index is None else (self.iteration, self.map_index)
 
 
 AHEAD_ROWS, AHEAD_BYTES = 64, 16 << 20
@@ -239,12 +248,35 @@ def _reader(task: object, question: Asked) -> _Reader:
 
 
 # What the rows of each sequence named when all of them were looked at; a task has few sequences.
-_places: dict[Asked, tuple[int | None, ...]] = {}
+_places: dict[Asked, tuple[Place | None, ...]] = {}
 _PLACES_MAX = 64
 
 
-def _wanted(places: Sequence[int | None] | None, key: Any) -> list[int | None] | None:
-    """The map indexes at a place or in a slice of a sequence, as a list has them."""
+def _question(sequence: Any) -> Asked:
+    """Return what a sequence asks for, with what its task knows of the answer."""
+    source, instance = sequence._xcom_arg.operator, sequence._ti
+    question = Asked(source.dag_id, source.task_id, sequence._xcom_arg.key, instance.run_id)
+    if getattr(instance, "region_id", None) is None:
+        # Before Airflow 3.4 no two task instances share a coordinate.
+        return question
+    from secure_xcom.airflow.loops import reach
+
+    return reach(question, instance, previous=sequence._previous_iteration, several=True)
+
+
+def _of_place(question: Asked, place: Place | None) -> Asked:
+    if place is None:
+        return question
+    iteration, map_index = place
+    return replace(
+        question,
+        map_index=map_index,
+        iteration=iteration if question.iteration is None else question.iteration,
+    )
+
+
+def _wanted(places: Sequence[Place | None] | None, key: Any) -> list[Place | None] | None:
+    """Return the places in a sequence or in a slice of it, as a list has them."""
     if places is None:
         return None
     if isinstance(key, slice):
@@ -252,6 +284,11 @@ def _wanted(places: Sequence[int | None] | None, key: Any) -> list[int | None] |
     return [places[key]] if -len(places) <= key < len(places) else None
 
 
-def _rising(places: Sequence[int | None]) -> bool:
-    known = [index for index in places if index is not None]
+def _rising(places: Sequence[Place | None], *, loop: bool) -> bool:
+    """Check that iterations rise, and map indexes in each; as `secure_xcom.core.pipeline.decide.check_order`."""
+    known = [
+        (-1 if place[0] is None else place[0], place[1])
+        for place in places
+        if place is not None and not (loop and place[0] is None)
+    ]
     return all(earlier < later for earlier, later in pairwise(known))

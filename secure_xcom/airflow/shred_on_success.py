@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from secure_xcom.airflow import task_context
 from secure_xcom.claims import Claimant
 from secure_xcom.claims.shred import Rows
 from secure_xcom.core.coordinate import Coordinate
@@ -31,13 +32,14 @@ class TaskRows:
     def __init__(self, xcom: Any) -> None:
         self._xcom = xcom
 
-    def read(self, coordinate: Coordinate) -> Any:
-        """See `Rows.read`."""
-        return self._xcom.get_one(**_place(coordinate))
+    def read(self, coordinate: Coordinate) -> list[Any]:
+        """See `Rows.read`. The API names no attempt: it finds the row that this task instance may see."""
+        value = self._xcom.get_one(**_place(coordinate))
+        return [] if value is None else [value]
 
     def replace(self, coordinate: Coordinate, old: object, new: object) -> bool:
         """See `Rows.replace`."""
-        if self.read(coordinate) != old:
+        if self.read(coordinate) != [old]:
             return False
         self._xcom.set(value=new, **_place(coordinate))
         return True
@@ -99,7 +101,13 @@ def finish(pipeline: Pipeline, rows: Rows, task_instance: Any) -> None:
             log.warning("Airflow has not taken this task's success, so what it was given exclusively is kept.")
             return
         index = -1 if task_instance.map_index is None else task_instance.map_index
-        claimant = Claimant(task_instance.dag_id, task_instance.run_id, task_instance.task_id, index)
+        claimant = Claimant(
+            task_instance.dag_id,
+            task_instance.run_id,
+            task_instance.task_id,
+            index,
+            iteration=task_context.iteration_of(task_instance),
+        )
         for done in pipeline.shred(rows, claimant):
             rest = "" if done.left is None else f"; its payload is left to maintenance: {done.left}"
             log.info("The data key of %s is %s%s", done.target.coordinate, done.keys, rest)

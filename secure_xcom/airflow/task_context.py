@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from secure_xcom.core.coordinate import Coordinate, TaskTry
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 
 DAG_PROCESSOR = "airflow.dag_processing.manager"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
@@ -79,6 +79,22 @@ def certain(found: TaskTry | None) -> Certain | None:
     return None if found is None or found != _task else Certain(found, _attempt, _clearing)
 
 
+def reach(asked: Asked, *, previous: bool = False, several: bool = False) -> Asked:
+    """Return a question with what the running task knows of the answer: `secure_xcom.airflow.loops.reach`."""
+    from airflow.sdk import get_current_context
+
+    try:
+        instance = get_current_context()["ti"]
+    except RuntimeError:
+        return asked
+    if getattr(instance, "region_id", None) is None:
+        # Before Airflow 3.4 no two task instances share a coordinate.
+        return asked
+    from secure_xcom.airflow import loops
+
+    return loops.reach(asked, instance, previous=previous, several=several)
+
+
 def acting() -> TaskTry | None:
     """Return the try that pushes or deletes now: the running task's, or one that Airflow names without a context.
 
@@ -140,8 +156,26 @@ def _try_of(instance: Any, team: str | None) -> TaskTry:
     # The bundle that the executor's workload named, and the API server's answer when the task started.
     bundle = getattr(getattr(instance, "bundle_instance", None), "name", None)
     return TaskTry(
-        instance.dag_id, instance.run_id, instance.task_id, index, instance.try_number, bundle=bundle, team=team
+        instance.dag_id,
+        instance.run_id,
+        instance.task_id,
+        index,
+        instance.try_number,
+        bundle=bundle,
+        team=team,
+        attempt=_attempt_of(instance),
+        iteration=iteration_of(instance),
     )
+
+
+def iteration_of(instance: Any) -> int | None:
+    """Return the iteration of the loop that a task instance of Airflow's is in; None outside of loops."""
+    if getattr(instance, "region_id", None) is None:
+        # Before Airflow 3.4 there are no loops.
+        return None
+    from secure_xcom.airflow import loops
+
+    return loops.iteration_of(instance)
 
 
 def _team_of(instance: Any) -> str | None:

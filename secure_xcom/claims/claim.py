@@ -13,7 +13,9 @@ from typing import Any
 
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.core import clock
-from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate, canonical_json
+from secure_xcom.core.attempt import INDEX_MAX
+from secure_xcom.core.canonical_json import canonical_json
+from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate
 from secure_xcom.core.errors import ClaimTampered, CoordinateInvalid
 
 TAG = "secure_xcom_claim"
@@ -31,6 +33,9 @@ _FIELDS = (
 )  # fmt: skip
 _BY_ATTEMPT = "by_attempt"
 """Absent in claims of the first releases, and where the attempt was not known."""
+_BY_ITERATION = "by_iteration"
+"""Present where the claimant is in a loop."""
+_OPTIONAL = {_BY_ATTEMPT, _BY_ITERATION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,11 @@ class Claim:
             "" if by.clearing is None else str(by.clearing), self.claimed,
         )  # fmt: skip
         fields = dict(zip(_FIELDS, values, strict=True))
-        return fields if by.attempt is None else {**fields, _BY_ATTEMPT: by.attempt}
+        if by.attempt is not None:
+            fields[_BY_ATTEMPT] = by.attempt
+        if by.iteration is not None:
+            fields[_BY_ITERATION] = str(by.iteration)
+        return fields
 
     def context(self) -> bytes:
         """The context of the proof: canonical JSON (RFC 8785). Its tag keeps it from ever being that of a head."""
@@ -100,11 +109,7 @@ class Claim:
         if record[TAG] != 1 or not isinstance(record[TAG], int):
             raise ClaimTampered("the claim is of another version", where=where, remedy="upgrade secure_xcom")
         fields, proof = record["claim"], record["proof"]
-        if (
-            not isinstance(fields, dict)
-            or set(fields) - {_BY_ATTEMPT} != set(_FIELDS)
-            or not isinstance(proof, str)
-        ):
+        if not isinstance(fields, dict) or set(fields) - _OPTIONAL != set(_FIELDS) or not isinstance(proof, str):
             raise ClaimTampered("a field of the claim is missing or unknown", where=where)
         if not all(isinstance(text, str) and len(text) <= _TEXT_MAX_CHARACTERS for text in fields.values()):
             raise ClaimTampered("a field of the claim is no string", where=where)
@@ -118,7 +123,8 @@ class Claim:
             clearing = int(fields["by_clearing"]) if fields["by_clearing"] else None
             by = [fields[name] for name in ("by_dag_id", "by_run_id", "by_task_id")]
             attempt = fields.get(_BY_ATTEMPT)
-            claimant = Claimant(by[0], by[1], by[2], int(fields["by_map_index"]), clearing, attempt)
+            iteration = int(fields[_BY_ITERATION]) if _BY_ITERATION in fields else None
+            claimant = Claimant(by[0], by[1], by[2], int(fields["by_map_index"]), clearing, attempt, iteration)
             # Its ids are asked for in Airflow's database, so they are such as can stand there.
             _ = Coordinate(by[0], by[1], by[2], claimant.map_index, "-")
             time.strptime(fields["claimed"], TIME_FORMAT)
@@ -128,7 +134,7 @@ class Claim:
             raise ClaimTampered("a field of the claim is not in its form", where=where) from None
         found = cls(coordinate, fields["compartment"], fields["object"], claimant, fields["claimed"], proof)
         numbers = (coordinate.map_index, claimant.map_index, clearing or 0)
-        if not all(-1 <= number <= MAP_INDEX_MAX for number in numbers):
+        if not all(-1 <= number <= MAP_INDEX_MAX for number in numbers) or not 0 <= (iteration or 0) <= INDEX_MAX:
             # Airflow's database is asked for these, and its columns are INTEGERs.
             raise ClaimTampered("a field of the claim is not in its form", where=where)
         uuids = [found.object[-36:], *([] if attempt is None else [attempt])]

@@ -15,6 +15,8 @@ class Claimant:
         it and no retry does, but not all: docs/adr/0015.
     :ivar attempt: the UUID of the attempt, which every retry and every clearing changes, and no deferral; None
         where it is not known.
+    :ivar iteration: the iteration of the loop that it is in: each is a task instance of its own. None outside of
+        loops.
     """
 
     dag_id: str
@@ -23,10 +25,12 @@ class Claimant:
     map_index: int
     clearing: int | None = field(default=None, compare=False)
     attempt: str | None = field(default=None, compare=False)
+    iteration: int | None = None
 
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        return f"{self.dag_id}/{self.run_id}/{self.task_id}{mapped}".encode("unicode_escape").decode()
+        looped = "" if self.iteration is None else f" iteration {self.iteration}"
+        return f"{self.dag_id}/{self.run_id}/{self.task_id}{mapped}{looped}".encode("unicode_escape").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,14 @@ VERSION_TABLE = "secure_xcom_claims_version"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 
-def migrate(table: ClaimTable, *, to: str = "head") -> tuple[str | None, str | None]:
-    """Upgrade, or downgrade to ``base``; the versions before and after.
+def migrate(table: ClaimTable, *, to: str = "head", dry_run: bool = False) -> tuple[str | None, str | None]:
+    """Upgrade, or downgrade to ``base``; return the versions before and after.
 
+    :param dry_run: change nothing, and return the version that there would be.
     :raises ClaimsUnavailable: the database cannot be reached, or does not let this identity make tables.
     """
     with table.connection() as connection:
-        return bring_to(connection, _SCRIPTS, VERSION_TABLE, to)
+        return bring_to(connection, _SCRIPTS, VERSION_TABLE, to, dry_run=dry_run)
 
 
 def version(table: ClaimTable) -> str | None:

@@ -11,7 +11,7 @@ payload.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -34,11 +34,11 @@ not be read or written, so its payload is kept as well."""
 class Rows(Protocol):
     """The rows in which references lie."""
 
-    def read(self, coordinate: Coordinate) -> object:
-        """The row's value as it is kept; None where there is none."""
+    def read(self, coordinate: Coordinate) -> Sequence[object]:
+        """Return the values of all its rows as they are kept: each attempt and iteration has one of its own."""
 
     def replace(self, coordinate: Coordinate, old: object, new: object) -> bool:
-        """Put a value in the place of the old one; False where that is not there any more."""
+        """Put a value in the place of the old one, in each of its rows; False where that is not there any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +79,23 @@ def shred(target: Target, rows: Rows, stores: Callable[[str], Store]) -> Shredde
 
 
 def _destroy_keys(target: Target, rows: Rows) -> Keys:
-    value = rows.read(target.coordinate)
+    done: Keys = "gone"
+    overwritten = False
     try:
-        found = _of_push(value, target)
-        if found is None or found.shredded is not None:
-            return "gone"
-        now = clock.now().strftime(TIME_FORMAT)
-        if rows.replace(target.coordinate, value, found.without_keys(now).dump()):
-            return "destroyed"
-        # Somebody wrote in between. What is there now is of another push, or it is not.
-        again = _of_push(rows.read(target.coordinate), target)
+        for value in rows.read(target.coordinate):
+            reference = _of_push(value, target)
+            if reference is None or reference.shredded is not None:
+                continue
+            now = clock.now().strftime(TIME_FORMAT)
+            if rows.replace(target.coordinate, value, reference.without_keys(now).dump()):
+                done = "destroyed"
+            else:
+                overwritten = True
+        # What was written in between is of another push, or it is not.
+        left = [_of_push(value, target) for value in rows.read(target.coordinate)] if overwritten else []
     except ReferenceRefused:
         return "kept"
-    return "gone" if again is None or again.shredded is not None else "kept"
+    return "kept" if any(reference is not None and reference.shredded is None for reference in left) else done
 
 
 def _of_push(value: object, target: Target) -> Reference | None:
@@ -171,7 +175,7 @@ def shred_finished(
 
 def _is_gone(target: Target, rows: Rows) -> bool:
     try:
-        return _of_push(rows.read(target.coordinate), target) is None
+        return all(_of_push(value, target) is None for value in rows.read(target.coordinate))
     except ReferenceRefused:
         return False
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from secure_xcom.cli import context, options
+from secure_xcom.cli import context, declare, options
 from secure_xcom.cli.job_command import add_job
 from secure_xcom.ops.jobs import registry
 
-_HELP = "Create the claims table, and shred exclusive XComs that were read."
-
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
+app = declare.group("Create the claims table, and shred exclusive XComs that were read.")
 
 
-@app.callback(help=_HELP)
-def claims() -> None:
-    """Group the commands on claims."""
-
-
-@app.command("migrate", short_help="Create or upgrade the claims table.")
-def migrate(config: options.Config = None, as_json: options.AsJson = False) -> None:
+def migrate(
+    dry_run: options.DryRun = False, config: options.Config = None, as_json: options.AsJson = False
+) -> None:
     """Create or upgrade the claims table in the database of [secure_xcom] claims_uri.
 
     Needs a database user that can create tables; tasks need SELECT and INSERT on claim_xcom.
@@ -36,9 +30,17 @@ def migrate(config: options.Config = None, as_json: options.AsJson = False) -> N
             remedy="to keep claims in a database, set it to db://CONN_ID or db+postgresql://...",
         )
     table = ClaimTable(uri)
-    before, after = upgrade(table)
-    line = f"{table.uri}: {'already at' if before == after else 'migrated to'} {after}"
-    context.show({"database": table.uri, "before": before, "after": after}, [line], as_json=as_json)
+    before, after = upgrade(table, dry_run=dry_run)
+    raise typer.Exit(context.show_upgrade(table.uri, before, after, dry_run=dry_run, as_json=as_json))
 
 
+declare.add(
+    app,
+    "migrate",
+    migrate,
+    "Create or upgrade the claims table.",
+    kind="sets up",
+    found="with --dry-run: the table is missing or old",
+    examples=("secure-xcom claims migrate --dry-run", "secure-xcom claims migrate"),
+)
 add_job(app, registry.SHRED)

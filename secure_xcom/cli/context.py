@@ -29,9 +29,9 @@ def load(config: Path | None) -> Deployment:
 
     :raises ConfigurationError: its settings cannot be used.
     """
-    from secure_xcom import deployment
+    from secure_xcom.deployment import config_file
 
-    loaded = deployment.load(config)
+    loaded = config_file.load(config)
     output.logs_to_stderr()
     return loaded
 
@@ -94,3 +94,11 @@ def show(record: Mapping[str, Any], lines: Sequence[str], *, as_json: bool) -> N
     out = output.console()
     for line in lines:
         out.print(output.clean(line), soft_wrap=True)
+
+
+def show_upgrade(database: str, before: str | None, after: str | None, *, dry_run: bool, as_json: bool) -> int:
+    """Print the versions of a table before and after its upgrade, and return the command's exit code."""
+    verb = "would be migrated to" if dry_run else "migrated to"
+    line = f"{database}: {'already at' if before == after else verb} {after}"
+    show({"database": database, "before": before, "after": after, "dry_run": dry_run}, [line], as_json=as_json)
+    return output.FOUND_SOMETHING if dry_run and before != after else output.FINE

@@ -35,7 +35,7 @@ def demo(
     """Run a demonstration on a temporary Airflow: the data path of a value, theft and tampering.
 
     Takes about a minute. Everything is in one temporary folder and listens on 127.0.0.1 only; at the end it is
-    stopped and removed. Exit code 0 means that every check passed.
+    stopped and removed.
     """
     from secure_xcom.demo import checks, show
     from secure_xcom.demo.story import Story

@@ -43,10 +43,7 @@ def inspect(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show the content of a reference without any key.
-
-    Exit code 1 means that the value is not a reference, cannot be parsed, or belongs to another row.
-    """
+    """Show the content of a reference without any key."""
     from secure_xcom.cli import reference_argument
     from secure_xcom.core import reference
     from secure_xcom.core.errors import PlaintextRefused, ReferenceMalformed, ReferenceRefused

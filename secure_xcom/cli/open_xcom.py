@@ -45,7 +45,7 @@ def open_xcom(
 
     The access log records who opened it and why before the value is shown. Without --out and --show only its
     shape is shown: types, lengths, field names. Exclusive XComs are never opened, expired ones only under a
-    legal hold. Exit code 1 means that the XCom exists but may not be opened, or fails to open.
+    legal hold.
     """
     from secure_xcom.cli import reference_argument
     from secure_xcom.core.errors import CommandError, SecureXComError

@@ -14,6 +14,7 @@ Config = Annotated[
         metavar="FILE", help="A file in the format of airflow.cfg to read instead of Airflow's configuration."
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and change nothing.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the access log.")]
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The access policy.")]
 DagsThatLimit = Annotated[

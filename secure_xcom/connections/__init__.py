@@ -6,6 +6,7 @@ user of a connection looks it up once, on the thread that creates it, and keeps 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.errors import ConnectionUnknown
@@ -33,6 +34,12 @@ def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
             "local secrets file of mode 0600 (in Airflow's database every task of every team could read it), or "
             f"correct {named}",
         ) from None
+
+
+def in_triggerer() -> bool:
+    """Return whether this process runs triggers, where Airflow answers every thread by the one event loop."""
+    task_runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    return type(getattr(task_runner, "SUPERVISOR_COMMS", None)).__name__ == "TriggerCommsDecoder"
 
 
 def hook_with(hook: Any, connection: Connection) -> Any:

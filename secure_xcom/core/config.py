@@ -14,6 +14,8 @@ from secure_xcom.core.errors import SettingInvalid, SettingMissing
 
 SECTION = "secure_xcom"
 RELEASE = "0.1.0"
+ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
+"""What the environment variable of an option begins with; its name follows in capital letters."""
 
 INLINE_LIMIT_BYTES = 65_536
 """The largest sealed payload in a reference: it passes through Airflow's API server into its database, where rows
@@ -100,14 +102,21 @@ class Settings:
     sensitive_names: tuple[str, ...] = _option(
         (),
         "More sensitive names, comma-separated, in addition to Airflow's own and to [core] "
-        "sensitive_var_conn_names.",
+        "sensitive_var_conn_names. Any case; camelCase, hyphens and spaces count as underscores.",
         example="iban,patient_id",
+    )
+    not_sensitive_names: tuple[str, ...] = _option(
+        (),
+        "Names that are not sensitive although they contain a sensitive name, comma-separated, as names or globs "
+        "(* and ?) of the whole name, spelled like sensitive_names, which they override. In addition to "
+        "built-in ones such as total_tokens, next_page_token and secret_name (docs/masking.md).",
+        example="session_token_kind,*_token_label",
     )
     mask_values: str = _option(
         "named",
         "Which values are registered with Airflow's masker on push and on pull: named (those under "
-        "sensitive names) or all (every string leaf, up to mask_max_values).",
-        choices=("named", "all"),
+        "sensitive names), all (every string leaf, up to mask_max_values) or none (only exclusive XComs).",
+        choices=("named", "all", "none"),
     )
     mask_max_values: int = _option(
         1000,
@@ -148,6 +157,13 @@ class Settings:
         "reveals something about it to an attacker who chooses a part of it.",
         choices=("none", "zstd"),
     )
+    attempt_fields: str = _option(
+        "loops",
+        "Which XComs name their producer's attempt in the authenticated head, from Airflow 3.4 on: loops (those "
+        "of tasks in a loop, whose iterations are told apart by it), all, or none. Every reader must know "
+        "these fields: write all only once no worker runs a release from before them.",
+        choices=("loops", "all", "none"),
+    )
     audit_sinks: tuple[str, ...] = _option(
         (),
         "Sink URIs of the access log, comma-separated (file, bucket, database, syslog, logger: "
@@ -170,12 +186,12 @@ class Settings:
     )
     sealed_log: str | None = _option(
         None,
-        "Store URI of the sealed log, in which `secure-xcom audit seal` anchors the access log.",
+        "Store URI of the anchored log, in which `secure-xcom audit anchor` anchors the access log.",
         example="s3://aws_default@audit-bucket/sealed",
     )
     sealed_log_name: str = _option(
         "secure_xcom/access-log",
-        "The name of the sealed log in its checkpoints, written like a URL without a scheme. It cannot be"
+        "The name of the anchored log in its checkpoints, written like a URL without a scheme. It cannot be"
         " changed later.",
         example="audit.example.com/airflow",
     )
@@ -232,16 +248,14 @@ class Settings:
     def parse(cls, section: Mapping[str, object]) -> Settings:
         """Parse the section's texts.
 
-        :param section: option -> text; an option that is absent or None has its default.
+        :param section: option -> text; an option that is absent or None has its default. An unknown option of the
+            environment is named by its variable.
         :raises SettingInvalid: an unknown option, or an invalid value.
         """
-        unknown = sorted(set(section) - set(OPTIONS))
-        if unknown:
-            raise SettingInvalid(
-                f"unknown option {unknown[0]!r}",
-                where=f"[{SECTION}]",
-                remedy=f"the options are {', '.join(OPTIONS)}",
-            )
+        if unknown := sorted(set(section) - set(OPTIONS)):
+            from secure_xcom.core.setting_faults import unknown_option
+
+            raise unknown_option(unknown[0])
         given = {name: str(value).strip() for name, value in section.items() if value is not None}
         return cls(**{name: _parse(name, text) for name, text in given.items()})
 
@@ -298,7 +312,9 @@ def _parse(name: str, text: str) -> Any:
     if isinstance(default, int):
         return _parse_number(text, rule, where)
     if rule.choices and text not in rule.choices:
-        raise SettingInvalid(f"{text!r:.40} is not one of {', '.join(rule.choices)}", where=where)
+        from secure_xcom.core.setting_faults import not_a_choice
+
+        raise not_a_choice(text, rule.choices, where)
     return text
 
 

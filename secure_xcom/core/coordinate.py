@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import msgspec
+from secure_xcom.core.canonical_json import canonical_json
+from secure_xcom.core.errors import AttemptMismatch, CoordinateInvalid, CoordinateMismatch
 
-from secure_xcom.core.errors import CoordinateInvalid, CoordinateMismatch
+if TYPE_CHECKING:
+    from secure_xcom.core.attempt import Attempt as Attempt  # noqa: PLC0414  # a name of this module's
+
+
+def __getattr__(name: str) -> object:
+    # Only Airflow 3.4 and later tells of attempts.
+    if name == "Attempt":
+        from secure_xcom.core.attempt import Attempt
+
+        return Attempt
+    raise AttributeError(name)
+
 
 # Airflow's own column widths: models/base.py ID_LEN and models/xcom.py key.
 ID_MAX_CHARACTERS = 250
@@ -41,8 +52,10 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Coordinate:
-    """Where an XCom lives: the primary key of its row, by name.
+    """Where an XCom lives, by name: the primary key of its row up to Airflow 3.3.
 
+    :ivar attempt: which of the producers of this coordinate, where Airflow says so. It is no part of the
+        coordinate's equality, of paths and of the encryption context, which older releases made without it.
     :raises CoordinateInvalid: an id is empty, over-long, or cannot be stored as UTF-8 text.
     """
 
@@ -51,6 +64,7 @@ class Coordinate:
     task_id: str
     map_index: int
     key: str
+    attempt: Attempt | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("dag_id", "run_id", "task_id", "key"):
@@ -71,6 +85,15 @@ class Coordinate:
             # A number may have more digits than Python prints.
             where = f"map_index={index!r:.80}" if isinstance(index, str | float | bool) else type(index).__name__
             raise CoordinateInvalid("map_index must be a whole number from -1 of at most ten digits", where=where)
+
+    @property
+    def iteration(self) -> int | None:
+        """Return the iteration of the loop that pushed; None outside of a loop, and where nobody says."""
+        if self.attempt is None or self.attempt.iteration is not None:
+            return None if self.attempt is None else self.attempt.iteration
+        # The region of a task that is not mapped is its loop: Airflow's models/task_coordinates.py,
+        # public_map_index_expression.
+        return self.attempt.region_index if self.map_index < 0 else None
 
     @property
     def of_task(self) -> tuple[str, str, str]:
@@ -100,39 +123,6 @@ def encryption_context(compartment: str, coordinate: Coordinate) -> dict[str, st
 def context_bytes(context: Mapping[str, str]) -> bytes:
     """The encryption context as canonical JSON (RFC 8785), for services that bind bytes."""
     return canonical_json(context)
-
-
-_FAST = msgspec.json.Encoder(order="sorted")
-_ANY_STR = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def canonical_json(record: Mapping[str, Any]) -> bytes:
-    """A record as canonical JSON (RFC 8785).
-
-    Ours hold text, whole numbers, booleans, lists and objects. For these msgspec writes what the RFC asks for,
-    sixty times faster than the library `rfc8785`; tests hold them together. A newline is always escaped, so no id
-    can break or forge a line.
-
-    :raises UnicodeEncodeError: a text holds a lone surrogate.
-    """
-    try:
-        data = _FAST.encode(record)
-    except TypeError:
-        # An id of a subclass of str, as enumerations are, is written as the text that it is.
-        data = _ANY_STR.encode(record).encode()
-    if not data.isascii() and max(data.decode()) >= "\ue000":
-        # Beyond here the order of code points is not that of UTF-16's units, by which the RFC sorts names.
-        data = _AS_IT_STANDS.encode(_by_utf_16(record)).encode()
-    return data
-
-
-_AS_IT_STANDS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _by_utf_16(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _by_utf_16(value[name]) for name in sorted(value, key=lambda name: name.encode("utf-16-be"))}
-    return [_by_utf_16(item) for item in value] if isinstance(value, list) else value
 
 
 def path_segment(text: str) -> str:
@@ -212,6 +202,8 @@ class TaskTry:
 
     :ivar bundle: the DAG bundle that the scheduler told this process to load the DAG from, and
     :ivar team: the team that the API server says it belongs to; None where Airflow says none.
+    :ivar attempt: the UUID of the task instance, which every try changes, and
+    :ivar iteration: the iteration of the loop that it is in; None where Airflow says none, as before 3.4.
     """
 
     dag_id: str
@@ -221,9 +213,13 @@ class TaskTry:
     try_number: int
     bundle: str | None = None
     team: str | None = None
+    attempt: str | None = field(default=None, compare=False)
+    iteration: int | None = field(default=None, compare=False)
 
     def same_task(self, other: TaskTry) -> bool:
-        """Whether it is the same try of the same task, of whichever map index."""
+        """Check that it is the same try of the same task, of whichever map index."""
+        if None not in (self.iteration, other.iteration) and self.iteration != other.iteration:
+            return False
         return (self.dag_id, self.run_id, self.task_id, self.try_number) == (
             other.dag_id,
             other.run_id,
@@ -234,7 +230,12 @@ class TaskTry:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a caller asked Airflow's database for; None where the answer may differ (a prior run, any index)."""
+    """What a caller asked Airflow's database for; None where the answer may differ (a prior run, any index).
+
+    :ivar attempt: the UUID of the task instance that pushed, where it is the one that asks.
+    :ivar iteration: the iteration of the loop that pushed, where the question reaches one only.
+    :ivar every_iteration: whether the answer holds the XComs of all iterations of a loop, in their order.
+    """
 
     dag_id: str
     task_id: str
@@ -242,26 +243,46 @@ class Asked:
     run_id: str | None = None
     map_index: int | None = None
     map_index_from: int = -1
+    attempt: str | None = None
+    iteration: int | None = None
+    every_iteration: bool = False
 
     def __str__(self) -> str:
         mapped = "" if self.map_index is None else f"[{self.map_index}]"
         text = f"{self.dag_id}/{self.run_id or '*'}/{self.task_id}{mapped}:{self.key}"
         return text.encode("unicode_escape").decode()
 
-    def check(self, found: Coordinate) -> None:
-        """Hold the reference that came back against the question.
+    def check(self, coordinate: Coordinate) -> None:
+        """Check that a reference is the one that was asked for.
 
+        :param coordinate: the reference's own.
         :raises CoordinateMismatch: names the first field that differs.
+        :raises AttemptMismatch: it is of another try of the task, or of another iteration of the loop.
         """
         for name in ("dag_id", "run_id", "task_id", "map_index", "key"):
-            wanted, given = getattr(self, name), getattr(found, name)
+            wanted, given = getattr(self, name), getattr(coordinate, name)
             if wanted is not None and wanted != given:
                 raise CoordinateMismatch(
                     f"the reference belongs to another {name}: it was moved, copied or replayed",
-                    where=f"asked for {name}={wanted!r:.80}, found {found}",
+                    where=f"asked for {name}={wanted!r:.80}, found {coordinate}",
                 )
-        if found.map_index < self.map_index_from:
+        if coordinate.map_index < self.map_index_from:
             raise CoordinateMismatch(
                 "the reference belongs to another map_index: it was moved, copied or replayed",
-                where=f"asked for map_index>={self.map_index_from}, found {found}",
+                where=f"asked for map_index>={self.map_index_from}, found {coordinate}",
+            )
+        if coordinate.attempt is not None:
+            self._check_attempt(coordinate, coordinate.attempt)
+
+    def _check_attempt(self, coordinate: Coordinate, attempt: Attempt) -> None:
+        # A reference that does not say whose it is was made by a task for another one, or before Airflow 3.4.
+        if None not in (self.attempt, attempt.task_instance_id) and self.attempt != attempt.task_instance_id:
+            raise AttemptMismatch(
+                "the reference belongs to another try of the task: it was moved, copied or replayed",
+                where=f"asked for attempt {self.attempt} of {self}, found {attempt}",
+            )
+        if None not in (self.iteration, coordinate.iteration) and self.iteration != coordinate.iteration:
+            raise AttemptMismatch(
+                "the reference belongs to another iteration of the loop: it was moved, copied or replayed",
+                where=f"asked for iteration {self.iteration} of {self}, found {coordinate.iteration}",
             )

@@ -155,6 +155,12 @@ class CoordinateMismatch(ReferenceRefused):
     """The reference belongs to another row: it was moved, copied or replayed."""
 
 
+class AttemptMismatch(CoordinateMismatch):
+    """The reference belongs to another try of the task, or to another iteration of its loop."""
+
+    remedy = "clear the producing task so that it pushes again, and look for who exchanged rows of the database"
+
+
 # --- access -----------------------------------------------------------------------------------------------
 
 
@@ -471,13 +477,13 @@ class AlarmNotTold(SecureXComError):
 
 
 class SealedLogError(SecureXComError):
-    """The sealed log (the Merkle log of access logs) cannot be read or extended."""
+    """The anchored log (the Merkle log of access logs) cannot be read or extended."""
 
     remedy = "run `secure-xcom audit verify`"
 
 
 class SealedLogInvalid(SealedLogError):
-    """Something in the sealed log is not what was signed, or is signed by nobody that is trusted here."""
+    """Something in the anchored log is not what was signed, or is signed by nobody that is trusted here."""
 
     remedy = (
         "run `secure-xcom audit verify`, compare with a checkpoint kept elsewhere, and find out who wrote here"
@@ -487,7 +493,7 @@ class SealedLogInvalid(SealedLogError):
 class SealRaced(SealedLogError):
     """Another seal was first; nothing of this one was written into the log."""
 
-    remedy = "nothing is lost: run `secure-xcom audit seal` again when the other one is done"
+    remedy = "nothing is lost: run `secure-xcom audit anchor` again when the other one is done"
 
 
 class SigningKeyError(SealedLogError):

@@ -22,7 +22,7 @@ Outcome = Literal["ok", "refused", "failed"]
 # In these events the task received or was refused a value, so it is the consumer.
 _BY_CONSUMER = ("pull", "plaintext_seen", "claim")
 
-_COORDINATE = tuple(entry.name for entry in fields(Coordinate))
+_COORDINATE = tuple(entry.name for entry in fields(Coordinate) if entry.name != "attempt")
 _TRY = tuple(entry.name for entry in fields(TaskTry))
 
 
@@ -67,12 +67,19 @@ class Event:
     def fields(self) -> dict[str, Any]:
         """Return the fields that describe the event itself, as JSON; fields without a value are left out."""
         record = {name: getattr(self, name) for name in _SAME_NAME}
-        record["producer"] = _object(self.coordinate, _COORDINATE)
+        record["producer"] = self._producer()
         record["consumer" if self.action in _BY_CONSUMER else "task"] = _object(self.task, _TRY)
-        record["asked"] = _object(self.asked, _COORDINATE)
+        record["asked"] = _object(self.asked, (*_COORDINATE, "attempt", "iteration"))
         record["keys"] = [_present(key._asdict()) for key in self.keys] or None
         record["missed"] = [{"sink": uri, "events": count} for uri, count in self.missed.items()] or None
         return _present(record)
+
+    def _producer(self) -> dict[str, Any] | None:
+        producer = _object(self.coordinate, _COORDINATE)
+        if producer is None or self.coordinate is None or self.coordinate.attempt is None:
+            return producer
+        told = {"attempt": self.coordinate.attempt.task_instance_id, "iteration": self.coordinate.iteration}
+        return {**producer, **_present(told)}
 
 
 _SAME_NAME = tuple(

@@ -12,7 +12,7 @@ from typing import Any
 
 import uuid6
 
-from secure_xcom.core.coordinate import canonical_json
+from secure_xcom.core.canonical_json import canonical_json
 from secure_xcom.core.event import Line
 
 FIRST = "0" * 64

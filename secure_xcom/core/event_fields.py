@@ -34,12 +34,21 @@ def _object(properties: dict[str, Any], required: tuple[str, ...]) -> dict[str, 
 
 
 _TASK = {"dag_id": _TEXT, "run_id": _TEXT, "task_id": _TEXT, "map_index": _whole_number(-1)}
-_COORDINATE = {**_TASK, "key": _TEXT}
+_KEYED = {**_TASK, "key": _TEXT}
+_ATTEMPT = {
+    "attempt": {
+        **_TEXT,
+        "description": "The UUID of the task instance: every try and every iteration of a loop has its own.",
+    },
+    "iteration": {**_whole_number(0), "description": "The iteration of the loop that it is in."},
+}
+_COORDINATE = {**_KEYED, **_ATTEMPT}
 _TRY = {
     **_TASK,
     "try_number": _whole_number(0),
     "bundle": {**_TEXT, "description": "The DAG bundle that the task's code was loaded from."},
     "team": {**_TEXT, "description": "The Airflow team that its DAG belongs to."},
+    **_ATTEMPT,
 }
 _TRY_SCHEMA = _object(_TRY, (*_TASK, "try_number"))
 _KEY = _object({"uri": _TEXT, "version": {"type": ["integer", "null"], "minimum": 1}}, ("uri",))
@@ -91,7 +100,7 @@ FIELDS: dict[str, Field] = {
     ),
     "producer": Field(
         "The XCom's own coordinate, as its reference states it.",
-        _object(_COORDINATE, tuple(_COORDINATE)),
+        _object(_COORDINATE, tuple(_KEYED)),
         columns=dict.fromkeys(("dag_id", "run_id", "task_id"), "VARCHAR(400)"),
     ),
     "consumer": Field(

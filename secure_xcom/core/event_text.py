@@ -7,7 +7,7 @@ from typing import Any
 
 
 def xcom(record: Mapping[str, Any]) -> str:
-    """Return the XCom in short: ``dag/run/task[index]:key``."""
+    """Return the XCom in short: ``dag/run/task[index] iteration n:key``."""
     ids = record.get("producer") or record.get("asked") or {}
     return f"{_task(ids)}:{ids.get('key', '*')}" if ids else ""
 
@@ -23,4 +23,5 @@ def by(record: Mapping[str, Any]) -> str:
 def _task(ids: Mapping[str, Any]) -> str:
     index = ids.get("map_index", -1)
     mapped = f"[{index}]" if isinstance(index, int) and index >= 0 else ""
-    return "/".join(str(ids.get(name, "*")) for name in ("dag_id", "run_id", "task_id")) + mapped
+    looped = f" iteration {ids['iteration']}" if isinstance(ids.get("iteration"), int) else ""
+    return "/".join(str(ids.get(name, "*")) for name in ("dag_id", "run_id", "task_id")) + mapped + looped

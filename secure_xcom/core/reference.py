@@ -14,7 +14,8 @@ from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
-from secure_xcom.core.coordinate import ID_MAX_CHARACTERS, Coordinate, canonical_json
+from secure_xcom.core.canonical_json import canonical_json
+from secure_xcom.core.coordinate import ID_MAX_CHARACTERS, Coordinate
 from secure_xcom.core.errors import CoordinateInvalid, ReferenceMalformed, ReferenceVersionUnknown
 
 TAG = "secure_xcom"
@@ -48,6 +49,7 @@ LEDGERS = (LEDGER_STORE, "database")
 """The values of ``head.exclusive`` that this version enforces."""
 
 _MAP_INDEX = re.compile(r"-1|0|[1-9][0-9]{0,9}")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,62}")
 
@@ -74,11 +76,21 @@ class Head:
     readers: str | None = None
     exclusive: str | None = None
     """Where the claim that a reader must have is kept: one of `LEDGERS`."""
+    attempt: str | None = None
+    region: str | None = None
+    region_index: str | None = None
+    iteration: str | None = None
 
     @cached_property
     def coordinate(self) -> Coordinate:
-        """Where this XCom lives."""
-        return Coordinate(self.dag_id, self.run_id, self.task_id, int(self.map_index), self.key)
+        """Return where this XCom lives, and which attempt pushed it, where the head says so."""
+        attempt = None
+        if (self.attempt, self.region, self.region_index, self.iteration) != (None, None, None, None):
+            from secure_xcom.core.attempt import Attempt
+
+            indexes = [None if text is None else int(text) for text in (self.region_index, self.iteration)]
+            attempt = Attempt(self.attempt, self.region, *indexes)
+        return Coordinate(self.dag_id, self.run_id, self.task_id, int(self.map_index), self.key, attempt)
 
     def due(self, lasts: int | None) -> datetime | None:
         """Return when this XCom's time is over; None for one that is good for ever.
@@ -100,6 +112,24 @@ class Head:
     def canonical(self) -> bytes:
         """The context of the seal: canonical JSON (RFC 8785) of strings only."""
         return canonical_json(self.dump())
+
+
+def attempt_fields(coordinate: Coordinate, which: str) -> dict[str, str]:
+    """Return the fields of the head that tell apart producers of one coordinate.
+
+    :param which: ``[secure_xcom] attempt_fields``. What a loop pushed is never read by a worker of a release that
+        refuses these fields, since Airflow does not start a loop's DAG with it (docs/adr/0078).
+    """
+    attempt, iteration = coordinate.attempt, coordinate.iteration
+    if attempt is None or which == "none" or (which == "loops" and iteration is None):
+        return {}
+    fields = {
+        "attempt": attempt.task_instance_id,
+        "region": attempt.region_id,
+        "region_index": attempt.region_index,
+        "iteration": iteration,
+    }
+    return {name: str(value) for name, value in fields.items() if value is not None}
 
 
 _HEAD_FIELDS = tuple(entry.name for entry in fields(Head))
@@ -286,6 +316,8 @@ def _head(value: object) -> Head:
         ("expires", _is_time),
         ("codec", _NAME.fullmatch),
         ("compression", _NAME.fullmatch),
+        ("region_index", _INDEX.fullmatch),
+        ("iteration", _INDEX.fullmatch),
     ):
         if name in record and not is_canonical(record[name]):
             raise ReferenceMalformed(f"{name} is not in its canonical form", where=f"head.{name}")

@@ -9,10 +9,9 @@ from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.core.config import OPTIONS, SECTION, Settings
+from secure_xcom.core.config import ENVIRONMENT, OPTIONS, SECTION, Settings
 from secure_xcom.core.errors import SettingInvalid
 
-_ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
 _BACKEND_MODULE = "secure_xcom"
 
 
@@ -44,7 +43,7 @@ def chosen(*names: str) -> Settings:
 def is_written(name: str) -> bool:
     """Return whether an option stands in airflow.cfg or the environment, in any way, without reading its value."""
     ways = {f"{name}{way}" for way in ("", "_cmd", "_secret")}
-    environment = {text.removeprefix(_ENVIRONMENT).lower() for text in os.environ if text.startswith(_ENVIRONMENT)}
+    environment = {text.removeprefix(ENVIRONMENT).lower() for text in os.environ if text.startswith(ENVIRONMENT)}
     conf = _conf()
     return bool(ways & environment) or any(RawConfigParser.has_option(conf, SECTION, way) for way in ways)
 
@@ -135,7 +134,10 @@ def _is_on(section: str, name: str) -> bool:
 
 def _unknown_options() -> list[str]:
     conf = _conf()
-    written = {name.removeprefix(_ENVIRONMENT).lower() for name in os.environ if name.startswith(_ENVIRONMENT)}
+    variables = [name for name in os.environ if name.startswith(ENVIRONMENT)]
+    # Airflow reads a variable in capital letters only.
+    upper = [name for name in variables if name == name.upper()]
+    written = {name.removeprefix(ENVIRONMENT).lower() for name in upper}
     # The package's provider info gives the options their defaults, which are in no section of the file.
     if conf.has_section(SECTION):
         written.update(conf.options(SECTION))
@@ -148,7 +150,10 @@ def _unknown_options() -> list[str]:
     }
     if written & indirect:
         _declare_sensitive_options()
-    return sorted(written - set(OPTIONS) - indirect)
+    unknown = written - set(OPTIONS) - indirect
+    of_environment = {name for name in upper if name.removeprefix(ENVIRONMENT).lower() in unknown}
+    of_file = unknown - {name.removeprefix(ENVIRONMENT).lower() for name in of_environment}
+    return sorted({*of_file, *of_environment, *set(variables).difference(upper)})
 
 
 def _declare_sensitive_options() -> None:

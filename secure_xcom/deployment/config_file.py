@@ -1,4 +1,4 @@
-"""Read a deployment's settings from a file in the form of airflow.cfg and the environment, without Airflow."""
+"""The deployment that a command works on: Airflow's own, or that of a file in the form of airflow.cfg."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from secure_xcom.core.config import OPTIONS, SECTION, Settings
+from secure_xcom.core.config import ENVIRONMENT, OPTIONS, SECTION, Settings
 from secure_xcom.core.errors import CommandError
 from secure_xcom.deployment.airflow_config import is_true
-from secure_xcom.deployment.deployment import Deployment
+from secure_xcom.deployment.deployment import Deployment, airflow_is_installed
 
-_ENVIRONMENT = f"AIRFLOW__{SECTION.upper()}__"
 _BACKEND = "secure_xcom.SecureXComBackend"
 
 
 def load(config: Path | None) -> Deployment:
-    """Return the deployment of a file. As in Airflow, the environment overrides the file.
+    """Return the deployment of Airflow's configuration, or of a file. The environment overrides the file.
 
-    :param config: the file; None reads the environment alone.
+    :param config: a file to read instead of Airflow's own. Without it, and without an installed Airflow, the
+        environment alone is read (``AIRFLOW__SECURE_XCOM__*``).
     :raises CommandError: the file or an option cannot be read.
     :raises SettingInvalid: an option cannot be used.
     """
+    if config is None and airflow_is_installed():
+        return Deployment.of_airflow()
     parser = configparser.ConfigParser()
     if config is not None:
         _read(parser, config)
@@ -75,7 +77,7 @@ def _reader(parser: configparser.ConfigParser, config: Path | None) -> Callable[
 
 
 def _unknown_options(parser: configparser.ConfigParser) -> list[str]:
-    written = {name.removeprefix(_ENVIRONMENT).lower() for name in os.environ if name.startswith(_ENVIRONMENT)}
-    if parser.has_section(SECTION):
-        written.update(parser[SECTION])
-    return sorted(written - set(OPTIONS) - set(parser.defaults()))
+    variables = {name for name in os.environ if name.startswith(ENVIRONMENT)}
+    known = {f"{ENVIRONMENT}{name.upper()}" for name in OPTIONS}
+    of_file = set(parser[SECTION]) if parser.has_section(SECTION) else set()
+    return sorted({*(variables - known), *(of_file - set(OPTIONS) - set(parser.defaults()))})

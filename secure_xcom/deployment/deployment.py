@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_xcom.core.adapters import load
 from secure_xcom.core.config import RELEASE, Settings
+from secure_xcom.core.per_process import unlocked_property
 
 if TYPE_CHECKING:
     from secure_xcom.claims import Ledger
     from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.verdict import Decisions
     from secure_xcom.core.codecs import Codecs
     from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.core.masking import Secrets, SensitiveNames
@@ -69,25 +70,36 @@ class Deployment:
         """The sink URIs of the access log: those of the settings, else a file beside Airflow's logs."""
         return self.settings.audit_sinks or (default_sink(self.log_folder),)
 
-    @cached_property
+    @unlocked_property
     def policy(self) -> AccessPolicy:
         """The access policy, or the single compartment of a deployment without one.
 
         :raises PolicyInvalid: the file cannot be used.
         :raises SettingMissing: neither is set.
         """
-        from secure_xcom.core.access_policy import AccessPolicy
+        from secure_xcom.core.access_policy import AccessPolicy, watched
 
         settings = self.settings
         settings.require_place()
         if settings.access_policy:
-            from secure_xcom.core.access_policy import watched
-
             # A forked task takes over what its supervisor has read.
             return watched(settings.access_policy).current()
         return AccessPolicy.single(settings.key_uris, settings.store_uri or "")
 
-    @cached_property
+    @unlocked_property
+    def decisions(self) -> Decisions:
+        """The decisions of `policy`, for pushes and pulls: without a file, its model is not loaded.
+
+        :raises ConfigurationError: as `policy`.
+        """
+        if self.settings.access_policy:
+            return self.policy
+        from secure_xcom.core.access_policy.single import single_policy
+
+        self.settings.require_place()
+        return single_policy(self.settings.key_uris, self.settings.store_uri or "")
+
+    @unlocked_property
     def access_log(self) -> AccessLog:
         """The access log, which also records a changed access policy and raises the alarms that are told at once.
 
@@ -95,7 +107,7 @@ class Deployment:
         """
         from secure_xcom.sinks import AccessLog, PolicyDigestFile, check_apart
 
-        policy, hash_key = self.policy, self.settings.audit_hash_key
+        policy, hash_key = self.decisions, self.settings.audit_hash_key
         check_apart(policy, self.sinks)
         return AccessLog.open(
             self.sinks,
@@ -106,7 +118,7 @@ class Deployment:
             beside=_immediate_alarms(policy),
         )
 
-    @cached_property
+    @unlocked_property
     def ledger(self) -> Ledger | None:
         """The database of claims, or None where claims are kept in the stores.
 
@@ -119,13 +131,15 @@ class Deployment:
         ledger: Ledger = load(IMPLEMENTATIONS, "database")(self.settings.claims_uri)
         return ledger
 
-    @cached_property
+    @unlocked_property
     def sensitive_names(self) -> SensitiveNames:
         """The names that mark a value as sensitive: Airflow's where it is installed here, and the settings'."""
-        from secure_xcom.core.masking import SensitiveNames
+        from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames
 
-        names = self.settings.sensitive_names
-        return SensitiveNames.from_airflow(names) if airflow_is_installed() else SensitiveNames(names)
+        listed, not_sensitive = self.settings.sensitive_names, self.settings.not_sensitive_names
+        if airflow_is_installed():
+            return SensitiveNames.from_airflow(listed, not_sensitive)
+        return SensitiveNames(DEFAULT_NAMES, listed=listed, not_sensitive=not_sensitive)
 
     def pipeline(
         self,
@@ -142,20 +156,19 @@ class Deployment:
         :raises ConfigurationError: the settings or the policy cannot be used, or the policy relies on what this
             Airflow does not tell.
         """
-        from secure_xcom.core import masking
         from secure_xcom.core.pipeline.push_and_pull import Pipeline
 
         if self.settings.access_policy and self.told is not None:
-            from secure_xcom.core.access_policy import check_told
+            from secure_xcom.core.access_policy.dag_origin import check_told
 
             check_told(self.policy.compartments, self.told, where=self.settings.access_policy)
         return Pipeline(
             self.settings,
-            self.policy,
+            self.decisions,
             self.access_log,
             self.sensitive_names,
             codecs,
-            register=register or masking.register,
+            register=register,
             ledger=self.ledger,
             telemetry=telemetry,
         )
@@ -172,7 +185,7 @@ def airflow_is_installed() -> bool:
     return find_spec("airflow") is not None
 
 
-def _immediate_alarms(policy: AccessPolicy) -> list[Sink]:
+def _immediate_alarms(policy: Decisions) -> list[Sink]:
     """Return the sink that raises alarms at once, if the access policy has such alarms."""
     if not policy.alarms_at_once:
         # Importing it would be a tenth of the cost of a small task.

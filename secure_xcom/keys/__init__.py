@@ -13,7 +13,6 @@ from typing import Literal, Protocol, cast, get_args
 
 from secure_xcom.core.adapters import load
 from secure_xcom.core.errors import KeyServiceError, UriInvalid
-from secure_xcom.core.findings import Finding as Finding  # Documented as a name of this module.
 
 IMPLEMENTATIONS = {
     "local": "secure_xcom.keys.local:LocalKeyring",
@@ -144,6 +143,14 @@ def openers(listed: Sequence[str], wraps: Sequence[tuple[str, str]]) -> tuple[tu
         same_name = [(uri, wrapped) for named, wrapped in wraps if named == name]
         pairs.extend(same_name or [(uri, wrapped) for _, wrapped in wraps if _made_by(name, wrapped)])
     return tuple(dict.fromkeys(pairs))
+
+
+def __getattr__(name: str) -> object:
+    if name == "Finding":  # Documented as a name of this module.
+        from secure_xcom.core.findings import Finding
+
+        return Finding
+    raise AttributeError(name)
 
 
 def _made_by(name: str, wrapped: str) -> bool:

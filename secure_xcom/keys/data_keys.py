@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from secure_xcom.core.errors import KeyServiceError, KeyServiceUnavailable, SecureXComError, SettingInvalid
+from secure_xcom.core.per_process import MadeOnce
+from secure_xcom.core.waiting import SharedCalls
 from secure_xcom.keys import DataKey, KeyService, KeyUri, Wrap, key_service
 from secure_xcom.keys.data_key_cache import DataKeyCache
 
@@ -27,6 +29,14 @@ class Unwrapped:
     data_key: DataKey = field(repr=False)
     uri: str
     cached: bool
+
+
+class _OfTry(NamedTuple):
+    """The data key of a task instance try, its wraps, and until when it is used."""
+
+    until: float
+    data_key: DataKey
+    wraps: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +58,44 @@ class DataKeys:
 
     def __init__(self, seconds: float, size: int, services: Callable[[str], KeyService] = key_service) -> None:
         self._seconds = seconds
-        self._open_service = services
-        self._services: dict[str, KeyService] = {}
+        self._services: MadeOnce[str, KeyService] = MadeOnce(services)
         self._avoided: dict[str, float] = {}
-        self._tries: dict[object, tuple[float, DataKey, tuple[tuple[str, str], ...]]] = {}
-        self._lock = threading.RLock()
-        # A lock of its own, because the other one is held while a service wraps.
-        self._opening = threading.Lock()
+        self._tries: dict[Hashable, _OfTry] = {}
+        self._wrapping: SharedCalls[Hashable, _OfTry] = SharedCalls()
         self.cache = DataKeyCache(seconds, size)
 
     def service(self, uri: str) -> KeyService:
         """Return the service of a key URI, opened once per process."""
-        with self._opening:
-            if uri not in self._services:
-                self._services[uri] = self._open_service(uri)
-            return self._services[uri]
+        return self._services.get(uri)
 
     def for_try(
-        self, uris: Sequence[str], context: Mapping[str, str], try_number: int
+        self, uris: Sequence[str], context: Mapping[str, str], attempt: Hashable
     ) -> tuple[DataKey, tuple[tuple[str, str], ...]]:
         """Return the data key for all XComs of this task instance try, and its wraps, ``(name, wrapped)`` each.
 
+        :param attempt: tells apart the tries of a task instance, and the iterations of a loop.
         :raises KeyServiceError: a required key did not wrap, or no key did.
         :raises ConfigurationError: a key URI cannot be used, even an optional one.
         """
-        name = (tuple(uris), tuple(sorted(context.items())), try_number)
-        with self._lock:
-            kept = self._tries.get(name)
-            if kept is not None and kept[0] > time.monotonic():
-                return kept[1], kept[2]
-            data_key = DataKey.generate()
-            wraps = self._wraps(uris, data_key, context)
-            while len(self._tries) >= _TRIES:
-                self._tries.pop(next(iter(self._tries)))
-            self._tries[name] = (time.monotonic() + self._seconds, data_key, wraps)
+        name = (tuple(uris), tuple(sorted(context.items())), attempt)
+        kept = self._kept(name) or self._wrapping.call(name, lambda: self._new_try(name, uris, context))
+        return kept.data_key, kept.wraps
+
+    def _kept(self, name: Hashable) -> _OfTry | None:
+        kept = self._tries.get(name)
+        return kept if kept is not None and kept.until > time.monotonic() else None
+
+    def _new_try(self, name: Hashable, uris: Sequence[str], context: Mapping[str, str]) -> _OfTry:
+        # Another thread may have wrapped one since it was looked for.
+        if (kept := self._kept(name)) is not None:
+            return kept
+        data_key, wraps = self.fresh(uris, context)
         for key_name, wrapped in wraps:
             self.cache.put(_cache_name(key_name, wrapped, context), data_key)
-        return data_key, wraps
+        self._tries[name] = made = _OfTry(time.monotonic() + self._seconds, data_key, wraps)
+        for oldest in list(self._tries)[: max(0, len(self._tries) - _TRIES)]:
+            self._tries.pop(oldest, None)
+        return made
 
     def fresh(
         self, uris: Sequence[str], context: Mapping[str, str]
@@ -204,7 +215,7 @@ class DataKeys:
             elif service.startswith("local://"):
                 costs[uri] = 0
             else:
-                costs[uri] = 1 if service in self._services else 2
+                costs[uri] = 1 if service in self._services.made else 2
         return [
             replace(candidates, wraps=tuple(sorted(candidates.wraps, key=lambda wrap: costs[wrap[0]])))
             for candidates in many
@@ -212,8 +223,7 @@ class DataKeys:
 
     def forget(self) -> None:
         """Drop every data key, such as when a task's try ends."""
-        with self._lock:
-            self._tries.clear()
+        self._tries.clear()
         self.cache.clear()
 
 

@@ -14,6 +14,9 @@ VERSION_TABLE = "secure_xcom_numbers_version"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 
-def migrate(connection: Connection, *, to: str = "head") -> tuple[str | None, str | None]:
-    """Upgrade, or downgrade to ``base``; return the versions before and after."""
-    return bring_to(connection, _SCRIPTS, VERSION_TABLE, to)
+def migrate(connection: Connection, *, to: str = "head", dry_run: bool = False) -> tuple[str | None, str | None]:
+    """Upgrade, or downgrade to ``base``; return the versions before and after.
+
+    :param dry_run: change nothing, and return the version that there would be.
+    """
+    return bring_to(connection, _SCRIPTS, VERSION_TABLE, to, dry_run=dry_run)

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from secure_xcom.core import clock
 from secure_xcom.core.errors import AuditError, SettingInvalid
 from secure_xcom.core.event import VERSION, Event, Line
 from secure_xcom.core.event_chain import Chain
+from secure_xcom.core.waiting import NoTurn, Turns
 from secure_xcom.sinks.interface import Sink, sink
 from secure_xcom.sinks.policy_digest import PolicyDigestFile
 from secure_xcom.sinks.sink_uri import SinkUri
@@ -35,6 +35,9 @@ _RETURN_KEY = "return_value"
 
 CHAIN_MAX = 1000
 """The most events in one chain, so that the events of a long-running process are anchored as well."""
+
+TURN_SECONDS = 120.0
+"""How long an event waits for those before it: twice the longest request to a service."""
 
 PENDING_MAX = 1000
 """How many lines a process keeps for a failing sink before it refuses to record more events."""
@@ -138,14 +141,11 @@ class AccessLog:
             return
         if self._pid != os.getpid():
             self._begin_process()
-        with self._lock:
-            if self._busy:
-                raise AuditError(
-                    "a signal handler pushed or pulled while an event was being written",
-                    where="the access log",
-                    remedy="push and pull outside of signal handlers and on_kill",
-                )
-            self._write(events)
+        try:
+            with self._turns.turn(TURN_SECONDS):
+                self._write(events)
+        except NoTurn as missed:
+            raise _not_written(missed) from None
 
     def close(self) -> None:
         """End the chain if it has events; the next event starts another chain.
@@ -154,16 +154,17 @@ class AccessLog:
         """
         if self._pid != os.getpid():
             return
-        with self._lock:
-            if self._busy or self._chain.ended or not self._chain.length:
-                return
-            try:
-                self._write([self._end()])
-            except AuditError as error:
-                log.warning("The event chain stays open, because its end could not be written: %s", error)
+        try:
+            with self._turns.turn(TURN_SECONDS):
+                if self._chain.length and not self._chain.ended:
+                    self._write([self._end()])
+        except NoTurn:
+            # Somebody is writing while the process ends.
+            return
+        except AuditError as error:
+            log.warning("The event chain stays open, because its end could not be written: %s", error)
 
     def _write(self, events: Sequence[Event]) -> None:
-        self._busy = True
         try:
             self._spare_memory()
             if self._chain.ended:
@@ -181,8 +182,6 @@ class AccessLog:
             for target in self._targets:
                 target.pending = []
             raise
-        finally:
-            self._busy = False
         for error in errors:
             if error is not None:
                 raise error
@@ -225,10 +224,9 @@ class AccessLog:
         }
 
     def _begin_process(self) -> None:
-        """Reset what a forked child must not share: the lock may be held, and the parent writes its own lines."""
+        """Reset what a forked child must not share: the parent may be writing, and writes its own lines."""
         self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._busy = False
+        self._turns = Turns()
         self._chain = Chain()
         self._registered = False
         self._change = None
@@ -252,6 +250,20 @@ class AccessLog:
             Finalize(None, _close, args=(reference,), exitpriority=0)
         if self._seen is not None and self._policy is not None:
             self._change, self._unkept = self._seen.change(self._policy), True
+
+
+def _not_written(missed: NoTurn) -> AuditError:
+    if missed.own:
+        return AuditError(
+            "a signal handler pushed or pulled while an event was being written",
+            where="the access log",
+            remedy="push and pull outside of signal handlers and on_kill",
+        )
+    return AuditError(
+        "the event before this one has not been written in time",
+        where="the access log",
+        remedy="check that all sinks answer; in async code, use the async methods (axcom_pull, axcom_push) only",
+    )
 
 
 def _close(reference: weakref.ref[AccessLog]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.folders import sink_inside
+from secure_xcom.core.access_policy.verdict import Decisions
 from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.sinks.sink_uri import shown
 
 
-def check_apart(policy: AccessPolicy, sinks: Sequence[str]) -> None:
+def check_apart(policy: Decisions, sinks: Sequence[str]) -> None:
     """Check that no sink lies in a folder of a compartment's payloads or claims, or contains such a folder.
 
     :raises SettingInvalid: one does.

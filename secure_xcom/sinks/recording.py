@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 
-from secure_xcom.core.access_policy.deciding import Verdict
+from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import (
     AccessError,

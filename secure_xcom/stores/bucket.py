@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from secure_xcom.connections.network import Network
 from secure_xcom.stores.bucket_uri import Transport
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Bucket(Protocol):
     network: bool
     """True if it is accessed over a network, so by threads that do not survive a fork."""
 
+    endpoint: str
+    """The URL that requests go to, for errors; empty for memory."""
+
     attributes: Mapping[str, str]
     """Attributes of each small put, by obstore's names, such as Storage-Class."""
 
@@ -53,16 +57,35 @@ class Bucket(Protocol):
         """
 
 
-def client_options(transport: Transport, *, allow_http: bool) -> ClientConfig:
-    """Return obstore's connection options."""
-    return {
+def client_options(transport: Transport, network: Network, where: str, *, logs_in: bool = False) -> ClientConfig:
+    """Return obstore's connection options. They replace whatever it read from the environment for a connection.
+
+    :param logs_in: True if obstore makes requests for credentials as well, which always use TLS.
+    :raises SettingInvalid: the certificate bundle cannot be read.
+    """
+    options: ClientConfig = {
         "connect_timeout": timedelta(seconds=transport.connect_timeout),
         "read_timeout": timedelta(seconds=transport.timeout),
         "timeout": _WHOLE_REQUEST,
         "pool_max_idle_per_host": str(transport.connections),
         "user_agent": "secure-xcom",
-        "allow_http": allow_http,
+        "allow_http": network.plain,
     }
+    if network.verify is False:
+        options["allow_invalid_certificates"] = True
+    authorities = network.authorities(where) if logs_in or not network.plain else b""
+    if authorities:
+        options["root_certificate"] = authorities
+    if authorities is not None:
+        # The machine's own may be missing, which would be an error even where none is needed.
+        options["disable_system_certificates"] = True  # type: ignore[typeddict-unknown-key]  # missing in its stubs
+    if network.proxy:
+        options["proxy_url"] = network.proxy
+    elif network.proxies_named:
+        # Its HTTP library would take a proxy from the environment, unless it is given one, even for no host.
+        options["proxy_url"] = "http://127.0.0.1:9"
+        options["proxy_excludes"] = "*,0.0.0.0/0,::/0"
+    return options
 
 
 def retry_config(transport: Transport) -> RetryConfig:

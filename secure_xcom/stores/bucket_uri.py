@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote
 
+from secure_xcom.connections.network import ENDPOINT_REMEDY, is_endpoint
 from secure_xcom.core.errors import PathInvalid, UriInvalid
 from secure_xcom.stores.paths import checked_path
 
@@ -23,7 +24,6 @@ bytes."""
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,220})[a-z0-9]")
 # The form of Airflow's connection ids (airflow.utils.helpers, validate_key).
 _CONN_ID = re.compile(r"[\w.-]{1,250}", re.ASCII)
-_ENDPOINT = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,300}(?:/[!-~]{0,300})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,6 @@ _TRANSPORT = {
     "connections": (1, 256),
 }
 TRUE_FALSE = ("true", "false")
-ENDPOINT_REMEDY = "write https://HOST[:PORT]; http:// sends without TLS"
-
-
-def is_endpoint(text: str) -> bool:
-    """Check whether a text is the URL of a service: ``https://HOST[:PORT][/PATH]``, or with http."""
-    return _ENDPOINT.fullmatch(text) is not None
 
 
 def read_options(

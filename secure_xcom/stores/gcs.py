@@ -15,59 +15,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import timezone
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.connections import hook_with
-from secure_xcom.stores.airflow_connection import (
-    connection_of,
-    extra_of,
-    missing,
-    refused,
-    renewed,
-    warn_of_unknown,
-)
+from secure_xcom.connections.extras import missing
+from secure_xcom.connections.google import gcs_access
 from secure_xcom.stores.bucket import PART_BYTES, Parts, client_options, retry_config
 from secure_xcom.stores.bucket_uri import BucketUri, read_options
+from secure_xcom.stores.native_environment import hidden_from_obstore
 
 if TYPE_CHECKING:
-    from obstore.store import GCSConfig, GCSCredential, GCSStore
+    from obstore.store import GCSConfig, GCSStore
 
 _OPTIONS: dict[str, tuple[str, ...] | None] = {
     "endpoint": None,
     "storage_class": ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
 }
-# The options that GoogleBaseHook makes credentials of. Its num_retries is for other services; use retries= here.
-_HOOK = {
-    "project",
-    "key_path",
-    "keyfile_dict",
-    "key_secret_name",
-    "key_secret_project_id",
-    "credential_config_file",
-    "scope",
-    "impersonation_chain",
-    "is_anonymous",
-    "idp_issuer_url",
-    "client_id",
-    "client_secret",
-    "idp_extra_params",
-    "quota_project_id",
-}
-_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 # User metadata of a large object, by which a put whose response was lost recognizes its own object.
 _MARK = "secure-xcom-upload"
-
-
-@dataclass(frozen=True, slots=True)
-class _Access:
-    """An identity: google.auth's credentials, or None for obstore's own default chain."""
-
-    credentials: Any = field(default=None, repr=False)
-    anonymous: bool = False
-    project: str | None = None
 
 
 class GcsBucket:
@@ -85,8 +50,13 @@ class GcsBucket:
         self._place = BucketUri.parse(uri, "gs")
         self.uri = self._place.uri
         self._transport, self._options = read_options(self._place, _OPTIONS)
-        self._access = (
-            _of_connection(self._place, self._place.conn_id) if self._place.conn_id else _of_default_chain()
+        self._access = gcs_access(self._place.conn_id, self._options.get("endpoint"), self.uri)
+        self.endpoint = self._access.network.endpoint
+        self._http = client_options(
+            self._transport,
+            self._access.network,
+            f"store URI {self.uri}",
+            logs_in=self._access.token is None,
         )
         storage_class = self._options.get("storage_class")
         self.attributes: Mapping[str, str] = {"Storage-Class": storage_class} if storage_class else {}
@@ -94,21 +64,18 @@ class GcsBucket:
     def client(self) -> GCSStore:
         from obstore.store import GCSStore
 
-        endpoint = self._options.get("endpoint", "")
-        config: GCSConfig = {}
-        if endpoint:
-            config["base_url"] = endpoint
-        if self._access.anonymous:
-            config["skip_signature"] = True
-        credentials = None if self._access.anonymous else self._access.credentials
-        return GCSStore(
-            self._place.bucket,
-            prefix=self._place.prefix or None,
-            config=config,
-            client_options=client_options(self._transport, allow_http=endpoint.startswith("http://")),
-            retry_config=retry_config(self._transport),
-            credential_provider=_renewing(credentials) if credentials is not None else None,
-        )
+        access = self._access
+        # Every option, because each one that is left out would be taken from the environment.
+        config: GCSConfig = {"base_url": self.endpoint, "skip_signature": access.anonymous}
+        with hidden_from_obstore():
+            return GCSStore(
+                self._place.bucket,
+                prefix=self._place.prefix or None,
+                config=config,
+                client_options=self._http,
+                retry_config=retry_config(self._transport),
+                credential_provider=access.token,
+            )
 
     def put_large(self, path: str, parts: Parts) -> None:
         """Put with a resumable upload on the condition that no object exists yet; cancel it if it fails."""
@@ -117,15 +84,14 @@ class GcsBucket:
             from google.cloud.storage.retry import DEFAULT_RETRY
         except ImportError as error:
             raise missing("gcp", error, self.uri) from None
-        access = self._access
-        if access.credentials is not None and not access.anonymous:
+        if not self._access.anonymous and self._access.token is not None:
             # Requested first, so that a failing login is not mistaken for a denied put.
-            _renewing(access.credentials)()
-        endpoint = self._options.get("endpoint")
+            self._access.token()
         client = Client(
-            project=access.project or "none",  # A bucket's name is enough to find objects.
-            credentials=access.credentials,
-            client_options={"api_endpoint": endpoint} if endpoint else None,
+            project=self._access.project or "none",  # A bucket's name is enough to find objects.
+            credentials=self._access.credentials,
+            client_options={"api_endpoint": self.endpoint},
+            _http=self._access.session(),
         )
         mark = os.urandom(16).hex()
         blob = client.bucket(self._place.bucket).blob(f"{self._place.prefix}/{path}".removeprefix("/"))
@@ -185,48 +151,3 @@ def _is_marked(blob: Any, mark: str) -> bool:
     except Exception:  # noqa: BLE001  # a writer may not be allowed to read it: then it cannot be confirmed as ours
         return False
     return bool((blob.metadata or {}).get(_MARK) == mark)
-
-
-def _of_connection(place: BucketUri, conn_id: str) -> _Access:
-    connection = connection_of(conn_id, place.uri)
-    names = {name.removeprefix("extra__google_cloud_platform__") for name in extra_of(connection, place.uri)}
-    warn_of_unknown(connection, names, _HOOK, "extra")
-    try:
-        from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
-        from google.auth.credentials import AnonymousCredentials
-    except ImportError as error:
-        raise missing("gcp", error, place.uri) from None
-
-    try:
-        hook = hook_with(GoogleBaseHook, connection)(gcp_conn_id=conn_id)
-        credentials, project = hook.get_credentials_and_project_id()
-    except Exception as error:  # noqa: BLE001  # any error of a hook becomes one of ours
-        raise refused(connection, error, place.uri) from None
-    return _Access(credentials, isinstance(credentials, AnonymousCredentials), project)
-
-
-def _of_default_chain() -> _Access:
-    try:
-        import google.auth
-        from google.auth.exceptions import DefaultCredentialsError
-    except ImportError:
-        return _Access()
-    try:
-        credentials, project = google.auth.default(scopes=[_SCOPE])
-    except DefaultCredentialsError:
-        # obstore searches the same places, and its first request reports what is missing.
-        return _Access()
-    return _Access(credentials, project=project)
-
-
-def _renewing(credentials: Any) -> Callable[[], GCSCredential]:
-    def current() -> GCSCredential:
-        from google.auth.transport.requests import Request
-
-        if not credentials.valid:
-            renewed(lambda: credentials.refresh(Request()))
-        ends = credentials.expiry
-        # google.auth's times are in UTC, without a time zone.
-        return {"token": credentials.token, "expires_at": ends.replace(tzinfo=timezone.utc) if ends else None}
-
-    return current

@@ -84,7 +84,7 @@ class ObjectStore:
             # A put can only miss the bucket, even if the response does not say so.
             raise StoreUnavailable(
                 "the bucket does not exist",
-                where=self.uri,
+                where=self._at(self.uri),
                 remedy="create the bucket, or correct the store URI",
             ) from None
 
@@ -164,7 +164,7 @@ class ObjectStore:
             # An error of the payload's own iterator is not an error of the store.
             if error is parts.error:
                 raise
-            raise store_error(error, f"{self.uri}/{path}") from None
+            raise store_error(error, self._at(f"{self.uri}/{path}")) from None
 
     def _whole(self, path: str, size: int | None) -> bytes | StoreError:
         try:
@@ -226,12 +226,16 @@ class ObjectStore:
         except SecureXComError:
             raise
         except Exception as error:  # noqa: BLE001  # any error of a foreign library becomes one of ours
-            raise store_error(error, f"{self.uri}/{path}") from None
+            raise store_error(error, self._at(f"{self.uri}/{path}")) from None
         except BaseException as error:
             # A panic in obstore is not an Exception, and neither is the end of the task.
             if type(error).__module__ != "pyo3_runtime":
                 raise
-            raise store_error(error, f"{self.uri}/{path}") from None
+            raise store_error(error, self._at(f"{self.uri}/{path}")) from None
+
+    def _at(self, place: str) -> str:
+        """Return a place with the endpoint that was asked for it."""
+        return f"{place} at {self._bucket.endpoint}" if self._bucket.endpoint else place
 
     # Last, because after it `list` means this method and not the type.
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -247,6 +251,7 @@ class _Memory:
     """A bucket in this process's memory."""
 
     network = False
+    endpoint = ""
     attributes: Mapping[str, str] = {}
 
     def __init__(self, uri: str) -> None:

@@ -18,16 +18,15 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.core.errors import SettingInvalid, UriInvalid
-from secure_xcom.core.per_process import PerProcess
-from secure_xcom.stores.airflow_connection import missing
+from secure_xcom.connections.aws.s3_access import s3_access
+from secure_xcom.connections.extras import missing
+from secure_xcom.core.errors import UriInvalid
 from secure_xcom.stores.bucket import Parts, client_options, put_parts, retry_config
 from secure_xcom.stores.bucket_uri import TRUE_FALSE, BucketUri, read_options
-from secure_xcom.stores.s3_credentials import Access
+from secure_xcom.stores.native_environment import hidden_from_obstore
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
@@ -43,8 +42,6 @@ _OPTIONS: dict[str, tuple[str, ...] | None] = {
     "bucket_key": TRUE_FALSE,
     "storage_class": None,
 }
-# AWS's regions, and any other name for stores without regions. It is part of a header and of the host name.
-_REGION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # User metadata of a large object, by which a put whose response was lost recognizes its own object.
 _MARK = "secure-xcom-upload"
 # The checksums that botocore computes for each part, by default CRC32, are repeated when the upload is completed.
@@ -71,18 +68,17 @@ class S3Bucket:
                 "sse_kms_key_id needs sse=aws:kms", where=f"store URI {self.uri}", remedy="add &sse=aws:kms"
             )
         self._options = options
-        self._access = Access.of(self._place)
-        region = options.get("region") or self._access.region
-        if region and not _REGION.fullmatch(region):
-            raise SettingInvalid(
-                f"{region!r:.80} is not a valid region",
-                where=f"store URI {self.uri}",
-                remedy="correct region= in the store URI, or region_name in the connection's extra",
-            )
-        bundle = self._access.verify if self._access.verify is not None else os.environ.get("AWS_CA_BUNDLE")
-        self._roots = _read_bundle(bundle, self.uri) if isinstance(bundle, str) else None
-        # One client for all large puts of this process: making it takes as long as putting 20 MB.
-        self._large_puts = PerProcess(self.boto3_client)
+        self._access = s3_access(self._place.conn_id, self._place.bucket, options, self.uri)
+        self.endpoint = self._access.endpoint.url
+        # Read at once, so that a bundle that cannot be read is found when the store is opened.
+        self._http = client_options(
+            self._transport,
+            self._access.network,
+            f"store URI {self.uri}",
+            logs_in=self._access.credentials is None,
+        )
+        # One client for all large puts of a process: making it takes as long as putting 20 MB.
+        self._large_puts: dict[int, Any] = {}
         self.attributes: Mapping[str, str] = (
             {"Storage-Class": options["storage_class"]} if "storage_class" in options else {}
         )
@@ -91,40 +87,38 @@ class S3Bucket:
         from obstore.store import S3Store
 
         access, options = self._access, self._options
-        endpoint = self._endpoint()
-        config: S3Config = {"region": options.get("region") or access.region or _default_region()}
-        if endpoint:
-            config["endpoint"] = endpoint
-        addressing = options.get("addressing") or (access.config.get("s3") or {}).get("addressing_style")
-        if addressing == "auto":
-            addressing = None
-        # AWS itself is phasing out path-style addresses, so without an endpoint addresses are virtual-hosted.
-        if addressing == "virtual" or (addressing is None and not endpoint and "." not in self._place.bucket):
-            config["virtual_hosted_style_request"] = True
-            if endpoint:
-                scheme, _, host = endpoint.partition("://")
-                config["endpoint"] = f"{scheme}://{self._place.bucket}.{host}"
-        if access.config.get("signature_version") == "unsigned":
-            config["skip_signature"] = True
+        endpoint = access.endpoint.bucket_url(self._place.bucket)
+        # Every option, because each one that is left out would be taken from the environment.
+        config: S3Config = {
+            "region": access.endpoint.region,
+            "endpoint": endpoint,
+            "aws_endpoint_url_s3": endpoint,
+            "virtual_hosted_style_request": access.endpoint.virtual,
+            "s3_express": access.endpoint.express,
+            "skip_signature": not access.signed,
+            "unsigned_payload": False,
+            "conditional_put": "etag",
+            "copy_if_not_exists": "multipart",
+            "disable_tagging": False,
+            "disable_bulk_delete": False,
+            "request_payer": False,
+            "imdsv1_fallback": False,
+        }
         if "sse" in options:
             config["server_side_encryption"] = options["sse"]
         if "sse_kms_key_id" in options:
             config["sse_kms_key_id"] = options["sse_kms_key_id"]
         if "bucket_key" in options:
             config["sse_bucket_key_enabled"] = options["bucket_key"] == "true"
-        http = client_options(self._transport, allow_http=bool(endpoint and endpoint.startswith("http://")))
-        if access.verify is False:
-            http["allow_invalid_certificates"] = True
-        if self._roots:
-            http["root_certificate"] = self._roots
-        return S3Store(
-            self._place.bucket,
-            prefix=self._place.prefix or None,
-            config=config,
-            client_options=http,
-            retry_config=retry_config(self._transport),
-            credential_provider=access.credentials,
-        )
+        with hidden_from_obstore():
+            return S3Store(
+                self._place.bucket,
+                prefix=self._place.prefix or None,
+                config=config,
+                client_options=self._http,
+                retry_config=retry_config(self._transport),
+                credential_provider=access.credentials,
+            )
 
     def put_large(self, path: str, parts: Parts) -> None:
         """Put with a multipart upload that is completed with ``If-None-Match: *`` or aborted."""
@@ -183,9 +177,14 @@ class S3Bucket:
         return headers
 
     def _kept_client(self) -> Any:
+        process = os.getpid()
+        if process not in self._large_puts:
+            # Without a lock, because a login is a request; of two threads' clients one is kept.
+            return self._large_puts.setdefault(process, self.boto3_client())
         if self._access.credentials:
+            # Requested first, so that a failing login is not mistaken for a denied put.
             self._access.credentials()
-        return self._large_puts.get()
+        return self._large_puts[process]
 
     @property
     def place(self) -> BucketUri:
@@ -204,45 +203,35 @@ class S3Bucket:
             # Requested first, so that a failing login is not mistaken for a denied put.
             access.credentials()
         config = dict(access.config)
+        endpoint = access.endpoint
         config.update(
             connect_timeout=transport.connect_timeout,
             read_timeout=transport.timeout,
             retries={"mode": "standard", "total_max_attempts": transport.retries + 1},
             max_pool_connections=transport.connections,
             user_agent_extra="secure-xcom",
+            proxies=access.network.proxies,
+            # What the endpoint says already must not come again from the environment or the configuration files.
+            ignore_configured_endpoint_urls=True,
+            use_fips_endpoint=False,
+            use_dualstack_endpoint=False,
+            s3={
+                **(config.get("s3") or {}),
+                "addressing_style": "virtual" if endpoint.virtual else "path",
+                "use_accelerate_endpoint": False,
+                "use_dualstack_endpoint": False,
+            },
         )
-        if (self._endpoint() or "").startswith("http://"):
+        if access.network.plain:
             # Without TLS, botocore signs each part's SHA-256, so a CRC would only cost time.
             config["request_checksum_calculation"] = "when_required"
-        if self._options.get("addressing"):
-            config["s3"] = {**(config.get("s3") or {}), "addressing_style": self._options["addressing"]}
-        if config.get("signature_version") == "unsigned":
+        if not access.signed:
             config["signature_version"] = UNSIGNED
         return access.session().client(
             "s3",
-            region_name=self._options.get("region") or access.region or _default_region(),
-            endpoint_url=self._endpoint(),
-            verify=access.verify,
+            region_name=endpoint.region,
+            # botocore makes the address of a directory bucket, and its sessions, by itself.
+            endpoint_url=None if endpoint.express else endpoint.url,
+            verify=access.network.verify,
             config=Config(**config),
         )
-
-    def _endpoint(self) -> str | None:
-        own = self._options.get("endpoint") or self._access.endpoint
-        return own or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-
-
-def _default_region() -> str:
-    # S3's own default, which stores without regions expect.
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-
-
-def _read_bundle(path: str, uri: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise SettingInvalid(
-            f"the certificate bundle cannot be read ({type(error).__name__})",
-            where=f"store URI {uri}, verify={path!r:.120}",
-            remedy="correct verify in the connection's extra, or AWS_CA_BUNDLE",
-        ) from None

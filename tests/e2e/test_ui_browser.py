@@ -209,7 +209,7 @@ def test_plaintext_stands_out(window: Window, here: World) -> None:
     window.go(here.shown.tab("load"), "article")
     card = _card(window, "by_hand")
     assert card.get_by_text("state plaintext", exact=True).is_visible()
-    assert card.get_by_text("secure-xcom seal-existing").is_visible()
+    assert card.get_by_text("secure-xcom migrate").is_visible()
     assert card.get_by_text("Written by").is_visible()
     assert "1 with a finding" in window.root.get_by_role("status").first.inner_text()
     # Airflow's own page shows it; ours does not repeat it.

@@ -133,7 +133,7 @@ def test_a_scoped_deployment_has_no_gap(deployment: Deployment) -> None:
 
 
 def test_what_an_operator_opens_has_its_event(deployment: Deployment) -> None:
-    """A break-glass read, and each value that unseal-all and seal-existing open, fit Vault's log like a pull."""
+    """A break-glass read, and each value that migrate-back and migrate open, fit Vault's log like a pull."""
     ats = [coordinate(task_id="one"), coordinate(task_id="two")]
     table = XComTable(f"sqlite:///{deployment.folder}/airflow.db")
     table.put_many(zip(ats, deployment.push(*ats), strict=True))
@@ -249,7 +249,7 @@ def test_a_forged_event_and_a_missing_record_are_reported(deployment: Deployment
 
 
 def test_checkpoints_are_signed_by_transit(deployment: Deployment) -> None:
-    """A sealed log with a transit key verifies by the second reader, and a worker's token cannot sign."""
+    """A anchored log with a transit key verifies by the second reader, and a worker's token cannot sign."""
     deployment.push(*three())
     server = deployment.realm.server
     server.do("POST", f"{deployment.realm.transit}/keys/sealing-{deployment.key}", {"type": "ed25519"})

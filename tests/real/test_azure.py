@@ -13,6 +13,8 @@ import pytest
 
 from secure_xcom.core.errors import ObjectExists, StoreDenied, StoreError, StoreUnavailable
 from secure_xcom.stores import Store, store
+from tests.support.clients_agree import LARGE as LARGE_PAYLOAD
+from tests.support.clients_agree import SMALL, assert_no_variable_matters, requests_of
 from tests.support.servers.azurite import BlobServer, azurite
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.support.store_contract import StoreContract
@@ -94,6 +96,26 @@ def test_logins(
     assert list(mine.get_many(["small", "large"])) == [b"sealed", b"".join(LARGE)]
     if login != "sas_token":  # Azurite answers 500 to a batch of deletes with a SAS, to Azure's own client too.
         assert mine.delete_many(["small", "large"]) == [None, None]
+
+
+def test_no_variable_comes_behind_what_is_configured(
+    server: BlobServer, container: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever variable of obstore a worker has, small and large payloads go to the same place, signed the same."""
+    uri = f"abfs://{connect(monkeypatch, proxy.endpoint, server.account, server.key)}@{container}/{prefix}"
+    with faulty_proxy(server.endpoint.rpartition("/")[0]) as elsewhere:
+        # Azure's own SDK takes one proxy for all requests, and so does the other client.
+        without = frozenset({"ALL_PROXY"})
+        assert_no_variable_matters("AZURE_", uri, proxy, elsewhere, monkeypatch, without=without)
+
+
+def test_an_endpoint_of_the_uri_comes_before_the_connections(
+    server: BlobServer, container: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small and large payloads both go to the endpoint that the URI names, and not to the connection's."""
+    conn_id = connect(monkeypatch, "http://127.0.0.1:9/nobody", server.account, server.key)
+    uri = f"abfs://{conn_id}@{container}/{prefix}?endpoint={proxy.endpoint}"
+    assert requests_of(uri, proxy, {**SMALL, **LARGE_PAYLOAD})
 
 
 def test_default_credentials(

@@ -184,11 +184,11 @@ class FileRows:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "row.json"
 
-    def read(self, at: Coordinate) -> Any:
-        return json.loads(self.path.read_text())
+    def read(self, at: Coordinate) -> list[Any]:
+        return [json.loads(self.path.read_text())]
 
     def replace(self, at: Coordinate, old: object, new: object) -> bool:
-        if self.read(at) != old:
+        if self.read(at) != [old]:
             return False
         whole = self.path.with_suffix(".new")
         whole.write_text(json.dumps(new))
@@ -217,7 +217,7 @@ def pulled(folder: Path, task: TaskTry, step: str = "") -> Pipeline:
     process = deployment(folder, step)
     asked = Asked(AT.dag_id, AT.task_id, AT.key, AT.run_id, AT.map_index)
     who = Claimant(task.dag_id, task.run_id, task.task_id, task.map_index, 0)
-    values = process.pull([Row(FileRows(folder).read(AT), asked)], consumer=task, claimant=who)
+    values = process.pull([Row(FileRows(folder).read(AT)[0], asked)], consumer=task, claimant=who)
     assert values == ["opensesame"]
     return process
 
@@ -276,7 +276,7 @@ def nothing_is_left(folder: Path) -> None:
     """After maintenance there is neither payload nor claim, and nobody pulls."""
     maintain(str(folder), "")
     assert list(store(f"file://{folder}/store").list()) == []
-    assert parse(FileRows(folder).read(AT)).shredded is not None
+    assert parse(FileRows(folder).read(AT)[0]).shredded is not None
     for task in (READER, OTHER):
         with pytest.raises(ReferenceShredded):
             pulled(folder, task)

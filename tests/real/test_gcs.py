@@ -17,6 +17,7 @@ import pytest
 
 from secure_xcom.core.errors import ObjectExists, StoreDenied, StoreUnavailable
 from secure_xcom.stores import Store, store
+from tests.support.clients_agree import assert_no_variable_matters
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.support.servers.gcs_double import GcsDouble, gcs_double
 from tests.support.store_contract import StoreContract
@@ -119,6 +120,26 @@ def test_connection(
     assert list(mine.get_many(["small", "large"])) == [b"sealed", b"".join(LARGE)]
     assert f"{prefix}/small" in double.blobs
     assert mine.delete_many(["small", "large"]) == [None, None]
+
+
+def test_no_variable_comes_behind_what_is_configured(
+    double: GcsDouble,
+    proxy: FaultyProxy,
+    tokens: FaultyProxy,
+    key_file: dict[str, str],
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever variable of obstore a worker has, small and large payloads go to the same place, signed the same."""
+    pytest.importorskip("airflow.providers.google", reason="install secure-xcom[gcp]")
+    tokens.faults += [Fault("answer", status=200, body=token_answer(TOKEN))] * 200
+    key = {**key_file, "token_uri": f"{tokens.endpoint}/token"}
+    connection = {"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": key, "project": "tests"}}
+    monkeypatch.setenv("AIRFLOW_CONN_GCS_TEST", json.dumps(connection))
+    uri = f"gs://gcs_test@bucket/{prefix}?endpoint={proxy.endpoint}"
+    with faulty_proxy(double.endpoint) as elsewhere:
+        # A proxy for all requests is Google's SDK's rule for its login as well.
+        assert_no_variable_matters("GOOGLE_", uri, proxy, elsewhere, monkeypatch, without=frozenset({"ALL_PROXY"}))
 
 
 def test_token_is_renewed_in_mid_run(double: GcsDouble, tokens: FaultyProxy, prefix: str) -> None:

@@ -20,6 +20,7 @@ from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError, StoreUnavailable
 from secure_xcom.ops.checks.probe import probe_coordinate, probe_store
 from secure_xcom.stores import Store, store
+from tests.support.clients_agree import assert_no_variable_matters
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.support.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
 from tests.support.store_contract import StoreContract
@@ -109,6 +110,29 @@ def opened(
 ) -> Store:
     """The store at ``bucket/prefix`` for an identity."""
     return store(f"s3://{connect(monkeypatch, at.endpoint, identity, **extra)}@{place}")
+
+
+# --- the environment ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("login", ["connection", "options"])
+def test_no_variable_comes_behind_what_is_configured(
+    login: str, server: S3Server, bucket: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever variable of obstore a worker has, small and large payloads go to the same place, signed the same.
+
+    Options are compared in the URI, with keys from the environment, and in a connection, with keys of its own.
+    """
+    without: frozenset[str] = frozenset()
+    if login == "connection":
+        uri = f"s3://{connect(monkeypatch, proxy.endpoint, server.root)}@{bucket}/{prefix}"
+    else:
+        without = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.root.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.root.secret_key)
+        uri = f"s3://{bucket}/{prefix}?endpoint={proxy.endpoint}&region={REGION}&addressing=path"
+    with faulty_proxy(server.endpoint) as elsewhere:
+        assert_no_variable_matters("AWS_", uri, proxy, elsewhere, monkeypatch, without=without)
 
 
 # --- identities -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.cli.declare import contract_of
 from secure_xcom.core import errors
 from secure_xcom.core.config import OPTIONS
 from secure_xcom.core.event_fields import FIELDS
@@ -69,6 +70,8 @@ def commands() -> Iterator[tuple[str, ...]]:
 
     def below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         for name, command in group.commands.items():
+            if command.hidden:
+                continue
             if hasattr(command, "commands"):
                 yield from below(command, (*path, name))
             else:
@@ -97,10 +100,38 @@ def overview() -> str:
     """The commands of the top, a line each, with a link to their help."""
     lines = ["| command | what it does |", "|---|---|"]
     for name, command in _top().commands.items():
-        below = getattr(command, "commands", {})
-        first = f"secure-xcom-{name}" + (f"-{next(iter(below))}" if below else "")
+        if command.hidden:
+            continue
+        below = [sub for sub, each in getattr(command, "commands", {}).items() if not each.hidden]
+        first = f"secure-xcom-{name}" + (f"-{below[0]}" if below else "")
         words = f"`secure-xcom {name}`" + (f" {', '.join(below)}" if below else "")
         lines.append(f"| [{words}](docs/commands.md#{first}) | {command.get_short_help_str(limit=200)} |")
+    return "\n".join(lines)
+
+
+def contract() -> str:
+    """What each command does without options, what exit code 1 means, and its former names, as a table."""
+    acts = {
+        "reads": "reads",
+        "sets up": "acts; `--dry-run` shows",
+        "changes": "reports; `--apply` acts",
+        "repairs": "reports; `--fix` repairs",
+    }
+    lines = ["| command | without options | exit code 1 | former name |", "|---|---|---|---|"]
+    for path in commands():
+        if not path:
+            continue
+        group = _top()
+        for name in path[:-1]:
+            group = group.commands[name]
+        command = group.commands[path[-1]]
+        rules = contract_of(command)
+        former = [
+            f"`{name}`" for name, other in group.commands.items() if other.hidden and contract_of(other) is rules
+        ]
+        lines.append(
+            f"| `{' '.join(path)}` | {acts[rules.kind]} | {rules.found or 'never'} | {', '.join(former)} |"
+        )
     return "\n".join(lines)
 
 
@@ -113,6 +144,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "event": event,
     "event_table": event_table,
     "help": help_texts,
+    "contract": contract,
     "overview": overview,
     "errors": remedies,
     "fields": policies_page.fields,

@@ -1,4 +1,4 @@
-"""A second verifier of sealed logs, from the texts of RFC 9162, C2SP tlog-tiles, tlog-checkpoint and signed-note.
+"""A second verifier of anchored logs, from RFC 9162, C2SP tlog-tiles, tlog-checkpoint and signed-note.
 
 It imports nothing of the package, so that a mistake there cannot hide here. It reads a log's folder as files.
 """

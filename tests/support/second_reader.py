@@ -147,6 +147,7 @@ def claim(
         **{f"by_{name}": str(by[name]) for name in COORDINATE[:4]},
         "by_clearing": "",
         **({} if attempt is None else {"by_attempt": attempt}),
+        **({"by_iteration": str(by["iteration"])} if "iteration" in by else {}),
         "claimed": claimed,
     }
     proof = seal(data_key, canonical({"secure_xcom_claim": "1", **fields}), b"", salt)
@@ -164,7 +165,20 @@ def claimant(record: Mapping[str, Any], head: Mapping[str, str], data_key: bytes
     proof = base64.b64decode(record["proof"], validate=True)
     if unseal(data_key, canonical({"secure_xcom_claim": "1", **fields}), proof) != b"":
         raise Refused("a proof that is not empty")
-    return {name: fields[f"by_{name}"] for name in COORDINATE[:4]}
+    return {name: fields[f"by_{name}"] for name in (*COORDINATE[:4], "iteration") if f"by_{name}" in fields}
+
+
+# --- attempts and iterations ------------------------------------------------------------------------------
+
+
+def check_asked(head: Mapping[str, str], asked: Mapping[str, Any]) -> None:
+    """See that a head is the one that was asked for: docs/spec.md, "Attempts and iterations".
+
+    :raises Refused: a field differs that both name.
+    """
+    for name in (*COORDINATE, "attempt", "iteration"):
+        if name in head and asked.get(name) is not None and str(asked[name]) != head[name]:
+            raise Refused(f"another {name} was asked for")
 
 
 # --- the local keyring ------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def set_head(name: str, text: str, *, asked: bool = False) -> Edit:
     def edit(vector: Vector) -> None:
         vector["row"]["head"][name] = text
         if asked:
-            vector["asked"][name] = int(text) if name == "map_index" else text
+            vector["asked"][name] = int(text) if name in ("map_index", "iteration") else text
 
     return edit
 

@@ -11,8 +11,9 @@ from typing import Any
 from tests.support import second_reader
 from tests.vectors.build import CREATED, DATA_KEY, STORE_URI, UNIQUE, Edit, Vector, b64, error, pulled, salt, value
 
-CONSUMER = {"dag_id": "report", "run_id": "run_1", "task_id": "load", "map_index": 2}
+CONSUMER: dict[str, str | int] = {"dag_id": "report", "run_id": "run_1", "task_id": "load", "map_index": 2}
 _OTHER = {**CONSUMER, "map_index": 3}
+_LOOPED = {**CONSUMER, "iteration": 2}
 _ATTEMPT = "019be2a1-0000-7000-8000-000000000001"
 
 
@@ -30,9 +31,15 @@ def _claimed(
     return edit
 
 
-def _made(title: str, expect: Vector, edit: Edit | None = None, head: dict[str, str] | None = None) -> Vector:
+def _made(
+    title: str,
+    expect: Vector,
+    edit: Edit | None = None,
+    head: dict[str, str] | None = None,
+    consumer: dict[str, Any] = CONSUMER,
+) -> Vector:
     vector = pulled(title, expect, head={"exclusive": "store", **(head or {})})
-    vector["consumer"] = copy.deepcopy(CONSUMER)
+    vector["consumer"] = copy.deepcopy(consumer)
     if edit:
         edit(vector)
     return vector
@@ -80,6 +87,18 @@ def _of_no_attempt(record: Any) -> None:
     del record["claim"]["by_attempt"]
 
 
+def _of_another_iteration(record: Any) -> None:
+    record["claim"]["by_iteration"] = "1"
+
+
+def _of_no_iteration(record: Any) -> None:
+    del record["claim"]["by_iteration"]
+
+
+def _of_an_odd_iteration(record: Any) -> None:
+    record["claim"]["by_iteration"] = "02"
+
+
 def _of_an_odd_attempt(record: Any) -> None:
     record["claim"]["by_attempt"] = "1"
 
@@ -104,6 +123,12 @@ def vectors() -> dict[str, Vector]:
         "refused-claim-attempt-edited": "A claim with another attempt does not prove itself.",
         "refused-claim-attempt-dropped": "A claim without the attempt that it was made by does not prove itself.",
         "refused-claim-attempt-odd": "An attempt is a UUID.",
+        "pull-exclusive-iteration": "An exclusive value opens for the iteration that has claimed it.",
+        "refused-exclusive-other-iteration": "It is refused to another iteration of the same task.",
+        "refused-exclusive-no-iteration": "It is refused to the same task outside of loops.",
+        "refused-claim-iteration-edited": "A claim with another iteration does not prove itself.",
+        "refused-claim-iteration-dropped": "A claim without the iteration that made it does not prove itself.",
+        "refused-claim-iteration-odd": "An iteration has no leading zeros.",
         "refused-exclusive-claimed": "An exclusive value is refused to another task instance than its claimant.",
         "refused-claim-moved": "A claim on another XCom is none on this one.",
         "refused-claim-renamed": "A claim whose claimant was changed to the consumer does not prove itself.",
@@ -146,6 +171,21 @@ def vectors() -> dict[str, Vector]:
     ):
         cases[name] = (error("ClaimTampered"), _claimed(CONSUMER, titles[name], change, _ATTEMPT))
     made = {name: _made(titles[name], expect, edit) for name, (expect, edit) in cases.items()}
+    name = "pull-exclusive-iteration"
+    made[name] = _made(titles[name], value(), _claimed(_LOOPED, titles[name]), consumer=_LOOPED)
+    # What a claim was edited to is what its reader is, so that its proof alone refuses it.
+    for name, edited_to, reader in (
+        ("refused-claim-iteration-edited", _of_another_iteration, {**_LOOPED, "iteration": 1}),
+        ("refused-claim-iteration-dropped", _of_no_iteration, CONSUMER),
+        ("refused-claim-iteration-odd", _of_an_odd_iteration, _LOOPED),
+    ):
+        claim = _claimed(_LOOPED, titles[name], edited_to)
+        made[name] = _made(titles[name], error("ClaimTampered"), claim, consumer=reader)
+    for name, reader in (
+        ("refused-exclusive-other-iteration", {**_LOOPED, "iteration": 1}),
+        ("refused-exclusive-no-iteration", CONSUMER),
+    ):
+        made[name] = _made(titles[name], error("ClaimRefused"), _claimed(_LOOPED, titles[name]), consumer=reader)
     name = "refused-exclusive-elsewhere"
     made[name] = _made(titles[name], error("ClaimRefused"), head={"exclusive": "database"})
     made["refused-clock-skewed"] = pulled(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.vectors import exclusive, refusals, scenarios
+from tests.vectors import attempts, exclusive, refusals, scenarios
 from tests.vectors.build import Vector
 
 FOLDER = Path(__file__).parent
@@ -20,7 +20,7 @@ def vectors() -> dict[str, Vector]:
     """File name -> vector."""
     made = {**scenarios.seals(), **scenarios.wraps(), **scenarios.paths(), **scenarios.opened()}
     made |= refusals.references() | refusals.heads() | refusals.payloads() | refusals.keys()
-    made |= exclusive.vectors()
+    made |= exclusive.vectors() | attempts.vectors()
     return {f"{name}.json": vector for name, vector in made.items()}
 
 

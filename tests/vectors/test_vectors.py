@@ -153,6 +153,10 @@ def test_pulls_in_the_second_reader(vector: Vector) -> None:
             assert plain == base64.b64decode(expect["bytes"])
         elif vector["row"]["head"]["compression"] == "none":
             assert json.loads(plain) == expect["value"]
+        second_reader.check_asked(vector["row"]["head"], vector["asked"])
+    elif expect["error"] == "AttemptMismatch":
+        with pytest.raises(second_reader.Refused):
+            second_reader.check_asked(vector["row"]["head"], vector["asked"])
     elif expect["error"] in BY_THE_FORMAT or "What a branch followed" in vector["title"]:
         with pytest.raises(second_reader.Refused):
             second_reader.open_reference(vector["row"], vector["keyrings"], objects.__getitem__)

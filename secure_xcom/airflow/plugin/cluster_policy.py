@@ -20,7 +20,7 @@ from airflow.policies import hookimpl
 
 from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow import task_context
-from secure_xcom.airflow.plugin import supervisor
+from secure_xcom.airflow.task_context import TASK_RUNNER
 from secure_xcom.core.errors import PolicyInvalid, SecureXComError
 from secure_xcom.deployment import airflow_config
 
@@ -33,8 +33,19 @@ _policy_path = cache(airflow_settings.policy_path)
 # What places tasks is imported only where there is an access policy to place them by.
 _placing_path = cache(airflow_settings.placing_policy)
 
+_SUPERVISOR = "airflow.sdk.execution_time.supervisor"
+
+
+def _before_fork() -> None:
+    """Run before each fork of any of Airflow's processes; only one that supervises tasks does something."""
+    if _SUPERVISOR in sys.modules and not getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None):
+        from secure_xcom.airflow.plugin import supervisor
+
+        supervisor.before_fork()
+
+
 # A supervisor forks its task's process; by then its logging is set up and its secrets masker is empty.
-os.register_at_fork(before=supervisor.before_fork)
+os.register_at_fork(before=_before_fork)
 
 
 @hookimpl(trylast=True)
@@ -122,8 +133,8 @@ if hasattr(_hook, "is_noop") and not isinstance(_hook.is_noop, _NothingToPlace):
     _hook.is_noop = _NothingToPlace(_hook.is_noop)
 
 
-if "sqlalchemy.orm" in sys.modules:
-    # Without it this process writes no rows.
+if "sqlalchemy.orm" in sys.modules and airflow_config.is_written("access_policy"):
+    # Without SQLAlchemy this process writes no rows, and without a policy no callback has a place.
     from secure_xcom.airflow.plugin import deadline_callbacks
 
     deadline_callbacks.watch()

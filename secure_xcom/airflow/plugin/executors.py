@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from secure_xcom.airflow.task_context import DAG_PROCESSOR, TASK_RUNNER
-from secure_xcom.core.access_policy import Executor, Executors
+from secure_xcom.core.access_policy.executors import Executor, Executors
 
 log = logging.getLogger(__name__)
 

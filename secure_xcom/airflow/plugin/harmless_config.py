@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from secure_xcom.core.access_policy import Kind
+from secure_xcom.core.access_policy.executors import Kind
 from secure_xcom.core.errors import PlacementRefused
 
 POD_OVERRIDE = "pod_override"

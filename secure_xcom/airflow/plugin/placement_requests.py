@@ -13,22 +13,22 @@ from typing import Any
 
 import yaml
 
-from secure_xcom.airflow import settings
-from secure_xcom.airflow.plugin import executors, harmless_config, service_accounts
-from secure_xcom.core.access_policy import Executor, Placement
+from secure_xcom.airflow.plugin import executors, harmless_config, placement_settings, service_accounts
+from secure_xcom.core.access_policy.dag_placement import Placement
+from secure_xcom.core.access_policy.executors import Executor
 from secure_xcom.core.errors import PlacementRefused, SecureXComError
 
 ATTRIBUTES = ("queue", "pool", "executor", "run_as_user")
 """The attributes of a task, and of a task instance, that a place is written to."""
-# From Airflow 3.4 on, tasks of a team that name no pool are given `default_pool_TEAM` before any cluster policy sees
+# From Airflow 3.4 on, tasks of a team that name no pool are given `default_pool_TEAM` before a cluster policy sees
 # them (_assign_default_team_pools in airflow/dag_processing/dagbag.py).
 _DEFAULT_POOL = "default_pool"
 _KUBERNETES = "kubernetes"
 
 # A process's settings do not change while it runs, and these are read for each task instance.
-_default_queue = cache(settings.default_queue)
-_default_user = cache(settings.default_impersonation)
-_pod_template = cache(settings.pod_template)
+_default_queue = cache(placement_settings.default_queue)
+_default_user = cache(placement_settings.default_impersonation)
+_pod_template = cache(placement_settings.pod_template)
 
 
 def check_task(found: Placement, task: Any, where: str, *, in_task: bool = False) -> None:

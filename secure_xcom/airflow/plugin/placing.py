@@ -12,16 +12,11 @@ from functools import cache, lru_cache
 from typing import Any
 
 from secure_xcom.airflow import settings
-from secure_xcom.airflow.plugin import executors, placement_requests
-from secure_xcom.core.access_policy import (
-    AccessPolicy,
-    Executors,
-    Origin,
-    Placement,
-    check_told,
-    placement,
-    watched,
-)
+from secure_xcom.airflow.plugin import executors, placement_requests, placement_settings
+from secure_xcom.core.access_policy import AccessPolicy, watched
+from secure_xcom.core.access_policy.dag_origin import Origin, check_told
+from secure_xcom.core.access_policy.dag_placement import Placement, placement
+from secure_xcom.core.access_policy.executors import Executors
 from secure_xcom.core.errors import PlacementRefused, PolicyInvalid, SecureXComError
 from secure_xcom.deployment import airflow_config
 
@@ -35,7 +30,7 @@ path = cache(settings.placing_policy)
 _multi_team = cache(airflow_config.multi_team)
 _told = cache(airflow_config.origins_told)
 # A file's path is resolved once, not for each of its tasks.
-_bundle_of = lru_cache(maxsize=256)(settings.bundle_of)
+_bundle_of = lru_cache(maxsize=256)(placement_settings.bundle_of)
 
 
 def place_dag(dag: Any) -> None:
@@ -126,7 +121,7 @@ def _of_dag(dag: Any) -> Placement:
     if not _asks_for_origin(policy, dag.dag_id):
         return placement(policy, dag.dag_id, executors=names)
     bundle = _bundle_of(dag.fileloc) if dag.fileloc else None
-    origin = Origin(bundle, settings.team_of(bundle))
+    origin = Origin(bundle, placement_settings.team_of(bundle))
     # Where the configuration does not tell, the scheduler knows, and the worker as well.
     return placement(policy, dag.dag_id, origin, unknown_passes=True, executors=names)
 
@@ -148,7 +143,7 @@ def _of_bundle(
     names = executors.configured()
     if not _asks_for_origin(policy, dag_id):
         return placement(policy, dag_id, executors=names)
-    origin = Origin(bundle, settings.team_of(bundle))
+    origin = Origin(bundle, placement_settings.team_of(bundle))
     return placement(policy, dag_id, origin, unknown_passes=unknown_passes, executors=names)
 
 

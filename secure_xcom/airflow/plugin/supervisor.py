@@ -13,19 +13,15 @@ from functools import cache
 from typing import Any
 
 from secure_xcom.airflow import settings as airflow_settings
-from secure_xcom.airflow.task_context import DAG_PROCESSOR, TASK_RUNNER
+from secure_xcom.airflow.task_context import DAG_PROCESSOR
 from secure_xcom.core.errors import PolicyInvalid, SecureXComError
 from secure_xcom.deployment import airflow_config
 
 log = logging.getLogger(__name__)
 
-_SUPERVISOR = "airflow.sdk.execution_time.supervisor"
-
 
 def before_fork() -> None:
-    """Run before each fork of any of Airflow's processes; does something in one that supervises tasks."""
-    if _SUPERVISOR not in sys.modules or getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None):
-        return
+    """Prepare a process that supervises tasks for the fork of one."""
     try:
         if not airflow_config.backend_is_ours():
             return

@@ -2,36 +2,88 @@
 
 from __future__ import annotations
 
-import typer
-
-from secure_xcom.cli.audit.alarms import alarms
+from secure_xcom.cli import declare
+from secure_xcom.cli.audit import reconcile
 from secure_xcom.cli.audit.export import export
 from secure_xcom.cli.audit.key import key
 from secure_xcom.cli.audit.prove import prove
-from secure_xcom.cli.audit.prune import prune
-from secure_xcom.cli.audit.reconcile import reconcile
-from secure_xcom.cli.audit.seal import seal
 from secure_xcom.cli.audit.search import search
 from secure_xcom.cli.audit.tail import tail
 from secure_xcom.cli.audit.verify import verify
+from secure_xcom.cli.job_command import add_job
+from secure_xcom.ops.jobs import anchor_jobs, audit_jobs
 
-_HELP = "Search, anchor, verify and reconcile the access log."
+app = declare.group("Search, anchor, verify and reconcile the access log.")
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
+_SEARCH, _PROVE, _WATCH = "Search", "Anchor and prove", "Compare and raise alarms"
 
-
-@app.callback()
-def audit() -> None:
-    """Search, anchor, verify and reconcile the access log."""
-
-
-app.command("tail", short_help="Show the newest events, and follow new ones.")(tail)
-app.command("search", short_help="Find who read an XCom, what a task read, what was refused.")(search)
-app.command("export", short_help="Write events to a CSV, JSON Lines or Parquet file.")(export)
-app.command("key", short_help="Show or create the key that signs the sealed log.")(key)
-app.command("seal", short_help="Anchor finished chains in the sealed log and sign it.")(seal)
-app.command("verify", short_help="Find out what was changed, and where.")(verify)
-app.command("prove", short_help="Write a proof that can be checked elsewhere.")(prove)
-app.command("reconcile", short_help="Compare the log with Vault's and CloudTrail's own logs.")(reconcile)
-app.command("alarms", short_help="Evaluate the access policy's alarms on new events.")(alarms)
-app.command("prune", short_help="Remove old entries; the rest stays provable.")(prune)
+declare.add(
+    app,
+    "search",
+    search,
+    "Find who read an XCom, what a task read, and what was refused.",
+    kind="reads",
+    examples=(
+        "secure-xcom audit search --dag orders --task extract --action pull",
+        "secure-xcom audit search --consumer billing/charge",
+        "secure-xcom audit search --outcome refused --since 2026-11-22T00:00:00",
+    ),
+    group=_SEARCH,
+)
+declare.add(
+    app,
+    "tail",
+    tail,
+    "Show the newest events, and follow new ones.",
+    kind="reads",
+    examples=("secure-xcom audit tail --lines 50", "secure-xcom audit tail --follow --action pull"),
+    group=_SEARCH,
+)
+declare.add(
+    app,
+    "export",
+    export,
+    "Write events to a CSV, JSON Lines or Parquet file.",
+    kind="reads",
+    examples=("secure-xcom audit export --out november.parquet --since 2026-11-01 --until 2026-12-01",),
+    group=_SEARCH,
+)
+declare.add(
+    app,
+    "key",
+    key,
+    "Show or create the key that signs the anchored log.",
+    kind="sets up",
+    found="with --create --dry-run: the key would be created",
+    examples=("secure-xcom audit key", "secure-xcom audit key --create --key file:///secure/sealing.pem"),
+    group=_PROVE,
+)
+add_job(app, anchor_jobs.ANCHOR, kind="sets up", group=_PROVE)
+declare.add(
+    app,
+    "verify",
+    verify,
+    "Find out whether the access log or the anchored log was changed, and where.",
+    kind="reads",
+    found="something was tampered with",
+    examples=(
+        "secure-xcom audit verify --trusted /elsewhere/checkpoint",
+        "secure-xcom audit verify --chains-only",
+    ),
+    group=_PROVE,
+)
+declare.add(
+    app,
+    "prove",
+    prove,
+    "Write a proof that can be checked elsewhere.",
+    kind="reads",
+    examples=(
+        "secure-xcom audit prove --event 019ab9a0-0000-7000-8000-000000000001 --out event.tlog-proof",
+        "secure-xcom audit prove --extends /elsewhere/checkpoint",
+    ),
+    group=_PROVE,
+)
+add_job(app, anchor_jobs.PRUNE, group=_PROVE)
+add_job(app, audit_jobs.RECONCILE, reconcile.show, kind="reads", group=_WATCH)
+add_job(app, audit_jobs.ALARMS, kind="sets up", group=_WATCH)

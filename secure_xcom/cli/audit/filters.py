@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from secure_xcom.core.clock import text_of
-from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.core.errors import CommandError, SettingInvalid
+from secure_xcom.core.event import Action, Outcome
 
 if TYPE_CHECKING:
     from secure_xcom.cli.audit.locations import Place
@@ -32,10 +33,12 @@ class Filters:
     run: Annotated[str | None, _option("RUN_ID", "The XCom's run.")] = None
     task: Annotated[str | None, _option("TASK_ID", "The XCom's task.")] = None
     map_index: Annotated[int | None, _option("N", "The XCom's map index.")] = None
+    attempt: Annotated[str | None, _option("UUID", "The XCom's attempt: its task instance's id.")] = None
+    iteration: Annotated[int | None, _option("N", "The XCom's iteration of a loop.")] = None
     xcom_key: Annotated[str | None, _option("KEY", "The XCom's key.")] = None
     compartment: Annotated[str | None, _option("NAME", "The compartment.")] = None
     consumer: Annotated[str | None, _option("DAG_ID[/TASK_ID]", "The task that pulled or was refused.")] = None
-    action: Annotated[str | None, _option("ACTION", "push, pull, purge, claim, open, ...")] = None
+    action: Annotated[str | None, _option("ACTION", ", ".join(get_args(Action)) + ".")] = None
     outcome: Annotated[str | None, _option("OUTCOME", "ok, refused or failed.")] = None
     error: Annotated[str | None, _option("CLASS", "The error's class.")] = None
     operator: Annotated[str | None, _option("NAME", "The person who ran a command.")] = None
@@ -48,9 +51,14 @@ class Filters:
     ] = None
 
     def query(self) -> Query:
-        """Return the query that the options describe."""
+        """Return the query that the options describe.
+
+        :raises CommandError: no event can have such an action or outcome, so nothing would be found.
+        """
         from secure_xcom.ops.audit_trail.search.query import Query
 
+        _check("--action", self.action, get_args(Action))
+        _check("--outcome", self.outcome, get_args(Outcome))
         # Airflow's DAG ids contain no slash.
         consumer_dag, _, consumer_task = (self.consumer or "").partition("/")
         return Query(
@@ -58,6 +66,8 @@ class Filters:
             run=self.run,
             task=self.task,
             map_index=self.map_index,
+            attempt=self.attempt,
+            iteration=self.iteration,
             key=self.xcom_key,
             compartment=self.compartment,
             consumer=consumer_dag or None,
@@ -90,6 +100,17 @@ class Filters:
         except SettingInvalid:
             # A reader of the log may lack the key; ids are then searched for as given.
             return None
+
+
+def _check(option: str, value: str | None, known: Sequence[str]) -> None:
+    from secure_xcom.core.suggest import did_you_mean
+
+    if value is not None and value not in known:
+        raise CommandError(
+            f"no event has {value!r:.40}",
+            where=option,
+            remedy=did_you_mean(value, known, f"write one of {', '.join(known)}"),
+        )
 
 
 def _utc(moment: datetime | None) -> str | None:

@@ -11,7 +11,6 @@ import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress
-from secure_xcom.cli.audit.alarms import sound
 from secure_xcom.cli.audit.locations import (
     KeyOption,
     LogOption,
@@ -41,30 +40,31 @@ def verify(
         typer.Option(metavar="FILE", help="Checkpoint kept elsewhere that the log must extend. May repeat."),
     ] = None,
     chains_only: Annotated[
-        bool, typer.Option("--chains-only", help="Check the chains alone, without the sealed log.")
+        bool, typer.Option("--chains-only", help="Check the chains alone, without the anchored log.")
     ] = False,
     quiet: QuietOption = QUIET_SECONDS,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find edited, removed, moved, forged and repeated events, cut chains, and changes of the sealed log.
+    """Find edited, removed, moved, forged and repeated events, cut chains, and changes of the anchored log.
 
-    Chains without an end (a killed process) are listed and do not count as tampering. Exit code 1 if anything was
-    tampered with; the access policy's alarms for `tampering` are then raised.
+    Chains without an end (a killed process) are listed and do not count as tampering. If anything was tampered
+    with, the access policy's alarms for `tampering` are raised.
     """
     from secure_xcom.ops.audit_trail import verify as audit_trail_verify
+    from secure_xcom.ops.audit_trail.evaluate_alarms import sound
     from secure_xcom.ops.audit_trail.findings import is_tampering, record, where
 
     place = Place(config, sinks=sink, log=log, key=key, name=name, verifiers=verifier)
     kept = [(str(path), read_file(path)) for path in trusted or ()]
-    sealed_log = None if chains_only else place.log()
+    anchored_log = None if chains_only else place.log()
     with progress.shown(wanted=not as_json) as tell:
         done = audit_trail_verify.verify(
-            place.sources(), sealed_log, trusted=kept, quiet_seconds=quiet, progress=tell
+            place.sources(), anchored_log, trusted=kept, quiet_seconds=quiet, progress=tell
         )
     tampered = [finding for finding in done.found if is_tampering(finding)]
     texts = [f"{finding.rule}: {finding.text} [{where(finding)}]" for finding in tampered]
-    not_told = sound(place, "tampering", texts)
+    not_told = sound(place.deployment, "tampering", texts) if texts else []
     if as_json:
         output.show_json({**asdict(done), "found": [record(finding) for finding in done.found]})
     else:
@@ -86,7 +86,7 @@ def _show(done: Verified) -> None:
     if len(done.found) > _SHOWN:
         out.print(f"... and {len(done.found) - _SHOWN} more (--json has all)")
     out.print(
-        f"{done.events} events in {done.chains} chains, {done.open} being written; sealed log: {done.sealed} "
+        f"{done.events} events in {done.chains} chains, {done.open} being written; anchored log: {done.sealed} "
         f"entries, {done.pruned} of them pruned",
         soft_wrap=True,
     )

@@ -6,7 +6,7 @@ Each URI scheme that needs something created has one function in a file here: ``
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,12 +14,12 @@ from secure_xcom.cli import options, output
 from secure_xcom.cli.init import folder, keyring
 from secure_xcom.core.findings import Finding, worst
 
-if TYPE_CHECKING:
-    from secure_xcom.cli.init.vault import Made
-
 # Scheme -> the function that creates its resource. What other schemes name is only tested.
 _KEY_MAKERS: dict[str, Callable[[str], Finding]] = {"local": keyring.prepare}
 _STORE_MAKERS: dict[str, Callable[[str], Finding]] = {"file": folder.prepare}
+# The same for --dry-run.
+_KEY_PLANNERS: dict[str, Callable[[str], Finding]] = {"local": keyring.plan}
+_STORE_PLANNERS: dict[str, Callable[[str], Finding]] = {"file": folder.plan}
 
 _NEXT = (
     "Put these settings where every Airflow component and worker reads them, and restart them.",
@@ -73,9 +73,7 @@ def init(
             help="With --approle: a new file for the Airflow connections with their secret ids, or -.",
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --vault: show the plan and change nothing.")
-    ] = False,
+    dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Create a local keyring and a store folder, or what Vault needs; test all, and print the settings.
@@ -89,11 +87,13 @@ def init(
     made = None
     if use_vault:
         made = vault.prepare(key, store, vault.Asked(tuple(approle or ()), connections, dry_run))
-        if dry_run:
-            _show_plan(made, as_json=as_json)
-            raise typer.Exit(output.exit_code(made.findings))
-    elif approle or connections or dry_run:
-        raise CommandError("--approle, --connections and --dry-run go with --vault")
+    elif approle or connections:
+        raise CommandError("--approle and --connections go with --vault")
+    if dry_run:
+        planned = [*(made.findings if made else ()), *plan(key, store)]
+        _show_plan(planned, made.policies if made else {}, as_json=as_json)
+        drift = any(finding.details.get("changes") for finding in planned)
+        raise typer.Exit(output.FOUND_SOMETHING if drift else output.exit_code(planned))
     findings = [*(made.findings if made else ()), *prepare(key, store)]
     settings = {"core.xcom_backend": "secure_xcom.SecureXComBackend"}
     settings["secure_xcom.key_uris"] = ",".join(key)
@@ -106,6 +106,25 @@ def init(
         _show(findings, settings, steps)
         _show_connections(lines)
     raise typer.Exit(output.exit_code(findings))
+
+
+def plan(key_uris: list[str], store_uri: str) -> list[Finding]:
+    """Return what `prepare` would create or keep, and change nothing.
+
+    :raises SecureXComError: a URI is invalid.
+    """
+    from secure_xcom.keys import key_service
+    from secure_xcom.stores import store as open_store
+
+    for uri in key_uris:
+        if not uri.startswith("vault://"):
+            key_service(uri)
+    if not store_uri.startswith("vault-kv://"):
+        open_store(store_uri)
+    planned = [_KEY_PLANNERS[scheme](uri) for uri in key_uris if (scheme := _scheme(uri)) in _KEY_PLANNERS]
+    if (scheme := _scheme(store_uri)) in _STORE_PLANNERS:
+        planned.append(_STORE_PLANNERS[scheme](store_uri))
+    return planned
 
 
 def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
@@ -169,15 +188,15 @@ def environment(settings: dict[str, str]) -> dict[str, str]:
     return {f"AIRFLOW__{name.replace('.', '__').upper()}": value for name, value in settings.items()}
 
 
-def _show_plan(made: Made, *, as_json: bool) -> None:
+def _show_plan(planned: list[Finding], policies: dict[str, str], *, as_json: bool) -> None:
     """Print what would be created, and the text of every policy."""
     if as_json:
-        output.show_json({"plan": output.findings_json(made.findings), "policies": made.policies})
+        output.show_json({"plan": output.findings_json(planned), "policies": policies})
         return
     out = output.console()
-    for finding in made.findings:
+    for finding in planned:
         output.show_finding(out, finding)
-    for name, text in made.policies.items():
+    for name, text in policies.items():
         out.print(f"\nPolicy {name}:\n", style="bold")
         out.print(text, soft_wrap=True)
 

@@ -11,6 +11,17 @@ from secure_xcom.core.findings import Finding
 from secure_xcom.stores.files import FileStore
 
 
+def plan(uri: str) -> Finding:
+    """Return what `prepare` would do.
+
+    :raises UriInvalid: the URI is not ``file:///`` and an absolute path.
+    """
+    path = unquote(urlsplit(FileStore(uri).uri).path)
+    if os.path.isdir(path):
+        return Finding(f"folder {path}", "ok", "exists and would be kept")
+    return Finding(f"folder {path}", "ok", "would be created with mode 0700", details={"changes": True})
+
+
 def prepare(uri: str) -> Finding:
     """Create the folder with mode 0700, or keep an existing one.
 

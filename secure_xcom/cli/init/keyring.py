@@ -9,6 +9,14 @@ from secure_xcom.keys.local import keyring_path
 from secure_xcom.ops.keyring import create_keyring
 
 
+def plan(uri: str) -> Finding:
+    """Return what `prepare` would do."""
+    path = keyring_path(uri)
+    if os.path.lexists(path):
+        return Finding(f"keyring {path}", "ok", "exists and would be kept")
+    return Finding(f"keyring {path}", "ok", "would be created with mode 0600", details={"changes": True})
+
+
 def prepare(uri: str) -> Finding:
     """Create the keyring, or keep an existing one.
 

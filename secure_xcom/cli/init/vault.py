@@ -13,6 +13,7 @@ from typing import cast, get_args
 from secure_xcom.connections.vault.client import forget_clients, vault_client
 from secure_xcom.core.errors import CommandError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.suggest import did_you_mean
 from secure_xcom.keys import KeyUri
 from secure_xcom.keys.vault import split_uri
 from secure_xcom.ops.service_policies.apply.vault_approles import (
@@ -99,7 +100,7 @@ def _wanted(key_uris: list[str], store_uri: str, asked: Asked) -> tuple[str, Wan
         raise CommandError(
             f"there is no AppRole {unknown[0]!r:.40}",
             where="--approle",
-            remedy=f"the AppRoles are {', '.join(get_args(AppRole))}",
+            remedy=did_you_mean(unknown[0], get_args(AppRole), f"name one of {', '.join(get_args(AppRole))}"),
         )
     if asked.roles and conn_id == "default":
         raise CommandError(
@@ -120,4 +121,6 @@ def _wanted(key_uris: list[str], store_uri: str, asked: Asked) -> tuple[str, Wan
 def _finding(step: Step, *, dry_run: bool) -> Finding:
     words = {"there": "exists", "make": "would be created", "change": "would be changed"}
     done = {"there": "exists", "make": "created", "change": "changed"}
-    return Finding(step.text, "ok", (words if dry_run else done)[step.state])
+    return Finding(
+        step.text, "ok", (words if dry_run else done)[step.state], details={"changes": step.state != "there"}
+    )

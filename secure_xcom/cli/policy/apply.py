@@ -27,7 +27,7 @@ class Target(str, Enum):
 
 def policy_apply(
     file: options.PolicyFile,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
+    dry_run: options.DryRun = False,
     to: Annotated[
         list[Target] | None,
         typer.Option(metavar="SERVICE", help="Only this service: vault, iam, s3 or kms. Can be repeated."),
@@ -65,7 +65,8 @@ def policy_apply(
     if as_json:
         steps = [{"step": change.text, "state": change.state, "diff": change.diff} for change in planned]
         output.show_json({"applied": not dry_run, "steps": steps, "notes": notes})
-    raise typer.Exit(output.FOUND_SOMETHING if notes else output.FINE)
+    drift = dry_run and any(change.state != "there" for change in planned)
+    raise typer.Exit(output.FOUND_SOMETHING if notes or drift else output.FINE)
 
 
 def _plan(

@@ -15,24 +15,24 @@ def policy_compile(
     out: Annotated[
         Path, typer.Option("--out", metavar="FOLDER", help="The output folder: new, empty or compiled before.")
     ],
+    dry_run: options.DryRun = False,
     dag: options.DagsThatLimit = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Compile an access policy into policies of Vault, AWS, Google and Azure.
 
-    The same access policy gives the same files. Nothing is sent to any service. The exit code is 1 if a grant had
-    to be wider than the access policy says, or if a key URI must be changed.
+    The same access policy gives the same files. Nothing is sent to any service.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.ops.service_policies.compile.all_services import compile_policy, write
 
     made = compile_policy(AccessPolicy.load(str(file)), dag or ())
-    changed = write(made, out)
+    changed = write(made, out, dry_run=dry_run)
     if as_json:
         output.show_json({"files": sorted(made.files), "changed": changed, "notes": made.notes})
     else:
-        screen = output.console()
-        screen.print(f"{len(made.files)} files in {output.clean(out)}, {len(changed)} changed", soft_wrap=True)
+        screen, verb = output.console(), "would change" if dry_run else "changed"
+        screen.print(f"{len(made.files)} files in {output.clean(out)}, {len(changed)} {verb}", soft_wrap=True)
         for note in made.notes:
             screen.print(f"! {output.clean(note)}", style="yellow", soft_wrap=True)
-    raise typer.Exit(output.FOUND_SOMETHING if made.notes else output.FINE)
+    raise typer.Exit(output.FOUND_SOMETHING if made.notes or (dry_run and changed) else output.FINE)

@@ -22,7 +22,7 @@ def policy_credentials(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the files go: a folder that nobody else may enter.")
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and change nothing.")] = False,
+    dry_run: options.DryRun = False,
     rotate: Annotated[bool, typer.Option("--rotate", help="Make new logins. Old ones stay valid.")] = False,
     end_old: Annotated[
         bool, typer.Option("--end-old", help="End every login of these identities that is not in its file.")
@@ -47,14 +47,6 @@ def policy_credentials(
     nothing as long as the logins work. No secret is ever printed.
 
     To rotate: --rotate, copy the files, restart the workers, then --end-old.
-
-    Examples:
-
-        secure-xcom policy credentials access_policy.yaml --out handout
-
-        secure-xcom policy credentials access_policy.yaml --out handout --rotate --identity finance-workers
-
-    Exit code 0: done, or nothing to do. 1: --dry-run found something to do. 2: it could not run.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.ops.service_policies.credentials import handing_out

@@ -35,17 +35,18 @@ def policy_lint(
 
     In an access policy: rules that are never reached, overlapping globs, readers that admit more than they seem
     to, shared keys. In service policies: wildcards, create on encrypt, batches, NotAction, missing TLS.
-    docs/policies.md lists the rules. The exit code is 1 if there are warnings or errors.
+    docs/policies.md lists the rules.
     """
     from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.suggest import did_you_mean
     from secure_xcom.ops.service_policies.lint.access_policy_rules import RULES
     from secure_xcom.ops.service_policies.lint.document_rules import DOCUMENT_RULES
 
     allowed = set(allow or ())
-    if unknown := allowed - set(RULES) - set(DOCUMENT_RULES):
-        raise CommandError(
-            f"there is no rule {sorted(unknown)[0]!r:.80}", remedy="docs/policies.md lists lint's rules"
-        )
+    known = {*RULES, *DOCUMENT_RULES}
+    for name in sorted(allowed - known):
+        remedy = did_you_mean(name, known, "see lint's rules in docs/policies.md")
+        raise CommandError(f"there is no rule {name!r:.80}", where="--allow", remedy=remedy)
     every = [finding for path in paths for finding in _lint(path, dag or ())]
     findings = [finding for finding in every if finding.rule not in allowed]
     if as_json:

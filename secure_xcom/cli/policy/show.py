@@ -20,10 +20,7 @@ def policy_show(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show the compartments with defaults filled in: which DAGs push, who may pull, and each identity's rights.
-
-    The exit code is 1 if --dag names a DAG that belongs to no compartment.
-    """
+    """Show the compartments with defaults filled in: which DAGs push, who may pull, and each identity's rights."""
     from secure_xcom.core.access_policy import AccessPolicy
 
     policy = AccessPolicy.load(str(file))

@@ -40,6 +40,14 @@ def policy_verify(
         list[Service] | None,
         typer.Option(metavar="SERVICE", help="Only this service: vault, s3 or kms. Can be repeated."),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[IDENTITY/]ACTION",
+            help="A difference to report without counting it, where a server cannot do what the policy says. Can "
+            "be repeated.",
+        ),
+    ] = None,
     dag: options.DagsAsCompiled = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -47,8 +55,9 @@ def policy_verify(
 
     The environment has the credentials: SECURE_XCOM_VERIFY_FINANCE_WORKER is the Vault token of the identity
     finance-worker, SECURE_XCOM_VERIFY_FINANCE_WORKER_AWS the name of a profile of boto3's configuration. An
-    identity without credentials is skipped and reported. The exit code is 1 if anything differs from the file, was
-    skipped, or could not be deleted afterwards.
+    identity without credentials is skipped and reported. Some servers do not have every statement of a policy:
+    SeaweedFS, for one, lets a put overwrite. Name such a difference with --allow, so that the exit code stays of
+    use in CI.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.errors import SettingMissing
@@ -66,8 +75,10 @@ def policy_verify(
             "there are no credentials of any identity",
             remedy="set SECURE_XCOM_VERIFY_NAME, or SECURE_XCOM_VERIFY_NAME_AWS, for each identity",
         )
+    allowed_rows = _allowed(found.rows, allow or ())
+    surprises = [row for row in found.rows if row.surprise and row not in allowed_rows]
     if as_json:
-        record = [{**asdict(row), "surprise": row.surprise} for row in found.rows]
+        record = [{**asdict(row), "surprise": row.surprise, "accepted": row in allowed_rows} for row in found.rows]
         output.show_json({"matrix": record, "left_out": found.left_out, "notes": found.notes})
     else:
         screen = output.console()
@@ -79,15 +90,39 @@ def policy_verify(
                     screen.print(f"  {word:8}{', '.join(actions)}", soft_wrap=True)
             for surprise in line.surprises:
                 screen.print(f"  UNEXPECTED {surprise}", style="bold red", soft_wrap=True)
-        tried, allowed = len(found.rows), sum(row.allowed for row in found.rows)
-        surprises = sum(row.surprise for row in found.rows)
-        screen.print(f"{tried} tried: {allowed} allowed, {tried - allowed} denied, {surprises} unexpected")
+        tried, succeeded = len(found.rows), sum(row.allowed for row in found.rows)
+        accepted = f", {len(allowed_rows)} accepted (--allow)" if allowed_rows else ""
+        screen.print(
+            f"{tried} tried: {succeeded} allowed, {tried - succeeded} denied, {len(surprises)} unexpected"
+            f"{accepted}"
+        )
         for name in found.left_out:
             screen.print(f"! {name}: no credentials, not tried", style="yellow", soft_wrap=True)
         for note in found.notes:
             screen.print(f"! {output.clean(note)}", style="yellow", soft_wrap=True)
-    found_any = found.left_out or found.notes or any(row.surprise for row in found.rows)
+    found_any = found.left_out or found.notes or surprises
     raise typer.Exit(output.FOUND_SOMETHING if found_any else output.FINE)
+
+
+def _allowed(rows: Sequence[Trial], allow: Sequence[str]) -> set[Trial]:
+    """Return the unexpected results that the operator accepts.
+
+    :raises CommandError: no trial has such an identity and action.
+    """
+    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.suggest import did_you_mean
+
+    known = {row.action for row in rows} | {f"{row.identity}/{row.action}" for row in rows}
+    for name in allow:
+        if name not in known:
+            raise CommandError(
+                f"nothing was tried that is called {name!r:.80}",
+                where="--allow",
+                remedy=did_you_mean(name, known, "write ACTION or IDENTITY/ACTION as the matrix shows them"),
+            )
+    return {
+        row for row in rows if row.surprise and not {row.action, f"{row.identity}/{row.action}"}.isdisjoint(allow)
+    }
 
 
 def _given(names: Sequence[str], ending: str, found: _Matrix) -> dict[str, str]:

@@ -131,7 +131,7 @@ class Compartment(Strict):
     """Other retentions for some keys. The first entry that matches a key wins."""
     max_bytes: Bytes | None = None
     """The largest encoded value that may be pushed, in bytes, if it is less than ``[secure_xcom] max_bytes``."""
-    mask_values: Literal["named", "all"] | None = None
+    mask_values: Literal["named", "all", "none"] | None = None
     """Instead of ``[secure_xcom] mask_values``."""
     hide_return_values: bool | None = None
     """Instead of ``[secure_xcom] hide_return_values``."""

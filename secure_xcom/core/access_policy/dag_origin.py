@@ -79,8 +79,8 @@ def mismatch_of(
 ) -> Mismatch | None:
     """Compare a DAG's origin with the one that a compartment or an identity requires.
 
-    Airflow 3.4 writes every team's name in lower case (migration 0131), so a policy of before that names a team
-    `Finance` means its `finance`. Two teams whose names differ only in case are no boundary in Airflow either: they
+    Airflow 3.4 writes every team's name in lower case (migration 0131), so an older policy that names a team
+    `Finance` means its `finance`. Two teams whose names differ in case alone are no boundary in Airflow: they
     share the connections of its environment secrets backend (TEAM_NAME_PATTERN in airflow/models/team.py).
 
     :param name: the compartment or the identity, for errors.
@@ -90,7 +90,7 @@ def mismatch_of(
     for field, allowed, actual in required:
         if allowed is None or actual in allowed or (actual is None and unknown_passes):
             continue
-        if field == "team" and actual in map(str.lower, allowed):
+        if field == "team" and actual is not None and actual in map(str.lower, allowed):
             continue
         takes = f"{name} takes the DAG {dag_id!r:.80} from {field} {_any_of(allowed)} only"
         if actual is not None:

@@ -1,41 +1,14 @@
-"""The decision about one pull, push or purge, and the rule that made it."""
+"""The decision about a consumer of another compartment: the compartment's readers admit it, or not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.globs import any_matches
+from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Coordinate, TaskTry
-from secure_xcom.core.errors import AccessError, AccessRefused
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A decision and its rule, for the access log. Only `enforce` gives out the compartment.
-
-    :ivar rule: of a pull: ``own`` (the consumer belongs to the compartment), ``readers[N]`` (that entry admits
-        it, from 0), ``readers[N].FIELD`` (the entry for its DAG does not match in this field), ``readers`` (no
-        entry is for it), ``single`` (there is one compartment for all DAGs), ``consumer`` (the consumer is not
-        known), ``consumer.bundle`` and ``consumer.team`` (its DAG has another origin than its own compartment
-        requires), ``compartment`` (the head names another one). Of a push or a purge: ``own``, ``single``,
-        ``maintenance`` (a job of ours, for no task), ``producer`` (the producer is not known),
-        ``producer.compartment`` (its DAG belongs to another one), ``producer.bundle`` and ``producer.team``.
-    """
-
-    decided_in: Compartment
-    rule: str
-    refusal: AccessError | None = None
-
-    def enforce(self) -> Compartment:
-        """Return the compartment.
-
-        :raises AccessError: the access is refused.
-        """
-        if self.refusal is not None:
-            raise self.refusal
-        return self.decided_in
+from secure_xcom.core.errors import AccessRefused
 
 
 def judge(

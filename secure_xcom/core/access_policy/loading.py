@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from secure_xcom.core.access_policy import folders, yaml_reader
+from secure_xcom.core.access_policy import nested_folders, yaml_reader
 from secure_xcom.core.access_policy.alarms import AT_ONCE
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.field_types import is_glob
@@ -104,7 +104,7 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
         yield from _compartment(
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
-    for one, text in folders.texts(folders.nested(file.compartments), file.compartments):
+    for one, text in nested_folders.texts(nested_folders.nested(file.compartments), file.compartments):
         yield _problem(("compartments", one.compartment, *one.field), text, "nested-store")
     for index, identity in enumerate(file.identities):
         here: Path = ("identities", index)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from secure_xcom.core.access_policy.compartment import Compartment
-from secure_xcom.core.access_policy.deciding import Verdict, judge
+from secure_xcom.core.access_policy.deciding import judge
 from secure_xcom.core.access_policy.globs import FirstMatch, any_matches, overlap
+from secure_xcom.core.access_policy.single import DEFAULT_COMPARTMENT, other_compartment
+from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid, WriteRefused
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from secure_xcom.core.access_policy.alarms import Alarm
     from secure_xcom.core.access_policy.identities import Identity
     from secure_xcom.core.access_policy.policy_file import LegalHold, OpenPlaces, PolicyFile
-
-DEFAULT_COMPARTMENT = "default"
 
 # A task's process sees the ids of few DAGs; a DAG processor sees thousands, one after the other.
 _CACHED_DAGS = 4096
@@ -239,16 +239,7 @@ class AccessPolicy:
         """
         own = self.resolve(coordinate)
         if own.name != compartment:
-            return Verdict(
-                own,
-                "compartment",
-                CompartmentUnknown(
-                    f"the reference names compartment {compartment!r:.70}, the XCom belongs to {own.name!r}",
-                    where=str(coordinate),
-                    remedy="clear the producing task if its DAG was moved to another compartment; otherwise find "
-                    "out who wrote this row",
-                ),
-            )
+            return Verdict(own, "compartment", other_compartment(coordinate, compartment, own.name))
         if not self._consumers_known:
             return Verdict(own, "single")
         if consumer is None:

@@ -50,7 +50,7 @@ class Defaults(Strict):
     """The default of the compartment's field."""
     max_bytes: Bytes | None = None
     """The default of the compartment's field."""
-    mask_values: Literal["named", "all"] | None = None
+    mask_values: Literal["named", "all", "none"] | None = None
     """The default of the compartment's field."""
     hide_return_values: bool | None = None
     """The default of the compartment's field."""

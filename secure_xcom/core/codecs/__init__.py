@@ -7,6 +7,7 @@ takes comes back as the same type; it is handed in, because the core runs withou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,11 +20,13 @@ from secure_xcom.core.codecs.compression import (
     decompress,
 )
 from secure_xcom.core.codecs.plain_json import Parts, from_json, plain_parts, to_json
-from secure_xcom.core.codecs.registry import Codec, Unfolding, codec_for, codec_named
 from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable, ValueTooLarge
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, Self
+
+    from secure_xcom.core.codecs.registry import Codec, Unfolding
+    from secure_xcom.core.masking import SensitiveNames
 
 __all__ = [
     "NO_COMPRESSION",
@@ -38,6 +41,10 @@ __all__ = [
     "decompress",
     "pack",
 ]
+
+
+# What JSON has a form for, which is nearly everything that is pushed: no codec is looked up for these.
+_PLAIN = frozenset({dict, list, tuple, set, frozenset, str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +92,45 @@ class Codecs:
     def __init__(self, to_structure: Callable[[Any], Any], from_structure: Callable[[Any], Any]) -> None:
         self._to_structure = to_structure
         self._from_structure = from_structure
+        self._names: SensitiveNames | None = None
+
+    def with_names(self, names: SensitiveNames) -> Self:
+        """Return the same codecs, whose errors show no keys below these names: they may be secret."""
+        other = copy(self)
+        other._names = names
+        return other
 
     def encode(self, value: object, *, where: str = "") -> Encoded:
         """Turn a value into bytes.
 
-        :raises ValueNotSerialisable: names the type, never the value.
+        :param where: the coordinate, for errors.
+        :raises ValueNotSerialisable: names the class and path of the part at fault, never the value.
         """
         if type(value) in (bytes, bytearray):
             # Airflow's serialisation has no form for bytes at all; kept raw they cost nothing.
             data = bytes(value)  # type: ignore[call-overload]
             return Encoded(type(value).__name__, (data,), data)
-        return self._encode_by_type(value, where) or self._encode_json(value, where)
+        try:
+            return self._encode_by_type(value, where) or self._encode_json(value)
+        except SecureXComError:
+            raise
+        # A class's own serialize may raise anything, and quote the value.
+        except Exception as error:  # noqa: BLE001
+            from secure_xcom.core.codecs import failing_part
+
+            part = failing_part.find(value, self._encode_json, error, self._names, where)
+            what = f"the value cannot be serialised at {part.text}"
+            raise ValueNotSerialisable(what, where=where, remedy=part.remedy) from None
 
     def _encode_by_type(self, value: object, where: str) -> Encoded | None:
-        found = codec_for(value)
-        if found is None:
+        if type(value) in _PLAIN:
             return None
-        name, codec = found
+        from secure_xcom.core.codecs.registry import codec_for
+
+        chosen = codec_for(value)
+        if chosen is None:
+            return None
+        name, codec = chosen
         try:
             buffers = codec.encode(value)
             return None if buffers is None else Encoded(name, tuple(buffers), codec.picture(value))
@@ -114,19 +143,10 @@ class Codecs:
                 where=where,
             ) from None
 
-    def _encode_json(self, value: object, where: str) -> Encoded:
-        try:
-            parts = plain_parts(value)
-            structure = self._to_structure(value) if parts is None else value
-            data = to_json(structure, parts)
-        # a class's own serialize may raise anything, and quote the value
-        except Exception as error:  # noqa: BLE001
-            raise ValueNotSerialisable(
-                f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be serialised "
-                f"({type(error).__name__})",
-                where=where,
-            ) from None
-        return Encoded("json", (data,), structure, parts)
+    def _encode_json(self, value: object) -> Encoded:
+        parts = plain_parts(value)
+        structure = self._to_structure(value) if parts is None else value
+        return Encoded("json", (to_json(structure, parts),), structure, parts)
 
     def decode(self, codec: str, data: bytes, *, max_bytes: int, where: str = "") -> Decoded:
         """Turn bytes back into the value.
@@ -151,6 +171,8 @@ class Codecs:
 
     @staticmethod
     def _decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> Decoded:
+        from secure_xcom.core.codecs.registry import Unfolding, codec_named
+
         codec = codec_named(name, where=where)
         try:
             if isinstance(codec, Unfolding):
@@ -200,3 +222,12 @@ def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[by
         compression, whole = compress(encoded.data, how)
         return compression, (whole,), len(whole)
     return *compress_stream(encoded.buffers, how), None
+
+
+def __getattr__(name: str) -> object:
+    # Interfaces of codecs for other values, which most tasks do not have.
+    if name in ("Codec", "Unfolding"):
+        from secure_xcom.core.codecs import registry
+
+        return getattr(registry, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

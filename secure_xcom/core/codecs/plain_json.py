@@ -17,6 +17,8 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _KINDS = _SCALARS | {dict, list}
 # Airflow's serialisation ends at a depth of its own, and names the value; so this is the depth of what skips it.
 _DEPTH_MAX = 32
+# A level of fewer parts, and with fewer parts below it, costs no memory that matters.
+_CHECK_FROM, _PARTS_UNCHECKED = 1_000, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
         floats = floats or float in kinds
         if str in kinds:
             texts += [node for node in level if type(node) is str]
+        if len(level) > _CHECK_FROM and _repeats(level, dicts, lists):
+            return None
         below: list[Any] = []
         if dict in kinds:
             here = level if kinds == {dict} else [node for node in level if type(node) is dict]
@@ -72,6 +76,19 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
             return None if known else Parts(names, texts, dicts, lists, floats)
         level = below
     return None
+
+
+def _repeats(level: list[Any], dicts: list[dict[str, Any]], lists: list[list[Any]]) -> bool:
+    """Return whether many levels may be one container again and again, as in a list that contains itself.
+
+    Each level of such a value has many times the parts of the one before.
+    """
+    containers = [node for node in level if type(node) in (dict, list)]
+    if len(level) + sum(map(len, containers)) < _PARTS_UNCHECKED:
+        return False
+    return len(set(map(id, containers))) < len(containers) or not set(map(id, containers)).isdisjoint(
+        map(id, chain(dicts, lists))
+    )
 
 
 def to_json(structure: object, parts: Parts | None) -> bytes:

@@ -41,8 +41,6 @@ _OURS_BY_TYPE = {
     **dict.fromkeys(("pyarrow.lib.Table", "pyarrow.lib.RecordBatch"), "arrow-table"),
     "numpy.ndarray": "npy",
 }
-# What JSON has a form for, which is nearly everything that is pushed: nothing is looked up for these.
-_PLAIN = frozenset({dict, list, tuple, set, frozenset, str, int, float, bool, type(None)})
 
 
 class Codec(Protocol):
@@ -77,8 +75,6 @@ class Unfolding(Codec, Protocol):
 def codec_for(value: object) -> tuple[str, Codec] | None:
     """The codec for a value's type and its name; None where Airflow's serialisation is to take it."""
     kind = type(value)
-    if kind in _PLAIN:
-        return None
     full_name = f"{kind.__module__}.{kind.__qualname__}"
     if full_name in _OURS_BY_TYPE:
         name = _OURS_BY_TYPE[full_name]

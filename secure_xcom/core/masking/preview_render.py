@@ -153,7 +153,7 @@ class PreviewRenderer:
                 if type(key) is str:
                     self._keys[key] = known
             name, secret = known
-            secret = secret or (labelled and key in VALUE_KEYS)
+            secret = (secret and self._names.hides(key, child)) or (labelled and key in VALUE_KEYS)
             if picture:
                 self._spend(_COMMA_BYTES)
                 if name in picture:
@@ -245,7 +245,7 @@ class PreviewRenderer:
 
     def _paint_pair(self, item: object, depth: int) -> object:
         name, value = pair_of(item) or ("", None)
-        return [self._paint_key(name), MASK if self._names.matches(name) else self._paint(value, depth + 1)]
+        return [self._paint_key(name), MASK if self._names.hides(name, value) else self._paint(value, depth + 1)]
 
     def _paint_object(self, classname: str, data: object, depth: int) -> object:
         name = short_name(classname)

@@ -115,7 +115,8 @@ def _assigned(named: re.Pattern[str], text: str, names: SensitiveNames) -> Itera
     while match := named.search(text, position):
         position = match.end()
         value = _VALUE.match(text, position) if names.matches(match["name"]) else None
-        if value:
+        # "tokens: 12345" counts.
+        if value and not (value.group().isdigit() and names.counts(match["name"])):
             span = _value_span(text, match["sign"], value)
             position = max(position, span.end)
             yield span

@@ -1,4 +1,4 @@
-"""The strings of a value that Airflow's masker is told of, in every form that a log may show them in."""
+"""Collect the strings of a value to register with Airflow's masker, in every form that a log may show."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from urllib.parse import quote
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.walk import leaves
 
-# Words that are common in logs and tell nothing; Airflow itself leaves out "airflow".
-_COMMON = frozenset({"airflow", "false", "true", "none", "null", "undefined"})
 # A pattern of this many characters is found wherever the string is printed whole; a longer one would make the
 # masker's regular expression large for nothing.
 _PIECE_MAX_CHARACTERS = 4096
 CHARACTERS_MAX = 1 << 18
 """How many characters one push or pull registers at the most. Airflow's masker compiles all it knows anew for each
 registration, in the task and in its supervisor: about a second for each million characters."""
+# A decimal number, which Airflow's serialisation writes as a string.
+_DECIMAL = re.compile(r"[+-]?\d*\.\d+")
 # Strings of these characters only look the same in text, in a repr, in JSON and in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~\-]*")
 # Strings of these characters look the same everywhere but in a URL.
@@ -41,18 +41,20 @@ def secrets_of(structure: object, *, names: SensitiveNames, key: str, mode: str,
     """The strings of one value to register, at most ``cap``: those under sensitive names first.
 
     :param key: the XCom's own key; if it is sensitive, the whole value is.
-    :param mode: ``named`` (what lies under sensitive names) or ``all`` (every string).
+    :param mode: ``named`` (what lies under sensitive names), ``all`` (every string) or ``none`` (nothing).
     """
     return secrets_of_all(((structure, key),), names=names, mode=mode, cap=cap)
 
 
 def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveNames, mode: str, cap: int) -> Secrets:
     """The strings of several values, each with its XCom's key, within one cap."""
+    if mode == "none":
+        return Secrets((), 0)
     named: dict[str, None] = {}
     others: dict[str, None] = {}
     for structure, key in values:
-        found = leaves(structure, names=names, sensitive=names.matches(key), only_sensitive=mode == "named")
-        for leaf in found:
+        sensitive = names.hides(key, structure)
+        for leaf in leaves(structure, names=names, sensitive=sensitive, only_sensitive=mode == "named"):
             if leaf.sensitive:
                 named.update(dict.fromkeys(_texts(leaf.value)))
             elif isinstance(leaf.value, (str, bytes)):
@@ -71,7 +73,7 @@ def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveName
     room = CHARACTERS_MAX
     for text in ordered:
         for piece in _pieces(text):
-            if len(piece) < names.min_length or piece.lower() in _COMMON or piece in kept:
+            if len(piece) < names.min_length or piece in kept:
                 continue
             if len(kept) < cap and len(piece) <= room:
                 kept[piece] = None
@@ -82,8 +84,12 @@ def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveName
 
 
 def _texts(value: str | bytes | float) -> Iterator[str]:
-    """A leaf as text, and each of its lines: logs are masked line by line."""
+    """Yield a leaf as text, and each of its lines: logs are masked line by line."""
+    from secure_xcom.core.masking.uninformative import is_long_number, is_uninformative
+
     if isinstance(value, bytes):
+        if len(set(value)) <= 1 or is_uninformative(value.decode("utf-8", "replace")):
+            return
         # More would not fit within CHARACTERS_MAX in the first of these forms already.
         value = value[: CHARACTERS_MAX // 2]
         yield value.hex()
@@ -94,18 +100,22 @@ def _texts(value: str | bytes | float) -> Iterator[str]:
         except UnicodeDecodeError:
             return
     if isinstance(value, str):
+        if is_uninformative(value) or (_DECIMAL.fullmatch(value) and not is_long_number(value)):
+            return
         yield value
         yield value.strip()
         lines = value.splitlines()
         if len(lines) > 1:
             # A PEM's first and last line are no secrets, and stand in every other PEM too.
-            yield from (line.strip() for line in lines if not line.startswith("-----"))
+            yield from (line.strip() for line in lines if not (line.startswith("-----") or is_uninformative(line)))
         return
     try:
-        yield str(value)
+        text = str(value)
     except ValueError:
         # Python does not print integers of over 4,300 digits in decimal, so no log shows them so.
-        yield hex(value) if isinstance(value, int) else repr(value)
+        text = hex(value) if isinstance(value, int) else repr(value)
+    if is_long_number(text):
+        yield text
 
 
 def _forms(texts: Iterable[str], *, in_urls: bool) -> Iterator[str]:

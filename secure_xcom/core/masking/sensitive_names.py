@@ -1,4 +1,4 @@
-"""Which names say that what they name is secret."""
+"""Decide which names say that what they name is secret."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ DEFAULT_MIN_LENGTH = 5
 # A single word shorter than this turns up by chance when words are joined ("records_now" holds "dsn").
 _JOINED_WORD_MIN = 8
 _CACHE_SIZE = 4096
+# Plurals under which a number is a count.
+_COUNTED = ("tokens", "secrets", "passwords", "keys")
 
 _ACRONYM = re.compile(r"([A-Z]+)([A-Z][a-z])")
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
@@ -50,27 +52,38 @@ _NOT_WORD = re.compile(r"[\W_]+")
 class SensitiveNames:
     """A set of sensitive names, matched as Airflow's masker does and on camelCase and joined words as well.
 
+    What says more wins: ``not_sensitive`` over ``listed`` over the built-in exceptions
+    (`secure_xcom.core.masking.name_exceptions`) over ``names``.
+
     :param names: in any case and spelling; empty ones are ignored.
+    :param listed: more names, which the deployment lists itself: no built-in exception applies to them.
+    :param not_sensitive: names and globs (``*``, ``?``) of whole names that are not secret.
     :param min_length: characters a string must have for Airflow's masker to take it.
     """
 
-    def __init__(self, names: Iterable[str], *, min_length: int = DEFAULT_MIN_LENGTH) -> None:
-        self.names = frozenset(name for name in map(_snake, names) if name.strip("_"))
+    def __init__(
+        self,
+        names: Iterable[str],
+        *,
+        listed: Iterable[str] = (),
+        not_sensitive: Iterable[str] = (),
+        min_length: int = DEFAULT_MIN_LENGTH,
+    ) -> None:
+        self._listed = _Words(listed)
+        self._all = _Words((*names, *self._listed.names))
+        self.names = self._all.names
         self.min_length = max(1, min_length)
-        joined = {name: name.replace("_", "") for name in self.names}
-        self._joined = frozenset(
-            short for name, short in joined.items() if "_" in name.strip("_") or len(short) >= _JOINED_WORD_MIN
-        )
+        self._not_sensitive = tuple(not_sensitive)
         # What `may_be_in` looks for: of names that hold one another (access_token and token) the shorter ones.
         plain = sorted({name.replace("_", "") for name in self.names if name.isascii()}, key=len)
-        short = [name for at, name in enumerate(plain) if not any(other in name for other in plain[:at])]
+        short = [name for index, name in enumerate(plain) if not any(other in name for other in plain[:index])]
         self._in_bytes = [name.encode() for name in short]
         self._only_ascii = all(map(str.isascii, self.names))
-        self._decide = lru_cache(_CACHE_SIZE)(self._holds_a_name)
+        self._decide = lru_cache(_CACHE_SIZE)(self._is_sensitive)
 
     @classmethod
-    def from_airflow(cls, extra: Iterable[str] = ()) -> SensitiveNames:
-        """Airflow's defaults, ``[core] sensitive_var_conn_names``, and more.
+    def from_airflow(cls, listed: Iterable[str] = (), not_sensitive: Iterable[str] = ()) -> SensitiveNames:
+        """Return Airflow's defaults, ``[core] sensitive_var_conn_names``, and more.
 
         The built-in defaults stay in, so that an older Airflow with a shorter list does not show more.
         """
@@ -79,22 +92,32 @@ class SensitiveNames:
         conf = _airflow_conf()
         configured = conf.get("core", "sensitive_var_conn_names", fallback="") or ""
         return cls(
-            {*DEFAULT_NAMES, *DEFAULT_SENSITIVE_FIELDS, *configured.split(","), *extra},
+            {*DEFAULT_NAMES, *DEFAULT_SENSITIVE_FIELDS},
+            listed={*configured.split(","), *listed},
+            not_sensitive=not_sensitive,
             min_length=conf.getint("logging", "min_length_masked_secret", fallback=DEFAULT_MIN_LENGTH),
         )
 
     def matches(self, name: object) -> bool:
-        """Whether what this name names is secret."""
+        """Return whether what this name names is secret."""
         if isinstance(name, bytes):
             name = name.decode("utf-8", "replace")
         return isinstance(name, str) and self._decide(name)
 
+    def hides(self, name: object, value: object) -> bool:
+        """Return whether this value is secret under this name: a number under a plural (``tokens``) is a count."""
+        return self.matches(name) and not (isinstance(value, (int, float)) and self.counts(str(name)))
+
+    def counts(self, name: str) -> bool:
+        """Return whether a number under this sensitive name is a count."""
+        return _snake(name).rstrip("_").endswith(_COUNTED) and not self._listed.are_in(name)
+
     def may_be_in(self, text: str, *, joints: bytes) -> bool:
-        """Whether a name that this name-like text holds, or one of many such texts in a row, may be sensitive.
+        """Return whether this name-like text, or one of many such texts in a row, may hold a sensitive name.
 
         False is certain; True only says that each has to be looked at. For many names, which cost less together.
 
-        :param joints: ASCII characters that may stand within a name; what is no ASCII may anyway.
+        :param joints: ASCII characters that may stand within a name; what is not ASCII may anyway.
         """
         if not self._only_ascii:
             return True
@@ -105,7 +128,28 @@ class SensitiveNames:
     def __repr__(self) -> str:
         return f"SensitiveNames({len(self.names)} names)"
 
-    def _holds_a_name(self, name: str) -> bool:
+    def _is_sensitive(self, name: str) -> bool:
+        if not self._all.are_in(name):
+            return False
+        from secure_xcom.core.masking.name_exceptions import is_exception, is_listed
+
+        snake = _snake(name).strip("_")
+        if is_listed(snake, self._not_sensitive, _snake):
+            return False
+        return self._listed.are_in(name) or not is_exception(snake, self._all.are_in)
+
+
+class _Words:
+    """Names, looked for within other names."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(name for name in map(_snake, names) if name.strip("_"))
+        joined = {name: name.replace("_", "") for name in self.names}
+        self._joined = frozenset(
+            short for name, short in joined.items() if "_" in name.strip("_") or len(short) >= _JOINED_WORD_MIN
+        )
+
+    def are_in(self, name: str) -> bool:
         # Airflow's own rule comes first, so that nothing which it hides is shown.
         plain = _NOT_WORD.sub("_", name.strip().lower())
         if any(secret in plain for secret in self.names):

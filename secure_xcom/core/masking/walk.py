@@ -101,6 +101,13 @@ def leaves(
             stack.pop()
 
 
+def holds_sensitive(structure: object, *, names: SensitiveNames, key: str) -> bool:
+    """Return whether a value is secret by its XCom's key, or holds something under a sensitive name."""
+    return names.matches(key) or any(
+        leaf.sensitive for leaf in leaves(structure, names=names, sensitive=False, only_sensitive=True)
+    )
+
+
 def _printed(node: Any) -> Iterator[str]:
     yield str(node)
     if isinstance(node, (date, time)):
@@ -124,7 +131,7 @@ def _children(
         for item in node:
             name, value = pair_of(item) or ("", None)
             yield name, False
-            yield value, names.matches(name)
+            yield value, names.hides(name, value)
     else:
         for child in node:
             yield child, False
@@ -135,7 +142,7 @@ def _fields(node: dict[Any, Any], names: SensitiveNames, keys: bool) -> Iterator
     for key, child in node.items():
         if keys and key not in _TELLING_NOTHING:
             yield key, False
-        yield child, names.matches(key) or (labelled and key in VALUE_KEYS)
+        yield child, names.hides(key, child) or (labelled and key in VALUE_KEYS)
 
 
 def _wrapped(
@@ -152,7 +159,7 @@ def _wrapped(
         if key not in (CLASSNAME, VERSION, DATA):
             if (keys or hidden) and key not in _TELLING_NOTHING:
                 yield key, hidden
-            yield child, hidden or names.matches(key)
+            yield child, hidden or names.hides(key, child)
 
 
 def unwrap(node: dict[Any, Any]) -> tuple[str, object] | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from secure_xcom.claims import Claimant, Target
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.verdict import Decisions, Rules
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, TaskTry
 from secure_xcom.core.errors import ClaimRefused, CoordinateMismatch, PlaintextRefused
@@ -51,7 +51,7 @@ class Admitted:
     """
 
     reference: Reference
-    compartment: Compartment
+    compartment: Rules
     place: tuple[str, str] | None
     candidates: Candidates
     wanted: Wanted | None = None
@@ -59,7 +59,7 @@ class Admitted:
 
 def decide(
     rows: Sequence[Row],
-    policy: AccessPolicy,
+    policy: Decisions,
     settings: Settings,
     consumer: TaskTry | None,
     claimant: Claimant | None,
@@ -116,7 +116,7 @@ def _check_plain(row: Row, on_plaintext: str) -> None:
 def admit(
     row: Row,
     reference: Reference,
-    compartment: Compartment,
+    compartment: Rules,
     *,
     claimant: Claimant | None,
     ledger: str,
@@ -143,7 +143,7 @@ def admit(
 def _wanted(
     row: Row,
     reference: Reference,
-    compartment: Compartment,
+    compartment: Rules,
     store_uri: str,
     claimant: Claimant | None,
     ledger: str,
@@ -180,24 +180,35 @@ def exclusive_of(admitted: Iterable[Admitted | None]) -> list[Wanted]:
 
 
 def check_order(admitted: Sequence[Admitted | None], order: int, record: Record) -> None:
-    """Check that the rows of one task keep the order of their map indexes.
+    """Check that the rows of one task keep the order of their iterations, and in each that of their map indexes.
 
     The order is all that Airflow tells of them: a reference that was moved or copied among the instances of a
-    mapped task is out of order.
+    mapped task, or among the iterations of a loop, is out of order.
 
     :param order: 1 for rising, -1 for falling, 0 where none is known.
     :raises CoordinateMismatch: they do not.
     """
-    last: int | None = None
+    last: tuple[int, int] | None = None
     for position, entry in enumerate(admitted if order else ()):
         if entry is None:
             continue
-        index = entry.reference.head.coordinate.map_index
-        if last is not None and (index - last) * order <= 0:
+        coordinate = entry.reference.head.coordinate
+        asked = record.drafts[position].asked
+        if coordinate.iteration is None and asked is not None and asked.every_iteration:
+            # Pushed with `attempt_fields = none`: nothing tells which iteration it is of.
+            continue
+        # Outside of loops all are of the same.
+        here = (-1 if coordinate.iteration is None else coordinate.iteration, coordinate.map_index)
+        if last is not None and not (here > last if order > 0 else here < last):
             with record.at(position) as draft:
                 raise CoordinateMismatch(
-                    f"map_index {index} comes after {last}: a reference was moved or copied among the instances "
-                    "of a mapped task",
+                    f"{_position(here)} comes after {_position(last)}: a reference was moved or copied among the "
+                    "instances of a mapped task or the iterations of a loop",
                     where=str(draft.coordinate),
                 )
-        last = index
+        last = here
+
+
+def _position(place: tuple[int, int]) -> str:
+    iteration, map_index = place
+    return f"map_index {map_index}" if iteration < 0 else f"map_index {map_index} of iteration {iteration}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.verdict import Decisions, Rules
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import AccessRefused, AuditError, SecureXComError
 from secure_xcom.core.event import Action
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def purge(
     row: Row,
-    policy: AccessPolicy,
+    policy: Decisions,
     open_store: Callable[[str], Store],
     recorder: Callable[[Action, Sequence[Draft]], AbstractContextManager[Record]],
     producer: TaskTry | None,
@@ -63,7 +63,7 @@ def purge(
     return None
 
 
-def _unheld(policy: AccessPolicy, coordinate: Coordinate, compartment: Compartment) -> Compartment:
+def _unheld(policy: Decisions, coordinate: Coordinate, compartment: Rules) -> Rules:
     hold = policy.held(coordinate.dag_id, coordinate.run_id)
     if hold is not None:
         raise AccessRefused(
@@ -77,7 +77,7 @@ def _unheld(policy: AccessPolicy, coordinate: Coordinate, compartment: Compartme
 def shred_unless_held(
     target: Target,
     rows: Rows,
-    policy: AccessPolicy,
+    policy: Decisions,
     open_store: Callable[[str], Store],
     recorder: Callable[[Action, Sequence[Draft]], AbstractContextManager[Record]],
 ) -> Shredded | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from secure_xcom.core import clock, codecs
-from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.access_policy.verdict import Rules
 from secure_xcom.core.coordinate import encryption_context, object_path, object_uri
 from secure_xcom.core.errors import (
     ClockSkewed,
@@ -45,7 +45,7 @@ class Openable:
 
 
 def openable(
-    reference: Reference, compartment: Compartment, *, max_bytes: int, where: str, expired: bool = False
+    reference: Reference, compartment: Rules, *, max_bytes: int, where: str, expired: bool = False
 ) -> Openable:
     """Check a reference as for every reader, before a key or a store is asked.
 
@@ -118,7 +118,7 @@ def check_time(reference: Reference, where: str) -> None:
         )
 
 
-def place_within(reference: Reference, compartment: Compartment, where: str) -> tuple[str, str] | None:
+def place_within(reference: Reference, compartment: Rules, where: str) -> tuple[str, str] | None:
     """Return the URI of the object's store and its path below it, None for an inline payload.
 
     :raises ContextRefused: the object is not in a store of the compartment, below this very coordinate. Whoever
@@ -137,7 +137,7 @@ def place_within(reference: Reference, compartment: Compartment, where: str) -> 
     )
 
 
-def candidates(reference: Reference, compartment: Compartment, where: str) -> Candidates:
+def candidates(reference: Reference, compartment: Rules, where: str) -> Candidates:
     """Return the wraps that may be asked for: those by keys of the compartment alone.
 
     :raises ContextRefused: there are none.

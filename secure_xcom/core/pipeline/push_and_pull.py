@@ -10,23 +10,22 @@ are `push_routing` and `seal_payload`. `delete` has the purge and the shredding 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
-from secure_xcom.core import masking
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.verdict import Decisions
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.per_process import MadeOnce, unlocked_property
 from secure_xcom.core.pipeline.decide import Admitted, Row, check_order, decide, exclusive_of
 from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from secure_xcom.claims import Claim
     from secure_xcom.claims.claiming import Wanted
     from secure_xcom.claims.shred import Rows, Shredded
+    from secure_xcom.core.masking import Secrets
     from secure_xcom.core.pipeline.telemetry import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]
@@ -69,7 +69,7 @@ class Pipeline:
     """Push, pull and purge for one process. Not to be shared across a fork.
 
     :param codecs: with Airflow's serialisation handed in.
-    :param register: registers sensitive values with Airflow's masker.
+    :param register: registers sensitive values with a masker; without it, with Airflow's.
     :param services: key URI -> key service.
     :param stores: store URI -> store.
     :param ledger: where claims are kept; without one, in the payloads' own stores.
@@ -79,12 +79,12 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        policy: AccessPolicy,
+        policy: Decisions,
         access_log: AccessLog,
         names: SensitiveNames,
         codecs: Codecs,
         *,
-        register: Callable[[masking.Secrets], None] = masking.register,
+        register: Callable[[Secrets], None] | None = None,
         services: Callable[[str], KeyService] = key_service,
         stores: Callable[[str], Store] = store,
         ledger: Ledger | None = None,
@@ -96,12 +96,10 @@ class Pipeline:
         self._telemetry = telemetry or NotMeasured()
         services = self._telemetry.services(services)
         self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
-        self._codecs = codecs
+        self._codecs = codecs.with_names(names)
         self._masker = Masker(names, settings.mask_max_values, register)
-        self._open_store = stores
-        self._stores: dict[str, Store] = {}
+        self._stores: MadeOnce[str, Store] = MadeOnce(stores)
         self._task: TaskTry | None = None
-        self._lock = threading.Lock()
         self._ledger = ledger
         self._ledger_kind = LEDGER_STORE if ledger is None else ledger.kind
         self.claimed: dict[str, Wanted] = {}
@@ -241,7 +239,8 @@ class Pipeline:
     def shred(self, rows: Rows, claimant: Claimant) -> list[Shredded]:
         """Destroy the exclusive XComs that a task instance claimed in this process, once it has succeeded.
 
-        What is under a legal hold stays, and so does what this identity may not delete: maintenance does the rest.
+        What is under a legal hold stays, and so does what this identity may not delete, and what another iteration
+        of the loop pushed, whose row a task cannot name to Airflow: maintenance does the rest.
         Each is in the access log as purged.
 
         :raises SecureXComError: a row cannot be read or written; :raises AuditError: the access log cannot be.
@@ -251,7 +250,7 @@ class Pipeline:
         shredded = []
         for name, wanted in list(self.claimed.items()):
             # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
-            if wanted.claimant == claimant:
+            if wanted.claimant == claimant and wanted.target.coordinate.iteration in (None, claimant.iteration):
                 recorder = partial(self.recording, task=self._task)
                 result = shred_unless_held(wanted.target, rows, self.policy, self.store, recorder)
                 if result is not None:
@@ -266,7 +265,7 @@ class Pipeline:
                 self.keys.forget()
             self._task = task
 
-    @cached_property
+    @unlocked_property
     def ledger(self) -> Ledger:
         """Where claims are kept."""
         if self._ledger is not None:
@@ -277,10 +276,7 @@ class Pipeline:
 
     def store(self, uri: str) -> Store:
         """Return the store of a URI, opened once per process."""
-        with self._lock:
-            if uri not in self._stores:
-                self._stores[uri] = self._open_store(uri)
-            return self._stores[uri]
+        return self._stores.get(uri)
 
     @contextmanager
     def recording(self, action: Action, drafts: Sequence[Draft], task: TaskTry | None) -> Iterator[Record]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.access_policy.verdict import Rules
 from secure_xcom.core.codecs import Encoded
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ValueTooLarge
@@ -34,7 +34,7 @@ class Destination:
 
 
 def destination(
-    compartment: Compartment,
+    compartment: Rules,
     encoded: Encoded,
     coordinate: Coordinate,
     names: SensitiveNames,
@@ -74,11 +74,11 @@ def destination(
     )
 
 
-def mask_mode(compartments: Iterable[Compartment | None], mode: str) -> str:
-    """Which values of several compartments are registered with Airflow's masker: ``all`` if one of them says so.
+def mask_mode(compartments: Iterable[Rules | None], mode: str) -> str:
+    """Return which values of several compartments to register with Airflow's masker: as many as one of them says.
 
     :param compartments: None for a plain value.
     :param mode: the deployment's, where a compartment does not say.
     """
     modes = {(compartment and compartment.mask_values) or mode for compartment in compartments}
-    return "all" if "all" in modes else "named"
+    return next((mode for mode in ("all", "named") if mode in modes), "none")

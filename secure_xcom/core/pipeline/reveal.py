@@ -41,12 +41,15 @@ class Revealed:
 
 
 class Masker:
-    """Registers the sensitive strings of values with Airflow's masker.
+    """Registers the sensitive strings of values with a masker.
 
     :param cap: how many strings of one push or pull are registered at most.
+    :param register: does it; without it, with Airflow's masker.
     """
 
-    def __init__(self, names: SensitiveNames, cap: int, register: Callable[[masking.Secrets], None]) -> None:
+    def __init__(
+        self, names: SensitiveNames, cap: int, register: Callable[[masking.Secrets], None] | None = None
+    ) -> None:
         self.names = names
         self._cap = cap
         self._register = register
@@ -61,16 +64,18 @@ class Masker:
     def mask(self, values: Sequence[Maskable], mode: str) -> None:
         """Register the sensitive strings of several values in one call, within one cap.
 
-        :param mode: ``named`` or ``all``.
+        :param mode: ``named``, ``all`` or ``none``.
         """
         searched = [
             (value.structure, value.key)
             for value in values
             if mode == "all" or not value.clean or self.names.matches(value.key)
         ]
+        if not searched:
+            return
         secrets = masking.secrets_of_all(searched, names=self.names, mode=mode, cap=self._cap)
         if secrets.values or secrets.dropped:
-            self._register(secrets)
+            (self._register or masking.register)(secrets)
 
 
 def reveal_plain(row: Row, codecs: Codecs) -> Revealed:

@@ -108,6 +108,24 @@ def anchor(
     return done
 
 
+def plan(
+    log: AnchoredLog,
+    sources: Sequence[Source],
+    *,
+    quiet_seconds: float = QUIET_SECONDS,
+    now: Callable[[], datetime] = clock.now,
+) -> Anchored:
+    """Return what `anchor` would do, and change nothing. Entries of an interrupted run count as to be anchored.
+
+    :raises SealedLogError: the log cannot be read; :raises AccessLogUnreadable: a source cannot be read.
+    """
+    planned = Anchored(size=log.newest()[1].size)
+    selection = _Selection(log, text_of(now() - timedelta(seconds=quiet_seconds)))
+    planned.entries = sum(1 for _ in selection.ready(raw_lines(sources)))
+    planned.waiting, planned.unsealable = selection.waiting, selection.unsealable
+    return planned
+
+
 class _Selection:
     """Select, in order, the lines that continue a chain after its anchored part and are ready to be anchored."""
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.alarms import Alarm, When
 from secure_xcom.core.clock import text_of, time_of
 from secure_xcom.core.errors import AlarmNotTold
+from secure_xcom.ops.audit_trail.alarm_windows import Evaluator, State
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.read import Source, raw_lines
 from secure_xcom.sinks.alarms.notifiers import notify
-from secure_xcom.sinks.alarms.rules import Evaluator, Raised, State
+from secure_xcom.sinks.alarms.rules import Raised
+
+if TYPE_CHECKING:
+    from secure_xcom.deployment import Deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,18 @@ def evaluate(
     return AlarmReport(tuple(raised), tuple(failed))
 
 
-def sound(alarms: Iterable[Alarm], when: When, texts: Sequence[str]) -> list[AlarmNotTold]:
-    """Raise the alarms of a kind for what another command reported. Return the notifications that failed."""
-    if not texts:
+def sound(deployment: Deployment, when: When, texts: Sequence[str]) -> list[AlarmNotTold]:
+    """Raise the access policy's alarms of a kind for what another command reported.
+
+    :return: the notifications that failed. :raises PolicyInvalid: the access policy cannot be used.
+    """
+    if not texts or not deployment.settings.access_policy:
         return []
     now = text_of(clock.now())
     more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
     return [
         error
-        for alarm in alarms
+        for alarm in deployment.policy.alarms
         if alarm.when == when
         for error in notify(alarm, Raised(alarm.name, when, now, f"{texts[0]}{more}"))
     ]

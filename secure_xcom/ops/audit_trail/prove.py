@@ -25,9 +25,9 @@ def find(log: AnchoredLog, *, event_id: str = "", chain: str = "", sequence: int
         ):
             return index, data
     raise CommandError(
-        "the sealed log has no such event",
+        "the anchored log has no such event",
         where=event_id or f"{chain} {sequence}",
-        remedy="run `secure-xcom audit seal` first; for a pruned event give its index with --index",
+        remedy="run `secure-xcom audit anchor` first; for a pruned event give its index with --index",
     )
 
 
@@ -51,7 +51,7 @@ def inclusion(log: AnchoredLog, index: int) -> bytes:
     """
     number, head = log.newest()
     if not 0 <= index < head.size:
-        raise CommandError(f"the sealed log has {head.size} entries", where=f"index {index}")
+        raise CommandError(f"the anchored log has {head.size} entries", where=f"index {index}")
     hashes = inclusion_proof(log.tiles(head.size), index, head.size)
     lines = ["c2sp.org/tlog-proof@v1", f"index {index}", *map(_text, hashes)]
     return "".join(f"{line}\n" for line in lines).encode() + b"\n" + log.note(number)
@@ -67,7 +67,7 @@ def consistency(log: AnchoredLog, kept: Checkpoint) -> bytes:
     number, head = log.newest()
     if not 0 < kept.size <= head.size:
         raise CommandError(
-            f"the sealed log has {head.size} entries, and the kept checkpoint has {kept.size}",
+            f"the anchored log has {head.size} entries, and the kept checkpoint has {kept.size}",
             where=log.store.uri,
             remedy="run `secure-xcom audit verify --trusted` with it",
         )

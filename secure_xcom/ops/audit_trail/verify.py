@@ -73,7 +73,7 @@ def verify(
     state = None
     report = progress or _ignore
     if log is not None:
-        state = check_log(log, trusted, lambda read, total: report("sealed log", read, total))
+        state = check_log(log, trusted, lambda read, total: report("anchored log", read, total))
         done.found += state.found
         done.sealed, done.pruned = state.head.size, state.pruned
     quiet = text_of(now() - timedelta(seconds=quiet_seconds))

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from secure_xcom import numbers
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.errors import MaintenanceError, SecureXComError
 from secure_xcom.core.reference import TIME_FORMAT
 from secure_xcom.keys import version_of
 from secure_xcom.numbers import Numbers
@@ -53,10 +53,17 @@ class CountReport(Report):
         """Whether anything is left that needs attention: this job leaves nothing."""
         return False
 
+    @property
+    def errors(self) -> Sequence[SecureXComError]:
+        """See `Report.errors`: without a table nothing can be counted."""
+        if self.made:
+            return ()
+        return [MaintenanceError("there is no table of numbers", remedy="run `secure-xcom ui migrate`")]
+
     def lines(self) -> list[str]:
         """Return the report as lines of text, for people."""
         if not self.made:
-            return ["There is no table of numbers: run `secure-xcom ui migrate`."]
+            return []
         sealed = f"{self.xcoms} sealed XComs of {self.compartments} compartments"
         return [f"{self.rows} rows counted: {sealed}, {self.plaintext} in plaintext, {self.unreadable} unreadable"]
 
@@ -66,10 +73,12 @@ def count(
     database: Database,
     sources: Sequence[Callable[[], Source]] = (),
     *,
+    dry_run: bool = False,
     progress: Progress = silent,
 ) -> CountReport:
     """Count every row, and keep the numbers.
 
+    :param dry_run: keep no numbers.
     :param sources: of the access log, for when each compartment was last pulled from.
     :raises MaintenanceError: the database cannot be used; :raises AccessLogUnreadable: the access log cannot.
     """
@@ -87,8 +96,9 @@ def count(
         report.rows += len(page)
         progress("counting rows", report.rows, max(total, report.rows))
     _last_pulls(every, before, [make() for make in sources], report)
-    with database.transaction("writing the numbers") as connection:
-        numbers.write(connection, every.values(), now)
+    if not dry_run:
+        with database.transaction("writing the numbers") as connection:
+            numbers.write(connection, every.values(), now)
     report.compartments = len(policy.compartments)
     for one in every.values():
         report.xcoms += one.xcoms

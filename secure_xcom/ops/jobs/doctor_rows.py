@@ -119,7 +119,7 @@ def _plaintext(row: StoredRow, by_rule: _RowFindings) -> None:
         "plaintext-row",
         "error",
         "rows with a plaintext value: older than the backend, or from REST writes, triggers or operator links",
-        "run `secure-xcom seal-existing --apply`; then find what bypasses the backend (docs/threat-model.md)",
+        "run `secure-xcom migrate --apply`; then find what bypasses the backend (docs/threat-model.md)",
         row.where,
     )
 
@@ -151,7 +151,7 @@ def _reference(
             "expired-row",
             "warning",
             "references that expired over a day ago and still exist",
-            "run `secure-xcom expire --delete`, or let the maintenance DAG do it",
+            "run `secure-xcom expire --apply`, or let the maintenance DAG do it",
             row.where,
         )
 

@@ -76,7 +76,7 @@ class ExpireReport(Report):
             )
             lines += example_lines(self.failures, self.failed, title="could not be deleted:")
         elif self.expired:
-            lines.append("nothing was deleted: run it with --delete")
+            lines.append("nothing was deleted: run it with --apply")
         return lines
 
 

@@ -65,7 +65,7 @@ class GcReport(Report):
                 "payloads",
                 "warning",
                 "payloads that no row names: nobody can open them, and they use space",
-                "run `secure-xcom gc --delete`",
+                "run `secure-xcom gc --apply`",
                 "payload-orphaned",
                 count=self.orphans,
                 examples=tuple(self.orphan_examples),
@@ -97,7 +97,7 @@ class GcReport(Report):
             )
             lines += example_lines(self.failures, self.failed, title="could not be deleted:")
         elif self.orphans:
-            lines.append("nothing was deleted: run it with --delete")
+            lines.append("nothing was deleted: run it with --apply")
         lines += example_lines(self.unlisted, len(self.unlisted), title="could not be listed:")
         lines += example_lines(self.refused, len(self.refused), title="too large a share, so nothing was deleted:")
         if self.refused:

@@ -1,4 +1,4 @@
-"""The maintenance DAG: shred, expire, rewrap, gc, the access log (seal, alarms, reconcile), doctor, and a summary.
+"""The maintenance DAG: shred, expire, rewrap, gc, the access log (anchor, alarms, reconcile), doctor, a summary.
 
     from secure_xcom.ops.jobs.maintenance_dag import maintenance_dag
 
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from secure_xcom.ops.jobs.registry import STEPS
+from secure_xcom.ops.jobs.registry import FORMER_STEPS, STEPS
 
 DAG_ID = "secure_xcom_maintenance"
 REPORTS = "secure_xcom_maintenance_reports"
@@ -37,8 +37,8 @@ def maintenance_dag(
 ) -> Any:
     """Return the DAG. The arguments are the defaults of its Params, which the form of a manual run shows.
 
-    :param delete: whether shred, expire and gc delete.
-    :param rewrap: whether rewrap changes rows.
+    :param delete: whether shred, expire and gc delete, as their commands do with ``--apply``.
+    :param rewrap: whether rewrap changes rows, as its command does with ``--apply``.
     :param older_than: gc's window.
     :param steps: which steps run, for a DAG that runs some of them more often.
     :param database_conn_id: Airflow connection to the metadata database; by default SECURE_XCOM_DB of the worker.
@@ -69,7 +69,7 @@ def maintenance_dag(
                     # Airflow 3.1 has it only here.
                     from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]
 
-                if name not in params["steps"]:
+                if name not in _current(params["steps"]):
                     raise AirflowSkipException(f"{name} was not selected")
                 operator = f"{dag_id} {dag_run.run_id}"
                 report = run_step(name, params, operator=operator, database_conn_id=database_conn_id)
@@ -93,7 +93,7 @@ def maintenance_dag(
             done = {str(event.extra["step"]): dict(event.extra) for event in events}
             record: dict[str, Any] = {
                 "steps": done,
-                "not_done": [name for name in STEPS if name in params["steps"] and name not in done],
+                "not_done": [name for name in STEPS if name in _current(params["steps"]) and name not in done],
                 "found": sorted(name for name, numbers in done.items() if numbers.get("found")),
             }
             outlet_events[summary].extra = record
@@ -122,24 +122,29 @@ def run_step(name: str, params: Mapping[str, Any], *, operator: str, database_co
     :param database_conn_id: Airflow connection to the metadata database; by default the environment names it.
     :raises SecureXComError: the step cannot do its work.
     """
-    from secure_xcom import deployment
     from secure_xcom.connections.sql import url_of_connection
+    from secure_xcom.deployment import Deployment
     from secure_xcom.ops.jobs.gc_inventory import default_folder
     from secure_xcom.ops.jobs.job import JobContext
     from secure_xcom.ops.xcom_table import database_url
 
     context = JobContext(
-        deployment.load(),
+        Deployment.of_airflow(),
         operator,
         lambda job: default_folder() / f"dag-{job}.sqlite",
         lambda: url_of_connection(database_conn_id) if database_conn_id else database_url(),
     )
-    return STEPS[name].run_step(context, params)
+    return STEPS[FORMER_STEPS.get(name, name)].run_step(context, params)
 
 
 def counts(report: Mapping[str, Any]) -> dict[str, int | bool]:
     """Return the numbers of a report: the part for an asset event, which Airflow stores in plaintext."""
     return {name: value for name, value in report.items() if isinstance(value, int)}
+
+
+def _current(steps: Sequence[str]) -> list[str]:
+    """Return steps under the names of today; a DAG file or the configuration of a run may have former ones."""
+    return [FORMER_STEPS.get(name, name) for name in steps]
 
 
 def _params(steps: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,9 +153,9 @@ def _params(steps: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]
 
     params = {
         "steps": Param(
-            list(steps),
+            _current(steps),
             type="array",
-            items={"type": "string", "enum": list(STEPS)},
+            items={"type": "string", "enum": [*STEPS, *FORMER_STEPS]},
             title="Steps",
             examples=list(STEPS),
             description="Which steps run, in this order.",

@@ -1,4 +1,4 @@
-"""Seal the plaintext values of existing rows in place (``seal-existing``), and back (``unseal-all``).
+"""Seal the plaintext values of existing rows in place (``migrate``), and back (``migrate-back``).
 
 Sealing a row: its value (or the object of the stock backend that it names) is pushed as a task would push it; the
 new payload is read back from its store, its data key unwrapped anew by the key service, and what comes out is held
@@ -36,7 +36,7 @@ from secure_xcom.sinks import AccessLog, Draft, recording
 
 # JSON may need six characters for one.
 _SPELLING_MAX = 6
-_READ_BACK = "seal-existing: read back before its row is changed"
+_READ_BACK = "migrate: read back before its row is changed"
 
 
 def seal_existing(

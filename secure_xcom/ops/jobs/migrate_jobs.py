@@ -1,24 +1,24 @@
-"""The jobs that an operator runs once: seal existing plaintext XComs, and convert all back to plaintext."""
+"""The jobs that an operator runs once: migrate plaintext XComs to sealed ones, and all back to plaintext."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from secure_xcom.ops.jobs.job import Job, JobContext, option
+from secure_xcom.ops.jobs.job import Job, JobContext, acting, option
 
 if TYPE_CHECKING:
     from secure_xcom.ops.jobs.migrate_report import MigrateReport
 
 
 @dataclass(frozen=True, kw_only=True)
-class SealExistingOptions:
-    """Options of seal-existing."""
+class MigrateOptions:
+    """Options of migrate."""
 
-    apply: bool = option(False, "Seal rows, or only count them (the default).", "--apply/--dry-run")
+    apply: bool = acting("Migrate rows")
 
 
-def _seal_existing(context: JobContext, options: SealExistingOptions) -> MigrateReport:
+def _migrate(context: JobContext, options: MigrateOptions) -> MigrateReport:
     from secure_xcom.ops.jobs.migrate import seal_existing
     from secure_xcom.ops.jobs.opener import sealed_value_opener, structure_pipeline
     from secure_xcom.ops.jobs.stock_objects import old_objects
@@ -38,14 +38,14 @@ def _seal_existing(context: JobContext, options: SealExistingOptions) -> Migrate
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnsealAllOptions:
-    """Options of unseal-all."""
+class MigrateBackOptions:
+    """Options of migrate-back."""
 
     reason: str = option(..., "The reason, for the access log.", metavar="TEXT")
-    apply: bool = option(False, "Unseal rows, or only count them (the default).", "--apply/--dry-run")
+    apply: bool = acting("Migrate rows")
 
 
-def _unseal_all(context: JobContext, options: UnsealAllOptions) -> MigrateReport:
+def _migrate_back(context: JobContext, options: MigrateBackOptions) -> MigrateReport:
     from secure_xcom.ops.jobs.break_glass import checked_reason
     from secure_xcom.ops.jobs.migrate import unseal_all
     from secure_xcom.ops.jobs.opener import sealed_value_opener
@@ -65,20 +65,26 @@ def _unseal_all(context: JobContext, options: UnsealAllOptions) -> MigrateReport
         )
 
 
-SEAL_EXISTING = Job(
-    "seal-existing",
-    "Seal existing plaintext XComs.",
-    "Seals plaintext rows, and the objects of Airflow's XComObjectStorageBackend, in place. Each sealed value is "
-    "read back and opened before its row is changed, and the old object is deleted last. Needs the rights to push "
-    "and to pull in each compartment. Exit code 1 where anything is left.",
-    SealExistingOptions,
-    _seal_existing,
+MIGRATE = Job(
+    "migrate",
+    "Migrate existing plaintext XComs to sealed ones.",
+    "Migrates plaintext rows, and the objects of Airflow's XComObjectStorageBackend, in place. Each sealed value "
+    "is read back and opened before its row is changed, and the old object is deleted last. Needs the rights to "
+    "push and to pull in each compartment.",
+    MigrateOptions,
+    _migrate,
+    former=("seal-existing",),
+    found="there are plaintext XComs",
+    examples=("secure-xcom migrate", "secure-xcom migrate --apply"),
 )
-UNSEAL_ALL = Job(
-    "unseal-all",
-    "Convert all sealed XComs back to plaintext.",
+MIGRATE_BACK = Job(
+    "migrate-back",
+    "Migrate all sealed XComs back to plaintext.",
     "For leaving the product. Needs an operator's identity that can open every compartment. The access log "
     "records each value with the operator and the reason. Expired, exclusive and shredded XComs stay sealed.",
-    UnsealAllOptions,
-    _unseal_all,
+    MigrateBackOptions,
+    _migrate_back,
+    former=("unseal-all",),
+    found="there are sealed XComs",
+    examples=('secure-xcom migrate-back --apply --reason "we go back to the stock backend"',),
 )

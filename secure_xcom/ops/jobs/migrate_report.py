@@ -1,4 +1,4 @@
-"""What ``seal-existing`` and ``unseal-all`` report."""
+"""What ``migrate`` and ``migrate-back`` report."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ class MigrateReport(Report):
 
 
 class SealReport(MigrateReport):
-    """What ``seal-existing`` found and did."""
+    """What ``migrate`` found and did."""
 
-    verb = "sealed"
+    verb = "migrated"
 
     def lines(self) -> list[str]:
         """See `Report.lines`."""
@@ -84,6 +84,6 @@ class SealReport(MigrateReport):
 
 
 class UnsealReport(MigrateReport):
-    """What ``unseal-all`` found and did."""
+    """What ``migrate-back`` found and did."""
 
-    verb = "unsealed"
+    verb = "migrated back"

@@ -1,4 +1,4 @@
-"""Open references outside of a task: for seal-existing, unseal-all and break-glass access.
+"""Open references outside of a task: for migrate, migrate-back and break-glass access.
 
 It is the pipeline's pull without a consumer, so it does not check the access policy's readers: whoever runs it
 needs rights of their own at the key service and the store.

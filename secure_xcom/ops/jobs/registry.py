@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from secure_xcom.ops.jobs import audit_jobs, params
+from secure_xcom.ops.jobs import anchor_jobs, audit_jobs, count_job, params
 from secure_xcom.ops.jobs.durations import duration
-from secure_xcom.ops.jobs.job import Job, JobContext, option
+from secure_xcom.ops.jobs.job import Job, JobContext, acting, option
 
 if TYPE_CHECKING:
-    from secure_xcom.ops.jobs.count import CountReport
     from secure_xcom.ops.jobs.doctor import DoctorReport
     from secure_xcom.ops.jobs.expire import ExpireReport
     from secure_xcom.ops.jobs.gc_report import GcReport
@@ -30,9 +29,7 @@ _RATE_HELP = "The most deletions per second; 0 for no limit."
 class ShredOptions:
     """Options of shred."""
 
-    delete: bool = option(
-        False, "Destroy keys, payloads and claims. Without it nothing is changed.", "--delete", param=params.DELETE
-    )
+    apply: bool = acting("Destroy keys, payloads and claims", former=("--delete",), param=params.DELETE)
 
 
 def _shred(context: JobContext, options: ShredOptions) -> ShredReport:
@@ -43,7 +40,7 @@ def _shred(context: JobContext, options: ShredOptions) -> ShredReport:
             context.deployment.policy,
             database,
             access_log,
-            delete=options.delete,
+            delete=options.apply,
             operator=context.operator,
             ledger=context.deployment.ledger,
             progress=context.progress,
@@ -54,9 +51,7 @@ def _shred(context: JobContext, options: ShredOptions) -> ShredReport:
 class ExpireOptions:
     """Options of expire."""
 
-    delete: bool = option(
-        False, "Delete payloads and rows. Without it nothing is changed.", "--delete", param=params.DELETE
-    )
+    apply: bool = acting("Delete payloads and rows", former=("--delete",), param=params.DELETE)
     grace: str = option("1h", "How long an expired XCom is kept.", metavar="DURATION")
     rate: float = option(0, _RATE_HELP, metavar="NUMBER", minimum=0, param=params.RATE)
 
@@ -70,7 +65,7 @@ def _expire(context: JobContext, options: ExpireOptions) -> ExpireReport:
             database,
             access_log,
             context.state("expire"),
-            delete=options.delete,
+            delete=options.apply,
             operator=context.operator,
             grace=duration(options.grace, "--grace"),
             rate=options.rate,
@@ -82,7 +77,7 @@ def _expire(context: JobContext, options: ExpireOptions) -> ExpireReport:
 class RewrapOptions:
     """Options of rewrap."""
 
-    apply: bool = option(False, "Change rows. Without it nothing is changed.", "--apply", param=params.REWRAP)
+    apply: bool = acting("Change rows", param=params.REWRAP)
     compartment: str | None = option(
         None, "Only references of this compartment.", metavar="NAME", param=params.COMPARTMENT
     )
@@ -120,9 +115,7 @@ def _rewrap(context: JobContext, options: RewrapOptions) -> RewrapReport:
 class GcOptions:
     """Options of gc."""
 
-    delete: bool = option(
-        False, "Delete payloads that no row names. Without it nothing is changed.", "--delete", param=params.DELETE
-    )
+    apply: bool = acting("Delete payloads that no row names", former=("--delete",), param=params.DELETE)
     older_than: str = option(
         "24h", "Leave younger payloads alone; at least 2h.", metavar="DURATION", param=params.OLDER_THAN
     )
@@ -156,7 +149,7 @@ def _gc(context: JobContext, options: GcOptions) -> GcReport:
             context.deployment.policy,
             database,
             context.state("gc"),
-            delete=options.delete,
+            delete=options.apply,
             window=window,
             rate=options.rate,
             max_share=options.max_share,
@@ -176,7 +169,7 @@ def _every_version(uri: str) -> Store:
 class DoctorOptions:
     """Options of doctor."""
 
-    fix: bool = option(False, "Repair what is safe to repair: modes of files.", "--fix")
+    fix: bool = option(False, "Repair what is safe to repair (modes of files), or only report.", "--fix/--dry-run")
     payloads: bool = option(
         True, "Compare rows with payloads, as gc does.", "--payloads/--no-payloads", param=params.PAYLOADS
     )
@@ -198,78 +191,64 @@ def _doctor(context: JobContext, options: DoctorOptions) -> DoctorReport:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CountOptions:
-    """Options of count: none."""
-
-
-def count_xcoms(context: JobContext, _options: CountOptions | None = None) -> CountReport:
-    """Count the XComs of each compartment, for the page in Airflow's UI.
-
-    :raises MaintenanceError: the database cannot be used; :raises AccessLogUnreadable: the access log cannot.
-    """
-    from functools import partial
-
-    from secure_xcom.ops.audit_trail.read import readable, source
-    from secure_xcom.ops.jobs.count import count
-
-    sources = [partial(source, uri) for uri in context.deployment.sinks if readable(uri)]
-    with context.database() as database:
-        return count(context.deployment.policy, database, sources, progress=context.progress)
-
-
-_EACH_DELETION = "Each deletion is in the access log. Exit code 1 where anything is left."
-
 SHRED = Job(
     "shred",
     "Shred exclusive XComs whose reader has succeeded.",
-    "Does what the tasks themselves have no right to. XComs under a legal hold stay. Exit code 1 where anything "
-    "is left to do.",
+    "Does what the tasks themselves have no right to. XComs under a legal hold stay.",
     ShredOptions,
     _shred,
     keeps_state=False,
+    found="there is something to shred",
+    examples=("secure-xcom claims shred", "secure-xcom claims shred --apply"),
 )
 EXPIRE = Job(
     "expire",
     "Delete expired XComs.",
-    "Finds XComs whose retention period is over, and with --delete deletes their payloads and rows. XComs under a "
-    f"legal hold stay. {_EACH_DELETION}",
+    "Finds XComs whose retention period is over, and with --apply deletes their payloads and rows. XComs under a "
+    "legal hold stay. Each deletion is in the access log.",
     ExpireOptions,
     _expire,
+    found="there are expired XComs",
+    examples=("secure-xcom expire", "secure-xcom expire --apply --grace 2h"),
 )
 REWRAP = Job(
     "rewrap",
     "Rewrap data keys with the newest key version, or with another key.",
     "No payload is moved. Within one key service no data key is exposed; from one service to another it passes "
-    "through this process. Safe while tasks run. Exit code 1 where anything is left to do.",
+    "through this process. Safe while tasks run.",
     RewrapOptions,
     _rewrap,
+    found="there is something to rewrap",
+    examples=(
+        "secure-xcom rewrap",
+        "secure-xcom rewrap --apply --compartment pay --older-than-version 3",
+        "secure-xcom rewrap --apply --compartment pay --add-key vault://vault_xcom/transit/keys/pay-2",
+    ),
 )
 GC = Job(
     "gc",
     "Delete orphaned payloads, and report missing ones.",
     "Finds payloads that no row names, and rows whose payload is gone. The database is the one of SECURE_XCOM_DB, "
     "by default Airflow's own; the stores are those of the access policy. An interrupted run "
-    "resumes where it stopped. Exit code 1 where anything found still exists.",
+    "resumes where it stopped.",
     GcOptions,
     _gc,
+    found="there are orphaned or missing payloads",
+    examples=(
+        "secure-xcom gc",
+        "secure-xcom gc --apply --older-than 48h --rate 200",
+        "secure-xcom gc --apply --all-versions",
+    ),
 )
 DOCTOR = Job(
     "doctor",
     "Diagnose problems and suggest fixes.",
-    "Finds plaintext rows, references that cannot be opened, stale keys, and settings and rights that leak "
-    "values. Nothing is opened, and without --fix nothing is changed. Exit code 1 where any problem is left.",
+    "Finds plaintext rows, references that cannot be opened, stale keys, DAGs of no compartment, and settings and "
+    "rights that leak values. Nothing is opened, and without --fix nothing is changed.",
     DoctorOptions,
     _doctor,
-)
-COUNT = Job(
-    "count",
-    "Count the XComs of each compartment.",
-    "Keeps the numbers for the page in Airflow's UI. Nothing is opened. Without a table of numbers nothing is "
-    "counted; `secure-xcom ui migrate` creates it.",
-    CountOptions,
-    count_xcoms,
-    keeps_state=False,
+    found="there are problems",
+    examples=("secure-xcom doctor", "secure-xcom doctor --no-payloads --json", "secure-xcom doctor --fix"),
 )
 STEPS: dict[str, Job[Any]] = {
     job.name: job
@@ -278,11 +257,13 @@ STEPS: dict[str, Job[Any]] = {
         EXPIRE,
         REWRAP,
         GC,
-        audit_jobs.AUDIT_SEAL,
-        audit_jobs.AUDIT_ALARMS,
-        audit_jobs.AUDIT_RECONCILE,
+        anchor_jobs.ANCHOR,
+        audit_jobs.ALARMS,
+        audit_jobs.RECONCILE,
         DOCTOR,
-        COUNT,
+        count_job.COUNT,
     )
 }
 """The jobs of the maintenance DAG, in the order in which it runs them."""
+FORMER_STEPS = {"audit_seal": "audit_anchor"}
+"""Names of steps that DAG files may still have, and today's."""

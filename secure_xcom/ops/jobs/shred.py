@@ -61,7 +61,7 @@ class ShredReport(Report):
         if self.deleting:
             lines.append(f"shredded {self.done} completely and {self.left} incompletely")
         elif self.due or self.outlived:
-            lines.append("nothing was changed: run it with --delete")
+            lines.append("nothing was changed: run it with --apply")
         return lines + example_lines(self.failures, self.left + self.tampered, title="could not be shredded:")
 
 
@@ -72,23 +72,22 @@ class DatabaseRows:
         self._database = database
         self._policy = policy
 
-    def read(self, coordinate: Coordinate) -> Any:
+    def read(self, coordinate: Coordinate) -> list[Any]:
         """See `Rows.read`."""
-        for row in self._rows(coordinate):
-            try:
-                return read(row, self._database)[1]
-            except ReferenceMalformed:
-                # A malformed reference is refused and never compared: comparing it could exhaust the stack.
-                return {TAG: None}
-        return None
+        return [self._value(row)[1] for row in self._rows(coordinate)]
 
     def replace(self, coordinate: Coordinate, old: object, new: object) -> bool:
         """See `Rows.replace`."""
-        for row in self._rows(coordinate):
-            whole, value = read(row, self._database)
-            if value == old:
-                return self._database.replace(whole, new)
-        return False
+        same = [whole for whole, value in map(self._value, self._rows(coordinate)) if value == old]
+        replaced = [self._database.replace(whole, new) for whole in same]
+        return bool(replaced) and all(replaced)
+
+    def _value(self, row: StoredRow) -> tuple[StoredRow, Any]:
+        try:
+            return read(row, self._database)
+        except ReferenceMalformed:
+            # A malformed reference is refused and never compared: comparing it could exhaust the stack.
+            return row, {TAG: None}
 
     def first_of(self, target: Target) -> StoredRow | None:
         """Return the row that named a claimed payload before the claimed row did, if there is one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+import airflow.sdk
 from airflow.sdk import (
     DAG,
     Asset,
@@ -15,12 +16,14 @@ from airflow.sdk import (
     dag,
     get_current_context,
     task,
+    task_group,
 )
 
 from tests.e2e.dags.kit import number, secret, spiky
 from tests.e2e.dags.triggers import Ending, Sleeping, Telling
 
 ASSET = Asset("canaries")
+SDK: Any = airflow.sdk
 
 
 class Deferring(BaseOperator):
@@ -66,6 +69,24 @@ class Linked(BaseOperator):
         pass
 
 
+def decide_with_a_reason() -> None:
+    """Add a loop whose decision has a reason, which Airflow stores beside the values."""
+
+    @task_group
+    def looped() -> None:
+        @task
+        def once() -> int:
+            return 1
+
+        once()
+
+    def until(*, loop: Any) -> Any:
+        return SDK.LoopDecision(stop=True, reason=secret("reason of a loop's decision"))
+
+    loopable: Any = looped
+    loopable.loop(max_iterations=2, until=until)
+
+
 @dag(schedule=None)
 def unstoppable() -> None:
     """Each task is one path, or two."""
@@ -96,10 +117,13 @@ def unstoppable() -> None:
     def announce() -> Any:
         yield Metadata(ASSET, extra={"text": secret("asset event extra")})
 
-    @task
+    @task(inlets=[ASSET], outlets=[ASSET])
     def store() -> None:
         context: Any = get_current_context()
-        context["task_state_store"].set("key", secret("task state store"))
+        # From Airflow 3.3 on.
+        if "task_state_store" in context:
+            context["task_state_store"].set("key", secret("task state store"))
+            context["asset_state_store"][ASSET].set("key", secret("asset state store"))
 
     given: Any = give()
     take(given)
@@ -109,6 +133,9 @@ def unstoppable() -> None:
     Deferring(task_id="deferring")
     EndedByTrigger(task_id="ended_by_trigger")
     Linked(task_id="linked")
+    # From Airflow 3.4 on.
+    if "LoopDecision" in SDK.__all__:
+        decide_with_a_reason()
 
 
 unstoppable()

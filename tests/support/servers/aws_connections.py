@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.connections.aws import forget_identities
+from secure_xcom.connections.aws.identity import forget_identities
 
 REGION = "eu-west-1"
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"

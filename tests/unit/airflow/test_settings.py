@@ -12,6 +12,7 @@ import pytest
 from packaging.version import Version
 
 from secure_xcom.airflow import settings as airflow_settings
+from secure_xcom.airflow.plugin import placement_settings
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.deployment import Deployment, airflow_config
@@ -164,7 +165,7 @@ def test_the_bundle_of_a_file_is_told_by_where_it_lies(monkeypatch: pytest.Monke
         monkeypatch, _local("all", tmp_path / "all"), _local("team", tmp_path / "linked"), git, _local("d", None)
     )
     found = {
-        name: airflow_settings.bundle_of(str(tmp_path / name))
+        name: placement_settings.bundle_of(str(tmp_path / name))
         for name in (
             "all/a.py",
             "all/team/a.py",
@@ -174,7 +175,7 @@ def test_the_bundle_of_a_file_is_told_by_where_it_lies(monkeypatch: pytest.Monke
         )
     }
     assert list(found.values()) == ["all", "team", "team", "from-git", "d"]
-    assert airflow_settings.bundle_of(str(tmp_path / "elsewhere" / "a.py")) is None
+    assert placement_settings.bundle_of(str(tmp_path / "elsewhere" / "a.py")) is None
 
 
 def test_what_the_configuration_does_not_tell_is_not_guessed(
@@ -182,20 +183,20 @@ def test_what_the_configuration_does_not_tell_is_not_guessed(
 ) -> None:
     """Two bundles in one folder, and a list of another form than Airflow's, tell no bundle."""
     _bundles(monkeypatch, _local("one", tmp_path), _local("other", tmp_path))
-    assert airflow_settings.bundle_of(str(tmp_path / "a.py")) is None
+    assert placement_settings.bundle_of(str(tmp_path / "a.py")) is None
     for text in ("no json", "{}", '["text"]', '[{"name": 1, "kwargs": []}]'):
         monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", text)
-        assert airflow_settings.bundle_of(str(tmp_path / "a.py")) is None
-        assert airflow_settings.team_of("one") is None
+        assert placement_settings.bundle_of(str(tmp_path / "a.py")) is None
+        assert placement_settings.team_of("one") is None
 
 
 def test_teams_are_those_of_bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A bundle's team is the configuration's, and there is none while [core] multi_team is off."""
     _bundles(monkeypatch, _local("one", tmp_path, team_name="finance"), _local("other", tmp_path, team_name=None))
-    assert airflow_settings.team_of("one") is None
+    assert placement_settings.team_of("one") is None
     assert "teams" not in airflow_config.origins_told()
     monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
-    assert [airflow_settings.team_of(name) for name in ("one", "other", "third", None)] == [
+    assert [placement_settings.team_of(name) for name in ("one", "other", "third", None)] == [
         "finance",
         None,
         None,

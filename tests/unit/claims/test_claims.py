@@ -493,8 +493,8 @@ class MemoryRows:
         self.rows: dict[Coordinate, Any] = {parse(one).head.coordinate: one for one in references}
         self.between: Callable[[], None] | None = None
 
-    def read(self, at: Coordinate) -> Any:
-        return self.rows.get(at)
+    def read(self, at: Coordinate) -> list[Any]:
+        return [] if self.rows.get(at) is None else [self.rows[at]]
 
     def replace(self, at: Coordinate, old: object, new: object) -> bool:
         if self.between is not None:

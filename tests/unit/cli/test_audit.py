@@ -60,13 +60,13 @@ def key(folder: Path) -> str:
     return verifier
 
 
-def test_seal_verify_and_prove(folder: Path) -> None:
-    """The way of the page: make a key, seal, verify with the kept checkpoint, prove an event elsewhere."""
+def test_anchor_verify_and_prove(folder: Path) -> None:
+    """The way of the page: make a key, anchor, verify with the kept checkpoint, prove an event elsewhere."""
     verifier = key(folder)
     kept = folder / "kept-checkpoint"
-    code, sealed = run_json(folder, "seal", "--checkpoint", str(kept))
+    code, sealed = run_json(folder, "anchor", "--checkpoint", str(kept))
     assert (code, sealed["entries"], sealed["checkpoint"], sealed["unsealable"]) == (0, 12, 1, [])
-    code, again = run_json(folder, "seal")
+    code, again = run_json(folder, "anchor")
     assert (code, again["entries"], again["size"]) == (0, 0, 12)
     code, found = run_json(folder, "verify", "--trusted", str(kept), "--verifier", verifier)
     assert (code, found["events"], found["sealed"]) == (0, 12, 12)
@@ -85,7 +85,7 @@ def test_seal_verify_and_prove(folder: Path) -> None:
 def test_verify_says_where_and_ends_with_one(folder: Path) -> None:
     """A changed event gives the exit code 1, its file and line, chain and number, for people and as JSON."""
     key(folder)
-    run(folder, "seal")
+    run(folder, "anchor")
     path = folder / "access-log.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"task_id":"load"', b'"task_id":"ship"', 1))
     result = run(folder, "verify")
@@ -99,27 +99,28 @@ def test_verify_says_where_and_ends_with_one(folder: Path) -> None:
     assert run(folder, "verify", "--chains-only").exit_code == 1
 
 
-def test_seal_says_what_it_cannot_seal(folder: Path) -> None:
+def test_anchor_says_what_it_cannot_anchor(folder: Path) -> None:
     """An event that does not continue its chain gives the exit code 1."""
     key(folder)
     path = folder / "access-log.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1]
     write(path, lines[:4] + lines[5:])
-    result = run(folder, "seal")
+    result = run(folder, "anchor")
     assert result.exit_code == 1
     assert "does not continue its chain; not anchored" in result.stdout
 
 
 def test_prune_first_says_what_would_go(folder: Path) -> None:
-    """A dry run removes nothing, and young entries stay."""
+    """Without --apply nothing is deleted, and young entries stay."""
     old = AGO - timedelta(days=30)
     write(folder / "access-log.jsonl", [*chain(3, 300, start=old), *chain(4, start=AGO)])
     key(folder)
-    run(folder, "seal")
-    code, would = run_json(folder, "prune", "--keep-days", "10", "--dry-run")
-    assert (code, would["entries"]) == (0, 256)
-    assert (folder / "sealed/tile/entries/000").exists()
-    code, went = run_json(folder, "prune", "--keep-days", "10")
+    run(folder, "anchor")
+    for words in (("prune", "--keep-days", "10"), ("prune", "--keep-days", "10", "--dry-run")):
+        code, would = run_json(folder, *words)
+        assert (code, would["entries"]) == (1, 256)
+        assert (folder / "sealed/tile/entries/000").exists()
+    code, went = run_json(folder, "prune", "--keep-days", "10", "--apply")
     assert (code, went["entries"], went["below"]) == (0, 256, 256)
     assert not (folder / "sealed/tile/entries/000").exists()
     assert run(folder, "verify").exit_code == 0
@@ -131,7 +132,7 @@ def test_prune_first_says_what_would_go(folder: Path) -> None:
         (("verify",), "signing key cannot be opened"),
         (("verify", "--log", "nowhere://x"), "no store has the scheme"),
         (("verify", "--sink", "syslog://x:1", "--chains-only"), "cannot be read back"),
-        (("seal", "--key", "ftp://x"), "no signing key has the scheme"),
+        (("anchor", "--key", "ftp://x"), "no signing key has the scheme"),
         (("key", "--key", "file:relative.pem"), "no signing key has the scheme"),
         (("key", "--create", "--name", "a b"), "not a valid name of a log"),
         (("verify", "--verifier", "nonsense"), "not a verifier key"),
@@ -154,7 +155,7 @@ def test_without_settings_the_missing_option_is_named(tmp_path: Path) -> None:
 
 
 def test_the_remedies_can_be_followed_as_they_stand(tmp_path: Path) -> None:
-    """What the command says to do about a missing key or sealed log is a command line that works."""
+    """What the command says to do about a missing key or anchored log is a command line that works."""
     (tmp_path / "airflow.cfg").write_text(f"[secure_xcom]\naudit_sinks = file://{tmp_path}/access-log.jsonl\n")
     write(tmp_path / "access-log.jsonl", chain(1, start=AGO))
     assert "audit key --create --key file:///path/sealing.pem" in run(tmp_path, "key", "--create").output

@@ -53,15 +53,15 @@ def read(upkeep: Upkeep, at: Coordinate, task_id: str, state: str | None) -> Any
 
 
 def test_shredding_what_has_been_read(upkeep: Upkeep) -> None:
-    """Dry by default, with exit code 1; with --delete what a successful task read is gone, and the rest stays."""
+    """Dry by default, with exit code 1; with --apply what a successful task read is gone, and the rest stays."""
     done, failed, unread = (upkeep.push(exclusive("opensesame"), replace(coordinate(), key=key)) for key in "abc")
     read(upkeep, done, "reader", "success")
     read(upkeep, failed, "other", "failed")
     dry = run(upkeep, "shred")
     assert dry.exit_code == 1
-    assert "run it with --delete" in dry.stdout
+    assert "run it with --apply" in dry.stdout
     assert len(upkeep.objects()) == 5
-    deleted = run(upkeep, "shred", "--delete", "--json")
+    deleted = run(upkeep, "shred", "--apply", "--json")
     report = json.loads(deleted.stdout)
     assert (deleted.exit_code, report["due"], report["done"], report["left"]) == (0, 1, 1, 0)
     assert len(upkeep.objects()) == 3
@@ -74,7 +74,7 @@ def test_shredding_what_has_been_read(upkeep: Upkeep) -> None:
     with pytest.raises(ReferenceShredded):
         read(upkeep, done, "reader", None)
     assert read(upkeep, failed, "other", None) == read(upkeep, unread, "third", None) == "opensesame"
-    again = run(upkeep, "shred", "--delete")
+    again = run(upkeep, "shred", "--apply")
     assert (again.exit_code, "0 exclusive XComs" in again.stdout) == (0, True)
 
 
@@ -87,7 +87,7 @@ def test_claims_on_what_is_gone_go_too(upkeep: Upkeep) -> None:
     upkeep.table.delete(at)
     dry = run(upkeep, "shred")
     assert (dry.exit_code, "1 claims are on XComs that no longer exist" in dry.stdout) == (1, True)
-    deleted = run(upkeep, "shred", "--delete", "--json")
+    deleted = run(upkeep, "shred", "--apply", "--json")
     assert (deleted.exit_code, json.loads(deleted.stdout)["outlived"], upkeep.objects()) == (0, 1, [])
 
 
@@ -96,7 +96,7 @@ def test_without_the_access_log_nothing_is_shredded(upkeep: Upkeep) -> None:
     at = upkeep.push(exclusive("opensesame"))
     read(upkeep, at, "reader", "success")
     (upkeep.folder / "log.jsonl").mkdir()
-    assert run(upkeep, "shred", "--delete").exit_code == 2
+    assert run(upkeep, "shred", "--apply").exit_code == 2
     assert (len(upkeep.objects()), upkeep.table.value(at)["keys"] != []) == (2, True)
 
 
@@ -105,7 +105,7 @@ def test_what_is_held_stays(upkeep: Upkeep) -> None:
     at = upkeep.push(exclusive("opensesame"))
     read(upkeep, at, "reader", "success")
     upkeep.write_policy(more="legal_holds: [{name: case}]\n")
-    assert run(upkeep, "shred", "--delete").exit_code == 0
+    assert run(upkeep, "shred", "--apply").exit_code == 0
     assert len(upkeep.objects()) == 2
 
 

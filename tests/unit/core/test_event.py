@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from secure_xcom.core import hashed_ids
-from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry, canonical_json
+from secure_xcom.core.canonical_json import canonical_json
+from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
 from secure_xcom.core.errors import AuditError
 from secure_xcom.core.event import Action, Event, KeyUse, Outcome
 from secure_xcom.core.event_fields import FIELDS, schema_of
@@ -85,7 +86,17 @@ def test_an_event_with_everything_holds_to_the_schema() -> None:
 
 def test_the_properties_of_an_object_are_those_of_its_class() -> None:
     """A coordinate, a question and a try of a task are declared with the attributes that they are written with."""
-    assert list(FIELDS["producer"].schema["properties"]) == [field.name for field in fields(Coordinate)]
+    attempt = Attempt("019be2a1-0000-7000-8000-000000000001", "019be2a1-0000-7000-8000-000000000002", 4)
+    event = Event("push", "ok", coordinate=replace(coordinate(), attempt=attempt))
+    assert list(FIELDS["producer"].schema["properties"]) == [
+        *(field.name for field in fields(Coordinate)),
+        "iteration",
+    ]
+    assert event.fields()["producer"] == {
+        **Event("push", "ok", coordinate=coordinate()).fields()["producer"],
+        "attempt": attempt.task_instance_id,
+        "iteration": 4,
+    }
     assert list(FIELDS["task"].schema["properties"]) == [field.name for field in fields(TaskTry)]
     assert FIELDS["task"].schema == FIELDS["consumer"].schema
     assert list(FIELDS["keys"].schema["items"]["properties"]) == list(KeyUse._fields)

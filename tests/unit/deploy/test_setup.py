@@ -18,7 +18,7 @@ from airflow.secrets.local_filesystem import LocalFilesystemBackend
 from botocore.credentials import SharedCredentialProvider
 from cryptography.fernet import Fernet
 
-from secure_xcom.connections.aws import AwsIdentity
+from secure_xcom.connections.aws.identity import AwsIdentity
 from secure_xcom.connections.vault.auth import token_source
 from tests.support import deployed
 from tests.support.deployed import COMPOSE

@@ -29,7 +29,10 @@ SHOWN = [command for page in PAGES for command in documented.shown(page)]
 RUN_BY = {
     "README.md": {"make demo": "tests/e2e/test_demo.py", "make test": ".ci/run"},
     "CONTRIBUTING.md": {"make test": ".ci/run"},
-    "docs/commands.md": {"secure-xcom": "tests/unit/docs/test_readme.py"},
+    "docs/commands.md": {
+        "secure-xcom completion": "tests/unit/cli/test_completion.py",
+        "secure-xcom": "tests/unit/docs/test_readme.py",
+    },
     "docs/policies.md": {
         "secure-xcom policy show": "tests/unit/docs/test_policies.py",
         "secure-xcom policy lint": "tests/unit/docs/test_policies.py",
@@ -336,9 +339,9 @@ def test_airflows_commands_are_understood(tmp_path: Path) -> None:
 
 def test_what_is_wrong_would_be_noticed() -> None:
     """A command or option that is not there, one of another command, and a missing argument are found."""
-    for words in ("shout COORD --loud", "gc --apply", "gc --rate fast", "inspect --nothing", "audit"):
+    for words in ("shout COORD --loud", "gc --aply", "gc --rate fast", "inspect --nothing", "audit"):
         assert documented.refusal(words.split()), words
-    for words in ("gc --delete", "--help", "audit verify --help", "policy show FILE"):
+    for words in ("gc --apply", "--help", "audit verify --help", "policy show FILE"):
         assert documented.refusal(words.split()) is None, words
     assert documented.refusal(["policy", "apply"], whole=False) is None
     assert documented.refusal(["policy", "apply"]) is not None

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure_xcom.connections.aws import forget_identities
+from secure_xcom.connections.aws.identity import forget_identities
 from secure_xcom.core import errors
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import (
@@ -715,7 +715,7 @@ class TestLogins:
 
     def test_a_child_process_logs_in_itself(self, conn_id: str) -> None:
         """A forked child shares no client with its parent."""
-        from secure_xcom.connections.aws import aws_identity
+        from secure_xcom.connections.aws.identity import aws_identity
 
         before = aws_identity(conn_id)
         reader, writer = os.pipe()

@@ -174,7 +174,7 @@ def test_unknown_extra_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ({"config_kwargs": {"s3": {"use_accelerate_endpoint": True}}}, "use_accelerate_endpoint of the s3"),
+        ({"config_kwargs": {"s3": {"payload_signing_enabled": True}}}, "payload_signing_enabled of the s3"),
         ({"config_kwargs": {"signature_version": "s3"}}, "signature_version of the config_kwargs, other than"),
         ({"config_kwargs": {"retries": {}}}, "retries of the config_kwargs, in place of which"),
         ({"service_config": {"s3": {"bucket_name": "b"}}}, "bucket_name of the service_config"),
@@ -199,7 +199,8 @@ def test_no_endpoint_for_s3_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the hook reads it, null for S3 is AWS's own endpoint, whatever the others have."""
     extra = {"endpoint_url": "http://127.0.0.1:1", "service_config": {"s3": {"endpoint_url": None}}}
     connect(monkeypatch, extra, login="mine", password=SECRET)
-    assert "endpoint" not in S3Bucket("s3://c@bucket").client().config
+    endpoint = S3Bucket("s3://c@bucket").client().config["endpoint"]
+    assert endpoint == "https://bucket.s3.us-east-1.amazonaws.com"
 
 
 def test_a_panic_of_obstore_is_an_unavailable_store() -> None:

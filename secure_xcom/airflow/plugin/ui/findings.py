@@ -76,7 +76,7 @@ def _plaintext(xcom: XCom, known: Deployment) -> Finding:
             "See that the operator puts no secret into its link.",
         )
     text = "This value is stored in plaintext: it was written past the backend."
-    remedy = "Seal it with `secure-xcom seal-existing --apply`, or delete the row; then see what wrote it."
+    remedy = "Seal it with `secure-xcom migrate --apply`, or delete the row; then see what wrote it."
     if known.settings.on_plaintext == "refuse":
         text += " A pull refuses it."
     return Finding("plaintext-row", "error", text, remedy)
@@ -133,7 +133,7 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
             "retention-over",
             "note",
             "It was pushed before its compartment had a retention; by today's, its time is over.",
-            "`secure-xcom expire --delete` deletes it.",
+            "`secure-xcom expire --apply` deletes it.",
         )
 
 
@@ -153,7 +153,7 @@ def _expired(xcom: XCom, reference: Reference, known: Deployment, now: datetime)
             "expired-row",
             "warning",
             f"It expired at {reference.head.expires}, and it is still here.",
-            "Run `secure-xcom expire --delete`, or let the maintenance DAG do it.",
+            "Run `secure-xcom expire --apply`, or let the maintenance DAG do it.",
         )
 
 

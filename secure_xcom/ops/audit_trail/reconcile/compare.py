@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.coordinate import Coordinate, encryption_context
+from secure_xcom.core.access_policy.field_types import is_glob
+from secure_xcom.core.coordinate import encryption_context
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail.read import Source
 from secure_xcom.ops.audit_trail.reconcile import cloudtrail, expected_uses, vault_log
@@ -19,6 +20,7 @@ from secure_xcom.ops.audit_trail.reconcile.match import (
     ServerUse,
     match,
 )
+from secure_xcom.ops.checks.probe import PROBE_DAG, probe_coordinate
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,17 @@ class ServiceLogs:
 
 @dataclass(slots=True)
 class Compared:
-    """The result. The compared period is from ``since`` to ``until``, in seconds since 1970."""
+    """The result. The compared period is from ``since`` to ``until``, in seconds since 1970.
+
+    :ivar notes: reasons why the comparison may say nothing, such as an empty log or a wrong audit device.
+    """
 
     matched: Matched
     counts: expected_uses.Counts
     since: float
     until: float
     gaps: list[Finding]
+    notes: list[Finding]
 
     @property
     def findings(self) -> list[Finding]:
@@ -61,49 +67,117 @@ def compare(
     until: float = 0.0,
     window: float = WINDOW_SECONDS,
     skew: float = SKEW_SECONDS,
-    probe: Coordinate | None = None,
+    probed_dags: Sequence[str] = (),
 ) -> Compared:
     """Compare the logs.
 
     :param policy: lists the deployment's keys, in addition to those that events name.
     :param since: 0 for the start of the services' logs; :param until: 0 for their end, or a window ago.
-    :param probe: the coordinate that `secure-xcom check` unwraps for, in each compartment.
+    :param probed_dags: DAGs that `secure-xcom check` may have unwrapped for, in addition to those that the policy
+        and the events name.
     :raises AccessLogUnreadable: a log or a sink cannot be read; :raises CommandError: a file is not a log, or
-    Vault
-        does not return the form of a context.
+        Vault does not return the form of a context.
     """
     compartments = policy.compartments if policy else ()
     namers: dict[str, expected_uses.Namer] = {}
     contexts: vault_log.Contexts | None = None
     uses: list[ServerUse] = []
     exports: list[Finding] = []
+    notes: list[Finding] = []
     times: list[tuple[float | None, float | None]] = []
     if logs.vault:
-        listed = [uri for compartment in compartments for uri in compartment.all_key_uris]
-        read = vault_log.read(list(logs.vault), expected_uses.transit_keys(sources, listed))
         contexts = vault_log.Contexts(logs.conn_id, logs.device)
+        contexts.check_device()
+        listed = [uri for compartment in compartments for uri in compartment.all_key_uris]
+        keys = expected_uses.transit_keys(sources, listed)
+        read = vault_log.read(list(logs.vault), keys)
         namers[vault_log.SERVICE] = contexts.name
         uses += read.uses
         exports += read.exports
+        notes += _notes_on_vault(read, keys)
         times.append((read.first, read.last))
     if logs.cloudtrail:
         kms_uses, first, last = cloudtrail.read(list(logs.cloudtrail))
         namers[cloudtrail.SERVICE] = cloudtrail.name
         uses += kms_uses
         times.append((first, last))
+        if first is None:
+            notes.append(_note("CloudTrail", "the files have no record of KMS", "name the folder of the trail"))
     start = since or max((first for first, _ in times if first is not None), default=0.0)
     end = until or min([*(last for _, last in times if last is not None), clock.now().timestamp() - window])
     # Events shortly before and after the period may belong to uses within it.
     counts = expected_uses.Counts()
     events = list(expected_uses.uses(sources, namers, start - skew, end + window + skew, counts))
-    probes = frozenset(
-        namer(encryption_context(compartment.name, probe))
-        for namer in namers.values()
-        for compartment in compartments
-        if probe is not None
-    )
-    unknown = {use.context for use in uses if not use.ok} - {event.context for event in events}
-    proofs = contexts.proofs() if contexts and unknown else frozenset()
-    matched = match(uses, events, window=window, skew=skew, probes=probes, proofs=proofs)
+    if not counts.events:
+        remedy = "see that the sink is the right one; before the first pull this is normal"
+        notes.append(_note("access log", "there is no pull in this period", remedy))
+    recorded = {event.context for event in events}
+    unknown = {use.context for use in uses if use.context not in recorded}
+    probes = _probes(policy, namers, [PROBE_DAG]) if unknown else set()
+    if unknown - probes:
+        # Vault is asked for each DAG, so only if there is an unwrap that nothing explains.
+        dags = {*_literals(policy), *expected_uses.dag_ids(sources), *probed_dags}
+        probes |= _probes(policy, namers, sorted(dags))
+    refused = {use.context for use in uses if not use.ok} - recorded
+    proofs = contexts.proofs() if contexts and refused else frozenset()
+    matched = match(uses, events, window=window, skew=skew, probes=frozenset(probes), proofs=proofs)
+    if contexts and not recorded & {use.context for use in uses} and any(use.ok for use in uses) and events:
+        notes.append(
+            Finding(
+                "audit device",
+                "warning",
+                "no unwrap in Vault's log has the context of any event: the log is probably not of the audit "
+                f"device {logs.device!r:.80}, which has a salt of its own, or not of this Vault",
+                "name the device of this file with --device: `vault audit list -detailed` shows all devices",
+            )
+        )
     gaps = [gap for gap in [*matched.gaps, *exports] if start <= gap.details["time"] <= end]
-    return Compared(matched, counts, start, end, sorted(gaps, key=lambda gap: gap.details["time"]))
+    return Compared(matched, counts, start, end, sorted(gaps, key=lambda gap: gap.details["time"]), notes)
+
+
+def _probes(
+    policy: AccessPolicy | None, namers: Mapping[str, expected_uses.Namer], dags: Sequence[str]
+) -> set[str]:
+    """Return the contexts in which `secure-xcom check` unwraps for these DAGs, as the services log them.
+
+    `check` acts as one DAG of its own in every compartment, and as any other DAG in its compartment.
+    """
+    contexts = []
+    for dag in dags:
+        coordinate = probe_coordinate(dag)
+        if dag == PROBE_DAG:
+            names = [compartment.name for compartment in policy.compartments] if policy else []
+        else:
+            compartment = policy.resolve_dag(dag) if policy else None
+            names = [compartment.name] if compartment else []
+        contexts += [encryption_context(name, coordinate) for name in names]
+    return {namer(context) for namer in namers.values() for context in contexts}
+
+
+def _literals(policy: AccessPolicy | None) -> set[str]:
+    """Return the DAG ids that the policy names without a wildcard."""
+    if policy is None:
+        return set()
+    globs = [glob for compartment in policy.compartments for glob in compartment.dags]
+    globs += [
+        glob for compartment in policy.compartments for reader in compartment.readers for glob in reader.dags
+    ]
+    globs += [glob for identity in policy.identities for grant in identity.grants for glob in grant.dags or ()]
+    return {glob for glob in globs if not is_glob(glob)}
+
+
+def _notes_on_vault(read: vault_log.VaultLog, keys: set[str]) -> list[Finding]:
+    subject = "Vault's log"
+    if not keys:
+        text = "no transit key is known, since neither the settings nor an event names one"
+        return [_note(subject, text, "run the command with the deployment's settings, or --config")]
+    if not read.lines:
+        return [_note(subject, "the file is empty", "name the file that the audit device writes to")]
+    if not read.uses:
+        text = f"none of its {read.lines} lines is an unwrap with a key of this deployment"
+        return [_note(subject, text, "see that it is the log of this Vault; before the first pull this is normal")]
+    return []
+
+
+def _note(subject: str, text: str, remedy: str) -> Finding:
+    return Finding(subject, "ok", text, remedy)

@@ -118,3 +118,15 @@ def transit_keys(sources: Sequence[Source], listed: Sequence[str]) -> set[str]:
             continue
         keys.add(f"{mount}/{name}")
     return keys
+
+
+def dag_ids(sources: Sequence[Source]) -> set[str]:
+    """Return the id of every DAG that an event names, as a producer or a consumer; hashed ids are left out."""
+    ids: set[str] = set()
+    for line in raw_lines(sources):
+        record = entries.event_of(line.data) or {}
+        for side in ("producer", "consumer"):
+            task = record.get(side)
+            if isinstance(task, dict) and isinstance(dag_id := task.get("dag_id"), str) and not is_hashed(dag_id):
+                ids.add(dag_id)
+    return ids

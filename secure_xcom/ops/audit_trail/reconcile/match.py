@@ -139,7 +139,8 @@ def match(
             sorted(context_events),
             window,
             skew,
-            probe=context in probes,
+            # An XCom of these ids has events, and its unwraps need them like any other's.
+            probe=context in probes and not context_events,
             proof=context in proofs,
         )
         for (_, context), (context_uses, context_events) in by_context.items()
@@ -178,6 +179,8 @@ def _match_context(
             continue
         if proof:
             gaps.append(gap_of_use("probe", use, f"a worker's own check that {use.key} is a derived key"))
+        elif probe:
+            gaps.append(gap_of_use("probe", use, "an unwrap by `secure-xcom check` that was refused"))
         else:
             text = f"{use.key} refused an unwrap, and no event records it"
             gaps.append(gap_of_use("attempt", use, text + _context_of(task)))

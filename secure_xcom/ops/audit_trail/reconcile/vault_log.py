@@ -149,6 +149,13 @@ class Contexts:
         self._device = device.strip("/")
         self._known: dict[str, str] = {}
 
+    def check_device(self) -> None:
+        """Check that Vault has the audit device, even if no context will be requested.
+
+        :raises CommandError: it has none, or this identity may not ask.
+        """
+        self._ask("secure-xcom")
+
     def name(self, context: Mapping[str, str]) -> str:
         """Return the form of a context.
 
@@ -175,11 +182,14 @@ class Contexts:
             raise CommandError(
                 f"Vault did not return how its audit log writes a context: {trouble.what}",
                 where=path,
-                remedy="give this identity `update` on that path, and name the audit device with --device",
+                remedy="give this identity `update` on that path, and name the audit device with --device: "
+                "`vault audit list` shows the devices",
             ) from None
         hashed = answer.data.get("hash")
         if not answer.ok or not isinstance(hashed, str):
             raise CommandError(
-                "Vault has no audit device with this path", where=path, remedy="name the device with --device"
+                f"Vault has no audit device with the path {self._device!r:.80}",
+                where=path,
+                remedy="name the device with --device: `vault audit list` shows the devices",
             )
         return hashed

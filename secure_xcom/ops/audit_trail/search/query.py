@@ -18,7 +18,7 @@ def _compared(*path: str) -> Any:
 class Query:
     """Conditions that must all hold; None means any value. Times are text as in events.
 
-    :ivar dag: the DAG of the XCom's own coordinate, as are the four parts after it.
+    :ivar dag: the DAG of the XCom's own coordinate, as are the six parts after it.
     :ivar consumer: the DAG of the task that pulled.
     :ivar since: the earliest time; :ivar until: the time before which an event must lie.
     """
@@ -27,6 +27,8 @@ class Query:
     run: str | None = _compared("producer", "run_id")
     task: str | None = _compared("producer", "task_id")
     map_index: int | None = _compared("producer", "map_index")
+    attempt: str | None = _compared("producer", "attempt")
+    iteration: int | None = _compared("producer", "iteration")
     key: str | None = _compared("producer", "key")
     compartment: str | None = _compared("compartment")
     consumer: str | None = _compared("consumer", "dag_id")

@@ -291,7 +291,7 @@ class AnchoredLog:
         try:
             return b"".join(self.store.get(path))
         except ObjectMissing as error:
-            raise SealedLogInvalid("an object of the sealed log is missing", where=error.where) from None
+            raise SealedLogInvalid("an object of the anchored log is missing", where=error.where) from None
 
     def anchors_newest_first(self) -> Iterator[Anchor]:
         """Return the anchors that have a checkpoint, the newest first."""

@@ -72,7 +72,7 @@ class Tiles:
         try:
             tile = self._whole_or_part(lambda tile, wide: tile_path(level, tile, wide), index, width)
         except ObjectMissing as error:
-            raise SealedLogInvalid("a tile of the sealed log is missing", where=error.where) from None
+            raise SealedLogInvalid("a tile of the anchored log is missing", where=error.where) from None
         return tile[: width * HASH_BYTES]
 
     def _whole_or_part(self, path: Callable[[int, int], str], index: int, width: int) -> bytes:
@@ -143,7 +143,7 @@ def write_once(store: Store, path: str, content: bytes) -> None:
     except ObjectExists:
         if b"".join(store.get(path)) != content:
             raise SealedLogInvalid(
-                "the sealed log was forked: the object exists with other bytes",
+                "the anchored log was forked: the object exists with other bytes",
                 where=f"{store.uri}/{path}",
                 remedy="run `secure-xcom audit verify`, and find out who else writes to this store",
             ) from None

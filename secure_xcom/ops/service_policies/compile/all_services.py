@@ -129,9 +129,10 @@ def _index(policy: AccessPolicy, made: Compiled) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(made: Compiled, folder: Path) -> tuple[str, ...]:
+def write(made: Compiled, folder: Path, *, dry_run: bool = False) -> tuple[str, ...]:
     """Write the files, delete those of an earlier run that are not needed any more, and return the changed paths.
 
+    :param dry_run: only return the paths that would change.
     :raises PolicyInvalid: the folder contains other files, or cannot be written.
     """
     try:
@@ -145,14 +146,16 @@ def write(made: Compiled, folder: Path) -> tuple[str, ...]:
         for line in former.splitlines():
             path = line.split("`")[1] if line.startswith("| `") else ""
             if path and path not in made.files and ".." not in path and (folder / path).is_file():
-                (folder / path).unlink()
                 changed.append(path)
+                if not dry_run:
+                    (folder / path).unlink()
         for path, text in made.files.items():
             target = folder / path
             if not target.exists() or target.read_text() != text:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(text)
                 changed.append(path)
+                if not dry_run:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_text(text)
     except OSError as error:
         raise PolicyInvalid(f"the folder cannot be written ({type(error).__name__})", where=str(folder)) from None
     return tuple(sorted(changed))

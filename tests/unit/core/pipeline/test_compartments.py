@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy, check_told
+from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.dag_origin import check_told
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import (
@@ -340,7 +341,7 @@ def test_a_task_of_no_compartment_writes_nowhere() -> None:
 
 
 def test_a_maintenance_job_seals_for_no_task(world: World) -> None:
-    """What `seal-existing` pushes is for no task: the event names the operator and the rule."""
+    """What `migrate` pushes is for no task: the event names the operator and the rule."""
     [reference] = world.pipeline.push([Push(FINANCE, 1)], operator="ops@example.com")
     event = world.sink.records[-1]
     assert (event["outcome"], event["rule"], event["operator"]) == ("ok", "maintenance", "ops@example.com")

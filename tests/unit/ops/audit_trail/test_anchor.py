@@ -34,7 +34,7 @@ NAME = "audit.example.com/airflow"
 
 
 class World:
-    """A sink's file, a key, and a sealed log in a folder; the clock is one's own."""
+    """A sink's file, a key, and a anchored log in a folder; the clock is one's own."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "access-log.jsonl"

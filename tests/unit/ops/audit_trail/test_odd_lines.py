@@ -17,6 +17,7 @@ from secure_xcom.cli import app
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.alarms import Alarm, Notify, When
 from secure_xcom.ops.audit_trail import evaluate_alarms
+from secure_xcom.ops.audit_trail.alarm_windows import State
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.audit_trail.reconcile.expected_uses import Counts, transit_keys, uses
@@ -24,7 +25,6 @@ from secure_xcom.ops.audit_trail.search.export import FORMATS, export
 from secure_xcom.ops.audit_trail.search.query import Query
 from secure_xcom.ops.audit_trail.search.scan import Scan
 from secure_xcom.ops.audit_trail.verify import verify
-from secure_xcom.sinks.alarms.rules import State
 from tests.support.access_logs import START, chain, text, write
 
 ODD: tuple[Any, ...] = (

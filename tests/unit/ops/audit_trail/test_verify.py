@@ -35,7 +35,7 @@ DOCS = Path(__file__).parents[4] / "docs" / "audit.md"
 
 
 class Deployment:
-    """A file sink with three processes' events in turns (the third was killed), a key and a sealed log."""
+    """A file sink with three processes' events in turns (the third was killed), a key and a anchored log."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -350,7 +350,7 @@ def test_chains_that_are_being_written_are_not_reported(deployment: Deployment) 
     assert (result.open, result.found) == (1, [])
 
 
-# --- the sealed log ---------------------------------------------------------------------------------------
+# --- the anchored log ---------------------------------------------------------------------------------------
 
 
 def entry_edited(one: Deployment) -> None:
@@ -463,8 +463,8 @@ def table() -> str:
             place = "sink, chain"
         rows.append(f"| {case.name} | {cells[0]} | {cells[1]} | {place} |")
     for name, _, kind, where in LOGS:
-        said_where = {"log": "the sealed log", "elsewhere": "the kept checkpoint", "entry 0": "object, entry"}
-        rows.append(f"| sealed log: {name} | | `{kind}` | {said_where.get(where, 'object')} |")
+        said_where = {"log": "the anchored log", "elsewhere": "the kept checkpoint", "entry 0": "object, entry"}
+        rows.append(f"| anchored log: {name} | | `{kind}` | {said_where.get(where, 'object')} |")
     return "\n".join(rows)
 
 

@@ -221,7 +221,7 @@ def test_killed_at_any_step_it_finishes_when_run_again(tmp_path: Path) -> None:
 
 
 def test_the_command(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dry by default with exit code 1; with --delete and --json it deletes and says so."""
+    """Dry by default with exit code 1; with --apply and --json it deletes and says so."""
     age(upkeep, upkeep.push("old"), 3)
     config = upkeep.folder / "airflow.cfg"
     config.write_text(
@@ -231,8 +231,8 @@ def test_the_command(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", str(upkeep.folder / "home"))
     dry = CliRunner().invoke(app, ["expire", "--config", str(config)])
     assert dry.exit_code == 1
-    assert "run it with --delete" in dry.stdout
-    done = CliRunner().invoke(app, ["expire", "--delete", "--json", "--config", str(config)])
+    assert "run it with --apply" in dry.stdout
+    done = CliRunner().invoke(app, ["expire", "--apply", "--json", "--config", str(config)])
     assert (done.exit_code, json.loads(done.stdout)["deleted"]) == (0, 1)
     lines = (upkeep.folder / "log.jsonl").read_text().splitlines()
     assert "expire" in [json.loads(line)["action"] for line in lines]

@@ -383,7 +383,7 @@ def test_the_command(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
     assert old in dry.stdout
     refused = command(upkeep, monkeypatch, ["gc", "--older-than", "1h"])
     assert refused.exit_code == 2
-    done = command(upkeep, monkeypatch, ["gc", "--delete", "--json"])
+    done = command(upkeep, monkeypatch, ["gc", "--apply", "--json"])
     record = json.loads(done.stdout)
     assert (done.exit_code, record["deleted"], record["young"]) == (0, 1, 1)
     assert len(upkeep.objects()) == 1

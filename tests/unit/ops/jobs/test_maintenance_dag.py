@@ -165,7 +165,7 @@ def test_a_connection_that_is_no_database_is_refused(monkeypatch: pytest.MonkeyP
         url_of_connection("meta_nobody_has")
 
 
-@pytest.mark.parametrize("name", ["audit_seal", "audit_alarms", "audit_reconcile"])
+@pytest.mark.parametrize("name", ["audit_seal", "audit_anchor", "audit_alarms", "audit_reconcile"])
 def test_an_audit_step_without_a_readable_sink_is_refused(
     name: str, upkeep: Upkeep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -323,14 +323,14 @@ def test_the_commands(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*words: str) -> Any:
         return CliRunner().invoke(app, [*words, "--config", str(config)])
 
-    dry = run("seal-existing")
+    dry = run("migrate")
     assert (dry.exit_code, upkeep.objects()) == (1, [])
     assert "rendered template fields" in dry.stdout
-    done = run("seal-existing", "--apply", "--json")
+    done = run("migrate", "--apply", "--json")
     assert (done.exit_code, json.loads(done.stdout)["converted"]) == (0, len(VALUES))
-    assert run("unseal-all").exit_code == 2
-    assert run("unseal-all", "--reason", " ").exit_code == 2
-    assert run("unseal-all", "--reason", "we leave").exit_code == 1
-    back = run("unseal-all", "--reason", "we leave", "--apply", "--json")
+    assert run("migrate-back").exit_code == 2
+    assert run("migrate-back", "--reason", " ").exit_code == 2
+    assert run("migrate-back", "--reason", "we leave").exit_code == 1
+    back = run("migrate-back", "--reason", "we leave", "--apply", "--json")
     assert (back.exit_code, json.loads(back.stdout)["converted"]) == (0, len(VALUES))
     assert upkeep.table.value(coordinate(key="k0")) == VALUES[0]

@@ -21,9 +21,10 @@ from secure_xcom.core.access_policy.alarms import Alarm, Notify
 from secure_xcom.core.coordinate import TaskTry
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.event import Event
+from secure_xcom.ops.audit_trail.alarm_windows import Evaluator, State
 from secure_xcom.sinks import AccessLog
 from secure_xcom.sinks.alarms.notifiers import AlarmSink, notify
-from secure_xcom.sinks.alarms.rules import Evaluator, Raised, State
+from secure_xcom.sinks.alarms.rules import Raised
 from tests.support import alarm_callbacks
 from tests.support.access_logs import START, chain, write
 from tests.support.doubles import MemorySink

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from typing import Any
 
 from secure_xcom.connections import airflow_connection, hook_with
 from secure_xcom.core.errors import ExtraMissing, SettingInvalid
-from secure_xcom.core.per_process import PerProcessEach
+from secure_xcom.core.per_process import MadeOnce, PerProcessEach
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +65,7 @@ class AwsIdentity:
 
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
-        self._lock = threading.Lock()
-        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._clients: MadeOnce[tuple[str, str | None], Any] = MadeOnce(lambda key: self._new_client(*key))
         # The connection is looked up only here: inside a task, no other thread may ask Airflow.
         self._hook = _hook(conn_id) if conn_id != DEFAULT else None
         if self._hook is None:
@@ -85,10 +83,7 @@ class AwsIdentity:
         The first one of a region may log in at STS. What botocore or the hook raises then passes through: it is
         told apart by `secure_xcom.keys.aws_kms_errors`.
         """
-        with self._lock:
-            if (service, region) not in self._clients:
-                self._clients[service, region] = self._new_client(service, region)
-            return self._clients[service, region]
+        return self._clients.get((service, region))
 
     def _new_client(self, service: str, region: str | None) -> Any:
         import boto3
