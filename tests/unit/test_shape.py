@@ -95,6 +95,7 @@ PLUGIN = "secure_xcom.plugin"
 # Airflow's doors: the only modules that import Airflow at their top.
 DOORS = (
     "secure_xcom.airflow.backend",
+    "secure_xcom.airflow.process",  # Of the backend.
     "secure_xcom.airflow.plugin",
     "secure_xcom.backend",
     PLUGIN,
@@ -109,6 +110,7 @@ TABLES = ("secure_xcom.connections.sql.airflow_tables", "secure_xcom.connections
 # Exceptions that no caller sees, because foreign code stands between.
 ERRORS = ("secure_xcom.core.errors", "secure_xcom.core.operator_errors", "secure_xcom.core.vault_errors")
 SIGNALS = {
+    "secure_xcom.core.waiting.NoTurn",  # The access log says why nothing was written.
     # Each lock's owner says in its own words what is locked, and for how long.
     "secure_xcom.core.file_lock.NotLocked",
     "secure_xcom.connections.extras.NotRenewed",  # Raised into obstore, which gives back its text alone.
