@@ -29,6 +29,7 @@ from secure_xcom.airflow.process import (
     push_value,
     take_back,
 )
+from secure_xcom.airflow.refused_push import payload_of_refused_row_deleted
 from secure_xcom.core.coordinate import Asked, Attempt, Coordinate
 from secure_xcom.core.errors import WriteRefused
 from secure_xcom.core.reference import is_reference
@@ -36,6 +37,7 @@ from secure_xcom.core.reference import is_reference
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pulled
 
+_IDS = ("dag_id", "run_id", "task_id", "map_index")
 _STORES_BY_COORDINATE = hasattr(BaseXCom, "store_value")
 """Whether this is Airflow 3.4 or later."""
 
@@ -111,6 +113,20 @@ class SecureXComBackend(BaseXCom):
         finally:
             _storing.reset(token)
 
+    if not _STORES_BY_COORDINATE:
+
+        @classmethod
+        def set(cls, key: str, value: Any, **place: Any) -> None:
+            """Push. Nothing is kept of a row that Airflow refuses."""
+            row = cls.serialize_value(value, key=key, **{name: place.get(name) for name in _IDS})
+            with payload_of_refused_row_deleted(partial(take_back, row)):
+                Rows.set(key, row, **place)
+
+    @classmethod
+    def _send_set(cls, msg: Any) -> None:
+        with payload_of_refused_row_deleted(partial(take_back, msg.value)):
+            super()._send_set(msg)  # type: ignore[misc]  # Airflow 3.4's
+
     @classmethod
     async def aset(cls, key: str, value: Any, **place: Any) -> None:
         """Push without blocking the event loop."""
@@ -120,7 +136,7 @@ class SecureXComBackend(BaseXCom):
             return
         from secure_xcom.airflow import async_calls
 
-        ids = {name: place.get(name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+        ids = {name: place.get(name) for name in _IDS}
         row = await async_calls.sealed(partial(cls.serialize_value, value, key=key, **ids), take_back)
         await async_calls.sent(partial(Rows.aset, key, row, **place), partial(take_back, row))
 

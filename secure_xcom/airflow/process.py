@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom.airflow import task_context
+from secure_xcom.airflow.refused_push import check_key
 from secure_xcom.claims import Claimant
 from secure_xcom.core.adapters import load
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
 from secure_xcom.core.per_process import PerProcess
-from secure_xcom.core.reference import parse
+from secure_xcom.core.reference import is_reference, parse
 
 if TYPE_CHECKING:
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
@@ -101,6 +102,7 @@ def _claimant(consumer: TaskTry | None) -> Claimant | None:
 
 def push_value(value: Any, coordinate: Coordinate) -> Any:
     """Seal a value as the running task or trigger, and return the reference."""
+    check_key(coordinate)
     from secure_xcom.core.pipeline.push_and_pull import Push
 
     return pipeline().push([Push(coordinate, value)], producer=task_context.producer(coordinate))[0]
@@ -126,5 +128,6 @@ def may_purge(row: Any) -> bool:
 
 
 def take_back(row: Any) -> None:
-    """Delete the payload of a push whose row was never sent. What stays is left to gc."""
-    purge_row(row, None, task_context.acting())
+    """Delete the payload of a push whose row was not sent or not taken. What stays is left to gc."""
+    if is_reference(row):
+        purge_row(row, None, task_context.acting())

@@ -64,12 +64,12 @@ class Encoded:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         return sum(memoryview(buffer).nbytes for buffer in self.buffers)
 
     @property
     def data(self) -> bytes:
-        """The bytes; a single buffer of them is not copied."""
+        """Return the bytes; a single buffer of them is not copied."""
         first = self.buffers[0] if self.buffers else b""
         return first if isinstance(first, bytes) and len(self.buffers) == 1 else b"".join(self.buffers)
 
@@ -191,7 +191,7 @@ class Codecs:
             ) from None
 
     def restore(self, structure: object, *, where: str = "") -> Any:
-        """Airflow's deserialisation of a plain structure.
+        """Return Airflow's deserialisation of a plain structure.
 
         :raises ValueNotDecodable: names the class that is missing or not allowed, when that is the cause.
         """
