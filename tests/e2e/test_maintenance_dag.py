@@ -57,7 +57,7 @@ class Ran:
         database = Database(f"sqlite:///{self.deployment.airflow.database}")
         try:
             for row in database.rows(dag_id=DAG):
-                if (row.run_id, row.position.task_id, row.position.key) == (run_id, task_id, "return_value"):
+                if (row.run_id, row.task_id, row.key) == (run_id, task_id, "return_value"):
                     found = recognise(row, policy, database)
                     assert isinstance(found, Found)
                     key, sealed = opener.fetch(found.reference, found.compartment, where=row.where)
@@ -113,7 +113,7 @@ def test_every_step_reports_as_a_sealed_xcom(ran: Ran) -> None:
     assert all(is_reference(json.loads(value)) for (value,) in values)
     report = ran.report(FIRST, "gc")
     assert "gone" in report["orphan_examples"][0]
-    assert ran.report(FIRST, "audit_seal") == {"sealed_log": "none is set", "found": False}
+    assert ran.report(FIRST, "audit_anchor") == {"sealed_log": "none is set", "found": False}
 
 
 def test_the_summary_is_an_xcom_and_an_asset_event(ran: Ran) -> None:

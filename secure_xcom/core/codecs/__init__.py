@@ -1,4 +1,4 @@
-"""Value <-> bytes. The codec's name is recorded in the head, and a codec that is not known is refused by name.
+"""Value <-> bytes. The head records the codec's name; an unknown one is refused (`CodecUnknown`).
 
 Airflow's own serialisation turns objects into plain structures and back, so every type that the stock backend
 takes comes back as the same type; it is handed in, because the core runs without Airflow.

@@ -37,7 +37,10 @@ def findings(name: str) -> Iterator[Finding]:
         text = "Airflow does not use the backend on this machine, so values are stored in plaintext"
         yield Finding(_SUBJECT, "error", text, _SET)
         return
-    module_name, _, class_name = name.rpartition(".")
+    module_name, dot, class_name = name.rpartition(".")
+    if not dot:
+        yield _broken(name, "the class is named without its module", _meant(f"secure_xcom.{name}"))
+        return
     try:
         module = importlib.import_module(module_name)
         backend = getattr(module, class_name)
