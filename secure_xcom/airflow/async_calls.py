@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from secure_xcom.airflow import task_context
+from secure_xcom.airflow.refused_push import payload_of_refused_row_deleted
 from secure_xcom.connections import in_triggerer
 from secure_xcom.core.per_process import PerProcess
 
@@ -54,7 +55,7 @@ async def sent(send: Callable[[], Awaitable[None]], take_back: Callable[[], obje
     What is cancelled while it waits for its turn is not sent, and its payload is deleted. What was begun is sent
     to its end, because nobody can tell whether Airflow has it.
 
-    :param take_back: deletes the payload of a row that was not sent.
+    :param take_back: deletes the payload of a row that was not sent, or that Airflow refuses.
     """
     begun = False
 
@@ -63,7 +64,8 @@ async def sent(send: Callable[[], Awaitable[None]], take_back: Callable[[], obje
         # Airflow answers the requests of a task one after the other, and those of triggers at once.
         async with _Unlocked() if in_triggerer() else _turn():
             begun = True
-            await send()
+            with payload_of_refused_row_deleted(lambda: _undo(take_back)):
+                await send()
 
     sending = asyncio.ensure_future(in_turn())
     try:

@@ -20,28 +20,26 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.asked import asked, asking, guard_sequences, wants_unopened
-from secure_xcom.claims import Claimant
-from secure_xcom.core.adapters import load
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
-from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
-from secure_xcom.core.per_process import PerProcess
-from secure_xcom.core.reference import is_reference, parse
+from secure_xcom.airflow.process import (
+    Rows,
+    Value,
+    may_purge,
+    pull_each,
+    purge_row,
+    push_value,
+    take_back,
+)
+from secure_xcom.airflow.refused_push import payload_of_refused_row_deleted
+from secure_xcom.core.coordinate import Asked, Attempt, Coordinate
+from secure_xcom.core.errors import WriteRefused
+from secure_xcom.core.reference import is_reference
 
 if TYPE_CHECKING:
-    from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
-    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
+    from secure_xcom.core.pipeline.push_and_pull import Pulled
 
-IMPLEMENTATIONS = {"telemetry": "secure_xcom.airflow.telemetry:telemetry"}
-"""What is loaded where Airflow's metrics or traces are on."""
-
+_IDS = ("dag_id", "run_id", "task_id", "map_index")
 _STORES_BY_COORDINATE = hasattr(BaseXCom, "store_value")
 """Whether this is Airflow 3.4 or later."""
-
-
-class _Value(NamedTuple):
-    """What BaseXCom.deserialize_value takes: anything with a value."""
-
-    value: Any
 
 
 class _Storing(NamedTuple):
@@ -62,51 +60,6 @@ _storing: ContextVar[_Storing | None] = ContextVar("secure_xcom_storing", defaul
 _opened: ContextVar[_Opened | None] = ContextVar("secure_xcom_opened", default=None)
 
 
-class _Rows(BaseXCom):
-    """Airflow's own queries, with the rows given as they are and the values taken as they are."""
-
-    @staticmethod
-    def serialize_value(value: Any, **_: Any) -> Any:
-        return value
-
-    @staticmethod
-    def deserialize_value(result: Any) -> Any:
-        return result.value
-
-
-def _restored(structure: Any) -> Any:
-    return BaseXCom.deserialize_value(_Value(structure))
-
-
-def _new_pipeline() -> Pipeline:
-    from secure_xcom.core.codecs import Codecs
-    from secure_xcom.deployment import Deployment
-
-    codecs = Codecs(BaseXCom.serialize_value, _restored)
-    return Deployment.of_airflow().pipeline(codecs, telemetry=_telemetry())
-
-
-def _telemetry() -> Telemetry | None:
-    from secure_xcom.deployment import airflow_config
-
-    metrics, traces = airflow_config.metrics_on(), airflow_config.traces_on()
-    if not (metrics or traces):
-        return None
-    measured: Telemetry = load(IMPLEMENTATIONS, "telemetry")(metrics=metrics, traces=traces)
-    return measured
-
-
-_pipeline = PerProcess(_new_pipeline)
-
-
-def pipeline() -> Pipeline:
-    """Return this process's pipeline, made from Airflow's settings when the first value passes.
-
-    :raises ConfigurationError: the settings cannot be used.
-    """
-    return _pipeline.get()
-
-
 class SecureXComBackend(BaseXCom):
     """Seals what tasks push and opens what they may pull; Airflow's database keeps references."""
 
@@ -121,8 +74,6 @@ class SecureXComBackend(BaseXCom):
 
             cls.deserialize_value = staticmethod(deserialize_value)  # type: ignore[method-assign]
 
-    # --- push -----------------------------------------------------------------------------------------------
-
     @classmethod
     def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
         """Seal a value and return the reference: the hook of Airflow 3.4 and later.
@@ -134,7 +85,7 @@ class SecureXComBackend(BaseXCom):
         known = storing is not None and storing.coordinate is coordinate
         map_index = storing.map_index if storing is not None and known else task_context.map_index_of(coordinate)
         ids = coordinate.dag_id, coordinate.run_id, coordinate.task_id
-        return _push(value, Coordinate(*ids, map_index, key, task_context.attempt_of(coordinate)))
+        return push_value(value, Coordinate(*ids, map_index, key, task_context.attempt_of(coordinate)))
 
     @staticmethod
     def serialize_value(
@@ -152,7 +103,7 @@ class SecureXComBackend(BaseXCom):
         """
         ids = dag_id or "", run_id or "", task_id or ""
         index = -1 if map_index is None else map_index
-        return _push(value, Coordinate(*ids, index, key or "", _attempt_of(ids)))
+        return push_value(value, Coordinate(*ids, index, key or "", _attempt_of(ids)))
 
     @classmethod
     def _store(cls, coordinate: Any, map_index: int, key: str, value: Any) -> Any:
@@ -161,6 +112,20 @@ class SecureXComBackend(BaseXCom):
             return super()._store(coordinate, map_index, key, value)  # type: ignore[misc]  # Airflow 3.4's
         finally:
             _storing.reset(token)
+
+    if not _STORES_BY_COORDINATE:
+
+        @classmethod
+        def set(cls, key: str, value: Any, **place: Any) -> None:
+            """Push. Nothing is kept of a row that Airflow refuses."""
+            row = cls.serialize_value(value, key=key, **{name: place.get(name) for name in _IDS})
+            with payload_of_refused_row_deleted(partial(take_back, row)):
+                Rows.set(key, row, **place)
+
+    @classmethod
+    def _send_set(cls, msg: Any) -> None:
+        with payload_of_refused_row_deleted(partial(take_back, msg.value)):
+            super()._send_set(msg)  # type: ignore[misc]  # Airflow 3.4's
 
     @classmethod
     async def aset(cls, key: str, value: Any, **place: Any) -> None:
@@ -171,9 +136,9 @@ class SecureXComBackend(BaseXCom):
             return
         from secure_xcom.airflow import async_calls
 
-        ids = {name: place.get(name) for name in ("dag_id", "run_id", "task_id", "map_index")}
-        row = await async_calls.sealed(partial(cls.serialize_value, value, key=key, **ids), _take_back)
-        await async_calls.sent(partial(_Rows.aset, key, row, **place), partial(_take_back, row))
+        ids = {name: place.get(name) for name in _IDS}
+        row = await async_calls.sealed(partial(cls.serialize_value, value, key=key, **ids), take_back)
+        await async_calls.sent(partial(Rows.aset, key, row, **place), partial(take_back, row))
 
     @classmethod
     async def _abuild_set_message(
@@ -181,7 +146,7 @@ class SecureXComBackend(BaseXCom):
     ) -> Any:
         from secure_xcom.airflow import async_calls
 
-        row = await async_calls.sealed(partial(cls._store, coordinate, map_index, key, value), _take_back)
+        row = await async_calls.sealed(partial(cls._store, coordinate, map_index, key, value), take_back)
         more = {"dag_result": dag_result, "mapped_length": mapped_length}
         make = cls._make_set_message  # type: ignore[attr-defined]  # Airflow 3.4's
         return make(coordinate, map_index, key, row, **more)
@@ -191,9 +156,7 @@ class SecureXComBackend(BaseXCom):
         from secure_xcom.airflow import async_calls
 
         send = super()._asend_set  # type: ignore[misc]  # Airflow 3.4's
-        await async_calls.sent(partial(send, msg), partial(_take_back, msg.value))
-
-    # --- pull -----------------------------------------------------------------------------------------------
+        await async_calls.sent(partial(send, msg), partial(take_back, msg.value))
 
     @classmethod
     def load_value(cls, stored: Any) -> Any:
@@ -220,13 +183,13 @@ class SecureXComBackend(BaseXCom):
     @classmethod
     def get_one(cls, **query: Any) -> Any:
         """Pull one value; None where there is no row."""
-        row = _Rows.get_one(**query)
+        row = Rows.get_one(**query)
         return None if row is None else cls._pull([row], _asked_one(query))[0]
 
     @classmethod
     async def aget_one(cls, **query: Any) -> Any:
         """`get_one` without blocking the event loop."""
-        row = await _Rows.aget_one(**query)
+        row = await Rows.aget_one(**query)
         if row is None:
             return None
         from secure_xcom.airflow.async_calls import in_thread
@@ -236,13 +199,13 @@ class SecureXComBackend(BaseXCom):
     @classmethod
     def get_all(cls, **query: Any) -> Any:
         """Pull all values of a task's map indexes, in one go; None where there is no row."""
-        rows = _Rows.get_all(**query)
+        rows = Rows.get_all(**query)
         return None if rows is None else cls._pull(rows, _asked(query), order=_order(query))
 
     @classmethod
     async def aget_all(cls, **query: Any) -> Any:
         """`get_all` without blocking the event loop."""
-        rows = await _Rows.aget_all(**query)
+        rows = await Rows.aget_all(**query)
         if rows is None:
             return None
         from secure_xcom.airflow.async_calls import in_thread
@@ -251,7 +214,7 @@ class SecureXComBackend(BaseXCom):
 
     @classmethod
     def _pull(cls, rows: Sequence[Any], asked: Asked, *, order: int = 0) -> list[Any]:
-        values = [value for value, _ in _pull_each(rows, [asked] * len(rows), order)]
+        values = [value for value, _ in pull_each(rows, [asked] * len(rows), order)]
         return values if cls is SecureXComBackend else cls._through_hooks(rows, values)
 
     @classmethod
@@ -263,12 +226,10 @@ class SecureXComBackend(BaseXCom):
         for row, value in zip(rows, values, strict=True):
             token = _opened.set(_Opened(row, value))
             try:
-                given.append(hook(_Value(row)))
+                given.append(hook(Value(row)))
             finally:
                 _opened.reset(token)
         return given
-
-    # --- delete ---------------------------------------------------------------------------------------------
 
     @classmethod
     def purge(cls, xcom: Any, *_: Any) -> None:
@@ -279,7 +240,7 @@ class SecureXComBackend(BaseXCom):
         """
         if not is_reference(xcom.value):
             return
-        left = _purge(xcom.value, asked(), task_context.acting())
+        left = purge_row(xcom.value, asked(), task_context.acting())
         if isinstance(left, WriteRefused):
             raise left
 
@@ -295,8 +256,8 @@ class SecureXComBackend(BaseXCom):
                 row = cls._get_xcom_db_ref(
                     key=key, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index
                 ).value
-                if is_reference(row) and not _may_purge(row):
-                    cls.purge(_Value(row))
+                if is_reference(row) and not may_purge(row):
+                    cls.purge(Value(row))
             super().delete(key, task_id, dag_id, run_id, map_index)
 
 
@@ -306,42 +267,17 @@ def _open_row(row: Any) -> Any:
     opened = _opened.get()
     if opened is not None and opened.row is row:
         return opened.value
-    return _pull_each([row], [asked()], 0)[0].value
+    return pull_each([row], [asked()], 0)[0].value
 
 
-def _pull_of_sequence(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
+def _pull_of_sequence(rows: Sequence[Any], questions: Sequence[Asked | None], order: int) -> list[Pulled]:
     from airflow.sdk.execution_time.xcom import XCom
 
-    pulled = _pull_each(rows, asked, order)
+    pulled = pull_each(rows, questions, order)
     if XCom is SecureXComBackend or not issubclass(XCom, SecureXComBackend):
         return pulled
     values = XCom._through_hooks(rows, [value for value, _ in pulled])
     return [entry._replace(value=value) for entry, value in zip(pulled, values, strict=True)]
-
-
-def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
-    from secure_xcom.core.pipeline.push_and_pull import Row
-
-    questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
-    process_pipeline = pipeline()
-    consumer = task_context.consumer()
-    pulled = process_pipeline.pull_sized(questions, consumer=consumer, claimant=_claimant(consumer), order=order)
-    if process_pipeline.claimed:
-        from secure_xcom.airflow.shred_on_success import watch
-
-        watch(pipeline, _Rows, rows, [value for value, _ in pulled])
-    return pulled
-
-
-def _claimant(consumer: TaskTry | None) -> Claimant | None:
-    """The task instance that pulls, where its context told which one it is."""
-    known = task_context.certain(consumer)
-    if known is None:
-        return None
-    task = known.task
-    return Claimant(
-        task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt, task.iteration
-    )
 
 
 def _order(query: dict[str, Any]) -> int:
@@ -373,34 +309,6 @@ def _attempt_of(ids: tuple[str, str, str]) -> Attempt | None:
     coordinate = storing.coordinate
     own = (coordinate.dag_id, coordinate.run_id, coordinate.task_id) == ids
     return task_context.attempt_of(coordinate) if own else None
-
-
-def _push(value: Any, coordinate: Coordinate) -> Any:
-    from secure_xcom.core.pipeline.push_and_pull import Push
-
-    return pipeline().push([Push(coordinate, value)], producer=task_context.producer(coordinate))[0]
-
-
-def _purge(row: Any, asked: Asked | None, producer: TaskTry | None) -> SecureXComError | None:
-    from secure_xcom.core.pipeline.push_and_pull import Row
-
-    return pipeline().purge(Row(row, asked), producer=producer)
-
-
-def _may_purge(row: Any) -> bool:
-    try:
-        pipeline().policy.decide_write(parse(row).head.coordinate, task_context.acting()).enforce()
-    except WriteRefused:
-        return False
-    except ReferenceRefused:
-        # A row that is no reference of ours names no payload that could be deleted with it.
-        return True
-    return True
-
-
-def _take_back(row: Any) -> None:
-    """Delete the payload of a push whose row was never sent. What stays is left to gc."""
-    _purge(row, None, task_context.acting())
 
 
 guard_sequences(_pull_of_sequence)

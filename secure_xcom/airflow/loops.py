@@ -64,24 +64,29 @@ def reach(asked: Asked, instance: Any, *, previous: bool = False, several: bool 
     if (asked.task_id, asked_index) == (instance.task_id, own_index) and not previous:
         asked = replace(asked, attempt=str(instance.id))
     iteration = iteration_of(instance)
-    return asked if iteration is None else replace(asked, iteration=iteration - previous)
+    if iteration is None or _in_own_loop(asked.task_id, instance) is False:
+        return asked
+    return replace(asked, iteration=iteration - previous)
 
 
-def _in_own_loop(task_id: str, instance: Any) -> bool:
-    definitions = sys.modules.get(_DEFINITIONS)
-    task = getattr(instance, "task", None)
-    other = None if task is None else task.dag.task_dict.get(task_id)
-    if definitions is None or other is None:
-        return False
-    loops = [definitions.get_enclosing_loop(operator) for operator in (task, other)]
-    return None not in loops and loops[0].group_id == loops[1].group_id
+def _in_own_loop(task_id: str, instance: Any) -> bool | None:
+    """Return whether a task of the same DAG is in the loop that the instance is in; None where nobody knows."""
+    known = _loops(task_id, instance)
+    return None if known is None else None not in known and known[0] == known[1]
 
 
 def _is_outside(task_id: str, instance: Any) -> bool | None:
     """Return whether a task of the same DAG is in a loop that the instance is not in; None where nobody knows."""
+    known = _loops(task_id, instance)
+    return None if known is None else known[0] not in (None, known[1])
+
+
+def _loops(task_id: str, instance: Any) -> tuple[str | None, str | None] | None:
+    """Return the loops of a task and of an instance in one DAG; None where nobody knows, as in a triggerer."""
     definitions = sys.modules.get(_DEFINITIONS)
     task = getattr(instance, "task", None)
-    producer = None if task is None else task.dag.task_dict.get(task_id)
-    if definitions is None or producer is None:
+    other = None if task is None else task.dag.task_dict.get(task_id)
+    if definitions is None or other is None:
         return None
-    return bool(definitions.is_loop_task_read_from_outside(producer, task))
+    others, own = definitions.get_enclosing_loop(other), definitions.get_enclosing_loop(task)
+    return None if others is None else others.group_id, None if own is None else own.group_id

@@ -35,6 +35,8 @@ class TaskRows:
     def __init__(self, xcom: Any) -> None:
         self._xcom = xcom
         self._lengths: dict[str, int] = {}
+        self.dag: Any = None
+        """The DAG of the task that shreds, once it is known."""
 
     def note_lengths(self, rows: Sequence[Any], values: Sequence[Any]) -> None:
         """Note how long the values of references are, which Airflow 3.4 keeps beside a value and writes with it.
@@ -54,14 +56,27 @@ class TaskRows:
         """See `Rows.replace`."""
         if self.read(coordinate) != [old]:
             return False
-        length = self._lengths.get(_object_of(old))
-        if length is None or coordinate.key != _RETURN_VALUE or not hasattr(self._xcom, "_make_set_message"):
+        length, is_result = self._beside(coordinate, old)
+        if length is None and not is_result:
             self._xcom.set(value=new, **_place(coordinate))
         else:
-            self._set_with_length(coordinate, new, length)
+            self._set_with(coordinate, new, length=length, is_result=is_result)
         return True
 
-    def _set_with_length(self, coordinate: Coordinate, value: object, length: int) -> None:
+    def _beside(self, coordinate: Coordinate, old: object) -> tuple[int | None, bool]:
+        """Return what Airflow 3.4 keeps beside the value, as the producer's push wrote it (task_runner.py)."""
+        if coordinate.key != _RETURN_VALUE or not hasattr(self._xcom, "_make_set_message"):
+            return None, False
+        length = self._lengths.get(_object_of(old)) if coordinate.map_index < 0 else None
+        if self.dag is None or self.dag.dag_id != coordinate.dag_id:
+            # A task that is not known here may expand over it, and a length that nobody asks for harms nothing.
+            return length, False
+        task = self.dag.task_dict.get(coordinate.task_id)
+        if task is None or next(task.iter_mapped_dependants(), None) is None:
+            length = None
+        return length, bool(getattr(task, "returns_dag_result", False))
+
+    def _set_with(self, coordinate: Coordinate, value: object, *, length: int | None, is_result: bool) -> None:
         # What `XCom.set` of Airflow 3.4 does, which writes no length (airflow/sdk/bases/xcom.py).
         from airflow.sdk.bases import xcom as airflows
 
@@ -70,7 +85,7 @@ class TaskRows:
             coordinate.dag_id, coordinate.run_id, coordinate.task_id
         )
         message = xcom._make_set_message(
-            task, coordinate.map_index, coordinate.key, value, dag_result=False, mapped_length=length
+            task, coordinate.map_index, coordinate.key, value, dag_result=is_result, mapped_length=length
         )
         xcom._send_set(message)
 
@@ -127,6 +142,7 @@ def _at_end(pipeline: Callable[[], Pipeline], rows: TaskRows) -> _AtEnd:
         def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:  # noqa: ARG002
             # A process that goes on (`dag.test()`) registers anew; until then it has no listener.
             _manager().pm.unregister(self)
+            rows.dag = getattr(getattr(task_instance, "task", None), "dag", None)
             finish(pipeline(), rows, task_instance)
 
     return AtEnd(rows)

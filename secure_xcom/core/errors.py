@@ -25,7 +25,7 @@ class SecureXComError(Exception):
     :param remedy: what an operator does about it, one sentence without a full stop.
     """
 
-    remedy = "report this with the access log's line at https://github.com/secure-xcom/secure-xcom/issues"
+    remedy = "report this, with the line of the access log, at https://github.com/secure-xcom/secure-xcom/issues"
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         self.what = what
@@ -50,17 +50,17 @@ def _rebuild(cls: type[SecureXComError], what: str, where: str, remedy: str) -> 
 
 
 class ConfigurationError(SecureXComError):
-    """The deployment's settings cannot be used."""
+    """The deployment's settings are invalid."""
 
     remedy = "correct the option in [secure_xcom] and run `secure-xcom check`"
 
 
 class SettingMissing(ConfigurationError):
-    """An option that must be set is not set."""
+    """A required option is not set."""
 
 
 class SettingInvalid(ConfigurationError):
-    """An option has a value that cannot be used."""
+    """An option has an invalid value."""
 
 
 class UriInvalid(ConfigurationError):
@@ -72,11 +72,11 @@ class ExtraMissing(ConfigurationError):
 
 
 class ConnectionUnknown(ConfigurationError):
-    """A URI names a connection that Airflow does not give."""
+    """A URI names a connection that Airflow does not have."""
 
 
 class CoordinateInvalid(SecureXComError):
-    """An id cannot be part of a coordinate."""
+    """An id is invalid in a coordinate."""
 
     remedy = "rename the DAG, run, task or XCom key"
 
@@ -85,29 +85,29 @@ class CoordinateInvalid(SecureXComError):
 
 
 class CodecError(SecureXComError):
-    """A value could not be turned into bytes, or back."""
+    """A value cannot be encoded or decoded."""
 
 
 class ValueNotSerialisable(CodecError):
-    """Airflow's serialisation does not take this type."""
+    """Airflow's serialisation does not support a class in the value."""
 
-    remedy = "push a type that Airflow serialises, or give the class serialize() and deserialize()"
+    remedy = "convert it to a type that Airflow serialises, or give the class serialize() and deserialize()"
 
 
 class ValueTooLarge(CodecError):
     """The value is over [secure_xcom] max_bytes."""
 
-    remedy = "push less, or raise [secure_xcom] max_bytes"
+    remedy = "push a smaller value, or raise [secure_xcom] max_bytes"
 
 
 class CodecUnknown(CodecError):
-    """The head names a codec or a compression that this version does not have."""
+    """The head names a codec or a compression that this release does not have."""
 
-    remedy = "upgrade secure_xcom on this worker, or install the package that brings the codec"
+    remedy = "upgrade secure_xcom on this worker, or install the package that provides the codec"
 
 
 class ValueNotDecodable(CodecError):
-    """The opened bytes could not be turned back into a value."""
+    """The opened bytes cannot be decoded."""
 
     remedy = (
         "check that this worker has the classes that the producer used, and [core] allowed_deserialization_classes"
@@ -118,32 +118,32 @@ class ValueNotDecodable(CodecError):
 
 
 class ReferenceRefused(SecureXComError):
-    """A value in Airflow's database is not a reference that may be opened."""
+    """A row in Airflow's database is not a reference that may be opened."""
 
-    remedy = "clear the producing task so that it pushes again, and look for who wrote this row"
+    remedy = "clear the producing task so that it pushes again, and find out who wrote this row"
 
 
 class PlaintextRefused(ReferenceRefused):
     """The row holds a value without a reference."""
 
     remedy = (
-        "clear the producing task so that it pushes a sealed value, or, for the time of a migration, set "
+        "clear the producing task so that it pushes a sealed value, or, during a migration, set "
         "[secure_xcom] on_plaintext = warn"
     )
 
 
 class ReferenceMalformed(ReferenceRefused):
-    """The record carries the tag, but a field is missing, unknown, of the wrong type or over-long."""
+    """The record has the tag, but a field is missing, unknown, of the wrong type or too long."""
 
 
 class ReferenceVersionUnknown(ReferenceRefused):
-    """The record is of a version that this release cannot read."""
+    """The record has a version that this release cannot read."""
 
     remedy = "upgrade secure_xcom on this worker"
 
 
 class ReferenceExpired(ReferenceRefused):
-    """The XCom's retention is over."""
+    """The XCom has expired."""
 
     remedy = "clear the producing task so that it pushes again, or lengthen the compartment's retention"
 
@@ -151,7 +151,7 @@ class ReferenceExpired(ReferenceRefused):
 class ClockSkewed(ReferenceRefused):
     """The clocks of the producer and of this machine are too far apart to tell whether the XCom has expired."""
 
-    remedy = "set this machine's clock (NTP)"
+    remedy = "synchronise this machine's clock (NTP)"
 
 
 class ReferenceShredded(ReferenceRefused):
@@ -167,24 +167,24 @@ class CoordinateMismatch(ReferenceRefused):
 class AttemptMismatch(CoordinateMismatch):
     """The reference belongs to another try of the task, or to another iteration of its loop."""
 
-    remedy = "clear the producing task so that it pushes again, and look for who exchanged rows of the database"
+    remedy = "clear the producing task so that it pushes again, and find out who exchanged rows of the database"
 
 
 # --- access -----------------------------------------------------------------------------------------------
 
 
 class AccessError(SecureXComError):
-    """The access policy stands in the way."""
+    """The access policy does not allow this."""
 
 
 class PolicyInvalid(AccessError):
-    """The access policy file cannot be used."""
+    """The access policy file is invalid."""
 
     remedy = "correct the access policy file and run `secure-xcom policy lint`"
 
 
 class CompartmentUnknown(AccessError):
-    """No compartment of the access policy takes this DAG, or the reference names another one."""
+    """No compartment of the access policy includes this DAG, or the reference names another one."""
 
     remedy = "add the DAG to a compartment of the access policy"
 
@@ -196,7 +196,7 @@ class AccessRefused(AccessError):
 
 
 class WriteRefused(AccessRefused):
-    """A task pushes or purges outside its own compartment, or nothing says which task it is."""
+    """A task pushes or purges outside its own compartment, or the task is unknown."""
 
     remedy = (
         "push and delete XComs in a task of the same compartment; a task of the other compartment can pull them "
@@ -205,7 +205,7 @@ class WriteRefused(AccessRefused):
 
 
 class OriginRefused(AccessRefused):
-    """A DAG is not of the bundle or the team that its compartment takes DAGs from, or Airflow does not say."""
+    """A DAG does not come from a bundle or team of its compartment, or its origin is unknown."""
 
     remedy = (
         "move the DAG file to a bundle of the compartment, rename the DAG, or add the bundle or team to the "
@@ -214,7 +214,7 @@ class OriginRefused(AccessRefused):
 
 
 class PlacementRefused(AccessError):
-    """A task would run where the access policy does not send it, or it cannot be sent there."""
+    """A task would run in a place that the access policy does not allow, or cannot be sent to its place."""
 
     remedy = (
         "leave queue, pool, executor and service account out of the DAG: the access policy's tasks_run_on says "
@@ -225,7 +225,7 @@ class PlacementRefused(AccessError):
 class ContextRefused(AccessError):
     """The reference names a key or an object outside its compartment."""
 
-    remedy = "add the key URI or store URI to the compartment if it was moved; else look for who wrote this row"
+    remedy = "add the key URI or store URI to the compartment if it was moved; else find out who wrote this row"
 
 
 # --- seal -------------------------------------------------------------------------------------------------
@@ -234,15 +234,15 @@ class ContextRefused(AccessError):
 class SealError(SecureXComError):
     """A sealed payload cannot be opened."""
 
-    remedy = "clear the producing task so that it pushes again, and look for who changed this XCom"
+    remedy = "clear the producing task so that it pushes again, and find out who changed this XCom"
 
 
 class HeadTampered(SealError):
-    """The head or the data key is not the one that the payload was sealed with."""
+    """The head or the data key differs from the one that the payload was sealed with."""
 
 
 class PayloadSwapped(SealError):
-    """The object in the store is another sealed payload than the one that the reference was made for."""
+    """The object in the store is not the payload that the reference was made for."""
 
 
 class PayloadTampered(SealError):
@@ -250,20 +250,20 @@ class PayloadTampered(SealError):
 
 
 class PayloadTruncated(SealError):
-    """The sealed payload was cut short or made longer."""
+    """The sealed payload was truncated or extended."""
 
 
 # --- keys -------------------------------------------------------------------------------------------------
 
 
 class KeyServiceError(SecureXComError):
-    """The key service did not wrap or unwrap."""
+    """The key service failed to wrap or unwrap a data key."""
 
     remedy = "run `secure-xcom check` on this machine"
 
 
 class KeyServiceUnavailable(KeyServiceError):
-    """The key service cannot be reached, is sealed, or asks to slow down."""
+    """The key service cannot be reached, is sealed, or throttles requests."""
 
 
 class KeyServiceTimeout(KeyServiceUnavailable):
@@ -271,23 +271,23 @@ class KeyServiceTimeout(KeyServiceUnavailable):
 
 
 class KeyServiceSealed(KeyServiceUnavailable):
-    """The key service runs, but is locked: Vault is sealed."""
+    """Vault is running, but sealed."""
 
 
 class KeyServiceThrottled(KeyServiceUnavailable):
-    """The key service asks to slow down."""
+    """The key service throttles requests."""
 
 
 class KeyServiceUntrusted(KeyServiceError):
-    """The key service could not prove who it is, or did not take our proof: TLS."""
+    """The TLS handshake with the key service failed: a certificate was not accepted."""
 
 
 class KeyServiceDenied(KeyServiceError):
-    """The key service's own policy refuses this identity."""
+    """The key service's policy denies this identity."""
 
 
 class KeyServiceLoginRefused(KeyServiceDenied):
-    """The key service gives this identity no token, or takes the one it had no longer."""
+    """The key service refused this identity's login, or its token is no longer valid."""
 
 
 class KeyNotFound(KeyServiceError):
@@ -295,11 +295,11 @@ class KeyNotFound(KeyServiceError):
 
 
 class KeyDisabled(KeyServiceError):
-    """The wrapping key is there, but switched off or not in a state to be used."""
+    """The wrapping key is disabled or in an unusable state."""
 
 
 class KeyPendingDeletion(KeyDisabled):
-    """The wrapping key is about to be deleted, and with it all that it wrapped."""
+    """The wrapping key is scheduled for deletion. What it wrapped will be lost with it."""
 
 
 class KeyUnbound(KeyServiceError):
@@ -307,37 +307,37 @@ class KeyUnbound(KeyServiceError):
 
 
 class KeyVersionUnknown(KeyServiceError):
-    """The wrapping key has no such version (any more)."""
+    """The wrapping key has no such version, or no longer has it."""
 
 
 class UnwrapRefused(KeyServiceError):
     """The wrapped data key was edited, or belongs to another encryption context."""
 
-    remedy = "clear the producing task so that it pushes again, and look for who changed this reference"
+    remedy = "clear the producing task so that it pushes again, and find out who changed this reference"
 
 
 class KeyMismatch(UnwrapRefused):
-    """The wrapped data key was made by another wrapping key than the one that may open it."""
+    """The data key was wrapped by another wrapping key."""
 
 
 class KeyringError(KeyServiceError):
-    """The local keyring file cannot be used."""
+    """The local keyring file is unusable."""
 
 
 class KeyringMissing(KeyringError):
     """There is no keyring file at the path of the key URI."""
 
-    remedy = "make it with `secure-xcom init --key URI --store URI`, or restore it from its backup"
+    remedy = "create it with `secure-xcom init --key URI --store URI`, or restore it from its backup"
 
 
 class KeyringExposed(KeyringError):
-    """The keyring file can be read or written by others."""
+    """Other users can read or write the keyring file."""
 
     remedy = "run `chmod 600` on it, and rotate the keyring if others could have read it"
 
 
 class KeyringBroken(KeyringError):
-    """The keyring file is not one of ours, or was damaged."""
+    """The file is not a keyring, or is damaged."""
 
     remedy = "restore it from its backup; a new keyring cannot open what the old one wrapped"
 
@@ -346,47 +346,47 @@ class KeyringBroken(KeyringError):
 
 
 class StoreError(SecureXComError):
-    """The store did not take or give a payload."""
+    """The store failed to store or return a payload."""
 
     remedy = "run `secure-xcom check` on this machine"
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached, does not exist, or asks to slow down."""
+    """The store cannot be reached, does not exist, or throttles requests."""
 
 
 class StoreDenied(StoreError):
-    """The store's own policy refuses this identity."""
+    """The store's policy denies this identity."""
 
     remedy = "compare this worker's identity with the grants that `secure-xcom policy compile` writes"
 
 
 class PayloadTooLarge(StoreError):
-    """The store does not take a payload of this size."""
+    """The store does not accept a payload of this size."""
 
-    remedy = "push less, or give the compartment a store URI of a bucket"
+    remedy = "push a smaller value, or give the compartment a store URI of a bucket"
 
 
 class StoreFull(StoreError):
-    """There is no room left."""
+    """The store has no space left."""
 
-    remedy = "free room, or run `secure-xcom gc` to remove payloads that no row refers to"
+    remedy = "free space, or run `secure-xcom gc` to remove payloads that no row refers to"
 
 
 class PathInvalid(StoreError):
-    """A path is not one that this package makes, so it may lead out of the store."""
+    """A path was not made by this package, so it may lead out of the store."""
 
-    remedy = "clear the producing task so that it pushes again, and look for who wrote this row"
+    remedy = "clear the producing task so that it pushes again, and find out who wrote this row"
 
 
 class ObjectMissing(StoreError):
-    """There is no object where the reference says."""
+    """The object that the reference names does not exist."""
 
     remedy = "restore the object from a backup, or clear the producing task so that it pushes again"
 
 
 class ObjectExists(StoreError):
-    """There is an object already, and objects are never overwritten."""
+    """The object already exists. Objects are never overwritten."""
 
     remedy = "run the task again: every push has a path of its own"
 
@@ -395,15 +395,15 @@ class ObjectExists(StoreError):
 
 
 class AuditError(SecureXComError):
-    """The access log cannot be written, so nothing is given out."""
+    """The access log cannot be written, so no value is returned."""
 
     remedy = "make the sink of [secure_xcom] audit_sinks writable for this worker"
 
 
 class AlarmNotTold(SecureXComError):
-    """An alarm was raised, and somebody could not be told."""
+    """An alarm was raised, but a recipient could not be notified."""
 
-    remedy = "correct the alarm's `notify` in the access policy, and tell them yourself this time"
+    remedy = "correct the alarm's `notify` in the access policy, and inform them yourself this time"
 
 
 class ClaimError(SecureXComError):
@@ -413,17 +413,17 @@ class ClaimError(SecureXComError):
 
 
 class ClaimRefused(ClaimError):
-    """Another task instance has claimed this XCom, or nobody says which task instance pulls it."""
+    """Another task instance has claimed this XCom, or the pulling task instance is unknown."""
 
 
 class ClaimTampered(ClaimError):
     """The claim on this XCom was edited, moved or forged."""
 
-    remedy = "look for who wrote it, and clear the producing task so that it pushes again"
+    remedy = "find out who wrote it, and clear the producing task so that it pushes again"
 
 
 class ClaimsUnavailable(ClaimError):
-    """The database of claims cannot be asked."""
+    """The database of claims cannot be reached."""
 
     remedy = "check [secure_xcom] claims_uri from this machine, and run `secure-xcom claims migrate` once"
 

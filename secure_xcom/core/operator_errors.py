@@ -6,9 +6,9 @@ from secure_xcom.core.errors import SecureXComError
 
 
 class AccessLogUnreadable(SecureXComError):
-    """What a sink has written cannot be read back."""
+    """The access log cannot be read back from a sink."""
 
-    remedy = "run it as a user who may read the access log, and restore what is damaged from a backup"
+    remedy = "run the command as a user who may read the access log, and restore damaged parts from a backup"
 
 
 class SealedLogError(SecureXComError):
@@ -18,31 +18,31 @@ class SealedLogError(SecureXComError):
 
 
 class SealedLogInvalid(SealedLogError):
-    """Something in the anchored log is not what was signed, or is signed by nobody that is trusted here."""
+    """The anchored log does not match its signature, or its signer is not trusted."""
 
     remedy = (
-        "run `secure-xcom audit verify`, compare with a checkpoint kept elsewhere, and find out who wrote here"
+        "run `secure-xcom audit verify`, compare with a checkpoint kept elsewhere, and find out who wrote to it"
     )
 
 
 class SealRaced(SealedLogError):
-    """Another seal was first; nothing of this one was written into the log."""
+    """Another run anchored the log first. This run wrote nothing."""
 
-    remedy = "nothing is lost: run `secure-xcom audit anchor` again when the other one is done"
+    remedy = "run `secure-xcom audit anchor` again when the other run is done; nothing is lost"
 
 
 class SigningKeyError(SealedLogError):
-    """The key that signs checkpoints cannot be used."""
+    """The key that signs checkpoints is unusable."""
 
-    remedy = "see that the signing key's URI names an Ed25519 key that this identity may sign with"
+    remedy = "check that the signing key's URI names an Ed25519 key that this identity may sign with"
 
 
 class MaintenanceError(SecureXComError):
-    """A job of maintenance stopped. What it had done stays done, and running it again goes on from there."""
+    """A maintenance job stopped. Run it again to continue from there."""
 
 
 class DatabaseUnknown(MaintenanceError):
-    """No metadata database is named."""
+    """The metadata database is not configured."""
 
     remedy = (
         "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
@@ -51,79 +51,79 @@ class DatabaseUnknown(MaintenanceError):
 
 
 class DatabaseFailed(MaintenanceError):
-    """Airflow's metadata database cannot be reached, or refuses a statement."""
+    """Airflow's metadata database cannot be reached, or rejects a statement."""
 
     remedy = (
-        "see that this machine reaches the database, has its driver, and that its user has the rights that "
-        "docs/operations.md names; then run the same command again, which goes on where it stopped"
+        "check that this machine reaches the database and has its driver, and that the user has the rights that "
+        "docs/operations.md names; then run the same command again: it continues where it stopped"
     )
 
 
 class ValueNotKept(MaintenanceError):
-    """Airflow's metadata database does not take one row's value; the other rows are not concerned."""
+    """Airflow's metadata database rejects the value of one row. Other rows are not affected."""
 
     remedy = (
-        "clear the row's task, or delete the row: its value is nested too deeply, or has a NaN, a NUL or a lone "
-        "surrogate, which this database does not keep"
+        "clear the row's task, or delete the row: its value is nested too deeply, or contains a NaN, a NUL or a "
+        "lone surrogate, which this database does not store"
     )
 
 
 class StateInvalid(MaintenanceError):
-    """The state file of a job cannot be used."""
+    """The state file of a job is invalid."""
 
-    remedy = "name another file with --state, or remove this one: the job then begins anew"
+    remedy = "name another file with --state, or remove this one: the job then starts from the beginning"
 
 
 class UnsafeRefused(MaintenanceError):
-    """What was asked for could delete what is still needed."""
+    """The command could delete data that is still needed."""
 
 
 class AwsTrouble(SecureXComError):
-    """AWS, or a server that speaks its API, did not do what was asked."""
+    """AWS, or a server with its API, did not carry out a request."""
 
-    remedy = "see that the endpoint, the region and the credentials are those of an operator of this account"
+    remedy = "check that the endpoint, the region and the credentials belong to an operator of this account"
 
 
 class AwsDenied(AwsTrouble):
-    """The policies of these credentials do not allow it."""
+    """The policies of these credentials do not allow the request."""
 
     remedy = "use credentials that may administer IAM, the buckets or the keys"
 
 
 class AwsUnreachable(AwsTrouble):
-    """There is no answer, or there are no credentials to ask with."""
+    """AWS cannot be reached, or there are no credentials."""
 
-    remedy = "see AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, and that the endpoint can be reached from here"
+    remedy = "check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, and that this machine reaches the endpoint"
 
 
 class AwsUnsupported(AwsTrouble):
-    """This server has no such operation."""
+    """This server does not support the operation."""
 
-    remedy = "leave this out with --to, and see that another wall stands in its place"
+    remedy = "leave this out with --to, and check that another control takes its place"
 
 
 class AwsRefused(AwsTrouble):
-    """The account is not as it must be, or does not take the request."""
+    """The account is not set up as required, or rejects the request."""
 
 
 class UiError(SecureXComError):
     """The page in Airflow's UI cannot answer a request."""
 
-    remedy = "load the page again"
+    remedy = "reload the page"
 
 
 class RequestInvalid(UiError):
-    """A parameter of a request cannot be used."""
+    """A parameter of a request is invalid."""
 
 
 class XComNotFound(UiError):
     """There is no such XCom, run or task instance."""
 
-    remedy = "load the page again; the run may have been deleted or cleared meanwhile"
+    remedy = "reload the page; the run may have been deleted or cleared meanwhile"
 
 
 class TablesUnknown(UiError, DatabaseFailed):
-    """Airflow's tables are not those that this release reads."""
+    """This release does not know the schema of Airflow's tables."""
 
     remedy = (
         "finish `airflow db migrate` if it was interrupted, else install a release of secure-xcom that names this "
@@ -132,12 +132,12 @@ class TablesUnknown(UiError, DatabaseFailed):
 
 
 class CommandError(SecureXComError):
-    """A command was asked for something that it cannot do here."""
+    """A command cannot do this here."""
 
     remedy = "see `secure-xcom --help`"
 
 
 class ThrowawayFailed(CommandError):
-    """A component of the throwaway Airflow did not start, ended, or did not finish in time."""
+    """A component of the throwaway Airflow did not start, stopped, or did not finish in time."""
 
     remedy = "read the component's output, the end of which is above; `secure-xcom demo --keep` keeps all of it"

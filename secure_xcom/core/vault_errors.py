@@ -10,7 +10,7 @@ from secure_xcom.core.errors import SecureXComError
 
 
 class VaultTrouble(SecureXComError):
-    """Vault did not do what it was asked for."""
+    """Vault did not carry out a request."""
 
     retry = False
     """Whether the same request may succeed in a moment."""
@@ -23,29 +23,31 @@ class VaultTrouble(SecureXComError):
 
 
 class VaultUnreachable(VaultTrouble):
-    """No connection, a cut answer, or an answer of 5xx."""
+    """The connection failed, the response was cut off, or its status was 5xx."""
 
     retry = True
-    remedy = "see that Vault runs at this address and that nothing between stops the way, then run the task again"
+    remedy = (
+        "check that Vault runs at this address and that no firewall or proxy blocks it, then run the task again"
+    )
 
 
 class VaultTimeout(VaultUnreachable):
-    """No answer within the time that was given."""
+    """Vault did not respond in time."""
 
     remedy = (
-        "see why Vault is slow, or give it more time: VAULT_CLIENT_TIMEOUT, or `timeout` among the client_kwargs "
-        "of the connection"
+        "find out why Vault is slow, or give it more time: VAULT_CLIENT_TIMEOUT, or `timeout` in the "
+        "client_kwargs of the connection"
     )
 
 
 class VaultSealed(VaultUnreachable):
-    """Vault is sealed and has no key of its own to work with."""
+    """Vault is sealed."""
 
     remedy = "unseal it (`vault operator unseal`), or repair its auto-unseal"
 
 
 class VaultThrottled(VaultUnreachable):
-    """A rate limit quota of Vault is used up."""
+    """A rate limit quota of Vault is exceeded."""
 
     remedy = "raise the rate limit quota (`vault read sys/quotas/rate-limit/NAME`), or run fewer tasks at a time"
 
@@ -54,13 +56,13 @@ class VaultUntrusted(VaultTrouble):
     """The TLS handshake failed."""
 
     remedy = (
-        "name the CA of Vault's certificate: VAULT_CACERT, or `verify` among the client_kwargs of the connection; "
+        "set the CA of Vault's certificate: VAULT_CACERT, or `verify` in the client_kwargs of the connection; "
         "for mutual TLS VAULT_CLIENT_CERT and VAULT_CLIENT_KEY, or `cert`"
     )
 
 
 class VaultLoginRefused(VaultTrouble):
-    """Vault gave no token, or takes the one that there is no longer."""
+    """Vault refused the login, or the token is no longer valid."""
 
 
 class VaultDenied(VaultTrouble):
@@ -71,6 +73,6 @@ class VaultDenied(VaultTrouble):
 
 
 class VaultRefused(VaultTrouble):
-    """Vault takes the identity, but not the request."""
+    """Vault accepts the identity, but not the request."""
 
     remedy = "compare the version of Vault with docs/vault.md, and run `secure-xcom check`"

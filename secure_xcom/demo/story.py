@@ -243,11 +243,11 @@ class Story:
 
 def _lines(text: str) -> list[dict[str, Any]]:
     """Return the JSON objects of a log, one a line; a task's log has other lines too."""
-    found = []
+    records = []
     for line in text.splitlines():
         if line.startswith("{"):
-            found.append(dict(json.loads(line)))
-    return found
+            records.append(dict(json.loads(line)))
+    return records
 
 
 def _error_of(log_text: str) -> tuple[str, str]:

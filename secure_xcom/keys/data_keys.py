@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from secure_xcom.core.coordinate import TaskTry
 from secure_xcom.core.errors import KeyServiceError, KeyServiceUnavailable, SecureXComError, SettingInvalid
 from secure_xcom.core.per_process import MadeOnce
 from secure_xcom.core.waiting import SharedCalls
@@ -246,6 +247,8 @@ class KeysOfTasks:
 
     def __init__(self, first: DataKeys) -> None:
         self.current = first
+        self.task: TaskTry | None = None
+        """Who was here last."""
         # Held while the dictionary changes only.
         self._lock = threading.RLock()
         self._name: Hashable = None
@@ -253,13 +256,15 @@ class KeysOfTasks:
         self._users: Counter[Hashable] = Counter()
 
     @contextmanager
-    def of(self, task: Hashable) -> Iterator[DataKeys]:
+    def of(self, task: TaskTry | None) -> Iterator[DataKeys]:
         """Give the data keys of a task for this block. Those of tasks that do nothing meanwhile are dropped.
 
-        :param task: what tells it apart; None where it is not known, for the one that was here last.
+        :param task: who it is, but for the map index, which not everybody knows; None for who was here last.
         """
         with self._lock:
-            name = self._name if task is None else task
+            name, self.task = self._name, task or self.task
+            if task is not None:
+                name = (task.dag_id, task.run_id, task.task_id, task.try_number, task.attempt, task.iteration)
             for idle in [other for other in self._of if other != name and not self._users[other]]:
                 del self._of[idle]
             if name not in self._of:

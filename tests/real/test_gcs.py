@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.errors import ObjectExists, StoreDenied, StoreUnavailable
+from secure_xcom.core.errors import ObjectExists, SettingInvalid, StoreDenied, StoreUnavailable
 from secure_xcom.stores import Store, store
 from tests.support.clients_agree import assert_no_variable_matters
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
@@ -120,6 +120,15 @@ def test_connection(
     assert list(mine.get_many(["small", "large"])) == [b"sealed", b"".join(LARGE)]
     assert f"{prefix}/small" in double.blobs
     assert mine.delete_many(["small", "large"]) == [None, None]
+
+
+def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An anonymous connection is refused at once, since its puts and deletions would be."""
+    pytest.importorskip("airflow.providers.google", reason="install secure-xcom[gcp]")
+    connection = {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_GCS_PUBLIC", json.dumps(connection))
+    with pytest.raises(SettingInvalid, match="anonymous, and payloads need an identity"):
+        store("gs://gcs_public@bucket/prefix")
 
 
 def test_no_variable_comes_behind_what_is_configured(

@@ -113,6 +113,6 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     # As Airflow imports it, or there would be two of each class.
-    from tests.support import hooks_process
+    from tests.support import hooks_process  # noqa: PLW0406
 
     hooks_process.main(Path(sys.argv[1]))

@@ -95,6 +95,7 @@ PLUGIN = "secure_xcom.plugin"
 # Airflow's doors: the only modules that import Airflow at their top.
 DOORS = (
     "secure_xcom.airflow.backend",
+    "secure_xcom.airflow.process",  # Of the backend.
     "secure_xcom.airflow.plugin",
     "secure_xcom.backend",
     PLUGIN,
@@ -109,6 +110,7 @@ TABLES = ("secure_xcom.connections.sql.airflow_tables", "secure_xcom.connections
 # Exceptions that no caller sees, because foreign code stands between.
 ERRORS = ("secure_xcom.core.errors", "secure_xcom.core.operator_errors", "secure_xcom.core.vault_errors")
 SIGNALS = {
+    "secure_xcom.core.waiting.NoTurn",  # The access log says why nothing was written.
     # Each lock's owner says in its own words what is locked, and for how long.
     "secure_xcom.core.file_lock.NotLocked",
     "secure_xcom.connections.extras.NotRenewed",  # Raised into obstore, which gives back its text alone.
@@ -600,8 +602,8 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
-LOADED_LINES = 8_700
-REACHABLE_LINES = 13_000
+LOADED_LINES = 8_800
+REACHABLE_LINES = 13_300
 
 
 def test_a_task_stays_small() -> None:

@@ -35,7 +35,7 @@ class MaskedStream:
         """Write a text without the secrets that are registered by now; return the length of the text."""
         from airflow.sdk._shared.secrets_masker import redact
 
-        self._stream.write(redact(text) if isinstance(text, str) else text)
+        self._stream.write(redact(text))
         return len(text)
 
     def writelines(self, lines: Any) -> None:

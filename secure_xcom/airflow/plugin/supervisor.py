@@ -103,7 +103,11 @@ def _needed() -> tuple[tuple[str, ...], bool]:
     from secure_xcom.core.access_policy import watched
 
     policy = watched(policy_path).current()
-    uris = (uri for own in policy.compartments for uri in (*own.all_key_uris, *own.all_store_uris))
+    uris = (
+        uri
+        for compartment in policy.compartments
+        for uri in (*compartment.all_key_uris, *compartment.all_store_uris)
+    )
     return tuple(uris), bool(policy.alarms_at_once)
 
 

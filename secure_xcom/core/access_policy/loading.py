@@ -21,12 +21,10 @@ def load(raw: bytes, *, where: str) -> PolicyFile:
 
     :raises PolicyInvalid: with the line and column of the first fault, and the number of others.
     """
-    data = yaml_reader.read(raw, where=where)
-    file, problems = check(data)
+    file, problems = check(yaml_reader.read(raw, where=where))
     if file is not None and not problems:
         return file
-    marks: Marks = {}
-    yaml_reader.read(raw, where=where, marks=marks)
+    _, marks = yaml_reader.read_with_marks(raw, where=where)
     faults = sorted((place(marks, problem.path), problem.text) for problem in problems)
     (line, column), text = faults[0]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -79,19 +77,19 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
         yield from _compartment(
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
-    for one, text in nested_folders.texts(nested_folders.nested(file.compartments), file.compartments):
-        yield _problem(("compartments", one.compartment, *one.field), text, "nested-store")
+    for store, text in nested_folders.texts(nested_folders.nested(file.compartments), file.compartments):
+        yield _problem(("compartments", store.compartment, *store.field), text, "nested-store")
     for index, identity in enumerate(file.identities):
         here: Path = ("identities", index)
         for number, name in enumerate(identity.workers_of):
             if name not in names:
                 yield _unknown((*here, "workers_of", number), name, names)
         for number, grant in enumerate(identity.grants):
-            at = (*here, "grants", number)
+            grant_path = (*here, "grants", number)
             if grant.compartment not in names:
-                yield _unknown((*at, "compartment"), grant.compartment, names)
+                yield _unknown((*grant_path, "compartment"), grant.compartment, names)
             if grant.tasks is not None and grant.dags is None:
-                yield _problem((*at, "tasks"), "tasks needs dags: a task id is unique only within its DAG")
+                yield _problem((*grant_path, "tasks"), "tasks needs dags: a task id is unique only within its DAG")
 
 
 def _open_places(file: PolicyFile) -> Iterator[Finding]:
@@ -134,14 +132,16 @@ def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: 
     if not here.dags and not is_default:
         yield _problem(path, f"the compartment {here.name!r} has no DAGs: give it dags")
     for number, reader in enumerate(here.readers):
-        at = (*path, "readers", number)
+        reader_path = (*path, "readers", number)
         if reader.compartment is None and all(is_glob(glob) and not glob.strip("*") for glob in reader.dags):
             if "dags" not in reader.model_fields_set:
-                yield _problem(at, 'a reader must have compartment, dags or both (dags: ["*"] for every DAG)')
+                yield _problem(
+                    reader_path, 'a reader must have compartment, dags or both (dags: ["*"] for every DAG)'
+                )
         elif reader.compartment == here.name:
-            yield _problem((*at, "compartment"), "a compartment's own tasks may pull without a reader")
+            yield _problem((*reader_path, "compartment"), "a compartment's own tasks may pull without a reader")
         elif reader.compartment is not None and reader.compartment not in names:
-            yield _unknown((*at, "compartment"), reader.compartment, names)
+            yield _unknown((*reader_path, "compartment"), reader.compartment, names)
     for number, route in enumerate(here.routes):
         if route.keys is None and route.sensitive is None:
             yield _problem((*path, "routes", number), "a route must have keys, sensitive: true or both")

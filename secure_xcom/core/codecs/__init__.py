@@ -1,4 +1,4 @@
-"""Value <-> bytes. The codec's name is recorded in the head, and a codec that is not known is refused by name.
+"""Value <-> bytes. The head records the codec's name; an unknown one is refused (`CodecUnknown`).
 
 Airflow's own serialisation turns objects into plain structures and back, so every type that the stock backend
 takes comes back as the same type; it is handed in, because the core runs without Airflow.
@@ -64,12 +64,12 @@ class Encoded:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         return sum(memoryview(buffer).nbytes for buffer in self.buffers)
 
     @property
     def data(self) -> bytes:
-        """The bytes; a single buffer of them is not copied."""
+        """Return the bytes; a single buffer of them is not copied."""
         first = self.buffers[0] if self.buffers else b""
         return first if isinstance(first, bytes) and len(self.buffers) == 1 else b"".join(self.buffers)
 
@@ -191,7 +191,7 @@ class Codecs:
             ) from None
 
     def restore(self, structure: object, *, where: str = "") -> Any:
-        """Airflow's deserialisation of a plain structure.
+        """Return Airflow's deserialisation of a plain structure.
 
         :raises ValueNotDecodable: names the class that is missing or not allowed, when that is the cause.
         """

@@ -23,7 +23,7 @@ _PAYS = 0.85
 def compress_stream(buffers: Sequence[Buffer], how: str) -> tuple[str, Iterator[bytes | memoryview]]:
     """Compress in pieces where samples of the value shrink enough. Gives the name for the head and the pieces."""
     views = [view for view in (memoryview(buffer).cast("B") for buffer in buffers) if view]
-    pieces = (view[at : at + PIECE_BYTES] for view in views for at in range(0, len(view), PIECE_BYTES))
+    pieces = (view[start : start + PIECE_BYTES] for view in views for start in range(0, len(view), PIECE_BYTES))
     if how == ZSTD and _pays(views):
         return ZSTD, _compressed(pieces, sum(map(len, views)))
     return NO_COMPRESSION, pieces
@@ -41,7 +41,7 @@ def _pays(views: Sequence[memoryview]) -> bool:
 
 
 def _cut(views: Sequence[memoryview], start: int, size: int) -> bytes:
-    """Bytes of the views as if they were joined."""
+    """Return bytes of the views as if they were joined."""
     parts: list[memoryview] = []
     for view in views:
         if start < len(view):

@@ -72,7 +72,7 @@ def decompress(pieces: Iterable[bytes], how: str, *, max_bytes: int, where: str 
 
 
 def _collect(pieces: Iterable[bytes], max_bytes: int, where: str) -> bytes:
-    """All pieces as one, with none of them kept beside it."""
+    """Return all pieces as one, with none of them kept beside it."""
     stream = (piece for piece in pieces if piece)
     first, second = next(stream, b""), next(stream, b"")
     size = len(first)

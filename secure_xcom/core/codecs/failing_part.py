@@ -76,16 +76,16 @@ def find(value: object, check: Check, error: Exception, names: SensitiveNames | 
         part = step.part
         ancestors.add(id(part))
     kind = type(part)
-    at = f"{path}: {kind.__qualname__} ({kind.__module__}.{kind.__qualname__}, {type(error).__name__})"
+    text = f"{path}: {kind.__qualname__} ({kind.__module__}.{kind.__qualname__}, {type(error).__name__})"
     if isinstance(part, dict):
-        return _bad_key(part, check, path) or FailingPart(at)
+        return _bad_key(part, check, path) or FailingPart(text)
     if kind.__qualname__ == "Series" and is_column:
-        return FailingPart(at, "give all cells of the column one class")
+        return FailingPart(text, "give all cells of the column one class")
     if part is not value and (isinstance(part, (bytes, bytearray)) or codec_for(part)):
-        return FailingPart(at, "push it as an XCom of its own: only a whole XCom can be of this class")
+        return FailingPart(text, "push it as an XCom of its own: only a whole XCom can be of this class")
     if kind is int:
-        return FailingPart(at, "push an integer of over 4,300 digits as text (hex(number))")
-    return FailingPart(at)
+        return FailingPart(text, "push an integer of over 4,300 digits as text (hex(number))")
+    return FailingPart(text)
 
 
 def _failing_step(part: Any, check: Check) -> tuple[_Step, Exception, Check] | None:

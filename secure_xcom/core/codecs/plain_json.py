@@ -38,8 +38,9 @@ class Parts:
 
 
 def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
-    """The parts of a value of JSON's own types, exactly, and without keys that Airflow's serialisation gives a
-    meaning to (they begin with two underscores, airflow/sdk/serde). None: it is not such a value, or too deep.
+    """Return the parts of a value of JSON's own types; None where it has other types, or is too deep.
+
+    None, too, for keys with two leading underscores, to which Airflow's serialisation gives a meaning.
 
     :param decoded: JSON was decoded to it, so that every key is a plain string.
     """
@@ -92,7 +93,7 @@ def _repeats(
 
 
 def to_json(structure: object, parts: Parts | None) -> bytes:
-    """Plain structures as compact JSON in UTF-8.
+    """Return plain structures as compact JSON in UTF-8.
 
     :raises TypeError, ValueError, RecursionError, OverflowError: as `json.dumps`.
     """
@@ -110,7 +111,7 @@ def to_json(structure: object, parts: Parts | None) -> bytes:
 
 
 def _is_finite(structure: object, parts: Parts) -> bool:
-    """Whether each float is finite."""
+    """Return whether each float is finite."""
     if not parts.floats:
         return True
     values = chain((structure,), *map(dict.values, parts.dicts), *parts.lists)
@@ -118,7 +119,7 @@ def _is_finite(structure: object, parts: Parts) -> bool:
 
 
 def from_json(data: bytes) -> Any:
-    """What such JSON says, Python's words for floats that are not finite included.
+    """Return what such JSON says, Python's words for floats that are not finite included.
 
     :raises ValueError, RecursionError: it is not JSON.
     """

@@ -1,4 +1,4 @@
-"""Sensitive names, the preview of a value, and what Airflow's secrets masker is told of it.
+"""Match sensitive names, preview values, and register secrets with Airflow's masker.
 
 A value comes here as plain structures, the way Airflow's serialisation leaves it: dict, list, str, int, float,
 bool and None, with ``__classname__``/``__data__`` around everything else; or as raw bytes.

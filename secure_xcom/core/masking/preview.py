@@ -1,4 +1,4 @@
-"""The preview: a picture of a value for people, without what is secret in it.
+"""Draw the preview: a picture of a value for people, without its secrets.
 
 Two pictures: the shape has types, lengths and field names and no value at all; the masked one has values, and
 gives up and becomes a shape where it cannot be sure.
@@ -38,7 +38,7 @@ _FIRST_LEAVES = 5_000
 def preview(
     structure: object, *, mode: str, names: SensitiveNames, key: str, max_bytes: int, clean: bool = False
 ) -> object | None:
-    """A JSON-able picture of a value, None if there is none.
+    """Return a JSON-able picture of a value, None if there is none.
 
     :param mode: ``none``, ``shape`` or ``masked``.
     :param key: the XCom's own key; if it is sensitive, the whole picture is ``***``.
@@ -66,16 +66,16 @@ def _fits(picture: object, max_bytes: int) -> bool:
 
 
 def _secrets(structure: object, names: SensitiveNames) -> frozenset[str] | None:
-    """Every secret text of the value, None if there is too much to compare with."""
+    """Return every secret text of the value, None if there is too much to compare with."""
     from secure_xcom.core.masking.walk import leaves
 
-    found: set[str] = set()
+    secrets: set[str] = set()
     for count, leaf in enumerate(leaves(structure, names=names, sensitive=False)):
         if leaf.sensitive:
-            found.update(_texts(leaf))
-        if count >= _LEAVES_MAX or len(found) > _SECRETS_MAX:
+            secrets.update(_texts(leaf))
+        if count >= _LEAVES_MAX or len(secrets) > _SECRETS_MAX:
             return None
-    return frozenset(found)
+    return frozenset(secrets)
 
 
 def _first_secrets(structure: object, names: SensitiveNames) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Secrets inside free text: passwords in URLs, ``name=value``, ``name: value``, ``--name value``.
+"""Find secrets inside free text: passwords in URLs, ``name=value``, ``name: value``, ``--name value``.
 
 Text is guessed at, so two questions have two answers: what a preview hides is generous, and what is
 registered with Airflow's masker, which then vanishes from every log line, has to look like a secret.
@@ -46,29 +46,29 @@ class Span(NamedTuple):
 
 
 def secrets_in_text(text: str, names: SensitiveNames) -> Iterator[str]:
-    """What the masker is to be told of this text, as written and with percent-escapes undone."""
+    """Yield what the masker is to be told of this text, as written and with percent-escapes undone."""
     for span in spans(text, names):
         if not span.register:
             continue
-        found = text[span.start : span.end]
-        yield found
-        yield found.rstrip(_CLOSING)
-        if "%" in found or "+" in found:
-            yield unquote(found)
-            yield unquote_plus(found)
+        secret = text[span.start : span.end]
+        yield secret
+        yield secret.rstrip(_CLOSING)
+        if "%" in secret or "+" in secret:
+            yield unquote(secret)
+            yield unquote_plus(secret)
 
 
 def scrub(text: str, names: SensitiveNames, mask: str) -> str:
-    """The text with every suspicion hidden."""
+    """Return the text with every suspicion hidden."""
     if _PRIVATE_KEY in text:
         return mask
-    found = [(span.start, span.end) for span in spans(text, names)]
-    found += [match.span() for match in _JWT.finditer(text)]
-    return cut_out(text, found, mask)
+    places = [(span.start, span.end) for span in spans(text, names)]
+    places += [match.span() for match in _JWT.finditer(text)]
+    return cut_out(text, places, mask)
 
 
 def spans(text: str, names: SensitiveNames) -> Iterator[Span]:
-    """Where secrets stand in a text, in no order; they may overlap."""
+    """Yield where secrets stand in a text, in no order; they may overlap."""
     text = text[:TEXT_MAX_CHARACTERS]
     if "://" in text:
         for match in _URL.finditer(text):
@@ -88,12 +88,12 @@ def _in_url(match: re.Match[str]) -> Iterator[Span]:
         return
     if not rest.startswith(":"):
         return
-    at = re.split(r"[/?#]", rest, maxsplit=1)[0].rfind("@")
-    if at < 1 and not _PORT.match(rest):
+    end_of_password = re.split(r"[/?#]", rest, maxsplit=1)[0].rfind("@")
+    if end_of_password < 1 and not _PORT.match(rest):
         # A password may hold an unescaped / ? or #, where a strict reader would take the user for the host.
-        at = rest.rfind("@")
-    if at > 1:
-        yield Span(start + 1, start + at, register=True)
+        end_of_password = rest.rfind("@")
+    if end_of_password > 1:
+        yield Span(start + 1, start + end_of_password, register=True)
 
 
 def _assigned(named: re.Pattern[str], text: str, names: SensitiveNames) -> Iterator[Span]:

@@ -30,33 +30,33 @@ TEXT_MAX_CHARACTERS = 1 << 20
 
 
 def unwrap(node: dict[Any, Any]) -> tuple[str, object] | None:
-    """The class's full name and the data, if Airflow's serialisation wrote this dict around an object."""
+    """Return the class's full name and the data, if Airflow's serialisation wrote this dict around an object."""
     classname = node.get(CLASSNAME)
     return (classname, node.get(DATA)) if isinstance(classname, str) else None
 
 
 def short_name(classname: str) -> str:
-    """``package.module.Class`` -> ``Class``."""
+    """Return the ``Class`` of ``package.module.Class``."""
     return classname.rpartition(".")[2]
 
 
 def is_labelled(node: dict[Any, Any], names: SensitiveNames) -> bool:
-    """Whether a field of this dict says that its `VALUE_KEYS` are secret."""
+    """Return whether a field of this dict says that its `VALUE_KEYS` are secret."""
     return not VALUE_KEYS.isdisjoint(node) and any(names.matches(node.get(label)) for label in LABEL_KEYS)
 
 
 def are_pairs(node: Iterable[object]) -> bool:
-    """Whether this is a list of names and values, as ``dict.items()`` and HTTP headers are."""
-    found = None
+    """Return whether this is a list of names and values, as ``dict.items()`` and HTTP headers are."""
+    pair = None
     for item in node:
-        found = pair_of(item)
-        if found is None:
+        pair = pair_of(item)
+        if pair is None:
             return False
-    return found is not None
+    return pair is not None
 
 
 def pair_of(item: object) -> tuple[str, object] | None:
-    """A name and its value, if this is a list or a tuple of just these."""
+    """Return a name and its value, if this is a list or a tuple of just these."""
     wrapped = unwrap(item) if isinstance(item, dict) else None
     pair = wrapped[1] if wrapped and wrapped[0] in _COLLECTIONS else item
     if isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str):
@@ -65,7 +65,7 @@ def pair_of(item: object) -> tuple[str, object] | None:
 
 
 def parse_json(text: str) -> dict[Any, Any] | list[Any] | None:
-    """The list or dict that a string holds as JSON, if it does."""
+    """Return the list or dict that a string holds as JSON, if it does."""
     if len(text) > _JSON_MAX_CHARACTERS or not looks_like_json(text):
         return None
     try:
@@ -76,14 +76,14 @@ def parse_json(text: str) -> dict[Any, Any] | list[Any] | None:
 
 
 def looks_like_json(text: str) -> bool:
-    """Whether a string has the outer brackets of a JSON object or list."""
+    """Return whether a string has the outer brackets of a JSON object or list."""
     return _JSON.match(text) is not None
 
 
 def _all_values(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
+    values = dict(pairs)
+    if len(values) == len(pairs):
+        return values
     # A name that comes twice must not hide its first value.
     every: dict[str, list[Any]] = {}
     for name, value in pairs:
@@ -92,12 +92,12 @@ def _all_values(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def decoded(data: bytes) -> str:
-    """Bytes as text, with what is not UTF-8 replaced."""
+    """Return bytes as text, with what is not UTF-8 replaced."""
     return data.decode("utf-8", "replace")
 
 
 def iso_moment(classname: str, data: object) -> str | None:
-    """A serialised date and time in ISO 8601, UTC; it is kept as seconds and a time zone."""
+    """Return a serialised date and time in ISO 8601, UTC; it is kept as seconds and a time zone."""
     if classname not in _MOMENTS or not isinstance(data, dict):
         return None
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import string
 
-_DIGITS = frozenset("0123456789")
+_DIGITS = frozenset(string.digits)
+_PUNCTUATION = string.whitespace + string.punctuation
 _WORD = re.compile(r"[^\W_]+")
 # Two common words side by side ("not set", "null, null"); more of them may be a passphrase.
 _COMMON_WORDS_MAX = 2
@@ -49,8 +51,8 @@ COMMON_WORDS = frozenset(
 
 def is_uninformative(text: str) -> bool:
     """Return whether a string is nothing but blanks, punctuation, runs of one character, or common words."""
-    folded = text.strip().casefold()
-    if folded in COMMON_WORDS:
+    folded = text.casefold()
+    if folded.strip(_PUNCTUATION) in COMMON_WORDS:
         return True
     characters = set(filter(str.isalnum, folded))
     if len(characters) <= 1 or not characters.isdisjoint(_DIGITS):

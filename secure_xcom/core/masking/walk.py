@@ -1,4 +1,4 @@
-"""Every leaf of a value, and whether a sensitive name stands over it.
+"""Walk every leaf of a value, and tell whether a sensitive name stands over it.
 
 Walked with a stack of its own, because a value may be nested more deeply than Python's stack.
 """
@@ -59,7 +59,7 @@ class Leaf(NamedTuple):
 def leaves(
     structure: object, *, names: SensitiveNames, sensitive: bool, only_sensitive: bool = False
 ) -> Iterator[Leaf]:
-    """Every leaf in the order of the value, and what its strings hold: JSON, URL passwords, assignments.
+    """Yield every leaf in the order of the value, and what its strings hold: JSON, URL passwords, assignments.
 
     The keys of a mapping are leaves as its values are: they are secret where the mapping is.
 
@@ -86,8 +86,8 @@ def leaves(
                     stack.append((_children(parsed, names, keys=every or secret), secret, depth + 1))
                     break
                 if not secret:
-                    for found in secrets_in_text(text, names):
-                        yield Leaf(found, True)
+                    for text_secret in secrets_in_text(text, names):
+                        yield Leaf(text_secret, True)
             elif isinstance(node, (int, float)):
                 if (every or secret) and not isinstance(node, bool):
                     yield Leaf(node, secret)
@@ -119,7 +119,7 @@ def _children(
     *,
     keys: bool,
 ) -> Iterator[tuple[object, bool]]:
-    """What lies below, and whether the node itself says that it is secret.
+    """Yield what lies below, and whether the node itself says that it is secret.
 
     :param keys: whether a mapping's keys are asked for as well; elsewhere they only name.
     """

@@ -10,9 +10,9 @@ are `push_routing` and `seal_payload`. `delete` has the purge and the shredding 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -99,7 +99,6 @@ class Pipeline:
         self._codecs = codecs.with_names(names)
         self._masker = Masker(names, settings.mask_max_values, register)
         self._stores: MadeOnce[str, Store] = MadeOnce(stores)
-        self._task: TaskTry | None = None
         self._ledger = ledger
         self._ledger_kind = LEDGER_STORE if ledger is None else ledger.kind
         self.claimed: dict[str, Wanted] = {}
@@ -120,7 +119,7 @@ class Pipeline:
         drafts = [Draft(coordinate=push.coordinate, operator=operator) for push in pushes]
         references = []
         with (
-            self._keys_of(producer) as keys,
+            self._keys.of(producer) as keys,
             Puts(self.store) as puts,
             self.recording("push", drafts, producer) as record,
         ):
@@ -139,7 +138,7 @@ class Pipeline:
                     # route -> seal -> put -> reference
                     names, limit = self._masker.names, self.settings.max_bytes
                     to = destination(compartment, encoded, coordinate, names, marked=marked, max_bytes=limit)
-                    sealed = self._seal(encoded, to, coordinate, producer, keys)
+                    sealed = self._seal(encoded, to, coordinate, keys)
                     bare = reference_of(sealed, puts.put(sealed), encoded.structure)
                     shown = preview_of(bare, maskable, self.settings.preview, names)
                     reference = bare.with_preview(shown)
@@ -147,20 +146,13 @@ class Pipeline:
                     references.append(reference)
         return [reference.dump() for reference in references]
 
-    def _seal(
-        self,
-        encoded: Encoded,
-        to: Destination,
-        coordinate: Coordinate,
-        producer: TaskTry | None,
-        keys: DataKeys,
-    ) -> Sealed:
+    def _seal(self, encoded: Encoded, to: Destination, coordinate: Coordinate, keys: DataKeys) -> Sealed:
         packed = pack(encoded, to, coordinate, self.settings, ledger=self._ledger_kind)
         context = encryption_context(to.compartment, coordinate)
         if to.exclusive:
             data_key, wraps = keys.fresh(to.key_uris, context)
         else:
-            data_key, wraps = keys.for_try(to.key_uris, context, (_try_of(producer), coordinate.attempt))
+            data_key, wraps = keys.for_try(to.key_uris, context, coordinate.attempt)
         return seal_packed(packed, data_key, wraps)
 
     def pull(
@@ -193,7 +185,7 @@ class Pipeline:
         """
         revealed: list[Revealed] = []
         drafts = [Draft(asked=row.asked) for row in rows]
-        with self._keys_of(consumer) as keys, self.recording("pull", drafts, consumer) as record:
+        with self._keys.of(consumer) as keys, self.recording("pull", drafts, consumer) as record:
             # decide
             admitted = decide(rows, self.policy, self.settings, consumer, claimant, self._ledger_kind, record)
             if order:
@@ -264,7 +256,7 @@ class Pipeline:
         for name, wanted in list(self.claimed.items()):
             # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
             if wanted.claimant == claimant and wanted.target.coordinate.iteration in (None, claimant.iteration):
-                recorder = partial(self.recording, task=self._task)
+                recorder = partial(self.recording, task=self._keys.task)
                 result = shred_unless_held(wanted.target, rows, self.policy, self.store, recorder)
                 if result is not None:
                     shredded.append(result)
@@ -275,10 +267,6 @@ class Pipeline:
     def keys(self) -> DataKeys:
         """The data keys of the task that pushed or pulled last."""
         return self._keys.current
-
-    def _keys_of(self, task: TaskTry | None) -> AbstractContextManager[DataKeys]:
-        self._task = task or self._task
-        return self._keys.of(_try_of(task))
 
     @unlocked_property
     def ledger(self) -> Ledger:
@@ -301,15 +289,6 @@ class Pipeline:
             recording(self.access_log, action, drafts, task=task, policy=self.policy.digest) as record,
         ):
             yield record
-
-
-def _try_of(task: TaskTry | None) -> Hashable:
-    """Return what tells apart the tries of task instances, but for the map index, which not everybody knows."""
-    return (
-        None
-        if task is None
-        else (task.dag_id, task.run_id, task.task_id, task.try_number, task.attempt, task.iteration)
-    )
 
 
 def _unmarked(push: Push) -> tuple[Coordinate, object, bool]:

@@ -14,7 +14,13 @@ from typing import Any
 
 from secure_xcom.connections.sql.positions import Position
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
-from secure_xcom.core.errors import CoordinateMismatch, DatabaseFailed, ReferenceMalformed, SecureXComError
+from secure_xcom.core.errors import (
+    AttemptMismatch,
+    CoordinateMismatch,
+    DatabaseFailed,
+    ReferenceMalformed,
+    SecureXComError,
+)
 from secure_xcom.core.reference import TAG, Head, Reference, is_deep, is_reference, parse
 from secure_xcom.ops.xcom_table import Database, StoredRow
 
@@ -57,6 +63,10 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
         reference = parse(value)
         if reference.head.coordinate != row.coordinate:
             raise CoordinateMismatch(f"the reference belongs to {reference.head.coordinate}", where=row.where)
+        if row.attempt is not None and reference.head.attempt not in (None, row.attempt):
+            # A pull cannot find this out, because Airflow gives a value without its row.
+            what = f"the reference belongs to another attempt of the task, {reference.head.attempt}"
+            raise AttemptMismatch(what, where=row.where)
         return Found(row, reference, policy.compartment(reference.head.compartment))
     except DatabaseFailed:
         raise

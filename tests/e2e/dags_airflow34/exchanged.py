@@ -32,6 +32,12 @@ def note(name: str, pull: Callable[[], object]) -> None:
         notes.write(json.dumps({"name": name, "outcome": outcome}) + "\n")
 
 
+def index_of_loop() -> int:
+    """The iteration of the task that runs this."""
+    context: Any = get_current_context()
+    return int(context["loop"].index)
+
+
 def _database() -> sqlite3.Connection:
     return sqlite3.connect(Path(os.environ["AIRFLOW_HOME"]) / "airflow.db", timeout=60)
 
@@ -64,7 +70,7 @@ def loops_exchanged() -> None:
 
     @task(retries=1, retry_delay=timedelta(0))
     def produce() -> dict[str, Any]:
-        context = get_current_context()
+        context: Any = get_current_context()
         instance, index = context["ti"], context["loop"].index
         instance.xcom_push("own", {"try": instance.try_number, "iteration": index})
         instance.xcom_push("token", exclusive({"password": f"of iteration {index}"}))
@@ -82,11 +88,11 @@ def loops_exchanged() -> None:
 
     @task
     def each(number: int) -> dict[str, int]:
-        return {"iteration": get_current_context()["loop"].index, "number": number}
+        return {"iteration": index_of_loop(), "number": number}
 
     @task
     def consume() -> dict[str, Any]:
-        context = get_current_context()
+        context: Any = get_current_context()
         instance, loop = context["ti"], context["loop"]
 
         def pull(key: str = "return_value") -> object:
@@ -119,7 +125,7 @@ def loops_exchanged() -> None:
 
     @task_group
     def body() -> None:
-        produce() >> each.expand(number=[0, 1]) >> consume()  # type: ignore[operator]  # as TaskFlow is written
+        produce() >> each.expand(number=[0, 1]) >> consume()
 
     @task
     def look() -> None:
@@ -136,7 +142,7 @@ def loops_exchanged() -> None:
         note("all, row of iteration 0 at 2", pull)
         restored("body.consume", 2, before)
 
-    body.loop(max_iterations=3) >> look()
+    body.loop(max_iterations=3) >> look()  # type: ignore[attr-defined]  # Airflow 3.4
 
 
 loops_exchanged()

@@ -17,7 +17,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 # A task that is resumed before its executor has seen it pause is failed by Airflow.
-PAUSE_SECONDS = 3
+PAUSE_SECONDS = 5
 GATHER_SECONDS = 30
 _arrived: dict[str, set[str]] = defaultdict(set)
 
@@ -97,7 +97,7 @@ class Defers(BaseOperator):
         own = {name: getattr(instance, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
         source = {"key": "return_value", "dag_id": self.dag_id, "run_id": instance.run_id, "task_id": "make"}
         trigger = Waiting(self.way, own, source, self.together)
-        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=90))
+        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=240))
 
     def resume(self, context: Any, event: Any) -> None:
         if context["ti"].try_number == 1 and self.retries:

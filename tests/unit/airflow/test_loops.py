@@ -20,13 +20,8 @@ ASKED = Asked("d", "other", "k", "r", -1)
 @pytest.fixture(autouse=True)
 def _airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow 3.4's definitions of loops, as this version's Airflow may have none."""
-
-    def outside(producer: Any, consumer: Any) -> bool:
-        return producer.loop is not None and producer.loop != consumer.loop
-
     double = SimpleNamespace(
-        is_loop_task_read_from_outside=outside,
-        get_enclosing_loop=lambda operator: operator.loop and SimpleNamespace(group_id=operator.loop),
+        get_enclosing_loop=lambda operator: operator.loop and SimpleNamespace(group_id=operator.loop)
     )
     monkeypatch.setitem(sys.modules, "airflow.sdk.definitions._internal.loop", double)
 
@@ -39,6 +34,7 @@ def instance(iteration: int | None = 2, **changes: Any) -> Any:
             "other": SimpleNamespace(loop="body"),
             "elsewhere": SimpleNamespace(loop="second"),
             "plain": SimpleNamespace(loop=None),
+            "t": SimpleNamespace(loop=loop),
         }
     )
     fields = {
@@ -73,6 +69,9 @@ def test_the_iteration_of_a_task_instance() -> None:
         (replace(ASKED, task_id="elsewhere"), instance(), {"several": True}, {"every_iteration": True}),
         (replace(ASKED, task_id="plain"), instance(None), {"several": True}, {}),
         (replace(ASKED, task_id="gone"), instance(), {"several": True}, {}),
+        (replace(ASKED, task_id="plain"), instance(), {}, {}),
+        (replace(ASKED, task_id="gone"), instance(), {}, {"iteration": 2}),
+        (ASKED, instance(task=None), {}, {"iteration": 2}),
         (replace(ASKED, run_id=None), instance(), {}, {}),
         (replace(ASKED, dag_id="another"), instance(), {}, {}),
         (replace(ASKED, task_id="t"), instance(), {}, {"iteration": 2, "attempt": str(ATTEMPT)}),
