@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit test docs lint types fuzz bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist clean dev core help
+.PHONY: demo demo-ui unit coverage test docs lint types fuzz bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -16,6 +16,7 @@ help:
 	@echo "make demo         a demonstration on a temporary Airflow"
 	@echo "make demo-ui      a temporary Airflow that shows sealed XComs in its UI, until Ctrl-C"
 	@echo "make unit         format, lint, types and the fast tests, in under a minute"
+	@echo "make coverage     the fast tests, with a report of the lines that they run, in build/coverage"
 	@echo "make test         format, lint, types and every test, with real servers and whole Airflows"
 	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -40,6 +41,10 @@ demo-ui: core
 
 unit: lint types
 	$(BIN)/pytest -n 2 --dist load -q -m "not slow" tests/unit tests/vectors $(PYTEST_ARGS)
+
+coverage: dev
+	$(BIN)/pytest -n 2 --dist load -q -m "not slow" tests/unit tests/vectors --cov --cov-report=term:skip-covered \
+		--cov-report=html:build/coverage $(PYTEST_ARGS)
 
 test: lint types
 	$(PYTEST) $(PYTEST_ARGS)

@@ -67,8 +67,7 @@ class Listing:
 
 def fill(table: XComTable, store_uri: str, count: int) -> None:
     """Rows for all but every tenth payload, each a reference of the usual size."""
-    from tests.support.xcom_table import TABLE
-
+    rows = table.tables.tables["xcom"]
     filler = {"uri": "vault://vault_default/transit/keys/xcom-pay", "wrapped": "x" * 110}
     with table.engine.begin() as connection:
         batch: list[dict[str, Any]] = []
@@ -85,10 +84,11 @@ def fill(table: XComTable, store_uri: str, count: int) -> None:
                         "map_index": number % 100,
                         "key": "return_value",
                         "value": value,
+                        "timestamp": datetime.now(timezone.utc),
                     }
                 )
             if len(batch) == 5000 or number == count - 1:
-                connection.execute(TABLE.insert(), batch)
+                connection.execute(rows.insert(), batch)
                 batch = []
     # What autovacuum does by itself within a minute.
     table.execute("ANALYZE xcom" if table.url.startswith("postgres") else "ANALYZE")

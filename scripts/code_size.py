@@ -70,9 +70,18 @@ def lines_of(paths: list[Path]) -> int:
 
 
 def imported(path: Path, known: dict[str, Path]) -> set[str]:
-    """The package's modules that a file imports anywhere, with the packages that they are in."""
+    """Return the package's modules that a file may import when it runs, with the packages that they are in.
+
+    Imports for the type checker alone are left out: they never run.
+    """
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+            continue
+        waiting.extend(ast.iter_child_nodes(node))
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

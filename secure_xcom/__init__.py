@@ -21,6 +21,10 @@ __version__ = RELEASE
 def __getattr__(name: str) -> Any:
     # The backend imports Airflow, which whoever only reads a reference or runs the core must not need.
     if name == "SecureXComBackend":
+        # Airflow looks for its configured backend while this module of its own is imported. It comes first, so
+        # that Airflow finds the class and not a half-imported module, which it would log as a circular import.
+        import airflow.sdk.execution_time.xcom  # noqa: F401
+
         from secure_xcom.airflow.backend import SecureXComBackend
 
         return SecureXComBackend

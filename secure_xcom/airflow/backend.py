@@ -1,95 +1,91 @@
 """Airflow's door: a thin subclass of ``BaseXCom``. What happens to a value is in
 `secure_xcom.core.pipeline.push_and_pull`.
 
+Airflow up to 3.3 calls `serialize_value` and `deserialize_value`, and from 3.4 on `store_value` and `load_value`,
+which know the task instance that pushes. Both are one implementation here, and a subclass may override either.
+
 Airflow's own queries are used as they are, through `_Rows`, which gives the rows unopened; so this file knows
 no message of Airflow's and holds from 3.1 on.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.sdk.bases.xcom import BaseXCom
 
-from secure_xcom.airflow import lazy_sequence, task_context
-from secure_xcom.claims import Claimant
-from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
-from secure_xcom.core.per_process import PerProcess
-from secure_xcom.core.reference import is_reference, parse
+from secure_xcom.airflow import task_context
+from secure_xcom.airflow.asked import asked, asking, guard_sequences, wants_unopened
+from secure_xcom.airflow.process import (
+    Rows,
+    Value,
+    may_purge,
+    pull_each,
+    purge_row,
+    push_value,
+    take_back,
+)
+from secure_xcom.airflow.refused_push import payload_of_refused_row_deleted
+from secure_xcom.core.coordinate import Asked, Attempt, Coordinate
+from secure_xcom.core.errors import WriteRefused
+from secure_xcom.core.reference import is_reference
 
 if TYPE_CHECKING:
-    from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.push_and_pull import Pulled
 
-T = TypeVar("T")
-
-# Async pulls have threads of their own: Airflow's asend() needs one of the event loop's default threads to read
-# its answer, and pulls that wait for the same connection would take them all.
-_threads = PerProcess(lambda: ThreadPoolExecutor(8, thread_name_prefix="secure_xcom_async"))
+_IDS = ("dag_id", "run_id", "task_id", "map_index")
+_STORES_BY_COORDINATE = hasattr(BaseXCom, "store_value")
+"""Whether this is Airflow 3.4 or later."""
 
 
-class _Value:
-    """What BaseXCom.deserialize_value takes: anything with a value."""
+class _Storing(NamedTuple):
+    """What Airflow 3.4 says of a push besides the value: `store_value` is not told the map index."""
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class _Rows(BaseXCom):
-    """Airflow's own queries, with the rows given as they are and the values taken as they are."""
-
-    @staticmethod
-    def serialize_value(value: Any, **_: Any) -> Any:
-        return value
-
-    @staticmethod
-    def deserialize_value(result: Any) -> Any:
-        return result.value
+    coordinate: Any
+    map_index: int
 
 
-def _restored(structure: Any) -> Any:
-    return BaseXCom.deserialize_value(_Value(structure))
+class _Opened(NamedTuple):
+    """A row that was opened together with others, and its value: for the hooks of a subclass."""
+
+    row: Any
+    value: Any
 
 
-def _new_pipeline() -> Pipeline:
-    from secure_xcom.core.codecs import Codecs
-    from secure_xcom.deployment import Deployment
-
-    codecs = Codecs(BaseXCom.serialize_value, _restored)
-    return Deployment.of_airflow().pipeline(codecs, telemetry=_telemetry())
-
-
-def _telemetry() -> Telemetry | None:
-    from secure_xcom.deployment import airflow_config
-
-    metrics, traces = airflow_config.metrics_on(), airflow_config.traces_on()
-    if not (metrics or traces):
-        return None
-    from secure_xcom.airflow.telemetry import telemetry
-
-    return telemetry(metrics=metrics, traces=traces)
-
-
-_pipeline = PerProcess(_new_pipeline)
-
-
-def pipeline() -> Pipeline:
-    """Return this process's pipeline, made from Airflow's settings when the first value passes.
-
-    :raises ConfigurationError: the settings cannot be used.
-    """
-    return _pipeline.get()
+_storing: ContextVar[_Storing | None] = ContextVar("secure_xcom_storing", default=None)
+_opened: ContextVar[_Opened | None] = ContextVar("secure_xcom_opened", default=None)
 
 
 class SecureXComBackend(BaseXCom):
     """Seals what tasks push and opens what they may pull; Airflow's database keeps references."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the rows of sequences pass a subclass's own hook unopened: they are opened later, together."""
+        super().__init_subclass__(**options)
+        own = vars(cls).get("deserialize_value")
+        if own is not None:
+
+            def deserialize_value(result: Any) -> Any:
+                return result.value if wants_unopened() else own.__get__(None, cls)(result)
+
+            cls.deserialize_value = staticmethod(deserialize_value)  # type: ignore[method-assign]
+
+    @classmethod
+    def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
+        """Seal a value and return the reference: the hook of Airflow 3.4 and later.
+
+        :param coordinate: Airflow's `XComCoordinate`.
+        :raises SecureXComError: nothing was kept, and the task fails.
+        """
+        storing = _storing.get()
+        known = storing is not None and storing.coordinate is coordinate
+        map_index = storing.map_index if storing is not None and known else task_context.map_index_of(coordinate)
+        ids = coordinate.dag_id, coordinate.run_id, coordinate.task_id
+        return push_value(value, Coordinate(*ids, map_index, key, task_context.attempt_of(coordinate)))
 
     @staticmethod
     def serialize_value(
@@ -101,66 +97,139 @@ class SecureXComBackend(BaseXCom):
         run_id: str | None = None,
         map_index: int | None = None,
     ) -> Any:
-        """Seal a value and give the reference.
+        """Seal a value and return the reference: the hook of Airflow up to 3.3, and of subclasses.
 
         :raises SecureXComError: nothing was kept, and the task fails.
         """
-        coordinate = Coordinate(
-            dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index, key or ""
-        )
-        return _push(value, coordinate, task_context.producer(coordinate))
-
-    @staticmethod
-    def deserialize_value(result: Any) -> Any:
-        """Open a row of which only the value is known.
-
-        :raises SecureXComError: never a value that was not opened.
-        """
-        if lazy_sequence.wants_unopened():
-            return result.value
-        return _pull([result.value], lazy_sequence.asked())[0]
+        ids = dag_id or "", run_id or "", task_id or ""
+        index = -1 if map_index is None else map_index
+        return push_value(value, Coordinate(*ids, index, key or "", _attempt_of(ids)))
 
     @classmethod
-    def get_one(cls, **query: Any) -> Any:
-        """Pull one value; None where there is no row."""
-        row = _Rows.get_one(**query)
-        return None if row is None else _pull([row], _asked_one(query))[0]
+    def _store(cls, coordinate: Any, map_index: int, key: str, value: Any) -> Any:
+        token = _storing.set(_Storing(coordinate, map_index))
+        try:
+            return super()._store(coordinate, map_index, key, value)  # type: ignore[misc]  # Airflow 3.4's
+        finally:
+            _storing.reset(token)
+
+    if not _STORES_BY_COORDINATE:
+
+        @classmethod
+        def set(cls, key: str, value: Any, **place: Any) -> None:
+            """Push. Nothing is kept of a row that Airflow refuses."""
+            row = cls.serialize_value(value, key=key, **{name: place.get(name) for name in _IDS})
+            with payload_of_refused_row_deleted(partial(take_back, row)):
+                Rows.set(key, row, **place)
 
     @classmethod
-    async def aget_one(cls, **query: Any) -> Any:
-        """`get_one` without blocking the event loop."""
-        row = await _Rows.aget_one(**query)
-        return None if row is None else (await _in_thread(partial(_pull, [row], _asked_one(query))))[0]
-
-    @classmethod
-    def get_all(cls, **query: Any) -> Any:
-        """Pull all values of a task's map indexes, in one go; None where there is no row."""
-        rows = _Rows.get_all(**query)
-        return None if rows is None else _pull(rows, _asked(query), order=_order(query))
-
-    @classmethod
-    async def aget_all(cls, **query: Any) -> Any:
-        """`get_all` without blocking the event loop."""
-        rows = await _Rows.aget_all(**query)
-        pulled = partial(_pull, rows, _asked(query), order=_order(query))
-        return None if rows is None else await _in_thread(pulled)
+    def _send_set(cls, msg: Any) -> None:
+        with payload_of_refused_row_deleted(partial(take_back, msg.value)):
+            super()._send_set(msg)  # type: ignore[misc]  # Airflow 3.4's
 
     @classmethod
     async def aset(cls, key: str, value: Any, **place: Any) -> None:
         """Push without blocking the event loop."""
-        coordinate = Coordinate(
-            place["dag_id"], place["run_id"], place["task_id"], place.get("map_index", -1), key
-        )
-        # Who pushes shows on this thread: that of the task, or of the trigger.
-        producer = task_context.producer(coordinate)
-        pushing = _begin(partial(_push, value, coordinate, producer))
-        try:
-            sealed = await asyncio.wrap_future(pushing)
-        except asyncio.CancelledError:
-            # A thread cannot be stopped, so it goes on to put a payload that no row will name.
-            _begin(partial(_take_back, pushing, producer))
-            raise
-        await _Rows.aset(key, sealed, **place)
+        if _STORES_BY_COORDINATE:
+            # Airflow's own builds the message and sends it with the two methods that follow.
+            await super().aset(key, value, **place)
+            return
+        from secure_xcom.airflow import async_calls
+
+        ids = {name: place.get(name) for name in _IDS}
+        row = await async_calls.sealed(partial(cls.serialize_value, value, key=key, **ids), take_back)
+        await async_calls.sent(partial(Rows.aset, key, row, **place), partial(take_back, row))
+
+    @classmethod
+    async def _abuild_set_message(
+        cls, coordinate: Any, map_index: int, key: str, value: Any, *, dag_result: bool, mapped_length: int | None
+    ) -> Any:
+        from secure_xcom.airflow import async_calls
+
+        row = await async_calls.sealed(partial(cls._store, coordinate, map_index, key, value), take_back)
+        more = {"dag_result": dag_result, "mapped_length": mapped_length}
+        make = cls._make_set_message  # type: ignore[attr-defined]  # Airflow 3.4's
+        return make(coordinate, map_index, key, row, **more)
+
+    @classmethod
+    async def _asend_set(cls, msg: Any) -> None:
+        from secure_xcom.airflow import async_calls
+
+        send = super()._asend_set  # type: ignore[misc]  # Airflow 3.4's
+        await async_calls.sent(partial(send, msg), partial(take_back, msg.value))
+
+    @classmethod
+    def load_value(cls, stored: Any) -> Any:
+        """Open a row of which only the value is known: the hook of Airflow 3.4 and later.
+
+        :raises SecureXComError: never a value that was not opened.
+        """
+        return _open_row(stored)
+
+    @staticmethod
+    def deserialize_value(result: Any) -> Any:
+        """Open a row of which only the value is known: the hook of Airflow up to 3.3, and of subclasses.
+
+        :raises SecureXComError: never a value that was not opened.
+        """
+        return _open_row(result.value)
+
+    @classmethod
+    def _load(cls, result: Any) -> Any:
+        if wants_unopened():
+            return result.value
+        return super()._load(result)  # type: ignore[misc]  # Airflow 3.4's
+
+    @classmethod
+    def get_one(cls, **query: Any) -> Any:
+        """Pull one value; None where there is no row."""
+        row = Rows.get_one(**query)
+        return None if row is None else cls._pull([row], _asked_one(query))[0]
+
+    @classmethod
+    async def aget_one(cls, **query: Any) -> Any:
+        """`get_one` without blocking the event loop."""
+        row = await Rows.aget_one(**query)
+        if row is None:
+            return None
+        from secure_xcom.airflow.async_calls import in_thread
+
+        return (await in_thread(partial(cls._pull, [row], _asked_one(query))))[0]
+
+    @classmethod
+    def get_all(cls, **query: Any) -> Any:
+        """Pull all values of a task's map indexes, in one go; None where there is no row."""
+        rows = Rows.get_all(**query)
+        return None if rows is None else cls._pull(rows, _asked(query), order=_order(query))
+
+    @classmethod
+    async def aget_all(cls, **query: Any) -> Any:
+        """`get_all` without blocking the event loop."""
+        rows = await Rows.aget_all(**query)
+        if rows is None:
+            return None
+        from secure_xcom.airflow.async_calls import in_thread
+
+        return await in_thread(partial(cls._pull, rows, _asked(query), order=_order(query)))
+
+    @classmethod
+    def _pull(cls, rows: Sequence[Any], asked: Asked, *, order: int = 0) -> list[Any]:
+        values = [value for value, _ in pull_each(rows, [asked] * len(rows), order)]
+        return values if cls is SecureXComBackend else cls._through_hooks(rows, values)
+
+    @classmethod
+    def _through_hooks(cls, rows: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+        """Give rows that were opened in one go to a subclass's own hook, which finds each opened already."""
+        # Airflow 3.4 has a rule for which of the two hooks it is.
+        hook = super()._load if _STORES_BY_COORDINATE else cls.deserialize_value  # type: ignore[misc]
+        given = []
+        for row, value in zip(rows, values, strict=True):
+            token = _opened.set(_Opened(row, value))
+            try:
+                given.append(hook(Value(row)))
+            finally:
+                _opened.reset(token)
+        return given
 
     @classmethod
     def purge(cls, xcom: Any, *_: Any) -> None:
@@ -171,54 +240,44 @@ class SecureXComBackend(BaseXCom):
         """
         if not is_reference(xcom.value):
             return
-        left = _purge(xcom.value, lazy_sequence.asked(), task_context.acting())
+        left = purge_row(xcom.value, asked(), task_context.acting())
         if isinstance(left, WriteRefused):
             raise left
 
     @classmethod
     def delete(cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None) -> None:
-        """Delete a row and its payload, holding the row's reference against the row's own coordinate."""
-        with lazy_sequence.asking(Asked(dag_id, task_id, key, run_id, map_index)):
+        """Delete a row and its payload, after checking that the row's reference is of the row's own coordinate.
+
+        :raises WriteRefused: this task may not, and neither is deleted.
+        """
+        with asking(Asked(dag_id, task_id, key, run_id, map_index)):
+            if _STORES_BY_COORDINATE:
+                # Airflow 3.4 deletes the row first, and purges what it named.
+                row = cls._get_xcom_db_ref(
+                    key=key, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index
+                ).value
+                if is_reference(row) and not may_purge(row):
+                    cls.purge(Value(row))
             super().delete(key, task_id, dag_id, run_id, map_index)
 
 
-def _pull(rows: Sequence[Any], asked: Asked | None, *, order: int = 0) -> list[Any]:
-    return [value for value, _ in _pull_each(rows, [asked] * len(rows), order)]
+def _open_row(row: Any) -> Any:
+    if wants_unopened():
+        return row
+    opened = _opened.get()
+    if opened is not None and opened.row is row:
+        return opened.value
+    return pull_each([row], [asked()], 0)[0].value
 
 
-def _pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
-    from secure_xcom.core.pipeline.push_and_pull import Row
+def _pull_of_sequence(rows: Sequence[Any], questions: Sequence[Asked | None], order: int) -> list[Pulled]:
+    from airflow.sdk.execution_time.xcom import XCom
 
-    questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
-    process_pipeline = pipeline()
-    consumer = task_context.task()
-    pulled = process_pipeline.pull_sized(questions, consumer=consumer, claimant=_claimant(consumer), order=order)
-    if process_pipeline.claimed:
-        from secure_xcom.airflow.shred_on_success import watch
-
-        watch(pipeline, _Rows)
-    return pulled
-
-
-def _claimant(consumer: TaskTry | None) -> Claimant | None:
-    """The task instance that pulls, where its context told which one it is."""
-    known = task_context.certain(consumer)
-    if known is None:
-        return None
-    task = known.task
-    return Claimant(
-        task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt, task.iteration
-    )
-
-
-def _peek(row: Any) -> lazy_sequence.Peek:
-    """Return what a row says of itself, before anything of it is proved."""
-    try:
-        reference = parse(row)
-    except ReferenceRefused:
-        return lazy_sequence.Peek(None)
-    coordinate, exclusive = reference.head.coordinate, reference.head.exclusive is not None
-    return lazy_sequence.Peek(coordinate.map_index, reference.size, exclusive, coordinate.iteration)
+    pulled = pull_each(rows, questions, order)
+    if XCom is SecureXComBackend or not issubclass(XCom, SecureXComBackend):
+        return pulled
+    values = XCom._through_hooks(rows, [value for value, _ in pulled])
+    return [entry._replace(value=value) for entry, value in zip(pulled, values, strict=True)]
 
 
 def _order(query: dict[str, Any]) -> int:
@@ -242,31 +301,14 @@ def _question(query: dict[str, Any]) -> Asked:
     return Asked(query["dag_id"], query["task_id"], query["key"], run_id, query.get("map_index"))
 
 
-def _push(value: Any, coordinate: Coordinate, producer: TaskTry | None) -> Any:
-    from secure_xcom.core.pipeline.push_and_pull import Push
-
-    return pipeline().push([Push(coordinate, value)], producer=producer)[0]
-
-
-def _purge(row: Any, asked: Asked | None, producer: TaskTry | None) -> SecureXComError | None:
-    from secure_xcom.core.pipeline.push_and_pull import Row
-
-    return pipeline().purge(Row(row, asked), producer=producer)
+def _attempt_of(ids: tuple[str, str, str]) -> Attempt | None:
+    """Return the attempt that Airflow 3.4 names for a push which comes through the older hook."""
+    storing = _storing.get()
+    if storing is None:
+        return None
+    coordinate = storing.coordinate
+    own = (coordinate.dag_id, coordinate.run_id, coordinate.task_id) == ids
+    return task_context.attempt_of(coordinate) if own else None
 
 
-def _take_back(pushing: Future[Any], producer: TaskTry | None) -> None:
-    """Delete the payload of a push that nobody waits for any more, once it is there. What stays is left to gc."""
-    # Of a push that has not begun or that failed there is nothing.
-    if not pushing.cancelled() and pushing.exception() is None:
-        _purge(pushing.result(), None, producer)
-
-
-def _begin(call: Callable[[], T]) -> Future[T]:
-    return _threads.get().submit(contextvars.copy_context().run, call)
-
-
-def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
-    return asyncio.wrap_future(_begin(call))
-
-
-lazy_sequence.guard_sequences(_pull_each, _peek)
+guard_sequences(_pull_of_sequence)

@@ -1,59 +1,32 @@
-"""What Airflow's lazy sequences asked for.
+"""Read a lazy sequence of mapped XComs: several rows with one pull, each checked against its own coordinate.
 
-A lazy sequence of mapped XComs (``LazyXComSequence``) hands ``deserialize_value`` a bare value: no key, no
-coordinate. So the sequence's own ``__getitem__`` is wrapped: while it runs, rows come back unopened, and then
-they are pulled together, each held against its own coordinate. Why this is a patch: docs/adr/0002.
+Only a task that reads one loads this: `secure_xcom.airflow.asked` puts it in the place of Airflow's own reading.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from secure_xcom.airflow.asked import unopened_rows
 from secure_xcom.core.coordinate import Asked
-from secure_xcom.core.errors import CoordinateMismatch, SecureXComError
+from secure_xcom.core.errors import CoordinateMismatch, ReferenceRefused, SecureXComError
+from secure_xcom.core.reference import parse
 
 if TYPE_CHECKING:
+    from secure_xcom.airflow.asked import Pull
     from secure_xcom.core.pipeline.push_and_pull import Pulled
 
 Place: TypeAlias = "tuple[int | None, int]"
 """Where a row stands in a sequence: its iteration, and its map index."""
 
-_asked: ContextVar[Asked | None] = ContextVar("secure_xcom_asked", default=None)
-_unopened: ContextVar[bool] = ContextVar("secure_xcom_unopened", default=False)
 
-
-def asked() -> Asked | None:
-    """What is being asked for on this thread, if it is known."""
-    return _asked.get()
-
-
-def wants_unopened() -> bool:
-    """Whether the rows that come back now are opened later, together."""
-    return _unopened.get()
-
-
-@contextmanager
-def asking(question: Asked) -> Iterator[None]:
-    """Within this block, references are held against the question."""
-    token = _asked.set(question)
-    try:
-        yield
-    finally:
-        _asked.reset(token)
-
-
-def guard_sequences(
-    pull: Callable[[Sequence[Any], Sequence[Asked], int], list[Pulled]], peek: Callable[[Any], Peek]
-) -> None:
-    """Wrap ``LazyXComSequence.__getitem__``, once per process.
+def reading(original: Callable[[Any, Any], Any], pull: Pull) -> Callable[[Any, Any], Any]:
+    """Return what reads a value or a slice of a lazy sequence.
 
     Airflow gives the n-th row that there is, and instances that pushed nothing have none. So before the first
     value of a sequence all its rows are looked at, unopened: in their order the map indexes that they name must
@@ -63,27 +36,18 @@ def guard_sequences(
     question to Airflow, one batch to the key service and concurrent gets instead of one of each per value. The
     bytes are those that the values unfold to, as far as can be told from what was read before.
 
-    :param pull: ``pull(rows, questions, order)`` opens rows, each checked against its own question, and returns
-        the values with their decompressed sizes; order is 1 or -1 for map indexes that must rise or fall.
-    :param peek: what an unopened row says of itself.
+    :param original: Airflow's ``LazyXComSequence.__getitem__``.
+    :param pull: opens rows, each checked against its own question.
     """
-    from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
-
-    original = LazyXComSequence.__getitem__
-    if getattr(original, "_secure_xcom", False):
-        return
 
     def unopened(sequence: Any, key: Any) -> Any:
-        token = _unopened.set(True)
-        try:
+        with unopened_rows():
             return original(sequence, key)
-        finally:
-            _unopened.reset(token)
 
     def asked_for(
         sequence: Any, key: Any, rows: Sequence[Any], question: Asked
     ) -> tuple[Sequence[Any], list[Asked]]:
-        """The rows at a place or in a slice, and what each of them has to be."""
+        """Return the rows at a place or in a slice, and what each of them has to be."""
         wanted = _wanted(_places.get(question), key)
         if wanted != [peek(row).place for row in rows]:
             # Not looked at yet, or other rows than then: an instance may have pushed since.
@@ -102,10 +66,10 @@ def guard_sequences(
                 rows = every[key]
         if wanted is None or len(wanted) != len(rows):
             raise CoordinateMismatch("rows come and go while they are read", where=str(question))
-        return rows, [_of_place(question, place) for place in wanted]
+        return rows, [_named(question, place) for place in wanted]
 
     def ahead(sequence: Any, key: int, rows: Sequence[Any], question: Asked, reader: _Reader) -> list[Any]:
-        """The value at a place and those of some rows that follow it; none where that cannot be done at once."""
+        """Return the value at a place and those of some rows after it; none where that cannot be done at once."""
         peeks = [peek(row) for row in rows]
         rows = rows[: at_once(peeks, reader.unfolds)]
         if len(rows) < 2:
@@ -122,34 +86,34 @@ def guard_sequences(
         reader.learn(peeks, pulled)
         return [value for value, _ in pulled]
 
-    @functools.wraps(original)
-    def guarded(self: Any, key: Any) -> Any:
-        question = _question(self)
+    def read(sequence: Any, key: Any) -> Any:
+        question = _question(sequence)
         following: Sequence[Any] = ()
-        reader = None if isinstance(key, slice) or key < 0 else _reader(getattr(self._ti, "id", None), question)
+        reader = (
+            None if isinstance(key, slice) or key < 0 else _reader(getattr(sequence._ti, "id", None), question)
+        )
         if reader is not None:
             count = reader.wants(key)
             if not count:
                 return reader.take()
             if count > 1:
-                following = unopened(self, slice(key, key + count))
-                if values := ahead(self, key, following, question, reader):
+                following = unopened(sequence, slice(key, key + count))
+                if values := ahead(sequence, key, following, question, reader):
                     reader.keep(values)
                     return reader.take()
                 reader.slow_down()
         # Asked for already, where what follows it cannot be pulled with it.
-        found = following[0] if following else unopened(self, key)
-        rows = found if isinstance(key, slice) else [found]
+        row_or_rows = following[0] if following else unopened(sequence, key)
+        rows = row_or_rows if isinstance(key, slice) else [row_or_rows]
         order = -1 if isinstance(key, slice) and (key.step or 1) < 0 else 1
-        rows, questions = asked_for(self, key, rows, question)
+        rows, questions = asked_for(sequence, key, rows, question)
         pulled = pull(rows, questions, order)
         if reader is not None:
-            reader.learn([peek(found)], pulled)
+            reader.learn([peek(row_or_rows)], pulled)
         values = [value for value, _ in pulled]
         return values if isinstance(key, slice) else values[0]
 
-    guarded._secure_xcom = True  # type: ignore[attr-defined]
-    LazyXComSequence.__getitem__ = guarded  # type: ignore[method-assign]
+    return read
 
 
 class Peek(NamedTuple):
@@ -172,11 +136,21 @@ class Peek(NamedTuple):
         return None if self.map_index is None else (self.iteration, self.map_index)
 
 
+def peek(row: Any) -> Peek:
+    """Return what a row says of itself, before anything of it is proved."""
+    try:
+        reference = parse(row)
+    except ReferenceRefused:
+        return Peek(None)
+    coordinate, exclusive = reference.head.coordinate, reference.head.exclusive is not None
+    return Peek(coordinate.map_index, reference.size, exclusive, coordinate.iteration)
+
+
 AHEAD_ROWS, AHEAD_BYTES = 64, 16 << 20
 
 
 def at_once(peeks: Sequence[Peek], unfolds: float = 1) -> int:
-    """How many of the rows, from the first on, may be pulled at once.
+    """Return how many of the rows, from the first on, may be pulled at once.
 
     :param unfolds: how many bytes one of a payload becomes.
     """
@@ -205,7 +179,7 @@ class _Reader:
                 self.unfolds = max(self.unfolds, size / row.size)
 
     def wants(self, key: int) -> int:
-        """How many to pull now, for a value that is asked for at this place; 0 where it is there already."""
+        """Return how many values to pull now, for the one at this place; 0 where it is there already."""
         if key != self._next:
             self._count = 0
             self._values.clear()
@@ -216,7 +190,7 @@ class _Reader:
         return self._count
 
     def keep(self, values: list[Any]) -> None:
-        """What was pulled; each value is given once, so that who reads again reads anew."""
+        """Keep what was pulled. Each value is given once, so that whoever reads again reads anew."""
         self._values.extend(values)
 
     def slow_down(self) -> None:
@@ -224,7 +198,7 @@ class _Reader:
         self._count = 1
 
     def take(self) -> Any:
-        """The next value."""
+        """Return the next value."""
         return self._values.popleft()
 
 
@@ -233,18 +207,18 @@ _READERS_MAX = 8
 
 
 def _reader(task: object, question: Asked) -> _Reader:
-    """The reader of a sequence on this thread, for one task instance's try.
+    """Return the reader of a sequence on this thread, for one task instance's try.
 
     A process may run several tasks (`dag.test()`); what was pulled for one was decided and recorded for it alone.
     """
     mine = (threading.get_ident(), task, question)
-    found = _readers.get(mine)
-    if found is None:
+    reader = _readers.get(mine)
+    if reader is None:
         if len(_readers) >= _READERS_MAX:
             _readers.clear()
         # Kept here as well, because another thread may clear them now.
-        found = _readers[mine] = _Reader()
-    return found
+        reader = _readers[mine] = _Reader()
+    return reader
 
 
 # What the rows of each sequence named when all of them were looked at; a task has few sequences.
@@ -264,15 +238,10 @@ def _question(sequence: Any) -> Asked:
     return reach(question, instance, previous=sequence._previous_iteration, several=True)
 
 
-def _of_place(question: Asked, place: Place | None) -> Asked:
-    if place is None:
-        return question
-    iteration, map_index = place
-    return replace(
-        question,
-        map_index=map_index,
-        iteration=iteration if question.iteration is None else question.iteration,
-    )
+def _named(question: Asked, place: Place | None) -> Asked:
+    iteration, map_index = place or (None, None)
+    known = question.iteration
+    return replace(question, map_index=map_index, iteration=iteration if known is None else known)
 
 
 def _wanted(places: Sequence[Place | None] | None, key: Any) -> list[Place | None] | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from secure_xcom.core.coordinate import Asked
+from secure_xcom.core.coordinate import Asked, Attempt, TaskTry
 
 _DEFINITIONS = "airflow.sdk.definitions._internal.loop"
 _NO_REGION = UUID(int=0)
@@ -28,6 +28,22 @@ def iteration_of(instance: Any) -> int | None:
     # A mapped task's region is its expansion, a trigger is told no more than that.
     in_loop = region not in (None, _NO_REGION) and instance.map_index in (None, -1)
     return int(instance.region_index) if in_loop else None
+
+
+def attempt_of(stored: Any, task: TaskTry | None, instance: Any = None) -> Attempt | None:
+    """Return the attempt whose XCom is stored; None where nothing is known of it.
+
+    :param stored: Airflow's ``XComCoordinate``, which names an attempt only where it stores an XCom of its own.
+    :param task: the try that stores it, where it is known.
+    :param instance: Airflow's, of the same task; its DAG tells whether it is in one loop with another task.
+    """
+    iteration = None
+    if task is not None and (stored.dag_id, stored.run_id) == (task.dag_id, task.run_id):
+        own = str(stored.ti_id) == task.attempt
+        # What one task of a loop stores for another one is of their common iteration.
+        if own or (stored.ti_id is None and instance is not None and _in_own_loop(stored.task_id, instance)):
+            iteration = task.iteration
+    return Attempt.of(stored.ti_id, stored.region_id, stored.region_index, iteration)
 
 
 def reach(asked: Asked, instance: Any, *, previous: bool = False, several: bool = False) -> Asked:
@@ -48,14 +64,29 @@ def reach(asked: Asked, instance: Any, *, previous: bool = False, several: bool 
     if (asked.task_id, asked_index) == (instance.task_id, own_index) and not previous:
         asked = replace(asked, attempt=str(instance.id))
     iteration = iteration_of(instance)
-    return asked if iteration is None else replace(asked, iteration=iteration - previous)
+    if iteration is None or _in_own_loop(asked.task_id, instance) is False:
+        return asked
+    return replace(asked, iteration=iteration - previous)
+
+
+def _in_own_loop(task_id: str, instance: Any) -> bool | None:
+    """Return whether a task of the same DAG is in the loop that the instance is in; None where nobody knows."""
+    known = _loops(task_id, instance)
+    return None if known is None else None not in known and known[0] == known[1]
 
 
 def _is_outside(task_id: str, instance: Any) -> bool | None:
     """Return whether a task of the same DAG is in a loop that the instance is not in; None where nobody knows."""
+    known = _loops(task_id, instance)
+    return None if known is None else known[0] not in (None, known[1])
+
+
+def _loops(task_id: str, instance: Any) -> tuple[str | None, str | None] | None:
+    """Return the loops of a task and of an instance in one DAG; None where nobody knows, as in a triggerer."""
     definitions = sys.modules.get(_DEFINITIONS)
     task = getattr(instance, "task", None)
-    producer = None if task is None else task.dag.task_dict.get(task_id)
-    if definitions is None or producer is None:
+    other = None if task is None else task.dag.task_dict.get(task_id)
+    if definitions is None or other is None:
         return None
-    return bool(definitions.is_loop_task_read_from_outside(producer, task))
+    others, own = definitions.get_enclosing_loop(other), definitions.get_enclosing_loop(task)
+    return None if others is None else others.group_id, None if own is None else own.group_id

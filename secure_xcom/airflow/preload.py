@@ -73,6 +73,9 @@ def configure_models() -> None:
 def _import_for(scheme: str, rest: str) -> None:
     """Our own modules first, then the clients that they will ask for."""
     # The access log that is written where no other is set, and what each pipeline is made with.
+    import secure_xcom.airflow.lazy_sequence
+    import secure_xcom.core.codecs.registry
+    import secure_xcom.core.masking.masker_registration
     import secure_xcom.core.pipeline.push_and_pull
     import secure_xcom.sinks.file
 

@@ -7,7 +7,7 @@ Ours is registered by the first exclusive pull of a process and not by the plugi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from secure_xcom.airflow import task_context
@@ -16,10 +16,13 @@ from secure_xcom.claims.shred import Rows
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.pipeline.push_and_pull import Pipeline
+from secure_xcom.core.reference import is_reference
 
 log = logging.getLogger(__name__)
 
 _SUCCESS = "success"
+_RETURN_VALUE = "return_value"
+"""Airflow takes a length with no other key."""
 
 
 class TaskRows:
@@ -31,6 +34,18 @@ class TaskRows:
 
     def __init__(self, xcom: Any) -> None:
         self._xcom = xcom
+        self._lengths: dict[str, int] = {}
+        self.dag: Any = None
+        """The DAG of the task that shreds, once it is known."""
+
+    def note_lengths(self, rows: Sequence[Any], values: Sequence[Any]) -> None:
+        """Note how long the values of references are, which Airflow 3.4 keeps beside a value and writes with it.
+
+        The scheduler expands mapped tasks over that length, and no answer of the API has it.
+        """
+        for row, value in zip(rows, values, strict=True):
+            if is_reference(row) and isinstance(value, list | tuple | dict):
+                self._lengths[_object_of(row)] = len(value)
 
     def read(self, coordinate: Coordinate) -> list[Any]:
         """See `Rows.read`. The API names no attempt: it finds the row that this task instance may see."""
@@ -41,8 +56,42 @@ class TaskRows:
         """See `Rows.replace`."""
         if self.read(coordinate) != [old]:
             return False
-        self._xcom.set(value=new, **_place(coordinate))
+        length, is_result = self._beside(coordinate, old)
+        if length is None and not is_result:
+            self._xcom.set(value=new, **_place(coordinate))
+        else:
+            self._set_with(coordinate, new, length=length, is_result=is_result)
         return True
+
+    def _beside(self, coordinate: Coordinate, old: object) -> tuple[int | None, bool]:
+        """Return what Airflow 3.4 keeps beside the value, as the producer's push wrote it (task_runner.py)."""
+        if coordinate.key != _RETURN_VALUE or not hasattr(self._xcom, "_make_set_message"):
+            return None, False
+        length = self._lengths.get(_object_of(old)) if coordinate.map_index < 0 else None
+        if self.dag is None or self.dag.dag_id != coordinate.dag_id:
+            # A task that is not known here may expand over it, and a length that nobody asks for harms nothing.
+            return length, False
+        task = self.dag.task_dict.get(coordinate.task_id)
+        if task is None or next(task.iter_mapped_dependants(), None) is None:
+            length = None
+        return length, bool(getattr(task, "returns_dag_result", False))
+
+    def _set_with(self, coordinate: Coordinate, value: object, *, length: int | None, is_result: bool) -> None:
+        # What `XCom.set` of Airflow 3.4 does, which writes no length (airflow/sdk/bases/xcom.py).
+        from airflow.sdk.bases import xcom as airflows
+
+        xcom = self._xcom
+        task = airflows.XComCoordinate(  # type: ignore[attr-defined]  # not in the Airflow of the type checks
+            coordinate.dag_id, coordinate.run_id, coordinate.task_id
+        )
+        message = xcom._make_set_message(
+            task, coordinate.map_index, coordinate.key, value, dag_result=is_result, mapped_length=length
+        )
+        xcom._send_set(message)
+
+
+def _object_of(row: Any) -> str:
+    return str(row["head"].get("object")) if is_reference(row) else ""
 
 
 def _place(coordinate: Coordinate) -> dict[str, Any]:
@@ -55,14 +104,18 @@ def _place(coordinate: Coordinate) -> dict[str, Any]:
     }
 
 
-def watch(pipeline: Callable[[], Pipeline], xcom: Any) -> None:
+def watch(pipeline: Callable[[], Pipeline], xcom: Any, rows: Sequence[Any], values: Sequence[Any]) -> None:
     """Shred at the end of this process's task, if it succeeds. Called once for each exclusive pull.
 
     :param pipeline: gives the process's own; :param xcom: as for `TaskRows`.
+    :param rows: what was pulled, and :param values: what it was.
     """
     manager = _manager()
-    if not any(isinstance(listener, _AtEnd) for listener in manager.pm.get_plugins()):
-        manager.add_listener(_at_end(pipeline, TaskRows(xcom)))
+    listener = next((each for each in manager.pm.get_plugins() if isinstance(each, _AtEnd)), None)
+    if listener is None:
+        listener = _at_end(pipeline, TaskRows(xcom))
+        manager.add_listener(listener)
+    listener.rows.note_lengths(rows, values)
 
 
 def _manager() -> Any:
@@ -77,8 +130,11 @@ def _manager() -> Any:
 class _AtEnd:
     """The base of the listener, whose method can only be marked when Airflow is there."""
 
+    def __init__(self, rows: TaskRows) -> None:
+        self.rows = rows
 
-def _at_end(pipeline: Callable[[], Pipeline], rows: Rows) -> _AtEnd:
+
+def _at_end(pipeline: Callable[[], Pipeline], rows: TaskRows) -> _AtEnd:
     from airflow.listeners import hookimpl
 
     class AtEnd(_AtEnd):
@@ -86,9 +142,10 @@ def _at_end(pipeline: Callable[[], Pipeline], rows: Rows) -> _AtEnd:
         def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:  # noqa: ARG002
             # A process that goes on (`dag.test()`) registers anew; until then it has no listener.
             _manager().pm.unregister(self)
+            rows.dag = getattr(getattr(task_instance, "task", None), "dag", None)
             finish(pipeline(), rows, task_instance)
 
-    return AtEnd()
+    return AtEnd(rows)
 
 
 def finish(pipeline: Pipeline, rows: Rows, task_instance: Any) -> None:

@@ -1,4 +1,4 @@
-"""What Airflow says of the task that this process runs: its try, its DAG's bundle and team.
+"""What Airflow says of the task or trigger that this process runs: its try, its DAG's bundle and team.
 
 All of it comes from the scheduler and the API server, not from the DAG file; and all of it is only as true as the
 process is honest: a hostile task can say that it is another one.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
+from secure_xcom.connections import in_triggerer
+from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
 
 DAG_PROCESSOR = "airflow.dag_processing.manager"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
@@ -22,6 +24,9 @@ _HOLDERS = (
     (TASK_RUNNER, ("run", "finalize"), "ti"),
     ("airflow.jobs.triggerer_job_runner", ("run_trigger",), "trigger"),
 )
+
+
+_SHARED_STREAM = "airflow.triggers.shared_stream"
 
 
 class Certain(NamedTuple):
@@ -56,6 +61,12 @@ def task() -> TaskTry | None:
     return remember(context)
 
 
+def is_in_process() -> bool:
+    """Return whether the task runs in the process that asked for it: `dag.test()`, ``airflow dags test``."""
+    comms = getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None)
+    return type(comms).__name__ == "InProcessSupervisorComms"
+
+
 def remember(context: Mapping[str, Any]) -> TaskTry:
     """Keep what a task's context says, for when the context is gone.
 
@@ -79,14 +90,15 @@ def certain(found: TaskTry | None) -> Certain | None:
     return None if found is None or found != _task else Certain(found, _attempt, _clearing)
 
 
-def reach(asked: Asked, *, previous: bool = False, several: bool = False) -> Asked:
-    """Return a question with what the running task knows of the answer: `secure_xcom.airflow.loops.reach`."""
-    from airflow.sdk import get_current_context
+def consumer() -> TaskTry | None:
+    """Return the try that pulls now: the running task's, or that of the task which waits for a trigger."""
+    found = task()
+    return acting() if found is None and in_triggerer() else found
 
-    try:
-        instance = get_current_context()["ti"]
-    except RuntimeError:
-        return asked
+
+def reach(asked: Asked, *, previous: bool = False, several: bool = False) -> Asked:
+    """Return a question with what the task or trigger that asks knows of the answer: see `loops.reach`."""
+    instance = _instance()
     if getattr(instance, "region_id", None) is None:
         # Before Airflow 3.4 no two task instances share a coordinate.
         return asked
@@ -95,18 +107,78 @@ def reach(asked: Asked, *, previous: bool = False, several: bool = False) -> Ask
     return loops.reach(asked, instance, previous=previous, several=several)
 
 
+def _instance() -> Any:
+    """Return Airflow's own task instance, of the running task or of the one that waits for this trigger."""
+    from airflow.sdk import get_current_context
+
+    try:
+        return get_current_context()["ti"]
+    except RuntimeError:
+        return _triggers_instance()
+
+
+def _triggers_instance() -> Any:
+    """Return the task instance that waits for this trigger: Airflow 3.4 keeps it for all threads of a trigger."""
+    named = _named_by_airflow34()
+    return None if named is None else named.get()
+
+
+def _named_by_airflow34() -> Any:
+    from airflow.sdk.bases import xcom
+
+    return getattr(xcom, "_current_trigger_ti", None)
+
+
+def attempt_of(coordinate: Any) -> Attempt | None:
+    """Return the attempt whose XCom is pushed, as far as Airflow 3.4 tells: see `loops.attempt_of`.
+
+    :param coordinate: Airflow's `XComCoordinate`.
+    """
+    from secure_xcom.airflow import loops
+
+    return loops.attempt_of(coordinate, acting(), _instance())
+
+
+def map_index_of(coordinate: Any) -> int:
+    """Return the map index of a push that names its task instance only; -1 where it is not the caller's own."""
+    instance = _instance()
+    own = instance is not None and str(instance.id) == str(coordinate.ti_id)
+    return -1 if not own or instance.map_index is None else int(instance.map_index)
+
+
+# Who acts on a thread that was given work by a trigger, as found on the trigger's own thread.
+_acting: ContextVar[tuple[TaskTry | None] | None] = ContextVar("secure_xcom_acting", default=None)
+
+
+def for_thread() -> Context:
+    """Return a context in which another thread acts as this task or trigger."""
+    context = copy_context()
+    if in_triggerer():
+        context.run(_acting.set, (acting(),))
+    return context
+
+
 def acting() -> TaskTry | None:
     """Return the try that pushes or deletes now: the running task's, or one that Airflow names without a context.
 
     Airflow has no context while it clears a task's XComs before it runs, in callbacks and listeners of a task that
     failed before it ran, and in triggers.
     """
+    told = _acting.get()
+    if told is not None:
+        return told[0]
     found = task()
     if found is not None and found is _task:
         return found
     held, named = _on_stack()
-    # Where Airflow runs this for no task instance, a log context is somebody else's.
-    return (named or found) if held else (found or _in_log_context())
+    if held:
+        # Where Airflow runs this for no task instance, a log context is somebody else's.
+        return named or found
+    instance = _triggers_instance()
+    if instance is not None:
+        return _try_of(instance, None)
+    # From Airflow 3.4 on, a thread of a shared stream has the log context of the trigger that began it.
+    return found or (None if in_triggerer() and _named_by_airflow34() is not None else _in_log_context())
 
 
 def producer(coordinate: Coordinate) -> TaskTry | None:
@@ -131,11 +203,18 @@ def _on_stack() -> tuple[bool, TaskTry | None]:
     frame = sys._getframe()  # inspect.stack() would read the files as well
     while frame.f_back is not None:
         frame = frame.f_back
+        if frame.f_globals.get("__name__") == _SHARED_STREAM:
+            # What it polls is for several triggers.
+            return True, None
         for names, functions, local in holders:
             if frame.f_globals is names and frame.f_code.co_name in functions:
                 held = frame.f_locals.get(local)
                 instance = getattr(held, "task_instance", None) if local == "trigger" else held
-                return True, None if instance is None else _try_of(instance, _team_of(instance))
+                if instance is None:
+                    return True, None
+                # A triggerer that serves one team runs no other team's triggers.
+                team = _team_of(instance) or getattr(frame.f_locals.get("self"), "team_name", None)
+                return True, _try_of(instance, team)
     return False, None
 
 

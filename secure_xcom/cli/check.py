@@ -25,15 +25,17 @@ def check(
 
     Run it as the user and in the environment of an Airflow component. It wraps and unwraps a data key; it writes,
     reads and deletes an object; it opens the access log and writes no event. Without --dag it tries every
-    compartment.
+    compartment that this worker serves: those that its identity has rights in, as its Vault token or role tells,
+    else those whose keys do not refuse its login.
     """
     from secure_xcom.core.errors import ConfigurationError
+    from secure_xcom.ops.checks.backend_class import configured_backend
     from secure_xcom.ops.checks.check import check_deployment, versions
 
     out = output.console()
     findings = []
     try:
-        results = check_deployment(context.load(config), dag)
+        results = check_deployment(context.load(config), dag, backend=configured_backend(config))
     except ConfigurationError as error:
         results = iter([versions(), as_finding("settings", error)])
     for finding in results:

@@ -35,8 +35,8 @@ def completion(
     Without --install the script is printed and nothing is changed. --install adds a line to ~/.bashrc or ~/.zshrc;
     fish needs none.
     """
-    from typer.completion import get_completion_script
-    from typer.completion import install as write
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # not in its list of names
+    from typer.completion import install as write  # type: ignore[attr-defined]  # the same
 
     name = (shell or _current()).value
     if install:

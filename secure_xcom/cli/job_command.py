@@ -35,7 +35,9 @@ def add_job(
     """
     former = {spelling: name for name, declared in job.declared_options().items() for spelling in declared.former}
 
-    def command(*, config: Path | None, as_json: bool, state: Path | None = None, **values: Any) -> None:
+    def command(*, config: Path | None, as_json: bool, **values: Any) -> None:
+        # A job without a state file of its own may have an option of this name.
+        state = values.pop("state") if job.keeps_state else None
         for spelling, name in former.items():
             if values.pop(_parameter_name(spelling)):
                 if values[name] is False:

@@ -11,6 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.findings import Finding, worst
+from secure_xcom.ops.terminal import STYLES, clean, console, show_finding
+
+__all__ = [
+    "STYLES",
+    "clean",
+    "console",
+    "exit_code",
+    "findings_json",
+    "logs_to_stderr",
+    "nothing_there",
+    "show_error",
+    "show_finding",
+    "show_json",
+    "stdin_text",
+    "table_console",
+]
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,25 +36,6 @@ FOUND_SOMETHING = 1
 COULD_NOT_RUN = 2
 
 _TABLE_COLUMNS = 160
-
-STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
-_GLYPHS = {"ok": "✓", "warning": "!", "error": "✗"}
-_ASCII_GLYPHS = {"ok": "+", "warning": "!", "error": "x"}
-
-
-def console(*, stderr: bool = False, plain: bool = False, width: int | None = None) -> Console:
-    """Return a console; rich omits colour where NO_COLOR is set or the output is no terminal."""
-    from rich.console import Console
-
-    return Console(
-        stderr=stderr,
-        no_color=True if plain else None,
-        force_terminal=False if plain else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        width=width,
-    )
 
 
 def table_console() -> Console:
@@ -61,13 +58,6 @@ def nothing_there(sinks: Iterable[str]) -> None:
     """Warn on standard error that sinks are empty: a search without results may be due to a wrong URI."""
     for uri in sinks:
         print(f"nothing has been written to {clean(uri)} yet: see that this is the sink's URI", file=sys.stderr)
-
-
-def clean(text: object) -> str:
-    """Return untrusted text for a terminal, with characters escaped that could move the cursor or hide text."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
-    )
 
 
 def show_json(record: Any) -> None:
@@ -94,20 +84,6 @@ def show_error(error: SecureXComError, *, as_json: bool) -> None:
     if error.where:
         out.print(f"where: {clean(error.where)}", soft_wrap=True)
     out.print(f"what to do: {clean(error.remedy)}", soft_wrap=True)
-
-
-def show_finding(out: Console, finding: Finding) -> None:
-    """Print a finding on one line with a glyph for its severity, and its remedy below."""
-    from rich.text import Text
-
-    utf8 = (out.encoding or "").lower().replace("-", "").startswith("utf")
-    glyph = (_GLYPHS if utf8 else _ASCII_GLYPHS)[finding.status]
-    line = Text(f"{glyph} ", style=STYLES[finding.status])
-    line.append(f"{clean(finding.subject)}: ", style="bold")
-    line.append(clean(finding.text), style="default")
-    out.print(line, soft_wrap=True)
-    if finding.remedy:
-        out.print(f"  what to do: {clean(finding.remedy)}", soft_wrap=True)
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, str]]:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 
+# What Airflow raises instead of waiting for ever: airflow/sdk/execution_time/comms.py. A triggerer without portals
+# raises a RuntimeError.
+_DEADLOCK = "DeadlockImminentError"
+
+
 def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
     """Return the connection, from the environment, a secrets backend or Airflow's database.
 
@@ -27,6 +32,13 @@ def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
 
         return BaseHook.get_connection(conn_id)
     except Exception as error:  # noqa: BLE001  # AirflowNotFoundException outside of a task, other classes inside
+        if type(error).__name__ == _DEADLOCK or (in_triggerer() and type(error) is RuntimeError):
+            raise ConnectionUnknown(
+                f"Airflow cannot be asked for the connection {conn_id!r:.80} by a call that blocks its event loop "
+                f"({type(error).__name__})",
+                where=where,
+                remedy="in async code, use the async methods: axcom_pull, axcom_push, XCom.aget_one, XCom.aset",
+            ) from None
         raise ConnectionUnknown(
             f"Airflow has no connection {conn_id!r:.80} ({type(error).__name__})",
             where=where,

@@ -72,7 +72,7 @@ class GcsAccess:
         """Return the HTTP session of Google's SDK, which reads nothing from the environment (nor ``.netrc``)."""
         from google.auth.transport.requests import AuthorizedSession
 
-        session = AuthorizedSession(self.credentials)
+        session = AuthorizedSession(self.credentials)  # type: ignore[no-untyped-call]
         session.trust_env = False
         session.verify = self.network.verify
         session.proxies = self.network.proxies
@@ -116,7 +116,14 @@ def _of_connection(network: Network, conn_id: str, uri: str) -> GcsAccess:
         credentials, project = hook.get_credentials_and_project_id()
     except Exception as error:  # noqa: BLE001  # any error of a hook becomes one of ours
         raise refused(connection, error, uri) from None
-    return GcsAccess(network, credentials, isinstance(credentials, AnonymousCredentials), project)
+    if isinstance(credentials, AnonymousCredentials):
+        # obstore sends an empty token with puts and deletions all the same (object_store, gcp/client.rs).
+        raise SettingInvalid(
+            f"connection {conn_id!r:.80} is anonymous, and payloads need an identity",
+            where=f"store URI {uri}",
+            remedy="give it a key or a credential configuration; a bucket that anybody may write to is no store",
+        )
+    return GcsAccess(network, credentials, project=project)
 
 
 def _of_default_chain(network: Network, uri: str, *, emulated: bool) -> GcsAccess:
@@ -131,7 +138,7 @@ def _of_default_chain(network: Network, uri: str, *, emulated: bool) -> GcsAcces
     except DefaultCredentialsError as error:
         if emulated:
             # As Google's SDK does with an emulator.
-            return GcsAccess(network, AnonymousCredentials(), anonymous=True)
+            return GcsAccess(network, AnonymousCredentials(), anonymous=True)  # type: ignore[no-untyped-call]
         raise SettingInvalid(
             f"there are no Google credentials on this machine ({type(error).__name__})",
             where=f"store URI {uri}",

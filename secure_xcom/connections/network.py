@@ -102,25 +102,24 @@ def requests_network(endpoint: str) -> Network:
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     if not proxies_in_environment():
         return Network(endpoint, verify=bundle)
-    from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+    from requests.utils import get_environ_proxies, select_proxy
 
     proxy = select_proxy(endpoint, get_environ_proxies(endpoint))
-    if proxy:
-        proxy = prepend_scheme_if_needed(proxy, "http")
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
     return Network(endpoint, proxy or None, bundle, proxies_named=True)
 
 
 def _default_bundle() -> str | None:
     """Return the authorities that botocore and requests trust by default, without importing either."""
-    try:
-        from certifi import where
+    from importlib.util import find_spec
 
-        return where()
-    except ImportError:
-        from importlib.util import find_spec
-
-        spec = find_spec("botocore")
-        return os.path.join(os.path.dirname(str(spec.origin)), "cacert.pem") if spec else None
+    for library in ("certifi", "botocore"):
+        spec = find_spec(library)
+        path = os.path.join(os.path.dirname(spec.origin), "cacert.pem") if spec and spec.origin else ""
+        if os.path.isfile(path):
+            return path
+    return None
 
 
 def _content(path: str) -> bytes:

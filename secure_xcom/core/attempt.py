@@ -72,6 +72,19 @@ class Attempt:
         nothing = ids == [None, None] and iteration is None
         return None if nothing else cls(ids[0], ids[1], region_index, iteration)
 
+    def head_fields(self, iteration: int | None) -> dict[str, str]:
+        """Return the fields of a head that name this attempt.
+
+        :param iteration: `Coordinate.iteration`, which knows whether the region is a loop.
+        """
+        fields = {
+            "attempt": self.task_instance_id,
+            "region": self.region_id,
+            "region_index": self.region_index,
+            "iteration": iteration,
+        }
+        return {name: str(value) for name, value in fields.items() if value is not None}
+
     def __str__(self) -> str:
         place = "" if self.region_id is None else f", {self.region_index} of region {self.region_id}"
         return f"attempt {self.task_instance_id or 'unknown'}{place}"

@@ -132,8 +132,8 @@ class Settings:
     )
     mask_component_logs: bool = _option(
         True,
-        "Mask the copy of task logs that the LocalExecutor writes to the scheduler's own output (a hook "
-        "adds Airflow's masker to the component's log processors).",
+        "Mask the copy of task logs that the LocalExecutor writes to the scheduler's own output, and what tasks "
+        "log and print under dag.test() (a hook adds Airflow's masker to the process's log processors).",
     )
     place_tasks: bool = _option(
         True,

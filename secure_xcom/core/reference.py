@@ -114,24 +114,6 @@ class Head:
         return canonical_json(self.dump())
 
 
-def attempt_fields(coordinate: Coordinate, which: str) -> dict[str, str]:
-    """Return the fields of the head that tell apart producers of one coordinate.
-
-    :param which: ``[secure_xcom] attempt_fields``. What a loop pushed is never read by a worker of a release that
-        refuses these fields, since Airflow does not start a loop's DAG with it (docs/adr/0078).
-    """
-    attempt, iteration = coordinate.attempt, coordinate.iteration
-    if attempt is None or which == "none" or (which == "loops" and iteration is None):
-        return {}
-    fields = {
-        "attempt": attempt.task_instance_id,
-        "region": attempt.region_id,
-        "region_index": attempt.region_index,
-        "iteration": iteration,
-    }
-    return {name: str(value) for name, value in fields.items() if value is not None}
-
-
 _HEAD_FIELDS = tuple(entry.name for entry in fields(Head))
 _HEAD_REQUIRED = frozenset(_HEAD_FIELDS[:9])
 _HEAD_OPTIONAL = frozenset(_HEAD_FIELDS[9:])

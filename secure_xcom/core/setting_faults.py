@@ -20,7 +20,7 @@ def unknown_option(name: str) -> SettingInvalid:
     if like := closest(option, OPTIONS):
         remedy = f"did you mean {ENVIRONMENT + like.upper() if is_variable else like!r}? Otherwise {remedy}"
     where = f"{name:.120}" if is_variable else f"[{SECTION}]"
-    return SettingInvalid(f"unknown option {option!r:.80}", where=where, remedy=remedy)
+    return SettingInvalid(f"unknown option {option.lower()!r:.80}", where=where, remedy=remedy)
 
 
 def not_a_choice(text: str, choices: Sequence[str], where: str) -> SettingInvalid:

@@ -28,11 +28,5 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     return f"did you mean {like!r}? Otherwise {otherwise}" if like else otherwise
 
 
-def question(name: str, known: Iterable[str]) -> str:
-    """Return ``: did you mean 'NAME'?`` for the end of a text, or nothing."""
-    like = closest(name, known)
-    return f": did you mean {like!r}?" if like else ""
-
-
 def _folded(name: str) -> str:
     return name.casefold().replace("-", "_")

@@ -88,10 +88,9 @@ class SharedCalls(Generic[K, V]):
         """
         while True:
             with self._lock:
-                flight = self._flights.get(key)
-                if flight is None:
-                    mine = self._flights[key] = _Flight()
-            if flight is None:
+                mine: _Flight[V] = _Flight()
+                flight = self._flights.setdefault(key, mine)
+            if flight is mine:
                 return self._make(key, mine, function)
             if not wait(flight.done, thread=flight.thread):
                 return function()

@@ -77,7 +77,7 @@ def open_without_reference(payload: bytes) -> Attempt:
 def forms(text: str) -> dict[str, bytes]:
     """Return the forms in which a text is looked for, by name."""
     raw = text.encode()
-    found = {
+    by_name = {
         "utf-8": raw,
         "utf-16": text.encode("utf-16-le"),
         "json": json.dumps(text)[1:-1].encode(),
@@ -93,8 +93,8 @@ def forms(text: str) -> dict[str, bytes]:
         first = -(-offset * 8 // 6)
         last = (offset + len(raw)) * 8 // 6
         for name, encode in (("base64", base64.b64encode), ("base64url", base64.urlsafe_b64encode)):
-            found[f"{name} {offset}"] = encode(bytes(offset) + raw)[first:last]
-    return found
+            by_name[f"{name} {offset}"] = encode(bytes(offset) + raw)[first:last]
+    return by_name
 
 
 def search(needles: Mapping[str, str], files: Iterable[Path]) -> tuple[list[str], int]:
@@ -105,12 +105,12 @@ def search(needles: Mapping[str, str], files: Iterable[Path]) -> tuple[list[str]
     patterns = [
         (f"{name} ({form})", pattern) for name, text in needles.items() for form, pattern in forms(text).items()
     ]
-    found, size = [], 0
+    matches, size = [], 0
     for file in files:
         data = file.read_bytes()
         size += len(data)
-        found += [f"{name} in {file.name}" for name, pattern in patterns if pattern in data]
-    return found, size
+        matches += [f"{name} in {file.name}" for name, pattern in patterns if pattern in data]
+    return matches, size
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from secure_xcom.stores.files import FileStore
 
 @dataclass(frozen=True, slots=True)
 class XCom:
-    """One row of the table ``xcom``, as the database gives it, and its object's file."""
+    """One row with an XCom, as the database gives it, and its object's file."""
 
     task_id: str
     map_index: int
@@ -107,4 +107,4 @@ class Evidence:
 
     def xcom(self, task_id: str, map_index: int = -1) -> XCom:
         """Return one XCom of the run."""
-        return next(found for found in self.xcoms if (found.task_id, found.map_index) == (task_id, map_index))
+        return next(xcom for xcom in self.xcoms if (xcom.task_id, xcom.map_index) == (task_id, map_index))

@@ -328,13 +328,13 @@ class LocalAirflow:
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the run's task instances as the API has them: ``task_id, map_index, state, try_number`` etc."""
-        found: list[dict[str, Any]] = []
+        instances: list[dict[str, Any]] = []
         while True:
-            query = urlencode({"limit": 100, "offset": len(found), "order_by": "id"})
+            query = urlencode({"limit": 100, "offset": len(instances), "order_by": "id"})
             page = self.api("GET", f"{_run_path(dag_id, run_id)}/taskInstances?{query}")
-            found += page["task_instances"]
-            if not page["task_instances"] or len(found) >= page["total_entries"]:
-                return found
+            instances += page["task_instances"]
+            if not page["task_instances"] or len(instances) >= page["total_entries"]:
+                return instances
 
     def log_path(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int = 1) -> Path:
         """Return where Airflow's default template puts the log of a task instance try."""

@@ -66,12 +66,12 @@ class RandomValues:
 
     def needles(self) -> dict[str, str]:
         """Return what a thief looks for, by what it is: every value that was pushed and is not common."""
-        found = {name: str(value) for name, value in self.login.items() if name != "port"}
+        values = {name: str(value) for name, value in self.login.items() if name != "port"}
         for number, (account, balance) in enumerate(self.balances.items()):
-            found[f"account {number}"] = account
-            found[f"balance {number}"] = str(balance)
-        found["first reading"] = str(self._readings()[0])
-        return found
+            values[f"account {number}"] = account
+            values[f"balance {number}"] = str(balance)
+        values["first reading"] = str(self._readings()[0])
+        return values
 
     def _readings(self) -> list[int]:
         stream = hashlib.shake_256(self.seed.encode()).digest(8 * self.readings)

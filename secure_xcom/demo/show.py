@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from secure_xcom.cli import output
 from secure_xcom.demo.attackers import forms
 from secure_xcom.demo.checks import Check
 from secure_xcom.demo.evidence import Evidence, XCom
+from secure_xcom.ops import terminal
+from secure_xcom.ops.terminal import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,8 +62,17 @@ def as_json(evidence: Evidence, checks: list[Check], seconds: float, folder: Pat
 def how_to_look(folder: Path, *, plain: bool) -> None:
     """Print how to examine the kept folder."""
     out = _console(plain)
+    from secure_xcom.connections.sql.airflow_tables import Schema
+    from secure_xcom.ops.xcom_table import Database
+
     database = folder / "airflow" / "airflow.db"
     query = "SELECT task_id, map_index, key, value FROM xcom"
+    with closing(Database(f"sqlite:///{database}")) as opened:
+        if opened.schema is not Schema.COORDINATES:
+            query = (
+                "SELECT task_id, region_index, key, value FROM xcom_v2 "
+                "JOIN task_instance ON task_instance.id = task_instance_id"
+            )
     for what, how in (
         (
             "the rows",
@@ -77,8 +88,8 @@ def how_to_look(folder: Path, *, plain: bool) -> None:
 
 
 def _console(plain: bool) -> Console:
-    out = output.console(plain=plain)
-    return out if out.is_terminal else output.console(plain=True, width=_WIDTH)
+    out = terminal.console(plain=plain)
+    return out if out.is_terminal else terminal.console(plain=True, width=_WIDTH)
 
 
 def _table(out: Console, title: str, *columns: str, ratios: tuple[int, ...] = (), lines: bool = False) -> Table:
@@ -131,7 +142,7 @@ def _pretty(value: dict[str, Any], style: str) -> Text:
 def _received(evidence: Evidence) -> Text:
     text = _pretty(evidence.received["login"], _SECRET)
     text.append("\nand printed; its log has:\n")
-    return text.append(output.clean(evidence.printed), style=_GOOD)
+    return text.append(clean(evidence.printed), style=_GOOD)
 
 
 def _hexdump(payload: bytes) -> str:
@@ -170,7 +181,7 @@ def _all_values(out: Console, evidence: Evidence) -> None:
 
 def _preview(xcom: XCom) -> str:
     text = json.dumps(xcom.preview)
-    return output.clean(text if len(text) < 90 else f"{text[:86]} ...")
+    return clean(text if len(text) < 90 else f"{text[:86]} ...")
 
 
 def _thefts(out: Console, evidence: Evidence) -> None:
@@ -189,7 +200,7 @@ def _thefts(out: Console, evidence: Evidence) -> None:
         if attempt.error is None:
             result = Text(f"opened: {attempt.value!r}", style="yellow" if not theft.expected else _BAD)
         else:
-            result = Text.assemble((attempt.stopped_by, _GOOD), f": {output.clean(attempt.error.what)}")
+            result = Text.assemble((attempt.stopped_by, _GOOD), f": {clean(attempt.error.what)}")
         table.add_row(theft.has, theft.tries, result)
     out.print(table)
 
@@ -206,9 +217,7 @@ def _attacks(out: Console, evidence: Evidence) -> None:
     )
     for attack in evidence.attacks:
         good = (attack.error == attack.expected) and attack.state == ("failed" if attack.expected else "success")
-        says = (
-            Text.assemble((attack.error, _GOOD), f": {output.clean(attack.message)}") if attack.error else "opened"
-        )
+        says = Text.assemble((attack.error, _GOOD), f": {clean(attack.message)}") if attack.error else "opened"
         table.add_row(attack.what, Text(attack.state, style=_GOOD if good else _BAD), says)
     out.print(table)
 
@@ -233,14 +242,14 @@ def _access_log(out: Console, evidence: Evidence) -> None:
     out.print(table)
     if events:
         out.print("The last event, as written:", style="dim")
-        out.print(output.clean(json.dumps(events[-1])), style="dim")
+        out.print(clean(json.dumps(events[-1])), style="dim")
 
 
 def _instance(of: dict[str, Any]) -> str:
     if not of:
         return ""
     mapped = f"[{of['map_index']}]" if of["map_index"] >= 0 else ""
-    return output.clean(f"{of['task_id']}{mapped}")
+    return clean(f"{of['task_id']}{mapped}")
 
 
 def _checks(out: Console, checks: list[Check], seconds: float) -> None:
@@ -251,12 +260,12 @@ def _checks(out: Console, checks: list[Check], seconds: float) -> None:
 
     out.print("\nChecks", style="bold")
     for check in checks:
-        output.show_finding(out, Finding(check.name, "ok" if check.held else "error", check.detail))
+        terminal.show_finding(out, Finding(check.name, "ok" if check.held else "error", check.detail))
     failed = sum(not check.held for check in checks)
     if failed:
         out.print(f"\n{failed} of {len(checks)} checks FAILED, in {seconds:.0f} s.", style=_BAD)
         for finding in rendered_fields(metadata.version("apache-airflow-core")):
-            output.show_finding(out, finding)
+            terminal.show_finding(out, finding)
     else:
         out.print(f"\nAll {len(checks)} checks passed, in {seconds:.0f} s.", style=f"bold {_GOOD}")
         out.print("What no XCom backend can stop is listed in docs/threat-model.md.", style="dim")

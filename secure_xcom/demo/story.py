@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.cli.init import prepare
 from secure_xcom.demo import attackers
 from secure_xcom.demo.evidence import Attack, Evidence, Searched, Theft, XCom
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.demo.random_values import RandomValues
 from secure_xcom.keys.local import LocalKeyring
+from secure_xcom.ops.setup import prepare
+from secure_xcom.ops.stored_row import StoredRow
+from secure_xcom.ops.xcom_table import Database
 from secure_xcom.stores.files import FileStore
 
 DAG = "secure_xcom_demo"
 ATTACKS_DAG = "secure_xcom_demo_attacks"
+_NO_TIME = datetime.min.replace(tzinfo=timezone.utc)
 _CONSUMERS = ("login", "balances", "readings")
 
 Step = Callable[[str], AbstractContextManager[None]]
@@ -95,12 +99,10 @@ class Story:
         return source
 
     def _gather_run(self, evidence: Evidence, run_id: str) -> None:
-        rows = self.airflow.sql(
-            "SELECT task_id, map_index, value FROM xcom WHERE dag_id = ? AND run_id = ? ORDER BY timestamp",
-            (DAG, run_id),
-        )
         store = FileStore(self.store_uri)
-        evidence.xcoms = [XCom.read(task, index, str(text), store, self.store) for task, index, text in rows]
+        evidence.xcoms = [
+            XCom.read(row.task_id, row.map_index, str(row.text), store, self.store) for row in self._rows(run_id)
+        ]
         for name in _CONSUMERS:
             file = self._received / f"{name}.json"
             if file.exists():
@@ -133,14 +135,24 @@ class Story:
             evidence.attacks.append(Attack(instance["task_id"], what, expected, instance["state"], error, message))
         evidence.attacks.sort(key=lambda attack: list(targets).index(attack.name))
 
+    def _rows(self, run_id: str) -> list[StoredRow]:
+        with closing(Database(f"sqlite:///{self.airflow.database}")) as database:
+            rows = [row for row in database.rows(dag_id=DAG) if row.run_id == run_id]
+        return sorted(rows, key=lambda row: row.timestamp or _NO_TIME)
+
+    def _write(self, run_id: str, task_id: str, map_index: int, value: object) -> None:
+        """Write over the value of a row, as somebody does who has the database."""
+        with closing(Database(f"sqlite:///{self.airflow.database}")) as database:
+            for row in self._rows(run_id):
+                if (row.task_id, row.map_index) == (task_id, map_index):
+                    database.replace(row, value)
+
     def _tamper(self, evidence: Evidence, run_id: str) -> dict[str, tuple[str, str, dict[str, Any]]]:
         """Edit rows and an object; by attack: what was done, the error that it is to meet, what is pulled."""
-        update = "UPDATE xcom SET value = ? WHERE dag_id = ? AND run_id = ? AND task_id = ? AND map_index = ?"
-        login = evidence.xcom("get_login").row_text
-        self.airflow.sql(update, (login, DAG, run_id, "read_balance", 1))
+        self._write(run_id, "read_balance", 1, evidence.xcom("get_login").row)
         edited = evidence.xcom("read_balance", 2).row
         edited["head"]["created"] = "2037-01-01T00:00:00Z"
-        self.airflow.sql(update, (json.dumps(edited), DAG, run_id, "read_balance", 2))
+        self._write(run_id, "read_balance", 2, edited)
         large = evidence.xcom("get_readings").file
         if large is not None:
             payload = bytearray(large.read_bytes())
@@ -231,11 +243,11 @@ class Story:
 
 def _lines(text: str) -> list[dict[str, Any]]:
     """Return the JSON objects of a log, one a line; a task's log has other lines too."""
-    found = []
+    records = []
     for line in text.splitlines():
         if line.startswith("{"):
-            found.append(dict(json.loads(line)))
-    return found
+            records.append(dict(json.loads(line)))
+    return records
 
 
 def _error_of(log_text: str) -> tuple[str, str]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from secure_xcom.cli.init import prepare
 from secure_xcom.core.errors import ThrowawayFailed
 from secure_xcom.demo.local_airflow import LocalAirflow
+from secure_xcom.ops.setup import prepare
 
 if TYPE_CHECKING:
     from rich.console import Console

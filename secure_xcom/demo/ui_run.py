@@ -8,8 +8,8 @@ Airflow's own ``dag.test()`` runs them in seconds, without a scheduler.
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
+from contextlib import closing
 from typing import Any
 
 from secure_xcom.core import clock
@@ -17,17 +17,16 @@ from secure_xcom.core import clock
 
 def main(file: str) -> None:
     """Run both DAGs, write one value past the backend, and count what is there for the page."""
-    from secure_xcom.cli import main as secure_xcom
+    from secure_xcom.numbers.migrate import migrate
+    from secure_xcom.ops.jobs.maintenance_dag import run_step
+    from secure_xcom.ops.xcom_table import Database, database_url
 
     finance = _run(file, "finance", {})
     _run(file, "marketing", {"finance_run": finance})
     _write_plaintext(finance)
-    for command in ("migrate", "count"):
-        try:
-            secure_xcom(["ui", command, "--json"])
-        except SystemExit as done:
-            if done.code:
-                raise
+    with closing(Database(database_url())) as database, database.transaction("the table of numbers") as connection:
+        migrate(connection)
+    run_step("count", {}, operator="demo")
 
 
 def _run(file: str, name: str, conf: dict[str, Any]) -> str:
@@ -42,17 +41,10 @@ def _run(file: str, name: str, conf: dict[str, Any]) -> str:
 
 def _write_plaintext(run_id: str) -> None:
     """Write as a script with access to the database does: the API server refuses REST writes."""
-    from airflow.utils.session import create_session
-    from sqlalchemy import text
+    from airflow.models.xcom import XComModel
 
-    statement = text(
-        "INSERT INTO xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, timestamp) "
-        "SELECT dag_run_id, dag_id, run_id, 'load', -1, 'by_hand', :value, timestamp FROM xcom "
-        "WHERE run_id = :run_id AND task_id = 'extract' AND key = 'return_value'"
-    )
-    value = json.dumps({"customer": "Ada Lovelace", "amount": 99.5})
-    with create_session() as session:
-        session.execute(statement, {"run_id": run_id, "value": value})
+    value = {"customer": "Ada Lovelace", "amount": 99.5}
+    XComModel.set(key="by_hand", value=value, dag_id="finance", run_id=run_id, task_id="load")
 
 
 if __name__ == "__main__":

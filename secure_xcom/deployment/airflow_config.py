@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 from secure_xcom.core.config import ENVIRONMENT, OPTIONS, SECTION, Settings
 from secure_xcom.core.errors import SettingInvalid
 
-_BACKEND_MODULE = "secure_xcom"
+_BACKENDS = ("secure_xcom.SecureXComBackend", "secure_xcom.airflow.backend.SecureXComBackend")
 
 
 def load() -> Settings:
@@ -51,13 +52,21 @@ def is_written(name: str) -> bool:
 def backend_is_ours() -> bool:
     """Return whether ``[core] xcom_backend`` is `secure_xcom.SecureXComBackend` or a subclass of it."""
     try:
-        path = str(option("core", "xcom_backend") or "")
-        if path.partition(".")[0] == _BACKEND_MODULE:
-            return True
-        backend = _conf().getimport("core", "xcom_backend")
+        return names_our_backend(option("core", "xcom_backend") or "")
+    except SettingInvalid:
+        return False
+
+
+def names_our_backend(name: str) -> bool:
+    """Return whether a class is our backend or a subclass of it."""
+    if name in _BACKENDS:
+        return True
+    module, _, class_name = name.rpartition(".")
+    try:
+        backend = getattr(importlib.import_module(module), class_name)
     except Exception:  # noqa: BLE001  # whatever a backend's import raises, Airflow reports it when it is used
         return False
-    return any(base.__module__.partition(".")[0] == _BACKEND_MODULE for base in getattr(backend, "__mro__", ()))
+    return any(f"{base.__module__}.{base.__name__}" in _BACKENDS for base in getattr(backend, "__mro__", ()))
 
 
 def log_folder() -> Path:

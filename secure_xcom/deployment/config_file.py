@@ -9,7 +9,7 @@ from pathlib import Path
 
 from secure_xcom.core.config import ENVIRONMENT, OPTIONS, SECTION, Settings
 from secure_xcom.core.errors import CommandError
-from secure_xcom.deployment.airflow_config import is_true
+from secure_xcom.deployment.airflow_config import is_true, names_our_backend
 from secure_xcom.deployment.deployment import Deployment, airflow_is_installed
 
 _BACKEND = "secure_xcom.SecureXComBackend"
@@ -37,10 +37,25 @@ def load(config: Path | None) -> Deployment:
     return Deployment(
         Settings.parse(section),
         str(config) if config else "the environment",
-        option("core", "xcom_backend") == _BACKEND,
+        _is_ours(option("core", "xcom_backend")),
         logs / SECTION,
         multi_team=is_true(option("core", "multi_team")),
     )
+
+
+def backend_name(config: Path | None) -> str:
+    """Return the value of ``[core] xcom_backend``.
+
+    :raises CommandError: the file or the option cannot be read.
+    """
+    parser = configparser.ConfigParser()
+    if config is not None:
+        _read(parser, config)
+    return _reader(parser, config)("core", "xcom_backend") or ""
+
+
+def _is_ours(name: str | None) -> bool:
+    return name == _BACKEND or (bool(name) and airflow_is_installed() and names_our_backend(str(name)))
 
 
 def _read(parser: configparser.ConfigParser, config: Path) -> None:

@@ -15,12 +15,12 @@ from secure_xcom.core.per_process import unlocked_property
 if TYPE_CHECKING:
     from secure_xcom.claims import Ledger
     from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.core.access_policy.verdict import Decisions
+    from secure_xcom.core.access_policy.interface import Decisions
     from secure_xcom.core.codecs import Codecs
     from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.core.masking import Secrets, SensitiveNames
     from secure_xcom.core.pipeline.push_and_pull import Pipeline
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
     from secure_xcom.sinks import AccessLog, Sink
 
 
@@ -190,6 +190,6 @@ def _immediate_alarms(policy: Decisions) -> list[Sink]:
     if not policy.alarms_at_once:
         # Importing it would be a tenth of the cost of a small task.
         return []
-    from secure_xcom.sinks.alarms.notifiers import AlarmSink
+    from secure_xcom.sinks.interface import IMPLEMENTATIONS
 
-    return [AlarmSink(policy.alarms_at_once)]
+    return [load(IMPLEMENTATIONS, "alarms")(policy.alarms_at_once)]

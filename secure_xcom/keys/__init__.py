@@ -167,10 +167,7 @@ def key_service(uri: str) -> KeyService:
     scheme, separator, _ = uri.partition("://")
     factory: Callable[[str], KeyService] | None = load(IMPLEMENTATIONS, scheme) if separator else None
     if factory is None:
-        raise UriInvalid(
-            f"no key service has the scheme {scheme!r:.40}",
-            where=f"key URI {uri!r:.120}",
-            remedy="use vault://CONN_ID/MOUNT/keys/NAME, aws-kms://CONN_ID/alias/NAME or "
-            "local:///path/keyring.json",
-        )
+        from secure_xcom.core.uri_faults import unknown_scheme
+
+        raise unknown_scheme("key service", scheme if separator else "", f"key URI {uri!r:.120}")
     return factory(uri)

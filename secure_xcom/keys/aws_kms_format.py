@@ -67,8 +67,9 @@ class KmsKey:
             raise UriInvalid(
                 "not a KMS key URI",
                 where=f"key URI {uri!r:.200}",
-                remedy="use aws-kms://CONN_ID/alias/NAME, aws-kms://CONN_ID/KEY_OR_ALIAS_ARN or "
-                "aws-kms://CONN_ID/key/ID; AWS's own keys (alias/aws/...) cannot be used",
+                remedy="write aws-kms://CONN_ID/alias/NAME, such as aws-kms://aws_xcom/alias/xcom-pay, "
+                "aws-kms://CONN_ID/KEY_OR_ALIAS_ARN or aws-kms://CONN_ID/key/ID; AWS's own keys (alias/aws/...) "
+                "cannot be used",
             )
         arn = form["key_arn"] or form["alias_arn"]
         return cls(

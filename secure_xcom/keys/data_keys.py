@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from secure_xcom.core.coordinate import TaskTry
 from secure_xcom.core.errors import KeyServiceError, KeyServiceUnavailable, SecureXComError, SettingInvalid
 from secure_xcom.core.per_process import MadeOnce
 from secure_xcom.core.waiting import SharedCalls
@@ -57,12 +61,18 @@ class DataKeys:
     """
 
     def __init__(self, seconds: float, size: int, services: Callable[[str], KeyService] = key_service) -> None:
-        self._seconds = seconds
+        self._seconds, self._size = seconds, size
         self._services: MadeOnce[str, KeyService] = MadeOnce(services)
         self._avoided: dict[str, float] = {}
         self._tries: dict[Hashable, _OfTry] = {}
         self._wrapping: SharedCalls[Hashable, _OfTry] = SharedCalls()
         self.cache = DataKeyCache(seconds, size)
+
+    def of_another_task(self) -> DataKeys:
+        """Return the data keys of another task: none yet, from the same services."""
+        other = DataKeys(self._seconds, self._size)
+        other._services, other._avoided = self._services, self._avoided
+        return other
 
     def service(self, uri: str) -> KeyService:
         """Return the service of a key URI, opened once per process."""
@@ -222,9 +232,53 @@ class DataKeys:
         ]
 
     def forget(self) -> None:
-        """Drop every data key, such as when a task's try ends."""
+        """Drop every data key."""
         self._tries.clear()
         self.cache.clear()
+
+
+class KeysOfTasks:
+    """The data keys of each task that this process runs: no task or trigger uses what another one was given.
+
+    A task process has one task, a triggerer many at the same time, and `dag.test()` many in turn.
+
+    :param first: the data keys until a task is known.
+    """
+
+    def __init__(self, first: DataKeys) -> None:
+        self.current = first
+        self.task: TaskTry | None = None
+        """Who was here last."""
+        # Held while the dictionary changes only.
+        self._lock = threading.RLock()
+        self._name: Hashable = None
+        self._of: dict[Hashable, DataKeys] = {None: first}
+        self._users: Counter[Hashable] = Counter()
+
+    @contextmanager
+    def of(self, task: TaskTry | None) -> Iterator[DataKeys]:
+        """Give the data keys of a task for this block. Those of tasks that do nothing meanwhile are dropped.
+
+        :param task: who it is, but for the map index, which not everybody knows; None for who was here last.
+        """
+        with self._lock:
+            name, self.task = self._name, task or self.task
+            if task is not None:
+                name = (task.dag_id, task.run_id, task.task_id, task.try_number, task.attempt, task.iteration)
+            for idle in [other for other in self._of if other != name and not self._users[other]]:
+                del self._of[idle]
+            if name not in self._of:
+                self._of[name] = self.current.of_another_task()
+            self._name, self.current = name, self._of[name]
+            self._users[name] += 1
+            keys = self.current
+        try:
+            yield keys
+        finally:
+            with self._lock:
+                self._users[name] -= 1
+                if not self._users[name]:
+                    del self._users[name]
 
 
 def _cache_name(name: str, wrapped: str, context: Mapping[str, str]) -> tuple[object, ...]:

@@ -55,7 +55,11 @@ def keyring_path(uri: str) -> str:
     elif any(part in ("", ".", "..") for part in path[1:].split("/")):
         what = "the path of a local key URI has an empty part, '.' or '..', or ends in a slash"
     if what:
-        raise UriInvalid(what, where=f"key URI {uri!r:.120}", remedy="use local:///path/keyring.json")
+        raise UriInvalid(
+            what,
+            where=f"key URI {uri!r:.120}",
+            remedy="write local:///PATH, such as local:///opt/airflow/keys/keyring.json",
+        )
     return path
 
 

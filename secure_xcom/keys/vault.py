@@ -29,7 +29,6 @@ from secure_xcom.core.errors import (
     KeyServiceError,
     KeyVersionUnknown,
     UnwrapRefused,
-    UriInvalid,
     VaultDenied,
     VaultTrouble,
 )
@@ -65,9 +64,9 @@ def split_uri(uri: str) -> tuple[str, str, str, bool]:
     """
     form = _URI.fullmatch(uri)
     if form is None or len(uri) > URI_MAX_CHARACTERS:
-        raise UriInvalid(
-            "not a Vault key URI", where=f"key URI {uri!r:.200}", remedy="use vault://CONN_ID/MOUNT/keys/NAME"
-        )
+        from secure_xcom.core.uri_faults import not_vault
+
+        raise not_vault(uri)
     return form["conn"], form["mount"], form["name"], form["grant"] == "scoped"
 
 

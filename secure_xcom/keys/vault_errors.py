@@ -103,20 +103,23 @@ def denied(
         return KeyServiceDenied(
             f"Vault's policy denies this request on {path}{_inside(namespace)}",
             where=uri,
-            remedy="give the role the policy `default`, so that `secure-xcom check` can report what is missing",
+            remedy=f"check {path} for a typo: Vault answers a mount or a key that does not exist in the same way; "
+            "give the role the policy `default`, so that `secure-xcom check` can report what is missing",
         )
     if "update" not in held:
         return KeyServiceDenied(
             f"Vault's policy gives this identity no `update` on {path}{_inside(namespace)}",
             where=uri,
-            remedy="write the role's policy (`secure-xcom init --vault --dry-run` shows it), or correct the "
-            "connection",
+            remedy=f"check {path} for a typo: Vault answers a mount or a key that does not exist in the same way, "
+            "and `secure-xcom check` shows the keys that this identity may use; if the names are right, write the "
+            "role's policy (`secure-xcom policy apply`, or `secure-xcom init --vault`)",
         )
     if scoped:
         return KeyServiceDenied(
             f"Vault's policy denies this request on {path}{_inside(namespace)}",
             where=uri,
-            remedy="check that the DAG or task is in the scope of this identity's policy, and that the key exists",
+            remedy=f"check {path} for a typo, since Vault answers a key that does not exist in the same way, and "
+            "that the DAG or task is in the scope of this identity's policy",
         )
     if makes_keys:
         return no_key(uri)

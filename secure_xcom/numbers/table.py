@@ -86,7 +86,7 @@ def write(connection: Connection, every: Iterable[Numbers], counted: datetime) -
 
 
 def _row(numbers: Numbers) -> dict[str, Any]:
-    row = {one.name: getattr(numbers, one.name) for one in fields(numbers)}
+    row = {column.name: getattr(numbers, column.name) for column in fields(numbers)}
     return {**row, "versions": json.dumps(numbers.versions)}
 
 

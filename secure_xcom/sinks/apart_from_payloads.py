@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from secure_xcom.core.access_policy.folders import sink_inside
-from secure_xcom.core.access_policy.verdict import Decisions
 from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.sinks.sink_uri import shown
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.interface import Decisions
 
 
 def check_apart(policy: Decisions, sinks: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from secure_xcom.core.adapters import load
-from secure_xcom.core.errors import UriInvalid
 from secure_xcom.core.event import Line
 from secure_xcom.sinks.sink_uri import SinkUri
 
@@ -16,8 +15,9 @@ IMPLEMENTATIONS = {
     "database": "secure_xcom.sinks.database:DatabaseSink",
     "syslog": "secure_xcom.sinks.syslog:SyslogSink",
     "objects": "secure_xcom.sinks.objects:ObjectSink",
+    "alarms": "secure_xcom.sinks.alarms.notifiers:AlarmSink",
 }
-"""The sink of each kind of sink URI (`SinkUri.kind`)."""
+"""The sink of each kind of sink URI (`SinkUri.kind`); the last one has no URI, but the access policy's alarms."""
 
 
 class Sink(Protocol):
@@ -47,10 +47,7 @@ def sink(uri: str) -> Sink:
     parsed = SinkUri.parse(uri)
     factory: Callable[[SinkUri], Sink] | None = load(IMPLEMENTATIONS, parsed.kind or "")
     if factory is None:
-        raise UriInvalid(
-            f"no sink has the scheme {parsed.scheme!r:.40}",
-            where=parsed.where,
-            remedy="use file:///path/access-log.jsonl, s3://, gs:// or abfs://, db://CONN_ID, log://NAME, or "
-            "syslog+tls://host",
-        )
+        from secure_xcom.core.uri_faults import unknown_scheme
+
+        raise unknown_scheme("sink", parsed.scheme, parsed.where)
     return factory(parsed)

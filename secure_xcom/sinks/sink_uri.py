@@ -82,9 +82,16 @@ class SinkUri:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
         except ValueError:
             pairs = [("", "")]
-        if not separator or not scheme or "#" in text or any(not name for name, _ in pairs):
+        if not separator or not scheme:
+            from secure_xcom.core.uri_faults import unknown_scheme
+
+            raise unknown_scheme("sink", "", where)
+        if "#" in text or any(not name for name, _ in pairs):
             raise UriInvalid(
-                "not a sink URI", where=where, remedy="write SCHEME://PLACE?name=value, as docs/audit.md shows"
+                "the options of the sink URI are not name=value, or it has a #",
+                where=where,
+                remedy="write SCHEME://PLACE?name=value&name=value, such as "
+                "file:///var/log/airflow/access-log.jsonl?fsync=true",
             )
         options = dict(pairs)
         if len(options) < len(pairs):
@@ -125,13 +132,10 @@ class SinkUri:
 
         :raises UriInvalid: one is not.
         """
-        unknown = sorted(set(self.options) - set(names))
-        if unknown:
-            raise UriInvalid(
-                f"unknown option {unknown[0]!r:.40}",
-                where=self.where,
-                remedy=f"the options are {', '.join(sorted({*names, 'optional'}))}",
-            )
+        if unknown := sorted(set(self.options) - set(names)):
+            from secure_xcom.core.uri_faults import unknown_option
+
+            raise unknown_option(unknown[0], {*names, "optional"}, self.where)
 
 
 def without_connection(uri: str) -> str:

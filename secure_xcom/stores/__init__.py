@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from secure_xcom.core.adapters import load
-from secure_xcom.core.errors import StoreError, UriInvalid
+from secure_xcom.core.errors import StoreError
 
 IMPLEMENTATIONS = {
     "file": "secure_xcom.stores.files:FileStore",
@@ -74,10 +74,7 @@ def store(uri: str) -> Store:
     scheme, separator, _ = uri.partition("://")
     factory: Callable[[str], Store] | None = load(IMPLEMENTATIONS, scheme) if separator else None
     if factory is None:
-        raise UriInvalid(
-            f"no store has the scheme {scheme!r:.40}",
-            where=f"store URI {uri!r:.120}",
-            remedy="use file:///path, s3://, gs:// or abfs://conn_id@bucket/prefix, or "
-            "vault-kv://conn_id/mount/path",
-        )
+        from secure_xcom.core.uri_faults import unknown_scheme
+
+        raise unknown_scheme("store", scheme if separator else "", f"store URI {uri!r:.120}")
     return factory(uri)

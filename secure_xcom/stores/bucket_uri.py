@@ -54,7 +54,10 @@ class BucketUri:
         authority, _, prefix = rest.partition("/")
         login, at, bucket = authority.rpartition("@")
         where = f"store URI {scheme}://{'...@' if at else ''}{bucket:.80}"
-        form = f"write {scheme}://conn_id@bucket/prefix, or {scheme}://bucket/prefix for the default credentials"
+        form = (
+            f"write {scheme}://CONN_ID@BUCKET/PREFIX, such as {scheme}://{scheme}_xcom@example-xcom/sealed, or "
+            f"{scheme}://BUCKET/PREFIX for the default credentials"
+        )
         if rest == head:
             raise UriInvalid(f"not a {scheme} store URI", where=where, remedy=form)
         conn_id = unquote(login)
@@ -154,9 +157,7 @@ def read_options(
                 )
             service_options[name] = value
         else:
-            raise UriInvalid(
-                f"unknown option {name!r:.40}",
-                where=where,
-                remedy=f"the options are {', '.join(sorted((*_TRANSPORT, *texts)))}",
-            )
+            from secure_xcom.core.uri_faults import unknown_option
+
+            raise unknown_option(name, {*_TRANSPORT, *texts}, where)
     return Transport(**numbers), service_options

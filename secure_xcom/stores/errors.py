@@ -25,7 +25,10 @@ _NOT_RENEWED = re.compile(r"NotRenewed: ([A-Za-z0-9.]{1,80})")
 _BARE_REDIRECT = ("redirect without LOCATION", "PermanentRedirect")
 
 _DENIED = "the store denies the request to this identity"
-_GRANTS = StoreDenied.remedy
+_GRANTS = (
+    f"{StoreDenied.remedy}; a service denies a bucket that does not exist in the same way, so look for a typo in "
+    "its name too"
+)
 _CREDENTIALS = "correct the credentials in the store URI's Airflow connection, or the default credentials"
 _SESSION = "give the connection a role_arn or another login that renews itself; a fixed session token expires"
 _SLOW = "try again later; if it persists, raise retries and retry_seconds in the store URI, or spread the load"
@@ -103,6 +106,41 @@ _KINDS: dict[str, int] = {
     "UnauthenticatedError": 401,
 }
 
+# Failures below HTTP, by the words of rustls, hyper, OpenSSL and the servers themselves.
+_CONNECTIONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (
+        re.compile(r"InvalidContentType|SSL: (?:WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE)"),
+        "the endpoint speaks HTTP, and TLS was tried",
+        "correct the port, or write http:// in the endpoint if this network is to carry payloads without TLS",
+    ),
+    (
+        re.compile(r"HTTP request (?:was sent )?to (?:an )?HTTPS|requires TLS", re.IGNORECASE),
+        "the endpoint speaks TLS, and plain HTTP was tried",
+        "write https:// in the endpoint",
+    ),
+    (
+        re.compile(r"CERTIFICATE_VERIFY_FAILED|InvalidCertificate|UnknownIssuer|NotValidForName", re.IGNORECASE),
+        "the endpoint's certificate is not trusted, or is for another name",
+        "name the certificate authority (`verify` in the connection's extra, AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE)",
+    ),
+    (
+        re.compile(r"dns error|failed to lookup|NameResolutionError|getaddrinfo|Name or service", re.IGNORECASE),
+        "the endpoint's host name is not known",
+        "correct the endpoint (in AWS's own, the region or the bucket's name)",
+    ),
+    (
+        re.compile(r"Connection ?refused|NewConnectionError", re.IGNORECASE),
+        "nobody listens at the endpoint",
+        "correct the endpoint's host or port, or start the server",
+    ),
+)
+_CUT = re.compile(
+    r"ConnectionReset|ConnectionClosed|IncompleteMessage|Connection was closed|aborted|Parse\(", re.I
+)
+_NO_CREDENTIALS = re.compile(
+    r"NoCredentialsError|Unable to locate credentials|InstanceCredentials|CredentialUnavail"
+)
+
 
 def store_error(error: BaseException, where: str) -> StoreError:
     """Return our error for an error of obstore, botocore, azure-core or google-api-core."""
@@ -118,14 +156,36 @@ def store_error(error: BaseException, where: str) -> StoreError:
     if known:
         kind, what, remedy = known
         return kind(f"{what} ({code})" if code else what, where=where, remedy=remedy)
+    words = _words(error)
+    for pattern, what, remedy in _CONNECTIONS:
+        if pattern.search(words):
+            return StoreUnavailable(what, where=where, remedy=remedy)
     if status:
         shown = f"{code}, " if code else ""
-        return StoreUnavailable(f"the store responded with {shown}HTTP {status}", where=where)
+        trouble = StoreUnavailable(f"the store responded with {shown}HTTP {status}", where=where)
+        if status == 400 and not code and " at http://" in where:
+            # Servers written in Go, and nginx, answer plain HTTP on a TLS port so; botocore drops their words.
+            trouble.remedy = f"write https:// in the endpoint if it speaks TLS; otherwise {trouble.remedy}"
+        return trouble
+    if _NO_CREDENTIALS.search(words):
+        return StoreDenied("there are no credentials to sign with", where=where, remedy=_CREDENTIALS)
+    plain = " at http://" in where and _CUT.search(words)
     return StoreUnavailable(
         f"the store cannot be reached, or its response was cut off ({type(error).__name__})",
         where=where,
-        remedy="check the network, the endpoint and the region with `secure-xcom check`",
+        remedy=("write https:// in the endpoint if it speaks TLS; otherwise " if plain else "")
+        + "check the network, the endpoint and the region with `secure-xcom check`",
     )
+
+
+def _words(error: BaseException) -> str:
+    """Return an error's text with those of the errors that caused it. It is only searched, never shown."""
+    texts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(texts) < 8:
+        texts.append(f"{type(cause).__name__}: {cause} {getattr(cause, 'kwargs', '')}")
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(texts)
 
 
 def _code_of(error: BaseException) -> tuple[str, int]:

@@ -270,7 +270,9 @@ class VaultKv:
             return StoreDenied(
                 f"Vault's policy denies this identity the request{there}",
                 where=at,
-                remedy="compare the role's policy with the one that `secure-xcom init --vault --dry-run` shows",
+                remedy=f"check the mount {self._mount!r:.80} in the store URI for a typo: Vault answers one that "
+                "does not exist in the same way, and `vault secrets list` shows an operator all mounts; if it is "
+                "right, compare the role's policy with the one that `secure-xcom init --vault --dry-run` shows",
             )
         if isinstance(trouble, VaultLoginRefused):
             return StoreDenied(trouble.what, where=at, remedy=trouble.remedy)

@@ -26,5 +26,6 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     raise UriInvalid(
         "not a Vault KV store URI",
         where=f"store URI {uri!r:.200}",
-        remedy="use vault-kv://CONN_ID/MOUNT/PREFIX, or vault-kv://CONN_ID/MOUNT/WITH/SLASHES/data/PREFIX",
+        remedy="write vault-kv://CONN_ID/MOUNT/PREFIX, such as vault-kv://vault_xcom/secret/xcom, or "
+        "vault-kv://CONN_ID/MOUNT/WITH/SLASHES/data/PREFIX",
     )

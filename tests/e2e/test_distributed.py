@@ -181,7 +181,7 @@ def left(
         return done.returncode, json.loads(done.stdout)
 
     audit("key", "--create", *where[2:])
-    sealing = audit("seal", "--quiet", "0", *where, *sinks)[1]
+    sealing = audit("anchor", "--quiet", "0", *where, *sinks)[1]
     verified = audit("verify", "--quiet", "0", *where, *sinks)
     until = (datetime.now(timezone.utc) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S")
     reconciled = audit("reconcile", "--vault-log", str(site.behind().vault_log), "--until", until, *sinks)

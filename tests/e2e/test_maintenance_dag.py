@@ -113,7 +113,7 @@ def test_every_step_reports_as_a_sealed_xcom(ran: Ran) -> None:
     assert all(is_reference(json.loads(value)) for (value,) in values)
     report = ran.report(FIRST, "gc")
     assert "gone" in report["orphan_examples"][0]
-    assert ran.report(FIRST, "audit_seal") == {"sealed_log": "none is set", "found": False}
+    assert ran.report(FIRST, "audit_anchor") == {"sealed_log": "none is set", "found": False}
 
 
 def test_the_summary_is_an_xcom_and_an_asset_event(ran: Ran) -> None:

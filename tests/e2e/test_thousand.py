@@ -1,4 +1,4 @@
-"""A thousand mapped task instances, each a real task with real rows, by `dag.test()`."""
+"""A thousand mapped task instances with real rows, by `dag.test()`, and what tasks print there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cases.thousand import COUNT, value_of
+from tests.e2e.cases.thousand import COUNT, PRINTED, value_of
 from tests.e2e.conftest import SEED
 from tests.e2e.deployment import OURS, Deployment
 from tests.e2e.describe import digest
@@ -27,7 +27,7 @@ def test_a_thousand_mapped_instances_are_gathered(deployments: Path, migrated: P
     ) as deployment:
         command = (sys.executable, "-m", "tests.e2e.in_process", str(CASES / "thousand.py"))
         done = subprocess.run(
-            [*command, "thousand@2024-01-01T00:00:00+00:00"],
+            [*command, "prints_here@2024-01-02T00:00:00+00:00", "thousand@2024-01-01T00:00:00+00:00"],
             env=deployment.airflow.environment,
             capture_output=True,
             text=True,
@@ -35,12 +35,16 @@ def test_a_thousand_mapped_instances_are_gathered(deployments: Path, migrated: P
             timeout=600,
         )
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-        assert deployment.runs()[0][2] == "success"
+        assert {run[2] for run in deployment.runs()} == {"success"}
         notes = deployment.notes()
         rows = [
             json.loads(row[0]) for row in deployment.airflow.sql("SELECT value FROM xcom WHERE task_id = 'each'")
         ]
-        objects = [file for file in (deployment.root / "store").rglob("*") if file.is_file()]
+        objects = [
+            file
+            for file in (deployment.root / "store").rglob("*")
+            if file.is_file() and "prints_here" not in file.parts
+        ]
     values = [value_of(number, number) for number in range(COUNT)]
     assert notes.said["length"] == [str(COUNT)]
     for way in ("each item", "whole", "pulled"):
@@ -48,6 +52,11 @@ def test_a_thousand_mapped_instances_are_gathered(deployments: Path, migrated: P
     assert notes.got["slice"] == [("builtins.list", digest(values[10:990:7]))]
     assert notes.got["last"] == [("builtins.dict", digest(values[-1]))]
     assert sorted(int(row["head"]["map_index"]) for row in rows) == list(range(COUNT))
+    # There is no supervisor to mask what a task says: this process does.
+    for start in ("printed", "written", "logged"):
+        assert f"{start} {{'user': 'no secret', 'password': '***'}}" in done.stdout + done.stderr
+    assert "with base 10: '***'" in done.stdout + done.stderr
+    assert PRINTED not in done.stdout + done.stderr
     # One data key per task instance, and one object per value.
     assert len({row["keys"][0]["wrapped"] for row in rows}) == COUNT
     assert len(objects) == COUNT + 1

@@ -17,6 +17,7 @@ import yaml
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.keyring import create_keyring
 from tests.e2e.deployment import REPOSITORY
+from tests.support.servers.s3_server import REGION, S3Server, s3_server
 
 DAGS = Path(__file__).parent / "dags_writes"
 RUN = "one"
@@ -31,7 +32,7 @@ class House:
     home: Path
     canary: str
     states: dict[str, str]
-    notes: dict[str, str]
+    notes: dict[str, Any]
 
     def events(self, *actions: str, **producer: str) -> list[dict[str, Any]]:
         """The access log's events of these kinds, about what a task pushed."""
@@ -56,24 +57,33 @@ class House:
         return sum(path.is_file() and f"/{task_id}/" in str(path) for path in found)
 
 
-def _policy(home: Path) -> dict[str, Any]:
+def _policy(home: Path, bucket: str) -> dict[str, Any]:
     def compartment(name: str, **more: Any) -> dict[str, Any]:
         uris = {"key_uris": [f"local://{home}/{name}.json"], "store_uri": f"file://{home}/store-{name}"}
         return {"name": name, "dags": [f"{name}_*"], **uris, **more}
 
     compartments = [compartment("finance"), compartment("marketing"), compartment("payroll", bundles=["own"])]
+    # Its store is opened with an Airflow connection.
+    compartments.append(compartment("waits", store_uri=f"s3://s3_waits@{bucket}/xcom"))
     return {"version": 1, "compartments": compartments}
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[House]:
+def s3() -> Iterator[S3Server]:
+    """A bucket's server."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path, s3: S3Server) -> Iterator[House]:
     """One run of each DAG: the victim, the attacker, what the victim reads then, and what is allowed."""
     home = tmp_path_factory.mktemp("writes") / "airflow"
     home.mkdir()
-    for name in ("finance", "marketing", "payroll"):
+    for name in ("finance", "marketing", "payroll", "waits"):
         create_keyring(str(home / f"{name}.json"))
         (home / f"store-{name}").mkdir(mode=0o700)
-    (home / "access_policy.yaml").write_text(yaml.safe_dump(_policy(home)))
+    (home / "access_policy.yaml").write_text(yaml.safe_dump(_policy(home, s3.make_bucket())))
     local = "airflow.dag_processing.bundles.local.LocalDagBundle"
     settings = {
         "core.xcom_backend": "secure_xcom.SecureXComBackend",
@@ -94,6 +104,14 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         "SECURE_XCOM_E2E_CANARY": canary,
         "SECURE_XCOM_E2E_NOTES": str(notes),
         "PYTHONPATH": str(REPOSITORY),
+        "AIRFLOW_CONN_S3_WAITS": json.dumps(
+            {
+                "conn_type": "aws",
+                "login": s3.root.access_key,
+                "password": s3.root.secret_key,
+                "extra": {"endpoint_url": s3.endpoint, "region_name": REGION},
+            }
+        ),
     }
     with LocalAirflow(home, settings, DAGS, environment=environment, triggerer=True) as airflow:
         airflow.migrate()
@@ -102,6 +120,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         for together in (
             ("finance_daily", "marketing_sister"),
             ("marketing_attacks", "marketing_defers", "payroll_own"),
+            ("waits_together",),
         ):
             for dag_id in together:
                 airflow.trigger(dag_id, run_id=RUN)
@@ -113,7 +132,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[
         yield House(airflow, home, canary, states, _read(notes))
 
 
-def _read(notes: Path) -> dict[str, str]:
+def _read(notes: Path) -> dict[str, Any]:
     return {one["name"]: one["outcome"] for one in map(json.loads, notes.read_text().splitlines())}
 
 
@@ -208,6 +227,26 @@ def test_a_trigger_writes_for_its_task_alone(house: House, way: str) -> None:
     assert (own["outcome"], own["rule"], own["task"]["task_id"]) == ("ok", "own", "defers")
     assert house.refused("push", key) == [("marketing_defers", "producer.compartment", "WriteRefused")]
     assert house.notes["trigger aset read"] == house.notes["trigger thread read"] == "done"
+
+
+def test_triggers_that_block_do_not_stop_the_triggerer(house: House) -> None:
+    """Four at once open a store by an Airflow connection, and pull as the tasks that wait for them."""
+    assert house.states["waits_together"] == "success"
+    consumers = [
+        event["consumer"]["task_id"]
+        for event in house.events("pull", dag_id="waits_together", task_id="make")
+        if event["outcome"] == "ok"
+    ]
+    assert sorted(consumers) == [f"waits_{number}" for number in range(4)]
+    assert [house.notes[f"waits_{number} get_one"] for number in range(4)] == [{"password": house.canary}] * 4
+
+
+def test_a_trigger_has_a_data_key_for_each_try(house: House) -> None:
+    """What a trigger pushes in a retry has another data key than what it pushed before."""
+    pushes = house.events("push", dag_id="waits_together", task_id="pushes")
+    assert [event["task"]["try_number"] for event in pushes] == [1, 2]
+    pulls = house.events("pull", dag_id="waits_together", task_id="pushes")
+    assert [event["cache_hit"] for event in pulls] == [True, True]
 
 
 def test_the_dag_processor_writes_for_nobody(house: House) -> None:

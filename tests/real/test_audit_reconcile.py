@@ -266,12 +266,12 @@ def test_checkpoints_are_signed_by_transit(deployment: Deployment) -> None:
 
     code, shown = run("key")
     assert code == 0
-    code, sealed = run("seal")
+    code, sealed = run("anchor")
     assert (code, sealed["entries"]) == (0, 4)
     note = (deployment.folder / "sealed/checkpoint").read_bytes()
     head = second.head(note, shown["verifier"])
     found = second.entries(deployment.folder / "sealed", head.size)
     assert second.tree([second.leaf(entry) for entry in found]) == head.root
     assert run("verify")[0] == 0
-    code, told = run("seal", deployment.conn_id)
+    code, told = run("anchor", deployment.conn_id)
     assert (code, told["error"]) == (2, "SealedLogError")

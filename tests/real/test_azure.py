@@ -101,7 +101,7 @@ def test_logins(
 def test_no_variable_comes_behind_what_is_configured(
     server: BlobServer, container: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever variable of obstore a worker has, small and large payloads go to the same place, signed the same."""
+    """Whatever variable of obstore a worker has, all payloads go to the same place, signed the same."""
     uri = f"abfs://{connect(monkeypatch, proxy.endpoint, server.account, server.key)}@{container}/{prefix}"
     with faulty_proxy(server.endpoint.rpartition("/")[0]) as elsewhere:
         # Azure's own SDK takes one proxy for all requests, and so does the other client.
@@ -113,7 +113,7 @@ def test_an_endpoint_of_the_uri_comes_before_the_connections(
     server: BlobServer, container: str, prefix: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Small and large payloads both go to the endpoint that the URI names, and not to the connection's."""
-    conn_id = connect(monkeypatch, "http://127.0.0.1:9/nobody", server.account, server.key)
+    conn_id = connect(monkeypatch, f"http://127.0.0.1:9/{server.account}", server.account, server.key)
     uri = f"abfs://{conn_id}@{container}/{prefix}?endpoint={proxy.endpoint}"
     assert requests_of(uri, proxy, {**SMALL, **LARGE_PAYLOAD})
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.errors import ObjectExists, StoreDenied, StoreUnavailable
+from secure_xcom.core.errors import ObjectExists, SettingInvalid, StoreDenied, StoreUnavailable
 from secure_xcom.stores import Store, store
 from tests.support.clients_agree import assert_no_variable_matters
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
@@ -122,6 +122,15 @@ def test_connection(
     assert mine.delete_many(["small", "large"]) == [None, None]
 
 
+def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An anonymous connection is refused at once, since its puts and deletions would be."""
+    pytest.importorskip("airflow.providers.google", reason="install secure-xcom[gcp]")
+    connection = {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_GCS_PUBLIC", json.dumps(connection))
+    with pytest.raises(SettingInvalid, match="anonymous, and payloads need an identity"):
+        store("gs://gcs_public@bucket/prefix")
+
+
 def test_no_variable_comes_behind_what_is_configured(
     double: GcsDouble,
     proxy: FaultyProxy,
@@ -130,7 +139,7 @@ def test_no_variable_comes_behind_what_is_configured(
     prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever variable of obstore a worker has, small and large payloads go to the same place, signed the same."""
+    """Whatever variable of obstore a worker has, all payloads go to the same place, signed the same."""
     pytest.importorskip("airflow.providers.google", reason="install secure-xcom[gcp]")
     tokens.faults += [Fault("answer", status=200, body=token_answer(TOKEN))] * 200
     key = {**key_file, "token_uri": f"{tokens.endpoint}/token"}

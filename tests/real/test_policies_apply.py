@@ -69,9 +69,9 @@ def states(record: dict[str, Any]) -> set[str]:
 
 
 def test_a_dry_run_makes_nothing(site: Site) -> None:
-    """The plan is shown and the Vault is as it was."""
+    """The plan is shown with exit code 1, which is drift, and the Vault is as it was."""
     code, record = site.run("--dry-run")
-    assert (code, record["applied"], states(record)) == (0, False, {"make"})
+    assert (code, record["applied"], states(record)) == (1, False, {"make"})
     assert site.vault.api("GET", site.policy("worker")).status_code == 404
     assert f"{site.tag}-transit/" not in site.vault.do("GET", "sys/mounts")["data"]
 

@@ -143,7 +143,7 @@ def states(record: dict[str, Any]) -> set[str]:
 def test_a_dry_run_makes_nothing(site: Site) -> None:
     """The plan names everything, the account is as it was."""
     code, record = site.run("--dry-run")
-    assert (code, record["applied"], states(record)) == (0, False, {"make", "change"})
+    assert (code, record["applied"], states(record)) == (1, False, {"make", "change"})
     assert site.keys() == []
     assert site.client("iam").list_role_policies(RoleName=f"{site.tag}-fin")["PolicyNames"] == []
     assert "Statement" in json.loads(site.client("s3").get_bucket_policy(Bucket=site.tag)["Policy"])

@@ -70,7 +70,7 @@ def test_every_error_and_warning_says_what_to_do(realm: Realm, key: str, monkeyp
     wrong = [found for found in findings if found.status != "ok"]
     assert wrong
     assert [found for found in wrong if not found.remedy] == []
-    assert "root token" in texts(findings, "error") or "sudo" in texts(findings, "error")
+    assert "root token" in texts(findings, "warning") or "sudo" in texts(findings, "error")
 
 
 @pytest.mark.parametrize(

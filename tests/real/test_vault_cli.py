@@ -73,9 +73,9 @@ def connections(text: str) -> dict[str, Any]:
 
 
 def test_a_dry_run_shows_the_plan_and_the_policies(vault: VaultServer, place: Place) -> None:
-    """Every step and every policy's text is shown, and nothing is there afterwards."""
+    """Every step and every policy's text is shown with exit code 1, and nothing is there afterwards."""
     result = init(place, "--vault", "--approle", "worker", "--dry-run")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "would be created" in result.output
     assert f'path "sxt-{place.word}/transit/encrypt/xcom-{place.word}"' in result.output
     assert f"sxt-{place.word}/transit/" not in vault.do("GET", "sys/mounts")["data"]
@@ -128,7 +128,7 @@ def test_on_the_screen_where_that_is_asked_for(place: Place) -> None:
     ("arguments", "word"),
     [
         (["--approle", "worker"], "--vault"),
-        (["--dry-run"], "--vault"),
+        (["--connections", "-"], "--vault"),
         (["--vault", "--approle", "worker"], "secret ids"),
         (["--vault", "--approle", "emperor", "--connections", "-"], "emperor"),
         (["--vault", "--key", "vault://other/transit/keys/second"], "one key"),

@@ -46,6 +46,8 @@ def test_the_page_leads_from_an_empty_vault_to_settings_that_work(
     assert len(steps) >= 12
     # The page shows two ways: by one command, and then from nothing by hand.
     assert [step.startswith("secure-xcom init --vault") for step in steps[:3]] == [True, True, False]
+    # A dry run ends with 1 where there is something to make.
+    steps[0] = f"{steps[0].rstrip()} || [ $? -eq 1 ]"
     for number, way in enumerate((steps[:2], steps[2:])):
         folder = tmp_path / str(number)
         folder.mkdir()

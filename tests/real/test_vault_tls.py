@@ -151,11 +151,14 @@ class TestTrust:
             key_service(house.realm.uri(conn_id, house.key)).wrap(DataKey.generate(), CONTEXT)
 
     def test_http_where_tls_is_spoken(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An address with http for a listener with TLS is refused with an error of our tree."""
+        """An address with http for a listener with TLS is named as such, and the request is not repeated."""
         address = house.server.address.replace("https", "http")
         conn_id = connect(monkeypatch, house.server, address=address, password="x")
-        with pytest.raises(KeyServiceUnavailable):
+        with pytest.raises(KeyServiceError) as error:
             key_service(house.realm.uri(conn_id, house.key)).wrap(DataKey.generate(), CONTEXT)
+        assert not isinstance(error.value, KeyServiceUnavailable)
+        assert "speaks TLS" in error.value.what
+        assert "https://" in error.value.remedy
 
     def test_a_redirect_out_of_tls_is_not_followed(
         self, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.errors import DatabaseFailed
 from secure_xcom.ops.xcom_table import TEXT_MAX_CHARACTERS, Database
 from tests.support.world import coordinate
@@ -84,7 +85,7 @@ class DatabaseContract:
         table.put(coordinate(), named)
         table.put(coordinate(key="plain"), "y" * (TEXT_MAX_CHARACTERS + 1))
         database = table.database()
-        rows = {row.position.key: row for row in database.rows()}
+        rows = {row.key: row for row in database.rows()}
         assert {row.text for row in rows.values()} == {None}
         assert rows["plain"].size > TEXT_MAX_CHARACTERS
         assert database.object_of(rows["return_value"].position) == "memory://x/y"
@@ -109,8 +110,9 @@ class DatabaseContract:
         table.put(coordinate(), 1)
         table.execute("CREATE TABLE _airflow_deleted__xcom__20260101 (value TEXT)")
         database = table.database()
-        assert {"_airflow_deleted__xcom__20260101", "xcom"} <= set(database.tables())
-        assert database.size_of("xcom") == 1
+        name = "xcom" if table.schema is Schema.COORDINATES else "xcom_v2"
+        assert {"_airflow_deleted__xcom__20260101", name} <= set(database.tables())
+        assert database.size_of(name) == 1
         assert database.size_of("_airflow_deleted__xcom__20260101") == 0
         database.close()
 

@@ -1,7 +1,7 @@
 """Every environment variable that the installed obstore reads, with a value that would change what it does.
 
-The names come from obstore itself: from the stubs in its package and from the strings of its shared object, where the
-names of object_store's options stand one after another.
+The names come from obstore itself: from the stubs in its package and from the strings of its shared object, where
+the names of object_store's options stand one after another.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ def unknown_in_binary() -> str:
         rb"aws_access_key_id[a-z0-9_]+google_[a-z_]+|aws_access_key_idaws[a-z0-9_]*", binary.read_bytes()
     )
     azure = re.search(rb"azure_storage_account_key[a-z0-9_]+encryption_key", binary.read_bytes())
-    assert names and azure, "the names of options are no longer stored one after another"
+    assert names is not None
+    assert azure is not None, "the names of options are no longer stored one after another"
     rest = f"{names[0].decode()}|{azure[0].decode()}"
     known = {name.lower() for prefix in PREFIXES for name in variables(prefix, "")}
     known |= {name.partition("_")[2] for name in known}

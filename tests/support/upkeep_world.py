@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
@@ -37,6 +38,7 @@ class Upkeep:
     more: str = ""
     settings: Settings = field(default_factory=Settings)
     sink: MemorySink = field(default_factory=MemorySink)
+    schema: Schema = Schema.COORDINATES
     live: list[Coordinate] = field(default_factory=list)
     """What a test has pushed and is to find again."""
 
@@ -47,7 +49,7 @@ class Upkeep:
         if not self.store_uri:
             (self.folder / "store").mkdir(mode=0o700)
             self.store_uri = f"file://{self.folder}/store"
-        self.table = XComTable(self.url or f"sqlite:///{self.folder}/airflow.db")
+        self.table = XComTable(self.url or f"sqlite:///{self.folder}/airflow.db", self.schema)
         self.state = self.folder / "state" / "job.sqlite"
         self.write_policy(self.more)
 

@@ -15,7 +15,7 @@ from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.masking import Secrets, SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
-from secure_xcom.core.pipeline.telemetry import Telemetry
+from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 from secure_xcom.keys import KeyService
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store

@@ -73,6 +73,10 @@ def task_policy(task: Any) -> None:
         from secure_xcom.airflow.plugin import placing
 
         _or_violation(placing.place_task, task)
+    _hide_return_value(task)
+
+
+def _hide_return_value(task: Any) -> None:
     mapped = hasattr(task, "partial_kwargs")
     if not (_takes_switch(task.operator_class) if mapped else hasattr(task, _SWITCH)):
         return
@@ -95,6 +99,12 @@ def get_airflow_context_vars(context: Any) -> None:
     """
     if context.get("ti") is not None and hasattr(context["ti"], "bundle_instance"):
         task_context.remember(context)
+    if task_context.is_in_process():
+        from secure_xcom.airflow.plugin import in_process
+
+        # A DAG that is no DAG file's, as in `dag.test()`, has passed no cluster policy.
+        _hide_return_value(context["ti"].task)
+        in_process.mask_output()
 
 
 def _place_instance(task_instance: Any, dag_run: Any) -> None:

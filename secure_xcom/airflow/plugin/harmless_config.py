@@ -169,8 +169,8 @@ def plain(pod: Any) -> Any:
     names = getattr(type(pod), "attribute_map", None)
     if not isinstance(names, Mapping):
         raise PlacementRefused(f"its {POD_OVERRIDE} holds a {type(pod).__name__:.60}, which is no part of a pod")
-    found = {str(name): plain(getattr(pod, attribute, None)) for attribute, name in names.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    fields = {str(name): plain(getattr(pod, attribute, None)) for attribute, name in names.items()}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _first_refused(value: Any, allowed: Any, where: str) -> str | None:
@@ -190,8 +190,8 @@ def _first_refused(value: Any, allowed: Any, where: str) -> str | None:
     if isinstance(allowed, list):
         if not isinstance(value, list | tuple):
             return f"{where} as {type(value).__name__}"
-        found = (_first_refused(entry, allowed[0], f"{where}[{number}]") for number, entry in enumerate(value))
-        return next((refused for refused in found if refused), None)
+        refusals = (_first_refused(entry, allowed[0], f"{where}[{number}]") for number, entry in enumerate(value))
+        return next((refused for refused in refusals if refused), None)
     passes: Callable[[Any], bool] = allowed
     return None if passes(value) else where
 

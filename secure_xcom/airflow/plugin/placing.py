@@ -38,13 +38,13 @@ def place_dag(dag: Any) -> None:
 
     :raises SecureXComError: it is refused, or the access policy cannot be used.
     """
-    found = _of_dag(dag)
+    placement_of_dag = _of_dag(dag)
     for callback in _callbacks(dag):
         executor = getattr(callback, "executor", None)
         if not executors.runs_a_task():
-            placement_requests.check_callback(found, executor, "callback of a deadline")
-        if "executor" in found.places and hasattr(callback, "executor"):
-            callback.executor = found.places["executor"]
+            placement_requests.check_callback(placement_of_dag, executor, "callback of a deadline")
+        if "executor" in placement_of_dag.places and hasattr(callback, "executor"):
+            callback.executor = placement_of_dag.places["executor"]
 
 
 def place_task(task: Any) -> None:
@@ -52,14 +52,14 @@ def place_task(task: Any) -> None:
 
     :raises SecureXComError: it is refused, or the access policy cannot be used.
     """
-    found = _of_dag(task.get_dag())
+    placement_of_dag = _of_dag(task.get_dag())
     where = f"task {task.task_id}"
-    placement_requests.check_not_mapped(found, task, where)
-    placement_requests.check_task(found, task, where, in_task=executors.runs_a_task())
+    placement_requests.check_not_mapped(placement_of_dag, task, where)
+    placement_requests.check_task(placement_of_dag, task, where, in_task=executors.runs_a_task())
     partial = getattr(task, "partial_kwargs", None)
     for field in placement_requests.ATTRIBUTES:
-        if field in found.places:
-            _set(task, partial, field, found.places[field])
+        if field in placement_of_dag.places:
+            _set(task, partial, field, placement_of_dag.places[field])
     # The pod is written by `place_instance` alone: what makes a pod would have to be loaded for every DAG file,
     # and a DAG serialized with it here and without it there would change its version each time.
 
@@ -70,8 +70,8 @@ def place_instance(instance: Any, run: Any) -> None:
     :param run: the DAG run, as far as Airflow gives it.
     """
     try:
-        found = _of_instance(instance.dag_id, run)
-        config = placement_requests.placed_config(found, instance, f"task {instance.task_id}")
+        placement_of_dag = _of_instance(instance.dag_id, run)
+        config = placement_requests.placed_config(placement_of_dag, instance, f"task {instance.task_id}")
     except Exception as error:  # noqa: BLE001  # the scheduler must run on, and this task must not
         say(instance.dag_id, str(error) if isinstance(error, SecureXComError) else type(error).__name__)
         instance.pool = HOLD
@@ -87,8 +87,8 @@ def place_instance(instance: Any, run: Any) -> None:
     if config is not None:
         instance.executor_config = config
     for field in placement_requests.ATTRIBUTES:
-        if field in found.places:
-            setattr(instance, field, found.places[field])
+        if field in placement_of_dag.places:
+            setattr(instance, field, placement_of_dag.places[field])
 
 
 def place_callback(data: Mapping[str, Any], bundle: str | None, loaded: str | None) -> dict[str, Any]:
@@ -103,15 +103,22 @@ def place_callback(data: Mapping[str, Any], bundle: str | None, loaded: str | No
     if not isinstance(dag_id, str):
         raise PlacementRefused("a callback of no DAG cannot be placed", where="callback of a deadline")
     policy = _policy_of_a_scheduler()
-    found = _of_bundle(policy, dag_id, bundle)
+    placement_of_dag = _of_bundle(policy, dag_id, bundle)
     if loaded != bundle:
         # Another bundle took the DAG over since: its code must not get the place of the one that was there.
-        found = _of_bundle(policy, dag_id, loaded)
+        placement_of_dag = _of_bundle(policy, dag_id, loaded)
     placement_requests.check_callback(
-        found, data.get("executor"), "callback of a deadline", queue=data.get("queue")
+        placement_of_dag, data.get("executor"), "callback of a deadline", queue=data.get("queue")
     )
     # The CeleryExecutor reads the queue here (its _process_workloads).
-    return {**data, **{field: found.places[field] for field in ("executor", "queue") if field in found.places}}
+    return {
+        **data,
+        **{
+            field: placement_of_dag.places[field]
+            for field in ("executor", "queue")
+            if field in placement_of_dag.places
+        },
+    }
 
 
 def _of_dag(dag: Any) -> Placement:

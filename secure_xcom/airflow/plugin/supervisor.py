@@ -14,16 +14,20 @@ from typing import Any
 
 from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow.task_context import DAG_PROCESSOR
+from secure_xcom.core.config import SECTION
 from secure_xcom.core.errors import PolicyInvalid, SecureXComError
 from secure_xcom.deployment import airflow_config
 
 log = logging.getLogger(__name__)
+
+_MASKED_TYPES = frozenset({str, int, float, bool, type(None)})
 
 
 def before_fork() -> None:
     """Prepare a process that supervises tasks for the fork of one."""
     try:
         if not airflow_config.backend_is_ours():
+            say_unused()
             return
         teach_masker()
         read_policy()
@@ -33,6 +37,20 @@ def before_fork() -> None:
         configure_models()
     except Exception as error:  # noqa: BLE001  # a component must run on, whatever Airflow's logging looks like
         _warn(f"{type(error).__name__} at {_place(error)}")
+
+
+@cache
+def say_unused() -> None:
+    """Say that what is pushed here is plaintext, where the settings show that it is not meant to be.
+
+    A triggerer is often configured apart from the workers, and nothing fails where its triggers push.
+    """
+    if any(airflow_config.option(SECTION, name) for name in ("key_uris", "access_policy")):
+        log.error(
+            "What the tasks or triggers of this process push is stored in plaintext: [core] xcom_backend is not "
+            "secure_xcom.SecureXComBackend here, although [secure_xcom] is set. What to do: set it for every "
+            "component, triggerers included, and run `secure-xcom check` in the environment of each."
+        )
 
 
 def read_policy() -> None:
@@ -85,7 +103,11 @@ def _needed() -> tuple[tuple[str, ...], bool]:
     from secure_xcom.core.access_policy import watched
 
     policy = watched(policy_path).current()
-    uris = (uri for own in policy.compartments for uri in (*own.all_key_uris, *own.all_store_uris))
+    uris = (
+        uri
+        for compartment in policy.compartments
+        for uri in (*compartment.all_key_uris, *compartment.all_store_uris)
+    )
     return tuple(uris), bool(policy.alarms_at_once)
 
 
@@ -140,14 +162,14 @@ class MaskedRenderer:
 
         # A renderer takes these three for granted.
         needed = {name: event[name] for name in ("timestamp", "level", "event") if name in event}
-        with_traceback = bool(event.get("exc_info"))
+        # The renderer makes text of exceptions and objects, which the masker does not walk.
+        makes_text = bool(event.get("exc_info")) or not {*map(type, event.values())} <= _MASKED_TYPES
         masked: Any = redact(event)
         if not isinstance(masked, MutableMapping):
             # Airflow's masker gives a text in place of what it could not walk.
             masked = {**needed, "event": str(masked)}
         rendered = self.renderer(logger, method, masked)
-        if with_traceback and isinstance(rendered, str):
-            # The renderer itself made text of the exception.
+        if makes_text and isinstance(rendered, str):
             rendered = redact(rendered)
         return rendered
 

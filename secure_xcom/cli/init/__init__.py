@@ -1,25 +1,16 @@
 """``secure-xcom init``: create what the settings need, test it, and print the settings.
 
-Each URI scheme that needs something created has one function in a file here: ``keyring.py``, ``folder.py``.
+`secure_xcom.ops.setup` creates it, and `secure_xcom.cli.init.vault` what is in a Vault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.init import folder, keyring
 from secure_xcom.core.findings import Finding, worst
-
-# Scheme -> the function that creates its resource. What other schemes name is only tested.
-_KEY_MAKERS: dict[str, Callable[[str], Finding]] = {"local": keyring.prepare}
-_STORE_MAKERS: dict[str, Callable[[str], Finding]] = {"file": folder.prepare}
-# The same for --dry-run.
-_KEY_PLANNERS: dict[str, Callable[[str], Finding]] = {"local": keyring.plan}
-_STORE_PLANNERS: dict[str, Callable[[str], Finding]] = {"file": folder.plan}
 
 _NEXT = (
     "Put these settings where every Airflow component and worker reads them, and restart them.",
@@ -83,6 +74,7 @@ def init(
     """
     from secure_xcom.cli.init import vault
     from secure_xcom.core.errors import CommandError
+    from secure_xcom.ops.setup import plan, prepare
 
     made = None
     if use_vault:
@@ -106,57 +98,6 @@ def init(
         _show(findings, settings, steps)
         _show_connections(lines)
     raise typer.Exit(output.exit_code(findings))
-
-
-def plan(key_uris: list[str], store_uri: str) -> list[Finding]:
-    """Return what `prepare` would create or keep, and change nothing.
-
-    :raises SecureXComError: a URI is invalid.
-    """
-    from secure_xcom.keys import key_service
-    from secure_xcom.stores import store as open_store
-
-    for uri in key_uris:
-        if not uri.startswith("vault://"):
-            key_service(uri)
-    if not store_uri.startswith("vault-kv://"):
-        open_store(store_uri)
-    planned = [_KEY_PLANNERS[scheme](uri) for uri in key_uris if (scheme := _scheme(uri)) in _KEY_PLANNERS]
-    if (scheme := _scheme(store_uri)) in _STORE_PLANNERS:
-        planned.append(_STORE_PLANNERS[scheme](store_uri))
-    return planned
-
-
-def prepare(key_uris: list[str], store_uri: str) -> list[Finding]:
-    """Create and test everything, and return what was created and found.
-
-    :raises SecureXComError: it cannot be created or does not work, so there are no settings to print.
-    """
-    from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.core.errors import CommandError
-    from secure_xcom.keys import key_service
-    from secure_xcom.ops.checks.key_services import check_key_service
-    from secure_xcom.ops.checks.probe import keyring_in_store, probe_coordinate, probe_key, probe_store
-    from secure_xcom.stores import store as open_store
-
-    # Parse both URIs before anything is created.
-    services = [key_service(uri) for uri in key_uris]
-    target = open_store(store_uri)
-    compartment = AccessPolicy.single(key_uris, store_uri).compartments[0]
-
-    for finding in (problem for uri in key_uris for problem in keyring_in_store(uri, store_uri)):
-        raise CommandError(finding.text, where=finding.subject, remedy=finding.remedy)
-    findings = [_KEY_MAKERS[scheme](uri) for uri in key_uris if (scheme := _scheme(uri)) in _KEY_MAKERS]
-    if (scheme := _scheme(store_uri)) in _STORE_MAKERS:
-        findings.append(_STORE_MAKERS[scheme](store_uri))
-    for service in services:
-        findings += check_key_service(service)
-        findings.append(probe_key(service, compartment, probe_coordinate()))
-    findings += probe_store(target, compartment, probe_coordinate())
-    for finding in findings:
-        if finding.status == "error":
-            raise CommandError(finding.text, where=finding.subject, remedy=finding.remedy)
-    return findings
 
 
 def steps_for_logins(uris: list[str], *, approle: bool = False) -> list[str]:
@@ -208,10 +149,6 @@ def _show_connections(lines: list[str]) -> None:
         out.print("\nAirflow connections, with their secret ids:\n", style="bold")
         for line in lines:
             out.print(line, soft_wrap=True)
-
-
-def _scheme(uri: str) -> str:
-    return uri.partition("://")[0]
 
 
 def _record(findings: list[Finding], settings: dict[str, str], steps: list[str]) -> dict[str, Any]:

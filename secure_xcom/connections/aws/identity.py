@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from secure_xcom.connections import airflow_connection, hook_with
+from secure_xcom.connections.aws.shared_config import SharedConfig
 from secure_xcom.core.errors import ExtraMissing, SettingInvalid
 from secure_xcom.core.per_process import MadeOnce, PerProcessEach
 
@@ -89,10 +90,11 @@ class AwsIdentity:
         import boto3
 
         if self._hook is None:
-            region = region or _region_here()
+            region = region or _region_here(None)
             return boto3.session.Session(region_name=region).client(service, config=_defaults())
         config = self._hook.config
-        region = region or self._hook.conn_config.region_name or config.region_name or _region_here()
+        profile = self._hook.conn_config.profile_name
+        region = region or self._hook.conn_config.region_name or config.region_name or _region_here(profile)
         # Not `hook.get_client_type`: it is for one service, and sends AWS the operator's class and the DAG's hash.
         session = self._hook.get_session(region_name=region)
         return session.client(
@@ -166,12 +168,12 @@ def profile_session(profile: str | None) -> Any:
     """Return a session with boto3's own settings, for operators: the default chain or a profile."""
     import boto3
 
-    return boto3.session.Session(profile_name=profile, region_name=_region_here())
+    return boto3.session.Session(profile_name=profile, region_name=_region_here(profile))
 
 
-def _region_here() -> str | None:
-    # boto3 is the only one of AWS's tools that does not read it.
-    return os.environ.get("AWS_REGION") or None
+def _region_here(profile: str | None) -> str | None:
+    """Return the region of the environment or the profile, where nothing else names one. AWS_REGION comes last."""
+    return SharedConfig("AWS", profile).region
 
 
 def retries_and_times() -> Any:

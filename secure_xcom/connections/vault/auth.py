@@ -182,9 +182,9 @@ class ConnectionSource:
         try:
             return hook_with(VaultHook, self._connection)(self._connection.conn_id, **client_kwargs)
         except Exception as error:  # noqa: BLE001  # whatever a foreign library raises becomes ours
-            found = _COMPLAINT.search(str(error))
+            complaint = _COMPLAINT.search(str(error))
             raise SettingInvalid(
-                found.group() if found else f"the hook rejects the connection ({type(error).__name__})",
+                complaint.group() if complaint else f"the hook rejects the connection ({type(error).__name__})",
                 where=self._where,
                 remedy="correct the connection; docs/vault.md has an example for each auth method",
             ) from None

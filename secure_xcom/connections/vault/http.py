@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 ANSWER_MAX_BYTES = 64 << 20
 """Over the largest answer to a batch by far; what is longer does not come from a Vault."""
 
+# What OpenSSL says of a handshake that is answered in plain HTTP, in its versions 1.1 and 3.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "HTTP_REQUEST",
+    "UNKNOWN_PROTOCOL",
+    "PACKET_LENGTH_TOO_LONG",
+)
 _RETRY_AFTER_MAX_SECONDS = 10.0
 
 
@@ -157,6 +165,8 @@ def _answer(response: requests.Response, content: bytes, address: str, accept: S
     errors = record.get("errors")
     texts = tuple(str(text) for text in errors) if isinstance(errors, list) else ()
     if status in accept or status in (400, 404, 405) or 200 <= status < 300:
+        if not understood and _asks_for_tls(content):
+            raise plain_http(address)
         if not understood:
             raise VaultUnreachable(f"what answered {status} is no Vault, or its answer was cut", where=address)
         # sys/health and sys/seal-status have their fields at the top.
@@ -218,11 +228,21 @@ def error_of_transport(error: Exception, address: str) -> VaultTrouble:
     if isinstance(error, VaultTrouble):
         return error
     if isinstance(error, (requests.exceptions.SSLError, wire.SSLError)):
+        if any(mark in str(error).upper().replace(" ", "_") for mark in _NO_TLS):
+            return VaultUntrusted(
+                "the address begins with https://, but what answers there does not speak TLS",
+                where=address,
+                remedy="check the port; for a development server without TLS write http:// in VAULT_ADDR or in "
+                "the connection, else give Vault's listener a certificate",
+            )
         return VaultUntrusted(
             "Vault's certificate is not trusted here, or the TLS handshake failed", where=address
         )
     if isinstance(error, (requests.exceptions.Timeout, wire.TimeoutError)):
         return VaultTimeout("Vault did not answer in time", where=address)
+    if "\\x15\\x03" in str(error):
+        # The beginning of a TLS alert, where a status line is expected.
+        return plain_http(address)
     if isinstance(error, requests.exceptions.ProxyError):
         return VaultUnreachable("the proxy on the way to Vault failed", where=address)
     if isinstance(error, (requests.exceptions.ChunkedEncodingError, wire.ProtocolError)):
@@ -235,6 +255,21 @@ def error_of_transport(error: Exception, address: str) -> VaultTrouble:
         # requests looks for the CA bundle and the client certificate when it sends.
         return VaultUntrusted("the CA bundle or the client certificate cannot be read", where=address)
     return VaultUnreachable(f"the request failed ({type(error).__name__})", where=address)
+
+
+def plain_http(address: str) -> VaultTrouble:
+    """Return the error for plain HTTP that was spoken to a server with TLS."""
+    return VaultRefused(
+        "the address begins with http://, but what answers there speaks TLS",
+        where=address,
+        remedy="write https:// in VAULT_ADDR or in the connection, and name the CA (VAULT_CACERT)",
+    )
+
+
+def _asks_for_tls(content: bytes) -> bool:
+    """Check whether a body is what Go's servers (Vault, OpenBao), nginx or Apache answer to HTTP without TLS."""
+    text = content[:2000].lower()
+    return any(mark in text for mark in (b"to an https server", b"to https port", b"speaking plain http"))
 
 
 def _skew(date: str | None) -> float | None:

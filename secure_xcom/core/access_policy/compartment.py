@@ -129,6 +129,10 @@ class Compartment(Strict):
     """Minutes, hours, days or weeks after the push, such as ``30d``. After that, an XCom is refused."""
     retention_of: Annotated[tuple[KeyRetention, ...], a_list(max_length=32)] = ()
     """Other retentions for some keys. The first entry that matches a key wins."""
+    archived_retention: Duration | None = None
+    """How long XComs of archived attempts (Airflow 3.4: tries before a retry or a clearing) are kept after the end
+    of their DAG run, unless ``retention`` ends before. By default they go once the run has ended, as exclusive
+    ones always do."""
     max_bytes: Bytes | None = None
     """The largest encoded value that may be pushed, in bytes, if it is less than ``[secure_xcom] max_bytes``."""
     mask_values: Literal["named", "all", "none"] | None = None
@@ -149,6 +153,11 @@ class Compartment(Strict):
             if any_matches(entry.keys, key):
                 return seconds(entry.retention)
         return self.retention_seconds
+
+    @property
+    def archived_retention_seconds(self) -> int:
+        """How long XComs of archived attempts are kept after the end of their DAG run, in seconds."""
+        return 0 if self.archived_retention is None else seconds(self.archived_retention)
 
     @property
     def longest_retention_seconds(self) -> int | None:

@@ -167,8 +167,8 @@ def placement(
         rule = f"tasks_run_on of compartment {None if compartment is None else compartment.name!r}"
         refuse = False if on is None else on.refuse_elsewhere
     table = places_of(policy, executors)
-    own = table.own(compartment, runner)
-    return Placement(dag_id, compartment, places, refuse, rule, origin.team, own, table)
+    own_places = table.own(compartment, runner)
+    return Placement(dag_id, compartment, places, refuse, rule, origin.team, own_places, table)
 
 
 def _mismatches(

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from secure_xcom.core.coordinate import CLAIMS, path_segment
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy.verdict import Rules
+    from secure_xcom.core.access_policy.interface import Rules
 
 _LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1")
 _PORTS = {"http": 80, "https": 443}
@@ -50,13 +50,13 @@ def sink_inside(compartments: Sequence[Rules], sink_uri: str) -> tuple[Rules, st
     written = list(_of_sink(sink_uri, local_folders))
     # Every task asks this once, of a policy that may have thousands of stores.
     scheme = f"{sink_uri.partition('://')[0]}://"
-    for own in compartments if written else ():
-        for uri in own.all_store_uris:
+    for compartment in compartments if written else ():
+        for uri in compartment.all_store_uris:
             if not uri.startswith(scheme):
                 continue
-            for shown, folder in folders_of(uri, own.name, local_folders):
+            for shown, folder in folders_of(uri, compartment.name, local_folders):
                 if any(_in(sink, folder) or _in(folder, sink) for sink in written):
-                    return own, shown
+                    return compartment, shown
     return None
 
 

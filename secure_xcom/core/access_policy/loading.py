@@ -21,12 +21,10 @@ def load(raw: bytes, *, where: str) -> PolicyFile:
 
     :raises PolicyInvalid: with the line and column of the first fault, and the number of others.
     """
-    data = yaml_reader.read(raw, where=where)
-    file, problems = check(data)
+    file, problems = check(yaml_reader.read(raw, where=where))
     if file is not None and not problems:
         return file
-    marks: Marks = {}
-    yaml_reader.read(raw, where=where, marks=marks)
+    _, marks = yaml_reader.read_with_marks(raw, where=where)
     faults = sorted((place(marks, problem.path), problem.text) for problem in problems)
     (line, column), text = faults[0]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -38,11 +36,10 @@ def check(data: object) -> tuple[PolicyFile | None, list[Finding]]:
     try:
         file = PolicyFile.model_validate(data)
     except ValidationError as error:
-        details = error.errors(include_input=False, include_url=False, include_context=True)
-        # A list whose only entry is wrong is also reported as empty, which adds nothing.
-        parents = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
-        kept = (detail for detail in details if not (detail["type"] == "too_short" and detail["loc"] in parents))
-        return None, [_problem(_path(detail), _text(detail)) for detail in kept]
+        from secure_xcom.core.access_policy import fault_texts
+
+        details = fault_texts.kept(error.errors(include_url=False))
+        return None, [_problem(_path(detail), fault_texts.text_of(detail)) for detail in details]
     return file, list(_cross(file))
 
 
@@ -64,30 +61,6 @@ def _path(error: Mapping[str, Any]) -> Path:
     return (*error["loc"], KEY) if error["type"] == "extra_forbidden" else tuple(error["loc"])
 
 
-_TEXTS = {
-    "missing": "the field {field!r} is missing",
-    "extra_forbidden": "unknown field {field!r:.60}",
-    "string_type": "{field} must be a string: put it in quotes",
-    "int_type": "{field} must be a whole number",
-    "bool_type": "{field} must be true or false",
-    "tuple_type": "{field} must be a list",
-    "model_type": "{field} must be a mapping of fields",
-    "model_attributes_type": "{field} must be a mapping of fields",
-    "dict_type": "{field} must be a mapping of fields",
-    "too_short": "{field} has too few entries",
-    "union_tag_not_found": "{field} must name its auth method: auth: approle, kubernetes, jwt or other",
-}
-
-
-def _text(error: Mapping[str, Any]) -> str:
-    names = [part for part in error["loc"] if isinstance(part, str)]
-    field = names[-1] if names else "the file"
-    if error["type"] == "string_pattern_mismatch":
-        return f"{field} has characters that are not allowed: it must match {error['ctx']['pattern']}"
-    text = _TEXTS.get(error["type"])
-    return text.format(field=field) if text else f"{field}: {error['msg']}"
-
-
 def _cross(file: PolicyFile) -> Iterator[Finding]:
     """Yield faults across fields: duplicate names, unknown names, contradicting rules."""
     names = {compartment.name for compartment in file.compartments}
@@ -99,24 +72,24 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
     yield from _open_places(file)
     default = file.defaults.compartment
     if default is not None and default not in names:
-        yield _unknown(("defaults", "compartment"), default)
+        yield _unknown(("defaults", "compartment"), default, names)
     for index, compartment in enumerate(file.compartments):
         yield from _compartment(
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
-    for one, text in nested_folders.texts(nested_folders.nested(file.compartments), file.compartments):
-        yield _problem(("compartments", one.compartment, *one.field), text, "nested-store")
+    for store, text in nested_folders.texts(nested_folders.nested(file.compartments), file.compartments):
+        yield _problem(("compartments", store.compartment, *store.field), text, "nested-store")
     for index, identity in enumerate(file.identities):
         here: Path = ("identities", index)
         for number, name in enumerate(identity.workers_of):
             if name not in names:
-                yield _unknown((*here, "workers_of", number), name)
+                yield _unknown((*here, "workers_of", number), name, names)
         for number, grant in enumerate(identity.grants):
-            at = (*here, "grants", number)
+            grant_path = (*here, "grants", number)
             if grant.compartment not in names:
-                yield _unknown((*at, "compartment"), grant.compartment)
+                yield _unknown((*grant_path, "compartment"), grant.compartment, names)
             if grant.tasks is not None and grant.dags is None:
-                yield _problem((*at, "tasks"), "tasks needs dags: a task id is unique only within its DAG")
+                yield _problem((*grant_path, "tasks"), "tasks needs dags: a task id is unique only within its DAG")
 
 
 def _open_places(file: PolicyFile) -> Iterator[Finding]:
@@ -145,7 +118,7 @@ def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Finding]:
         here: Path = ("alarms", index)
         for number, name in enumerate(alarm.compartments or ()):
             if name not in names:
-                yield _unknown((*here, "compartments", number), name)
+                yield _unknown((*here, "compartments", number), name, names)
         if alarm.at_once and alarm.when not in AT_ONCE:
             text = f"only {' and '.join(AT_ONCE)} can be at_once: no single event decides {alarm.when}"
             yield _problem((*here, "at_once"), text)
@@ -159,14 +132,16 @@ def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: 
     if not here.dags and not is_default:
         yield _problem(path, f"the compartment {here.name!r} has no DAGs: give it dags")
     for number, reader in enumerate(here.readers):
-        at = (*path, "readers", number)
+        reader_path = (*path, "readers", number)
         if reader.compartment is None and all(is_glob(glob) and not glob.strip("*") for glob in reader.dags):
             if "dags" not in reader.model_fields_set:
-                yield _problem(at, 'a reader must have compartment, dags or both (dags: ["*"] for every DAG)')
+                yield _problem(
+                    reader_path, 'a reader must have compartment, dags or both (dags: ["*"] for every DAG)'
+                )
         elif reader.compartment == here.name:
-            yield _problem((*at, "compartment"), "a compartment's own tasks may pull without a reader")
+            yield _problem((*reader_path, "compartment"), "a compartment's own tasks may pull without a reader")
         elif reader.compartment is not None and reader.compartment not in names:
-            yield _unknown((*at, "compartment"), reader.compartment)
+            yield _unknown((*reader_path, "compartment"), reader.compartment, names)
     for number, route in enumerate(here.routes):
         if route.keys is None and route.sensitive is None:
             yield _problem((*path, "routes", number), "a route must have keys, sensitive: true or both")
@@ -180,10 +155,15 @@ def _duplicates(field: str, names: Iterable[str]) -> Iterator[Finding]:
         seen.add(name)
 
 
-def _unknown(path: Path, name: str) -> Finding:
-    return _problem(path, f"there is no compartment {name!r}")
+def _unknown(path: Path, name: str, names: Iterable[str]) -> Finding:
+    from secure_xcom.core.suggest import closest
+
+    like = closest(name, names)
+    return _problem(path, f"there is no compartment {name!r}" + (f": did you mean {like!r}?" if like else ""))
 
 
 def first_fault(error: ValidationError) -> str:
     """Return the text of the first fault that a model reports."""
-    return _text(error.errors(include_input=False, include_url=False, include_context=True)[0])
+    from secure_xcom.core.access_policy.fault_texts import text_of
+
+    return text_of(error.errors(include_input=False, include_url=False, include_context=True)[0])

@@ -80,7 +80,7 @@ class Places:
         owners |= {("identity", identity.name) for identity in identities}
         return Own(
             frozenset(owners),
-            frozenset(place for one in identities if one.runs_on is not None for place in one.runs_on.places),
+            frozenset(place for identity in identities if identity.runs_on for place in identity.runs_on.places),
         )
 
     def same(self, field: str, value: str | Executor, place: str, team: str | None) -> bool:

@@ -237,14 +237,14 @@ class AccessPolicy:
         :param compartment: the compartment that the reference's head names.
         :raises CompartmentUnknown: the XCom's DAG belongs to no compartment.
         """
-        own = self.resolve(coordinate)
-        if own.name != compartment:
-            return Verdict(own, "compartment", other_compartment(coordinate, compartment, own.name))
+        owner = self.resolve(coordinate)
+        if owner.name != compartment:
+            return Verdict(owner, "compartment", other_compartment(coordinate, compartment, owner.name))
         if not self._consumers_known:
-            return Verdict(own, "single")
+            return Verdict(owner, "single")
         if consumer is None:
             what = "the consumer is not known here, so it cannot be allowed"
-            return Verdict(own, "consumer", AccessRefused(what, where=str(coordinate)))
+            return Verdict(owner, "consumer", AccessRefused(what, where=str(coordinate)))
         consumer_compartment = self.resolve_dag(consumer.dag_id)
         if consumer_compartment is not None and (
             consumer_compartment.bundles is not None or consumer_compartment.teams is not None
@@ -255,11 +255,11 @@ class AccessPolicy:
             origin = Origin.of(consumer, consumer.dag_id)
             wrong = mismatch(consumer_compartment, consumer.dag_id, origin, where=str(coordinate))
             if wrong is not None:
-                return Verdict(own, f"consumer.{wrong.field}", wrong.refusal)
-        if consumer_compartment is own:
-            return Verdict(own, "own")
+                return Verdict(owner, f"consumer.{wrong.field}", wrong.refusal)
+        if consumer_compartment is owner:
+            return Verdict(owner, "own")
         return judge(
-            own, coordinate, consumer, None if consumer_compartment is None else consumer_compartment.name
+            owner, coordinate, consumer, None if consumer_compartment is None else consumer_compartment.name
         )
 
 

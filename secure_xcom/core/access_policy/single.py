@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from secure_xcom.core.access_policy.verdict import Decisions, Verdict
+from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import CompartmentUnknown
 from secure_xcom.core.reference import URI_MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.alarms import Alarm
+    from secure_xcom.core.access_policy.interface import Decisions
 
 DEFAULT_COMPARTMENT = "default"
 _KEYS_MAX = 8

@@ -35,16 +35,29 @@ _IMPLICIT: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_i
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read(raw: bytes, *, where: str, marks: Marks | None = None) -> Any:
+def read(raw: bytes, *, where: str) -> Any:
     """Return the document's data: dict, list, str, int, bool.
 
     :param where: the file's name, for errors.
-    :param marks: filled with the place of each value. This takes time and memory, so it is optional.
     :raises PolicyInvalid: not YAML of this subset, with the line and column.
     """
+    return _read(raw, _Builder(where))
+
+
+def read_with_marks(raw: bytes, *, where: str) -> tuple[Any, Marks]:
+    """Return the document's data and the place of each value, which takes more time and memory than `read`.
+
+    :raises PolicyInvalid: as `read`.
+    """
+    marks: Marks = {}
+    return _read(raw, _Builder(where, marks)), marks
+
+
+def _read(raw: bytes, builder: _Builder) -> Any:
+    where = builder.where
     text = _text(raw, where)
     try:
-        return build(yaml.parse(text, Loader=_Loader), where=where, marks=marks)
+        return builder.document(yaml.parse(text, Loader=_Loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -53,9 +66,9 @@ def read(raw: bytes, *, where: str, marks: Marks | None = None) -> Any:
         raise PolicyInvalid(f"not valid YAML ({type(error).__name__})", where=where) from None
 
 
-def build(events: Iterable[Any], *, where: str, marks: Marks | None = None) -> Any:
+def build(events: Iterable[Any], *, where: str) -> Any:
     """Return the data of a parser's events, as `read` does."""
-    return _Builder(where, marks).document(events)
+    return _Builder(where).document(events)
 
 
 def refused(what: str, where: str, line: int, column: int) -> PolicyInvalid:
@@ -84,8 +97,8 @@ def _text(raw: bytes, where: str) -> str:
 class _Builder:
     """Builds data from events with its own stack, so that its depth limit is not Python's."""
 
-    def __init__(self, where: str, marks: Marks | None) -> None:
-        self._where = where
+    def __init__(self, where: str, marks: Marks | None = None) -> None:
+        self.where = where
         self._marks = marks
 
     def document(self, events: Iterable[Any]) -> Any:
@@ -152,7 +165,7 @@ class _Builder:
                 keys.append(None)
                 path = here
         if not root:
-            raise PolicyInvalid("the file is empty", where=self._where)
+            raise PolicyInvalid("the file is empty", where=self.where)
         return root[0]
 
     def _key(self, event: Any, kind: type, parent: dict[str, Any]) -> str:
@@ -183,4 +196,4 @@ class _Builder:
 
     def _refuse(self, event: Any, what: str) -> NoReturn:
         mark = event.start_mark
-        raise refused(what, self._where, mark.line + 1, mark.column + 1)
+        raise refused(what, self.where, mark.line + 1, mark.column + 1)

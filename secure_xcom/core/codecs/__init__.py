@@ -1,4 +1,4 @@
-"""Value <-> bytes. The codec's name is recorded in the head, and a codec that is not known is refused by name.
+"""Value <-> bytes. The head records the codec's name; an unknown one is refused (`CodecUnknown`).
 
 Airflow's own serialisation turns objects into plain structures and back, so every type that the stock backend
 takes comes back as the same type; it is handed in, because the core runs without Airflow.
@@ -16,7 +16,6 @@ from secure_xcom.core.codecs.compression import (
     STREAM_FROM_BYTES,
     ZSTD,
     compress,
-    compress_stream,
     decompress,
 )
 from secure_xcom.core.codecs.plain_json import Parts, from_json, plain_parts, to_json
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from secure_xcom.core.codecs.registry import Codec, Unfolding
     from secure_xcom.core.masking import SensitiveNames
+
 
 __all__ = [
     "NO_COMPRESSION",
@@ -64,12 +64,12 @@ class Encoded:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         return sum(memoryview(buffer).nbytes for buffer in self.buffers)
 
     @property
     def data(self) -> bytes:
-        """The bytes; a single buffer of them is not copied."""
+        """Return the bytes; a single buffer of them is not copied."""
         first = self.buffers[0] if self.buffers else b""
         return first if isinstance(first, bytes) and len(self.buffers) == 1 else b"".join(self.buffers)
 
@@ -191,7 +191,7 @@ class Codecs:
             ) from None
 
     def restore(self, structure: object, *, where: str = "") -> Any:
-        """Airflow's deserialisation of a plain structure.
+        """Return Airflow's deserialisation of a plain structure.
 
         :raises ValueNotDecodable: names the class that is missing or not allowed, when that is the cause.
         """
@@ -221,6 +221,8 @@ def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[by
     if encoded.size <= max(STREAM_FROM_BYTES, whole_to):
         compression, whole = compress(encoded.data, how)
         return compression, (whole,), len(whole)
+    from secure_xcom.core.codecs.compress_stream import compress_stream
+
     return *compress_stream(encoded.buffers, how), None
 
 

@@ -28,7 +28,7 @@ PICTURE_BYTES = 16 << 20
 
 
 def written(table: pa.Table) -> list[Buffer]:
-    """A table as the buffers of an IPC stream."""
+    """Return a table as the buffers of an IPC stream."""
     import pyarrow as pa
 
     sink = _Sink()
@@ -38,7 +38,7 @@ def written(table: pa.Table) -> list[Buffer]:
 
 
 def read(data: bytes) -> pa.Table:
-    """The table of an IPC stream, over the stream's own memory."""
+    """Return the table of an IPC stream, over the stream's own memory."""
     import pyarrow as pa
 
     with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
@@ -69,7 +69,7 @@ class TableCodec:
     types = ("pyarrow.lib.Table", "pyarrow.lib.RecordBatch")
 
     def encode(self, value: Any) -> Sequence[Buffer] | None:
-        """The IPC stream. Of a batch, its schema says that it is one."""
+        """Return the IPC stream. Of a batch, its schema says that it is one."""
         import pyarrow as pa
 
         if KIND in (value.schema.metadata or {}):
@@ -80,7 +80,7 @@ class TableCodec:
         return written(value)
 
     def decode(self, data: bytes) -> Any:
-        """The table or batch, over the bytes' own memory."""
+        """Return the table or batch, over the bytes' own memory."""
         import pyarrow as pa
 
         table = read(data)
@@ -92,11 +92,11 @@ class TableCodec:
         return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
     def unfolded(self, data: bytes) -> int:
-        """What its compressed buffers unfold to."""
+        """Return what its compressed buffers unfold to."""
         return unfolded(data)
 
     def picture(self, value: Any) -> object:
-        """The first rows, by column."""
+        """Return the first rows, by column."""
         columns: dict[str, list[Any]] = {}
         for name, column in zip(value.column_names, value.columns, strict=True):
             rows = seen(len(column), partial(_weight, column))
@@ -111,7 +111,7 @@ class PolarsCodec:
     types = ("polars.dataframe.frame.DataFrame", "polars.series.series.Series")
 
     def encode(self, value: Any) -> Sequence[Buffer] | None:
-        """The IPC stream as polars writes it; None where a column holds Python objects, which Arrow cannot."""
+        """Return the IPC stream as polars writes it, None where a column holds Python objects."""
         import polars as pl
 
         frame = value.to_frame() if isinstance(value, pl.Series) else value
@@ -125,7 +125,7 @@ class PolarsCodec:
         return [buffer.getbuffer()]
 
     def decode(self, data: bytes) -> Any:
-        """The frame or series."""
+        """Return the frame or series."""
         import polars as pl
 
         with _without_panic():
@@ -133,11 +133,11 @@ class PolarsCodec:
         return frame.to_series() if data[:1] == b"S" else frame
 
     def unfolded(self, data: bytes) -> int:
-        """What its compressed buffers unfold to."""
+        """Return what its compressed buffers unfold to."""
         return unfolded(memoryview(data)[1:])
 
     def picture(self, value: Any) -> object:
-        """The first rows, by column."""
+        """Return the first rows, by column."""
         import polars as pl
 
         frame = value.to_frame() if isinstance(value, pl.Series) else value
@@ -150,7 +150,7 @@ class PolarsCodec:
 
 
 def seen(rows: int, weight: Callable[[int], int]) -> int:
-    """How many of a column's rows the picture has.
+    """Return how many of a column's rows the picture has.
 
     :param weight: how many bytes so many of its first rows have.
     """
@@ -161,7 +161,7 @@ def seen(rows: int, weight: Callable[[int], int]) -> int:
 
 
 def _weight(column: Any, rows: int) -> int:
-    """What the first rows of a column have, told without making anything of them."""
+    """Return what the first rows of a column have, told without making anything of them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -169,7 +169,10 @@ def _weight(column: Any, rows: int) -> int:
     if pa.types.is_dictionary(part.type):
         values = [chunk.dictionary for chunk in getattr(part, "chunks", [part])]
         is_text = _is_text(part.type.value_type)
-        longest = (pc.max(pc.binary_length(one)).as_py() or 0 if is_text else one.nbytes for one in values)
+        longest = (
+            pc.max(pc.binary_length(dictionary)).as_py() or 0 if is_text else dictionary.nbytes
+            for dictionary in values
+        )
         # Each row becomes a value of its own.
         return rows * max(longest, default=0)
     return int(part.nbytes) * (rows if _is_shared(part.type) else 1)
@@ -189,17 +192,17 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_shared(kind: pa.DataType) -> bool:
-    """Whether several rows may be one and the same place in memory."""
+    """Return whether several rows may be one and the same place in memory."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind) or "_view" in str(kind) or "run_end" in str(kind):
         return True
-    return any(_is_shared(kind.field(at).type) for at in range(kind.num_fields))
+    return any(_is_shared(kind.field(index).type) for index in range(kind.num_fields))
 
 
 @contextmanager
 def _without_panic() -> Iterator[None]:
-    """polars' panics are no `Exception`, as an end of the task is none: here they become one."""
+    """Turn polars' panics, which are no `Exception`, into one."""
     from polars.exceptions import PanicException
 
     try:
@@ -210,5 +213,5 @@ def _without_panic() -> Iterator[None]:
 
 
 def framed(kind: str, rows: int, columns: Mapping[Any, Any]) -> dict[str, Any]:
-    """The picture of a frame: what it is, how long, and the beginning of each column."""
+    """Return the picture of a frame: what it is, how long, and the beginning of each column."""
     return {kind: {"rows": rows, "columns": {str(name): values for name, values in columns.items()}}}

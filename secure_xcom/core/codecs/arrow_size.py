@@ -1,4 +1,4 @@
-"""How many bytes the compressed buffers of an Arrow IPC stream unfold to, told before any of them is unfolded.
+"""Tell how many bytes the compressed buffers of an Arrow IPC stream unfold to, before any of them is unfolded.
 
 Arrow's readers allocate the length that stands before a compressed buffer, whatever it is, and no interface of
 theirs in Python tells or limits it. So the little of the format that says it is read here, and what is not
@@ -31,36 +31,36 @@ _OLD_COMPRESSION = b"ARROW:experimental_compression"
 
 
 def unfolded(stream: Buffer) -> int:
-    """The sum of the lengths that stand before the compressed buffers of a stream; 0 where none is compressed.
+    """Return the sum of the lengths before the compressed buffers of a stream, 0 where none is compressed.
 
     :raises ValueError: it is no Arrow IPC stream.
     """
     return sum(
-        _length_of(body, at, size)
+        _length_of(body, start, size)
         for metadata, body in _frames(memoryview(stream))
-        for at, size in _compressed(metadata)
+        for start, size in _compressed(metadata)
     )
 
 
 def _frames(stream: memoryview) -> Iterator[tuple[memoryview, memoryview]]:
-    """Each message's metadata and body."""
-    at = 0
-    while at < len(stream):
-        size = _number("<i", stream, at)
-        at += 4
+    """Yield each message's metadata and body."""
+    start = 0
+    while start < len(stream):
+        size = _number("<i", stream, start)
+        start += 4
         if size == _CONTINUES:
-            size = _number("<i", stream, at)
-            at += 4
+            size = _number("<i", stream, start)
+            start += 4
         if size == 0:
             return
-        metadata = _part(stream, at, size)
-        body = _part(stream, at + size, _Table.root(metadata).number(3, "<q"))
+        metadata = _part(stream, start, size)
+        body = _part(stream, start + size, _Table.root(metadata).number(3, "<q"))
         yield metadata, body
-        at += size + len(body)
+        start += size + len(body)
 
 
 def _compressed(metadata: memoryview) -> Iterator[tuple[int, int]]:
-    """Where the compressed buffers of a message begin in its body, and how long each is."""
+    """Yield where the compressed buffers of a message begin in its body, and how long each is."""
     message = _Table.root(metadata)
     kind = message.number(1, "<B")
     if kind not in (_DICTIONARY_BATCH, _RECORD_BATCH):
@@ -74,11 +74,11 @@ def _compressed(metadata: memoryview) -> Iterator[tuple[int, int]]:
         yield from batch.pairs(2)
 
 
-def _length_of(body: memoryview, at: int, size: int) -> int:
-    """To how many bytes a compressed buffer unfolds."""
+def _length_of(body: memoryview, start: int, size: int) -> int:
+    """Return how many bytes a compressed buffer unfolds to."""
     if size == 0:
         return 0
-    buffer = _part(body, at, size)
+    buffer = _part(body, start, size)
     length = _number("<q", buffer, 0)
     if length < _AS_IT_IS:
         raise ValueError("a buffer of less than no bytes")
@@ -89,48 +89,50 @@ def _length_of(body: memoryview, at: int, size: int) -> int:
 class _Table:
     """A table of FlatBuffers: fields by number, each absent or behind an offset."""
 
-    def __init__(self, memory: memoryview, at: int) -> None:
+    def __init__(self, memory: memoryview, start: int) -> None:
         self._memory = memory
-        self._at = at
-        self._fields = at - _number("<i", memory, at)
+        self._start = start
+        self._fields = start - _number("<i", memory, start)
         self._fields_end = self._fields + _number("<H", memory, self._fields)
 
     @classmethod
     def root(cls, memory: memoryview) -> _Table:
-        """The table that the memory is of."""
+        """Return the table that the memory is of."""
         return cls(memory, _number("<I", memory, 0))
 
     def _place(self, field: int) -> int | None:
-        at = self._fields + 4 + 2 * field
-        offset = _number("<H", self._memory, at) if at + 2 <= self._fields_end else 0
-        return self._at + offset if offset else None
+        start = self._fields + 4 + 2 * field
+        offset = _number("<H", self._memory, start) if start + 2 <= self._fields_end else 0
+        return self._start + offset if offset else None
 
     def _target(self, field: int) -> int | None:
-        at = self._place(field)
-        return None if at is None else at + _number("<I", self._memory, at)
+        start = self._place(field)
+        return None if start is None else start + _number("<I", self._memory, start)
 
     def number(self, field: int, form: str) -> int:
-        """A number; 0 where it is absent."""
-        at = self._place(field)
-        return 0 if at is None else _number(form, self._memory, at)
+        """Return a number; 0 where it is absent."""
+        start = self._place(field)
+        return 0 if start is None else _number(form, self._memory, start)
 
     def table(self, field: int) -> _Table | None:
-        """A table within."""
-        at = self._target(field)
-        return None if at is None else _Table(self._memory, at)
+        """Return a table within."""
+        start = self._target(field)
+        return None if start is None else _Table(self._memory, start)
 
     def pairs(self, field: int) -> Iterator[tuple[int, int]]:
-        """A vector of two long numbers each."""
-        at = self._target(field)
-        if at is not None:
-            yield from struct.iter_unpack("<qq", _part(self._memory, at + 4, 16 * _number("<I", self._memory, at)))
+        """Yield a vector of two long numbers each."""
+        start = self._target(field)
+        if start is not None:
+            yield from struct.iter_unpack(
+                "<qq", _part(self._memory, start + 4, 16 * _number("<I", self._memory, start))
+            )
 
 
-def _number(form: str, memory: memoryview, at: int) -> int:
-    return int(struct.unpack(form, _part(memory, at, struct.calcsize(form)))[0])
+def _number(form: str, memory: memoryview, start: int) -> int:
+    return int(struct.unpack(form, _part(memory, start, struct.calcsize(form)))[0])
 
 
-def _part(memory: memoryview, at: int, size: int) -> memoryview:
-    if at < 0 or size < 0 or at + size > len(memory):
+def _part(memory: memoryview, start: int, size: int) -> memoryview:
+    if start < 0 or size < 0 or start + size > len(memory):
         raise ValueError("an offset or a length that leads out of the stream")
-    return memory[at : at + size]
+    return memory[start : start + size]

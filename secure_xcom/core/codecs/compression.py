@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -16,7 +16,6 @@ from secure_xcom.core.errors import CodecUnknown, ValueNotDecodable, ValueTooLar
 
 if TYPE_CHECKING:
     import zstandard
-    from typing_extensions import Buffer
 
 NO_COMPRESSION = "none"
 ZSTD = "zstd"
@@ -24,18 +23,10 @@ ZSTD = "zstd"
 STREAM_FROM_BYTES = 1 << 20
 """From here on a value is compressed, sealed and put in pieces, and collected in pieces when it is opened."""
 
-PIECE_BYTES = 256 << 10
-"""The pieces into which a large buffer is cut, so that memory beyond the value itself stays small."""
-
 # The level at which zstd still outruns AES-GCM and a loopback store on one core.
-_ZSTD_LEVEL = 1
+ZSTD_LEVEL = 1
 # Under this a frame's own header eats what compression saves.
 _COMPRESS_FROM_BYTES = 256
-# A large value is tried in a few places before all of it is compressed, and is left alone when these do not shrink
-# by a seventh: 100 MB there and back take 0.18 s of a core, in which a network of 1 Gbit/s moves 22 MB.
-_SAMPLES = 4
-_SAMPLE_BYTES = 64 << 10
-_PAYS = 0.85
 
 
 class _Here(threading.local):
@@ -45,7 +36,7 @@ class _Here(threading.local):
     def compressor(self) -> zstandard.ZstdCompressor:
         import zstandard
 
-        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False)
+        return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=False)
 
     @cached_property
     def decompressor(self) -> zstandard.ZstdDecompressor:
@@ -66,49 +57,6 @@ def compress(data: bytes, how: str) -> tuple[str, bytes]:
     return NO_COMPRESSION, data
 
 
-def compress_stream(buffers: Sequence[Buffer], how: str) -> tuple[str, Iterator[bytes | memoryview]]:
-    """Compress in pieces where samples of the value shrink enough. Gives the name for the head and the pieces."""
-    views = [view for view in (memoryview(buffer).cast("B") for buffer in buffers) if view]
-    pieces = (view[at : at + PIECE_BYTES] for view in views for at in range(0, len(view), PIECE_BYTES))
-    if how == ZSTD and _pays(views):
-        return ZSTD, _compressed(pieces, sum(map(len, views)))
-    return NO_COMPRESSION, pieces
-
-
-def _pays(views: Sequence[memoryview]) -> bool:
-    import zstandard
-
-    size = sum(map(len, views))
-    step = max(1, size // _SAMPLES)
-    samples = [_cut(views, place * step, _SAMPLE_BYTES) for place in range(_SAMPLES)]
-    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
-    smaller = sum(len(compressor.compress(sample)) for sample in samples)
-    return smaller < _PAYS * sum(map(len, samples))
-
-
-def _cut(views: Sequence[memoryview], start: int, size: int) -> bytes:
-    """Bytes of the views as if they were joined."""
-    found: list[memoryview] = []
-    for view in views:
-        if start < len(view):
-            found.append(view[start : start + size])
-            size -= len(found[-1])
-        start = max(0, start - len(view))
-        if not size:
-            break
-    return b"".join(found)
-
-
-def _compressed(pieces: Iterable[memoryview], size: int) -> Iterator[bytes]:
-    import zstandard
-
-    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False).compressobj(size=size)
-    for piece in pieces:
-        if smaller := compressor.compress(piece):
-            yield smaller
-    yield compressor.flush()
-
-
 def decompress(pieces: Iterable[bytes], how: str, *, max_bytes: int, where: str = "") -> bytes:
     """Undo either, giving at most ``max_bytes``.
 
@@ -124,7 +72,7 @@ def decompress(pieces: Iterable[bytes], how: str, *, max_bytes: int, where: str 
 
 
 def _collect(pieces: Iterable[bytes], max_bytes: int, where: str) -> bytes:
-    """All pieces as one, with none of them kept beside it."""
+    """Return all pieces as one, with none of them kept beside it."""
     stream = (piece for piece in pieces if piece)
     first, second = next(stream, b""), next(stream, b"")
     size = len(first)

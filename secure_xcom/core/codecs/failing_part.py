@@ -76,16 +76,16 @@ def find(value: object, check: Check, error: Exception, names: SensitiveNames | 
         part = step.part
         ancestors.add(id(part))
     kind = type(part)
-    at = f"{path}: {kind.__qualname__} ({kind.__module__}.{kind.__qualname__}, {type(error).__name__})"
+    text = f"{path}: {kind.__qualname__} ({kind.__module__}.{kind.__qualname__}, {type(error).__name__})"
     if isinstance(part, dict):
-        return _bad_key(part, check, path) or FailingPart(at)
+        return _bad_key(part, check, path) or FailingPart(text)
     if kind.__qualname__ == "Series" and is_column:
-        return FailingPart(at, "give all cells of the column one class")
+        return FailingPart(text, "give all cells of the column one class")
     if part is not value and (isinstance(part, (bytes, bytearray)) or codec_for(part)):
-        return FailingPart(at, "push it as an XCom of its own: only a whole XCom can be of this class")
+        return FailingPart(text, "push it as an XCom of its own: only a whole XCom can be of this class")
     if kind is int:
-        return FailingPart(at, "push an integer of over 4,300 digits as text (hex(number))")
-    return FailingPart(at)
+        return FailingPart(text, "push an integer of over 4,300 digits as text (hex(number))")
+    return FailingPart(text)
 
 
 def _failing_step(part: Any, check: Check) -> tuple[_Step, Exception, Check] | None:
@@ -95,12 +95,15 @@ def _failing_step(part: Any, check: Check) -> tuple[_Step, Exception, Check] | N
         # pydantic takes types that Airflow does not, such as paths.
         from pydantic_core import to_jsonable_python
 
-        check_part = check_below = to_jsonable_python
+        check_below = to_jsonable_python
     elif dataclasses.is_dataclass(part):
         check_part = _copied_and(check)
     for step in _steps(part):
         is_column = type(part).__name__ == "DataFrame" and hasattr(step.part, "to_frame")
-        error = _error_of(check_part, step.part.to_frame() if is_column else step.part)
+        if check_below is not check:
+            error = _error_of(lambda name: part.model_dump(mode="json", include={name}), step.name)
+        else:
+            error = _error_of(check_part, step.part.to_frame() if is_column else step.part)
         if error is not None:
             return step, error, check_below
     return None

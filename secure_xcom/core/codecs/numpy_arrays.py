@@ -26,7 +26,7 @@ class NpyCodec:
     types = ("numpy.ndarray",)
 
     def encode(self, value: Any) -> Sequence[Buffer] | None:
-        """The header, and the array's own memory where it lies in one piece."""
+        """Return the header, and the array's own memory where it lies in one piece."""
         import numpy as np
 
         described = None if value.dtype.hasobject else np.lib.format.dtype_to_descr(value.dtype)
@@ -48,13 +48,13 @@ class NpyCodec:
         return None if int.from_bytes(head[_LENGTH], "little") > _HEADER_MAX else [head, *body]
 
     def decode(self, data: bytes) -> Any:
-        """The array, writable like every other."""
+        """Return the array, writable like every other."""
         import numpy as np
 
         return np.load(io.BytesIO(data), allow_pickle=False, max_header_size=_HEADER_MAX)
 
     def picture(self, value: Any) -> object:
-        """The first numbers or strings, by field where they have fields."""
+        """Return the first numbers or strings, by field where they have fields."""
         # Not reshaped, which would copy all of an array that does not lie in one piece.
         cells = value.flat[: seen(value.size, lambda rows: rows * value.itemsize)]
         columns = _by_field(cells) if cells.dtype.names else {"values": cells.tolist()}
@@ -62,6 +62,6 @@ class NpyCodec:
 
 
 def _by_field(cells: Any) -> dict[str, Any]:
-    """What each field holds, so that a field's name says what is secret as a column's does."""
+    """Return what each field holds, so that a field's name says what is secret as a column's does."""
     fields = ((name, cells[name]) for name in cells.dtype.names)
     return {name: _by_field(field) if field.dtype.names else field.tolist() for name, field in fields}

@@ -32,7 +32,7 @@ class PandasCodec:
     types = ("pandas.DataFrame", "pandas.core.frame.DataFrame", "pandas.Series", "pandas.core.series.Series")
 
     def encode(self, value: Any) -> Sequence[Buffer] | None:
-        """The IPC stream; None where the frame would not come back equal."""
+        """Return the IPC stream; None where the frame would not come back equal."""
         import pandas as pd
         import pyarrow as pa
 
@@ -57,17 +57,17 @@ class PandasCodec:
         except (pa.ArrowException, TypeError, ValueError, KeyError, OverflowError):
             # Cells that Arrow has no type for, or several types in one column.
             return None
-        for at in range(value.shape[1]):
-            if value.dtypes.iloc[at].kind == "O" and value.dtypes.iloc[at].name == "object":
-                note = _note(value.iloc[:, at], table.column(at))
+        for column_index in range(value.shape[1]):
+            if value.dtypes.iloc[column_index].kind == "O" and value.dtypes.iloc[column_index].name == "object":
+                note = _note(value.iloc[:, column_index], table.column(column_index))
                 if note is None:
                     return None
-                notes["columns"][str(at)] = note
+                notes["columns"][str(column_index)] = note
         table = table.replace_schema_metadata({**table.schema.metadata, KIND: json.dumps(notes).encode()})
         return written(table) if _is_kept(value, table) else None
 
     def decode(self, data: bytes) -> Any:
-        """The frame or series, with memory of its own."""
+        """Return the frame or series, with memory of its own."""
         table = read(data)
         notes = _notes(table)
         frame = _frame(table, notes)
@@ -76,11 +76,11 @@ class PandasCodec:
         return frame["value"].rename(notes["name"]) if notes["type"] == "Series" else frame
 
     def unfolded(self, data: bytes) -> int:
-        """What its compressed buffers unfold to."""
+        """Return what its compressed buffers unfold to."""
         return unfolded(data)
 
     def picture(self, value: Any) -> object:
-        """The first rows, by column; what names its rows and columns, by level; and its attributes."""
+        """Return the first rows, by column; what names its rows and columns, by level; and its attributes."""
         import pandas as pd
 
         name = type(value).__name__
@@ -91,14 +91,16 @@ class PandasCodec:
             frame = value
         head = frame.iloc[:PICTURE_ROWS]
         picture = framed(
-            name, len(frame), {label: _seen(head.iloc[:, at]) for at, label in enumerate(head.columns)}
+            name,
+            len(frame),
+            {label: _seen(head.iloc[:, column_index]) for column_index, label in enumerate(head.columns)},
         )
         for part, index in (("index", head.index), ("column_levels", frame.columns[:PICTURE_ROWS])):
             # Numbers in order name nothing; and a series has one column, which it names already.
             if index.nlevels > 1 or index.names[0] is not None or (part == "index" and not _is_range(index)):
                 picture[name][part] = {
-                    f"level {at}" if label is None else label: _seen(index.get_level_values(at).to_series())
-                    for at, label in enumerate(index.names)
+                    f"level {level}" if label is None else label: _seen(index.get_level_values(level).to_series())
+                    for level, label in enumerate(index.names)
                 }
         if frame.attrs:
             picture[name]["attributes"] = frame.attrs
@@ -106,7 +108,7 @@ class PandasCodec:
 
     @staticmethod
     def _is_plain(frame: pd.DataFrame) -> bool:
-        """Whether its columns' and rows' names and its attributes are what pandas' notes in Arrow keep."""
+        """Return whether its columns' and rows' names and its attributes are what pandas' notes in Arrow keep."""
         import pandas as pd
 
         if not frame.columns.is_unique or (len(frame) and not len(frame.columns)):
@@ -127,7 +129,7 @@ class PandasCodec:
 
 
 def _is_kept(frame: pd.DataFrame, table: pa.Table) -> bool:
-    """Whether dtypes and indexes come back, tried without the rows."""
+    """Return whether dtypes and indexes come back, tried without the rows."""
     import pandas as pd
 
     back, empty = _frame(table.slice(0, 0), _notes(table)), frame.iloc[:0]
@@ -145,7 +147,7 @@ def _is_kept(frame: pd.DataFrame, table: pa.Table) -> bool:
 
 
 def _note(column: pd.Series, array: pa.ChunkedArray) -> list[str | None] | None:
-    """How a column of Python objects is built anew from its array: whole or cell by cell, and with which null.
+    """Return how to rebuild a column of Python objects from its array: whole or cell by cell, and with which null.
 
     None where it would come back changed.
     """
@@ -165,14 +167,14 @@ def _note(column: pd.Series, array: pa.ChunkedArray) -> list[str | None] | None:
 
 
 def _cells(array: pa.ChunkedArray, how: str, null: str | None) -> list[Any]:
-    """A column's cells, each with the type and null that it had in pandas."""
+    """Return a column's cells, each with the type and null that it had in pandas."""
     cells = array.to_numpy(zero_copy_only=False).tolist() if how == "whole" else array.to_pylist()
     return [float("nan") if cell is None else cell for cell in cells] if null == "nan" else cells
 
 
 def _notes(table: pa.Table) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(table.schema.metadata[KIND])
-    return found
+    notes: dict[str, Any] = json.loads(table.schema.metadata[KIND])
+    return notes
 
 
 def _frame(table: pa.Table, notes: dict[str, Any]) -> pd.DataFrame:
@@ -180,12 +182,12 @@ def _frame(table: pa.Table, notes: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
     frame: pd.DataFrame = table.to_pandas()
-    for at, (how, null) in notes["columns"].items():
+    for column_index, (how, null) in notes["columns"].items():
         # An array of objects is filled by hand: numpy would make a second dimension of lists.
         cells = np.empty(len(frame), dtype=object)
-        for row, cell in enumerate(_cells(table.column(int(at)), how, null)):
+        for row, cell in enumerate(_cells(table.column(int(column_index)), how, null)):
             cells[row] = cell
-        frame.isetitem(int(at), pd.Series(cells, index=frame.index, dtype=object))
+        frame.isetitem(int(column_index), pd.Series(cells, index=frame.index, dtype=object))
     frame.attrs = notes.get("attributes", {})
     if "range" in notes:
         start, stop, step = notes["range"]
@@ -194,14 +196,14 @@ def _frame(table: pa.Table, notes: dict[str, Any]) -> pd.DataFrame:
 
 
 def _is_range(index: pd.Index) -> bool:
-    """Whether an index only counts."""
+    """Return whether an index only counts."""
     import pandas as pd
 
     return isinstance(index, pd.RangeIndex) or (index.dtype.kind in "iu" and index.name is None)
 
 
 def _seen(column: pd.Series) -> list[Any]:
-    """As many of a column's cells as the picture has."""
+    """Return as many of a column's cells as the picture has."""
     import pandas as pd
 
     # Of other types there are objects already, or numbers.

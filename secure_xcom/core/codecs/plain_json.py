@@ -17,8 +17,8 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 _KINDS = _SCALARS | {dict, list}
 # Airflow's serialisation ends at a depth of its own, and names the value; so this is the depth of what skips it.
 _DEPTH_MAX = 32
-# A level of fewer parts, and with fewer parts below it, costs no memory that matters.
-_CHECK_FROM, _PARTS_UNCHECKED = 1_000, 1_000_000
+# A level of fewer containers, or with fewer parts below it, costs no memory that matters.
+_CHECK_FROM, _PARTS_UNCHECKED = 100, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,9 @@ class Parts:
 
 
 def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
-    """The parts of a value of JSON's own types, exactly, and without keys that Airflow's serialisation gives a
-    meaning to (they begin with two underscores, airflow/sdk/serde). None: it is not such a value, or too deep.
+    """Return the parts of a value of JSON's own types; None where it has other types, or is too deep.
+
+    None, too, for keys with two leading underscores, to which Airflow's serialisation gives a meaning.
 
     :param decoded: JSON was decoded to it, so that every key is a plain string.
     """
@@ -57,18 +58,18 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
         floats = floats or float in kinds
         if str in kinds:
             texts += [node for node in level if type(node) is str]
-        if len(level) > _CHECK_FROM and _repeats(level, dicts, lists):
+        here = level if kinds == {dict} else [x for x in level if type(x) is dict] if dict in kinds else []
+        rows = level if kinds == {list} else [x for x in level if type(x) is list] if list in kinds else []
+        if len(here) + len(rows) > _CHECK_FROM and _repeats(here, rows, dicts, lists):
             return None
         below: list[Any] = []
-        if dict in kinds:
-            here = level if kinds == {dict} else [node for node in level if type(node) is dict]
+        if here:
             if not decoded and not set(map(type, chain.from_iterable(here))) <= {str}:
                 return None
             names.update(*here)
             dicts += here
             below += chain.from_iterable(map(dict.values, here))
-        if list in kinds:
-            rows = [node for node in level if type(node) is list]
+        if rows:
             lists += rows
             below += chain.from_iterable(rows)
         if not below:
@@ -78,21 +79,21 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
     return None
 
 
-def _repeats(level: list[Any], dicts: list[dict[str, Any]], lists: list[list[Any]]) -> bool:
-    """Return whether many levels may be one container again and again, as in a list that contains itself.
+def _repeats(
+    here: list[dict[str, Any]], rows: list[list[Any]], dicts: list[dict[str, Any]], lists: list[list[Any]]
+) -> bool:
+    """Return whether a large level may be one container again and again, as in a list that contains itself.
 
     Each level of such a value has many times the parts of the one before.
     """
-    containers = [node for node in level if type(node) in (dict, list)]
-    if len(level) + sum(map(len, containers)) < _PARTS_UNCHECKED:
+    if sum(map(len, here)) + sum(map(len, rows)) < _PARTS_UNCHECKED:
         return False
-    return len(set(map(id, containers))) < len(containers) or not set(map(id, containers)).isdisjoint(
-        map(id, chain(dicts, lists))
-    )
+    containers = set(map(id, chain(here, rows)))
+    return len(containers) < len(here) + len(rows) or not containers.isdisjoint(map(id, chain(dicts, lists)))
 
 
 def to_json(structure: object, parts: Parts | None) -> bytes:
-    """Plain structures as compact JSON in UTF-8.
+    """Return plain structures as compact JSON in UTF-8.
 
     :raises TypeError, ValueError, RecursionError, OverflowError: as `json.dumps`.
     """
@@ -110,7 +111,7 @@ def to_json(structure: object, parts: Parts | None) -> bytes:
 
 
 def _is_finite(structure: object, parts: Parts) -> bool:
-    """Whether each float is finite."""
+    """Return whether each float is finite."""
     if not parts.floats:
         return True
     values = chain((structure,), *map(dict.values, parts.dicts), *parts.lists)
@@ -118,7 +119,7 @@ def _is_finite(structure: object, parts: Parts) -> bool:
 
 
 def from_json(data: bytes) -> Any:
-    """What such JSON says, Python's words for floats that are not finite included.
+    """Return what such JSON says, Python's words for floats that are not finite included.
 
     :raises ValueError, RecursionError: it is not JSON.
     """

@@ -53,15 +53,17 @@ class Codec(Protocol):
     types: Sequence[str]
 
     def encode(self, value: Any) -> Sequence[Buffer] | None:
-        """The value as buffers, which joined are its bytes; None where it would not come back equal and of the
-        same type: then Airflow's own serialisation takes it. A view of the value's own memory costs no copy.
+        """Return the value as buffers, which joined are its bytes.
+
+        None where it would not come back equal and of the same type: then Airflow's own serialisation takes it.
+        A view of the value's own memory costs no copy.
         """
 
     def decode(self, data: bytes) -> Any:
-        """The value. The bytes are authentic: they are what `encode` gave."""
+        """Return the value. The bytes are authentic: they are what `encode` gave."""
 
     def picture(self, value: Any) -> object:
-        """The value, or the beginning of it, as plain structures, for masks and the preview."""
+        """Return the value, or the beginning of it, as plain structures, for masks and the preview."""
 
 
 @runtime_checkable
@@ -69,11 +71,11 @@ class Unfolding(Codec, Protocol):
     """A codec whose bytes may make more bytes than they are, and that tells how many before it makes them."""
 
     def unfolded(self, data: bytes) -> int:
-        """How many bytes `decode` unfolds, beyond those that it is given."""
+        """Return how many bytes `decode` unfolds, beyond those that it is given."""
 
 
 def codec_for(value: object) -> tuple[str, Codec] | None:
-    """The codec for a value's type and its name; None where Airflow's serialisation is to take it."""
+    """Return the codec for a value's type and its name; None where Airflow's serialisation is to take it."""
     kind = type(value)
     full_name = f"{kind.__module__}.{kind.__qualname__}"
     if full_name in _OURS_BY_TYPE:
@@ -87,7 +89,7 @@ def codec_for(value: object) -> tuple[str, Codec] | None:
 
 
 def codec_named(name: str, *, where: str = "") -> Codec:
-    """The codec that a head names.
+    """Return the codec that a head names.
 
     :raises CodecUnknown: neither this release nor an installed package has one of this name.
     """

@@ -1,14 +1,24 @@
-"""Whether nothing in a plain value can be secret by a name: most values hold nothing, and need no walk then."""
+"""Check whether nothing in a plain value can be secret by a name. Most values hold nothing, and need no walk."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from secure_xcom.core.masking.secrets_in_text import TEXT_MAX_CHARACTERS, secrets_in_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.walk import LABEL_KEYS, VALUE_KEYS, are_pairs, is_labelled, looks_like_json, pair_of
+from secure_xcom.core.masking.structure import (
+    LABEL_KEYS,
+    TEXT_MAX_CHARACTERS,
+    VALUE_KEYS,
+    are_pairs,
+    is_labelled,
+    looks_like_json,
+    pair_of,
+)
+
+if TYPE_CHECKING:
+    from secure_xcom.core.codecs.plain_json import Parts
 
 # From this many on, names are looked through as one text first.
 _NAMES_EACH_MAX = 64
@@ -21,28 +31,8 @@ _SIGNS = ("=", ":", "--")
 _BRACKET = re.compile(r"\n\s*[\[{]")
 
 
-class Parts(Protocol):
-    """What a plain value is made of, without any dict that Airflow's serialisation put around an object."""
-
-    @property
-    def names(self) -> set[str]:
-        """Every key of every dict."""
-
-    @property
-    def texts(self) -> list[str]:
-        """Every string that is a value."""
-
-    @property
-    def dicts(self) -> list[dict[str, Any]]:
-        """Every dict."""
-
-    @property
-    def lists(self) -> list[list[Any]]:
-        """Every list."""
-
-
 def is_clean(parts: Parts, names: SensitiveNames) -> bool:
-    """Whether the walk of `secure_xcom.core.masking.walk` would call nothing sensitive.
+    """Return whether the walk of `secure_xcom.core.masking.walk` would call nothing sensitive.
 
     True is certain; False only says that the value has to be walked.
     """
@@ -70,14 +60,14 @@ def _in_pairs(lists: Sequence[list[Any]], names: SensitiveNames) -> bool:
     for node in lists:
         # Asked of the first alone before all are looked at, since most lists hold something else.
         if node and pair_of(node[0]) and are_pairs(node):
-            found = (pair_of(item) for item in node)
-            if any(names.matches(pair[0]) for pair in found if pair):
+            pairs = (pair_of(item) for item in node)
+            if any(names.matches(pair[0]) for pair in pairs if pair):
                 return True
     return False
 
 
 def _in_texts(texts: list[str], names: SensitiveNames) -> bool:
-    """Whether a text may hold an assignment to a sensitive name, a URL's password, or JSON."""
+    """Return whether a text may hold an assignment to a sensitive name, a URL's password, or JSON."""
     text = "\n".join(["", *texts])
     if len(text) > TEXT_MAX_CHARACTERS and any(len(each) > TEXT_MAX_CHARACTERS for each in texts):
         if any(len(each) > TEXT_MAX_CHARACTERS and looks_like_json(each) for each in texts):
@@ -89,5 +79,7 @@ def _in_texts(texts: list[str], names: SensitiveNames) -> bool:
         return True
     in_urls = "@" in text and "://" in text
     if in_urls or (any(sign in text for sign in _SIGNS) and names.may_be_in(text, joints=_TEXT_JOINTS)):
+        from secure_xcom.core.masking.secrets_in_text import secrets_in_text
+
         return any(True for text in texts for _ in secrets_in_text(text, names))
     return False

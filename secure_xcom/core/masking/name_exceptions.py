@@ -67,7 +67,7 @@ def is_listed(name: str, globs: Iterable[str], spell: Callable[[str], str]) -> b
     """
     wild = {"*": ".*", "?": "."}
     for glob in globs:
-        parts = re.split(r"([*?])", glob.strip(" _"))
+        parts = re.split(r"([*?])", re.sub(r"[^\w*?]+", "_", glob).strip("_"))
         if re.fullmatch("".join(wild.get(part) or re.escape(spell(part)) for part in parts), name):
             return True
     return False

@@ -1,4 +1,4 @@
-"""The preview: a picture of a value for people, without what is secret in it.
+"""Draw the preview: a picture of a value for people, without its secrets.
 
 Two pictures: the shape has types, lengths and field names and no value at all; the masked one has values, and
 gives up and becomes a shape where it cannot be sure.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from secure_xcom.core.masking.preview_render import MASK, MORE, UNDRAWN, Detail, PreviewRenderer, number_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.walk import Leaf, decoded, leaves
+from secure_xcom.core.masking.structure import decoded
+
+if TYPE_CHECKING:
+    from secure_xcom.core.masking.walk import Leaf
 
 # From rich to poor, until the picture fits.
 _DETAILS = (
@@ -34,7 +38,7 @@ _FIRST_LEAVES = 5_000
 def preview(
     structure: object, *, mode: str, names: SensitiveNames, key: str, max_bytes: int, clean: bool = False
 ) -> object | None:
-    """A JSON-able picture of a value, None if there is none.
+    """Return a JSON-able picture of a value, None if there is none.
 
     :param mode: ``none``, ``shape`` or ``masked``.
     :param key: the XCom's own key; if it is sensitive, the whole picture is ``***``.
@@ -62,17 +66,21 @@ def _fits(picture: object, max_bytes: int) -> bool:
 
 
 def _secrets(structure: object, names: SensitiveNames) -> frozenset[str] | None:
-    """Every secret text of the value, None if there is too much to compare with."""
-    found: set[str] = set()
+    """Return every secret text of the value, None if there is too much to compare with."""
+    from secure_xcom.core.masking.walk import leaves
+
+    secrets: set[str] = set()
     for count, leaf in enumerate(leaves(structure, names=names, sensitive=False)):
         if leaf.sensitive:
-            found.update(_texts(leaf))
-        if count >= _LEAVES_MAX or len(found) > _SECRETS_MAX:
+            secrets.update(_texts(leaf))
+        if count >= _LEAVES_MAX or len(secrets) > _SECRETS_MAX:
             return None
-    return frozenset(found)
+    return frozenset(secrets)
 
 
 def _first_secrets(structure: object, names: SensitiveNames) -> frozenset[str]:
+    from secure_xcom.core.masking.walk import leaves
+
     first = islice(leaves(structure, names=names, sensitive=False), _FIRST_LEAVES)
     return frozenset(islice((text for leaf in first if leaf.sensitive for text in _texts(leaf)), _SECRETS_MAX))
 

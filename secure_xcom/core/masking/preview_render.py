@@ -1,4 +1,4 @@
-"""How a picture of a value is drawn, at one detail."""
+"""Draw a picture of a value at one level of detail."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
-from secure_xcom.core.masking.secrets_in_text import cut_out, scrub
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.walk import (
+from secure_xcom.core.masking.structure import (
     CLASSNAME,
     PACKED,
     VALUE_KEYS,
     are_pairs,
+    cut_out,
     is_labelled,
     iso_moment,
     looks_like_json,
@@ -68,7 +68,7 @@ class _TooDetailedError(Exception):
 
 
 def number_text(value: float) -> int | float | str:
-    """A number as JSON has it; one that JSON does not have, or that is over-long, as text."""
+    """Return a number as JSON has it; one that JSON does not have, or that is over-long, as text."""
     if isinstance(value, int):
         return value if value.bit_length() <= _DIGITS_MAX_BITS else f"int({value.bit_length()} bits)"
     return value if math.isfinite(value) else str(value)
@@ -93,14 +93,14 @@ class PreviewRenderer:
         self._rows: dict[tuple[Any, ...], tuple[str, ...] | None] = {}
 
     def draw(self, structure: object) -> object:
-        """The picture, or `UNDRAWN` where it has more parts than can fit."""
+        """Return the picture, or `UNDRAWN` where it has more parts than can fit."""
         try:
             return self._paint(structure, 0)
         except _TooDetailedError:
             return UNDRAWN
 
     def _paint(self, node: object, depth: int) -> object:
-        """One part; nothing above it is sensitive."""
+        """Return one part; nothing above it is sensitive."""
         self._spend(_PART_MIN_BYTES)
         if node is None or isinstance(node, bool):
             return node if self._masked else type(node).__name__.removesuffix("Type")
@@ -139,6 +139,11 @@ class PreviewRenderer:
         if looks_like_json(text) and text.rstrip()[-1:] in ("}", "]"):
             # It may be JSON of a kind that the guesses at free text do not know.
             return f"str({len(text)})"
+        return self._scrub(text)
+
+    def _scrub(self, text: str) -> str:
+        from secure_xcom.core.masking.secrets_in_text import scrub
+
         return self._cut(self._hide(scrub(text, self._names, MASK)))
 
     def _paint_dict(self, node: dict[Any, Any], depth: int) -> object:
@@ -179,7 +184,7 @@ class PreviewRenderer:
         return shape
 
     def _row_names(self, node: dict[Any, Any]) -> tuple[str, ...] | None:
-        """What a shape calls the fields of a dict, where none of them says anything of another; else None.
+        """Return what a shape calls the fields of a dict, where none of them says anything of another; else None.
 
         The rows of a list of dicts have the same names again and again.
         """
@@ -212,7 +217,7 @@ class PreviewRenderer:
         if not isinstance(key, str):
             return type(key).__name__
         if self._masked and self._detail.characters:
-            return self._cut(self._hide(scrub(key, self._names, MASK)))
+            return self._scrub(key)
         plain = _FIELD.fullmatch(key) and sum(map(str.isdigit, key)) <= _FIELD_MAX_DIGITS
         return key if plain and self._hide(key) == key else f"str({len(key)})"
 
@@ -262,18 +267,18 @@ class PreviewRenderer:
         return shown
 
     def _hide(self, text: str) -> str:
-        """The text without what is secret elsewhere in the value."""
+        """Return the text without what is secret elsewhere in the value."""
         if text in self._secrets:
             return MASK
-        found: list[tuple[int, int]] = []
+        places: list[tuple[int, int]] = []
         for secret in self._inside:
             start = text.find(secret)
             while start >= 0:
-                found.append((start, start + len(secret)))
+                places.append((start, start + len(secret)))
                 start = text.find(secret, start + 1)
-            if len(found) > _FOUND_MAX:
+            if len(places) > _FOUND_MAX:
                 return MASK
-        return cut_out(text, found, MASK) if found else text
+        return cut_out(text, places, MASK) if places else text
 
     def _cut(self, text: str) -> str:
         limit = self._detail.characters
@@ -281,7 +286,7 @@ class PreviewRenderer:
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
-    """The name, or the name with a number where two keys look the same."""
+    """Return the name, or the name with a number where two keys look the same."""
     if name not in taken:
         return name
     return next(

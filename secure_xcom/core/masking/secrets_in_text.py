@@ -1,4 +1,4 @@
-"""Secrets inside free text: passwords in URLs, ``name=value``, ``name: value``, ``--name value``.
+"""Find secrets inside free text: passwords in URLs, ``name=value``, ``name: value``, ``--name value``.
 
 Text is guessed at, so two questions have two answers: what a preview hides is generous, and what is
 registered with Airflow's masker, which then vanishes from every log line, has to look like a secret.
@@ -7,11 +7,12 @@ registered with Airflow's masker, which then vanishes from every log line, has t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.structure import TEXT_MAX_CHARACTERS, cut_out
 
 # Every repetition is bounded or cannot overlap with what follows it, so a hostile text costs linear time.
 _URL = re.compile(r"""://(?P<user>[^\s:/?#@"'<>]{0,256})(?P<rest>[^\s"'<>]{0,4096})""")
@@ -34,8 +35,6 @@ _PRIVATE_KEY = "PRIVATE KEY-----"
 _GUESS_MIN, _TOKEN_MIN = 8, 16
 # What closes a bracket around an unquoted value is no part of it, unless it is.
 _CLOSING = ")]}."
-# Guessing costs up to 0.3 s for as much text as this; a longer one is guessed at in its beginning only.
-TEXT_MAX_CHARACTERS = 1 << 20
 
 
 class Span(NamedTuple):
@@ -47,40 +46,29 @@ class Span(NamedTuple):
 
 
 def secrets_in_text(text: str, names: SensitiveNames) -> Iterator[str]:
-    """What the masker is to be told of this text, as written and with percent-escapes undone."""
+    """Yield what the masker is to be told of this text, as written and with percent-escapes undone."""
     for span in spans(text, names):
         if not span.register:
             continue
-        found = text[span.start : span.end]
-        yield found
-        yield found.rstrip(_CLOSING)
-        if "%" in found or "+" in found:
-            yield unquote(found)
-            yield unquote_plus(found)
+        secret = text[span.start : span.end]
+        yield secret
+        yield secret.rstrip(_CLOSING)
+        if "%" in secret or "+" in secret:
+            yield unquote(secret)
+            yield unquote_plus(secret)
 
 
 def scrub(text: str, names: SensitiveNames, mask: str) -> str:
-    """The text with every suspicion hidden."""
+    """Return the text with every suspicion hidden."""
     if _PRIVATE_KEY in text:
         return mask
-    found = [(span.start, span.end) for span in spans(text, names)]
-    found += [match.span() for match in _JWT.finditer(text)]
-    return cut_out(text, found, mask)
-
-
-def cut_out(text: str, found: Iterable[tuple[int, int]], mask: str) -> str:
-    """Replace parts of a text; parts that overlap or touch count as one."""
-    pieces: list[str] = []
-    position = -1
-    for start, end in sorted(found):
-        if start > position:
-            pieces += (text[max(position, 0) : start], mask)
-        position = max(position, end)
-    return "".join((*pieces, text[max(position, 0) :]))
+    places = [(span.start, span.end) for span in spans(text, names)]
+    places += [match.span() for match in _JWT.finditer(text)]
+    return cut_out(text, places, mask)
 
 
 def spans(text: str, names: SensitiveNames) -> Iterator[Span]:
-    """Where secrets stand in a text, in no order; they may overlap."""
+    """Yield where secrets stand in a text, in no order; they may overlap."""
     text = text[:TEXT_MAX_CHARACTERS]
     if "://" in text:
         for match in _URL.finditer(text):
@@ -100,12 +88,12 @@ def _in_url(match: re.Match[str]) -> Iterator[Span]:
         return
     if not rest.startswith(":"):
         return
-    at = re.split(r"[/?#]", rest, maxsplit=1)[0].rfind("@")
-    if at < 1 and not _PORT.match(rest):
+    end_of_password = re.split(r"[/?#]", rest, maxsplit=1)[0].rfind("@")
+    if end_of_password < 1 and not _PORT.match(rest):
         # A password may hold an unescaped / ? or #, where a strict reader would take the user for the host.
-        at = rest.rfind("@")
-    if at > 1:
-        yield Span(start + 1, start + at, register=True)
+        end_of_password = rest.rfind("@")
+    if end_of_password > 1:
+        yield Span(start + 1, start + end_of_password, register=True)
 
 
 def _assigned(named: re.Pattern[str], text: str, names: SensitiveNames) -> Iterator[Span]:

@@ -11,6 +11,7 @@ from itertools import chain
 from urllib.parse import quote
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.uninformative import is_long_number, is_uninformative
 from secure_xcom.core.masking.walk import leaves
 
 # A pattern of this many characters is found wherever the string is printed whole; a longer one would make the
@@ -38,7 +39,7 @@ class Secrets:
 
 
 def secrets_of(structure: object, *, names: SensitiveNames, key: str, mode: str, cap: int) -> Secrets:
-    """The strings of one value to register, at most ``cap``: those under sensitive names first.
+    """Return the strings of one value to register, at most ``cap``: those under sensitive names first.
 
     :param key: the XCom's own key; if it is sensitive, the whole value is.
     :param mode: ``named`` (what lies under sensitive names), ``all`` (every string) or ``none`` (nothing).
@@ -47,7 +48,7 @@ def secrets_of(structure: object, *, names: SensitiveNames, key: str, mode: str,
 
 
 def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveNames, mode: str, cap: int) -> Secrets:
-    """The strings of several values, each with its XCom's key, within one cap."""
+    """Return the strings of several values, each with its XCom's key, within one cap."""
     if mode == "none":
         return Secrets((), 0)
     named: dict[str, None] = {}
@@ -85,8 +86,6 @@ def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveName
 
 def _texts(value: str | bytes | float) -> Iterator[str]:
     """Yield a leaf as text, and each of its lines: logs are masked line by line."""
-    from secure_xcom.core.masking.uninformative import is_long_number, is_uninformative
-
     if isinstance(value, bytes):
         if len(set(value)) <= 1 or is_uninformative(value.decode("utf-8", "replace")):
             return
@@ -119,7 +118,7 @@ def _texts(value: str | bytes | float) -> Iterator[str]:
 
 
 def _forms(texts: Iterable[str], *, in_urls: bool) -> Iterator[str]:
-    """How a string looks inside a dict's repr, in JSON, in a log that replaced what is no UTF-8, in a URL."""
+    """Yield how a string looks in a dict's repr, in JSON, in a log that replaced invalid UTF-8, and in a URL."""
     for text in texts:
         if _PLAIN.fullmatch(text):
             continue
@@ -131,7 +130,7 @@ def _forms(texts: Iterable[str], *, in_urls: bool) -> Iterator[str]:
 
 
 def _nested_forms(texts: Iterable[str]) -> Iterator[str]:
-    """How a string looks where its repr or JSON is part of a text that is written as repr or JSON itself.
+    """Yield how a string looks where its repr or JSON is part of a text that is written as repr or JSON.
 
     A list that holds a rendered template is logged so ("Running command: [...]"), and JSON within JSON.
     """
@@ -142,7 +141,7 @@ def _nested_forms(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _written(text: str) -> Iterator[str]:
-    """How Python's repr, JSON and Jinja's ``tojson`` write a string."""
+    """Yield how Python's repr, JSON and Jinja's ``tojson`` write a string."""
     if _UNESCAPED.fullmatch(text):
         return
     yield repr(text)[1:-1]
@@ -154,7 +153,7 @@ def _written(text: str) -> Iterator[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """A string in equal pieces that a pattern may have; none if it cannot be sent as UTF-8."""
+    """Yield a string in equal pieces that a pattern may have; none if it cannot be sent as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

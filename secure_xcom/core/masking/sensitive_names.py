@@ -7,32 +7,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-DEFAULT_NAMES = frozenset(
-    {
-        "access_key",
-        "access_token",
-        "api_key",
-        "apikey",
-        "auth_header",
-        "authorization",
-        "bearer",
-        "connection_string",
-        "dsn",
-        "keyfile_dict",
-        "passphrase",
-        "passwd",
-        "password",
-        "private_key",
-        "proxies",
-        "proxy",
-        "proxy_password",
-        "secret",
-        "service_account",
-        "service_key",
-        "token",
-        "webhook_url",
-    }
-)
+DEFAULT_NAMES = frozenset({
+    "access_key", "access_token", "api_key", "apikey", "auth_header", "authorization", "bearer",
+    "connection_string", "dsn", "keyfile_dict", "passphrase", "passwd", "password", "private_key", "proxies",
+    "proxy", "proxy_password", "secret", "service_account", "service_key", "token", "webhook_url",
+})  # fmt: skip
 """Airflow 3.3's own (airflow/sdk/_shared/secrets_masker, DEFAULT_SENSITIVE_FIELDS), for use without Airflow."""
 
 DEFAULT_MIN_LENGTH = 5
@@ -160,7 +139,7 @@ class _Words:
 
 
 def _snake(name: str) -> str:
-    """``privateKey``, ``APIKey``, ``db-password``, ``access token`` -> lower-case words joined by ``_``."""
+    """Spell ``privateKey``, ``APIKey`` or ``access token`` as lower-case words joined by ``_``."""
     split = _HUMP.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", name.strip()))
     return _NOT_WORD.sub("_", split).lower()
 

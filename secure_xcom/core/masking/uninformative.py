@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import string
 
+_DIGITS = frozenset(string.digits)
+_PUNCTUATION = string.whitespace + string.punctuation
 _WORD = re.compile(r"[^\W_]+")
 # Two common words side by side ("not set", "null, null"); more of them may be a passphrase.
 _COMMON_WORDS_MAX = 2
@@ -15,32 +18,32 @@ _SIGNIFICANT_DIGITS_MIN = 6
 # One word a line would be 400 lines.
 COMMON_WORDS = frozenset(
     """
-    about access after again airflow all allowed always and answer application are args argument arguments
-    array asset attempt auth backend backup base basic because been before begin being below bool boolean
-    bucket build builtin bytes cache call called cancel cancelled changed changeme check class clear client
-    close closed cloud code column columns command commit common complete completed config configuration
-    connect connected connection content context copy core could count created critical current daily data
-    database date datetime debug default defer deferred delete deleted denied deny dev development disable
-    disabled done download email empty enable enabled engine env environment err error errors event events
-    every example exception execute executed executor exit expired export external fail failed failure false
-    fatal field fields file files filter finished first float for format found full function group groups guest
-    header headers hello hidden host hostname http https idle in index info information input insert install
-    int integer invalid items job jobs json key label large level limit lines loaded local localhost log logger
-    logging login main masked master max memory message messages meta metadata method min missing mode model
-    module monitor mysql n_a name named names nan native never nil no node nodes none not not_set nothing
-    notice null number object objects off ok okay old on open opened operator option optional options other
-    owner params parent passed password path pending permission placeholder plugin policy port postgres
-    previous primary print priority private process prod production profile public pull push python query queue
-    queued range read reader reading ready redacted redis region remote report repository request requests
-    reset resource response restarting result results retries retry return returned role root row rows run
-    runner running sample schedule scheduled scheduler schema secondary secret section sent server service
-    session settings shared short should skip skipped sleep small source stage standard start started starting
-    state static status stderr stdout stop stopped store stream string strings succeeded success successful
-    system table tables target task tasks template test testing tests their there these those thread timeout
-    timestamp title today total trace trigger triggered triggerer true try type types unavailable undefined
-    under unknown unset until up_for_reschedule up_for_retry update updated upload upstream upstream_failed url
-    usage user username users using valid value values variable verbose version wait waiting warn warning
-    warnings where which while worker workers world would write wrong yes
+    a about access after again airflow all allowed always an and answer application are args argument arguments
+    array asset attempt auth backend backup base basic be because been before begin being below bool boolean
+    bucket build builtin by bytes cache call called cancel cancelled changed changeme check class clear client
+    close closed cloud code column columns command commit common complete completed config configuration connect
+    connected connection content context copy core could count created critical current daily data database date
+    datetime debug default defer deferred delete deleted denied deny dev development disable disabled done
+    download email empty enable enabled engine env environment err error errors event events every example
+    exception execute executed executor exit expired export external fail failed failure false fatal field fields
+    file files filter finished first float for format found full function group groups guest has have header
+    headers hello hidden host hostname http https idle in index info information input insert install int integer
+    invalid is it items job jobs json key label large level limit lines loaded local localhost log logger logging
+    login main masked master max memory message messages meta metadata method min missing mode model module
+    monitor mysql n_a name named names nan native never nil no node nodes none not not_set nothing notice null
+    number object objects of off ok okay old on open opened operator option optional options other owner params
+    parent passed password path pending permission placeholder plugin policy port postgres previous primary print
+    priority private process prod production profile public pull push python query queue queued range read reader
+    reading ready redacted redis region remote report repository request requests reset resource response
+    restarting result results retries retry return returned role root row rows run runner running sample schedule
+    scheduled scheduler schema secondary secret section sent server service session set settings shared short
+    should skip skipped sleep small source stage standard start started starting state static status stderr
+    stdout stop stopped store stream string strings succeeded success successful system table tables target task
+    tasks template test testing tests that the their there these this those thread timeout timestamp title to
+    today total trace trigger triggered triggerer true try type types unavailable undefined under unknown unset
+    until up_for_reschedule up_for_retry update updated upload upstream upstream_failed url usage user username
+    users using valid value values variable verbose version wait waiting warn warning warnings where which while
+    with worker workers world would write wrong yes
     """.split()  # noqa: SIM905  # see above
 )
 """Log levels, booleans, null words, states of tasks, and words that stand in ordinary log lines, in lower case."""
@@ -48,14 +51,14 @@ COMMON_WORDS = frozenset(
 
 def is_uninformative(text: str) -> bool:
     """Return whether a string is nothing but blanks, punctuation, runs of one character, or common words."""
-    words = _WORD.findall(text.casefold())
-    if not words:
+    folded = text.casefold()
+    if folded.strip(_PUNCTUATION) in COMMON_WORDS:
         return True
-    if len(set("".join(words))) == 1:
-        return True
-    return text.strip().casefold() in COMMON_WORDS or (
-        len(set(words)) <= _COMMON_WORDS_MAX and COMMON_WORDS.issuperset(words)
-    )
+    characters = set(filter(str.isalnum, folded))
+    if len(characters) <= 1 or not characters.isdisjoint(_DIGITS):
+        return len(characters) <= 1
+    words = set(_WORD.findall(folded))
+    return len(words) <= _COMMON_WORDS_MAX and COMMON_WORDS.issuperset(words)
 
 
 def is_long_number(text: str) -> bool:

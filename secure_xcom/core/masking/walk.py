@@ -1,27 +1,33 @@
-"""Every leaf of a value, and whether a sensitive name stands over it.
+"""Walk every leaf of a value, and tell whether a sensitive name stands over it.
 
 Walked with a stack of its own, because a value may be nested more deeply than Python's stack.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time, timedelta, timezone
+from collections.abc import Iterator
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from secure_xcom.core.masking.secrets_in_text import secrets_in_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-
-CLASSNAME, VERSION, DATA = "__classname__", "__version__", "__data__"
-"""What Airflow's serialisation puts around everything that is no plain structure (airflow/sdk/serde)."""
-
-# {"name": "password", "value": "..."}: the shape of Kubernetes' env, of HTTP archives, of forms and tags.
-LABEL_KEYS = ("name", "key", "field", "header")
-VALUE_KEYS = frozenset({"value", "val", "default", "data"})
+from secure_xcom.core.masking.structure import (
+    CLASSNAME,
+    DATA,
+    PACKED,
+    VALUE_KEYS,
+    VERSION,
+    are_pairs,
+    decoded,
+    is_labelled,
+    iso_moment,
+    pair_of,
+    parse_json,
+    short_name,
+    unwrap,
+)
 
 # Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames (`secure_xcom.codecs`)
 # have all alike: they tell nothing, and a log in which they are masked cannot be read.
@@ -33,19 +39,12 @@ _TELLING_NOTHING = frozenset(
     }
 )
 
-# These are kept as packed bytes in text, which no log ever shows.
-PACKED = ("pandas.",)
-_MOMENTS = frozenset({"datetime.datetime", "pendulum.datetime.DateTime"})
-_COLLECTIONS = frozenset({"builtins.tuple", "builtins.set", "builtins.frozenset"})
 # JSON in a string in JSON in a string: each level doubles the escapes, so real ones end soon.
 _TEXT_DEPTH_MAX = 4
-# Over this a string is not tried as JSON: parsed it would take many times its size in memory.
-_JSON_MAX_CHARACTERS = 16 << 20
 # Of bytes no more than their beginning is read as text: what is larger is a file's content, which no log shows.
 _BYTES_MAX = 1 << 20
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
-_JSON = re.compile(r"\s*[\[{]")
 # Cells of data frames come as they are; elsewhere Airflow's serialisation has made text or numbers of these.
 _PRINTED = (Decimal, date, time, timedelta, UUID)
 
@@ -60,7 +59,7 @@ class Leaf(NamedTuple):
 def leaves(
     structure: object, *, names: SensitiveNames, sensitive: bool, only_sensitive: bool = False
 ) -> Iterator[Leaf]:
-    """Every leaf in the order of the value, and what its strings hold: JSON, URL passwords, assignments.
+    """Yield every leaf in the order of the value, and what its strings hold: JSON, URL passwords, assignments.
 
     The keys of a mapping are leaves as its values are: they are secret where the mapping is.
 
@@ -87,8 +86,8 @@ def leaves(
                     stack.append((_children(parsed, names, keys=every or secret), secret, depth + 1))
                     break
                 if not secret:
-                    for found in secrets_in_text(text, names):
-                        yield Leaf(found, True)
+                    for text_secret in secrets_in_text(text, names):
+                        yield Leaf(text_secret, True)
             elif isinstance(node, (int, float)):
                 if (every or secret) and not isinstance(node, bool):
                     yield Leaf(node, secret)
@@ -120,7 +119,7 @@ def _children(
     *,
     keys: bool,
 ) -> Iterator[tuple[object, bool]]:
-    """What lies below, and whether the node itself says that it is secret.
+    """Yield what lies below, and whether the node itself says that it is secret.
 
     :param keys: whether a mapping's keys are asked for as well; elsewhere they only name.
     """
@@ -160,80 +159,3 @@ def _wrapped(
             if (keys or hidden) and key not in _TELLING_NOTHING:
                 yield key, hidden
             yield child, hidden or names.hides(key, child)
-
-
-def unwrap(node: dict[Any, Any]) -> tuple[str, object] | None:
-    """The class's full name and the data, if Airflow's serialisation wrote this dict around an object."""
-    classname = node.get(CLASSNAME)
-    return (classname, node.get(DATA)) if isinstance(classname, str) else None
-
-
-def short_name(classname: str) -> str:
-    """``package.module.Class`` -> ``Class``."""
-    return classname.rpartition(".")[2]
-
-
-def is_labelled(node: dict[Any, Any], names: SensitiveNames) -> bool:
-    """Whether a field of this dict says that its `VALUE_KEYS` are secret."""
-    return not VALUE_KEYS.isdisjoint(node) and any(names.matches(node.get(label)) for label in LABEL_KEYS)
-
-
-def are_pairs(node: Iterable[object]) -> bool:
-    """Whether this is a list of names and values, as ``dict.items()`` and HTTP headers are."""
-    found = None
-    for item in node:
-        found = pair_of(item)
-        if found is None:
-            return False
-    return found is not None
-
-
-def pair_of(item: object) -> tuple[str, object] | None:
-    """A name and its value, if this is a list or a tuple of just these."""
-    wrapped = unwrap(item) if isinstance(item, dict) else None
-    pair = wrapped[1] if wrapped and wrapped[0] in _COLLECTIONS else item
-    if isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str):
-        return pair[0], pair[1]
-    return None
-
-
-def parse_json(text: str) -> dict[Any, Any] | list[Any] | None:
-    """The list or dict that a string holds as JSON, if it does."""
-    if len(text) > _JSON_MAX_CHARACTERS or not looks_like_json(text):
-        return None
-    try:
-        parsed = json.loads(text, object_pairs_hook=_all_values)
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, (dict, list)) else None
-
-
-def looks_like_json(text: str) -> bool:
-    """Whether a string has the outer brackets of a JSON object or list."""
-    return _JSON.match(text) is not None
-
-
-def _all_values(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    # A name that comes twice must not hide its first value.
-    every: dict[str, list[Any]] = {}
-    for name, value in pairs:
-        every.setdefault(name, []).append(value)
-    return dict(every)
-
-
-def decoded(data: bytes) -> str:
-    """Bytes as text, with what is not UTF-8 replaced."""
-    return data.decode("utf-8", "replace")
-
-
-def iso_moment(classname: str, data: object) -> str | None:
-    """A serialised date and time in ISO 8601, UTC; it is kept as seconds and a time zone."""
-    if classname not in _MOMENTS or not isinstance(data, dict):
-        return None
-    try:
-        return datetime.fromtimestamp(float(data["timestamp"]), tz=timezone.utc).isoformat()
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        return None

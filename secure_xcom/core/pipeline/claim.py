@@ -5,18 +5,61 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from secure_xcom.claims import Ledger, claiming
+from secure_xcom.claims import Claimant, Ledger, Target, claiming
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claiming import Wanted
+from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import ClaimRefused
 from secure_xcom.core.event import Action
 from secure_xcom.core.pipeline.decide import Admitted, exclusive_of
+from secure_xcom.core.reference import Reference
 from secure_xcom.sinks import Draft, Record
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.interface import Rules
 
 Recorder: TypeAlias = Callable[[Action, Sequence[Draft]], AbstractContextManager[Record]]
 """Records an operation of this task in the access log."""
+
+
+def wanted(
+    reference: Reference,
+    compartment: Rules,
+    store_uri: str,
+    asked: Asked | None,
+    claimant: Claimant | None,
+    ledger: str,
+) -> Wanted:
+    """Return the claim that a pull of an exclusive XCom needs.
+
+    :param asked: what the caller asked for; :param claimant: the task instance that pulls, if it is certain.
+    :param ledger: where this deployment keeps claims.
+    :raises ClaimRefused: nobody can say which task instance would claim it, of which run, or where.
+    """
+    head = reference.head
+    where = str(head.coordinate)
+    if claimant is None:
+        raise ClaimRefused(
+            "an exclusive XCom is for one task instance, and nothing here says which one this is",
+            where=where,
+            remedy="pull it inside the task that it is for, not in a trigger, a callback or the API server",
+        )
+    if asked is None or asked.run_id is None:
+        raise ClaimRefused(
+            "an exclusive XCom is pulled of one run, and this pull takes that of any",
+            where=where,
+            remedy="pull it without include_prior_dates",
+        )
+    if head.exclusive != ledger:
+        raise ClaimRefused(
+            f"its claims are kept in the {head.exclusive}, and this machine keeps claims in the {ledger}",
+            where=where,
+            remedy="set [secure_xcom] claims_uri alike on all machines; clear the producing task if it changed",
+        )
+    target = Target(compartment.name, head.coordinate, store_uri, head.object or "")
+    return claiming.want(target, claimant, rerun=compartment.exclusive_rerun)
 
 
 def read(
@@ -29,7 +72,7 @@ def read(
 
     :raises ClaimRefused: another task instance has claimed one.
     """
-    targets = {wanted.target.object: wanted.target for wanted in exclusive_of(admitted)}
+    targets = {entry.target.object: entry.target for entry in exclusive_of(admitted)}
     claims = dict(zip(targets, ledger.find_many(list(targets.values())), strict=True))
     for index, entry in enumerate(admitted):
         with record.at(index) as draft:
@@ -46,7 +89,7 @@ def read(
 
 
 def take(
-    wanted: Wanted, claim: Claim | None, data_key: bytes, ledger: Ledger, draft: Draft, recorder: Recorder
+    wanted_xcom: Wanted, claim: Claim | None, data_key: bytes, ledger: Ledger, draft: Draft, recorder: Recorder
 ) -> Claim:
     """Return the proved claim on an exclusive XCom before it is opened; a new one is an event of its own.
 
@@ -59,4 +102,4 @@ def take(
     # The pull's own event says that a key was unwrapped. A second event that says so would be looked for in the
     # key service's log in vain.
     with recorder("claim", [replace(draft, opened_by=None, cache_hit=None)]):
-        return claiming.take(ledger, wanted, data_key)
+        return claiming.take(ledger, wanted_xcom, data_key)

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from secure_xcom.claims import Claimant, Target
-from secure_xcom.core.access_policy.verdict import Decisions, Rules
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, TaskTry
-from secure_xcom.core.errors import ClaimRefused, CoordinateMismatch, PlaintextRefused
+from secure_xcom.core.errors import PlaintextRefused
 from secure_xcom.core.pipeline.open_payload import key_uses, openable
 from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.keys.data_keys import Candidates
 from secure_xcom.sinks import Record
 
 if TYPE_CHECKING:
+    from secure_xcom.claims import Claimant
     from secure_xcom.claims.claiming import Wanted
+    from secure_xcom.core.access_policy.interface import Decisions, Rules
 
-__all__ = ["Admitted", "Row", "admit", "check_order", "decide", "exclusive_of"]
+__all__ = ["Admitted", "Row", "admit", "decide", "exclusive_of"]
 
 log = logging.getLogger(__name__)
 
@@ -134,81 +134,14 @@ def admit(
     :raises ValueTooLarge: the payload is over the limit.
     """
     checked = openable(reference, compartment, max_bytes=max_bytes, where=where)
-    wanted = None
-    if reference.head.exclusive is not None and checked.place is not None:
-        wanted = _wanted(row, reference, compartment, checked.place[0], claimant, ledger)
-    return Admitted(reference, compartment, checked.place, checked.candidates, wanted)
+    if reference.head.exclusive is None or checked.place is None:
+        return Admitted(reference, compartment, checked.place, checked.candidates)
+    from secure_xcom.core.pipeline.claim import wanted
 
-
-def _wanted(
-    row: Row,
-    reference: Reference,
-    compartment: Rules,
-    store_uri: str,
-    claimant: Claimant | None,
-    ledger: str,
-) -> Wanted:
-    from secure_xcom.claims.claiming import want
-
-    head = reference.head
-    where = str(head.coordinate)
-    if claimant is None:
-        raise ClaimRefused(
-            "an exclusive XCom is for one task instance, and nothing here says which one this is",
-            where=where,
-            remedy="pull it inside the task that it is for, not in a trigger, a callback or the API server",
-        )
-    if row.asked is None or row.asked.run_id is None:
-        raise ClaimRefused(
-            "an exclusive XCom is pulled of one run, and this pull takes that of any",
-            where=where,
-            remedy="pull it without include_prior_dates",
-        )
-    if head.exclusive != ledger:
-        raise ClaimRefused(
-            f"its claims are kept in the {head.exclusive}, and this machine keeps claims in the {ledger}",
-            where=where,
-            remedy="set [secure_xcom] claims_uri alike on all machines; clear the producing task if it changed",
-        )
-    target = Target(compartment.name, head.coordinate, store_uri, head.object or "")
-    return want(target, claimant, rerun=compartment.exclusive_rerun)
+    claim = wanted(reference, compartment, checked.place[0], row.asked, claimant, ledger)
+    return Admitted(reference, compartment, checked.place, checked.candidates, claim)
 
 
 def exclusive_of(admitted: Iterable[Admitted | None]) -> list[Wanted]:
     """Return the exclusive XComs among those that may be opened."""
     return [entry.wanted for entry in admitted if entry is not None and entry.wanted is not None]
-
-
-def check_order(admitted: Sequence[Admitted | None], order: int, record: Record) -> None:
-    """Check that the rows of one task keep the order of their iterations, and in each that of their map indexes.
-
-    The order is all that Airflow tells of them: a reference that was moved or copied among the instances of a
-    mapped task, or among the iterations of a loop, is out of order.
-
-    :param order: 1 for rising, -1 for falling, 0 where none is known.
-    :raises CoordinateMismatch: they do not.
-    """
-    last: tuple[int, int] | None = None
-    for position, entry in enumerate(admitted if order else ()):
-        if entry is None:
-            continue
-        coordinate = entry.reference.head.coordinate
-        asked = record.drafts[position].asked
-        if coordinate.iteration is None and asked is not None and asked.every_iteration:
-            # Pushed with `attempt_fields = none`: nothing tells which iteration it is of.
-            continue
-        # Outside of loops all are of the same.
-        here = (-1 if coordinate.iteration is None else coordinate.iteration, coordinate.map_index)
-        if last is not None and not (here > last if order > 0 else here < last):
-            with record.at(position) as draft:
-                raise CoordinateMismatch(
-                    f"{_position(here)} comes after {_position(last)}: a reference was moved or copied among the "
-                    "instances of a mapped task or the iterations of a loop",
-                    where=str(draft.coordinate),
-                )
-        last = here
-
-
-def _position(place: tuple[int, int]) -> str:
-    iteration, map_index = place
-    return f"map_index {map_index}" if iteration < 0 else f"map_index {map_index} of iteration {iteration}"

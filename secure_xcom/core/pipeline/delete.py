@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from secure_xcom.core.access_policy.verdict import Decisions, Rules
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import AccessRefused, AuditError, SecureXComError
 from secure_xcom.core.event import Action
@@ -20,6 +19,7 @@ from secure_xcom.stores import Store
 if TYPE_CHECKING:
     from secure_xcom.claims import Target
     from secure_xcom.claims.shred import Rows, Shredded
+    from secure_xcom.core.access_policy.interface import Decisions, Rules
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from secure_xcom.core import clock, codecs
-from secure_xcom.core.access_policy.verdict import Rules
 from secure_xcom.core.coordinate import encryption_context, object_path, object_uri
 from secure_xcom.core.errors import (
     ClockSkewed,
@@ -28,6 +28,9 @@ from secure_xcom.core.reference import LEDGERS, TIME_FORMAT, Reference
 from secure_xcom.core.seal import sealed_size, unseal
 from secure_xcom.keys import openers, version_of
 from secure_xcom.keys.data_keys import Candidates
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.interface import Rules
 
 SKEW = timedelta(hours=1)
 """How far apart the clocks of two machines may be where an XCom expires."""

@@ -18,7 +18,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.claims import Claimant, Exclusive, Ledger
-from secure_xcom.core.access_policy.verdict import Decisions
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
@@ -26,7 +25,7 @@ from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Action
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.per_process import MadeOnce, unlocked_property
-from secure_xcom.core.pipeline.decide import Admitted, Row, check_order, decide, exclusive_of
+from secure_xcom.core.pipeline.decide import Admitted, Row, decide, exclusive_of
 from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
 from secure_xcom.core.pipeline.open_payload import key_uses
@@ -36,7 +35,7 @@ from secure_xcom.core.pipeline.seal_payload import Puts, Sealed, pack, preview_o
 from secure_xcom.core.pipeline.telemetry import NotMeasured
 from secure_xcom.core.reference import LEDGER_STORE
 from secure_xcom.keys import KeyService, key_service
-from secure_xcom.keys.data_keys import DataKeys, Unwrapped
+from secure_xcom.keys.data_keys import DataKeys, KeysOfTasks, Unwrapped
 from secure_xcom.sinks import AccessLog, Draft, Record, recording
 from secure_xcom.stores import Store, store
 
@@ -44,8 +43,9 @@ if TYPE_CHECKING:
     from secure_xcom.claims import Claim
     from secure_xcom.claims.claiming import Wanted
     from secure_xcom.claims.shred import Rows, Shredded
+    from secure_xcom.core.access_policy.interface import Decisions
     from secure_xcom.core.masking import Secrets
-    from secure_xcom.core.pipeline.telemetry import Telemetry
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]
 
@@ -95,11 +95,10 @@ class Pipeline:
         self.access_log = access_log
         self._telemetry = telemetry or NotMeasured()
         services = self._telemetry.services(services)
-        self.keys = DataKeys(settings.key_cache_seconds, settings.key_cache_size, services)
+        self._keys = KeysOfTasks(DataKeys(settings.key_cache_seconds, settings.key_cache_size, services))
         self._codecs = codecs.with_names(names)
         self._masker = Masker(names, settings.mask_max_values, register)
         self._stores: MadeOnce[str, Store] = MadeOnce(stores)
-        self._task: TaskTry | None = None
         self._ledger = ledger
         self._ledger_kind = LEDGER_STORE if ledger is None else ledger.kind
         self.claimed: dict[str, Wanted] = {}
@@ -117,10 +116,13 @@ class Pipeline:
         :param operator: who runs the maintenance job that seals values for no task, for the access log.
         :raises SecureXComError: nothing is returned, and what was put already is deleted again.
         """
-        self._enter(producer)
         drafts = [Draft(coordinate=push.coordinate, operator=operator) for push in pushes]
         references = []
-        with Puts(self.store) as puts, self.recording("push", drafts, producer) as record:
+        with (
+            self._keys.of(producer) as keys,
+            Puts(self.store) as puts,
+            self.recording("push", drafts, producer) as record,
+        ):
             for index, (coordinate, value, marked) in enumerate(map(_unmarked, pushes)):
                 with record.at(index) as draft:
                     # decide
@@ -136,7 +138,7 @@ class Pipeline:
                     # route -> seal -> put -> reference
                     names, limit = self._masker.names, self.settings.max_bytes
                     to = destination(compartment, encoded, coordinate, names, marked=marked, max_bytes=limit)
-                    sealed = self._seal(encoded, to, coordinate, producer)
+                    sealed = self._seal(encoded, to, coordinate, keys)
                     bare = reference_of(sealed, puts.put(sealed), encoded.structure)
                     shown = preview_of(bare, maskable, self.settings.preview, names)
                     reference = bare.with_preview(shown)
@@ -144,13 +146,13 @@ class Pipeline:
                     references.append(reference)
         return [reference.dump() for reference in references]
 
-    def _seal(self, encoded: Encoded, to: Destination, coordinate: Coordinate, producer: TaskTry | None) -> Sealed:
+    def _seal(self, encoded: Encoded, to: Destination, coordinate: Coordinate, keys: DataKeys) -> Sealed:
         packed = pack(encoded, to, coordinate, self.settings, ledger=self._ledger_kind)
         context = encryption_context(to.compartment, coordinate)
         if to.exclusive:
-            data_key, wraps = self.keys.fresh(to.key_uris, context)
+            data_key, wraps = keys.fresh(to.key_uris, context)
         else:
-            data_key, wraps = self.keys.for_try(to.key_uris, context, producer.try_number if producer else 0)
+            data_key, wraps = keys.for_try(to.key_uris, context, coordinate.attempt)
         return seal_packed(packed, data_key, wraps)
 
     def pull(
@@ -181,15 +183,18 @@ class Pipeline:
             not say which row is which: a reference that was moved or copied among them is out of order.
         :raises SecureXComError: nothing is returned.
         """
-        self._enter(consumer)
         revealed: list[Revealed] = []
-        with self.recording("pull", [Draft(asked=row.asked) for row in rows], consumer) as record:
+        drafts = [Draft(asked=row.asked) for row in rows]
+        with self._keys.of(consumer) as keys, self.recording("pull", drafts, consumer) as record:
             # decide
             admitted = decide(rows, self.policy, self.settings, consumer, claimant, self._ledger_kind, record)
-            check_order(admitted, order, record)
+            if order:
+                from secure_xcom.core.pipeline.order import check_order
+
+                check_order(admitted, order, record)
             claims = self._claims(admitted, consumer, record)
             # fetch
-            fetched = fetch_admitted(admitted, self.keys, self.store, self._beside, record)
+            fetched = fetch_admitted(admitted, keys, self.store, self._beside, record)
             for index, (row, entry) in enumerate(zip(rows, admitted, strict=True)):
                 with record.at(index) as draft:
                     key, pieces = next(fetched)
@@ -251,19 +256,17 @@ class Pipeline:
         for name, wanted in list(self.claimed.items()):
             # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
             if wanted.claimant == claimant and wanted.target.coordinate.iteration in (None, claimant.iteration):
-                recorder = partial(self.recording, task=self._task)
+                recorder = partial(self.recording, task=self._keys.task)
                 result = shred_unless_held(wanted.target, rows, self.policy, self.store, recorder)
                 if result is not None:
                     shredded.append(result)
                 del self.claimed[name]
         return shredded
 
-    def _enter(self, task: TaskTry | None) -> None:
-        """Drop the data keys of another try: a process that runs several tasks keeps only its own task's."""
-        if task is not None:
-            if self._task is not None and not self._task.same_task(task):
-                self.keys.forget()
-            self._task = task
+    @property
+    def keys(self) -> DataKeys:
+        """The data keys of the task that pushed or pulled last."""
+        return self._keys.current
 
     @unlocked_property
     def ledger(self) -> Ledger:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from secure_xcom.core import clock
-from secure_xcom.core.access_policy.verdict import Rules
+from secure_xcom.core import clock, masking
 from secure_xcom.core.codecs import Encoded
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ValueTooLarge
-from secure_xcom.core.masking import SensitiveNames, holds_sensitive
+from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.reference import ROUTES_KEY, TIME_FORMAT
+
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.interface import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def destination(
     key = coordinate.key
     # A whole value is searched for secrets only where a route asks.
     asked = any(route.sensitive for route in compartment.routes)
-    sensitive = asked and holds_sensitive(encoded.structure, names=names, key=key)
+    sensitive = asked and masking.holds_sensitive(encoded.structure, names=names, key=key)
     route = next((route for route in compartment.routes if route.takes(key, sensitive=sensitive)), None)
     now = clock.now()
     lasts = compartment.lasts(key)

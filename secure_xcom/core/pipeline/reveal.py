@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secure_xcom.core import masking
-from secure_xcom.core.codecs import Codecs
+from secure_xcom.core.codecs import Codecs, Parts
 from secure_xcom.core.masking import SensitiveNames
-from secure_xcom.core.masking.clean_check import Parts
 from secure_xcom.core.pipeline.decide import Admitted, Row
 from secure_xcom.core.pipeline.open_payload import opened
 

@@ -20,7 +20,7 @@ from secure_xcom.core.errors import StoreError
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_routing import Destination
 from secure_xcom.core.pipeline.reveal import Maskable
-from secure_xcom.core.reference import HEADER_BYTES, Head, Reference, WrappedKey, attempt_fields
+from secure_xcom.core.reference import HEADER_BYTES, Head, Reference, WrappedKey
 from secure_xcom.core.seal import Counted, seal, sealed_size
 from secure_xcom.keys import DataKey
 from secure_xcom.stores import Store
@@ -77,9 +77,20 @@ def pack(encoded: Encoded, to: Destination, coordinate: Coordinate, settings: Se
         object=None if place is None else object_uri(*place),
         expires=to.expires,
         exclusive=ledger if to.exclusive else None,
-        **attempt_fields(coordinate, settings.attempt_fields),
+        **_attempt_fields(coordinate, settings.attempt_fields),
     )
     return Packed(head, plaintext, place)
+
+
+def _attempt_fields(coordinate: Coordinate, which: str) -> dict[str, str]:
+    """Return the fields of the head that tell apart producers of one coordinate.
+
+    A worker that refuses these fields never reads what a loop pushed: docs/adr/0078.
+    """
+    attempt, iteration = coordinate.attempt, coordinate.iteration
+    if attempt is None or which == "none" or (which == "loops" and iteration is None):
+        return {}
+    return attempt.head_fields(iteration)
 
 
 def seal_packed(packed: Packed, data_key: DataKey, wraps: Iterable[tuple[str, str]]) -> Sealed:

@@ -79,11 +79,15 @@ def verify(
     quiet = text_of(now() - timedelta(seconds=quiet_seconds))
     covered = _covered(sources, state)
     checks = [
-        _SourceCheck(source, log, state, done, quiet, report, until)
+        _SourceCheck(source, log, state, quiet, report, until)
         for source, until in zip(sources, covered, strict=True)
     ]
     for check in checks:
-        check.run()
+        result = check.run()
+        done.events += result.events
+        done.chains += result.chains
+        done.open += result.open
+        done.found += result.found
     # If other sinks are anchored in this log too, it holds chains that these sinks never had.
     if state is not None and all(covered) and len(sources) >= len(state.covered):
         done.found += _whole_chains(checks, state)
@@ -118,14 +122,13 @@ def _whole_chains(checks: Sequence[_SourceCheck], state: LogState) -> Iterator[F
 
 
 class _SourceCheck:
-    """The check of one sink in two passes; it adds its findings to the result of the whole verification."""
+    """The check of one sink in two passes."""
 
     def __init__(
         self,
         source: Source,
         log: AnchoredLog | None,
         state: LogState | None,
-        done: Verified,
         quiet: str,
         progress: Callable[[str, int, int], None],
         covered: str,
@@ -133,7 +136,7 @@ class _SourceCheck:
         self.source = source
         self._log = log
         self._state = state
-        self._done = done
+        self._done = Verified()
         self._quiet = quiet
         self._progress = progress
         self._anchored: dict[str, AnchoredEnd] = state.chains if state else {}
@@ -148,7 +151,8 @@ class _SourceCheck:
         self.reaches_back_to: AnchoredEnd | None = None
         """How far back the sink reaches: of its anchored chains the one whose last entry was anchored first."""
 
-    def run(self) -> None:
+    def run(self) -> Verified:
+        """Return the findings and numbers of this sink."""
         pieces = self.source.pieces()
         total, read = sum(piece.size for piece in pieces), 0
         for piece in pieces:
@@ -165,7 +169,8 @@ class _SourceCheck:
         for chain, state in self.chains.items():
             if not state.ended and chain not in self._suspicious:
                 self._report_open(chain, state)
-        self._done.chains += len(self.chains)
+        self._done.chains = len(self.chains)
+        return self._done
 
     def _take(self, line: RawLine) -> None:
         entry = entries.read(line.data)

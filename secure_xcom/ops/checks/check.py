@@ -11,14 +11,17 @@ from importlib import metadata
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.access_policy.dag_origin import check_told
 from secure_xcom.core.config import RELEASE
-from secure_xcom.core.coordinate import Coordinate
+from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import SecureXComError, UriInvalid
 from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
+from secure_xcom.ops.checks import backend_class
 from secure_xcom.ops.checks.key_services import check_key_service
+from secure_xcom.ops.checks.misspelled_settings import misspelled_settings, sections_of_airflow
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
+from secure_xcom.ops.checks.served_compartments import Served, served
 from secure_xcom.ops.checks.tested_releases import examine_release
 from secure_xcom.sinks import check_apart, sink
 from secure_xcom.sinks.sink_uri import SinkUri, shown
@@ -45,17 +48,29 @@ _RENDERED_FIELDS_MENDED = _RENDERED_FIELDS[-1][0]
 _DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
 
 
-def check_deployment(deployment: Deployment, dag_id: str | None) -> Iterator[Finding]:
-    """Check everything, in the order in which a push would use it.
+def check_deployment(deployment: Deployment, dag_id: str | None, *, backend: str) -> Iterator[Finding]:
+    """Check everything, in the order in which a push would use it. What several keys share is reported once.
 
-    :param dag_id: the DAG that the probes act as, only in its compartment; None tries every compartment.
+    :param dag_id: the DAG that the probes act as, only in its compartment; None tries every compartment that this
+        worker serves.
+    :param backend: the value of ``[core] xcom_backend``.
     """
+    reported: set[tuple[str, str, str]] = set()
+    for finding in _check_deployment(deployment, dag_id, backend):
+        identity = (finding.subject, finding.status, finding.text)
+        if identity not in reported:
+            reported.add(identity)
+            yield finding
+
+
+def _check_deployment(deployment: Deployment, dag_id: str | None, backend: str) -> Iterator[Finding]:
     yield versions()
-    yield from airflow_uses_the_backend(deployment)
+    yield from misspelled_settings(sections_of_airflow())
+    yield from airflow_uses_the_backend(deployment, backend)
     try:
         policy = deployment.policy
         coordinate = probe_coordinate(dag_id or PROBE_DAG)
-        compartments = policy.compartments if dag_id is None else (policy.resolve(coordinate),)
+        chosen = served(policy, coordinate) if dag_id is None else Served((policy.resolve(coordinate),))
     except SecureXComError as error:
         yield as_finding("settings", error)
         yield from access_log(deployment)
@@ -64,7 +79,8 @@ def check_deployment(deployment: Deployment, dag_id: str | None) -> Iterator[Fin
     yield access_policy(deployment, policy)
     yield from _guarded("access log", partial(_apart, policy, deployment.sinks))
     yield from connections(deployment, policy)
-    yield from places(compartments, coordinate)
+    yield from chosen.findings
+    yield from places(chosen.compartments, coordinate)
     if deployment.settings.claims_uri:
         yield from _guarded("claims", partial(_claims, deployment.settings.claims_uri))
     yield from access_log(deployment)
@@ -81,18 +97,12 @@ def versions() -> Finding:
     return Finding("versions", "ok", ", ".join(installed))
 
 
-def airflow_uses_the_backend(deployment: Deployment) -> Iterator[Finding]:
+def airflow_uses_the_backend(deployment: Deployment, backend: str) -> Iterator[Finding]:
     """Check that values pass through the backend, and that the hooks are installed."""
-    subject = "[core] xcom_backend"
-    if deployment.backend:
-        yield Finding(subject, "ok", "values pass through secure_xcom.SecureXComBackend")
-    else:
-        yield Finding(
-            subject,
-            "error",
-            "Airflow does not use the backend on this machine, so values are stored in plaintext",
-            "set [core] xcom_backend = secure_xcom.SecureXComBackend for every component and worker",
-        )
+    if airflow_is_installed():
+        yield from backend_class.findings(backend)
+    elif not deployment.backend:
+        yield from backend_class.findings("")
     if not airflow_is_installed():
         yield Finding("hooks", "ok", "not checked: Airflow is not installed on this machine")
         return
@@ -187,7 +197,8 @@ def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Itera
 
 def _key(uri: str, compartment: Compartment, coordinate: Coordinate, checked: set[str]) -> Iterable[Finding]:
     service = key_service(uri)
-    findings = [] if uri in checked else check_key_service(service)
+    context = encryption_context(compartment.name, coordinate)
+    findings = [] if uri in checked else check_key_service(service, context)
     checked.add(uri)
     return [*findings, probe_key(service, compartment, coordinate)]
 

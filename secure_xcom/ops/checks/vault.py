@@ -8,14 +8,17 @@ from urllib.parse import urlsplit
 
 from secure_xcom.core.errors import SecureXComError, VaultDenied, VaultTrouble
 from secure_xcom.core.findings import Finding, as_finding
+from secure_xcom.core.suggest import did_you_mean
 from secure_xcom.keys import DataKey
 from secure_xcom.keys.vault import VaultTransit
 
 SKEW_SECONDS = 60
 """Vault's JWT method allows 60 seconds of clock skew by default (clock_skew_leeway)."""
 
+_USABLE_SHOWN = 10
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPERATIONS = {"encrypt": "wrap", "decrypt": "unwrap", "rewrap": "rewrap"}
+_ROOT = "vault-root-token"
 _HEALTH = (200, 429, 472, 473, 501, 503)
 
 
@@ -36,8 +39,12 @@ def _all(key: VaultTransit) -> Iterator[Finding]:
         yield finding
         if finding.status == "error":
             return
-    yield from _identity(key)
-    yield from _rights(key)
+    is_root = False
+    for finding in _identity(key):
+        is_root = is_root or finding.rule == _ROOT
+        yield finding
+    if not is_root:
+        yield from _rights(key)
     yield from _key(key)
     yield from _audit(key)
 
@@ -98,11 +105,14 @@ def _identity(key: VaultTransit) -> Iterator[Finding]:
         return
     policies = [*answer.data.get("policies", ()), *(answer.data.get("identity_policies") or ())]
     if "root" in policies:
+        # One warning for the login, rather than one for each right on each key.
         yield Finding(
             subject,
-            "error",
-            "this is a root token: whoever steals it from a worker controls Vault",
-            "create a role with the least rights (`secure-xcom init --vault`) and revoke this token",
+            "warning",
+            "this is a root token, which may do everything, so rights are not checked: whoever steals it from a "
+            "worker controls Vault",
+            "give workers a role with the least rights (`secure-xcom policy apply` or `init --vault` makes one)",
+            _ROOT,
         )
         return
     ttl = answer.data.get("ttl") if answer.data.get("expire_time") else None
@@ -166,9 +176,32 @@ def _rights(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "error",
-            "this identity may neither wrap nor unwrap nor rewrap with this key",
-            "write the role's policy: `secure-xcom init --vault --dry-run` shows it",
+            "this identity may neither wrap nor unwrap nor rewrap with this key: the mount or the name may have a "
+            "typo, which Vault answers in the same way",
+            _remedy_without_rights(key),
         )
+
+
+def _remedy_without_rights(key: VaultTransit) -> str:
+    """Return what to do, with the keys that the token may use, as Vault's own UI asks for them."""
+    write = (
+        "write the role's policy: `secure-xcom policy compile` or `secure-xcom init --vault --dry-run` shows it"
+    )
+    try:
+        answer = key.client.call("GET", "sys/internal/ui/resultant-acl")
+    except VaultTrouble:
+        return write
+    paths = [*(answer.data.get("exact_paths") or ()), *(answer.data.get("glob_paths") or ())]
+    usable = {
+        f"{path[: -len(operation) - len(name) - 2]}/keys/{name}"
+        for path in map(str, paths)
+        for operation in _OPERATIONS
+        if path.endswith(f"/{operation}/{(name := path.rpartition('/')[2])}")
+    }
+    if not usable:
+        return write
+    listed = ", ".join(sorted(usable)[:_USABLE_SHOWN])
+    return did_you_mean(f"{key.mount}/keys/{key.name}", usable, f"{write}; this identity may use {listed:.400}")
 
 
 def _key(key: VaultTransit) -> Iterator[Finding]:
@@ -277,5 +310,6 @@ def _audit(key: VaultTransit) -> Iterator[Finding]:
             subject,
             "warning",
             "Vault has no audit device: unwraps are not logged",
-            "run `vault audit enable file file_path=/var/log/vault_audit.log`",
+            "run `vault audit enable file file_path=/var/log/vault_audit.log`; OpenBao's API refuses it: add the "
+            "stanza `audit` of docs/vault.md to its configuration and restart it",
         )

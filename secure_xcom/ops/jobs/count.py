@@ -20,14 +20,12 @@ from secure_xcom.numbers import Numbers
 from secure_xcom.numbers.table import OUTSIDE
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.read import Source
-from secure_xcom.ops.jobs.eligible_rows import Found, recognise
+from secure_xcom.ops.jobs.eligible_rows import AIRFLOWS_OWN_KEYS, Found, recognise
 from secure_xcom.ops.jobs.expire import due
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.xcom_table import Database, StoredRow
 
-# Airflow stores the addresses of operators' extra links past every backend (airflow/sdk/bases/operatorlink.py).
-_LINK_PREFIX = "_link_"
 _PULL = b'"action":"pull"'
 # An event may be written some time after its time, and clocks differ.
 _OVERLAP = timedelta(days=1)
@@ -118,7 +116,7 @@ def _take(
     counted = every[OUTSIDE if own is None else own.name]
     if isinstance(found, SecureXComError):
         counted.unreadable += 1
-    elif not row.position.key.startswith(_LINK_PREFIX):
+    elif not row.key.startswith(AIRFLOWS_OWN_KEYS):
         counted.plaintext += 1
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from secure_xcom.core.findings import Finding
+from secure_xcom.ops.checks.doctor_dags import examine_dags
 from secure_xcom.ops.checks.doctor_host import (
     Role,
     examine_files,
@@ -16,9 +17,12 @@ from secure_xcom.ops.checks.doctor_host import (
     repair,
 )
 from secure_xcom.ops.checks.doctor_teams import examine_teams
-from secure_xcom.ops.jobs.doctor_rows import examine_payloads, examine_rows
+from secure_xcom.ops.checks.doctor_triggerers import examine_triggerers
+from secure_xcom.ops.jobs.doctor_rows import Archived, examine_payloads, examine_rows
 from secure_xcom.ops.jobs.job import JobContext, Report
-from secure_xcom.ops.jobs.report_text import EXAMPLES, example_lines
+from secure_xcom.ops.jobs.report_text import EXAMPLES, bytes_text, example_lines
+
+_NONE = Archived()
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,12 @@ class DoctorReport(Report):
     """What doctor found.
 
     :ivar rows: how many XCom rows were examined; :ivar findings: the problems, errors first.
+    :ivar archived: what is stored of archived attempts (Airflow 3.4).
     """
 
     rows: int
     findings: tuple[Finding, ...]
+    archived: Archived = _NONE
 
     @property
     def found(self) -> bool:
@@ -38,7 +44,10 @@ class DoctorReport(Report):
 
     def record(self) -> dict[str, Any]:
         """See `Report.record`."""
-        return {"rows": self.rows, "found": [_record(finding) for finding in self.findings]}
+        return {**self._counts(), "found": [_record(finding) for finding in self.findings]}
+
+    def _counts(self) -> dict[str, int]:
+        return {"rows": self.rows, "archived": self.archived.xcoms, "archived_bytes": self.archived.bytes}
 
     def step_record(self) -> dict[str, Any]:
         """See `Report.step_record`."""
@@ -46,7 +55,7 @@ class DoctorReport(Report):
             {"kind": finding.rule, **finding.record("status", "text", "remedy", "count")}
             for finding in self.findings
         ]
-        return {"rows": self.rows, "kinds": len(kinds), "ailments": kinds, "found": self.found}
+        return {**self._counts(), "kinds": len(kinds), "ailments": kinds, "found": self.found}
 
     def lines(self) -> list[str]:
         """See `Report.lines`. The command shows findings in colour instead."""
@@ -65,9 +74,14 @@ class DoctorReport(Report):
 
     def summary(self) -> str:
         """Return the last line for people."""
-        if not self.findings:
-            return f"{self.rows} rows: nothing found"
-        return f"{self.rows} rows examined, {len(self.findings)} kinds of problems"
+        rows = f"{self.rows} rows"
+        if self.archived.xcoms:
+            rows += f" ({self.archived.xcoms} of archived attempts, {bytes_text(self.archived.bytes)})"
+        return (
+            f"{rows} examined, {len(self.findings)} kinds of problems"
+            if self.findings
+            else f"{rows}: nothing found"
+        )
 
 
 def examine(
@@ -88,7 +102,10 @@ def examine(
     """
     deployment, policy = context.deployment, context.deployment.policy
     with context.database() as database:
-        rows, findings = examine_rows(policy, database, limit=limit, progress=context.progress)
+        examined = examine_rows(policy, database, limit=limit, progress=context.progress)
+        findings = examined.findings
+        findings += examine_triggerers(findings, database)
+        findings += examine_dags(policy, database, limit=limit)
         findings += examine_logins(policy, deployment.settings, deployment.sinks, database)
         if payloads:
             state = context.state("doctor")
@@ -101,7 +118,8 @@ def examine(
     unique = list({(finding.rule, finding.text): finding for finding in findings}.values())
     if fix:
         unique = [replace(each, details={**each.details, "fixed": repair(each)}) for each in unique]
-    return DoctorReport(rows, tuple(sorted(unique, key=lambda finding: finding.status != "error")))
+    ordered = tuple(sorted(unique, key=lambda finding: finding.status != "error"))
+    return DoctorReport(examined.rows, ordered, examined.archived)
 
 
 def is_fixed(finding: Finding) -> bool:

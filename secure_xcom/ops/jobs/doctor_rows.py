@@ -7,10 +7,11 @@ other than its own, of a compartment, key or store that the access policy does n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy
@@ -19,15 +20,35 @@ from secure_xcom.core.findings import Finding, Status
 from secure_xcom.core.pipeline.open_payload import check_time, openable
 from secure_xcom.core.reference import LARGEST_BYTES
 from secure_xcom.keys import KeyUri, openers, version_of
-from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, recognise
-from secure_xcom.ops.jobs.expire import due
+from secure_xcom.ops.jobs.eligible_rows import LINK_PREFIX, LOOP_PREFIX, Found, check_compartment, recognise
+from secure_xcom.ops.jobs.expire import due, is_over
 from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.report_text import EXAMPLES, add_example
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.stores import Store, store
 
-ARCHIVE = "_airflow_deleted__xcom__"
+_DAY = timedelta(days=1)
+ARCHIVES = ("_airflow_deleted__xcom__", "_airflow_deleted__xcom_v1__", "_airflow_deleted__xcom_v2__")
+"""How the tables begin that `airflow db clean` keeps deleted XComs in, up to Airflow 3.3 and from 3.4 on."""
+
+
+class Archived(NamedTuple):
+    """How much is stored of archived attempts: references, and bytes of their sealed payloads."""
+
+    xcoms: int = 0
+    bytes: int = 0
+
+
+class ExaminedRows(NamedTuple):
+    """What the rows are like.
+
+    :ivar rows: how many there are; :ivar archived: what belongs to archived attempts, which nobody pulls any more.
+    """
+
+    rows: int
+    findings: list[Finding]
+    archived: Archived
 
 
 @dataclass(slots=True)
@@ -65,8 +86,8 @@ class _RowFindings:
 
 def examine_rows(
     policy: AccessPolicy, database: Database, *, limit: int = EXAMPLES, progress: Progress = silent
-) -> tuple[int, list[Finding]]:
-    """Examine every XCom row and the related tables. Return the number of rows, and the findings.
+) -> ExaminedRows:
+    """Examine every XCom row and the related tables.
 
     :param limit: how many coordinates a finding names.
     :raises DatabaseFailed: the database does not answer.
@@ -74,8 +95,9 @@ def examine_rows(
     by_rule = _RowFindings(limit)
     versions: Counter[tuple[str, int]] = Counter()
     total, done = database.count(), 0
-    now = clock.now()
+    now, archived = clock.now(), Archived()
     for page in database.pages():
+        ended = database.ended_runs((row.dag_id, row.run_id) for row in page if row.archived)
         for row in page:
             recognised = recognise(row, policy, database)
             if recognised is None:
@@ -84,9 +106,13 @@ def examine_rows(
                 by_rule.add_error(recognised, row.where)
             else:
                 _reference(recognised, policy, by_rule, versions, now)
+                if row.archived:
+                    archived = Archived(archived.xcoms + 1, archived.bytes + recognised.reference.size)
+                    _archived(recognised, ended, by_rule, now)
         done += len(page)
         progress("reading rows", done, max(total, done))
-    return done, [*by_rule.findings(), *_stale(versions), *_related_tables(database)]
+    findings = [*by_rule.findings(), *_stale(versions), *_related_tables(database)]
+    return ExaminedRows(done, findings, archived)
 
 
 def examine_payloads(
@@ -112,13 +138,40 @@ def examine_payloads(
         return [Finding("payloads", "error", text, error.remedy, "payloads-not-known", examples=examples)]
 
 
+def _archived(
+    found: Found, ended: Mapping[tuple[str, str], datetime | None], by_rule: _RowFindings, now: datetime
+) -> None:
+    end = ended.get((found.row.dag_id, found.row.run_id))
+    # `expire` has had a day to delete it.
+    if is_over(found, ended, now) and (end is None or end < now - _DAY):
+        by_rule.add(
+            "archived-row",
+            "warning",
+            "references of archived attempts whose DAG run has ended, and which still exist",
+            "run `secure-xcom expire --apply`, or let the maintenance DAG do it",
+            found.row.where,
+        )
+
+
 def _plaintext(row: StoredRow, by_rule: _RowFindings) -> None:
     if row.text is None and not row.size:
+        return
+    if row.key.startswith(LOOP_PREFIX):
+        # Airflow masks the reason of a loop's decision, caps it at 512 bytes, and reads it itself.
+        return
+    if row.key.startswith(LINK_PREFIX):
+        by_rule.add(
+            "link-row",
+            "warning",
+            "addresses of operator extra links, which Airflow writes and reads in plaintext, past every backend",
+            "keep secrets out of the links of your operators (docs/threat-model.md)",
+            row.where,
+        )
         return
     by_rule.add(
         "plaintext-row",
         "error",
-        "rows with a plaintext value: older than the backend, or from REST writes, triggers or operator links",
+        "rows with a plaintext value: older than the backend, or from REST writes or triggers",
         "run `secure-xcom migrate --apply`; then find what bypasses the backend (docs/threat-model.md)",
         row.where,
     )
@@ -146,7 +199,7 @@ def _reference(
     except SecureXComError as error:
         by_rule.add_error(error, row.where)
     expiry = due(found)
-    if expiry is not None and expiry < now - timedelta(days=1):
+    if expiry is not None and expiry < now - _DAY:
         by_rule.add(
             "expired-row",
             "warning",
@@ -175,7 +228,7 @@ def _stale(versions: Counter[tuple[str, int]]) -> Iterator[Finding]:
 
 def _related_tables(database: Database) -> Iterator[Finding]:
     for table in database.tables():
-        if table.startswith(ARCHIVE):
+        if table.startswith(ARCHIVES):
             size = database.size_of(table)
             rows = "deleted rows" if size is not None else "deleted rows (this user may not count them)"
             yield Finding(

@@ -12,14 +12,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from secure_xcom.connections.sql.positions import Position
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
-from secure_xcom.core.errors import CoordinateMismatch, DatabaseFailed, ReferenceMalformed, SecureXComError
+from secure_xcom.core.errors import (
+    AttemptMismatch,
+    CoordinateMismatch,
+    DatabaseFailed,
+    ReferenceMalformed,
+    SecureXComError,
+)
 from secure_xcom.core.reference import TAG, Head, Reference, is_deep, is_reference, parse
-from secure_xcom.ops.xcom_table import Database, Position, StoredRow
+from secure_xcom.ops.xcom_table import Database, StoredRow
 
 REFERENCE_MAX_CHARACTERS = 4 << 20
 """No reference is longer: one of a branching task has up to 65,536 ids beside it, of some tens of characters each.
 As Python's objects JSON takes up to a hundred times the memory of its text."""
+
+LINK_PREFIX = "_link_"
+"""How the keys of operator extra links begin (airflow/sdk/bases/operatorlink.py)."""
+LOOP_PREFIX = "_airflow_loop_"
+"""How the keys of loops' decisions begin (airflow/models/dynamic_region.py)."""
+AIRFLOWS_OWN_KEYS = (LINK_PREFIX, LOOP_PREFIX)
+"""Airflow writes their values past every backend, and reads them itself."""
 
 _LEVELS_MAX = 64
 """Previews have fewer than 20."""
@@ -46,10 +60,14 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
         row, value = read(row, database)
         if not is_reference(value):
             return None
-        found = parse(value)
-        if found.head.coordinate != row.coordinate:
-            raise CoordinateMismatch(f"the reference belongs to {found.head.coordinate}", where=row.where)
-        return Found(row, found, policy.compartment(found.head.compartment))
+        reference = parse(value)
+        if reference.head.coordinate != row.coordinate:
+            raise CoordinateMismatch(f"the reference belongs to {reference.head.coordinate}", where=row.where)
+        if row.attempt is not None and reference.head.attempt not in (None, row.attempt):
+            # A pull cannot find this out, because Airflow gives a value without its row.
+            what = f"the reference belongs to another attempt of the task, {reference.head.attempt}"
+            raise AttemptMismatch(what, where=row.where)
+        return Found(row, reference, policy.compartment(reference.head.compartment))
     except DatabaseFailed:
         raise
     except SecureXComError as error:
@@ -131,22 +149,23 @@ def others_payloads(founds: Iterable[Found], database: Database) -> dict[Positio
     :returns: for each such reference the row that was there before, or at the same time, by its position.
     """
     wanted = {found.row.position: found for found in founds if found.reference.head.object is not None}
-    tasks = {
-        (found.row.dag_id, found.row.run_id, found.row.position.task_id, found.row.position.map_index)
-        for found in wanted.values()
-    }
+    rows = [found.row for found in wanted.values()]
+    objects = {str(found.reference.head.object) for found in wanted.values()}
     by_object: dict[str, list[StoredRow]] = {}
-    for row in database.of_tasks(tasks):
+    for row in database.of_tasks((row.dag_id, row.run_id, row.task_id, row.map_index) for row in rows):
         named = _object_in(row, database)
-        if named is not None:
+        if named in objects:
             by_object.setdefault(named, []).append(row)
-    answer: dict[Position, StoredRow] = {}
+    first: dict[Position, StoredRow] = {}
     for position, found in wanted.items():
-        rows = by_object.get(str(found.reference.head.object), [])
-        before = [row for row in rows if row.position != position and not _is_older(found.row, row)]
+        before = [
+            row
+            for row in by_object.get(str(found.reference.head.object), [])
+            if not row.is_same_xcom(found.row) and not _is_older(found.row, row)
+        ]
         if before:
-            answer[position] = before[0]
-    return answer
+            first[position] = before[0]
+    return first
 
 
 def _object_in(row: StoredRow, database: Database) -> str | None:
@@ -158,5 +177,5 @@ def _object_in(row: StoredRow, database: Database) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _is_older(one: StoredRow, other: StoredRow) -> bool:
-    return one.timestamp is not None and one.timestamp < (other.timestamp or _NO_TIME)
+def _is_older(row: StoredRow, other: StoredRow) -> bool:
+    return row.timestamp is not None and row.timestamp < (other.timestamp or _NO_TIME)

@@ -1,4 +1,4 @@
-"""Delete expired XComs: payloads and rows.
+"""Delete expired XComs, and those of archived attempts: payloads and rows.
 
 An XCom expires at the time in its head's ``expires``. A reference that was made while its compartment had no
 retention expires at its creation plus today's retention. Pulls of expired XComs are refused already; this job
@@ -6,11 +6,16 @@ deletes the bytes. It deletes the payload first and the row second, so that a jo
 the row again. XComs under a legal hold stay. A grace period of one hour keeps a fast clock from deleting early.
 Where a row names a payload that an older row of the same task instance names, both are left: see
 `others_payloads`.
+
+From Airflow 3.4 on a retry or a clearing archives what the attempt before pushed; earlier releases deleted it. So
+this job deletes it once the DAG run has ended, or ``archived_retention`` later, and exclusive XComs at once: the
+data key goes with the row. It only ever deletes references: what Airflow itself writes, such as the operator extra
+links of earlier tries, stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cache
@@ -39,6 +44,7 @@ GRACE = timedelta(hours=1)
 class ExpireReport(Report):
     """What a run found and did.
 
+    :ivar archived: of the expired, those of archived attempts that go before their retention is over.
     :ivar held: expired, but under a legal hold; :ivar changed: overwritten by a task meanwhile;
         :ivar unreadable: references that cannot be read, are in another row, or of an unknown compartment.
     """
@@ -47,6 +53,7 @@ class ExpireReport(Report):
     rows: int = 0
     references: int = 0
     expired: int = 0
+    archived: int = 0
     expired_bytes: int = 0
     held: int = 0
     deleted: int = 0
@@ -66,6 +73,7 @@ class ExpireReport(Report):
         lines = [
             f"{self.rows} rows, {self.references} of them references",
             f"{self.expired} expired ({bytes_text(self.expired_bytes)}), {self.held} more under a legal hold",
+            *([f"{self.archived} of them belong to archived attempts of ended runs"] if self.archived else ()),
             *example_lines(self.examples, self.expired),
         ]
         if self.unreadable:
@@ -98,6 +106,21 @@ def due(found: Found) -> datetime | None:
         return None
 
 
+def is_over(found: Found, ended: Mapping[tuple[str, str], datetime | None], now: datetime) -> bool:
+    """Return whether an XCom of an archived attempt is to go, as its DAG run has ended long enough ago.
+
+    :param ended: the runs that have ended, as `AirflowDatabase.ended_runs` gives them.
+    """
+    row = found.row
+    if not row.archived or (row.dag_id, row.run_id) not in ended:
+        return False
+    end = ended[row.dag_id, row.run_id]
+    kept = found.compartment.archived_retention_seconds
+    if kept == 0 or found.reference.head.exclusive is not None:
+        return True
+    return end is not None and end + timedelta(seconds=kept) <= now
+
+
 def expire(
     policy: AccessPolicy,
     database: Database,
@@ -123,7 +146,8 @@ def expire(
     with locked(state):
         total = database.count()
         for page in database.pages():
-            expired = [xcom for row in page if (xcom := run.examine(row, report)) is not None]
+            ended = database.ended_runs((row.dag_id, row.run_id) for row in page if row.archived)
+            expired = [xcom for row in page if (xcom := run.examine(row, ended, report)) is not None]
             if delete and expired:
                 run.delete(expired, report)
             progress("reading rows", report.rows, max(total, report.rows))
@@ -144,7 +168,9 @@ class _Run:
         self._store = cache(self.stores)
         self._pace = Pace(self.rate)
 
-    def examine(self, row: StoredRow, report: ExpireReport) -> Found | None:
+    def examine(
+        self, row: StoredRow, ended: Mapping[tuple[str, str], datetime | None], report: ExpireReport
+    ) -> Found | None:
         report.rows += 1
         found = recognise(row, self.policy, self.database)
         if found is None:
@@ -154,12 +180,14 @@ class _Run:
             report.unreadable += 1
             return None
         expiry = due(found)
-        if expiry is None or expiry > self.now:
+        expired = expiry is not None and expiry <= self.now
+        if not expired and not is_over(found, ended, self.now):
             return None
         if self.policy.held(row.dag_id, row.run_id) is not None:
             report.held += 1
             return None
         report.expired += 1
+        report.archived += not expired
         report.expired_bytes += found.reference.size
         add_example(report.examples, row.where)
         return found

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
 
+from secure_xcom.connections.sql.positions import position_of
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment
 from secure_xcom.core.errors import SecureXComError, StoreError, UnsafeRefused
@@ -30,7 +31,7 @@ from secure_xcom.ops.jobs.payload_paths import PayloadPath, is_staged
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.rate_limit import Pace
 from secure_xcom.ops.jobs.report_text import EXAMPLES, add_example
-from secure_xcom.ops.xcom_table import Database, Position, StoredRow
+from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.stores import Store, StoredObject, store
 
 WINDOW = timedelta(hours=24)
@@ -186,10 +187,10 @@ class _Run:
         return "young" if young else "payloads"
 
     def _read_rows(self) -> None:
-        at = self.inventory.meta("position")
-        if at == "end":
+        reached = self.inventory.meta("position")
+        if reached == "end":
             return
-        after = Position(*json.loads(at)) if at else None
+        after = position_of(json.loads(reached)) if reached else None
         total, done = self.database.count(), 0
         for page in self.database.pages(after):
             named: list[tuple[bytes, str, str | None]] = []

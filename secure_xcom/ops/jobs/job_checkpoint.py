@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from secure_xcom.connections.sql.positions import Position, position_of
 from secure_xcom.core.errors import StateInvalid
-from secure_xcom.ops.xcom_table import Position
 
 _FORMAT = 1
 _MAX_BYTES = 1 << 20
@@ -37,8 +37,8 @@ class Checkpoint:
                 f"the state file cannot be read ({type(error).__name__})", where=str(path)
             ) from None
         if isinstance(record, dict) and record.get("format") == _FORMAT and record.get("job") == self._job:
-            at = record.get("position")
-            self.position = Position(*at) if at else None
+            parts = record.get("position")
+            self.position = position_of(parts) if parts else None
             self.notes = dict(record.get("notes") or {})
 
     def save(self, position: Position) -> None:

@@ -18,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from secure_xcom.connections.sql.positions import position_of
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.errors import ClaimRefused, MaintenanceError, SecureXComError, ValueNotKept, ValueTooLarge
 from secure_xcom.core.pipeline.open_payload import key_uses, openable, place_within
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.core.reference import is_reference
-from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, recognise
+from secure_xcom.ops.jobs.eligible_rows import AIRFLOWS_OWN_KEYS, Found, check_compartment, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.migrate_report import MigrateReport, SealReport, UnsealReport
@@ -31,7 +32,7 @@ from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.row_errors import concerns_all, is_of_the_payload
 from secure_xcom.ops.jobs.stock_objects import OldObjects
-from secure_xcom.ops.xcom_table import Database, Position, StoredRow
+from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.sinks import AccessLog, Draft, recording
 
 # JSON may need six characters for one.
@@ -64,7 +65,7 @@ def seal_existing(
         if apply:
             _delete_left_over(database, checkpoint, old)
         for row in _rows(database, report, progress):
-            if not row.size:
+            if not row.size or row.key.startswith(AIRFLOWS_OWN_KEYS):
                 continue
             found = recognise(row, policy, database)
             if found is not None:
@@ -187,7 +188,7 @@ def _delete_left_over(database: Database, checkpoint: Checkpoint, old: OldObject
     left = checkpoint.notes.pop("old", None)
     if not isinstance(left, dict):
         return
-    row = database.one(Position(*left["position"]))
+    row = database.one(position_of(left["position"]))
     if row is None or is_reference(row.value):
         old.delete(str(left["path"]))
 

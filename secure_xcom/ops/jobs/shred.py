@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from secure_xcom.claims import Claim, Claimant, Ledger, Target
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.shred import shred_finished
+from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ClaimTampered, ReferenceMalformed
 from secure_xcom.core.event import Event
-from secure_xcom.core.reference import TAG
+from secure_xcom.core.reference import TAG, TIME_FORMAT
 from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, read, recognise
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -96,13 +97,31 @@ class DatabaseRows:
                 others_payloads([found], self._database).get(row.position)
                 for row in self._rows(target.coordinate)
                 if isinstance(found := recognise(row, self._policy, self._database), Found)
+                and found.reference.head.object == target.object
             ),
             None,
         )
 
-    def _rows(self, coordinate: Coordinate) -> list[Any]:
+    def copies(self) -> Iterator[Found]:
+        """Yield each reference of an earlier release whose XCom is shredded in the row that hides it.
+
+        A task of Airflow 3.4 that shreds what it was given writes there, and the hidden row keeps its data key.
+        """
+        for hidden, shown in self._database.hidden_rows():
+            copy, visible = (recognise(row, self._policy, self._database) for row in (hidden, shown))
+            if (
+                isinstance(copy, Found)
+                and isinstance(visible, Found)
+                and copy.reference.shredded is None
+                and copy.reference.head.exclusive is not None
+                and visible.reference.shredded is not None
+                and copy.reference.head.object == visible.reference.head.object
+            ):
+                yield copy
+
+    def _rows(self, coordinate: Coordinate) -> list[StoredRow]:
         task_instance = (*coordinate.of_task, coordinate.map_index)
-        return [row for row in self._database.of_tasks([task_instance]) if row.position.key == coordinate.key]
+        return list(self._database.of_tasks([task_instance], key=coordinate.key))
 
 
 def shred_all(
@@ -130,7 +149,8 @@ def shred_all(
 
     def succeeded(claimant: Claimant) -> bool:
         task_instance = (claimant.dag_id, claimant.run_id, claimant.task_id, claimant.map_index)
-        return database.task_state(*task_instance) == "success"
+        states = database.task_states(*task_instance, iteration=claimant.iteration)
+        return bool(states) and set(states) == {"success"}
 
     report = ShredReport(deleting=delete)
 
@@ -180,4 +200,17 @@ def shred_all(
             reason = done.left or f"the row of {claim.coordinate} cannot be read, or was overwritten meanwhile"
             add_example(report.failures, str(reason))
         progress("shredding", report.due, None)
+    for copy in rows.copies():
+        if policy.held(copy.row.dag_id, copy.row.run_id) is not None:
+            continue
+        report.due += 1
+        if not delete:
+            continue
+        reference = copy.reference
+        before(Target(copy.compartment.name, reference.head.coordinate, "", str(reference.head.object)))
+        if database.replace(copy.row, reference.without_keys(clock.now().strftime(TIME_FORMAT)).dump()):
+            report.done += 1
+        else:
+            report.left += 1
+            add_example(report.failures, f"the row of {copy.row.where} was overwritten meanwhile")
     return report

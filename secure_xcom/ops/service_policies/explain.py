@@ -9,7 +9,7 @@ from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.globs import matches
 from secure_xcom.core.access_policy.loading import place
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.access_policy.yaml_reader import Marks, Path
+from secure_xcom.core.access_policy.yaml_reader import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,7 @@ def why(policy: AccessPolicy, raw: bytes, dag_id: str, *, where: str) -> Reason:
     :param raw: the bytes that the policy was read from.
     :raises PolicyInvalid: they are not an access policy.
     """
-    marks: Marks = {}
-    yaml_reader.read(raw, where=where, marks=marks)
+    _, marks = yaml_reader.read_with_marks(raw, where=where)
     taking = [
         (own, glob, ("compartments", index, "dags", number))
         for index, own in enumerate(policy.compartments)

@@ -1,7 +1,9 @@
-"""A thousand mapped task instances."""
+"""A thousand mapped task instances; and a few tasks that print what they pull."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from airflow.sdk import DAG, task
 from tests.e2e.dags.kit import got, said, task_instance
 
 COUNT = 1000
+PRINTED = "swordfish-in-this-process"
 
 
 def value_of(number: int, map_index: int) -> dict[str, Any]:
@@ -42,3 +45,24 @@ with DAG("thousand", schedule=None) as thousand:
     listed: Any = numbers()
     mapped: Any = each.expand(number=listed)
     gather(mapped)
+
+
+with DAG("prints_here", schedule=None) as prints_here:
+
+    @task
+    def give() -> dict[str, str]:
+        """Push a secret."""
+        return {"user": "no secret", "password": PRINTED}
+
+    @task
+    def show(value: dict[str, str]) -> None:
+        """Print it in every way that a task has."""
+        print("printed", value)
+        sys.stderr.write(f"written {value}\n")
+        logging.getLogger("some.library").warning("logged %s", value)
+        try:
+            int(value["password"])
+        except ValueError:
+            logging.getLogger("airflow.task").exception("raised")
+
+    show(give())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Triggers that read and write XComs as their task, and what they note."""
+"""Triggers that read and write XComs as their task, the operator that waits for them, and what they note."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
+from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 # A task that is resumed before its executor has seen it pause is failed by Airflow.
-PAUSE_SECONDS = 3
+PAUSE_SECONDS = 5
 GATHER_SECONDS = 30
 _arrived: dict[str, set[str]] = defaultdict(set)
 
@@ -65,7 +67,7 @@ class Waiting(BaseTrigger):
         """Wait for the other triggers of this way: they are in this process, however slowly their tasks start."""
         _arrived[self.way].add(self.own["task_id"])
         end = time.monotonic() + GATHER_SECONDS
-        while len(_arrived[self.way]) < self.together and time.monotonic() < end:
+        while len(_arrived[self.way]) < self.together and time.monotonic() < end:  # noqa: ASYNC110  # with an end
             await asyncio.sleep(0.1)
 
     async def _act(self) -> object:
@@ -81,3 +83,22 @@ class Waiting(BaseTrigger):
         else:
             await XCom.aset("by_trigger", {"password": "of a trigger"}, **self.own)
         return await XCom.aget_one(key="by_trigger", **self.own)
+
+
+class Defers(BaseOperator):
+    """Wait for a trigger that pulls or pushes in one way."""
+
+    def __init__(self, way: str, together: int = 1, **options: Any) -> None:
+        super().__init__(**options)
+        self.way, self.together = way, together
+
+    def execute(self, context: Any) -> None:
+        instance = context["ti"]
+        own = {name: getattr(instance, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+        source = {"key": "return_value", "dag_id": self.dag_id, "run_id": instance.run_id, "task_id": "make"}
+        trigger = Waiting(self.way, own, source, self.together)
+        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=240))
+
+    def resume(self, context: Any, event: Any) -> None:
+        if context["ti"].try_number == 1 and self.retries:
+            raise RuntimeError("once more")

@@ -15,6 +15,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import DeleteXCom, SetXCom
 from airflow.sdk.execution_time.xcom import XCom
 
+from tests.e2e.dags_airflow34.waiting import Defers
 from tests.e2e.dags_writes.writing import Writing, note, tried
 
 try:
@@ -138,6 +139,20 @@ class Deferring(BaseOperator):
 
 
 @dag(schedule=None, catchup=False)
+def waits_together() -> None:
+    """Four triggers that pull at the same time in a way that blocks, and one that pushes so in both tries."""
+
+    @task
+    def make() -> dict[str, str]:
+        return {"password": CANARY}
+
+    made = make()
+    for number in range(4):
+        made >> Defers(task_id=f"waits_{number}", way="get_one", together=4)
+    Defers(task_id="pushes", way="set", retries=1, retry_delay=timedelta(seconds=0))
+
+
+@dag(schedule=None, catchup=False)
 def marketing_defers() -> None:
     """A trigger."""
     Deferring(task_id="defers")
@@ -196,3 +211,4 @@ marketing_attacks()
 marketing_sister()
 marketing_defers()
 payroll_own()
+waits_together()

@@ -167,10 +167,13 @@ class OwnServer(VaultServer):
 
 
 @contextlib.contextmanager
-def dev_server(binary: Path, folder: Path, flavour: str) -> Iterator[VaultServer]:
-    """A server in memory, unsealed, ended at the end."""
+def dev_server(binary: Path, folder: Path, flavour: str, config: str = DEV_CONFIG) -> Iterator[VaultServer]:
+    """A server in memory, unsealed, ended at the end.
+
+    :param config: the configuration of an OpenBao.
+    """
     port = free_port()
-    (folder / "dev.hcl").write_text(DEV_CONFIG)
+    (folder / "dev.hcl").write_text(config)
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [

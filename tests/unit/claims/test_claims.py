@@ -23,7 +23,7 @@ from secure_xcom.claims.shred import shred_finished
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
-from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
+from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
 from secure_xcom.core.errors import (
     ClaimRefused,
     ClaimTampered,
@@ -484,6 +484,63 @@ def test_clocks_that_are_over_an_hour_apart_cannot_tell() -> None:
 
 
 # --- shredding --------------------------------------------------------------------------------------------
+
+
+def test_each_iteration_of_a_loop_claims_for_itself() -> None:
+    """An iteration may not pull what another one has claimed; run again by another attempt, it is the same."""
+    there = world()
+    reference = there.push("opensesame", TOKEN)
+
+    def of(iteration: int | None, attempt: str = ATTEMPT) -> Any:
+        who = replace(claimant(FIRST, 0, attempt), iteration=iteration)
+        return there.process().pull([row(reference)], consumer=FIRST, claimant=who)[0]
+
+    assert of(1) == "opensesame"
+    assert of(1, LATER) == "opensesame"
+    for other in (0, 2, None):
+        with pytest.raises(ClaimRefused, match="iteration 1"):
+            of(other)
+
+
+def test_what_another_iteration_pushed_is_left_to_maintenance() -> None:
+    """A task that succeeded shreds nothing that it cannot name to Airflow, as what `loop.previous` gives."""
+    there = world()
+    attempt = Attempt("019be2a1-0000-7000-8000-00000000000a", "019be2a1-0000-7000-8000-0000000000f0", 1)
+    reference = there.push("opensesame", replace(TOKEN, attempt=attempt))
+    who = replace(claimant(FIRST), iteration=2)
+    process = there.process()
+    assert process.pull([row(reference)], consumer=FIRST, claimant=who) == ["opensesame"]
+    rows = MemoryRows(reference)
+    assert process.shred(rows, who) == []
+    assert parse(rows.rows[TOKEN]).shredded is None
+
+
+class TwoRows:
+    """The rows of two iterations of one coordinate, one of them twice: `secure_xcom.claims.shred.Rows`."""
+
+    def __init__(self, *values: dict[str, Any]) -> None:
+        self.values = list(values)
+
+    def read(self, at: Coordinate) -> list[Any]:
+        return list(self.values)
+
+    def replace(self, at: Coordinate, old: object, new: object) -> bool:
+        found = old in self.values
+        self.values = [new if value == old else value for value in self.values]  # type: ignore[misc]
+        return found
+
+
+def test_only_the_rows_that_name_the_payload_are_shredded() -> None:
+    """Of the rows of one coordinate, each copy of the claimed one loses its keys, and no other."""
+    there = world()
+    first, second = there.push("first", TOKEN), there.push("second", TOKEN)
+    rows = TwoRows(first, second, second)
+    process = there.process()
+    assert pull(process, second) == "second"
+    [done] = process.shred(rows, claimant(FIRST))
+    assert (done.keys, done.whole) == ("destroyed", True)
+    assert [parse(value).shredded is None for value in rows.values] == [True, False, False]
+    assert pull(there, rows.values[0]) == "first"
 
 
 class MemoryRows:

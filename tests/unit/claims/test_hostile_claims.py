@@ -36,11 +36,7 @@ READER = Claimant("orders", coordinate().run_id, "reader", -1, 0)
 def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
     """A deployment with an exclusive XCom that was read, one that was not, and one that is for all."""
     made = Upkeep(tmp_path / "deployment")
-    made.table.execute(
-        "CREATE TABLE task_instance (dag_id TEXT, run_id TEXT, task_id TEXT, map_index INTEGER, state TEXT)"
-    )
-    row = {"run_id": READER.run_id}
-    made.table.execute("INSERT INTO task_instance VALUES ('orders', :run_id, 'reader', -1, 'success')", [row])
+    made.table.set_state(coordinate(task_id=READER.task_id), "success")
     for key in ("read", "unread"):
         made.push(exclusive("opensesame"), coordinate(key=key))
     made.push("for all", coordinate(key="plain"))

@@ -133,7 +133,7 @@ def test_prune_first_says_what_would_go(folder: Path) -> None:
         (("verify", "--log", "nowhere://x"), "no store has the scheme"),
         (("verify", "--sink", "syslog://x:1", "--chains-only"), "cannot be read back"),
         (("anchor", "--key", "ftp://x"), "no signing key has the scheme"),
-        (("key", "--key", "file:relative.pem"), "no signing key has the scheme"),
+        (("key", "--key", "file:relative.pem"), "a signing key begins with one of"),
         (("key", "--create", "--name", "a b"), "not a valid name of a log"),
         (("verify", "--verifier", "nonsense"), "not a verifier key"),
         (("verify", "--trusted", "/nowhere/checkpoint"), "cannot be read"),

@@ -24,8 +24,6 @@ from tests.support.world import coordinate
 def upkeep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upkeep]:
     """A deployment whose database knows the states of tasks."""
     made = Upkeep(tmp_path / "deployment")
-    names = "dag_id TEXT, run_id TEXT, task_id TEXT, map_index INTEGER, state TEXT"
-    made.table.execute(f"CREATE TABLE task_instance ({names})")
     monkeypatch.setenv("SECURE_XCOM_DB", made.table.url)
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
     yield made
@@ -47,8 +45,7 @@ def read(upkeep: Upkeep, at: Coordinate, task_id: str, state: str | None) -> Any
     asked = Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index)
     values = upkeep.pipeline().pull([Row(upkeep.table.value(at), asked)], consumer=task, claimant=claimant)
     if state:
-        row = {"dag_id": at.dag_id, "run_id": at.run_id, "task_id": task_id, "state": state}
-        upkeep.table.execute("INSERT INTO task_instance VALUES (:dag_id, :run_id, :task_id, -1, :state)", [row])
+        upkeep.table.set_state(replace(at, task_id=task_id), state)
     return values[0]
 
 

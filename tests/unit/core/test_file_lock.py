@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core import file_lock
+from secure_xcom.core import lock_holder
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
@@ -137,7 +137,7 @@ def test_a_holder_that_the_kernel_does_not_show(tmp_path: Path) -> None:
         f"4: FLOCK  ADVISORY  WRITE 14 {device}:{status.st_ino + 1} 0 EOF",
         "5: FLOCK",
     ]
-    assert file_lock._pids(lines, status) == []
-    assert file_lock._pids([*lines, f"6: FLOCK ADVISORY WRITE 15 ff:ff:{status.st_ino} 0 EOF"], status) == [15]
+    assert lock_holder._pids(lines, status) == []
+    assert lock_holder._pids([*lines, f"6: FLOCK ADVISORY WRITE 15 ff:ff:{status.st_ino} 0 EOF"], status) == [15]
     with path.open() as file:
-        assert "does not show" in file_lock.holder(file.fileno())
+        assert "does not show" in lock_holder.holder(file.fileno())

@@ -22,8 +22,7 @@ from prometheus_client import REGISTRY
 from secure_xcom.core import errors
 from secure_xcom.core.errors import KeyServiceDenied
 from secure_xcom.core.pipeline.push_and_pull import Push, Row
-from secure_xcom.core.pipeline.telemetry import Telemetry
-from secure_xcom.core.pipeline.telemetry.measuring import COUNTERS, TIMERS
+from secure_xcom.core.pipeline.telemetry.measuring import COUNTERS, TIMERS, Telemetry
 from tests.support.world import World, coordinate
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "observability"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.errors import DatabaseFailed, DatabaseUnknown
 from secure_xcom.ops.xcom_table import Database, database_url
 from tests.support.airflow_here import airflow_here
@@ -17,10 +18,10 @@ from tests.support.xcom_table import XComTable
 __all__ = ["airflow_here"]
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Iterator[XComTable]:
-    """A new table."""
-    made = XComTable(f"sqlite:///{tmp_path}/airflow.db")
+@pytest.fixture(params=Schema)
+def table(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[XComTable]:
+    """New tables of each schema."""
+    made = XComTable(f"sqlite:///{tmp_path}/airflow.db", request.param)
     yield made
     made.close()
 
@@ -32,7 +33,7 @@ class TestSqlite(DatabaseContract):
 def test_what_is_no_json_is_told_apart(table: XComTable) -> None:
     """A NaN that Python wrote and text that nobody can parse stop no reading."""
     table.put(coordinate(), 1)
-    table.execute("UPDATE xcom SET value = :text", [{"text": "{broken"}])
+    table.write_text("{broken")
     database = table.database()
     row = next(database.rows())
     assert row.value is None

@@ -74,7 +74,7 @@ def test_the_tests_of_the_tiers_exist(matrix: Any) -> None:
 
 
 def test_the_lowest_cryptography_and_those_of_airflows_constraints_are_run() -> None:
-    """The oldest environment has the lowest that is allowed, those in between what their constraints pin."""
+    """The oldest environment has the lowest that is allowed, and each in between what its constraints pin."""
     [lowest] = re.findall(r'"cryptography>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
     pins = {
         name: re.findall(r"^cryptography==(\S+)", (ROOT / f"requirements/{name}.txt").read_text(), re.M)

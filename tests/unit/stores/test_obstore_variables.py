@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 
@@ -21,10 +22,10 @@ def test_no_variable_is_unknown() -> None:
 def test_what_is_hidden_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the process's own table is changed, only for a moment, and also if making the client fails."""
     monkeypatch.setenv("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms")
-    with pytest.raises(ValueError, match="made"), hidden_from_obstore():
+    with contextlib.suppress(ZeroDivisionError), hidden_from_obstore():
         assert os.environ["AWS_SERVER_SIDE_ENCRYPTION"] == "aws:kms"
         assert _of_the_process() == b"\xff\n"
-        raise ValueError("made")
+        print(1 / 0)
     assert _of_the_process() == b"aws:kms\n"
 
 

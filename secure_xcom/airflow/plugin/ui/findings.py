@@ -99,7 +99,7 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
             "created-in-the-future",
             "warning",
             f"It says that it was pushed at {head.created}, over an hour after this machine's clock.",
-            "Compare the clocks of the workers and of the API server; then look for who wrote this row.",
+            "Compare the clocks of the workers and of the API server; then find out who wrote this row.",
         )
     if known.policy is None:
         return
@@ -125,7 +125,7 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
             "ContextRefused",
             "error",
             f"None of its wrapping keys belongs to compartment {xcom.compartment.name}, so no pull opens it.",
-            "List the key under the compartment's key_uris (with `?wrap=never`), or look for who wrote this row.",
+            "List the key under the compartment's key_uris (with `?wrap=never`), or find out who wrote this row.",
         )
     over = head.due(xcom.compartment.lasts(head.key))
     if head.expires is None and over is not None and over < now:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from secure_xcom.airflow.plugin.ui.tables import Tables
 from secure_xcom.airflow.plugin.ui.tables_34 import Tables34
-from secure_xcom.core.errors import TablesUnknown
+from secure_xcom.connections.sql.airflow_tables import Schema, schema_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,13 +23,6 @@ def tables_of(session: Session) -> Tables:
     bind = session.get_bind()
     engine = getattr(bind, "engine", bind)
     if engine not in _KNOWN:
-        _KNOWN[engine] = _kind(set(sa.inspect(session.connection()).get_table_names()))
+        attempts = schema_of(session.connection()) is Schema.ATTEMPTS
+        _KNOWN[engine] = Tables34 if attempts else Tables
     return _KNOWN[engine](session)
-
-
-def _kind(names: set[str]) -> type[Tables]:
-    if {"xcom_v2", "xcom_v1", "legacy_task_data_owner"} <= names and "xcom" not in names:
-        return Tables34
-    if "xcom" in names and "xcom_v2" not in names:
-        return Tables
-    raise TablesUnknown("Airflow's database has no tables of XComs as Airflow 3.1 to 3.4 have them", where="xcom")

@@ -15,7 +15,7 @@ from secure_xcom.airflow.plugin.ui.values import TAG, TEXT_MAX
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import CoordinateMismatch, ReferenceMalformed, SecureXComError
+from secure_xcom.core.errors import AttemptMismatch, CoordinateMismatch, ReferenceMalformed, SecureXComError
 from secure_xcom.core.reference import TIME_FORMAT, Head, Reference, is_reference, parse
 
 State = Literal["sealed", "plaintext", "shredded", "expired", "unreadable"]
@@ -101,6 +101,10 @@ def _of_reference(stored: StoredXCom, reference: Reference, policy: AccessPolicy
         indexes.add("-1")
     if (head.dag_id, head.run_id, head.task_id, head.key) != row or head.map_index not in indexes:
         refusal = CoordinateMismatch("the reference belongs to another XCom: it was moved, copied or replayed")
+        return XCom(stored, "unreadable", refusal=refusal)
+    if stored.attempt is not None and head.attempt not in (None, stored.attempt.ti_id):
+        # A pull cannot find this out, because Airflow gives a value without its row.
+        refusal = AttemptMismatch(f"the reference belongs to another attempt of the task, {head.attempt}")
         return XCom(stored, "unreadable", refusal=refusal)
     try:
         compartment = None if policy is None else policy.compartment(head.compartment)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from secure_xcom.airflow.plugin.ui import values
-from secure_xcom.airflow.plugin.ui.schema import LOG, ORDER, RUN, TASK, XCOM
 from secure_xcom.airflow.plugin.ui.stored import Attempt, Narrow, Place, RestWrite, Run, StoredXCom, Wanted
+from secure_xcom.connections.sql.airflow_tables import LOG, REST_WRITES, RUN, TASK, XCOM
+from secure_xcom.connections.sql.xcom_rows import behind
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -24,6 +25,8 @@ _REST_WRITES_MAX = 200
 _RARE_MAX = 1_000
 COUNT_MAX = 10_000
 """XComs of a task are counted up to here."""
+ORDER = (XCOM.c.task_id, XCOM.c.map_index, XCOM.c.key)
+"""The order of XComs within a run: the rest of the primary key."""
 
 
 class Tables:
@@ -135,7 +138,7 @@ class Tables:
         if wanted.map_index is not None:
             query = query.where(XCOM.c.map_index == wanted.map_index)
         if after is not None:
-            query = query.where(values.behind(ORDER, (after.task_id, after.map_index, after.key), self._dialect))
+            query = query.where(behind(ORDER, (after.task_id, after.map_index, after.key), self._dialect))
         return query.order_by(*ORDER) if whole else query
 
     def _rows(self, query: Any, runs: dict[int, Run]) -> list[StoredXCom]:
@@ -157,7 +160,7 @@ class Tables:
         query = (
             sa.select(LOG.c.event, LOG.c.owner, LOG.c.dttm, extra)
             .where(LOG.c.dag_id == run.dag_id, LOG.c.task_id == task_id, LOG.c.run_id == run.run_id)
-            .where(LOG.c.event.in_(("create_xcom_entry", "update_xcom_entry")))
+            .where(LOG.c.event.in_(REST_WRITES))
             .order_by(LOG.c.dttm.desc())
             .limit(_REST_WRITES_MAX)
         )

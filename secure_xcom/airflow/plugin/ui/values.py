@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,18 +49,3 @@ def tagged(value: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
         return sa.and_(long, sa.func.json_contains_path(value, "one", f"$.{TAG}") == 1)
     # Our references begin with the tag, and SQLite keeps texts as they were written.
     return sa.and_(long, sa.func.substr(whole, 1, 64).like(f'%"{TAG}"%'))
-
-
-def behind(columns: Sequence[Any], after: Sequence[Any], dialect: str) -> sa.ColumnElement[bool]:
-    """Return the condition to stand behind a position in the order of columns.
-
-    MySQL uses an index only where the comparison is spelled out, and PostgreSQL only where it is not.
-    """
-    if dialect not in ("mysql", "mariadb"):
-        bound = [sa.literal(part, column.type) for part, column in zip(after, columns, strict=True)]
-        return sa.tuple_(*columns) > sa.tuple_(*bound)
-    ways = [
-        sa.and_(*(columns[at] == after[at] for at in range(depth)), columns[depth] > after[depth])
-        for depth in range(len(columns))
-    ]
-    return sa.and_(columns[0] >= after[0], sa.or_(*ways))

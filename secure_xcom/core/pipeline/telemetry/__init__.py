@@ -1,4 +1,4 @@
-"""What Airflow's own metrics and traces are told of pushes, pulls and key services. docs/observability.md.
+"""Metrics and traces of pushes, pulls and key services, told to Airflow's own (docs/observability.md).
 
 Measuring cannot make a push or a pull fail, and is not loaded where Airflow's metrics and traces are off.
 """
@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from secure_xcom.core.event import Action
-    from secure_xcom.core.pipeline.telemetry.measuring import Meter, Span, Telemetry, Tracer
     from secure_xcom.keys import KeyService
     from secure_xcom.sinks.recording import Draft
-
-__all__ = ["Meter", "NotMeasured", "Span", "Telemetry", "Tracer"]
 
 
 class NotMeasured:
@@ -28,11 +25,3 @@ class NotMeasured:
     def services(self, open_service: Callable[[str], KeyService]) -> Callable[[str], KeyService]:
         """See `Telemetry.services`."""
         return open_service
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(name)
-    from secure_xcom.core.pipeline.telemetry import measuring
-
-    return getattr(measuring, name)

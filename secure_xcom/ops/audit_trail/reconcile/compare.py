@@ -106,8 +106,7 @@ def compare(
     start = since or max((first for first, _ in times if first is not None), default=0.0)
     end = until or min([*(last for _, last in times if last is not None), clock.now().timestamp() - window])
     # Events shortly before and after the period may belong to uses within it.
-    counts = expected_uses.Counts()
-    events = list(expected_uses.uses(sources, namers, start - skew, end + window + skew, counts))
+    events, counts = expected_uses.uses(sources, namers, start - skew, end + window + skew)
     if not counts.events:
         remedy = "see that the sink is the right one; before the first pull this is normal"
         notes.append(_note("access log", "there is no pull in this period", remedy))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +33,15 @@ class Counts:
 
 
 def uses(
-    sources: Sequence[Source], namers: Mapping[str, Namer], since: float, until: float, counts: Counts
-) -> Iterator[EventUse]:
+    sources: Sequence[Source], namers: Mapping[str, Namer], since: float, until: float
+) -> tuple[list[EventUse], Counts]:
     """Return the events of a period that called, or may have called, a service whose log is available.
 
     :param namers: service (``vault``, ``aws-kms``) -> the form of a context in its log.
-    :param counts: counts the events as they are read.
+    :returns: the uses, and how many events were read.
     :raises AccessLogUnreadable: a sink cannot be read.
     """
+    counts, expected = Counts(), list[EventUse]()
     seen: set[str] = set()
     for line in raw_lines(sources):
         record = entries.event_of(line.data)
@@ -66,16 +67,19 @@ def uses(
         opened_by = str(record.get("opened_by") or "")
         for service, unwrapped in _services(record, opened_by).items():
             if service in namers:
-                yield EventUse(
-                    moment,
-                    service,
-                    namers[service](context),
-                    unwrapped,
-                    str(record.get("chain")),
-                    event_id,
-                    "/".join(context[part] for part in ("dag_id", "run_id", "task_id")),
-                    f"{line.place}:{line.number}",
+                expected.append(
+                    EventUse(
+                        moment,
+                        service,
+                        namers[service](context),
+                        unwrapped,
+                        str(record.get("chain")),
+                        event_id,
+                        "/".join(context[part] for part in ("dag_id", "run_id", "task_id")),
+                        f"{line.place}:{line.number}",
+                    )
                 )
+    return expected, counts
 
 
 def _services(record: Mapping[str, Any], opened_by: str) -> dict[str, bool]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from secure_xcom.core.errors import UriInvalid
+from secure_xcom.core.uri_faults import unknown_scheme
 from secure_xcom.ops.audit_trail.tlog.note import Signer
 
 
@@ -28,8 +28,4 @@ def signer(uri: str) -> Signer:
         from secure_xcom.ops.audit_trail.tlog.signer_kms import KmsSigner
 
         return KmsSigner(uri)
-    raise UriInvalid(
-        f"no signing key has the scheme {scheme!r:.40}",
-        where=f"signing key URI {uri!r:.120}",
-        remedy="use vault://CONN_ID/MOUNT/keys/NAME, aws-kms://CONN_ID/alias/NAME or file:///path/sealing.pem",
-    )
+    raise unknown_scheme("signing key", scheme if separator else "", f"signing key URI {uri!r:.120}")

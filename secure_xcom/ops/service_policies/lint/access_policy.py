@@ -46,8 +46,8 @@ def lint(
         or the process's environment (`secure_xcom.ops.service_policies.lint.connections`).
     :raises PolicyInvalid: it is not valid YAML.
     """
-    marks: Marks = {}
-    file, problems = loading.check(yaml_reader.read(raw, where=where, marks=marks))
+    data, marks = yaml_reader.read_with_marks(raw, where=where)
+    file, problems = loading.check(data)
     found = list(problems)
     if file is not None and not problems:
         policy = AccessPolicy.of(file, digest=hashlib.sha256(raw).hexdigest())

@@ -56,13 +56,14 @@ def _of_file(file: Path, policies: dict[str, list[Block]]) -> Iterator[Finding]:
 
 def findings_of_json(text: str) -> list[Finding]:
     """Return every finding about one JSON document, in no order."""
-    marks: Marks = {}
-    data, twice, trouble = json_reader.read(text, marks)
-    if trouble is not None:
-        return [_unreadable(*trouble)]
-    found = [lint_finding("duplicate-key", "error", path, said, "leave one out") for path, said in twice]
-    found += _of_json(data, marks)
-    return [_placed(finding, marks) for finding in found]
+    document = json_reader.read(text)
+    if document.fault is not None:
+        return [_unreadable(*document.fault)]
+    findings = [
+        lint_finding("duplicate-key", "error", path, text, "leave one out") for path, text in document.twice
+    ]
+    findings += _of_json(document.data, document.marks)
+    return [_placed(finding, document.marks) for finding in findings]
 
 
 def _placed(finding: Finding, marks: Marks) -> Finding:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from secure_xcom.core.access_policy.yaml_reader import Marks, Path
 
@@ -12,21 +13,33 @@ Trouble = tuple[Path, str]
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
-def read(text: str, marks: Marks) -> tuple[Any, list[Trouble], tuple[int, int, str] | None]:
-    """Return the data, the duplicate names, and the line, column and text of a syntax error.
+class Read(NamedTuple):
+    """A JSON document as it was read.
 
-    :param marks: filled with line and column of each value, from 1.
+    :ivar marks: the line and column of each value, from 1.
+    :ivar twice: the duplicate names.
+    :ivar fault: the line, column and text of a syntax error; then there is nothing else.
     """
+
+    data: Any = None
+    marks: Marks = {}  # noqa: RUF012  # never written to
+    twice: Sequence[Trouble] = ()
+    fault: tuple[int, int, str] | None = None
+
+
+def read(text: str) -> Read:
+    """Read a document, whatever is wrong with it."""
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        return None, [], (error.lineno, error.colno, error.msg)
+        return Read(fault=(error.lineno, error.colno, error.msg))
     except RecursionError:
-        return None, [], (1, 1, "nested too deep")
-    return data, _mark(text, marks), None
+        return Read(fault=(1, 1, "nested too deep"))
+    return Read(data, *_marks_of(text))
 
 
-def _mark(text: str, marks: Marks) -> list[Trouble]:
+def _marks_of(text: str) -> tuple[Marks, list[Trouble]]:
+    marks: Marks = {}
     twice: list[Trouble] = []
     # For each open object or list: its path, and the next key or index.
     stack: list[tuple[Path, list[str | int | None]]] = [((), [None])]
@@ -53,4 +66,4 @@ def _mark(text: str, marks: Marks) -> list[Trouble]:
             marks[here] = (line, at - line_begins + 1)
             if sign in "{[":
                 stack.append((here, [0 if sign == "[" else None]))
-    return twice
+    return marks, twice

@@ -96,7 +96,7 @@ def test_a_good_file() -> None:
         ("[a, b]", "*x", "line 19, column 49: anchors and aliases are not allowed"),
         ("as: reader", "as: !!str reader", "line 19, column 35: tags are not allowed"),
         ("as: reader", "as: root", "line 19, column 35: as"),
-        ("auth: approle", "auth: aprole", "line 20, column 12: vault"),
+        ("auth: approle", "auth: aprole", "line 20, column 12: auth must be one of"),
         ("{auth: approle}", "{role: x}", "line 20, column 12: vault must name its auth method"),
         ("{auth: approle}", "{auth: approle, ttl: 1h}", "line 20, column 28: unknown field 'ttl'"),
         ("    dags: [\"fin", "\tdags: [\"fin", "line 6, column 1: a tab is not allowed"),

@@ -148,9 +148,9 @@ class Land:
         """The honest rows, without the wraps that a rewrap renews."""
         found = {}
         for row in self.database().rows():
-            if row.position.task_id != "evil" and not row.position.key.startswith("evil"):
+            if row.task_id != "evil" and not row.key.startswith("evil"):
                 value = row.value
-                found[row.dag_id, row.position.key] = (
+                found[row.dag_id, row.key] = (
                     {**value, "keys": [key["wrapped"].split(":")[1] for key in value["keys"]]}
                     if isinstance(value, dict) and "keys" in value
                     else value
@@ -312,7 +312,7 @@ def test_doctor(lands: Callable[[bool], Land]) -> None:
     """What it finds of the others it still finds, and no more of it; nothing of a hostile row is a plain value."""
 
     def job(land: Land) -> Any:
-        _, findings = examine_rows(land.policy, land.database())
+        findings = examine_rows(land.policy, land.database()).findings
         findings += examine_payloads(land.policy, land.database(), land.state())
         return {finding.rule: finding.count for finding in findings}
 
@@ -357,7 +357,7 @@ def test_unseal_all(lands: Callable[[bool], Land]) -> None:
     assert report.failed > 50
     land = lands(True)
     job(land)
-    opened = [row.value for row in land.database().rows() if row.position.key.startswith(("evil", "name"))]
+    opened = [row.value for row in land.database().rows() if row.key.startswith(("evil", "name"))]
     assert not [value for value in opened if value in list(land.honest.values())]
 
 
@@ -367,10 +367,8 @@ def test_pulls_and_operators_get_errors_of_ours(lands: Callable[[bool], Land]) -
     database, opener, log, pipeline = land.database(), land.opener(), land.log(), land.pipeline()
     honest = [text_of(value) for value in land.honest.values()]
     refused = 0
-    rows = [
-        row for row in database.rows() if row.position.task_id == "evil" or row.position.key.startswith("evil")
-    ]
-    beside = [row for row in rows if row.position.task_id != "evil"]
+    rows = [row for row in database.rows() if row.task_id == "evil" or row.key.startswith("evil")]
+    beside = [row for row in rows if row.task_id != "evil"]
     for row in beside + several(SEED, rows, 500):
         at = row.coordinate
         consumer = TaskTry(at.dag_id, at.run_id, "reader", -1, 1)
@@ -389,8 +387,8 @@ def test_pulls_and_operators_get_errors_of_ours(lands: Callable[[bool], Land]) -
 def test_inspect_shows_or_refuses_each(lands: Callable[[bool], Land]) -> None:
     """`secure-xcom inspect` of a hostile row ends with a word, never with a traceback."""
     land = lands(True)
-    rows = [row for row in land.database().rows() if row.position.task_id == "evil" and row.text]
-    for row in several(SEED, rows, 120) + [row for row in rows if row.position.key.startswith("text")]:
+    rows = [row for row in land.database().rows() if row.task_id == "evil" and row.text]
+    for row in several(SEED, rows, 120) + [row for row in rows if row.key.startswith("text")]:
         for what in (row.where, row.text or ""):
             result = CliRunner().invoke(app, ["inspect", "--db", land.url, "--", what])
             assert result.exit_code in (0, 1, 2), (what[:200], result.exception)
@@ -474,7 +472,7 @@ def test_nothing_is_unsealed_that_a_pull_refuses(
     unseal_all(land.policy, database, log, opener, land.state(), apply=True, operator="me", reason="why")
     assert (pulled, broken, land.table.value(at) == "authentic") == (opens, opens, opens)
     land.table.put(at, sealed(land, at, **head))
-    _, findings = examine_rows(land.policy, database)
+    findings = examine_rows(land.policy, database).findings
     told = [finding for finding in findings if finding.rule.startswith("reference-")]
     # An expired one is told as such, and an exclusive one is a claimant's.
     assert bool(told) == (not opens and "2020" not in str(head))

@@ -17,7 +17,6 @@ from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import AuditError, CoordinateMismatch, KeyServiceDenied, KeyServiceUnavailable
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
-from secure_xcom.core.pipeline.telemetry import Span, Telemetry
 from secure_xcom.core.pipeline.telemetry.measuring import (
     COUNTERS,
     DATA_KEYS,
@@ -28,6 +27,8 @@ from secure_xcom.core.pipeline.telemetry.measuring import (
     SEALED_BYTES,
     TIMERS,
     XCOMS,
+    Span,
+    Telemetry,
 )
 from tests.support.world import World, coordinate
 

@@ -14,7 +14,7 @@ from secure_xcom.core.errors import AccessLogUnreadable, CommandError
 from secure_xcom.keys.aws_kms_format import kms_context
 from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.audit_trail.reconcile import cloudtrail
-from secure_xcom.ops.audit_trail.reconcile.expected_uses import Counts, transit_keys, uses
+from secure_xcom.ops.audit_trail.reconcile.expected_uses import transit_keys, uses
 from secure_xcom.ops.audit_trail.reconcile.match import EventUse, ServerUse, gap_of_use, match
 from secure_xcom.ops.audit_trail.reconcile.vault_log import read, seconds_of
 from tests.support.access_logs import KEY, START, chain, write
@@ -184,12 +184,11 @@ def test_cloudtrail_is_held_against_events(tmp_path: Path) -> None:
     assert last is not None
     assert first is not None
     assert (len(found), last - first) == (4, 44)
-    events = uses(
+    events, _ = uses(
         [source((tmp_path / "access-log.jsonl").as_uri())],
         {"aws-kms": cloudtrail.name},
         first - 60,
         last,
-        Counts(),
     )
     done = match(found, events)
     assert [(gap.rule, gap.details["address"]) for gap in done.gaps] == [
@@ -230,7 +229,7 @@ def test_every_service_of_the_keys_may_have_been_asked(tmp_path: Path) -> None:
     path = tmp_path / "access-log.jsonl"
     write(path, chain(1, 2, keys=[{"uri": KEY}, {"uri": KMS}], opened_by=KMS))
     namers = {"vault": lambda _: "c", "aws-kms": lambda _: "c"}
-    found = list(uses([source(path.as_uri())], namers, 0, 9e9, Counts()))
+    found, _ = uses([source(path.as_uri())], namers, 0, 9e9)
     assert sorted((one.service, one.ok) for one in found) == [("aws-kms", True), ("vault", False)]
     at = found[0].time
     refused = use(0, ok=False)._replace(time=at - 1)
@@ -243,10 +242,9 @@ def test_hashed_and_cached_events_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "access-log.jsonl"
     producer = {"dag_id": "hmac-sha256:aa:bb", "run_id": "r", "task_id": "t", "map_index": -1, "key": "k"}
     write(path, [*chain(1, 3, producer=producer), *chain(2, 3, cache_hit=True), *chain(3, 3)])
-    counts = Counts()
     start = START.timestamp()
     sources = [source(path.as_uri())]
-    found = list(uses(sources, {"vault": lambda context: context["dag_id"]}, start - 1, start + 60, counts))
+    found, counts = uses(sources, {"vault": lambda context: context["dag_id"]}, start - 1, start + 60)
     assert (len(found), counts.events, counts.hashed, counts.cached) == (2, 6, 2, 2)
     assert transit_keys(sources, [KEY, KMS, "vault://default/other/keys/name"]) == {
         "transit/xcom-finance",

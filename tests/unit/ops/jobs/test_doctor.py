@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.ops.checks.doctor_host import examine_rights, examine_settings
@@ -22,10 +23,10 @@ from tests.support.upkeep_world import Upkeep, long_ago, unique_of
 from tests.support.world import coordinate
 
 
-@pytest.fixture
-def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
-    """A deployment."""
-    made = Upkeep(tmp_path / "one")
+@pytest.fixture(params=Schema)
+def upkeep(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Upkeep]:
+    """A deployment, on each schema of Airflow's tables."""
+    made = Upkeep(tmp_path / "one", schema=request.param)
     yield made
     made.close()
 
@@ -33,7 +34,7 @@ def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
 def rows(upkeep: Upkeep, policy: AccessPolicy | None = None) -> dict[str, int]:
     """Return the rules that the rows violate, and how often."""
     database = upkeep.table.database()
-    _, findings = examine_rows(policy or upkeep.policy, database)
+    findings = examine_rows(policy or upkeep.policy, database).findings
     database.close()
     return {finding.rule: finding.count for finding in findings}
 
@@ -50,7 +51,7 @@ def test_plaintext_rows(upkeep: Upkeep, value: Any) -> None:
     """Any value without a reference is found, by its coordinate and never by what it holds."""
     upkeep.table.put(coordinate(), value)
     database = upkeep.table.database()
-    _, (found,) = examine_rows(upkeep.policy, database)
+    (found,) = examine_rows(upkeep.policy, database).findings
     database.close()
     assert (found.rule, found.count, found.examples) == ("plaintext-row", 1, (str(coordinate()),))
     assert "canary" not in repr(found)
@@ -90,9 +91,9 @@ def test_stale_versions_expired_rows_archives_and_logged_bodies(upkeep: Upkeep) 
     rotate_keyring(upkeep.keyring)
     upkeep.push(2)
     upkeep.table.execute("CREATE TABLE _airflow_deleted__xcom__20260101 (value TEXT)")
-    upkeep.table.execute("CREATE TABLE log (event TEXT, extra TEXT)")
     upkeep.table.execute(
-        "INSERT INTO log VALUES ('create_xcom_entry', :body), ('trigger_dag_run', :body)",
+        "INSERT INTO log (dttm, event, extra) "
+        "VALUES (0, 'create_xcom_entry', :body), (0, 'trigger_dag_run', :body)",
         [{"body": json.dumps({"key": "k", "value": "canary"})}],
     )
     assert rows(upkeep) == {"stale-wrap": 1, "expired-row": 1, "archive-table": 0, "action-log-body": 1}

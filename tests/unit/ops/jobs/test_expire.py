@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import AuditError, ReferenceExpired, StoreUnavailable
 from secure_xcom.ops.jobs.expire import ExpireReport, expire
@@ -25,10 +26,10 @@ from tests.support.world import coordinate
 RETENTION = "    retention: 1h\n"
 
 
-@pytest.fixture
-def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
-    """A deployment whose XComs are good for an hour."""
-    made = Upkeep(tmp_path / "one", more=RETENTION)
+@pytest.fixture(params=Schema)
+def upkeep(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Upkeep]:
+    """A deployment whose XComs are good for an hour, on each schema of Airflow's tables."""
+    made = Upkeep(tmp_path / "one", schema=request.param, more=RETENTION)
     yield made
     made.close()
 

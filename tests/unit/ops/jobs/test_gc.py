@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.errors import DatabaseFailed, MaintenanceError, StateInvalid, StoreUnavailable, UnsafeRefused
 from secure_xcom.core.pipeline.push_and_pull import Push
 from secure_xcom.ops.jobs.gc import collect
@@ -27,10 +28,10 @@ from tests.support.upkeep_world import ZERO, Upkeep, long_ago, settle, unique_of
 from tests.support.world import coordinate, own_task
 
 
-@pytest.fixture
-def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
-    """A deployment."""
-    made = Upkeep(tmp_path / "one")
+@pytest.fixture(params=Schema)
+def upkeep(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Upkeep]:
+    """A deployment, on each schema of Airflow's tables."""
+    made = Upkeep(tmp_path / "one", schema=request.param)
     yield made
     made.close()
 
@@ -302,11 +303,12 @@ def test_a_store_that_fails_is_told_and_gone_on_with(upkeep: Upkeep) -> None:
 def test_a_database_that_goes_down_stops_it_before_a_deletion(upkeep: Upkeep) -> None:
     """Rows that cannot be read end the run, with nothing deleted and the state kept."""
     upkeep.push("orphan", row=False)
-    upkeep.table.execute("ALTER TABLE xcom RENAME TO away")
+    name = "xcom" if upkeep.schema is Schema.COORDINATES else "xcom_v2"
+    upkeep.table.execute(f"ALTER TABLE {name} RENAME TO away")
     with pytest.raises(DatabaseFailed):
         run(upkeep)
     assert len(upkeep.objects()) == 1
-    upkeep.table.execute("ALTER TABLE away RENAME TO xcom")
+    upkeep.table.execute(f"ALTER TABLE away RENAME TO {name}")
     assert run(upkeep).deleted == 1
 
 

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import AuditError, MaintenanceError, StoreError, StoreFull, StoreUnavailable
 from secure_xcom.core.reference import is_reference
@@ -42,10 +43,10 @@ VALUES: list[Any] = [
 ]
 
 
-@pytest.fixture
-def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
-    """A deployment."""
-    made = Upkeep(tmp_path / "one")
+@pytest.fixture(params=Schema)
+def upkeep(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Upkeep]:
+    """A deployment, on each schema of Airflow's tables."""
+    made = Upkeep(tmp_path / "one", schema=request.param)
     yield made
     made.close()
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.errors import CommandError, KeyServiceUnavailable, UnsafeRefused
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.ops.jobs.rewrap import rewrap
@@ -22,10 +23,10 @@ from tests.support.upkeep_world import Upkeep
 from tests.support.world import coordinate
 
 
-@pytest.fixture
-def upkeep(tmp_path: Path) -> Iterator[Upkeep]:
-    """A deployment."""
-    made = Upkeep(tmp_path / "one")
+@pytest.fixture(params=Schema)
+def upkeep(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Upkeep]:
+    """A deployment, on each schema of Airflow's tables."""
+    made = Upkeep(tmp_path / "one", schema=request.param)
     yield made
     made.close()
 

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,21 @@ def test_what_is_wrong_is_found(world: World, change: Any, kind: str) -> None:
     reference = world.push({"a": 1})
     change(reference)
     assert kind in kinds(world, stored(reference))
+
+
+def test_a_row_of_another_attempt_is_found(world: World) -> None:
+    """What no pull can see, the page does: the head names another attempt than the one that has the row."""
+    from secure_xcom.airflow.plugin.ui.looking import look
+    from secure_xcom.airflow.plugin.ui.stored import Attempt
+
+    row = stored(world.push({"a": 1}))
+    own, other = (f"019be2a1-0000-7000-8000-00000000000{number}" for number in (1, 2))
+    row = replace(row, attempt=Attempt(own, 1, live=True, region_id=None, region_index=-1))
+    for named, state in ((None, "sealed"), (own, "sealed"), (other, "unreadable")):
+        record = json.loads(row.text or "")
+        if named is not None:
+            record["head"]["attempt"] = named
+        assert look(replace(row, text=json.dumps(record)), world.policy).state == state
 
 
 def test_plaintext_follows_the_setting(world: World) -> None:

@@ -1,13 +1,7 @@
-"""The tables of Airflow 3.4: attempts, regions, and rows from before the upgrade.
-
-The tables are made as 3.4.0b2 has them; where SECURE_XCOM_TEST_AIRFLOW34 names the file of a database that its own
-`airflow db migrate` made, a copy of that is used.
-"""
+"""The tables of Airflow 3.4: attempts, regions, and rows from before the upgrade."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -18,52 +12,16 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from secure_xcom.connections.sql.airflow_tables import Schema
 from tests.support.airflow_here import airflow_here
+from tests.support.airflow_schema import make_tables
 
 __all__ = ["airflow_here"]
 pytestmark = pytest.mark.usefixtures("airflow_here")
 
-REAL = os.environ.get("SECURE_XCOM_TEST_AIRFLOW34")
 START = datetime(2026, 12, 1)  # noqa: DTZ001  # as SQLite keeps it
 RUN_ID, REGION = "run_1", uuid.uuid4()
-_PLACE = ("dag_id", "task_id", "run_id", "map_index")
-_METADATA = sa.MetaData()
-_TABLES: dict[str, list[sa.Column[Any]]] = {
-    "dag_run": [
-        sa.Column("id", sa.Integer, primary_key=True),
-        *(sa.Column(name, sa.String) for name in ("dag_id", "run_id")),
-        sa.Column("run_after", sa.DateTime),
-    ],
-    "task_instance": [
-        sa.Column("id", sa.Uuid, primary_key=True),
-        *(sa.Column(name, sa.String) for name in ("dag_id", "run_id", "task_id")),
-        sa.Column("region_index", sa.Integer),
-        sa.Column("region_id", sa.Uuid),
-        sa.Column("try_number", sa.Integer),
-        sa.Column("working_set", sa.Boolean),
-    ],
-    "xcom_v2": [
-        sa.Column("id", sa.Uuid, primary_key=True),
-        sa.Column("task_instance_id", sa.Uuid),
-        sa.Column("key", sa.String),
-        sa.Column("value", sa.JSON),
-        sa.Column("timestamp", sa.DateTime),
-    ],
-    "xcom_v1": [
-        sa.Column("dag_run_id", sa.Integer, primary_key=True),
-        *(sa.Column(name, sa.String, primary_key=name != "dag_id") for name in ("dag_id", "task_id", "run_id")),
-        sa.Column("map_index", sa.Integer, primary_key=True),
-        sa.Column("key", sa.String, primary_key=True),
-        sa.Column("value", sa.JSON),
-        sa.Column("timestamp", sa.DateTime),
-    ],
-    "legacy_task_data_owner": [
-        *(sa.Column(name, sa.Integer if name == "map_index" else sa.String, primary_key=True) for name in _PLACE),
-        sa.Column("task_instance_id", sa.Uuid),
-    ],
-}
-for _name, _columns in _TABLES.items():
-    sa.Table(_name, _METADATA, *_columns)
+_TABLES = ("dag_run", "task_instance", "xcom_v2", "xcom_v1", "legacy_task_data_owner")
 
 
 class Rows:
@@ -72,7 +30,7 @@ class Rows:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         self.tables = sa.MetaData()
-        self.tables.reflect(engine, only=list(_TABLES))
+        self.tables.reflect(engine, only=list(_TABLES), resolve_fks=False)
         self.add("dag_run", id=1, dag_id="d", run_id=RUN_ID, run_after=START)
 
     def add(self, name: str, **row: Any) -> None:
@@ -80,7 +38,7 @@ class Rows:
         table = self.tables.tables[name]
         for column in table.columns:
             if column.name not in row and not column.nullable and column.server_default is None:
-                row[column.name] = 1 if isinstance(column.type, sa.Integer | sa.Boolean | sa.Numeric) else "x"
+                row[column.name] = _filler(column.type)
         values = {key: value.hex if isinstance(value, uuid.UUID) else value for key, value in row.items()}
         with self.engine.begin() as connection:
             connection.execute(table.insert().values(**values))
@@ -111,14 +69,19 @@ class Rows:
         self.add("xcom_v1", **place, dag_run_id=1, key=key, value=value, timestamp=START)
 
 
+def _filler(kind: Any) -> Any:
+    if isinstance(kind, sa.DateTime):
+        return START
+    if isinstance(kind, sa.JSON):
+        return {}
+    return 1 if isinstance(kind, sa.Integer | sa.Boolean | sa.Numeric) else "x"
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> Iterator[Rows]:
     """Empty tables of Airflow 3.4."""
-    if REAL:
-        shutil.copy(REAL, tmp_path / "airflow.db")
     engine = sa.create_engine(f"sqlite:///{tmp_path}/airflow.db")
-    if not REAL:
-        _METADATA.create_all(engine)
+    make_tables(engine, Schema.ATTEMPTS)
     made = Rows(engine)
     yield made
     engine.dispose()

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from secure_xcom.core.access_policy.yaml_reader import Marks
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.ops.service_policies.lint import hcl_reader, json_reader
 from secure_xcom.ops.service_policies.lint.document_rules import DOCUMENT_RULES
@@ -278,9 +277,9 @@ JSON = st.recursive(
 def test_places_of_json_are_where_the_values_are(data: Any, indent: int | None, escaped: bool) -> None:
     """Each value's place is where its text begins, however the document is laid out."""
     text = json.dumps(data, indent=indent, ensure_ascii=escaped)
-    marks: Marks = {}
-    read, twice, trouble = json_reader.read(text, marks)
-    assert (read, twice, trouble) == (data, [], None)
+    document = json_reader.read(text)
+    marks = document.marks
+    assert (document.data, document.twice, document.fault) == (data, [], None)
     lines = text.split("\n")
 
     def walk(value: Any, path: tuple[Any, ...]) -> None:

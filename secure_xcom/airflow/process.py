@@ -1,0 +1,133 @@
+"""This process's pipeline, through which Airflow's rows are pushed, pulled and purged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow.sdk.bases.xcom import BaseXCom
+
+from secure_xcom.airflow import task_context
+from secure_xcom.airflow.refused_push import check_key
+from secure_xcom.claims import Claimant
+from secure_xcom.core.adapters import load
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
+from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
+from secure_xcom.core.per_process import PerProcess
+from secure_xcom.core.reference import is_reference, parse
+
+if TYPE_CHECKING:
+    from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
+    from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
+IMPLEMENTATIONS = {"telemetry": "secure_xcom.airflow.telemetry:telemetry"}
+"""What is loaded where Airflow's metrics or traces are on."""
+
+
+class Value(NamedTuple):
+    """What BaseXCom.deserialize_value takes: anything with a value."""
+
+    value: Any
+
+
+class Rows(BaseXCom):
+    """Airflow's own queries, with the rows given as they are and the values taken as they are."""
+
+    @staticmethod
+    def serialize_value(value: Any, **_: Any) -> Any:
+        return value
+
+    @staticmethod
+    def deserialize_value(result: Any) -> Any:
+        return result.value
+
+
+def _restored(structure: Any) -> Any:
+    return BaseXCom.deserialize_value(Value(structure))
+
+
+def _new_pipeline() -> Pipeline:
+    from secure_xcom.core.codecs import Codecs
+    from secure_xcom.deployment import Deployment
+
+    codecs = Codecs(BaseXCom.serialize_value, _restored)
+    return Deployment.of_airflow().pipeline(codecs, telemetry=_telemetry())
+
+
+def _telemetry() -> Telemetry | None:
+    from secure_xcom.deployment import airflow_config
+
+    metrics, traces = airflow_config.metrics_on(), airflow_config.traces_on()
+    if not (metrics or traces):
+        return None
+    measured: Telemetry = load(IMPLEMENTATIONS, "telemetry")(metrics=metrics, traces=traces)
+    return measured
+
+
+_pipeline = PerProcess(_new_pipeline)
+
+
+def pipeline() -> Pipeline:
+    """Return this process's pipeline, made from Airflow's settings when the first value passes.
+
+    :raises ConfigurationError: the settings cannot be used.
+    """
+    return _pipeline.get()
+
+
+def pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) -> list[Pulled]:
+    """Open rows as the running task or trigger, each against its own question."""
+    from secure_xcom.core.pipeline.push_and_pull import Row
+
+    questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
+    process_pipeline = pipeline()
+    consumer = task_context.consumer()
+    pulled = process_pipeline.pull_sized(questions, consumer=consumer, claimant=_claimant(consumer), order=order)
+    if process_pipeline.claimed:
+        from secure_xcom.airflow.shred_on_success import watch
+
+        watch(pipeline, Rows, rows, [value for value, _ in pulled])
+    return pulled
+
+
+def _claimant(consumer: TaskTry | None) -> Claimant | None:
+    """The task instance that pulls, where its context told which one it is."""
+    known = task_context.certain(consumer)
+    if known is None:
+        return None
+    task = known.task
+    return Claimant(
+        task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt, task.iteration
+    )
+
+
+def push_value(value: Any, coordinate: Coordinate) -> Any:
+    """Seal a value as the running task or trigger, and return the reference."""
+    check_key(coordinate)
+    from secure_xcom.core.pipeline.push_and_pull import Push
+
+    return pipeline().push([Push(coordinate, value)], producer=task_context.producer(coordinate))[0]
+
+
+def purge_row(row: Any, asked: Asked | None, producer: TaskTry | None) -> SecureXComError | None:
+    """Delete the payload of a row; return why it stays, where it does."""
+    from secure_xcom.core.pipeline.push_and_pull import Row
+
+    return pipeline().purge(Row(row, asked), producer=producer)
+
+
+def may_purge(row: Any) -> bool:
+    """Return whether the running task or trigger may delete the payload of a row."""
+    try:
+        pipeline().policy.decide_write(parse(row).head.coordinate, task_context.acting()).enforce()
+    except WriteRefused:
+        return False
+    except ReferenceRefused:
+        # A row that is no reference of ours names no payload that could be deleted with it.
+        return True
+    return True
+
+
+def take_back(row: Any) -> None:
+    """Delete the payload of a push whose row was not sent or not taken. What stays is left to gc."""
+    if is_reference(row):
+        purge_row(row, None, task_context.acting())

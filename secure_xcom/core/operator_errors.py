@@ -1,0 +1,143 @@
+"""Errors of operators' work: maintenance, reading the access log, AWS accounts, Airflow's UI, commands."""
+
+from __future__ import annotations
+
+from secure_xcom.core.errors import SecureXComError
+
+
+class AccessLogUnreadable(SecureXComError):
+    """The access log cannot be read back from a sink."""
+
+    remedy = "run the command as a user who may read the access log, and restore damaged parts from a backup"
+
+
+class SealedLogError(SecureXComError):
+    """The anchored log (the Merkle log of access logs) cannot be read or extended."""
+
+    remedy = "run `secure-xcom audit verify`"
+
+
+class SealedLogInvalid(SealedLogError):
+    """The anchored log does not match its signature, or its signer is not trusted."""
+
+    remedy = (
+        "run `secure-xcom audit verify`, compare with a checkpoint kept elsewhere, and find out who wrote to it"
+    )
+
+
+class SealRaced(SealedLogError):
+    """Another run anchored the log first. This run wrote nothing."""
+
+    remedy = "run `secure-xcom audit anchor` again when the other run is done; nothing is lost"
+
+
+class SigningKeyError(SealedLogError):
+    """The key that signs checkpoints is unusable."""
+
+    remedy = "check that the signing key's URI names an Ed25519 key that this identity may sign with"
+
+
+class MaintenanceError(SecureXComError):
+    """A maintenance job stopped. Run it again to continue from there."""
+
+
+class DatabaseUnknown(MaintenanceError):
+    """The metadata database is not configured."""
+
+    remedy = (
+        "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
+        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/operations.md)"
+    )
+
+
+class DatabaseFailed(MaintenanceError):
+    """Airflow's metadata database cannot be reached, or rejects a statement."""
+
+    remedy = (
+        "check that this machine reaches the database and has its driver, and that the user has the rights that "
+        "docs/operations.md names; then run the same command again: it continues where it stopped"
+    )
+
+
+class ValueNotKept(MaintenanceError):
+    """Airflow's metadata database rejects the value of one row. Other rows are not affected."""
+
+    remedy = (
+        "clear the row's task, or delete the row: its value is nested too deeply, or contains a NaN, a NUL or a "
+        "lone surrogate, which this database does not store"
+    )
+
+
+class StateInvalid(MaintenanceError):
+    """The state file of a job is invalid."""
+
+    remedy = "name another file with --state, or remove this one: the job then starts from the beginning"
+
+
+class UnsafeRefused(MaintenanceError):
+    """The command could delete data that is still needed."""
+
+
+class AwsTrouble(SecureXComError):
+    """AWS, or a server with its API, did not carry out a request."""
+
+    remedy = "check that the endpoint, the region and the credentials belong to an operator of this account"
+
+
+class AwsDenied(AwsTrouble):
+    """The policies of these credentials do not allow the request."""
+
+    remedy = "use credentials that may administer IAM, the buckets or the keys"
+
+
+class AwsUnreachable(AwsTrouble):
+    """AWS cannot be reached, or there are no credentials."""
+
+    remedy = "check AWS_PROFILE, AWS_REGION and AWS_ENDPOINT_URL, and that this machine reaches the endpoint"
+
+
+class AwsUnsupported(AwsTrouble):
+    """This server does not support the operation."""
+
+    remedy = "leave this out with --to, and check that another control takes its place"
+
+
+class AwsRefused(AwsTrouble):
+    """The account is not set up as required, or rejects the request."""
+
+
+class UiError(SecureXComError):
+    """The page in Airflow's UI cannot answer a request."""
+
+    remedy = "reload the page"
+
+
+class RequestInvalid(UiError):
+    """A parameter of a request is invalid."""
+
+
+class XComNotFound(UiError):
+    """There is no such XCom, run or task instance."""
+
+    remedy = "reload the page; the run may have been deleted or cleared meanwhile"
+
+
+class TablesUnknown(UiError, DatabaseFailed):
+    """This release does not know the schema of Airflow's tables."""
+
+    remedy = (
+        "finish `airflow db migrate` if it was interrupted, else install a release of secure-xcom that names this "
+        "Airflow in its changelog; until then nothing in the database was changed"
+    )
+
+
+class CommandError(SecureXComError):
+    """A command cannot do this here."""
+
+    remedy = "see `secure-xcom --help`"
+
+
+class ThrowawayFailed(CommandError):
+    """A component of the throwaway Airflow did not start, stopped, or did not finish in time."""
+
+    remedy = "read the component's output, the end of which is above; `secure-xcom demo --keep` keeps all of it"

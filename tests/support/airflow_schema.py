@@ -1,0 +1,144 @@
+"""Airflow's tables with XComs, from `airflow db migrate` of this environment's Airflow, and from stored dumps.
+
+    python -m tests.support.airflow_schema      stores the dump of this environment's Airflow
+
+A migration takes seconds, so its result is kept in the environment, by the version of Airflow. The other schema,
+which another Airflow makes, comes from a dump; tests/unit/ops/test_airflow_schema.py compares each dump with what
+its own Airflow makes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from secure_xcom.connections.sql.airflow_tables import Schema
+
+_DUMPS = Path(__file__).with_name("schemas")
+_TABLES = (
+    "alembic_version", "dag_run", "task_instance", "log", "xcom", "xcom_v1", "xcom_v2",
+    "legacy_task_data_owner", "dynamic_region",
+)  # fmt: skip
+DUMPS = {Schema.COORDINATES: _DUMPS / "airflow-3.3.2.sql", Schema.ATTEMPTS: _DUMPS / "airflow-3.4.0b2.sql"}
+
+
+@cache
+def migrated_database() -> Path:
+    """Return the SQLite file of an empty metadata database, made by this environment's own Airflow."""
+    folder = Path(sys.prefix) / "secure-xcom-tests"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"airflow-{version('apache-airflow-core')}.db"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as home:
+                migrate(f"sqlite:///{home}/airflow.db", Path(home))
+                (Path(home) / "airflow.db").rename(file)
+    return file
+
+
+def migrate(url: str, home: Path, python: str = sys.executable) -> None:
+    """Run `airflow db migrate` on a database.
+
+    :param python: the interpreter of the environment whose Airflow does it.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    environment |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+    }
+    done = subprocess.run(
+        [python, "-m", "airflow", "db", "migrate"],
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def statements_of(file: Path) -> list[str]:
+    """Return the statements that make the tables with XComs in a database, in one spelling."""
+    with closing(sqlite3.connect(file)) as connection:
+        query = "SELECT tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name"
+        rows = connection.execute(query).fetchall()
+    return [re.sub(r"\s+", " ", sql).strip() for name, sql in rows if name in _TABLES]
+
+
+def dump_of(file: Path) -> str:
+    """Return a dump of the tables with XComs in a database, with its revision."""
+    with closing(sqlite3.connect(file)) as connection:
+        revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+    noted = "INSERT INTO alembic_version VALUES ('{}')".format(revision)  # noqa: S608, UP032  # Airflow's own
+    return "".join(f"{statement};\n" for statement in (*statements_of(file), noted))
+
+
+@cache
+def _script(schema: Schema) -> str:
+    if (version("apache-airflow-core") >= "3.4") == (schema is Schema.ATTEMPTS):
+        return dump_of(migrated_database())
+    return DUMPS[schema].read_text()
+
+
+def make_tables(engine: sa.Engine, schema: Schema) -> None:
+    """Make the tables with XComs in an empty database, where they are not there."""
+    names = sa.inspect(engine).get_table_names()
+    if "alembic_version" in names:
+        return
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.executescript(_script(schema))
+        finally:
+            connection.close()
+        return
+    with closing(sqlite3.connect(":memory:")) as memory:
+        memory.executescript(_script(schema))
+        reflected = sa.MetaData()
+        reflected.reflect(sa.create_engine("sqlite://", creator=lambda: memory), resolve_fks=False)
+    tables = sa.MetaData()
+    for table in reflected.tables.values():
+        columns = [
+            sa.Column(each.name, _on_postgres(each), primary_key=each.primary_key, nullable=each.nullable)
+            for each in table.columns
+        ]
+        unique = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
+        # Partial indexes have conditions in SQLite's words.
+        indexes = [each for each in table.indexes if not each.dialect_kwargs]
+        sa.Table(
+            table.name,
+            tables,
+            *columns,
+            *(sa.UniqueConstraint(*each.columns.keys(), name=each.name) for each in unique),
+            *(sa.Index(str(each.name), *each.columns.keys()) for each in indexes),
+        )
+    tables.create_all(engine)
+
+
+def _on_postgres(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
+    kind = column.type
+    if isinstance(kind, sa.JSON):
+        return postgresql.JSONB() if column.name == "value" else sa.JSON()
+    if isinstance(kind, sa.BLOB):
+        return sa.LargeBinary()
+    if isinstance(kind, sa.CHAR):
+        return sa.Uuid()
+    if isinstance(kind, sa.TIMESTAMP | sa.DateTime):
+        return sa.TIMESTAMP(timezone=True)
+    return kind
+
+
+if __name__ == "__main__":
+    own = Schema.ATTEMPTS if version("apache-airflow-core") >= "3.4" else Schema.COORDINATES
+    DUMPS[own].write_text(dump_of(migrated_database()))
