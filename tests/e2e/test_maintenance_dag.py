@@ -57,7 +57,7 @@ class Ran:
         database = Database(f"sqlite:///{self.deployment.airflow.database}")
         try:
             for row in database.rows(dag_id=DAG):
-                if (row.run_id, row.position.task_id, row.position.key) == (run_id, task_id, "return_value"):
+                if (row.run_id, row.task_id, row.key) == (run_id, task_id, "return_value"):
                     found = recognise(row, policy, database)
                     assert isinstance(found, Found)
                     key, sealed = opener.fetch(found.reference, found.compartment, where=row.where)

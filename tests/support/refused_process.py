@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
 
     place: dict[str, Any] = {"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1}
     for status in (201, 404, 422, 500):
-        task_runner.SUPERVISOR_COMMS = Comms(status)
+        vars(task_runner)["SUPERVISOR_COMMS"] = Comms(status)
         before = payloads()
         try:
             SecureXComBackend.set("key", os.urandom(20_000).hex(), **place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from secure_xcom.cli import declare
 from secure_xcom.cli.policy.apply import policy_apply
 from secure_xcom.cli.policy.compile import policy_compile
+from secure_xcom.cli.policy.credentials import policy_credentials
 from secure_xcom.cli.policy.lint import policy_lint
 from secure_xcom.cli.policy.show import policy_show
 from secure_xcom.cli.policy.verify import policy_verify
@@ -58,6 +59,19 @@ declare.add(
     examples=(
         "secure-xcom policy apply access_policy.yaml --dry-run",
         "secure-xcom policy apply access_policy.yaml --to vault",
+    ),
+)
+declare.add(
+    app,
+    "credentials",
+    policy_credentials,
+    "Create each identity's login and its workers' file.",
+    kind="sets up",
+    found="with --dry-run: a login or a file is to be made, or old logins to be ended",
+    examples=(
+        "secure-xcom policy credentials access_policy.yaml --out handout",
+        "secure-xcom policy credentials access_policy.yaml --out handout --rotate --identity finance-workers",
+        "secure-xcom policy credentials access_policy.yaml --out handout --end-old",
     ),
 )
 declare.add(

@@ -32,6 +32,9 @@ def policy_apply(
         list[Target] | None,
         typer.Option(metavar="SERVICE", help="Only this service: vault, iam, s3 or kms. Can be repeated."),
     ] = None,
+    create_users: Annotated[
+        bool, typer.Option("--create-users", help="Create IAM users that do not exist, without a login.")
+    ] = False,
     dag: options.DagsThatLimit = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -47,7 +50,7 @@ def policy_apply(
 
     policy = AccessPolicy.load(str(file))
     made = compile_policy(policy, dag or ())
-    planned = list(_plan(policy, made, dag or (), set(to or Target)))
+    planned = list(_plan(policy, made, dag or (), set(to or Target), create_users=create_users))
     notes = [*made.notes, *(note for change in planned for note in change.notes)]
     if not as_json:
         screen = output.console()
@@ -66,7 +69,9 @@ def policy_apply(
     raise typer.Exit(output.FOUND_SOMETHING if notes or drift else output.FINE)
 
 
-def _plan(policy: AccessPolicy, made: Compiled, dags: Sequence[str], targets: set[Target]) -> Iterator[Change]:
+def _plan(
+    policy: AccessPolicy, made: Compiled, dags: Sequence[str], targets: set[Target], *, create_users: bool
+) -> Iterator[Change]:
     """Yield the changes for every requested service that the file needs."""
     from secure_xcom.connections.vault.client import VaultClient
     from secure_xcom.ops.service_policies.apply import aws_iam, aws_kms, aws_s3
@@ -80,7 +85,7 @@ def _plan(policy: AccessPolicy, made: Compiled, dags: Sequence[str], targets: se
     aws = AwsAccount()
     # Keys and buckets name roles and users, so IAM comes first.
     if Target.iam in targets:
-        yield from aws_iam.plan(aws, policy, made)
+        yield from aws_iam.plan(aws, policy, made, create_users=create_users)
     if Target.kms in targets:
         yield from aws_kms.plan(aws, policy, dags)
     if Target.s3 in targets:

@@ -32,7 +32,7 @@ def attempts() -> None:
         return exclusive({"login": "opensesame"})
 
     @task
-    def take(login: dict[str, str]) -> int:
+    def take(login: Any) -> int:
         return len(login)
 
     each.expand(number=produce())

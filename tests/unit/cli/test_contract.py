@@ -52,6 +52,7 @@ VERBS = {
 ELSEWHERE = {
     ("demo",): ({0, 1}, "tests/e2e/test_demo.py"),
     ("policy", "apply"): ({0, 1}, "tests/real/test_policies_apply.py"),
+    ("policy", "credentials"): ({0, 1}, "tests/real/test_two_teams.py"),
     ("policy", "verify"): ({0, 1}, "tests/real/test_policies_verify.py"),
     ("audit", "alarms"): ({1}, "tests/unit/sinks/alarms/test_alarms.py"),
 }
@@ -275,6 +276,7 @@ LINES: dict[tuple[str, ...], tuple[Callable[[Site], None] | None, list[tuple[str
         ],
     ),
     ("policy", "apply"): (None, [("policy apply FOLDER/nowhere", 2)]),
+    ("policy", "credentials"): (None, [("policy credentials FOLDER/nowhere --out FOLDER/handout", 2)]),
     ("policy", "verify"): (None, [("policy verify FOLDER/nowhere", 2)]),
     ("audit", "search"): (Site.anchorable, [("audit search", 0), ("audit search --action pulled", 2)]),
     ("audit", "tail"): (Site.anchorable, [("audit tail", 0), ("audit tail --outcome fine", 2)]),

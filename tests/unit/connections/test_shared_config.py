@@ -51,8 +51,8 @@ def of_botocore(service: str = "s3") -> dict[str, Any]:
 
     session = botocore_session.Session()
     answers = {option: session.get_config_variable(option) for option, _, section in SETTINGS if section is None}
-    section = session.get_scoped_config().get("s3")
-    answers["addressing_style"] = section.get("addressing_style") if isinstance(section, dict) else None
+    s3_section = session.get_scoped_config().get("s3")
+    answers["addressing_style"] = s3_section.get("addressing_style") if isinstance(s3_section, dict) else None
     endpoint = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), service).provide()
     answers["endpoint"] = None if session.get_config_variable("ignore_configured_endpoint_urls") else endpoint
     return answers

@@ -58,6 +58,9 @@ RUN_BY = {
         "make demo-ui": "tests/e2e/test_demo.py",
         "secure-xcom ui migrate": "tests/unit/airflow/plugin/ui/test_count.py",
     },
+    "docs/quickstart-two-teams.md": dict.fromkeys(
+        ("export", "secure-xcom", "aws s3 mb"), "tests/real/test_two_teams.py"
+    ),
     "docs/vault.md": {"": "tests/real/test_vault_docs.py"},
 }
 # Page -> beginning of a command -> why no test runs it.
@@ -77,6 +80,9 @@ NOT_RUN = {
     },
     "docs/operations.md": {
         "pip install": "a wheel by its path; the tests run on the package as the checkout installs it"
+    },
+    "docs/quickstart-two-teams.md": {
+        "airflow celery worker": "it needs a broker; such workers run in tests/e2e/test_distributed.py"
     },
     "docs/observability.md": {
         "export OTEL": "variables of OpenTelemetry, set in tests/real/test_open_telemetry.py"

@@ -1,8 +1,9 @@
 """Apply identity policies to IAM: one policy with our name for each role or user of the access policy.
 
-Roles and users are never created here, because an operator decides whom they trust. A policy is written into the
-role or user itself where IAM has room for it, else it is a managed policy with our tag. Sources: IAM User Guide,
-"IAM and AWS STS quotas" (characters without white space), "Managed policies and inline policies".
+Roles are never created here, because an operator decides whom they trust; users, which trust nobody, on request. A
+policy is written into the role or user itself where IAM has room for it, else it is a managed policy with our tag.
+Sources: IAM User Guide, "IAM and AWS STS quotas" (characters without white space), "Managed policies and inline
+policies".
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ _VERSIONS_MAX = 5
 _ABSENT = ("NoSuchEntity",)
 
 
-def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled) -> Iterator[Change]:
+def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled, *, create_users: bool = False) -> Iterator[Change]:
     """Yield the changes to make. Reads only.
+
+    :param create_users: whether a user that does not exist is one of them.
 
     :raises AwsTrouble: the role or user does not exist, its policy with our name is not ours, or IAM does not
         respond.
@@ -35,7 +38,9 @@ def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled) -> Iterator[Chan
         text = made.files.get(f"aws/identities/{identity.name}.json")
         if identity.aws is None or text is None:
             continue
-        holder = _Holder(aws, identity, identity.aws.principal)
+        holder = _Holder(aws, identity, identity.aws.principal, create_user=create_users)
+        if holder.absent:
+            yield Change(f"user {holder.principal}", "make", holder.create)
         document: Document = json.loads(text)
         small = json.dumps(document, separators=(",", ":"))
         if len(small) <= _INLINE_MAX[holder.kind]:
@@ -56,18 +61,23 @@ class _Holder:
     :raises AwsRefused: it does not exist, or these credentials belong to another account.
     """
 
-    def __init__(self, aws: AwsAccount, identity: Identity, principal: str) -> None:
+    def __init__(self, aws: AwsAccount, identity: Identity, principal: str, *, create_user: bool = False) -> None:
         self.principal = principal
         self.kind, _, path = principal.split(":", 5)[5].partition("/")
+        self._path = path.rpartition("/")[0]
         self._aws = aws
         self._who = {f"{self.kind.title()}Name": path.rsplit("/", 1)[-1]}
         self._policy = f"secure-xcom-{identity.name}"
         found = self._ask("get_{}", absent=_ABSENT)
+        self.absent = found is None and create_user and self.kind == "user"
+        if self.absent:
+            return
         if found is None:
             raise AwsRefused(
                 f"there is no {self.kind} of this name",
                 where=principal,
-                remedy=f"create the {self.kind}, because an operator decides whom it trusts; then run this again",
+                remedy=f"create the {self.kind} and run this again"
+                + (", or with --create-users" if self.kind == "user" else ": an operator decides whom it trusts"),
             )
         arn = found[self.kind.title()]["Arn"]
         if arn != principal:
@@ -76,6 +86,10 @@ class _Holder:
                 where=principal,
                 remedy="use credentials of that account, or correct the principal",
             )
+
+    def create(self) -> None:
+        """Create the user, without a login."""
+        self._ask("create_{}", Path=f"/{self._path}/" if self._path else "/")
 
     def inline(self, document: Document, text: str) -> Change:
         """Return the change of the policy in the role or user itself."""
@@ -112,7 +126,7 @@ class _Holder:
         equal = same(there, document)
         diff = () if there is None or equal else difference(there, document)
         yield Change(f"managed policy {arn}", state_of(there, same=equal), write, diff)
-        listed = self._ask("list_attached_{}_policies") or {}
+        listed = self._ask("list_attached_{}_policies", absent=_ABSENT) or {}
         attached = any(one["PolicyArn"] == arn for one in listed.get("AttachedPolicies", ()))
         yield Change(
             f"{self.kind} {self.principal}: has the policy {self._policy}",

@@ -7,12 +7,12 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from secure_xcom.connections.vault.client import VaultClient
 from secure_xcom.core.errors import SettingInvalid, VaultRefused
 from secure_xcom.ops.service_policies.apply.vault_setup import AppRole, Wanted, read
+from secure_xcom.ops.service_policies.credentials.connection_files import vault_connection
+from secure_xcom.ops.service_policies.credentials.logins import Login
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +45,7 @@ def airflow_connection_line(client: VaultClient, wanted: Wanted, login: Credenti
 
     :raises SettingInvalid: the address has a path, which Airflow's Vault hook does not support.
     """
-    server = client.server
-    parts = urlsplit(server.address)
-    if parts.path:
-        raise SettingInvalid("Airflow's Vault hook does not support a path in the address", where=server.address)
-    client_kwargs: dict[str, Any] = {}
-    if server.namespace:
-        client_kwargs["namespace"] = server.namespace
-    if isinstance(server.verify, str):
-        client_kwargs["verify"] = server.verify
-    extra: dict[str, Any] = {"auth_type": "approle", "use_tls": parts.scheme == "https"}
-    if wanted.approle_mount != "approle":
-        extra["auth_mount_point"] = wanted.approle_mount
-    if client_kwargs:
-        extra["client_kwargs"] = client_kwargs
-    connection = {
-        "conn_type": "vault",
-        "host": f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname,
-        "port": parts.port,
-        "login": login.role_id,
-        "password": login.secret_id,
-        "extra": extra,
-    }
+    connection = vault_connection(client.server, wanted.approle_mount, Login(login.role_id, login.secret_id))
     return f"AIRFLOW_CONN_{conn_id.upper()}='{json.dumps(connection)}'"
 
 

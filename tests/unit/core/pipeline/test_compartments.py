@@ -137,7 +137,8 @@ def test_the_default_compartment_takes_the_rest(world: World) -> None:
     reference = world.push(1, coordinate(dag_id="anything"))
     assert reference["head"]["compartment"] == "shared"
     assert world.pull(reference, consumer=consumer("whatever")) == 1
-    bare = AccessPolicy(world.pipeline.policy.compartments, digest="d", consumers_known=True)
+    assert world.policy is not None
+    bare = AccessPolicy(world.policy.compartments, digest="d", consumers_known=True)
     with pytest.raises(CompartmentUnknown):
         World(policy=bare).push(1, coordinate(dag_id="anything"))
 
@@ -324,7 +325,8 @@ def test_a_list_with_one_foreign_coordinate_leaves_nothing(world: World) -> None
     pushes = [Push(FINANCE, "x" * 900), Push(coordinate(dag_id="audit_yearly"), 1)]
     with pytest.raises(WriteRefused):
         world.pipeline.push(pushes, producer=own_task(FINANCE))
-    assert list(store(world.pipeline.policy.compartment("finance").store_uri).list()) == []
+    assert world.policy is not None
+    assert list(store(world.policy.compartment("finance").store_uri).list()) == []
 
 
 def test_a_task_of_no_compartment_writes_nowhere() -> None:

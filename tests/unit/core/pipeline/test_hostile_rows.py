@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.positions import TaskPosition
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
@@ -179,8 +180,10 @@ class Land:
         )  # fmt: skip
 
     def database_run(self, dag: str) -> int:
-        """The number of a DAG's run."""
-        return next(row.position.dag_run_id for row in self.database().rows(dag_id=dag))
+        """Return the number of a DAG's run."""
+        position = next(row.position for row in self.database().rows(dag_id=dag))
+        assert isinstance(position, TaskPosition)
+        return position.dag_run_id
 
 
 def text_of(value: Any) -> str:

@@ -21,7 +21,7 @@ class Replacing(SecureXComBackend):
     """A subclass that stores values as they are."""
 
     @staticmethod
-    def serialize_value(value: Any, **_: Any) -> Any:  # type: ignore[override]
+    def serialize_value(value: Any, **_: Any) -> Any:
         return value
 
 
