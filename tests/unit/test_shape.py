@@ -127,7 +127,7 @@ LONG: dict[str, str] = {
     "demo/local_airflow.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
     "ops/audit_trail/tlog/anchored_log.py": "the order of writes that a kill between any two of them leaves sound",
     "ops/checks/vault.py": "what a check knows of a Vault: one function for each finding",
-    "airflow/backend.py": "every way in which Airflow calls a backend: old hooks beside new, async beside sync",
+    "airflow/backend.py": "every way in which Airflow calls a backend: old and new hooks, async and sync",
     "core/config.py": "every option with its text, once: Airflow, the parser and the documentation read this list",
 }
 
