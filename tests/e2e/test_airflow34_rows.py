@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +16,9 @@ from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from tests.e2e.deployment import REPOSITORY
+from tests.support.airflow34 import python_of_airflow34
 
 DAG, RUN = "attempts", "run_1"
-
-
-def python_of_airflow34() -> str:
-    """The interpreter that has Airflow 3.4: this one, a given one, or that of `.venv-airflow34`."""
-    given = os.environ.get("SECURE_XCOM_TEST_AIRFLOW34_PYTHON")
-    if given:
-        return given
-    if tuple(map(int, version("apache-airflow-core").split(".")[:2])) >= (3, 4):
-        return sys.executable
-    beside = REPOSITORY / ".venv-airflow34" / "bin" / "python"
-    if not beside.exists():
-        pytest.skip("no Airflow 3.4: scripts/setup-venv .venv-airflow34 airflow34")
-    return str(beside)
 
 
 @dataclass
