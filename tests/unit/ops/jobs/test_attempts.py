@@ -164,6 +164,8 @@ def test_doctor_reports_archived_attempts_of_ended_runs(upkeep: Upkeep) -> None:
     assert len(tables) == 2
     assert {finding.rule for finding in examined(upkeep).findings} >= {"archive-table", "link-row"}
     assert "plaintext-row" not in {finding.rule for finding in examined(upkeep).findings}
+    upkeep.table.put_before_upgrade(coordinate(key="_airflow_loop_password"), "hunter22")
+    assert "plaintext-row" in {finding.rule for finding in examined(upkeep).findings}
 
 
 def test_expiry_removes_the_hidden_copy(upkeep: Upkeep) -> None:
