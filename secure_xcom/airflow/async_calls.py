@@ -53,7 +53,7 @@ async def sent(send: Callable[[], Awaitable[None]], take_back: Callable[[], obje
     """Send a row to Airflow: whole, or not at all.
 
     What is cancelled while it waits for its turn is not sent, and its payload is deleted. What was begun is sent
-    to its end, because nobody can tell whether Airflow has it.
+    to its end before the cancellation is passed on, because nobody can tell whether Airflow has it.
 
     :param take_back: deletes the payload of a row that was not sent, or that Airflow refuses.
     """
@@ -72,8 +72,7 @@ async def sent(send: Callable[[], Awaitable[None]], take_back: Callable[[], obje
         await asyncio.shield(sending)
     except asyncio.CancelledError:
         if begun:
-            _unfinished.add(sending)
-            sending.add_done_callback(_finished)
+            await _end_of(sending)
         else:
             sending.cancel()
             _undo(take_back)
@@ -96,14 +95,18 @@ def _turn() -> asyncio.Lock:
     return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
-# The event loop itself keeps only weak references to its tasks.
-_unfinished: set[asyncio.Future[None]] = set()
+async def _end_of(sending: asyncio.Future[None]) -> None:
+    """Wait for a row that is being sent, however often the push is cancelled.
 
-
-def _finished(sending: asyncio.Future[None]) -> None:
-    _unfinished.discard(sending)
+    Airflow's `asend` must not be cancelled while it takes the lock of its channel, which nobody would release.
+    """
+    while not sending.done():
+        try:
+            await asyncio.wait([sending])
+        except asyncio.CancelledError:
+            continue
     if not sending.cancelled() and (error := sending.exception()) is not None:
-        log.warning("A row that was sent for a cancelled push was not taken: %s", type(error).__name__)
+        log.warning("Airflow did not take the row of a cancelled push: %s", type(error).__name__)
 
 
 def _begin(call: Callable[[], T]) -> Future[T]:

@@ -1,6 +1,6 @@
 """Load what a deployment configures: the adapter that a URI's scheme names, or the codec that a head names.
 
-Each room has one table, from a name to ``module:factory``. Nothing else in the package is imported by a text
+Each room has one table, from a name to ``module:factory``. Nothing else of the package is imported by a text
 (docs/adr/0072).
 """
 

@@ -1,21 +1,16 @@
 """A whole Airflow 3.4: async pushes and pulls, triggers and loops, with an S3 store by an Airflow connection.
 
-Airflow 3.4 is that of the interpreter that runs these tests, where it is 3.4 or later; else of the one that
-SECURE_XCOM_TEST_AIRFLOW34_PYTHON names; else of `.venv-airflow34`, which `scripts/setup-venv .venv-airflow34
-airflow34` makes. Without any of them the tests are skipped. The tests themselves read only files, SQLite and the
-bucket, so their own Airflow may be an older one.
+The tests themselves read only files, SQLite and the bucket, so their own Airflow may be an older one
+(tests/support/airflow34.py).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,7 @@ import pytest
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.keyring import create_keyring
 from tests.e2e.deployment import REPOSITORY
+from tests.support.airflow34 import python_of_airflow34
 from tests.support.servers.s3_server import REGION, S3Server, s3_server
 
 DAGS = Path(__file__).parent / "dags_airflow34"
@@ -31,19 +27,6 @@ RUN = "one"
 LOOPS = ("loops_fixed", "loops_until", "loops_mapped", "loops_nested", "loops_exchanged")
 ASYNCHRONOUS = ("pulls_in_triggers", "pushes_in_triggers", "gathers")
 DAG_IDS = (*ASYNCHRONOUS, *LOOPS)
-
-
-def python_of_airflow34() -> str:
-    """The interpreter that has Airflow 3.4."""
-    given = os.environ.get("SECURE_XCOM_TEST_AIRFLOW34_PYTHON")
-    if given:
-        return given
-    if tuple(map(int, version("apache-airflow-core").split(".")[:2])) >= (3, 4):
-        return sys.executable
-    beside = REPOSITORY / ".venv-airflow34" / "bin" / "python"
-    if not beside.exists():
-        pytest.skip("no Airflow 3.4: scripts/setup-venv .venv-airflow34 airflow34")
-    return str(beside)
 
 
 @dataclass

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +16,9 @@ from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from tests.e2e.deployment import REPOSITORY
+from tests.support.airflow34 import python_of_airflow34
 
 DAG, RUN = "attempts", "run_1"
-
-
-def python_of_airflow34() -> str:
-    """The interpreter that has Airflow 3.4: this one, a given one, or that of `.venv-airflow34`."""
-    given = os.environ.get("SECURE_XCOM_TEST_AIRFLOW34_PYTHON")
-    if given:
-        return given
-    if tuple(map(int, version("apache-airflow-core").split(".")[:2])) >= (3, 4):
-        return sys.executable
-    beside = REPOSITORY / ".venv-airflow34" / "bin" / "python"
-    if not beside.exists():
-        pytest.skip("no Airflow 3.4: scripts/setup-venv .venv-airflow34 airflow34")
-    return str(beside)
 
 
 @dataclass
@@ -130,10 +115,12 @@ def test_maintenance_after_retries_and_a_clear(house: House) -> None:
 
 
 def test_an_exclusive_xcom_is_shredded(house: House) -> None:
-    """Its reader has destroyed the data key in the row, and nothing is left for maintenance."""
+    """Its reader has destroyed the data key in the row, and maintenance ends the claim."""
     [row] = [row for row in house.rows() if row.task_id == "hand_over"]
     assert row.value["keys"] == []
     assert row.value["shredded"]
+    report = house.command("claims", "shred", "--apply")[1]
+    assert (report["due"], report["done"], report["left"]) == (1, 1, 0)
     assert house.command("claims", "shred")[1]["due"] == 0
 
 

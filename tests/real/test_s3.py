@@ -12,13 +12,24 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError, StoreUnavailable
+from secure_xcom.core.errors import (
+    AwsRefused,
+    ObjectExists,
+    ObjectMissing,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+)
 from secure_xcom.ops.checks.probe import probe_coordinate, probe_store
+from secure_xcom.ops.service_policies.apply import aws_s3
+from secure_xcom.ops.service_policies.aws_account import AwsAccount
+from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from secure_xcom.stores import Store, store
 from tests.support.clients_agree import assert_no_variable_matters
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
@@ -133,6 +144,28 @@ def test_no_variable_comes_behind_what_is_configured(
         uri = f"s3://{bucket}/{prefix}?endpoint={proxy.endpoint}&region={REGION}&addressing=path"
     with faulty_proxy(server.endpoint) as elsewhere:
         assert_no_variable_matters("AWS_", uri, proxy, elsewhere, monkeypatch, without=without)
+
+
+def test_a_bucket_policy_that_the_server_does_not_support(
+    server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`policy apply` names the statements that the server may not know, and does not blame the credentials."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.root.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.root.secret_key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "version: 1\ncompartments:\n"
+        f'  - {{name: a, dags: ["a_*"], key_uris: ["aws-kms://k/alias/a"], store_uri: "s3://k@{bucket}/xcom"}}\n'
+        "identities:\n"
+        '  - {name: w, workers_of: [a], aws: {principal: "arn:aws:iam::123456789012:role/w"}}\n'
+    )
+    changes = aws_s3.plan(AwsAccount(), compile_policy(AccessPolicy.load(str(file))))
+    (policy,) = [change for change in changes if change.text.endswith(": policy")]
+    with pytest.raises(AwsRefused, match=r"does not support a statement.*s3:if-none-match") as caught:
+        policy.do()
+    assert "credentials are right" in str(caught.value)
 
 
 # --- identities -----------------------------------------------------------------------------------------------
@@ -506,7 +539,7 @@ def test_nobody_listens(server: S3Server, bucket: str, monkeypatch: pytest.Monke
     conn_id = connect(monkeypatch, "http://127.0.0.1:9", server.root)
     mine = store(f"s3://{conn_id}@{bucket}?retries=1&retry_seconds=2&connect_timeout=1")
     for call in (lambda: mine.put("a", [b"x"]), lambda: mine.get("a"), lambda: mine.put("a", LARGE)):
-        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        with pytest.raises(StoreUnavailable, match=r"nobody listens at the endpoint.*at http://127\.0\.0\.1:9"):
             call()
 
 

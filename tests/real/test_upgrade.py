@@ -7,12 +7,10 @@ The Airflows are those of two environments: the interpreter that runs these test
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -33,6 +31,7 @@ from secure_xcom.ops.jobs.stock_objects import NoObjects
 from secure_xcom.ops.keyring import rotate_keyring
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import store
+from tests.support.airflow34 import installed_series, python_of_airflow34
 from tests.support.airflow_schema import migrate, migrated_database
 from tests.support.servers.postgres_server import postgres_server
 from tests.support.upkeep_world import ZERO, Upkeep, settle
@@ -43,20 +42,11 @@ READER = Claimant("orders", coordinate().run_id, "reader", -1)
 SEALED, SECRET, PLAIN, CLEARED = (coordinate(task_id=name) for name in ("sealed", "secret", "plain", "cleared"))
 
 
-def python_of_airflow34() -> str:
-    """The interpreter that has Airflow 3.4."""
-    beside = Path(__file__).parents[2] / ".venv-airflow34" / "bin" / "python"
-    given = os.environ.get("SECURE_XCOM_TEST_AIRFLOW34_PYTHON", str(beside))
-    if not version("apache-airflow-core").startswith("3.3."):
-        pytest.skip("the upgrade begins with Airflow 3.3")
-    if not Path(given).exists():
-        pytest.skip("no Airflow 3.4: scripts/setup-venv .venv-airflow34 airflow34")
-    return given
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def upkeep(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Upkeep]:
     """A deployment with rows of Airflow 3.3, which was upgraded since."""
+    if installed_series() != (3, 3):
+        pytest.skip("the upgrade begins with Airflow 3.3")
     newer = python_of_airflow34()
     if request.param == "sqlite":
         shutil.copy(migrated_database(), tmp_path / "airflow.db")

@@ -84,6 +84,8 @@ FORMER_PATHS = (
 EXCEPTIONS = {
     # The plugin registers the page, late, where Airflow's API server asks for it.
     ("secure_xcom.airflow.plugin", "secure_xcom.airflow.plugin.ui.registration"),
+    # `check` compares the class that Airflow is configured with to ours.
+    ("secure_xcom.ops.checks.backend_class", "secure_xcom.airflow.backend"),
 }
 
 # Whoever only pulls an XCom pays for none of these until a value or a URI needs it.
@@ -124,6 +126,8 @@ LONG: dict[str, str] = {
     "ops/jobs/rewrap.py": "the two ways to a new wrap beside each other: in a key service, and through here",
     "demo/local_airflow.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
     "ops/audit_trail/tlog/anchored_log.py": "the order of writes that a kill between any two of them leaves sound",
+    "ops/checks/vault.py": "what a check knows of a Vault: one function for each finding",
+    "airflow/backend.py": "every way in which Airflow calls a backend: old and new hooks, async and sync",
     "core/config.py": "every option with its text, once: Airflow, the parser and the documentation read this list",
 }
 
@@ -313,7 +317,7 @@ def _installed(module: str) -> bool:
 
 
 def test_nothing_is_imported_by_a_computed_name() -> None:
-    """Only the loader of adapters imports by a text, and all its texts are imports to the other tests."""
+    """Only the loader of adapters imports by a text of ours, and all its texts are imports to the other tests."""
     wrong = {
         module
         for module, path in MODULES.items()
@@ -321,8 +325,10 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
         if (isinstance(node, ast.Name) and node.id in ("__import__", "import_module"))
         or (isinstance(node, ast.Attribute) and node.attr == "import_module")
     }
-    assert wrong == {"secure_xcom.core.adapters"}
-    tables = ("keys", "stores", "sinks.interface", "claims", "core.codecs.registry", "airflow.backend")
+    # The other two import the class that Airflow's own setting xcom_backend names.
+    backend = {"secure_xcom.deployment.airflow_config", "secure_xcom.ops.checks.backend_class"}
+    assert wrong == {"secure_xcom.core.adapters"} | backend
+    tables = ("keys", "stores", "sinks.interface", "claims", "core.codecs.registry", "airflow.process")
     assert {source for source, *_ in _adapters()} == {f"secure_xcom.{room}" for room in tables}
 
 
@@ -602,8 +608,8 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
-LOADED_LINES = 8_800
-REACHABLE_LINES = 13_300
+LOADED_LINES = 9_300
+REACHABLE_LINES = 14_450
 
 
 def test_a_task_stays_small() -> None:

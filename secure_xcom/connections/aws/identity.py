@@ -168,7 +168,10 @@ def profile_session(profile: str | None) -> Any:
     """Return a session with boto3's own settings, for operators: the default chain or a profile."""
     import boto3
 
-    return boto3.session.Session(profile_name=profile, region_name=_region_here(profile))
+    session = boto3.session.Session(profile_name=profile)
+    if session.region_name is None:
+        session = boto3.session.Session(profile_name=profile, region_name=_region_here(profile))
+    return session
 
 
 def _region_here(profile: str | None) -> str | None:

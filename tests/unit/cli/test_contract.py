@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -137,18 +138,13 @@ class Site:
         """An exclusive XCom whose reader has succeeded."""
         config = self.config.read_text()
         self.config.write_text("".join(line for line in config.splitlines(True) if "claims_uri" not in line))
-        names = "dag_id TEXT, run_id TEXT, task_id TEXT, map_index INTEGER, state TEXT"
-        self.upkeep.table.execute(f"CREATE TABLE task_instance ({names})")
         at = self.upkeep.push(exclusive("opensesame"), coordinate())
         self.upkeep.pipeline().pull(
             [Row(self.upkeep.table.value(at), Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index))],
             consumer=TaskTry(at.dag_id, at.run_id, "reader", -1, 1),
             claimant=Claimant(at.dag_id, at.run_id, "reader", -1),
         )
-        row = {"dag_id": at.dag_id, "run_id": at.run_id, "task_id": "reader", "state": "success"}
-        self.upkeep.table.execute(
-            "INSERT INTO task_instance VALUES (:dag_id, :run_id, :task_id, -1, :state)", [row]
-        )
+        self.upkeep.table.set_state(replace(at, task_id="reader"), "success")
 
     def tampered(self) -> None:
         """An anchored log, and an event that was changed after."""

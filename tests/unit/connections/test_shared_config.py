@@ -25,11 +25,11 @@ from secure_xcom.core.errors import SettingInvalid
 botocore_session = pytest.importorskip("botocore.session", reason="install secure-xcom[aws]")
 # option, variable, section
 SETTINGS = (
-    ("region", "AWS_DEFAULT_REGION", None),
-    ("ca_bundle", "AWS_CA_BUNDLE", None),
-    ("request_checksum_calculation", "AWS_REQUEST_CHECKSUM_CALCULATION", None),
-    ("use_fips_endpoint", "AWS_USE_FIPS_ENDPOINT", None),
-    ("use_dualstack_endpoint", "AWS_USE_DUALSTACK_ENDPOINT", None),
+    ("region", "AWS_DEFAULT_REGION"),
+    ("ca_bundle", "AWS_CA_BUNDLE"),
+    ("request_checksum_calculation", "AWS_REQUEST_CHECKSUM_CALCULATION"),
+    ("use_fips_endpoint", "AWS_USE_FIPS_ENDPOINT"),
+    ("use_dualstack_endpoint", "AWS_USE_DUALSTACK_ENDPOINT"),
 )
 
 
@@ -50,7 +50,7 @@ def of_botocore(service: str = "s3") -> dict[str, Any]:
     from botocore.configprovider import ConfiguredEndpointProvider
 
     session = botocore_session.Session()
-    answers = {option: session.get_config_variable(option) for option, _, section in SETTINGS if section is None}
+    answers = {option: session.get_config_variable(option) for option, _ in SETTINGS}
     s3_section = session.get_scoped_config().get("s3")
     answers["addressing_style"] = s3_section.get("addressing_style") if isinstance(s3_section, dict) else None
     endpoint = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), service).provide()
@@ -61,9 +61,7 @@ def of_botocore(service: str = "s3") -> dict[str, Any]:
 def of_ours(service: str = "s3") -> dict[str, Any]:
     """Our own answers to the same questions."""
     shared = SharedConfig("tests")
-    answers: dict[str, Any] = {
-        option: shared.value(option, variable, section=section) for option, variable, section in SETTINGS
-    }
+    answers: dict[str, Any] = {option: shared.value(option, variable) for option, variable in SETTINGS}
     for flag in ("use_fips_endpoint", "use_dualstack_endpoint"):
         if answers[flag] is not None:
             answers[flag] = answers[flag].lower() == "true"

@@ -71,6 +71,20 @@ def _policy(aws: AwsAccount, bucket: str, wanted: Document) -> Change:
             )
         return small
 
+    def write() -> None:
+        policy = text(read())
+        try:
+            aws.ask("s3", "put_bucket_policy", Bucket=bucket, Policy=policy)
+        except AwsRefused as refused:
+            if "Policy" not in refused.what:
+                raise
+            # MalformedPolicy of AWS, InvalidPolicyDocument of SeaweedFS: neither says which statement it is.
+            raise AwsRefused(
+                f"{refused.what}: the server does not support a statement of the bucket's policy",
+                where=f"bucket {bucket}",
+                remedy=f"the credentials are right. Look for what the server knows of {_unusual(wanted)}",
+            ) from None
+
     there = read()
     text(there)
     whole = merged(there, wanted)
@@ -78,9 +92,19 @@ def _policy(aws: AwsAccount, bucket: str, wanted: Document) -> Change:
     return Change(
         f"bucket {bucket}: policy",
         state_of(there, same=equal),
-        lambda: aws.ask("s3", "put_bucket_policy", Bucket=bucket, Policy=text(read())),
+        write,
         () if there is None or equal else difference(there, whole),
     )
+
+
+def _unusual(policy: Document) -> str:
+    """Return the statements with conditions, which servers other than AWS often lack, and their keys."""
+    named = []
+    for statement in policy["Statement"]:
+        keys = sorted({key for tests in statement.get("Condition", {}).values() for key in tests})
+        if keys and keys != ["aws:SecureTransport"]:
+            named.append(f"{statement.get('Sid', 'a statement')} ({', '.join(keys)})")
+    return "; ".join(named[:6]) or "its principals, actions and resources"
 
 
 def _lifecycle(aws: AwsAccount, bucket: str, made: Compiled) -> Change:
