@@ -202,6 +202,18 @@ def test_shredding_destroys_every_copy(upkeep: Upkeep, shredded_by: str) -> None
     assert run_shred(upkeep).due == 0
 
 
+def test_a_second_push_leaves_no_key_in_a_hidden_row(upkeep: Upkeep) -> None:
+    """On 3.3 it overwrote the row with the first one's key; on 3.4 it hides it, and maintenance shreds it."""
+    at = coordinate(key="secret")
+    before_upgrade(upkeep, at, exclusive("first"))
+    upkeep.table.put(at, pushed(upkeep, at, exclusive("second")))
+    assert run_shred(upkeep, delete=False).due == 1
+    assert run_shred(upkeep).done == 1
+    assert sorted(len(value["keys"]) for value in upkeep.table.values()) == [0, 1]
+    assert len(upkeep.objects()) == 1
+    assert run_shred(upkeep).due == 0
+
+
 def test_what_airflow_keeps_beside_a_value_stays(upkeep: Upkeep) -> None:
     """Rewrap and shredding change the value alone: a mapped task still learns how long it is."""
     at = coordinate(key="return_value")
