@@ -90,7 +90,7 @@ def pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) ->
 
 
 def _claimant(consumer: TaskTry | None) -> Claimant | None:
-    """The task instance that pulls, where its context told which one it is."""
+    """Return the task instance that pulls; None unless its context has told which one it is."""
     known = task_context.certain(consumer)
     if known is None:
         return None

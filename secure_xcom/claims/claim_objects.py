@@ -87,10 +87,10 @@ class ClaimObjects:
                     if isinstance(answer, bytes):
                         yield _of_place(Claim.read(answer, where), uri, compartment, entry.path, where)
                     elif isinstance(answer, PathInvalid):
-                        yield ClaimTampered("no claim is named so", where=repr(where))
+                        yield ClaimTampered("the object's name is not that of a claim", where=repr(where))
                     elif not isinstance(answer, ObjectMissing):
                         yield ClaimTampered(
-                            f"what lies there cannot be read: {answer.what}",
+                            f"the object cannot be read: {answer.what}",
                             where=where,
                             remedy=f"{answer.remedy}; if the others can be read, look for who put it there",
                         )
@@ -105,11 +105,11 @@ class ClaimObjects:
 def _of_place(
     claim: Claim | ClaimTampered, uri: str, compartment: str, path: str, where: str
 ) -> Claim | ClaimTampered:
-    """The claim, if what it says it is on is what its place is for: a right to claim is one for a folder."""
+    """Return the claim, or an error if its place is for another target: permissions to claim are for a folder."""
     if isinstance(claim, ClaimTampered):
         return claim
     payload = object_path(compartment, claim.coordinate, claim.object[-36:])
     own = Target(compartment, claim.coordinate, uri, object_uri(uri, payload))
     if own.path != path or (claim.compartment, claim.object) != (own.compartment, own.object):
-        return ClaimTampered("the claim lies in the place of another one", where=where)
+        return ClaimTampered("the claim is in the place of another one", where=where)
     return claim

@@ -137,7 +137,7 @@ class ClaimTable:
             ) from None
 
     def _connect(self) -> Connection:
-        """A new connection. Hundreds of tasks may ask at once, and a server has places for a hundred."""
+        """Return a new connection. Hundreds of tasks may ask at once, and a server accepts about a hundred."""
         from sqlalchemy.exc import OperationalError
 
         engine, until, wait = self._engine.get(), time.monotonic() + self._patience, 0.05

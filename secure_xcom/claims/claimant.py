@@ -53,5 +53,5 @@ class Target:
 
     @property
     def path(self) -> str:
-        """Where a store keeps the claim."""
+        """Return the path under which a store keeps the claim."""
         return claim_path(self.compartment, self.coordinate, self.unique)

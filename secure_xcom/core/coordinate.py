@@ -107,7 +107,7 @@ class Coordinate:
 
 
 def encryption_context(compartment: str, coordinate: Coordinate) -> dict[str, str]:
-    """What a wrap is bound to and what the key service's policy and log show: ids only, never values.
+    """Return what a wrap is bound to and the key service's policy and log show: ids only, never values.
 
     The XCom's key is not part of it, because one data key serves all XComs of a task instance try.
     """
@@ -187,7 +187,7 @@ def claims_folder(compartment: str) -> str:
 
 
 def claim_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
-    """Where a store keeps the claim on a payload: as `object_path`, in the folder of claims.
+    """Return where a store keeps the claim on a payload: as `object_path`, in the folder of claims.
 
     :param unique: the payload's own.
     """

@@ -270,7 +270,7 @@ class Pipeline:
 
     @unlocked_property
     def ledger(self) -> Ledger:
-        """Where claims are kept."""
+        """Return where claims are kept."""
         if self._ledger is not None:
             return self._ledger
         from secure_xcom.claims.claim_objects import ClaimObjects

@@ -81,7 +81,7 @@ class Telemetry:
 
     @property
     def on(self) -> bool:
-        """Whether anything is told to anybody."""
+        """Return whether anything is recorded."""
         return self._meter is not None or self._tracer is not None
 
     def operation(self, action: Action, drafts: Sequence[Draft]) -> AbstractContextManager[None]:
@@ -209,12 +209,12 @@ class Telemetry:
         self._meter = self._tracer = None
         # Its class alone: the message is another's, and may say anything.
         log.warning(
-            "Metrics and spans of XComs are switched off in this process, telling them failed (%s).",
+            "Recording a metric or span failed (%s): those of XComs are switched off in this process.",
             type(error).__name__,
         )
 
     def services(self, open_service: Callable[[str], KeyService]) -> Callable[[str], KeyService]:
-        """The same key services, with their calls measured."""
+        """Return the same key services, with their calls measured."""
         if not self.on:
             return open_service
         from secure_xcom.core.pipeline.telemetry.measured_keys import MeasuredKeys
