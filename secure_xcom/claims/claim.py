@@ -56,7 +56,7 @@ class Claim:
 
     @classmethod
     def of(cls, target: Target, claimant: Claimant) -> Claim:
-        """A claim that is made now, to be proved."""
+        """Return a claim that is made now, to be proved."""
         now = clock.now().strftime(TIME_FORMAT)
         return cls(target.coordinate, target.compartment, target.object, claimant, now)
 
@@ -76,7 +76,7 @@ class Claim:
         return fields
 
     def context(self) -> bytes:
-        """The context of the proof: canonical JSON (RFC 8785). Its tag keeps it from ever being that of a head."""
+        """Return the context of the proof: canonical JSON (RFC 8785). Its tag keeps it apart from that of a head."""
         return canonical_json({TAG: "1", **self.fields()})
 
     def dump(self) -> bytes:
@@ -132,15 +132,15 @@ class Claim:
             "".join(fields.values()).encode()
         except (ValueError, CoordinateInvalid):
             raise ClaimTampered("a field of the claim is malformed", where=where) from None
-        found = cls(coordinate, fields["compartment"], fields["object"], claimant, fields["claimed"], proof)
+        claim = cls(coordinate, fields["compartment"], fields["object"], claimant, fields["claimed"], proof)
         numbers = (coordinate.map_index, claimant.map_index, clearing or 0)
         if not all(-1 <= number <= MAP_INDEX_MAX for number in numbers) or not 0 <= (iteration or 0) <= INDEX_MAX:
             # Airflow's database is asked for these, and its columns are INTEGERs.
             raise ClaimTampered("a field of the claim is malformed", where=where)
-        uuids = [found.object[-36:], *([] if attempt is None else [attempt])]
-        if found.fields() != fields or not all(map(_UNIQUE.fullmatch, uuids)):
+        uuids = [claim.object[-36:], *([] if attempt is None else [attempt])]
+        if claim.fields() != fields or not all(map(_UNIQUE.fullmatch, uuids)):
             raise ClaimTampered("a field of the claim is not in its canonical form", where=where)
-        return found
+        return claim
 
     def check_target(self, target: Target) -> None:
         """Check that the claim is on this target and no other.

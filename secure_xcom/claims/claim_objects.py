@@ -41,7 +41,7 @@ class ClaimObjects:
         self._stores = stores
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
-        """The claim of each target."""
+        """Return the claim of each target."""
         answers: dict[int, bytes | StoreError] = {}
         by_store: dict[str, list[int]] = {}
         for index, target in enumerate(targets):
@@ -74,7 +74,7 @@ class ClaimObjects:
         return True
 
     def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
-        """Every claim of these compartments in these stores; what is gone meanwhile is passed over.
+        """Yield every claim of these compartments in these stores; claims removed meanwhile are skipped.
 
         What cannot be read stands in its claim's place: whoever may put objects can put one that nobody else may
         read (with a key of their own, in an archive, as a file of another mode), which is no trouble of the store.
@@ -109,7 +109,7 @@ def _of_place(
     if isinstance(claim, ClaimTampered):
         return claim
     payload = object_path(compartment, claim.coordinate, claim.object[-36:])
-    own = Target(compartment, claim.coordinate, uri, object_uri(uri, payload))
-    if own.path != path or (claim.compartment, claim.object) != (own.compartment, own.object):
+    expected = Target(compartment, claim.coordinate, uri, object_uri(uri, payload))
+    if expected.path != path or (claim.compartment, claim.object) != (expected.compartment, expected.object):
         return ClaimTampered("the claim is in the place of another one", where=where)
     return claim

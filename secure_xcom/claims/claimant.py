@@ -48,7 +48,7 @@ class Target:
 
     @property
     def unique(self) -> str:
-        """The payload's UUID, 36 characters."""
+        """Return the payload's UUID, 36 characters."""
         return self.object[-36:]
 
     @property

@@ -62,11 +62,11 @@ def take(ledger: Ledger, wanted: Wanted, data_key: bytes) -> Claim:
     while True:
         if ledger.create(wanted.target, made):
             return made
-        [found] = ledger.find_many([wanted.target])
-        if found is not None:
-            check_claimant(wanted, found)
-            check_proof(found, data_key)
-            return found
+        [existing] = ledger.find_many([wanted.target])
+        if existing is not None:
+            check_claimant(wanted, existing)
+            check_proof(existing, data_key)
+            return existing
         if time.monotonic() > until:
             raise ClaimError(
                 "a claim cannot be created, although none is found",

@@ -99,7 +99,7 @@ def _destroy_keys(target: Target, rows: Rows) -> Keys:
 
 
 def _of_push(value: object, target: Target) -> Reference | None:
-    """The reference, if it is of the push that was claimed.
+    """Return the reference, if it is of the push that was claimed.
 
     :raises ReferenceRefused: it cannot be read, so it may be; :raises ClaimTampered: it is, and is not exclusive.
     """

@@ -106,11 +106,11 @@ class Head:
             return None
 
     def dump(self) -> dict[str, str]:
-        """The fields that are set, by name."""
+        """Return the fields that are set, by name."""
         return {name: value for name in _HEAD_FIELDS if (value := getattr(self, name)) is not None}
 
     def canonical(self) -> bytes:
-        """The context of the seal: canonical JSON (RFC 8785) of strings only."""
+        """Return the context of the seal: canonical JSON (RFC 8785) of strings only."""
         return canonical_json(self.dump())
 
 
@@ -184,7 +184,7 @@ class Reference:
 
 
 def routes_of(key: str, structure: object) -> dict[str, list[str]] | None:
-    """The ids of tasks by which a branching task tells Airflow's scheduler what to skip, if this XCom is that.
+    """Return the ids of tasks by which a branching task tells Airflow's scheduler what to skip, or None.
 
     The scheduler reads these rows itself, past every backend and without a key, when it schedules what was cleared
     and what is mapped (airflow/ti_deps/deps/not_previously_skipped_dep.py). So they stand beside the sealed value.

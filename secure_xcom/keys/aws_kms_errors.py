@@ -144,7 +144,7 @@ def would_succeed(error: Exception) -> bool:
 
 
 def another_key(where: str, made_by: str, alias: bool) -> KeyMismatch:
-    """A wrap of another key than the pinned one. The key's ARN is an id, not a secret."""
+    """Return the error about a wrap of a key other than the pinned one. The key's ARN is an id, not a secret."""
     what = f"the wrap was made by {made_by}"
     what += ", which the alias does not name (any more)" if alias else ", which is another key"
     return KeyMismatch(
@@ -157,7 +157,7 @@ def another_key(where: str, made_by: str, alias: bool) -> KeyMismatch:
 
 
 def of_foreign(error: Exception, operation: str, where: str) -> SecureXComError:
-    """Whatever a request to AWS raised, as an error of our tree: a `KeyServiceError`, or a missing setting.
+    """Return whatever a request to AWS raised as an error of our tree: a `KeyServiceError`, or a missing setting.
 
     :param operation: of KMS, as in its permissions: Encrypt, Decrypt, ...
     :param where: the key URI and the region.

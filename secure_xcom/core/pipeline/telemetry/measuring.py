@@ -60,7 +60,7 @@ class Tracer(Protocol):
     """Makes spans below the one that is current."""
 
     def span(self, name: str) -> AbstractContextManager[Span]:
-        """A span that is the current one within the block."""
+        """Open a span that is the current one within the block."""
 
 
 class Telemetry:
@@ -223,11 +223,11 @@ class Telemetry:
 
 
 def _compartment(drafts: Sequence[Draft]) -> str:
-    """The compartment of all, ``none`` before one is found, ``several`` where they differ."""
+    """Return the compartment of all, ``none`` before one is found, ``several`` where they differ."""
     names = {draft.compartment for draft in drafts if draft.compartment is not None}
     return "several" if len(names) > 1 else next(iter(names), "none")
 
 
 def _class_of(error: BaseException) -> str:
-    """The error's class; of other people's classes (a time-out of Airflow) there may be any number."""
+    """Return the error's class; of other people's classes (a time-out of Airflow) there may be any number."""
     return type(error).__name__ if isinstance(error, SecureXComError) else "foreign"
