@@ -74,6 +74,16 @@ class AirflowDatabase:
         """The database, for errors."""
         return f"the metadata database ({self.dialect})"
 
+    def revision(self) -> str | None:
+        """Return the revision of Airflow's migrations; None where this user may not read it.
+
+        :raises DatabaseFailed: the database cannot be reached.
+        """
+        from secure_xcom.connections.sql.airflow_tables import revision_of
+
+        with self.connected() as connection:
+            return revision_of(connection)
+
     @cached_property
     def schema(self) -> Schema:
         """The schema of Airflow's tables.

@@ -13,6 +13,7 @@ from typing import Any
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.keyring import create_keyring
 from tests.e2e.hunt import Hunt, canary
+from tests.e2e.xcom_rows import select_xcoms
 
 REPOSITORY = Path(__file__).parents[2]
 DAGS = Path(__file__).parent / "dags"
@@ -143,7 +144,7 @@ class Deployment:
 
     def rows(self) -> list[tuple[Any, ...]]:
         """The coordinates of all XComs."""
-        return self.airflow.sql("SELECT dag_id, run_id, task_id, map_index, key FROM xcom ORDER BY 1, 2, 3, 4, 5")
+        return self.airflow.sql(select_xcoms("dag_id, run_id, task_id, map_index, key", "ORDER BY 1, 2, 3, 4, 5"))
 
     def states(self) -> list[tuple[Any, ...]]:
         """The state of every task instance of every run, and how many tries it took."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.e2e.deployment import OBJECTS, OURS, Deployment, Notes
 from tests.e2e.hunt import Hunt
+from tests.e2e.xcom_rows import select_xcoms
 
 RUN = "one"
 # Both runs of `later`, by their logical dates: the second one pulls what only the first one pushed.
@@ -78,7 +79,7 @@ def live(deployment: Deployment) -> Lived:
             airflow.wait(dag_id, run_id, timeout=_TIMEOUT)
     finally:
         airflow.stop()
-    values = airflow.sql("SELECT dag_id, run_id, task_id, map_index, key, value FROM xcom")
+    values = airflow.sql(select_xcoms("dag_id, run_id, task_id, map_index, key, value"))
     rendered: dict[str, dict[str, str]] = defaultdict(dict)
     for dag_id, task_id, fields in airflow.sql(
         "SELECT dag_id, task_id, rendered_fields FROM rendered_task_instance_fields"

@@ -21,11 +21,18 @@ from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks import AccessLog
 from tests.e2e.deployment import REPOSITORY
+from tests.e2e.xcom_rows import select_xcoms
+from tests.support.airflow34 import installed_series
 from tests.support.doubles import MemorySink
 from tests.support.servers.otlp_receiver import Receiver
 
 DAGS = Path(__file__).parent / "dags_exclusive"
 DAG = "exclusive_ways"
+
+sends_from_tasks = pytest.mark.skipif(
+    installed_series() < (3, 2),
+    reason="Airflow 3.1 has no span in a task's process, and sends no metric at its end (docs/observability.md)",
+)
 
 
 @dataclass
@@ -51,7 +58,7 @@ class House:
 
     def row(self, task_id: str) -> dict[str, Any]:
         """What Airflow's database keeps of a task's XCom."""
-        [(text,)] = self.airflow.sql("SELECT value FROM xcom WHERE task_id = ?", [task_id])
+        [(text,)] = self.airflow.sql(select_xcoms("value", "WHERE task_id = ?"), [task_id])
         found = json.loads(text)
         return dict(json.loads(found) if isinstance(found, str) else found)
 
@@ -165,6 +172,7 @@ def test_what_has_expired_is_refused(house: House) -> None:
     assert [name for name in house.files() if "/push_short/" in name]
 
 
+@sends_from_tasks
 def test_what_airflow_was_told_is_what_the_access_log_says(house: House) -> None:
     """Metrics of all task processes together count what the access log has, by action and outcome, and no more."""
     actions = ("push", "pull", "claim", "purge")
@@ -176,6 +184,7 @@ def test_what_airflow_was_told_is_what_the_access_log_says(house: House) -> None
     assert house.canary.encode() not in house.told.raw
 
 
+@sends_from_tasks
 def test_spans_lie_below_the_tasks_own(house: House) -> None:
     """Each push and each pull of a task is a span below the one of the task itself."""
     tree = house.told.tree()

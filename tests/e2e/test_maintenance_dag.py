@@ -24,6 +24,7 @@ from secure_xcom.ops.keyring import rotate_keyring
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.stores import store
 from tests.e2e.deployment import OURS, Deployment
+from tests.e2e.xcom_rows import select_xcoms
 from tests.support.upkeep_world import long_ago, unique_of
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "dags" / "secure_xcom_maintenance.py"
@@ -108,7 +109,7 @@ def test_it_counts_unless_told_to_delete(ran: Ran) -> None:
 
 def test_every_step_reports_as_a_sealed_xcom(ran: Ran) -> None:
     """Each step's report is an XCom that lies in the database as a reference, and opens as the report."""
-    values = ran.deployment.airflow.sql("SELECT value FROM xcom WHERE dag_id = ?", (DAG,))
+    values = ran.deployment.airflow.sql(select_xcoms("value", "WHERE dag_id = ?"), (DAG,))
     assert len(values) >= len(STEPS) + 1
     assert all(is_reference(json.loads(value)) for (value,) in values)
     report = ran.report(FIRST, "gc")

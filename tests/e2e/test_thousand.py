@@ -13,6 +13,7 @@ from tests.e2e.cases.thousand import COUNT, PRINTED, value_of
 from tests.e2e.conftest import SEED
 from tests.e2e.deployment import OURS, Deployment
 from tests.e2e.describe import digest
+from tests.e2e.xcom_rows import select_xcoms
 
 pytestmark = pytest.mark.xdist_group("e2e-in-process")
 
@@ -38,7 +39,7 @@ def test_a_thousand_mapped_instances_are_gathered(deployments: Path, migrated: P
         assert {run[2] for run in deployment.runs()} == {"success"}
         notes = deployment.notes()
         rows = [
-            json.loads(row[0]) for row in deployment.airflow.sql("SELECT value FROM xcom WHERE task_id = 'each'")
+            json.loads(row[0]) for row in deployment.airflow.sql(select_xcoms("value", "WHERE task_id = 'each'"))
         ]
         objects = [
             file

@@ -17,6 +17,7 @@ from secure_xcom.cli.declare import contract_of
 from secure_xcom.core import errors, operator_errors, vault_errors
 from secure_xcom.core.config import OPTIONS
 from secure_xcom.core.event_fields import FIELDS
+from secure_xcom.ops.checks.tested_releases import TESTED
 from secure_xcom.sinks.database import DDL
 from tests.support import policies_page
 
@@ -25,6 +26,7 @@ README = ROOT / "README.md"
 SETTINGS = ROOT / "docs" / "settings.md"
 AUDIT = ROOT / "docs" / "audit.md"
 ERRORS = ROOT / "docs" / "api" / "errors.md"
+TESTING = ROOT / "docs" / "testing.md"
 COMMANDS = ROOT / "docs" / "commands.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 
@@ -140,6 +142,16 @@ def contract() -> str:
     return "\n".join(lines)
 
 
+def releases() -> str:
+    """Return the releases of Airflow that the tests run on, as a table."""
+    lines = ["| Airflow | revision of its database | Python from | `requirements/` |", "|---|---|---|---|"]
+    lines += [
+        f"| {tested.airflow} | `{tested.revision}` | {tested.python} | `{tested.requirements}.txt` |"
+        for tested in TESTED
+    ]
+    return "\n".join(lines)
+
+
 def _top() -> Any:
     return typer.main.get_command(app)
 
@@ -150,13 +162,14 @@ PARTS: dict[str, Callable[[], str]] = {
     "event_table": event_table,
     "help": help_texts,
     "contract": contract,
+    "releases": releases,
     "overview": overview,
     "errors": remedies,
     "fields": policies_page.fields,
     "file_rules": policies_page.file_rules,
     "document_rules": policies_page.document_rules,
 }
-PAGES = (README, SETTINGS, AUDIT, COMMANDS, ERRORS, policies_page.PAGE)
+PAGES = (README, SETTINGS, AUDIT, COMMANDS, ERRORS, TESTING, policies_page.PAGE)
 
 
 def written(text: str) -> str:

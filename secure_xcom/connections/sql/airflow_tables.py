@@ -186,8 +186,9 @@ def schema_of(connection: Connection) -> Schema:
             remedy="name Airflow's own database in SECURE_XCOM_DB, for a user who may see its tables; "
             "`airflow db migrate` creates the tables of a new one",
         )
+    revision = revision_of(connection) or "unknown"
     raise TablesUnknown(
-        f"Airflow's database has the revision {_revision(connection, names)}, and its tables of XComs are not "
+        f"Airflow's database has the revision {revision}, and its tables of XComs are not "
         "those of Airflow 3.1 to 3.4",
         where=where,
     )
@@ -197,14 +198,13 @@ def _has_columns(inspector: sa.Inspector, table: sa.TableClause) -> bool:
     return set(table.c.keys()) <= {column["name"] for column in inspector.get_columns(table.name)}
 
 
-def _revision(connection: Connection, names: set[str]) -> str:
-    """Return the revision that Airflow's migrations note in the database."""
-    if "alembic_version" not in names:
-        return "unknown"
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision that Airflow's migrations note; None where this user may not read it."""
     version = sa.table("alembic_version", sa.column("version_num"))
     try:
         with connection.begin_nested():
-            return str(connection.execute(sa.select(version.c.version_num)).scalar())
+            revision = connection.execute(sa.select(version.c.version_num)).scalar()
     except DBAPIError:
         # Maintenance needs no right on this table.
-        return "unknown (this user may not read the table alembic_version)"
+        return None
+    return None if revision is None else str(revision)

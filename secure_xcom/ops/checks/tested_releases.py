@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
+from itertools import chain
 
 from packaging.version import InvalidVersion, Version
 
@@ -73,7 +75,8 @@ def examine_release(airflow: str) -> Iterator[Finding]:
     elif version < Version(series[0].airflow):
         yield _untested(f"Airflow {airflow} is older than {series[0].airflow}, and it", "")
     else:
-        yield Finding(_SUBJECT, "ok", f"Airflow {airflow} is among those tested with secure-xcom {RELEASE}")
+        span = f"{TESTED[0].airflow} to {TESTED[-1].airflow}"
+        yield Finding(_SUBJECT, "ok", f"Airflow {airflow}; secure-xcom {RELEASE} was tested with {span}")
 
 
 def examine_revision(revision: str | None) -> Iterator[Finding]:
@@ -103,6 +106,19 @@ def examine_revision(revision: str | None) -> Iterator[Finding]:
         "secure-xcom once a release names this revision",
         rule="untested-revision",
     )
+
+
+def untested(revision: str | None) -> Iterator[Finding]:
+    """Find an Airflow, or a revision of its database, that this release was not tested with, for ``doctor``.
+
+    :param revision: as for `examine_revision`. Airflow itself need not be installed where doctor runs.
+    """
+    try:
+        installed = [metadata.version("apache-airflow-core")]
+    except metadata.PackageNotFoundError:
+        installed = []
+    findings = chain(*map(examine_release, installed), examine_revision(revision))
+    yield from (finding for finding in findings if finding.status != "ok")
 
 
 def _untested(subject: str, but: str) -> Finding:

@@ -18,6 +18,7 @@ from secure_xcom.ops.checks.doctor_host import (
 )
 from secure_xcom.ops.checks.doctor_teams import examine_teams
 from secure_xcom.ops.checks.doctor_triggerers import examine_triggerers
+from secure_xcom.ops.checks.tested_releases import untested
 from secure_xcom.ops.jobs.doctor_rows import Archived, examine_payloads, examine_rows
 from secure_xcom.ops.jobs.job import JobContext, Report
 from secure_xcom.ops.jobs.report_text import EXAMPLES, bytes_text, example_lines
@@ -105,6 +106,7 @@ def examine(
         examined = examine_rows(policy, database, limit=limit, progress=context.progress)
         findings = examined.findings
         findings += examine_triggerers(findings, database)
+        findings += untested(database.revision())
         findings += examine_dags(policy, database, limit=limit)
         findings += examine_logins(policy, deployment.settings, deployment.sinks, database)
         if payloads:

@@ -10,7 +10,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from secure_xcom.ops.checks.tested_releases import TESTED, examine_release, examine_revision
+from secure_xcom.ops.checks.tested_releases import TESTED, examine_release, examine_revision, untested
 
 ROOT = Path(__file__).parents[4]
 
@@ -50,6 +50,13 @@ def test_another_revision_is_a_warning() -> None:
     (finding,) = examine_revision(None)
     assert finding.status == "ok"
     assert "alembic_version" in finding.remedy
+
+
+def test_doctor_is_told_of_what_is_untested_alone() -> None:
+    """The installed Airflow and a known revision give doctor no finding; an unknown revision gives one."""
+    assert list(untested(TESTED[-1].revision)) == []
+    assert list(untested(None)) == []
+    assert [finding.rule for finding in untested("abcdef012345")] == ["untested-revision"]
 
 
 def test_each_environment_has_its_release() -> None:
