@@ -76,7 +76,7 @@ class Claim:
         return fields
 
     def context(self) -> bytes:
-        """Return the context of the proof: canonical JSON (RFC 8785). Its tag keeps it apart from that of a head."""
+        """Return the proof's context: canonical JSON (RFC 8785). Its tag keeps it apart from that of a head."""
         return canonical_json({TAG: "1", **self.fields()})
 
     def dump(self) -> bytes:
