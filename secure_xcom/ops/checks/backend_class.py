@@ -77,7 +77,7 @@ def _of_class(name: str, backend: object) -> Iterator[Finding]:
             _SUBJECT,
             "warning",
             f"{name:.120} replaces {', '.join(replaced)}: what it does not pass on is not sealed",
-            "see that each calls the method of the same name of its base class with every value",
+            "check that each calls the method of the same name of its base class with every value",
         )
 
 

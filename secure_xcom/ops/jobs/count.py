@@ -48,7 +48,7 @@ class CountReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether anything is left that needs attention: this job leaves nothing."""
+        """Return whether anything is left that needs attention: this job leaves nothing."""
         return False
 
     @property

@@ -46,12 +46,12 @@ class ShredReport(Report):
 
     @property
     def open(self) -> int:
-        """How many are left to do."""
+        """Return how many are left to do."""
         return self.due - self.done + self.tampered + (0 if self.deleting else self.outlived)
 
     @property
     def found(self) -> bool:
-        """Whether anything is left to do."""
+        """Return whether anything is left to do."""
         return bool(self.open)
 
     def lines(self) -> list[str]:
