@@ -66,13 +66,19 @@ class SecureXComBackend(BaseXCom):
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the rows of sequences pass a subclass's own hook unopened: they are opened later, together."""
         super().__init_subclass__(**options)
-        own = vars(cls).get("deserialize_value")
-        if own is not None:
+        if _STORES_BY_COORDINATE:
+            # Airflow 3.4 reads sequences through `_load`.
+            return
+        # The hook may also be of a mixin, which is no subclass of this one.
+        owner = next(base for base in cls.__mro__ if "deserialize_value" in vars(base))
+        if owner is not cls and issubclass(owner, SecureXComBackend):
+            return
+        own = vars(owner)["deserialize_value"]
 
-            def deserialize_value(result: Any) -> Any:
-                return result.value if wants_unopened() else own.__get__(None, cls)(result)
+        def deserialize_value(subclass: type[SecureXComBackend], result: Any) -> Any:
+            return result.value if wants_unopened() else own.__get__(None, subclass)(result)
 
-            cls.deserialize_value = staticmethod(deserialize_value)  # type: ignore[method-assign]
+        cls.deserialize_value = classmethod(deserialize_value)  # type: ignore[method-assign,assignment]
 
     @classmethod
     def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:

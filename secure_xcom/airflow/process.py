@@ -10,9 +10,9 @@ from airflow.sdk.bases.xcom import BaseXCom
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.refused_push import check_key
 from secure_xcom.claims import Claimant
-from secure_xcom.core.adapters import load
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
+from secure_xcom.core.load_adapter import load
 from secure_xcom.core.per_process import PerProcess
 from secure_xcom.core.reference import is_reference, parse
 
@@ -90,7 +90,7 @@ def pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) ->
 
 
 def _claimant(consumer: TaskTry | None) -> Claimant | None:
-    """The task instance that pulls, where its context told which one it is."""
+    """Return the task instance that pulls; None unless its context has told which one it is."""
     known = task_context.certain(consumer)
     if known is None:
         return None

@@ -155,7 +155,9 @@ def finish(pipeline: Pipeline, rows: Rows, task_instance: Any) -> None:
     """
     try:
         if not _succeeded(task_instance):
-            log.warning("Airflow has not taken this task's success, so what it was given exclusively is kept.")
+            log.warning(
+                "Airflow has not accepted this task's success, so the exclusive XComs that it pulled are kept."
+            )
             return
         index = -1 if task_instance.map_index is None else task_instance.map_index
         claimant = Claimant(
@@ -169,21 +171,21 @@ def finish(pipeline: Pipeline, rows: Rows, task_instance: Any) -> None:
             rest = "" if done.left is None else f"; its payload is left to maintenance: {done.left}"
             log.info("The data key of %s is %s%s", done.target.coordinate, done.keys, rest)
     except SecureXComError as error:
-        log.warning("What this task was given exclusively is left to maintenance to shred: %s", error)
+        log.warning("Maintenance must shred the exclusive XComs that this task pulled: %s", error)
     except Exception as error:  # noqa: BLE001  # Airflow's errors of many kinds, for a task that has succeeded
         log.warning(
-            "What this task was given exclusively is left to maintenance to shred: Airflow did not take it (%s)",
+            "Maintenance must shred the exclusive XComs that this task pulled: a request to Airflow failed (%s)",
             type(error).__name__,
         )
 
 
 def _succeeded(task_instance: Any) -> bool:
-    """What Airflow's API server says: it refuses the success of a task that somebody has set to another state."""
-    found = task_instance.get_task_states(
+    """Return whether Airflow recorded the success: it refuses that of a task that was set to another state."""
+    states_by_run = task_instance.get_task_states(
         dag_id=task_instance.dag_id,
         map_index=task_instance.map_index,
         task_ids=[task_instance.task_id],
         run_ids=[task_instance.run_id],
     )
-    states = [str(state) for of_run in found.values() for state in of_run.values()]
+    states = [str(state) for of_run in states_by_run.values() for state in of_run.values()]
     return bool(states) and all(state.rpartition(".")[2].lower() == _SUCCESS for state in states)

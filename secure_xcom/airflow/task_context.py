@@ -47,7 +47,7 @@ _attempt: str | None = None
 
 
 def task() -> TaskTry | None:
-    """The try of the task instance that this process runs, as Airflow tells it.
+    """Return the try of the task instance that this process runs, as Airflow tells it.
 
     Airflow's context is there while templates render and while the task executes; the return value is pushed
     after it is gone, but the variables that Airflow exports for the task are still set.
@@ -80,20 +80,20 @@ def remember(context: Mapping[str, Any]) -> TaskTry:
     return _task
 
 
-def certain(found: TaskTry | None) -> Certain | None:
+def certain(current: TaskTry | None) -> Certain | None:
     """Return the task instance for certain.
 
     None where no context has told its map index: then two mapped instances could not be told apart.
 
-    :param found: what `task` has just said.
+    :param current: what `task` has just returned.
     """
-    return None if found is None or found != _task else Certain(found, _attempt, _clearing)
+    return None if current is None or current != _task else Certain(current, _attempt, _clearing)
 
 
 def consumer() -> TaskTry | None:
     """Return the try that pulls now: the running task's, or that of the task which waits for a trigger."""
-    found = task()
-    return acting() if found is None and in_triggerer() else found
+    running = task()
+    return acting() if running is None and in_triggerer() else running
 
 
 def reach(asked: Asked, *, previous: bool = False, several: bool = False) -> Asked:
@@ -167,27 +167,28 @@ def acting() -> TaskTry | None:
     told = _acting.get()
     if told is not None:
         return told[0]
-    found = task()
-    if found is not None and found is _task:
-        return found
+    running = task()
+    if running is not None and running is _task:
+        return running
     held, named = _on_stack()
     if held:
         # Where Airflow runs this for no task instance, a log context is somebody else's.
-        return named or found
+        return named or running
     instance = _triggers_instance()
     if instance is not None:
         return _try_of(instance, None)
     # From Airflow 3.4 on, a thread of a shared stream has the log context of the trigger that began it.
-    return found or (None if in_triggerer() and _named_by_airflow34() is not None else _in_log_context())
+    return running or (None if in_triggerer() and _named_by_airflow34() is not None else _in_log_context())
 
 
 def producer(coordinate: Coordinate) -> TaskTry | None:
     """Return the try that pushes. A task's own XComs have its own map index, which Airflow does not export."""
-    found = acting()
-    if found is None:
+    actor = acting()
+    if actor is None:
         return None
-    own = replace(found, map_index=coordinate.map_index)
-    return own if (own.dag_id, own.run_id, own.task_id) == coordinate.of_task else found
+    if (actor.dag_id, actor.run_id, actor.task_id) != coordinate.of_task:
+        return actor
+    return replace(actor, map_index=coordinate.map_index)
 
 
 def _on_stack() -> tuple[bool, TaskTry | None]:

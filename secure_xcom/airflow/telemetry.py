@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def telemetry(*, metrics: bool, traces: bool) -> Telemetry:
-    """What is told to Airflow. Loads nothing for what is off.
+    """Return what records for Airflow. Loads nothing for what is off.
 
     :param metrics: whether Airflow's metrics are on; :param traces: whether its traces are.
     """

@@ -41,16 +41,16 @@ class Ledger(Protocol):
     """For people; without a password."""
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
-        """The claim of each target, in order; None where there is none.
+        """Return the claim of each target, in order; None where there is none.
 
-        :raises ClaimTampered: what lies there is no claim on this target.
+        :raises ClaimTampered: the record is not a claim on this target.
         """
 
     def create(self, target: Target, claim: Claim) -> bool:
-        """Make the claim, unless there is one: then False, whoever made that. Atomic over all processes."""
+        """Create the claim; return False if one exists, whoever made it. Atomic across all processes."""
 
     def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
-        """Every claim in these places, a store URI and a compartment each; what is none stands in its place."""
+        """Yield every claim in these places (a store URI and a compartment each), or the error of its record."""
 
     def remove(self, target: Target) -> None:
         """Forget the claim. The target must not be readable any more: see `secure_xcom.claims.shred`."""

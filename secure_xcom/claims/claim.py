@@ -56,7 +56,7 @@ class Claim:
 
     @classmethod
     def of(cls, target: Target, claimant: Claimant) -> Claim:
-        """A claim that is made now, to be proved."""
+        """Return a claim that is made now, to be proved."""
         now = clock.now().strftime(TIME_FORMAT)
         return cls(target.coordinate, target.compartment, target.object, claimant, now)
 
@@ -76,17 +76,17 @@ class Claim:
         return fields
 
     def context(self) -> bytes:
-        """The context of the proof: canonical JSON (RFC 8785). Its tag keeps it from ever being that of a head."""
+        """Return the proof's context: canonical JSON (RFC 8785). Its tag keeps it apart from that of a head."""
         return canonical_json({TAG: "1", **self.fields()})
 
     def dump(self) -> bytes:
-        """The record as it is kept: JSON."""
+        """Return the record as it is kept: JSON."""
         proof = base64.b64encode(self.proof).decode()
         return json.dumps({TAG: 1, "claim": self.fields(), "proof": proof}).encode()
 
     @classmethod
     def read(cls, raw: bytes, where: str) -> Claim | ClaimTampered:
-        """`parse`, with what is wrong in the claim's place."""
+        """Return what `parse` returns, or the error that it raises."""
         try:
             return cls.parse(raw, where)
         except ClaimTampered as error:
@@ -96,23 +96,23 @@ class Claim:
     def parse(cls, raw: bytes, where: str) -> Claim:
         """Read a record strictly.
 
-        :raises ClaimTampered: it is none. The message says which part, never what it holds.
+        :raises ClaimTampered: the record is invalid. The message names the part, never its content.
         """
         if len(raw) > RECORD_MAX_BYTES:
             raise ClaimTampered(f"over {RECORD_MAX_BYTES} bytes", where=where)
         try:
             record = json.loads(raw, object_pairs_hook=_once)
         except (ValueError, RecursionError):
-            raise ClaimTampered("what lies there is no JSON object", where=where) from None
+            raise ClaimTampered("the record is not a JSON object", where=where) from None
         if not isinstance(record, dict) or set(record) != {TAG, "claim", "proof"} or record[TAG] is True:
-            raise ClaimTampered("what lies there is no claim", where=where)
+            raise ClaimTampered("the record is not a claim", where=where)
         if record[TAG] != 1 or not isinstance(record[TAG], int):
-            raise ClaimTampered("the claim is of another version", where=where, remedy="upgrade secure_xcom")
+            raise ClaimTampered("the claim has an unknown version", where=where, remedy="upgrade secure_xcom")
         fields, proof = record["claim"], record["proof"]
         if not isinstance(fields, dict) or set(fields) - _OPTIONAL != set(_FIELDS) or not isinstance(proof, str):
             raise ClaimTampered("a field of the claim is missing or unknown", where=where)
         if not all(isinstance(text, str) and len(text) <= _TEXT_MAX_CHARACTERS for text in fields.values()):
-            raise ClaimTampered("a field of the claim is no string", where=where)
+            raise ClaimTampered("a field of the claim is not a string or is too long", where=where)
         return cls._of(fields, _bytes(proof, where), where)
 
     @classmethod
@@ -131,21 +131,21 @@ class Claim:
             # Lone surrogates can neither be proved nor kept.
             "".join(fields.values()).encode()
         except (ValueError, CoordinateInvalid):
-            raise ClaimTampered("a field of the claim is not in its form", where=where) from None
-        found = cls(coordinate, fields["compartment"], fields["object"], claimant, fields["claimed"], proof)
+            raise ClaimTampered("a field of the claim is malformed", where=where) from None
+        claim = cls(coordinate, fields["compartment"], fields["object"], claimant, fields["claimed"], proof)
         numbers = (coordinate.map_index, claimant.map_index, clearing or 0)
         if not all(-1 <= number <= MAP_INDEX_MAX for number in numbers) or not 0 <= (iteration or 0) <= INDEX_MAX:
             # Airflow's database is asked for these, and its columns are INTEGERs.
-            raise ClaimTampered("a field of the claim is not in its form", where=where)
-        uuids = [found.object[-36:], *([] if attempt is None else [attempt])]
-        if found.fields() != fields or not all(map(_UNIQUE.fullmatch, uuids)):
+            raise ClaimTampered("a field of the claim is malformed", where=where)
+        uuids = [claim.object[-36:], *([] if attempt is None else [attempt])]
+        if claim.fields() != fields or not all(map(_UNIQUE.fullmatch, uuids)):
             raise ClaimTampered("a field of the claim is not in its canonical form", where=where)
-        return found
+        return claim
 
     def check_target(self, target: Target) -> None:
-        """See that the claim is on this target and no other.
+        """Check that the claim is on this target and no other.
 
-        :raises ClaimTampered: it was moved or copied.
+        :raises ClaimTampered: the claim was moved or copied.
         """
         if (self.coordinate, self.compartment, self.object) != (
             target.coordinate,
@@ -161,7 +161,7 @@ def _bytes(text: str, where: str) -> bytes:
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != PROOF_BYTES or base64.b64encode(raw).decode() != text:
-        raise ClaimTampered("the claim's proof is not in its form", where=where)
+        raise ClaimTampered("the claim's proof is malformed", where=where)
     return raw
 
 

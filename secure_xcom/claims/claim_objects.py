@@ -41,7 +41,7 @@ class ClaimObjects:
         self._stores = stores
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
-        """The claim of each target."""
+        """Return the claim of each target."""
         answers: dict[int, bytes | StoreError] = {}
         by_store: dict[str, list[int]] = {}
         for index, target in enumerate(targets):
@@ -74,7 +74,7 @@ class ClaimObjects:
         return True
 
     def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
-        """Every claim of these compartments in these stores; what is gone meanwhile is passed over.
+        """Yield every claim of these compartments in these stores; claims removed meanwhile are skipped.
 
         What cannot be read stands in its claim's place: whoever may put objects can put one that nobody else may
         read (with a key of their own, in an archive, as a file of another mode), which is no trouble of the store.
@@ -87,10 +87,10 @@ class ClaimObjects:
                     if isinstance(answer, bytes):
                         yield _of_place(Claim.read(answer, where), uri, compartment, entry.path, where)
                     elif isinstance(answer, PathInvalid):
-                        yield ClaimTampered("no claim is named so", where=repr(where))
+                        yield ClaimTampered("the object's name is not that of a claim", where=repr(where))
                     elif not isinstance(answer, ObjectMissing):
                         yield ClaimTampered(
-                            f"what lies there cannot be read: {answer.what}",
+                            f"the object cannot be read: {answer.what}",
                             where=where,
                             remedy=f"{answer.remedy}; if the others can be read, look for who put it there",
                         )
@@ -105,11 +105,11 @@ class ClaimObjects:
 def _of_place(
     claim: Claim | ClaimTampered, uri: str, compartment: str, path: str, where: str
 ) -> Claim | ClaimTampered:
-    """The claim, if what it says it is on is what its place is for: a right to claim is one for a folder."""
+    """Return the claim, or an error if its place is for another target: permissions to claim are for a folder."""
     if isinstance(claim, ClaimTampered):
         return claim
     payload = object_path(compartment, claim.coordinate, claim.object[-36:])
-    own = Target(compartment, claim.coordinate, uri, object_uri(uri, payload))
-    if own.path != path or (claim.compartment, claim.object) != (own.compartment, own.object):
-        return ClaimTampered("the claim lies in the place of another one", where=where)
+    expected = Target(compartment, claim.coordinate, uri, object_uri(uri, payload))
+    if expected.path != path or (claim.compartment, claim.object) != (expected.compartment, expected.object):
+        return ClaimTampered("the claim is in the place of another one", where=where)
     return claim

@@ -50,7 +50,7 @@ class ClaimTable:
         self._patience = patience
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
-        """The claim of each target."""
+        """Return the claim of each target."""
         from sqlalchemy import select
 
         from secure_xcom.claims.table_schema import claim_xcom
@@ -85,7 +85,7 @@ class ClaimTable:
         return True
 
     def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
-        """Every claim of these compartments, page by page."""
+        """Yield every claim of these compartments, page by page."""
         from sqlalchemy import select
 
         from secure_xcom.claims.table_schema import claim_xcom
@@ -122,7 +122,7 @@ class ClaimTable:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection. No error of SQLAlchemy's or a driver's leaves: its text holds parameters and URLs.
+        """Yield a connection. No error of SQLAlchemy's or a driver's leaves: its text holds parameters and URLs.
 
         :raises ClaimsUnavailable: the database cannot be reached, or has no such table.
         """
@@ -137,7 +137,7 @@ class ClaimTable:
             ) from None
 
     def _connect(self) -> Connection:
-        """A new connection. Hundreds of tasks may ask at once, and a server has places for a hundred."""
+        """Return a new connection. Hundreds of tasks may ask at once, and a server accepts about a hundred."""
         from sqlalchemy.exc import OperationalError
 
         engine, until, wait = self._engine.get(), time.monotonic() + self._patience, 0.05
@@ -153,7 +153,7 @@ class ClaimTable:
 
 
 def _raw(record: object) -> bytes:
-    """The record's bytes. SQLite keeps in a text column whatever it is given, and PostgreSQL any text."""
+    """Return the record's bytes. SQLite keeps in a text column whatever it is given, and PostgreSQL any text."""
     if isinstance(record, bytes):
         return record
     return str(record).encode("utf-8", "replace")

@@ -48,10 +48,10 @@ class Target:
 
     @property
     def unique(self) -> str:
-        """The payload's UUID, 36 characters."""
+        """Return the payload's UUID, 36 characters."""
         return self.object[-36:]
 
     @property
     def path(self) -> str:
-        """Where a store keeps the claim."""
+        """Return the path under which a store keeps the claim."""
         return claim_path(self.compartment, self.coordinate, self.unique)

@@ -62,16 +62,16 @@ def take(ledger: Ledger, wanted: Wanted, data_key: bytes) -> Claim:
     while True:
         if ledger.create(wanted.target, made):
             return made
-        [found] = ledger.find_many([wanted.target])
-        if found is not None:
-            check_claimant(wanted, found)
-            check_proof(found, data_key)
-            return found
+        [existing] = ledger.find_many([wanted.target])
+        if existing is not None:
+            check_claimant(wanted, existing)
+            check_proof(existing, data_key)
+            return existing
         if time.monotonic() > until:
             raise ClaimError(
-                "a claim can neither be made nor seen",
+                "a claim cannot be created, although none is found",
                 where=str(wanted.target.coordinate),
-                remedy="look for who deletes claims; the task may be run again",
+                remedy="find out who deletes claims, then run the task again",
             )
         # S3 refuses a conditional put already while another is under way (409 ConditionalRequestConflict).
         time.sleep(wait * random.random())  # noqa: S311
@@ -79,9 +79,9 @@ def take(ledger: Ledger, wanted: Wanted, data_key: bytes) -> Claim:
 
 
 def check_proof(claim: Claim, data_key: bytes) -> None:
-    """See that who made the claim had the data key.
+    """Check that whoever made the claim had the data key.
 
-    :raises ClaimTampered: not so.
+    :raises ClaimTampered: the proof does not open with it.
     """
     where = str(claim.coordinate)
     header = claim.proof[:HEADER_BYTES]
@@ -96,7 +96,7 @@ def _proved(claim: Claim, data_key: bytes) -> Claim:
 
 
 def check_claimant(wanted: Wanted, claim: Claim) -> None:
-    """See that the claim that there is was made by who pulls now.
+    """Check that the existing claim was made by the task instance that pulls now.
 
     :raises ClaimRefused: another task instance made it; this is an alarm.
     """

@@ -54,7 +54,7 @@ class Shredded:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is left that could be opened, so that the claim may go, too."""
+        """Return whether nothing is left that could be opened, so that the claim may go, too."""
         return self.keys != "kept" and self.left is None
 
 
@@ -99,7 +99,7 @@ def _destroy_keys(target: Target, rows: Rows) -> Keys:
 
 
 def _of_push(value: object, target: Target) -> Reference | None:
-    """The reference, if it is of the push that was claimed.
+    """Return the reference, if it is of the push that was claimed.
 
     :raises ReferenceRefused: it cannot be read, so it may be; :raises ClaimTampered: it is, and is not exclusive.
     """
@@ -163,7 +163,7 @@ def shred_finished(
                 before(target)
             done = None if dry_run else shred(target, rows, stores)
         except ClaimTampered as error:
-            log.warning("Among the claims lies what is none: %s", error)
+            log.warning("A record among the claims is not a valid claim: %s", error)
             tampered(error)
             continue
         if done is not None and isinstance(done.left, StoreDenied):
@@ -186,7 +186,7 @@ def _has_payload(target: Target, stores: Callable[[str], Store]) -> bool:
 
 
 def _target(claim: Claim, places: Iterable[tuple[str, str]]) -> Target | None:
-    """Which of the stores a claim's payload lies in. The claim's own text chooses among them and adds none."""
+    """Return the target of a claim in one of these places. The claim's text chooses among them and adds none."""
     path = object_path(claim.compartment, claim.coordinate, claim.object[-36:])
     for uri, compartment in places:
         if compartment == claim.compartment and claim.object == object_uri(uri, path):

@@ -25,8 +25,8 @@ def check(
 
     Run it as the user and in the environment of an Airflow component. It wraps and unwraps a data key; it writes,
     reads and deletes an object; it opens the access log and writes no event. Without --dag it tries every
-    compartment that this worker serves: those that its identity has rights in, as its Vault token or role tells,
-    else those whose keys do not refuse its login.
+    compartment that this worker serves: those in which its Vault token or role has rights or, if neither tells,
+    those whose keys do not refuse its login.
     """
     from secure_xcom.core.errors import ConfigurationError
     from secure_xcom.ops.checks.backend_class import configured_backend

@@ -78,7 +78,7 @@ app = typer.Typer(
 
 @app.callback(
     epilog=f"{declare.EXIT_CODES}\n\n"
-    "What deletes or rewrites rows or payloads only reports, and acts with --apply."
+    "Commands that delete or rewrite rows or payloads only report by default, and act with --apply."
 )
 def secure_xcom(
     version: Annotated[

@@ -108,7 +108,9 @@ def _parameters(name: str, type_: Any, declared: Option, default: Any) -> list[i
     if not declared.former:
         return [_parameter(name, Annotated[type_, typer_option(declared)], default)]
     # None tells that neither flag was given, so that a former spelling cannot contradict one.
-    shown = typer.Option(*declared.flags, help=declared.help, show_default=_REPORT.strip("-"))
+    # This is the form in which typer shows the default of a flag.
+    help_text = f"{declared.help}  [default: {_REPORT.strip('-')}]"
+    shown = typer.Option(*declared.flags, help=help_text, show_default=False)
     return [
         _parameter(name, Annotated[bool | None, shown], None),
         *(

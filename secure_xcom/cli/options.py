@@ -19,9 +19,9 @@ Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the a
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The access policy.")]
 DagsThatLimit = Annotated[
     list[str] | None,
-    typer.Option(metavar="DAG_ID", help="A DAG that exists, for globs that limit a grant. Repeatable."),
+    typer.Option(metavar="DAG_ID", help="A DAG that exists, for globs that limit a grant. Can be repeated."),
 ]
 DagsAsCompiled = Annotated[
     list[str] | None,
-    typer.Option(metavar="DAG_ID", help="A DAG that exists, as for `policy compile`. Repeatable."),
+    typer.Option(metavar="DAG_ID", help="A DAG that exists, as for `policy compile`. Can be repeated."),
 ]

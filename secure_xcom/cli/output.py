@@ -57,7 +57,7 @@ def logs_to_stderr() -> None:
 def nothing_there(sinks: Iterable[str]) -> None:
     """Warn on standard error that sinks are empty: a search without results may be due to a wrong URI."""
     for uri in sinks:
-        print(f"nothing has been written to {clean(uri)} yet: see that this is the sink's URI", file=sys.stderr)
+        print(f"nothing has been written to {clean(uri)} yet: check that this is the sink's URI", file=sys.stderr)
 
 
 def show_json(record: Any) -> None:

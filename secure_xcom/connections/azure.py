@@ -55,7 +55,7 @@ class AzureAccess:
 
     @property
     def credentials(self) -> Callable[[], AzureCredential] | None:
-        """What obstore calls whenever it needs new credentials."""
+        """Return the function that obstore calls for new credentials."""
         return _credentials(self.credential, self.sas)
 
     def service(self, uri: str) -> Any:

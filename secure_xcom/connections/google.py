@@ -63,7 +63,7 @@ class GcsAccess:
 
     @property
     def token(self) -> Callable[[], GCSCredential] | None:
-        """What obstore calls whenever it needs a new token."""
+        """Return the function that obstore calls for a new token."""
         if self.anonymous:
             return lambda: {"token": "", "expires_at": None}
         return None if self.credentials is None else _renewing(self.credentials)

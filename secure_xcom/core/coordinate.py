@@ -97,7 +97,7 @@ class Coordinate:
 
     @property
     def of_task(self) -> tuple[str, str, str]:
-        """The DAG, the run and the task."""
+        """Return the DAG, the run and the task."""
         return self.dag_id, self.run_id, self.task_id
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ class Coordinate:
 
 
 def encryption_context(compartment: str, coordinate: Coordinate) -> dict[str, str]:
-    """What a wrap is bound to and what the key service's policy and log show: ids only, never values.
+    """Return what a wrap is bound to and the key service's policy and log show: ids only, never values.
 
     The XCom's key is not part of it, because one data key serves all XComs of a task instance try.
     """
@@ -121,12 +121,12 @@ def encryption_context(compartment: str, coordinate: Coordinate) -> dict[str, st
 
 
 def context_bytes(context: Mapping[str, str]) -> bytes:
-    """The encryption context as canonical JSON (RFC 8785), for services that bind bytes."""
+    """Return the encryption context as canonical JSON (RFC 8785), for services that bind bytes."""
     return canonical_json(context)
 
 
 def path_segment(text: str) -> str:
-    """One path segment for an id, the same on every store, injective.
+    """Return one path segment for an id, the same on every store, injective.
 
     Percent-encoded (RFC 3986) but for ``A-Z a-z 0-9 _ - .``; an id of dots only is encoded whole, so that no
     store or tool takes it for a parent folder. Over 200 bytes it is cut and ends in ``~`` and a SHA-256: since
@@ -165,7 +165,7 @@ def object_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
 
 
 def object_uri(store_uri: str, path: str) -> str:
-    """The head's name of an object: the store URI without what may change, and the path.
+    """Return the head's name of an object: the store URI without what may change, and the path.
 
     A deployment may rename the connection that leads to a bucket (``s3://CONN_ID@...``) and change a store's
     options; the objects stay where they are.
@@ -187,7 +187,7 @@ def claims_folder(compartment: str) -> str:
 
 
 def claim_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
-    """Where a store keeps the claim on a payload: as `object_path`, in the folder of claims.
+    """Return where a store keeps the claim on a payload: as `object_path`, in the folder of claims.
 
     :param unique: the payload's own.
     """

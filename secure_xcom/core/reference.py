@@ -93,7 +93,7 @@ class Head:
         return Coordinate(self.dag_id, self.run_id, self.task_id, int(self.map_index), self.key, attempt)
 
     def due(self, lasts: int | None) -> datetime | None:
-        """Return when this XCom's time is over; None for one that is good for ever.
+        """Return when this XCom expires; None if it never does.
 
         :param lasts: the retention of today, in seconds, for a head that was made when there was none.
         """
@@ -106,11 +106,11 @@ class Head:
             return None
 
     def dump(self) -> dict[str, str]:
-        """The fields that are set, by name."""
+        """Return the fields that are set, by name."""
         return {name: value for name in _HEAD_FIELDS if (value := getattr(self, name)) is not None}
 
     def canonical(self) -> bytes:
-        """The context of the seal: canonical JSON (RFC 8785) of strings only."""
+        """Return the context of the seal: canonical JSON (RFC 8785) of strings only."""
         return canonical_json(self.dump())
 
 
@@ -154,18 +154,18 @@ class Reference:
     shredded: str | None = None
 
     def without_keys(self, shredded: str) -> Reference:
-        """What is left of an exclusive XCom: who pushed it, and that nobody can open it any more.
+        """Return what is left of a shredded XCom: who pushed it, and that nobody can open it any more.
 
         :param shredded: now, as references have times.
         """
         return Reference(self.head, (), self.header, self.size, shredded=shredded)
 
     def with_preview(self, preview: object) -> Reference:
-        """The same reference with a picture for people."""
+        """Return the same reference with a picture for people."""
         return replace(self, preview=preview)
 
     def dump(self) -> dict[str, Any]:
-        """The record as Airflow stores it: a JSON object."""
+        """Return the record as Airflow stores it: a JSON object."""
         record: dict[str, Any] = {
             TAG: VERSION,
             "head": self.head.dump(),
@@ -184,7 +184,7 @@ class Reference:
 
 
 def routes_of(key: str, structure: object) -> dict[str, list[str]] | None:
-    """The ids of tasks by which a branching task tells Airflow's scheduler what to skip, if this XCom is that.
+    """Return the ids of tasks by which a branching task tells Airflow's scheduler what to skip, or None.
 
     The scheduler reads these rows itself, past every backend and without a key, when it schedules what was cleared
     and what is mapped (airflow/ti_deps/deps/not_previously_skipped_dep.py). So they stand beside the sealed value.
@@ -200,12 +200,12 @@ def routes_of(key: str, structure: object) -> dict[str, list[str]] | None:
 
 
 def is_reference(value: object) -> bool:
-    """Whether a value from the database carries the tag. Whether it may be opened is what `parse` says."""
+    """Return whether a value from the database carries the tag; `parse` checks whether it may be opened."""
     return isinstance(value, Mapping) and TAG in value
 
 
 def is_deep(value: object, levels: int) -> bool:
-    """Whether lists and objects lie within each other on more than so many levels.
+    """Return whether lists and objects are nested more than this many levels deep.
 
     No part of a reference is nested deeply. Who can write to the database can nest its preview, which is not
     read back, as deeply as a parser takes it; what writes it again has less of Python's stack left.
@@ -275,7 +275,7 @@ def _seal(value: object) -> tuple[bytes, int]:
 
 
 def _shredded(record: Mapping[str, object]) -> Reference:
-    """What a shredding left: the head and no keys."""
+    """Return the reference of a shredded XCom: the head and no keys."""
     _fields(record, required=_REQUIRED | {"shredded"}, optional=_NONE, where="the record")
     head = _head(record["head"])
     if head.exclusive is None or record["keys"] != []:
@@ -316,7 +316,7 @@ def _head(value: object) -> Head:
 
 
 def _is_time(text: str) -> bool:
-    """Whether it is a time in the form of `TIME_FORMAT`, on a day that there is: jobs compute with it."""
+    """Return whether it is a time in the form of `TIME_FORMAT`, on a day that exists: jobs compute with it."""
     form = _TIME.fullmatch(text)
     try:
         return form is not None and bool(date.fromisoformat(form[1]))

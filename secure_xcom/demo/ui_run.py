@@ -44,7 +44,7 @@ def _write_plaintext(run_id: str) -> None:
     from airflow.models.xcom import XComModel
 
     value = {"customer": "Ada Lovelace", "amount": 99.5}
-    XComModel.set(key="by_hand", value=value, dag_id="finance", run_id=run_id, task_id="load")
+    XComModel.set(key="by_hand", value=value, dag_id="finance_daily", run_id=run_id, task_id="load")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secure_xcom.core.adapters import load
 from secure_xcom.core.config import RELEASE, Settings
+from secure_xcom.core.load_adapter import load
 from secure_xcom.core.per_process import unlocked_property
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol, cast, get_args
 
-from secure_xcom.core.adapters import load
 from secure_xcom.core.errors import KeyServiceError, UriInvalid
+from secure_xcom.core.load_adapter import load
 
 IMPLEMENTATIONS = {
     "local": "secure_xcom.keys.local:LocalKeyring",

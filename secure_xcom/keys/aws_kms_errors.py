@@ -40,7 +40,7 @@ _EXPIRED = _Said(
 )
 _UNKNOWN_KEY = _Said(
     KeyServiceLoginRefused,
-    "AWS does not know the access key, or misses its session token",
+    "AWS does not know the access key, or its session token is missing",
     "correct the access key of the connection; temporary keys (ASIA...) need their aws_session_token as well",
 )
 _NO_CREDENTIALS = _Said(
@@ -51,29 +51,29 @@ _NO_CREDENTIALS = _Said(
 )
 _SIGNATURE = _Said(
     KeyServiceLoginRefused,
-    "AWS does not take the signature: the secret key is wrong",
+    "AWS rejects the signature: the secret key is wrong",
     "correct the secret key of the connection",
 )
 _CLOCK = _Said(
     KeyServiceLoginRefused,
-    "AWS does not take the signature: by its clock it was made too early or too late",
-    "set the clock of this machine right (NTP)",
+    "AWS rejects the signature: by the clock of AWS it was made too early or too late",
+    "synchronize the clock of this machine (NTP)",
 )
 _THROTTLED = _Said(
     KeyServiceThrottled,
-    "KMS throttles: the account's request quota of this region is used up",
+    "KMS throttles requests: the account's quota in this region is used up",
     "raise the quota (Service Quotas, `Cryptographic operations (symmetric) request rate`) or [secure_xcom] "
     "key_cache_seconds, or run fewer tasks at a time",
 )
 _INTERNAL = _Said(
     KeyServiceUnavailable,
-    "KMS could not answer for a fault of its own",
+    "KMS could not answer because of an internal error",
     "run the task again; see AWS's health page",
 )
 _UNREACHABLE = _Said(
     KeyServiceUnavailable,
-    "the endpoint cannot be reached, or cut the connection",
-    "see that this machine reaches it: VPC endpoint, proxy, DNS, `endpoint_url` of the connection",
+    "the endpoint cannot be reached, or it closed the connection",
+    "check that this machine can reach it: VPC endpoint, proxy, DNS, `endpoint_url` of the connection",
 )
 
 _CODES: dict[str, _Said] = {
@@ -134,17 +134,17 @@ _STOPS = (
 
 
 def concerns_all(error: KeyServiceError) -> bool:
-    """Whether the same would be said of every other wrap, so that asking on helps nobody."""
+    """Return whether every other wrap would fail in the same way, so that no further request helps."""
     return isinstance(error, _STOPS)
 
 
 def would_succeed(error: Exception) -> bool:
-    """Whether a dry run ended as KMS ends those that are allowed."""
+    """Return whether an error is the one with which KMS ends a dry run that is allowed."""
     return _code(error) == "DryRunOperationException"
 
 
 def another_key(where: str, made_by: str, alias: bool) -> KeyMismatch:
-    """A wrap of another key than the pinned one. The key's ARN is an id, not a secret."""
+    """Return the error about a wrap of a key other than the pinned one. The key's ARN is an id, not a secret."""
     what = f"the wrap was made by {made_by}"
     what += ", which the alias does not name (any more)" if alias else ", which is another key"
     return KeyMismatch(
@@ -157,7 +157,7 @@ def another_key(where: str, made_by: str, alias: bool) -> KeyMismatch:
 
 
 def of_foreign(error: Exception, operation: str, where: str) -> SecureXComError:
-    """Whatever a request to AWS raised, as an error of our tree: a `KeyServiceError`, or a missing setting.
+    """Return whatever a request to AWS raised as an error of our tree: a `KeyServiceError`, or a missing setting.
 
     :param operation: of KMS, as in its permissions: Encrypt, Decrypt, ...
     :param where: the key URI and the region.
@@ -190,8 +190,8 @@ def _of_answer(error: Exception, operation: str) -> _Said:
         return _Said(
             KeyServiceLoginRefused,
             f"STS refuses {login} for the connection's role ({code:.60})",
-            "compare role_arn and assume_role_kwargs of the connection with the role's trust policy, and see that "
-            "the first identity may sts:AssumeRole",
+            "compare role_arn and assume_role_kwargs of the connection with the role's trust policy, and check "
+            "that the first identity may sts:AssumeRole",
         )
     if code in ("AccessDeniedException", "AccessDenied"):
         return _Said(
@@ -231,7 +231,7 @@ def _of_state(words: str) -> _Said:
 
 
 def _of_way(error: Exception) -> _Said:
-    """What stopped a request before it had an answer."""
+    """Return what stopped a request before it had an answer."""
     from botocore import exceptions as botocore
     from botocore.parsers import ResponseParserError
 
@@ -275,7 +275,7 @@ def _of_way(error: Exception) -> _Said:
         return _Said(
             KeyServiceLoginRefused,
             f"a file of the login at AWS cannot be read ({type(error).__name__})",
-            f"see that {error.filename} is there and that the worker may read it",
+            f"check that {error.filename} exists and that the worker may read it",
         )
     return _Said(
         KeyServiceLoginRefused,

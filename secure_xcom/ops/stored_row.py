@@ -39,7 +39,7 @@ class StoredRow:
 
     @property
     def coordinate(self) -> Coordinate:
-        """Where this XCom lives.
+        """Return the coordinate of this XCom.
 
         :raises CoordinateInvalid: an id of the row cannot be one.
         """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from secure_xcom.core.adapters import load
 from secure_xcom.core.event import Line
+from secure_xcom.core.load_adapter import load
 from secure_xcom.sinks.sink_uri import SinkUri
 
 IMPLEMENTATIONS = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from secure_xcom.core.adapters import load
 from secure_xcom.core.errors import StoreError
+from secure_xcom.core.load_adapter import load
 
 IMPLEMENTATIONS = {
     "file": "secure_xcom.stores.files:FileStore",

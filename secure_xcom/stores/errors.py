@@ -164,7 +164,7 @@ def store_error(error: BaseException, where: str) -> StoreError:
         shown = f"{code}, " if code else ""
         trouble = StoreUnavailable(f"the store responded with {shown}HTTP {status}", where=where)
         if status == 400 and not code and " at http://" in where:
-            # Servers written in Go, and nginx, answer plain HTTP on a TLS port so; botocore drops their words.
+            # Go servers and nginx respond like this to plain HTTP on a TLS port; botocore drops their message.
             trouble.remedy = f"write https:// in the endpoint if it speaks TLS; otherwise {trouble.remedy}"
         return trouble
     if _NO_CREDENTIALS.search(words):

@@ -2,7 +2,7 @@
 
     python -m tests.support.hooks_process FOLDER
 
-Airflow's configuration has to name `tests.support.hooks_process.Marking` as its XCom backend.
+Airflow's configuration has to name `Marking` or `Inherited` of this file as its XCom backend.
 """
 
 from __future__ import annotations
@@ -28,6 +28,22 @@ class Marking(SecureXComBackend):
     @staticmethod
     def deserialize_value(result: Any) -> Any:
         return {"pulled": SecureXComBackend.deserialize_value(result)}
+
+
+class Wrapping:
+    """A mixin with the older hook, which names the class that it was called for."""
+
+    @classmethod
+    def deserialize_value(cls, result: Any) -> Any:
+        return {cls.__name__: super().deserialize_value(result)}  # type: ignore[misc]
+
+
+class Mixed(Wrapping, SecureXComBackend):
+    """Gets the hook from a mixin."""
+
+
+class Inherited(Mixed):
+    """Gets it from a subclass."""
 
 
 class Supervisor:
@@ -89,7 +105,7 @@ def main(folder: Path) -> None:
 
     supervisor = Supervisor()
     task_runner.SUPERVISOR_COMMS = supervisor  # type: ignore[assignment]
-    assert XCom is Marking
+    assert XCom in (Marking, Inherited)
     XCom.set("one", 1, **PLACE)
     for index in range(3):
         XCom.set("mapped", index, map_index=index, **PLACE)
@@ -98,6 +114,9 @@ def main(folder: Path) -> None:
         xcom_arg=SimpleNamespace(operator=operator, key="mapped"),  # type: ignore[arg-type]
         ti=SimpleNamespace(id="u", dag_id="d", run_id="r", task_id="u"),  # type: ignore[arg-type]
     )
+    if XCom is Inherited:
+        print(json.dumps({"one": XCom.get_one(key="one", **PLACE), "sequence": [sequence[0], list(sequence[1:])]}))
+        return
     answer = {
         "one": XCom.get_one(key="one", **PLACE),
         "all": XCom.get_all(key="mapped", **PLACE),

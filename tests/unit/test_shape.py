@@ -327,7 +327,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
     }
     # The other two import the class that Airflow's own setting xcom_backend names.
     backend = {"secure_xcom.deployment.airflow_config", "secure_xcom.ops.checks.backend_class"}
-    assert wrong == {"secure_xcom.core.adapters"} | backend
+    assert wrong == {"secure_xcom.core.load_adapter"} | backend
     tables = ("keys", "stores", "sinks.interface", "claims", "core.codecs.registry", "airflow.process")
     assert {source for source, *_ in _adapters()} == {f"secure_xcom.{room}" for room in tables}
 

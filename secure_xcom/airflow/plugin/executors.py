@@ -36,7 +36,7 @@ def configured() -> Executors:
 
 
 def runs_a_task() -> bool:
-    """Whether this process runs a task: its ``[core] executor`` need not be the scheduler's, which has decided.
+    """Return whether this process runs a task. Its ``[core] executor`` may differ from the scheduler's.
 
     The pod template of Airflow's chart, for one, says LocalExecutor there.
     """

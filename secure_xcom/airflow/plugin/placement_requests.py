@@ -121,7 +121,7 @@ class _Placed:
 
 
 def _asked(task: Any, found: Placement, *, in_task: bool) -> Iterator[tuple[str, object]]:
-    """What a task names that Airflow would not take anyway."""
+    """Yield what a task names that differs from Airflow's defaults."""
     defaults = {
         "queue": (_default_queue(),),
         "pool": (_DEFAULT_POOL, f"{_DEFAULT_POOL}_{found.team}"),

@@ -155,7 +155,7 @@ def _of_bundle(
 
 
 def _asks_for_origin(policy: AccessPolicy, dag_id: str) -> bool:
-    """Whether it matters where a DAG is from: somebody says so, or executors belong to teams."""
+    """Return whether it matters where a DAG is from: the policy says so, or executors belong to teams."""
     compartment, runner = policy.resolve_dag(dag_id), policy.runner(dag_id)
     sources = (compartment, None if runner is None else runner.runs_on)
     return _multi_team() or any(

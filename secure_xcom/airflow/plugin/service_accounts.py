@@ -74,7 +74,7 @@ def placed(config: Mapping[str, Any], account: str | None) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def of_the_policy(account: str | None) -> dict[str, Any]:
-    """What `placed` gives for a task that asks for nothing. Made once, since a scheduler asks for each instance.
+    """Return what `placed` gives a task without requests. Made once: a scheduler asks for each instance.
 
     Nobody changes it: Airflow's executor copies the override before it makes a pod of it.
     """
@@ -94,7 +94,7 @@ def _placed_dictionary(pod: dict[str, Any], account: str | None) -> dict[str, An
 
 @cache
 def can_place() -> bool:
-    """Whether what makes a pod, and what Airflow keeps it with in its database, is installed here."""
+    """Return whether the libraries that make a pod and store it in Airflow's database are installed."""
     try:
         return all(util.find_spec(name) for name in ("kubernetes.client", "airflow.providers.cncf.kubernetes"))
     except ModuleNotFoundError:

@@ -37,7 +37,7 @@ def verify(
     name: NameOption = None,
     trusted: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Checkpoint kept elsewhere that the log must extend. May repeat."),
+        typer.Option(metavar="FILE", help="Checkpoint kept elsewhere that the log must extend. Can be repeated."),
     ] = None,
     chains_only: Annotated[
         bool, typer.Option("--chains-only", help="Check the chains alone, without the anchored log.")

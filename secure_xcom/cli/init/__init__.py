@@ -37,7 +37,7 @@ def init(
         list[str],
         typer.Option(
             metavar="URI",
-            help="Key URI, such as local:///path/keyring.json. Repeatable: any one of the keys opens.",
+            help="Key URI, such as local:///path/keyring.json. Can be repeated: any one of the keys opens.",
         ),
     ],
     store: Annotated[str, typer.Option(metavar="URI", help="Store URI, such as file:///path.")],

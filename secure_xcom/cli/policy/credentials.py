@@ -23,9 +23,9 @@ def policy_credentials(
         Path, typer.Option(metavar="FOLDER", help="Where the files go: a folder that nobody else may enter.")
     ],
     dry_run: options.DryRun = False,
-    rotate: Annotated[bool, typer.Option("--rotate", help="Make new logins. Old ones stay valid.")] = False,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Create new logins. Old ones stay valid.")] = False,
     end_old: Annotated[
-        bool, typer.Option("--end-old", help="End every login of these identities that is not in its file.")
+        bool, typer.Option("--end-old", help="Revoke every login of these identities that is not in its file.")
     ] = False,
     identity: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this identity. Can be repeated.")
@@ -39,7 +39,7 @@ def policy_credentials(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make each identity's login at Vault and the S3 server, and the file of connections that its workers get.
+    """Create each identity's login for Vault and the S3 server, and the connections file for its workers.
 
     Run `policy apply` first. As an operator: VAULT_ADDR and VAULT_TOKEN, and boto3's own settings for IAM.
     AppRoles get a secret id, IAM users an access key. Kubernetes logins and IAM roles need none. Each file is

@@ -55,9 +55,9 @@ def policy_verify(
 
     The environment has the credentials: SECURE_XCOM_VERIFY_FINANCE_WORKER is the Vault token of the identity
     finance-worker, SECURE_XCOM_VERIFY_FINANCE_WORKER_AWS the name of a profile of boto3's configuration. An
-    identity without credentials is skipped and reported. Some servers do not have every statement of a policy:
-    SeaweedFS, for one, lets a put overwrite. Name such a difference with --allow, so that the exit code stays of
-    use in CI.
+    identity without credentials is skipped and reported. Some servers do not support every statement of a policy:
+    SeaweedFS, for example, lets a put overwrite an object. Accept such a difference with --allow, so that the exit
+    code stays useful in CI.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.core.errors import SettingMissing

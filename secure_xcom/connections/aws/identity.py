@@ -74,7 +74,7 @@ class AwsIdentity:
 
     @property
     def verify(self) -> bool | str | None:
-        """Whether certificates are verified and by which CA bundle; None for botocore's own choice."""
+        """Return whether certificates are verified and by which CA bundle; None for botocore's own choice."""
         verify: bool | str | None = None if self._hook is None else self._hook.verify
         return verify
 

@@ -62,7 +62,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether Vault did what it was asked for."""
+        """Return whether Vault did what it was asked for."""
         return self.status < 300
 
 

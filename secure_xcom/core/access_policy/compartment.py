@@ -156,7 +156,7 @@ class Compartment(Strict):
 
     @property
     def archived_retention_seconds(self) -> int:
-        """How long XComs of archived attempts are kept after the end of their DAG run, in seconds."""
+        """Return how long XComs of archived attempts are kept after the end of their DAG run, in seconds."""
         return 0 if self.archived_retention is None else seconds(self.archived_retention)
 
     @property

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from secure_xcom.core.access_policy.compartment import Compartment
-from secure_xcom.core.access_policy.deciding import judge
 from secure_xcom.core.access_policy.globs import FirstMatch, any_matches, overlap
+from secure_xcom.core.access_policy.readers import judge
 from secure_xcom.core.access_policy.single import DEFAULT_COMPARTMENT, other_compartment
 from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Coordinate, TaskTry

@@ -15,8 +15,8 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from secure_xcom.core.adapters import load
 from secure_xcom.core.errors import CodecUnknown
+from secure_xcom.core.load_adapter import load
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -39,7 +39,15 @@ _ENDINGS = re.compile(
     r")\Z"
 )
 # A link that was sent to somebody (`reset_token_url`) holds the token.
-_LINK = re.compile(r"(?:reset|invite|invitation|confirm|confirmation|magic|login|share|signed|verification)_")
+_LINK = re.compile(
+    r"(?:reset|invite|invitation|confirm|confirmation|magic|login|share|shared|signed|presigned|verification|verify"
+    r"|activation|activate|unlock|unsubscribe|subscription|download|upload|feed|callback|webhook|registration"
+    r"|register|signup|temporary|one_time)_\w*_(?:url|uri|endpoint)\Z"
+)
+# Before "tokens" these say that a token opens something: `input_access_tokens` are no pieces of text.
+_CREDENTIAL = re.compile(
+    r"_(?:access|api|auth|bearer|bot|client|csrf|device|id|jwt|login|oauth|push|refresh|session|sso|user)\Z"
+)
 
 
 def is_exception(name: str, is_sensitive: Callable[[str], bool]) -> bool:
@@ -57,7 +65,8 @@ def is_exception(name: str, is_sensitive: Callable[[str], bool]) -> bool:
     ending = _ENDINGS.search(rest)
     if ending is None or _LINK.search(rest):
         return False
-    return not is_sensitive(rest[: ending.start()] + (ending["middle"] or ""))
+    middle = ending["middle"] or ""
+    return not _CREDENTIAL.search(f"_{middle.strip('_')}") and not is_sensitive(rest[: ending.start()] + middle)
 
 
 def is_listed(name: str, globs: Iterable[str], spell: Callable[[str], str]) -> bool:

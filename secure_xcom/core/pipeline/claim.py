@@ -48,7 +48,7 @@ def wanted(
         )
     if asked is None or asked.run_id is None:
         raise ClaimRefused(
-            "an exclusive XCom is pulled of one run, and this pull takes that of any",
+            "an exclusive XCom must be pulled from one run, but this pull accepts any run",
             where=where,
             remedy="pull it without include_prior_dates",
         )

@@ -189,7 +189,7 @@ class Pipeline:
             # decide
             admitted = decide(rows, self.policy, self.settings, consumer, claimant, self._ledger_kind, record)
             if order:
-                from secure_xcom.core.pipeline.order import check_order
+                from secure_xcom.core.pipeline.row_order import check_order
 
                 check_order(admitted, order, record)
             claims = self._claims(admitted, consumer, record)
@@ -270,7 +270,7 @@ class Pipeline:
 
     @unlocked_property
     def ledger(self) -> Ledger:
-        """Where claims are kept."""
+        """Return where claims are kept."""
         if self._ledger is not None:
             return self._ledger
         from secure_xcom.claims.claim_objects import ClaimObjects

@@ -48,7 +48,7 @@ class Locations:
 
     @property
     def sinks_named(self) -> bool:
-        """Whether the sinks are named, rather than those of the settings."""
+        """Return whether the sinks are named, rather than those of the settings."""
         return bool(self._sinks)
 
     def sinks(self) -> list[str]:

@@ -12,8 +12,6 @@ from secure_xcom.core.suggest import closest
 _SUBJECT = "[core] xcom_backend"
 _OURS = "secure_xcom.SecureXComBackend"
 _SET = f"set [core] xcom_backend = {_OURS} for every component and worker, triggerers included"
-# What stands between a value and Airflow's database: a class that replaces one can pass values by.
-_HOOKS = ("serialize_value", "deserialize_value", "store_value", "load_value", "set", "purge")
 
 
 def configured_backend(config: Path | None) -> str:
@@ -69,16 +67,22 @@ def _of_class(name: str, backend: object) -> Iterator[Finding]:
         return
     yield Finding(_SUBJECT, "ok", f"values pass through {name:.120}, a subclass of {_OURS}")
     ours = SecureXComBackend.__mro__
+    # Every method of ours and of Airflow's: a class that replaces any of them can let values pass unsealed.
+    methods = {name for base in ours[:-1] for name, value in vars(base).items() if _is_method(name, value)}
     replaced = sorted(
-        hook for hook in _HOOKS for base in backend.__mro__ if base not in ours and hook in vars(base)
+        {method for base in backend.__mro__ if base not in ours for method in methods & {*vars(base)}}
     )
     if replaced:
         yield Finding(
             _SUBJECT,
             "warning",
-            f"{name:.120} replaces {', '.join(dict.fromkeys(replaced))}: what it does not pass on is not sealed",
-            "see that each calls the method of the same name of its base class with every value",
+            f"{name:.120} replaces {', '.join(replaced)}: what it does not pass on is not sealed",
+            "check that each calls the method of the same name of its base class with every value",
         )
+
+
+def _is_method(name: str, value: object) -> bool:
+    return not name.startswith("__") and isinstance(value, (staticmethod, classmethod))
 
 
 def _broken(name: str, text: str, remedy: str) -> Finding:

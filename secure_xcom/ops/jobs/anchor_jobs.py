@@ -50,7 +50,7 @@ class AnchorReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether an event does not continue its chain, or, of a dry run, whether there is something to anchor."""
+        """Return whether an event does not continue its chain or, in a dry run, there is something to anchor."""
         return bool(self.anchored.unsealable) or (self.dry_run and self.anchored.entries > 0)
 
     def record(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class PruneReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether there is something left to delete."""
+        """Return whether there is something left to delete."""
         return not self.applied and self.pruned.objects > 0
 
     def record(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class RaisedReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether an alarm was raised."""
+        """Return whether an alarm was raised."""
         return bool(self.raised)
 
     @property
@@ -91,7 +91,7 @@ class ReconcileOptions:
     """Options of reconcile. The maintenance DAG names one file or folder of each kind."""
 
     vault_log: list[Path] | None = option(
-        None, "Log of a Vault file audit device. May repeat.", metavar="FILE", param=params.VAULT_LOG
+        None, "Log of a Vault file audit device. Can be repeated.", metavar="FILE", param=params.VAULT_LOG
     )
     device: str = option("file", "The audit device's path in Vault.", metavar="PATH")
     vault: str = option(
@@ -101,10 +101,12 @@ class ReconcileOptions:
         param=params.VAULT_CONN_ID,
     )
     cloudtrail: list[Path] | None = option(
-        None, "CloudTrail file or folder. May repeat.", metavar="PATH", param=params.CLOUDTRAIL
+        None, "CloudTrail file or folder. Can be repeated.", metavar="PATH", param=params.CLOUDTRAIL
     )
     dag: list[str] | None = option(
-        None, "A DAG that `check --dag` ran for, if no event and no policy names it. May repeat.", metavar="DAG_ID"
+        None,
+        "A DAG that `check --dag` ran for, if no event and no policy names it. Can be repeated.",
+        metavar="DAG_ID",
     )
     since: datetime | None = option(None, "Start (UTC). Default: the start of the service's log.")
     until: datetime | None = option(None, "End (UTC). Default: the end of the log, or --window ago if earlier.")
@@ -122,7 +124,7 @@ class ReconcileReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether a gap needs attention."""
+        """Return whether a gap needs attention."""
         return bool(self.compared.findings)
 
     def record(self) -> dict[str, Any]:
@@ -244,7 +246,7 @@ RECONCILE = Job(
     _reconcile,
     keeps_state=False,
     command="reconcile",
-    found="only one of the logs has a use of a key",
+    found="a use of a key is in only one of the logs",
     examples=(
         "secure-xcom audit reconcile --vault-log /var/log/vault/audit.log --device file",
         "secure-xcom audit reconcile --cloudtrail /data/AWSLogs --since 2026-11-22T00:00:00",

@@ -20,7 +20,7 @@ from secure_xcom.numbers import Numbers
 from secure_xcom.numbers.table import OUTSIDE
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.read import Source
-from secure_xcom.ops.jobs.eligible_rows import AIRFLOWS_OWN_KEYS, Found, recognise
+from secure_xcom.ops.jobs.eligible_rows import Found, is_airflows_own, recognise
 from secure_xcom.ops.jobs.expire import due
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -48,7 +48,7 @@ class CountReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether anything is left that needs attention: this job leaves nothing."""
+        """Return whether anything is left that needs attention: this job leaves nothing."""
         return False
 
     @property
@@ -116,7 +116,7 @@ def _take(
     counted = every[OUTSIDE if own is None else own.name]
     if isinstance(found, SecureXComError):
         counted.unreadable += 1
-    elif not row.key.startswith(AIRFLOWS_OWN_KEYS):
+    elif not is_airflows_own(row):
         counted.plaintext += 1
 
 

@@ -40,7 +40,7 @@ class DoctorReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether any problem is left."""
+        """Return whether any problem is left."""
         return not all(map(is_fixed, self.findings))
 
     def record(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from secure_xcom.core.findings import Finding, Status
 from secure_xcom.core.pipeline.open_payload import check_time, openable
 from secure_xcom.core.reference import LARGEST_BYTES
 from secure_xcom.keys import KeyUri, openers, version_of
-from secure_xcom.ops.jobs.eligible_rows import LINK_PREFIX, LOOP_PREFIX, Found, check_compartment, recognise
+from secure_xcom.ops.jobs.eligible_rows import LINK_PREFIX, Found, check_compartment, is_of_loop, recognise
 from secure_xcom.ops.jobs.expire import due, is_over
 from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -156,7 +156,7 @@ def _archived(
 def _plaintext(row: StoredRow, by_rule: _RowFindings) -> None:
     if row.text is None and not row.size:
         return
-    if row.key.startswith(LOOP_PREFIX):
+    if is_of_loop(row):
         # Airflow masks the reason of a loop's decision, caps it at 512 bytes, and reads it itself.
         return
     if row.key.startswith(LINK_PREFIX):

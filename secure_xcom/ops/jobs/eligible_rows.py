@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from secure_xcom.connections.sql.positions import Position
+from secure_xcom.connections.sql.positions import AttemptPosition, Position
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.errors import (
     AttemptMismatch,
@@ -31,9 +31,7 @@ As Python's objects JSON takes up to a hundred times the memory of its text."""
 LINK_PREFIX = "_link_"
 """How the keys of operator extra links begin (airflow/sdk/bases/operatorlink.py)."""
 LOOP_PREFIX = "_airflow_loop_"
-"""How the keys of loops' decisions begin (airflow/models/dynamic_region.py)."""
-AIRFLOWS_OWN_KEYS = (LINK_PREFIX, LOOP_PREFIX)
-"""Airflow writes their values past every backend, and reads them itself."""
+"""How the keys of loops begin (airflow/models/dynamic_region.py). Airflow 3.4 takes them from nobody else."""
 
 _LEVELS_MAX = 64
 """Previews have fewer than 20."""
@@ -49,6 +47,16 @@ class Found:
     row: StoredRow
     reference: Reference
     compartment: Compartment
+
+
+def is_airflows_own(row: StoredRow) -> bool:
+    """Return whether Airflow writes such a row past every backend, and reads it itself."""
+    return row.key.startswith(LINK_PREFIX) or is_of_loop(row)
+
+
+def is_of_loop(row: StoredRow) -> bool:
+    """Return whether Airflow 3.4 wrote a row for a loop. Earlier releases take such a key from everybody."""
+    return row.key.startswith(LOOP_PREFIX) and isinstance(row.position, AttemptPosition)
 
 
 def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found | SecureXComError | None:

@@ -65,7 +65,7 @@ class ExpireReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether anything is left to do."""
+        """Return whether anything is left to do."""
         return bool(self.failed or self.expired > self.deleted + self.changed)
 
     def lines(self) -> list[str]:

@@ -44,7 +44,7 @@ class GcReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether anything is left that needs attention."""
+        """Return whether anything is left that needs attention."""
         problems = self.missing or self.failed or self.unreadable or self.refused or self.unlisted
         return bool(problems or self.orphans > self.deleted)
 

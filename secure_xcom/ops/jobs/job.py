@@ -90,13 +90,13 @@ class Report:
 
     @property
     def found(self) -> bool:
-        """Whether anything is left that needs attention."""
+        """Return whether anything is left that needs attention."""
         raise NotImplementedError
 
     @property
     def errors(self) -> Sequence[SecureXComError]:
-        """What the job could not do beside its work, such as sending an alarm: the step fails, the command ends
-        with 2."""
+        """Return what failed beside the job's own work, such as sending an alarm: the step fails, the command
+        ends with 2."""
         return ()
 
     def record(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from secure_xcom.core.errors import ClaimRefused, MaintenanceError, SecureXComEr
 from secure_xcom.core.pipeline.open_payload import key_uses, openable, place_within
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.core.reference import is_reference
-from secure_xcom.ops.jobs.eligible_rows import AIRFLOWS_OWN_KEYS, Found, check_compartment, recognise
+from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, is_airflows_own, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.migrate_report import MigrateReport, SealReport, UnsealReport
@@ -65,7 +65,7 @@ def seal_existing(
         if apply:
             _delete_left_over(database, checkpoint, old)
         for row in _rows(database, report, progress):
-            if not row.size or row.key.startswith(AIRFLOWS_OWN_KEYS):
+            if not row.size or is_airflows_own(row):
                 continue
             found = recognise(row, policy, database)
             if found is not None:

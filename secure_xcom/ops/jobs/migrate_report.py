@@ -40,7 +40,7 @@ class MigrateReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether anything is left to do."""
+        """Return whether anything is left to do."""
         return bool(self.failed or self.changed or self.due > self.converted)
 
     def skip(self, where: str, error: SecureXComError | None) -> None:

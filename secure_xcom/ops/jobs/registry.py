@@ -51,7 +51,7 @@ def _shred(context: JobContext, options: ShredOptions) -> ShredReport:
 class ExpireOptions:
     """Options of expire."""
 
-    apply: bool = acting("Delete payloads and rows", former=("--delete",), param=params.DELETE)
+    apply: bool = acting("Delete expired XComs", former=("--delete",), param=params.DELETE)
     grace: str = option("1h", "How long an expired XCom is kept.", metavar="DURATION")
     rate: float = option(0, _RATE_HELP, metavar="NUMBER", minimum=0, param=params.RATE)
 
@@ -194,7 +194,7 @@ def _doctor(context: JobContext, options: DoctorOptions) -> DoctorReport:
 SHRED = Job(
     "shred",
     "Shred exclusive XComs whose reader has succeeded.",
-    "Does what the tasks themselves have no right to. XComs under a legal hold stay.",
+    "Destroys what the tasks themselves have no permission to destroy. XComs under a legal hold stay.",
     ShredOptions,
     _shred,
     keeps_state=False,

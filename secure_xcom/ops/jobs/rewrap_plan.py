@@ -76,7 +76,7 @@ class RewrapReport(Report):
 
     @property
     def found(self) -> bool:
-        """Whether anything is left to do."""
+        """Return whether anything is left to do."""
         return bool(self.failed or self.changed or self.due > self.rewrapped)
 
     def lines(self) -> list[str]:

@@ -13,8 +13,9 @@ from secure_xcom.claims.shred import shred_finished
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import ClaimTampered, ReferenceMalformed
+from secure_xcom.core.errors import ClaimTampered, ContextRefused, ReferenceMalformed, SecureXComError
 from secure_xcom.core.event import Event
+from secure_xcom.core.pipeline.open_payload import place_within
 from secure_xcom.core.reference import TAG, TIME_FORMAT
 from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, read, recognise
 from secure_xcom.ops.jobs.job import Report
@@ -45,12 +46,12 @@ class ShredReport(Report):
 
     @property
     def open(self) -> int:
-        """How many are left to do."""
+        """Return how many are left to do."""
         return self.due - self.done + self.tampered + (0 if self.deleting else self.outlived)
 
     @property
     def found(self) -> bool:
-        """Whether anything is left to do."""
+        """Return whether anything is left to do."""
         return bool(self.open)
 
     def lines(self) -> list[str]:
@@ -103,20 +104,20 @@ class DatabaseRows:
         )
 
     def copies(self) -> Iterator[Found]:
-        """Yield each reference of an earlier release whose XCom is shredded in the row that hides it.
+        """Yield each exclusive reference of an earlier release whose XCom is gone from the row that hides it.
 
-        A task of Airflow 3.4 that shreds what it was given writes there, and the hidden row keeps its data key.
+        A task of Airflow 3.4 that shreds what it was given, or pushes it again, writes there, and the hidden row,
+        which Airflow never shows again, keeps its data key.
         """
         for hidden, shown in self._database.hidden_rows():
             copy, visible = (recognise(row, self._policy, self._database) for row in (hidden, shown))
-            if (
-                isinstance(copy, Found)
-                and isinstance(visible, Found)
-                and copy.reference.shredded is None
-                and copy.reference.head.exclusive is not None
-                and visible.reference.shredded is not None
-                and copy.reference.head.object == visible.reference.head.object
-            ):
+            if not isinstance(copy, Found) or copy.reference.shredded is not None:
+                continue
+            # Nobody knows which payload a refused reference means.
+            if copy.reference.head.exclusive is None or isinstance(visible, SecureXComError):
+                continue
+            same = visible is not None and visible.reference.head.object == copy.reference.head.object
+            if not same or (visible is not None and visible.reference.shredded is not None):
                 yield copy
 
     def _rows(self, coordinate: Coordinate) -> list[StoredRow]:
@@ -207,10 +208,21 @@ def shred_all(
         if not delete:
             continue
         reference = copy.reference
-        before(Target(copy.compartment.name, reference.head.coordinate, "", str(reference.head.object)))
-        if database.replace(copy.row, reference.without_keys(clock.now().strftime(TIME_FORMAT)).dump()):
-            report.done += 1
-        else:
+        target = Target(copy.compartment.name, reference.head.coordinate, "", str(reference.head.object))
+        try:
+            before(target)
+            place = place_within(reference, copy.compartment, copy.row.where)
+        except (ClaimTampered, ContextRefused) as error:
+            report.due -= 1
+            report.tampered += 1
+            add_example(report.failures, str(error))
+            continue
+        if not database.replace(copy.row, reference.without_keys(clock.now().strftime(TIME_FORMAT)).dump()):
             report.left += 1
             add_example(report.failures, f"the row of {copy.row.where} was overwritten meanwhile")
+            continue
+        report.done += 1
+        failure = opened(place[0]).delete_many([place[1]])[0] if place else None
+        if failure is not None:
+            add_example(report.failures, str(failure))
     return report

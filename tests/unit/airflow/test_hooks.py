@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +20,14 @@ pytestmark = pytest.mark.file_times
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a process got whose backend is a subclass that overrides only the older hooks."""
-    folder = tmp_path_factory.mktemp("hooks")
+    return answers(tmp_path_factory.mktemp("hooks"), "Marking")
+
+
+def answers(folder: Path, backend: str) -> dict[str, Any]:
+    """What a process got with a backend of `tests.support.hooks_process`."""
     environment = {
         **set_up(folder),
-        "AIRFLOW__CORE__XCOM_BACKEND": "tests.support.hooks_process.Marking",
+        "AIRFLOW__CORE__XCOM_BACKEND": f"tests.support.hooks_process.{backend}",
         "AIRFLOW__SECURE_XCOM__INLINE_MAX_BYTES": "0",
     }
     return dict(
@@ -42,6 +47,13 @@ def test_a_subclass_with_the_older_hooks_keeps_working(said: dict[str, Any]) -> 
     assert said["one"] == marked(1)
     assert said["all"] == [marked(0), marked(1), marked(2)]
     assert said["sequence"] == [marked(0), marked(1), [marked(1), marked(2)]]
+
+
+def test_a_hook_of_a_mixin_sees_the_values_of_sequences(tmp_path: Path) -> None:
+    """A mixin is no subclass of the backend, and the hook that it gives is called for the configured class."""
+    got = answers(tmp_path, "Inherited")
+    assert got["one"] == {"Inherited": 1}
+    assert got["sequence"] == [{"Inherited": 0}, [{"Inherited": 1}, {"Inherited": 2}]]
 
 
 @pytest.mark.skipif(not hasattr(BaseXCom, "aset"), reason="this Airflow has no async pushes")

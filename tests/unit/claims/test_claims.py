@@ -267,8 +267,8 @@ def test_a_second_push_is_claimed_anew() -> None:
     ("asked", "who", "why"),
     [
         (Asked("orders", "extract", "api_token", TOKEN.run_id, -1), None, "which one this is"),
-        (Asked("orders", "extract", "api_token", None, -1), FIRST, "of one run"),
-        (None, FIRST, "of one run"),
+        (Asked("orders", "extract", "api_token", None, -1), FIRST, "from one run"),
+        (None, FIRST, "from one run"),
     ],
 )
 def test_pulls_that_cannot_claim_are_refused(asked: Asked | None, who: TaskTry | None, why: str) -> None:

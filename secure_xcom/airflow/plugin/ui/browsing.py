@@ -48,7 +48,7 @@ class Filters:
 
     @property
     def looks_into_values(self) -> bool:
-        """Whether rows must be read to know whether they are asked for."""
+        """Return whether rows must be read to know whether they are asked for."""
         return self.compartment is not None or self.state is not None
 
     def takes(self, xcom: XCom) -> bool:

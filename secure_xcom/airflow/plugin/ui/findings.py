@@ -73,7 +73,7 @@ def _plaintext(xcom: XCom, known: Deployment) -> Finding:
             "operator-link",
             "note",
             "This is the address of an operator's extra link, which Airflow stores past every XCom backend.",
-            "See that the operator puts no secret into its link.",
+            "Check that the operator puts no secret into its link.",
         )
     text = "This value is stored in plaintext: it was written past the backend."
     remedy = "Seal it with `secure-xcom migrate --apply`, or delete the row; then see what wrote it."

@@ -42,12 +42,12 @@ class Knowing:
 
     @cached_property
     def counted(self) -> Counted:
-        """What maintenance has counted."""
+        """Return what maintenance has counted."""
         return counted(self.session)
 
     @cached_property
     def has_claims(self) -> bool:
-        """Whether the table of claims lies in Airflow's own database."""
+        """Return whether the table of claims is in Airflow's own database."""
         return claims.has_claims(self.session)
 
     @property

@@ -41,7 +41,7 @@ class XCom:
 
     @property
     def coordinate(self) -> Coordinate | None:
-        """Where the row is, None where its ids are not those of an XCom."""
+        """Return the coordinate of the row; None if its ids are not those of an XCom."""
         run, place = self.stored.run, self.stored.place
         try:
             return Coordinate(run.dag_id, run.run_id, place.task_id, place.map_index, place.key)

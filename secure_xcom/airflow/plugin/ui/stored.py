@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
     @property
     def parts(self) -> tuple[str | int, ...]:
-        """What a position keeps of it."""
+        """Return the parts that a position keeps."""
         return tuple(self) if self.attempt else (self.task_id, self.map_index, self.key)
 
 

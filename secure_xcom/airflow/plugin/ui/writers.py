@@ -12,7 +12,7 @@ from secure_xcom.airflow.plugin.ui.stored import RestWrite
 from secure_xcom.airflow.plugin.ui.tables import Tables
 from secure_xcom.airflow.plugin.ui.times import text_of
 
-_LOOP_PREFIX = "_airflow_loop_"
+_LOOP_REASON_KEY = "_airflow_loop_decision_reason"
 _SKIPMIXIN_KEY = "skipmixin_key"
 
 
@@ -25,7 +25,7 @@ def writer(xcom: XCom, tables: Tables, *, first_sealed: datetime | None, may_see
     key = xcom.stored.place.key
     if key.startswith(LINK_PREFIX):
         return _said("link", "Written by Airflow for an operator's extra link.")
-    if key.startswith(_LOOP_PREFIX):
+    if key == _LOOP_REASON_KEY:
         return _said("loop", "Written by Airflow for a loop.")
     write = _rest_write(xcom, tables)
     if write is not None:

@@ -60,7 +60,7 @@ class Tracer(Protocol):
     """Makes spans below the one that is current."""
 
     def span(self, name: str) -> AbstractContextManager[Span]:
-        """A span that is the current one within the block."""
+        """Open a span that is the current one within the block."""
 
 
 class Telemetry:
@@ -81,7 +81,7 @@ class Telemetry:
 
     @property
     def on(self) -> bool:
-        """Whether anything is told to anybody."""
+        """Return whether anything is recorded."""
         return self._meter is not None or self._tracer is not None
 
     def operation(self, action: Action, drafts: Sequence[Draft]) -> AbstractContextManager[None]:
@@ -209,12 +209,12 @@ class Telemetry:
         self._meter = self._tracer = None
         # Its class alone: the message is another's, and may say anything.
         log.warning(
-            "Metrics and spans of XComs are switched off in this process, telling them failed (%s).",
+            "Recording a metric or span failed (%s): those of XComs are switched off in this process.",
             type(error).__name__,
         )
 
     def services(self, open_service: Callable[[str], KeyService]) -> Callable[[str], KeyService]:
-        """The same key services, with their calls measured."""
+        """Return the same key services, with their calls measured."""
         if not self.on:
             return open_service
         from secure_xcom.core.pipeline.telemetry.measured_keys import MeasuredKeys
@@ -223,11 +223,11 @@ class Telemetry:
 
 
 def _compartment(drafts: Sequence[Draft]) -> str:
-    """The compartment of all, ``none`` before one is found, ``several`` where they differ."""
+    """Return the compartment of all, ``none`` before one is found, ``several`` where they differ."""
     names = {draft.compartment for draft in drafts if draft.compartment is not None}
     return "several" if len(names) > 1 else next(iter(names), "none")
 
 
 def _class_of(error: BaseException) -> str:
-    """The error's class; of other people's classes (a time-out of Airflow) there may be any number."""
+    """Return the error's class; of other people's classes (a time-out of Airflow) there may be any number."""
     return type(error).__name__ if isinstance(error, SecureXComError) else "foreign"

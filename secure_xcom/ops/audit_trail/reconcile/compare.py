@@ -108,7 +108,7 @@ def compare(
     # Events shortly before and after the period may belong to uses within it.
     events, counts = expected_uses.uses(sources, namers, start - skew, end + window + skew)
     if not counts.events:
-        remedy = "see that the sink is the right one; before the first pull this is normal"
+        remedy = "check that the sink is the right one; before the first pull this is normal"
         notes.append(_note("access log", "there is no pull in this period", remedy))
     recorded = {event.context for event in events}
     unknown = {use.context for use in uses if use.context not in recorded}
@@ -174,7 +174,9 @@ def _notes_on_vault(read: vault_log.VaultLog, keys: set[str]) -> list[Finding]:
         return [_note(subject, "the file is empty", "name the file that the audit device writes to")]
     if not read.uses:
         text = f"none of its {read.lines} lines is an unwrap with a key of this deployment"
-        return [_note(subject, text, "see that it is the log of this Vault; before the first pull this is normal")]
+        return [
+            _note(subject, text, "check that it is the log of this Vault; before the first pull this is normal")
+        ]
     return []
 
 

@@ -49,25 +49,33 @@ def check_private_folder(folder: Path, status: os.stat_result) -> None:
 def read_private(file: Path) -> str | None:
     """Return a file's text, or None if there is no file.
 
-    :raises SettingInvalid: it is a link, or others may read it.
+    :raises SettingInvalid: it is a link or no file, is not text, or others may read it.
     """
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        # Without waiting, because a pipe would keep the command for ever.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise SettingInvalid(
             f"the file cannot be read ({type(error).__name__})", where=str(file), remedy="move it away"
         ) from None
-    with os.fdopen(descriptor, encoding="utf-8") as opened:
-        mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+    status = os.fstat(descriptor)
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise SettingInvalid("it is no file", where=str(file), remedy="move it away")
+    with os.fdopen(descriptor, "rb") as opened:
         if mode & 0o077:
             raise SettingInvalid(
                 f"other users may read this file of credentials (mode {mode:04o})",
                 where=str(file),
                 remedy="set its mode to 0600 and rotate (--rotate, later --end-old): its logins were exposed",
             )
-        return opened.read()
+        try:
+            return opened.read().decode()
+        except UnicodeDecodeError:
+            raise SettingInvalid("the file is not UTF-8", where=str(file), remedy="move it away") from None
 
 
 def write_private(file: Path, text: str) -> None:

@@ -167,7 +167,9 @@ SECRET = [
         "reset_token_url password_reset_url secret_url webhook_url http_proxy dsn connection_string",
         "authorization authorization_code service_account keyfile_dict secretary_password tokenizer_secret",
         "tokenizer_api_key secretmessage token_type_password secret_name_password next_page_token_secret",
-        "max_password_tokens passwordless_token input_token",
+        "max_password_tokens passwordless_token input_token input_access_tokens cachedApiTokens",
+        "total_refresh_tokens activation_token_url unlock_token_url downloadTokenUrl webhook_token_uri",
+        "presigned_token_url",
     )
     for name in line.split()
 ]

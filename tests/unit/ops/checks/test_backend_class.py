@@ -25,6 +25,14 @@ class Replacing(SecureXComBackend):
         return value
 
 
+class Sending(SecureXComBackend):
+    """A subclass that sends rows itself."""
+
+    @classmethod
+    async def aset(cls, key: str, value: Any, **place: Any) -> None:
+        pass
+
+
 class Another:
     """A class of somebody else."""
 
@@ -38,6 +46,7 @@ HERE = __name__
         ("secure_xcom.SecureXComBackend", "ok", "values pass through secure_xcom.SecureXComBackend"),
         (f"{HERE}.Ours", "ok", "a subclass of secure_xcom.SecureXComBackend"),
         (f"{HERE}.Replacing", "warning", "replaces serialize_value"),
+        (f"{HERE}.Sending", "warning", "replaces aset"),
         (f"{HERE}.Another", "error", "is another backend"),
         ("airflow.sdk.bases.xcom.BaseXCom", "error", "stored in plaintext"),
         ("", "error", "stored in plaintext"),

@@ -164,6 +164,8 @@ def test_doctor_reports_archived_attempts_of_ended_runs(upkeep: Upkeep) -> None:
     assert len(tables) == 2
     assert {finding.rule for finding in examined(upkeep).findings} >= {"archive-table", "link-row"}
     assert "plaintext-row" not in {finding.rule for finding in examined(upkeep).findings}
+    upkeep.table.put_before_upgrade(coordinate(key="_airflow_loop_password"), "hunter22")
+    assert "plaintext-row" in {finding.rule for finding in examined(upkeep).findings}
 
 
 def test_expiry_removes_the_hidden_copy(upkeep: Upkeep) -> None:
@@ -197,6 +199,18 @@ def test_shredding_destroys_every_copy(upkeep: Upkeep, shredded_by: str) -> None
     assert (report.done, report.left, report.tampered) == (1, 0, 0)
     assert [value["keys"] for value in upkeep.table.values()] == [[], []]
     assert upkeep.objects() == []
+    assert run_shred(upkeep).due == 0
+
+
+def test_a_second_push_leaves_no_key_in_a_hidden_row(upkeep: Upkeep) -> None:
+    """On 3.3 it overwrote the row with the first one's key; on 3.4 it hides it, and maintenance shreds it."""
+    at = coordinate(key="secret")
+    before_upgrade(upkeep, at, exclusive("first"))
+    upkeep.table.put(at, pushed(upkeep, at, exclusive("second")))
+    assert run_shred(upkeep, delete=False).due == 1
+    assert run_shred(upkeep).done == 1
+    assert sorted(len(value["keys"]) for value in upkeep.table.values()) == [0, 1]
+    assert len(upkeep.objects()) == 1
     assert run_shred(upkeep).due == 0
 
 
