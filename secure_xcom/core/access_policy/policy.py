@@ -89,7 +89,9 @@ class AccessPolicy:
             from secure_xcom.core.access_policy.loading import first_fault
 
             raise SettingInvalid(first_fault(error), where="[secure_xcom] key_uris, store_uri") from None
-        digest = hashlib.sha256(compartment.model_dump_json().encode()).hexdigest()
+        # Without the fields that came later, none of which is set: the digest is that of earlier releases.
+        fields = compartment.model_dump_json(exclude={"archived_retention"})
+        digest = hashlib.sha256(fields.encode()).hexdigest()
         return cls((compartment,), digest=digest, consumers_known=False)
 
     @classmethod
