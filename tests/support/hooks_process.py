@@ -97,6 +97,7 @@ async def together(supervisor: Supervisor) -> dict[str, Any]:
 
 def main(folder: Path) -> None:
     """Push and pull in every way."""
+    from airflow.sdk.bases.xcom import BaseXCom
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.lazy_sequence import LazyXComSequence
     from airflow.sdk.execution_time.xcom import XCom
@@ -121,7 +122,8 @@ def main(folder: Path) -> None:
         "one": XCom.get_one(key="one", **PLACE),
         "all": XCom.get_all(key="mapped", **PLACE),
         "sequence": [sequence[0], sequence[1], list(sequence[1:])],
-        **(asyncio.run(together(supervisor)) if hasattr(XCom, "aget_one") and hasattr(XCom, "aset") else {}),
+        # Airflow 3.1 has no async pushes.
+        **(asyncio.run(together(supervisor)) if hasattr(BaseXCom, "aset") else {}),
     }
     _finish()
     objects = {row["head"]["object"].removeprefix("file://") for row in supervisor.rows.values()}
