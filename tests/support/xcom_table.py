@@ -126,7 +126,9 @@ class XComTable:
                 here = table.c.id == self._attempt(connection, at)
                 connection.execute(table.update().where(here).values(state=state))
                 return
-            row = {**_needed(table), "id": uuid.uuid4(), "dag_id": at.dag_id, "run_id": at.run_id}
+            # Airflow 3.1 keeps it as text.
+            number = uuid.uuid4() if isinstance(table.c.id.type, sqlalchemy.Uuid) else str(uuid.uuid4())
+            row = {**_needed(table), "id": number, "dag_id": at.dag_id, "run_id": at.run_id}
             row |= {"task_id": at.task_id, "map_index": at.map_index, "state": state}
             connection.execute(table.insert().values(row))
 
