@@ -308,6 +308,9 @@ def test_airflows_commands_are_understood(tmp_path: Path) -> None:
     if importlib.util.find_spec("airflow.providers.celery") is None:
         left_out.add("celery")
     calls = [[word for word in words if word != "..."] for words in named if words[0] not in left_out]
+    if not ours:
+        # Airflow 3.1 has no teams.
+        calls = [words for words in calls if "--team-name" not in words]
     code = (
         "import contextlib, io, json, sys\n"
         "from airflow.cli import cli_parser\n"
