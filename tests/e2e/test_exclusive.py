@@ -47,8 +47,11 @@ class House:
 
     def state(self, task_id: str) -> str:
         """A task instance's state."""
-        [(state,)] = self.airflow.sql("SELECT state FROM task_instance WHERE task_id = ?", [task_id])
-        return str(state)
+        # Airflow 3.4 keeps a row for each attempt; the live one is the newest.
+        states = self.airflow.sql(
+            "SELECT state FROM task_instance WHERE task_id = ? ORDER BY try_number", [task_id]
+        )
+        return str(states[-1][0])
 
     def raised(self, task_id: str) -> str:
         """The class of the error that ended a task."""

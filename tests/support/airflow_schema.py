@@ -110,7 +110,13 @@ def make_tables(engine: sa.Engine, schema: Schema) -> None:
     tables = sa.MetaData()
     for table in reflected.tables.values():
         columns = [
-            sa.Column(each.name, _on_postgres(each), primary_key=each.primary_key, nullable=each.nullable)
+            sa.Column(
+                each.name,
+                _on_postgres(each),
+                primary_key=each.primary_key,
+                nullable=each.nullable,
+                server_default=_default(each),
+            )
             for each in table.columns
         ]
         unique = [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
@@ -124,6 +130,13 @@ def make_tables(engine: sa.Engine, schema: Schema) -> None:
             *(sa.Index(str(each.name), *each.columns.keys()) for each in indexes),
         )
     tables.create_all(engine)
+
+
+def _default(column: sa.Column[Any]) -> Any:
+    """Return a number or text that the database fills in; other defaults are in SQLite's words."""
+    default = column.server_default
+    plain = isinstance(column.type, sa.Integer | sa.VARCHAR)
+    return default.arg if plain and isinstance(default, sa.DefaultClause) else None
 
 
 def _on_postgres(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:

@@ -621,5 +621,7 @@ def test_a_task_stays_small() -> None:
         check=True,
     )
     measured = json.loads(done.stdout)
-    assert measured["loaded"]["lines"] <= LOADED_LINES
+    # A cryptography before 50 has no Cobblestone-256, and loads its composition (docs/adr/0093).
+    more = 0 if importlib.util.find_spec("cryptography.cobblestone") else 220
+    assert measured["loaded"]["lines"] <= LOADED_LINES + more
     assert measured["reachable"]["lines"] <= REACHABLE_LINES

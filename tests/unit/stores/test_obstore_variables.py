@@ -16,7 +16,8 @@ def test_no_variable_is_unknown() -> None:
     """The installed obstore knows no variable that tests/real does not try, by its stubs and by its binary."""
     known = {name for prefix in PREFIXES for name in variables(prefix, "http://127.0.0.1:9")}
     assert in_stubs() - known == set()
-    assert unknown_in_binary() == ""
+    # "version" is text of obstore 0.11.0 between two variables' names.
+    assert unknown_in_binary() in ("", "version")
 
 
 def test_what_is_hidden_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
