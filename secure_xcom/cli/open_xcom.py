@@ -48,7 +48,8 @@ def open_xcom(
     legal hold.
     """
     from secure_xcom.cli import reference_argument
-    from secure_xcom.core.errors import CommandError, SecureXComError
+    from secure_xcom.core.errors import SecureXComError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.jobs.break_glass import checked_reason
 
     coordinate = reference_argument.coordinate_of(what)
@@ -130,7 +131,7 @@ def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
 
     :raises CommandError: it exists already, or cannot be created or written.
     """
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
 
     if path is None:
         yield lambda _: None
@@ -203,7 +204,7 @@ def _decoded(opened: Opened, codecs: tuple[str, ...]) -> Any:
     :raises CommandError: it is of another codec, whose bytes are not readable by themselves.
     """
     from secure_xcom.core.codecs import Codecs
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
 
     head = opened.reference.head
     if head.codec not in codecs:

@@ -11,7 +11,7 @@ from typing import Any
 
 from secure_xcom.cli import output
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import CommandError
+from secure_xcom.core.operator_errors import CommandError
 
 # A reference has at most 64 KiB of inline payload, in base64, and a few KiB of the rest.
 _TEXT_MAX_CHARACTERS = 1 << 20

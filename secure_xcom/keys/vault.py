@@ -25,14 +25,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from secure_xcom.connections.vault.client import VaultClient, vault_client
 from secure_xcom.connections.vault.http import Answer
-from secure_xcom.core.errors import (
-    KeyServiceError,
-    KeyVersionUnknown,
-    UnwrapRefused,
-    VaultDenied,
-    VaultTrouble,
-)
+from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused
 from secure_xcom.core.reference import URI_MAX_CHARACTERS
+from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
 from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap, vault_errors
 from secure_xcom.keys.vault_batches import batches, results_of
 from secure_xcom.keys.vault_context import proof_context, transit_context

@@ -9,18 +9,22 @@ from collections.abc import Sequence
 
 from secure_xcom.connections.vault.http import Answer
 from secure_xcom.core.errors import (
-    KeyNotFound,
     KeyServiceDenied,
     KeyServiceError,
+    KeyServiceUnavailable,
+    KeyVersionUnknown,
+    UnwrapRefused,
+)
+from secure_xcom.core.service_errors import (
+    KeyNotFound,
     KeyServiceLoginRefused,
     KeyServiceSealed,
     KeyServiceThrottled,
     KeyServiceTimeout,
-    KeyServiceUnavailable,
     KeyServiceUntrusted,
     KeyUnbound,
-    KeyVersionUnknown,
-    UnwrapRefused,
+)
+from secure_xcom.core.vault_errors import (
     VaultDenied,
     VaultLoginRefused,
     VaultSealed,

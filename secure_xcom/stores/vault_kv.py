@@ -25,18 +25,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from secure_xcom.connections.vault.client import VaultClient, vault_client
-from secure_xcom.core.errors import (
-    ObjectExists,
-    ObjectMissing,
-    PayloadTooLarge,
-    StoreDenied,
-    StoreError,
-    StoreUnavailable,
-    VaultDenied,
-    VaultLoginRefused,
-    VaultTrouble,
-    VaultUnreachable,
-)
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError, StoreUnavailable
+from secure_xcom.core.service_errors import PayloadTooLarge
+from secure_xcom.core.vault_errors import VaultDenied, VaultLoginRefused, VaultTrouble, VaultUnreachable
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.size_limit import whole, with_sizes

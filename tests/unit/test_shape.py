@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import secure_xcom
-from secure_xcom.core import errors
+from secure_xcom import errors
 
 PACKAGE = Path(secure_xcom.__file__).parent
 
@@ -110,7 +110,9 @@ MIGRATIONS = ("secure_xcom.claims.migrations", "secure_xcom.numbers.migrations")
 # Airflow's tables: maintenance and the API server load them with SQLAlchemy when they read the database.
 TABLES = ("secure_xcom.connections.sql.airflow_tables", "secure_xcom.connections.sql.xcom_rows")
 # Exceptions that no caller sees, because foreign code stands between.
-ERRORS = ("secure_xcom.core.errors", "secure_xcom.core.operator_errors", "secure_xcom.core.vault_errors")
+ERRORS = tuple(
+    f"secure_xcom.core.{name}" for name in ("errors", "operator_errors", "service_errors", "vault_errors")
+)
 SIGNALS = {
     "secure_xcom.core.waiting.NoTurn",  # The access log says why nothing was written.
     # Each lock's owner says in its own words what is locked, and for how long.

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from secure_xcom import errors
 from secure_xcom.claims import Claimant
-from secure_xcom.core import clock, errors
+from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings

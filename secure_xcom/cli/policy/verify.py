@@ -109,7 +109,7 @@ def _allowed(rows: Sequence[Trial], allow: Sequence[str]) -> set[Trial]:
 
     :raises CommandError: no trial has such an identity and action.
     """
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.core.suggest import did_you_mean
 
     known = {row.action for row in rows} | {f"{row.identity}/{row.action}" for row in rows}

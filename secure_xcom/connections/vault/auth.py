@@ -19,7 +19,8 @@ from secure_xcom.connections.vault.endpoint import (
     variable,
 )
 from secure_xcom.connections.vault.http import error_of_status, error_of_transport, new_session
-from secure_xcom.core.errors import ExtraMissing, SettingInvalid, VaultDenied, VaultLoginRefused, VaultTrouble
+from secure_xcom.core.errors import ExtraMissing, SettingInvalid
+from secure_xcom.core.vault_errors import VaultDenied, VaultLoginRefused, VaultTrouble
 
 if TYPE_CHECKING:
     import requests

@@ -15,8 +15,8 @@ from secure_xcom.connections.vault.auth import token_source
 from secure_xcom.connections.vault.endpoint import VaultEndpoint
 from secure_xcom.connections.vault.http import Answer, VaultHttp
 from secure_xcom.connections.vault.login import Login
-from secure_xcom.core.errors import VaultDenied, VaultTrouble
 from secure_xcom.core.per_process import PerProcessEach
+from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from secure_xcom.core.access_policy.alarms import AT_ONCE, Alarm
 from secure_xcom.core.clock import text_of, time_of
-from secure_xcom.core.errors import CommandError
 from secure_xcom.core.event_text import by, xcom
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.sinks.alarms.rules import Raised, raised, single
 
 KEPT = timedelta(days=2)

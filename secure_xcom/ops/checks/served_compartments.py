@@ -12,14 +12,10 @@ from dataclasses import dataclass
 
 from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity
 from secure_xcom.core.coordinate import Coordinate, encryption_context
-from secure_xcom.core.errors import (
-    KeyringMissing,
-    KeyServiceDenied,
-    KeyServiceLoginRefused,
-    SecureXComError,
-    VaultTrouble,
-)
+from secure_xcom.core.errors import KeyringMissing, KeyServiceDenied, SecureXComError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.service_errors import KeyServiceLoginRefused
+from secure_xcom.core.vault_errors import VaultTrouble
 from secure_xcom.keys import DataKey, KeyUri, key_service
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.ops.service_policies.compile.vault import policy_name

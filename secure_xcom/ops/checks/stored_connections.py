@@ -19,8 +19,8 @@ from typing import Literal
 from secure_xcom.connections.connection_ids import connection_id, variable
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import MaintenanceError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.ops.xcom_table import Database, database_url
 
 _LOCAL_FILE = "airflow.secrets.local_filesystem.LocalFilesystemBackend"

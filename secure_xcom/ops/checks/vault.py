@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from secure_xcom.core.errors import SecureXComError, VaultDenied, VaultTrouble
+from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.core.suggest import did_you_mean
+from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
 from secure_xcom.keys import DataKey
 from secure_xcom.keys.vault import VaultTransit
 

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta, timezone
 from secure_xcom import numbers
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import MaintenanceError, SecureXComError
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.core.reference import TIME_FORMAT
 from secure_xcom.keys import version_of
 from secure_xcom.numbers import Numbers

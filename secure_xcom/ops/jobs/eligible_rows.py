@@ -14,13 +14,8 @@ from typing import Any
 
 from secure_xcom.connections.sql.positions import AttemptPosition, Position
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
-from secure_xcom.core.errors import (
-    AttemptMismatch,
-    CoordinateMismatch,
-    DatabaseFailed,
-    ReferenceMalformed,
-    SecureXComError,
-)
+from secure_xcom.core.errors import AttemptMismatch, CoordinateMismatch, ReferenceMalformed, SecureXComError
+from secure_xcom.core.operator_errors import DatabaseFailed
 from secure_xcom.core.reference import TAG, Head, Reference, is_deep, is_reference, parse
 from secure_xcom.ops.xcom_table import Database, StoredRow
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from secure_xcom.connections.sql.positions import position_of
 from secure_xcom.core.access_policy import AccessPolicy, Compartment
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment
-from secure_xcom.core.errors import SecureXComError, StoreError, UnsafeRefused
+from secure_xcom.core.errors import SecureXComError, StoreError
+from secure_xcom.core.operator_errors import UnsafeRefused
 from secure_xcom.ops.jobs.eligible_rows import mentioned, recognise
 from secure_xcom.ops.jobs.gc_inventory import Batch, Inventory, locked, name_of
 from secure_xcom.ops.jobs.gc_report import GcReport

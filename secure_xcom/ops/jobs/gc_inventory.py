@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from secure_xcom.core import clock
-from secure_xcom.core.errors import MaintenanceError, StateInvalid
 from secure_xcom.core.file_lock import NotLocked, acquire, release
+from secure_xcom.core.operator_errors import MaintenanceError, StateInvalid
 
 STATE_MAX_DAYS = 7
 """An older state is discarded, since events such as a restore may have happened that gc does not follow."""

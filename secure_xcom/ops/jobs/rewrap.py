@@ -20,15 +20,9 @@ from typing import Any
 
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import encryption_context
-from secure_xcom.core.errors import (
-    KeyServiceError,
-    ReferenceRefused,
-    SecureXComError,
-    UnsafeRefused,
-    UnwrapRefused,
-    ValueNotKept,
-)
+from secure_xcom.core.errors import KeyServiceError, ReferenceRefused, SecureXComError, UnwrapRefused
 from secure_xcom.core.event import Event, KeyUse
+from secure_xcom.core.operator_errors import UnsafeRefused, ValueNotKept
 from secure_xcom.core.reference import parse
 from secure_xcom.keys import KeyService, KeyUri, Wrap, key_service, openers, version_of
 from secure_xcom.ops.jobs.eligible_rows import Found, recognise

@@ -6,15 +6,13 @@ from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.errors import (
     AuditError,
     ConfigurationError,
-    DatabaseFailed,
     ExtraMissing,
     KeyServiceUnavailable,
     SecureXComError,
-    StateInvalid,
     StoreFull,
     StoreUnavailable,
-    ValueNotKept,
 )
+from secure_xcom.core.operator_errors import DatabaseFailed, StateInvalid, ValueNotKept
 from secure_xcom.core.pipeline.open_payload import place_within
 from secure_xcom.ops.jobs.eligible_rows import Found
 from secure_xcom.ops.jobs.opener import Opener

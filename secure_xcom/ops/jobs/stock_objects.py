@@ -11,7 +11,7 @@ import json
 from typing import Any, Protocol
 
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import MaintenanceError
+from secure_xcom.core.operator_errors import MaintenanceError
 
 
 class OldObjects(Protocol):

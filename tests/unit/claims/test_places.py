@@ -19,7 +19,8 @@ from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.migrate import VERSION_TABLE, migrate, version
 from secure_xcom.claims.table_schema import claim_xcom
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import ClaimsUnavailable, ClaimTampered, ConnectionUnknown, StoreError, UriInvalid
+from secure_xcom.core.errors import ClaimTampered, ConnectionUnknown, StoreError, UriInvalid
+from secure_xcom.core.service_errors import ClaimsUnavailable
 from secure_xcom.stores import store
 from tests.support.claim_contract import ClaimContract, taken, target
 from tests.support.doubles import MemoryStore

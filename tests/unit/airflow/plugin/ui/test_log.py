@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import AccessLogUnreadable, RequestInvalid
 from secure_xcom.core.event import Line
+from secure_xcom.core.operator_errors import AccessLogUnreadable, RequestInvalid
 from secure_xcom.sinks.database import DDL, DatabaseSink
 from secure_xcom.sinks.sink_uri import SinkUri
 from tests.support.access_logs import START, event
