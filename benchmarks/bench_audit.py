@@ -25,11 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from secure_xcom.core.access_policy import AccessPolicy  # noqa: E402  # found through the line above
+from secure_xcom.core.access_policy.policy import AccessPolicy  # noqa: E402  # found through the line above
 from secure_xcom.core.codecs import Codecs  # noqa: E402
 from secure_xcom.core.config import Settings  # noqa: E402
 from secure_xcom.core.coordinate import Coordinate, TaskTry  # noqa: E402
-from secure_xcom.core.masking import SensitiveNames  # noqa: E402
+from secure_xcom.core.masking.sensitive_names import SensitiveNames  # noqa: E402
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row  # noqa: E402
 from secure_xcom.ops.keyring import create_keyring  # noqa: E402
 from secure_xcom.sinks import AccessLog, Sink, sink  # noqa: E402

@@ -100,7 +100,7 @@ def filled(url: str, rows: int, reference: str, mapped: str) -> float:
 
 def references() -> tuple[str, str]:
     """References of the usual size, for a plain XCom and for one of a mapped task."""
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.coordinate import Coordinate
     from tests.support.doubles import MemoryKeyService
     from tests.support.world import World

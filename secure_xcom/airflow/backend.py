@@ -30,11 +30,12 @@ from secure_xcom.airflow.process import (
     take_back,
 )
 from secure_xcom.airflow.refused_push import payload_of_refused_row_deleted
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate
+from secure_xcom.core.coordinate import Asked, Coordinate
 from secure_xcom.core.errors import WriteRefused
 from secure_xcom.core.reference import is_reference
 
 if TYPE_CHECKING:
+    from secure_xcom.core.attempt import Attempt
     from secure_xcom.core.pipeline.push_and_pull import Pulled
 
 _IDS = ("dag_id", "run_id", "task_id", "map_index")

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from secure_xcom.core.coordinate import Asked, Attempt, TaskTry
+from secure_xcom.core.attempt import Attempt
+from secure_xcom.core.coordinate import Asked, TaskTry
 
 _DEFINITIONS = "airflow.sdk.definitions._internal.loop"
 _NO_REGION = UUID(int=0)

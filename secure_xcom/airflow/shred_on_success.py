@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from secure_xcom.airflow import task_context
-from secure_xcom.claims import Claimant
+from secure_xcom.claims.claimant import Claimant
 from secure_xcom.claims.shred import Rows
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import SecureXComError

@@ -11,11 +11,14 @@ import sys
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from secure_xcom.connections import in_triggerer
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
+
+if TYPE_CHECKING:
+    from secure_xcom.core.attempt import Attempt
 
 DAG_PROCESSOR = "airflow.dag_processing.manager"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"

@@ -7,9 +7,9 @@ import random
 import time
 from dataclasses import dataclass, replace
 
-from secure_xcom.claims import Ledger
 from secure_xcom.claims.claim import PROOF_BYTES, Claim
 from secure_xcom.claims.claimant import Claimant, Target
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core.errors import ClaimError, ClaimRefused, ClaimTampered, SealError
 from secure_xcom.core.reference import HEADER_BYTES
 from secure_xcom.core.seal import seal, unseal

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from secure_xcom.claims import Ledger
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claimant import Claimant, Target
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core import clock
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import ClaimTampered, ReferenceRefused, StoreDenied, StoreError

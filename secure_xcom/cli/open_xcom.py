@@ -166,7 +166,7 @@ def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
 
 
 def _record(opened: Opened, deployment: Deployment, reason: str, out: Path | None) -> dict[str, Any]:
-    from secure_xcom.core.masking import preview
+    from secure_xcom.core.masking.preview import preview
 
     head = opened.reference.head
     shape = None

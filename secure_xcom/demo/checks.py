@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from secure_xcom.core.errors import SecureXComError
-from secure_xcom.core.masking import MASK
+from secure_xcom.core.masking.preview_render import MASK
 from secure_xcom.core.reference import TARGET_BYTES
 from secure_xcom.demo.evidence import Evidence
 from secure_xcom.demo.random_values import ACCOUNTS

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.reference import is_reference
 from secure_xcom.keys import key_service

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import TaskTry
 from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, UnwrapRefused
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row

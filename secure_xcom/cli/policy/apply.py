@@ -11,7 +11,7 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.apply.changes import Change
     from secure_xcom.ops.service_policies.compile.all_services import Compiled
 
@@ -44,7 +44,7 @@ def policy_apply(
     nothing; after a failure it continues. It neither deletes nor overwrites what it did not create: other
     statements and lifecycle rules stay. For Google and Azure, use `policy compile` and your own tools.
     """
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.apply import changes
     from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 

@@ -13,7 +13,7 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.verify.matrix import Trial
 
 
@@ -59,7 +59,7 @@ def policy_verify(
     SeaweedFS, for example, lets a put overwrite an object. Accept such a difference with --allow, so that the exit
     code stays useful in CI.
     """
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.errors import SettingMissing
     from secure_xcom.ops.service_policies.verify.matrix import grouped
 

@@ -10,7 +10,7 @@ import logging
 import os
 from typing import Any
 
-from secure_xcom.connections import airflow_connection, hook_with
+from secure_xcom.connections.airflow_connections import airflow_connection, hook_with
 from secure_xcom.connections.aws.shared_config import SharedConfig
 from secure_xcom.core.errors import ExtraMissing, SettingInvalid
 from secure_xcom.core.per_process import MadeOnce, PerProcessEach

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from secure_xcom.connections import airflow_connection, hook_with
+from secure_xcom.connections.airflow_connections import airflow_connection, hook_with
 from secure_xcom.connections.vault.endpoint import (
     VaultEndpoint,
     endpoint_from_client_kwargs,

@@ -24,19 +24,16 @@ from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNot
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
-    from secure_xcom.core.codecs.registry import Codec, Unfolding
-    from secure_xcom.core.masking import SensitiveNames
+    from secure_xcom.core.masking.sensitive_names import SensitiveNames
 
 
 __all__ = [
     "NO_COMPRESSION",
     "ZSTD",
-    "Codec",
     "Codecs",
     "Decoded",
     "Encoded",
     "Parts",
-    "Unfolding",
     "compress",
     "decompress",
     "pack",
@@ -224,12 +221,3 @@ def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[by
     from secure_xcom.core.codecs.compress_stream import compress_stream
 
     return *compress_stream(encoded.buffers, how), None
-
-
-def __getattr__(name: str) -> object:
-    # Interfaces of codecs for other values, which most tasks do not have.
-    if name in ("Codec", "Unfolding"):
-        from secure_xcom.core.codecs import registry
-
-        return getattr(registry, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

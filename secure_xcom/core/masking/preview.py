@@ -42,8 +42,8 @@ def preview(
 
     :param mode: ``none``, ``shape`` or ``masked``.
     :param key: the XCom's own key; if it is sensitive, the whole picture is ``***``.
-    :param clean: nothing in the value is secret by a name (`secure_xcom.core.masking.is_clean`): a shape need not
-        look.
+    :param clean: nothing in the value is secret by a name (`secure_xcom.core.masking.clean_check`), so that a
+        shape need not look.
     :param max_bytes: what ``json.dumps`` of the picture has at the most.
     """
     if mode == "none":

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import uuid6
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.coordinate import Coordinate, encryption_context, object_path
 from secure_xcom.core.errors import KeyServiceError, ObjectMissing, SecureXComError, StoreDenied, StoreError
 from secure_xcom.core.findings import Finding, as_finding

@@ -10,7 +10,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import KeyringMissing, KeyServiceDenied, SecureXComError
 from secure_xcom.core.findings import Finding

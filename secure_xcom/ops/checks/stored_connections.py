@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from secure_xcom.connections.connection_ids import connection_id, variable
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.findings import Finding
 from secure_xcom.core.operator_errors import MaintenanceError

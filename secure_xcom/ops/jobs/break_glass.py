@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Asked, Coordinate
 from secure_xcom.core.errors import PlaintextRefused, ReferenceExpired
 from secure_xcom.core.operator_errors import CommandError

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 
 from secure_xcom import numbers
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.core.reference import TIME_FORMAT

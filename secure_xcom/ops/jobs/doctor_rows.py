@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import ReferenceExpired, SecureXComError, StoreError
 from secure_xcom.core.findings import Finding, Status
 from secure_xcom.core.pipeline.open_payload import check_time, openable

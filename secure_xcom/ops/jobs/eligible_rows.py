@@ -13,7 +13,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from secure_xcom.connections.sql.positions import AttemptPosition, Position
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import AttemptMismatch, CoordinateMismatch, ReferenceMalformed, SecureXComError
 from secure_xcom.core.operator_errors import DatabaseFailed
 from secure_xcom.core.reference import TAG, Head, Reference, is_deep, is_reference, parse

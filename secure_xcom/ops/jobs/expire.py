@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import CoordinateMismatch, SecureXComError
 from secure_xcom.core.event import Event, Outcome
 from secure_xcom.core.pipeline.open_payload import SKEW, place_within

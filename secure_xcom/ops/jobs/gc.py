@@ -21,7 +21,8 @@ from itertools import islice
 from pathlib import Path
 
 from secure_xcom.connections.sql.positions import position_of
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment
 from secure_xcom.core.errors import SecureXComError, StoreError
 from secure_xcom.core.operator_errors import UnsafeRefused

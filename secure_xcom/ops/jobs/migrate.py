@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from secure_xcom.connections.sql.positions import position_of
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import ClaimRefused, SecureXComError, ValueTooLarge
 from secure_xcom.core.operator_errors import MaintenanceError, ValueNotKept
 from secure_xcom.core.pipeline.open_payload import key_uses, openable, place_within

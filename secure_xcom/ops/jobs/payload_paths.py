@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from urllib.parse import unquote
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate, path_segment
 from secure_xcom.core.errors import CoordinateInvalid
 

@@ -18,7 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import encryption_context
 from secure_xcom.core.errors import KeyServiceError, ReferenceRefused, SecureXComError, UnwrapRefused
 from secure_xcom.core.event import Event, KeyUse

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from secure_xcom.claims import Claim, Claimant, Ledger, Target
+from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claim_objects import ClaimObjects
+from secure_xcom.claims.claimant import Claimant, Target
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.claims.shred import shred_finished
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ClaimTampered, ContextRefused, ReferenceMalformed, SecureXComError
 from secure_xcom.core.event import Event

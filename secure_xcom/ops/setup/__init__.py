@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.findings import Finding
 from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.keys import key_service

@@ -10,7 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from secure_xcom.connections import airflow_connection
+from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.core.access_policy.alarms import AT_ONCE, Alarm, Notify
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Line

@@ -12,10 +12,10 @@ import sqlalchemy
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-from secure_xcom.claims import Ledger
 from secure_xcom.claims.claim import RECORD_MAX_BYTES
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.claims.migrate import VERSION_TABLE, migrate, version
 from secure_xcom.claims.table_schema import claim_xcom
 from secure_xcom.core.config import Settings

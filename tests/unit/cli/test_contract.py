@@ -19,7 +19,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from secure_xcom.claims import Claimant, exclusive
+from secure_xcom.claims.claimant import Claimant
+from secure_xcom.claims.exclusive import exclusive
 from secure_xcom.cli import app
 from secure_xcom.cli.declare import contract_of
 from secure_xcom.core.coordinate import Asked, TaskTry

@@ -11,8 +11,9 @@ from secure_xcom.airflow.plugin.ui.deployment import Deployment
 from secure_xcom.airflow.plugin.ui.findings import Severity
 from secure_xcom.airflow.plugin.ui.times import text_of
 from secure_xcom.airflow.plugin.ui.who_may import who
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.identities import Grant, Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.findings import Finding
 from secure_xcom.numbers import Numbers

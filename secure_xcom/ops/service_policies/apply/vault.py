@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secure_xcom.connections.vault.client import VaultClient
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.vault_errors import VaultRefused
 from secure_xcom.ops.service_policies.apply import vault_setup
 from secure_xcom.ops.service_policies.apply.changes import Change

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.ops.service_policies.compile import aws_iam, aws_kms, aws_s3, azure, google, vault
 from secure_xcom.ops.service_policies.rights import Known, Right, rights_of

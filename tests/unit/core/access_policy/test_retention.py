@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.field_types import seconds
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.reference import TIME_FORMAT

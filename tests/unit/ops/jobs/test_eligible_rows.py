@@ -7,8 +7,8 @@ import json
 import pytest
 
 from secure_xcom.connections.sql.positions import AttemptPosition
+from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.config import Settings
-from secure_xcom.core.coordinate import Attempt
 from secure_xcom.core.errors import AttemptMismatch
 from secure_xcom.ops.jobs.eligible_rows import Found, recognise
 from secure_xcom.ops.xcom_table import Database, StoredRow

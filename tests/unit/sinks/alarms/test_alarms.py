@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.alarms import Alarm, Notify
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import TaskTry
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.event import Event

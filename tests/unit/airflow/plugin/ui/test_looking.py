@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate
 from tests.support.airflow_here import airflow_here
