@@ -2,25 +2,19 @@
 
 In this order, because the first step alone makes the value unreadable to everybody; and a run that was killed
 between two of them is finished by the next, for what is done already counts as done.
-
-Maintenance has no data key, so it cannot know whether a claim is proved, and whoever may claim can put one there.
-So a claim alone destroys nothing: the row that it is on must say that its XCom is exclusive, and that this is its
-payload.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from secure_xcom.claims.claim import Claim
-from secure_xcom.claims.claimant import Claimant, Target
-from secure_xcom.claims.ledger import Ledger
+from secure_xcom.claims.claimant import Target
 from secure_xcom.core import clock
-from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
-from secure_xcom.core.errors import ClaimTampered, ReferenceRefused, StoreDenied, StoreError
+from secure_xcom.core.coordinate import Coordinate, object_path
+from secure_xcom.core.errors import ClaimTampered, ReferenceRefused, StoreError
 from secure_xcom.core.reference import TIME_FORMAT, Reference, is_reference, parse
 from secure_xcom.stores import Store
 
@@ -83,7 +77,7 @@ def _destroy_keys(target: Target, rows: Rows) -> Keys:
     overwritten = False
     try:
         for value in rows.read(target.coordinate):
-            reference = _of_push(value, target)
+            reference = of_push(value, target)
             if reference is None or reference.shredded is not None:
                 continue
             now = clock.now().strftime(TIME_FORMAT)
@@ -92,13 +86,13 @@ def _destroy_keys(target: Target, rows: Rows) -> Keys:
             else:
                 overwritten = True
         # What was written in between is of another push, or it is not.
-        left = [_of_push(value, target) for value in rows.read(target.coordinate)] if overwritten else []
+        left = [of_push(value, target) for value in rows.read(target.coordinate)] if overwritten else []
     except ReferenceRefused:
         return "kept"
     return "kept" if any(reference is not None and reference.shredded is None for reference in left) else done
 
 
-def _of_push(value: object, target: Target) -> Reference | None:
+def of_push(value: object, target: Target) -> Reference | None:
     """Return the reference, if it is of the push that was claimed.
 
     :raises ReferenceRefused: it cannot be read, so it may be; :raises ClaimTampered: it is, and is not exclusive.
@@ -111,84 +105,3 @@ def _of_push(value: object, target: Target) -> Reference | None:
     if found.head.exclusive is None:
         raise ClaimTampered("the claim is on an XCom that is not exclusive", where=str(target.coordinate))
     return found
-
-
-def shred_finished(
-    ledger: Ledger,
-    places: Iterable[tuple[str, str]],
-    *,
-    succeeded: Callable[[Claimant], bool],
-    held: Callable[[str, str], object],
-    rows: Rows,
-    stores: Callable[[str], Store],
-    dry_run: bool = False,
-    tampered: Callable[[ClaimTampered], object] = lambda _: None,
-    outlived: Callable[[Claim], object] = lambda _: None,
-    before: Callable[[Target], object] = lambda _: None,
-) -> Iterator[tuple[Claim, Shredded | None]]:
-    """Shred what claimants that have succeeded left behind: the maintenance command's part.
-
-    Running it again finishes what a killed run left. Where the row is gone, or is of another push, the payload is
-    left to gc, which looks at every row that might name it; once it is gone as well, so is the claim.
-
-    :param places: a store URI and a compartment each: every store that a compartment of the policy has.
-    :param succeeded: whether a task instance's state is ``success`` now.
-    :param held: a DAG id and a run id -> the legal hold on them, or None (`AccessPolicy.held`).
-    :param tampered: told of what lies among the claims and is none. It keeps no other XCom from being shredded.
-    :param outlived: told of each claim that is on nothing any more, and is removed.
-    :param before: told of each XCom right before it is shredded, so that what it raises keeps that XCom.
-    :returns: each claim that is due, and what became of its XCom; None in a dry run.
-    :raises SecureXComError: the ledger or the rows cannot be read.
-    """
-    known = list(dict.fromkeys(places))
-    for claim in ledger.list(known):
-        try:
-            if isinstance(claim, ClaimTampered):
-                raise claim
-            if held(claim.coordinate.dag_id, claim.coordinate.run_id) is not None:
-                continue
-            target = _target(claim, known)
-            if target is None:
-                log.warning("A claim names a payload in none of the stores, so it is left: %s", claim.coordinate)
-                continue
-            if _is_gone(target, rows):
-                if not _has_payload(target, stores):
-                    outlived(claim)
-                    if not dry_run:
-                        ledger.remove(target)
-                continue
-            if not succeeded(claim.claimant):
-                continue
-            if not dry_run:
-                before(target)
-            done = None if dry_run else shred(target, rows, stores)
-        except ClaimTampered as error:
-            log.warning("A record among the claims is not a valid claim: %s", error)
-            tampered(error)
-            continue
-        if done is not None and isinstance(done.left, StoreDenied):
-            log.warning("A payload of a finished exclusive XCom stays behind: %s", done.left)
-        if done is not None and done.whole:
-            ledger.remove(target)
-        yield claim, done
-
-
-def _is_gone(target: Target, rows: Rows) -> bool:
-    try:
-        return all(_of_push(value, target) is None for value in rows.read(target.coordinate))
-    except ReferenceRefused:
-        return False
-
-
-def _has_payload(target: Target, stores: Callable[[str], Store]) -> bool:
-    path = object_path(target.compartment, target.coordinate, target.unique)
-    return any(entry.path == path for entry in stores(target.store_uri).list(path.rpartition("/")[0]))
-
-
-def _target(claim: Claim, places: Iterable[tuple[str, str]]) -> Target | None:
-    """Return the target of a claim in one of these places. The claim's text chooses among them and adds none."""
-    path = object_path(claim.compartment, claim.coordinate, claim.object[-36:])
-    for uri, compartment in places:
-        if compartment == claim.compartment and claim.object == object_uri(uri, path):
-            return Target(claim.compartment, claim.coordinate, uri, claim.object)
-    return None

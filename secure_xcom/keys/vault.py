@@ -59,7 +59,7 @@ def split_uri(uri: str) -> tuple[str, str, str, bool]:
     """
     form = _URI.fullmatch(uri)
     if form is None or len(uri) > URI_MAX_CHARACTERS:
-        from secure_xcom.core.uri_faults import not_vault
+        from secure_xcom.keys.vault_uri_faults import not_vault
 
         raise not_vault(uri)
     return form["conn"], form["mount"], form["name"], form["grant"] == "scoped"

@@ -17,7 +17,6 @@ from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claimant import Claimant
 from secure_xcom.claims.ledger import Ledger
 from secure_xcom.claims.migrate import migrate
-from secure_xcom.claims.shred import shred_finished
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
@@ -27,6 +26,7 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import parse
 from secure_xcom.core.service_errors import ClaimsUnavailable
+from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store

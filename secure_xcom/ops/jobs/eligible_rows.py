@@ -17,7 +17,8 @@ from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import AttemptMismatch, CoordinateMismatch, ReferenceMalformed, SecureXComError
 from secure_xcom.core.operator_errors import DatabaseFailed
-from secure_xcom.core.reference import TAG, Head, Reference, is_deep, is_reference, parse
+from secure_xcom.core.reference import TAG, Head, Reference, is_reference, parse
+from secure_xcom.ops.deep_values import is_deep
 from secure_xcom.ops.xcom_table import Database, StoredRow
 
 REFERENCE_MAX_CHARACTERS = 4 << 20

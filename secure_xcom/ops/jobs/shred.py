@@ -11,7 +11,6 @@ from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.ledger import Ledger
-from secure_xcom.claims.shred import shred_finished
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
@@ -23,6 +22,7 @@ from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, read, rec
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.report_text import add_example, example_lines
+from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store

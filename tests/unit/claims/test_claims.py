@@ -20,7 +20,6 @@ from secure_xcom.claims.claimant import Claimant
 from secure_xcom.claims.claiming import ALARM
 from secure_xcom.claims.exclusive import Exclusive
 from secure_xcom.claims.migrate import migrate
-from secure_xcom.claims.shred import shred_finished
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.codecs import Codecs
@@ -42,6 +41,7 @@ from secure_xcom.core.errors import (
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import TIME_FORMAT, parse
+from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.sinks import AccessLog
 from tests.support.doubles import MemoryStore
 from tests.support.world import World, coordinate, own_task
