@@ -54,9 +54,7 @@ def process(folder: Path, store_uri: str, sinks: Sequence[Sink]) -> Pipeline:
     )
 
 
-def in_turns(
-    count: int, with_log: Callable[[int], object], without: Callable[[int], object]
-) -> tuple[float, float]:
+def in_turns(count: int, with_log: Callable[[], object], without: Callable[[], object]) -> tuple[float, float]:
     """The median seconds of each, measured one by one in turns."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(count):
