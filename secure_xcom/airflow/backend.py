@@ -4,7 +4,7 @@
 Airflow up to 3.3 calls `serialize_value` and `deserialize_value`, and from 3.4 on `store_value` and `load_value`,
 which know the task instance that pushes. Both are one implementation here, and a subclass may override either.
 
-Airflow's own queries are used as they are, through `_Rows`, which gives the rows unopened; so this file knows
+Airflow's own queries are used as they are, through `Rows`, which gives the rows unopened; so this file knows
 no message of Airflow's and holds from 3.1 on.
 """
 
@@ -79,7 +79,8 @@ class SecureXComBackend(BaseXCom):
         def deserialize_value(subclass: type[SecureXComBackend], result: Any) -> Any:
             return result.value if wants_unopened() else own.__get__(None, subclass)(result)
 
-        cls.deserialize_value = classmethod(deserialize_value)  # type: ignore[method-assign,assignment]
+        # A subclass's hook is replaced by one that calls it.
+        cls.deserialize_value = classmethod(deserialize_value)  # type: ignore[method-assign,assignment]  # see above
 
     @classmethod
     def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
@@ -228,7 +229,7 @@ class SecureXComBackend(BaseXCom):
     def _through_hooks(cls, rows: Sequence[Any], values: Sequence[Any]) -> list[Any]:
         """Give rows that were opened in one go to a subclass's own hook, which finds each opened already."""
         # Airflow 3.4 has a rule for which of the two hooks it is.
-        hook = super()._load if _STORES_BY_COORDINATE else cls.deserialize_value  # type: ignore[misc]
+        hook = super()._load if _STORES_BY_COORDINATE else cls.deserialize_value  # type: ignore[misc]  # 3.4's
         given = []
         for row, value in zip(rows, values, strict=True):
             token = _opened.set(_Opened(row, value))

@@ -149,7 +149,7 @@ class ClaimTable:
                 if time.monotonic() + wait > until:
                     raise
             # Not all at the same moment again.
-            time.sleep(wait * random.random())  # noqa: S311
+            time.sleep(wait * random.random())  # noqa: S311  # no secret depends on it
             wait = min(wait * 2, 2.0)
 
 

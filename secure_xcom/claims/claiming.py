@@ -74,7 +74,7 @@ def take(ledger: Ledger, wanted: Wanted, data_key: bytes) -> Claim:
                 remedy="find out who deletes claims, then run the task again",
             )
         # S3 refuses a conditional put already while another is under way (409 ConditionalRequestConflict).
-        time.sleep(wait * random.random())  # noqa: S311
+        time.sleep(wait * random.random())  # noqa: S311  # no secret depends on it
         wait = min(wait * 2, 1.0)
 
 

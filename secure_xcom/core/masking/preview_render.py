@@ -138,13 +138,13 @@ class PreviewRenderer:
             picture[_free(MORE, picture)] = f"{len(node) - self._detail.entries} more"
         return picture
 
-    def _paint_child(self, node: object, depth: int) -> object:
+    def _paint_child(self, node: Any, depth: int) -> object:
         """As `_paint`, without its questions for what most parts of a shape are."""
         kind = type(node)
         if kind is dict and depth < self._detail.depth:
-            names = self._row_names(node)  # type: ignore[arg-type]
-            return self._paint(node, depth) if names is None else self._paint_row(node, names, depth)  # type: ignore[arg-type]
-        shape = f"str({len(node)})" if kind is str else _KINDS.get(kind)  # type: ignore[arg-type]
+            names = self._row_names(node)
+            return self._paint(node, depth) if names is None else self._paint_row(node, names, depth)
+        shape = f"str({len(node)})" if kind is str else _KINDS.get(kind)
         if shape is None:
             return self._paint(node, depth)
         self._spend(len(shape) + 2)

@@ -67,7 +67,7 @@ def maintenance_dag(
                     from airflow.sdk.exceptions import AirflowSkipException
                 except ImportError:
                     # Airflow 3.1 has it only here.
-                    from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]
+                    from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]  # of 3.1
 
                 if name not in _current(params["steps"]):
                     raise AirflowSkipException(f"{name} was not selected")

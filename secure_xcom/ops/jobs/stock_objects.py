@@ -41,7 +41,7 @@ class NoObjects:
         """See `OldObjects`."""
         return False
 
-    def read(self, path: str, of: Coordinate) -> Any:  # noqa: ARG002
+    def read(self, path: str, of: Coordinate) -> Any:  # noqa: ARG002  # as the interface has it
         """See `OldObjects`."""
         raise MaintenanceError("there are no objects of another backend", where=path)
 

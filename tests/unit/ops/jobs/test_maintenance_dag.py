@@ -137,7 +137,8 @@ def test_doctors_report_names_what_is_found(upkeep: Upkeep) -> None:
     upkeep.table.put(coordinate(), "canary")
     report = step("doctor", {**OPTIONS, "payloads": False})
     assert report["found"] is True
-    assert "plaintext-row" in [one["kind"] for one in report["ailments"]]
+    assert "plaintext-row" in [finding["kind"] for finding in report["findings"]]
+    assert report["ailments"] == report["findings"]
     assert "canary" not in str(report)
     upkeep.close()
 
