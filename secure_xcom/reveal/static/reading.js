@@ -70,6 +70,9 @@ export async function vaultContext(head) {
  */
 export async function openPayload({ head, seal, payload }, dataKey) {
   const [message, header] = [fromBase64(payload, "the payload"), fromBase64(seal?.header, "the seal")];
+  if (header.length !== HEADER_BYTES || !Number.isSafeInteger(seal.size) || seal.size < HEADER_BYTES + 16) {
+    throw new Problem("ReferenceMalformed", "the seal of the reference is invalid");
+  }
   if (message.length < HEADER_BYTES) throw new Problem("PayloadTruncated", `the payload ends after ${message.length} of ${seal.size} bytes`);
   if (toBase64(message.subarray(0, HEADER_BYTES)) !== toBase64(header)) {
     throw new Problem("PayloadSwapped", "the store holds another payload than the reference was made for");
