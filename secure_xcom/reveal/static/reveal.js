@@ -119,7 +119,9 @@ async function openHere(answer, login, maxBytes) {
   }
 }
 
-const openThere = async (answer) => fromBase64(answer.data, "the value");
+async function openThere(answer) {
+  return fromBase64(answer.data, "the value");
+}
 
 // --- a value on the screen
 
