@@ -36,9 +36,7 @@ from tests.support import second_reader
 STATIC = Path(__file__).parents[2] / "secure_xcom" / "reveal" / "static"
 DATA_KEY = bytes(range(32))
 CREATED = "2026-11-22T10:00:00Z"
-SANDBOX = (
-    "allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox allow-downloads"
-)
+SANDBOX = "allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox allow-downloads"
 FRAME_ID = "reveal"
 
 
@@ -300,7 +298,9 @@ def _vault(double: Double) -> Starlette:
 def _provider(double: Double) -> Starlette:
     async def authorize(request: Request) -> Response:
         where = f"/granted?{request.url.query}"
-        page = f'<!doctype html><title>Provider</title><a id="grant" href="{where.replace("&", "&amp;")}">Log in</a>'
+        page = (
+            f'<!doctype html><title>Provider</title><a id="grant" href="{where.replace("&", "&amp;")}">Log in</a>'
+        )
         headers = {"Cross-Origin-Opener-Policy": "same-origin"} if double.coop else {}
         return HTMLResponse(page, headers=headers)
 
