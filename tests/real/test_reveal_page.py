@@ -186,7 +186,8 @@ def test_json_of_python(context: BrowserContext, double: Double) -> None:
     """Numbers of any size, NaN, infinities, lone surrogates and odd names are shown exactly as they are."""
     encoded = (
         b'{"big": 123456789012345678901234567890, "small": -0.10, "nan": NaN, "inf": [Infinity, -Infinity], '
-        b'"lone": "\\ud800", "raw": "\xed\xa0\x80x", "__proto__": {"2": 1, "1": 2}, "g\xc3\xb6": "\xf0\x9f\x98\x80"}'
+        b'"lone": "\\ud800", "raw": "\xed\xa0\x80x", '
+        b'"__proto__": {"2": 1, "1": 2}, "g\xc3\xb6": "\xf0\x9f\x98\x80"}'
     )
     double.seal("return_value", encoded)
     page = revealed(context, double)
@@ -508,7 +509,8 @@ def test_no_script_but_the_page_s_own_runs(context: BrowserContext, double: Doub
                 () => document.write("x"),
                 () => { Object.assign(document.createElement("script"), { src: "/static/json.js" }); },
             ];
-            return attempts.map((attempt) => { try { attempt(); return "ran"; } catch (error) { return error.name; } });
+            const outcome = (attempt) => { try { attempt(); return "ran"; } catch (error) { return error.name; } };
+            return attempts.map(outcome);
         }"""
     )
     assert outcomes == ["TypeError"] * 3
