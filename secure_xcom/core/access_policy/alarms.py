@@ -57,8 +57,9 @@ class Alarm(Strict):
     """refusals: more than ``over`` refusals ``within`` a time. second_claim: an exclusive XCom was already
     claimed. first_consumer: a task reads from a DAG for the first time. plaintext_seen: a row without a reference.
     opened: an operator opened XComs by hand, or tried to; one command raises one alarm.
-    first_reveal: a person revealed a value of a compartment for the first time. reveals: one person made more than
-    ``over`` reveals ``within`` a time. sensitive_reveal: the key or a field of what was revealed has a sensitive name.
+    first_reveal: a person revealed a value of a compartment for the first time. reveals: one person made more
+    than ``over`` reveals ``within`` a time. sensitive_reveal: the key or a field of what was revealed has a
+    sensitive name.
     reconcile_gap, tampering: ``audit reconcile`` or ``audit verify`` found something."""
     over: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """With refusals and reveals: how many raise no alarm yet."""

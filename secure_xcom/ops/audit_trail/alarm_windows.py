@@ -27,8 +27,8 @@ class State:
 
     :ivar since: the time of the last evaluation; empty before the first.
     :ivar chains: chain -> the next sequence number to evaluate, and the time of the last event.
-    :ivar refusals: rule -> times and ids of the refusals that still count; for reveals by person, as `_Counted.key`.
-    :ivar sounding: the rules whose burst has not ended; for reveals by person as well.
+    :ivar refusals: rule -> times and ids of the refusals that still count; for reveals by `_Counted.key`.
+    :ivar sounding: the rules whose burst has not ended; for reveals by `_Counted.key`.
     :ivar consumers: the known readers, as ``(compartment, producing DAG, DAG, task)``.
     :ivar viewers: the known people who revealed values, as ``(compartment, person)``.
     """

@@ -46,8 +46,8 @@ def uses(
     """Return the events of a period that called, or may have called, a service whose log is available.
 
     :param namers: service (``vault``, ``aws-kms``) -> the form of a context in its log.
-    :param browsers_since: the start of the period for reveals in a browser, which unwraps after the event; None for
-        the same.
+    :param browsers_since: the start of the period for reveals in a browser, which unwraps after the event; None
+        for the same.
     :returns: the uses, and how many events were read.
     :raises AccessLogUnreadable: a sink cannot be read.
     """

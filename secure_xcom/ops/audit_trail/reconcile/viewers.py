@@ -1,8 +1,8 @@
 """Match unwraps by viewers, who log in at Vault themselves, with the events of what they revealed.
 
-A viewer's token may unwrap what its groups may see, with or without the reveal service. So no event of a task or of
-another person excuses an unwrap by a viewer, and each unwrap needs an event of its own. The event comes first: the
-service records a reveal before it gives out the sealed bytes that the browser then opens.
+A viewer's token may unwrap what its groups may see, with or without the reveal service. So no event of a task or
+of another person excuses an unwrap by a viewer, and each unwrap needs an event of its own. The event comes first:
+the service records a reveal before it gives out the sealed bytes that the browser then opens.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def _unexplained(use: ServerUse, about: str, *, probe: bool) -> Finding:
 
 
 def _not_asked(event: EventUse) -> Finding:
-    text = f"{event.person or 'a person'} was given an XCom of {event.about} to open, and never asked {event.service}"
+    text = (
+        f"{event.person or 'a person'} was given an XCom of {event.about} to open, and never asked {event.service}"
+    )
     return gap_of_event("not_asked", event, text)
 
 

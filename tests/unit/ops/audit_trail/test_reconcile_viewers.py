@@ -111,13 +111,15 @@ def test_viewers_are_known_by_their_policies(tmp_path: Path) -> None:
 
     def line(second: int, **auth: Any) -> str:
         request = {"id": "x", "path": "transit/decrypt/k", "data": {"context": "hmac"}, "remote_address": "::1"}
-        return json.dumps({
-            "time": f"2026-11-22T10:00:0{second}Z",
-            "type": "response",
-            "auth": {"display_name": "oidc-ana", **auth},
-            "request": request,
-            "response": {"data": {"plaintext": "hmac"}},
-        })
+        return json.dumps(
+            {
+                "time": f"2026-11-22T10:00:0{second}Z",
+                "type": "response",
+                "auth": {"display_name": "oidc-ana", **auth},
+                "request": request,
+                "response": {"data": {"plaintext": "hmac"}},
+            }
+        )
 
     lines = [
         line(0, policies=["default", "secure-xcom-viewers-finance"]),
