@@ -9,17 +9,9 @@ from pydantic import Field
 from secure_xcom.core.access_policy.field_types import Duration, Name, Strict, a_list, seconds
 
 When = Literal[
-    "refusals",
-    "second_claim",
-    "first_consumer",
-    "plaintext_seen",
-    "opened",
-    "first_reveal",
-    "reveals",
-    "sensitive_reveal",
-    "reconcile_gap",
-    "tampering",
-]
+    "refusals", "second_claim", "first_consumer", "plaintext_seen", "opened", "first_reveal", "reveals",
+    "sensitive_reveal", "reconcile_gap", "tampering",
+]  # fmt: skip
 
 AT_ONCE: tuple[When, ...] = ("second_claim", "plaintext_seen", "sensitive_reveal")
 """What a worker or the reveal service can detect by itself, from one event."""
