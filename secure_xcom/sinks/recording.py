@@ -46,6 +46,7 @@ class Draft:
     codec: str | None = None
     operator: str | None = None
     reason: str | None = None
+    sensitive: bool | None = None
     plaintext: bool = False
 
     def refers(self, reference: Reference, keys: tuple[KeyUse, ...]) -> None:
