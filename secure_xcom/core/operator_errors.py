@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.errors import AccessError, SecureXComError
 
 
 class AccessLogUnreadable(SecureXComError):
@@ -153,19 +153,19 @@ class RevealRequestInvalid(RevealError):
     """A request to the reveal service has a missing, unknown or invalid part."""
 
 
-class RevealOriginRefused(RevealError):
+class RevealOriginRefused(RevealError, AccessError):
     """A request comes from a page of another origin than the reveal service's own."""
 
     remedy = "open the page at the address that `reveal.origin` of the access policy names"
 
 
-class IdentityRefused(RevealError):
+class IdentityRefused(RevealError, AccessError):
     """The identity token is missing, expired, or was not made for the reveal service."""
 
     remedy = "log in again"
 
 
-class RevealRateExceeded(RevealError):
+class RevealRateExceeded(RevealError, AccessError):
     """A person asks for too many XComs in a minute."""
 
     remedy = "wait a minute"

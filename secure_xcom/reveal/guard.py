@@ -40,7 +40,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
-        ours = headers(self._reveal(), framed=path == "/", popup=path in _POPUPS)
+        # Until the access policy was read, nothing is allowed.
+        ours = headers(None)
         started = False
         problem: SecureXComError | None = None
         status = 500
@@ -53,6 +54,7 @@ class Guard:
             await send(message)
 
         try:
+            ours = headers(self._reveal(), framed=path == "/", popup=path in _POPUPS)
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             # Nobody is there to be answered.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from secure_xcom.core.access_policy.reveal import viewers_name
 from secure_xcom.core.errors import IdentityRefused, RevealNotSetUp
-from secure_xcom.reveal.identity import Person, person_of
+from secure_xcom.reveal.identity import KeySource, Person, person_of
 from secure_xcom.reveal.vault_keys import VaultKeys
 
 if TYPE_CHECKING:
@@ -17,11 +18,15 @@ _SCHEME = "Bearer "
 
 
 class VaultPeople:
-    """People who logged in at the access policy's Vault. Threads may share it."""
+    """People who logged in at the access policy's Vault. Threads may share it.
 
-    def __init__(self) -> None:
+    :param make_keys: Vault's address and namespace -> its public keys.
+    """
+
+    def __init__(self, make_keys: Callable[[str, str | None], KeySource] = VaultKeys) -> None:
+        self._make_keys = make_keys
         self._lock = threading.Lock()
-        self._keys: tuple[tuple[str, str | None], VaultKeys] | None = None
+        self._keys: tuple[tuple[str, str | None], KeySource] | None = None
 
     def person(self, policy: AccessPolicy, authorization: str) -> Person:
         """Return the person that a request's header proves, with the provider's names of their groups.
@@ -37,7 +42,7 @@ class VaultPeople:
         groups = frozenset(viewer.group for viewer in viewers if viewers_name(viewer.group) in person.groups)
         return Person(person.name, groups)
 
-    def keys(self, policy: AccessPolicy) -> VaultKeys:
+    def keys(self, policy: AccessPolicy) -> KeySource:
         """Return the public keys of the Vault that the access policy names now.
 
         :raises RevealNotSetUp: it names none.
@@ -48,5 +53,5 @@ class VaultPeople:
         place = (vault.address, vault.namespace)
         with self._lock:
             if self._keys is None or self._keys[0] != place:
-                self._keys = (place, VaultKeys(*place))
+                self._keys = (place, self._make_keys(*place))
             return self._keys[1]

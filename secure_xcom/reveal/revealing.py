@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.errors import ClaimRefused, ContextRefused, PayloadSwapped, PayloadTruncated
+from secure_xcom.core.masking.preview_names import has_sensitive_name
 from secure_xcom.core.pipeline.fetch import payload_of
 from secure_xcom.core.pipeline.open_payload import Openable, key_uses, openable
 from secure_xcom.core.pipeline.push_routing import mask_mode
@@ -107,6 +108,7 @@ class Revealer:
         settings: Settings,
         database: Database,
         access_log: AccessLog,
+        names: SensitiveNames,
         *,
         rate: RateLimit | None = None,
         stores: Callable[[str], Store] = store,
@@ -114,6 +116,7 @@ class Revealer:
         self._settings = settings
         self._database = database
         self._access_log = access_log
+        self._names = names
         self._rate = rate or RateLimit()
         self._store: Callable[[str], Store] = cache(stores)
 
@@ -123,14 +126,19 @@ class Revealer:
         :raises SecureXComError: it is refused, or cannot be done; the access log has that as well.
         """
         where = str(request.coordinate)
+        excess = self._rate.count(person.name)
+        if excess is not None and not excess.first:
+            raise excess.error
         draft = Draft(asked=asked_of(request), operator=person.name, reason=request.reason)
         with recording(self._access_log, "reveal", [draft], task=None, policy=policy.digest) as record:
-            self._rate.count(person.name)
+            if excess is not None:
+                raise excess.error
             verdict = policy.viewer_of(request.coordinate, person.groups)
             draft.decided(verdict)
             compartment = verdict.enforce()
-            reference = reference_of(self._database, request)
+            reference, preview = reference_of(self._database, request)
             draft.refers(reference, key_uses(reference))
+            draft.sensitive = has_sensitive_name(reference.head.key, preview, self._names)
             check_compartment(reference.head, policy)
             checked = _checked(reference, compartment, min(MAX_BYTES, self._settings.max_bytes), where)
             wraps = transit_wraps(checked.candidates, where)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import PlaintextRefused, ReferenceMalformed, XComNotFound
 from secure_xcom.core.reference import Reference, is_reference, parse
@@ -10,13 +12,20 @@ from secure_xcom.ops.xcom_table import Database
 from secure_xcom.reveal.request import RevealRequest
 
 
+class StoredReference(NamedTuple):
+    """The reference of a row, and the preview beside it, which nobody authenticates."""
+
+    reference: Reference
+    preview: object
+
+
 def asked_of(request: RevealRequest) -> Asked:
     """Return what a request asks of the database."""
     at = request.coordinate
     return Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index, attempt=request.attempt)
 
 
-def reference_of(database: Database, request: RevealRequest) -> Reference:
+def reference_of(database: Database, request: RevealRequest) -> StoredReference:
     """Return the reference in the row, checked to belong to it. What it says is not authenticated.
 
     :raises XComNotFound: there is no such row; :raises PlaintextRefused: it holds no reference.
@@ -46,4 +55,4 @@ def reference_of(database: Database, request: RevealRequest) -> Reference:
     Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index, attempt=row.attempt).check(
         reference.head.coordinate
     )
-    return reference
+    return StoredReference(reference, value.get("preview"))

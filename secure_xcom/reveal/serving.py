@@ -56,8 +56,9 @@ def service_of(deployment: Deployment) -> Iterator[Service]:
         )
     access_log = deployment.access_log
     with closing(Database(database_url())) as database, closing(access_log):
-        revealer = Revealer(deployment.settings, database, access_log)
-        service = Service(deployment.settings, watched(path).current, revealer, deployment.sensitive_names)
+        settings, names = deployment.settings, deployment.sensitive_names
+        revealer = Revealer(settings, database, access_log, names)
+        service = Service(settings, watched(path).current, revealer, names)
         service.set_up()
         # Airflow's tables are those that this release knows.
         _ = database.schema
