@@ -15,12 +15,13 @@ import jwt
 
 from secure_xcom.core import clock
 from secure_xcom.core.errors import IdentityRefused
+from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME
 
 if TYPE_CHECKING:
     from jwt.types import Options
 
-AUDIENCE = "secure-xcom-reveal"
-"""The ``client_id`` of the token role that `secure-xcom policy` sets up."""
+AUDIENCE = REVEAL_NAME
+"""The ``client_id`` of the token role that `secure-xcom policy apply` sets up."""
 ALGORITHMS = ("RS256", "ES256")
 """The signature algorithms that are accepted (RFC 7518, section 3.1). A key has one of them, and only one."""
 TOKEN_MAX_CHARACTERS = 16 << 10

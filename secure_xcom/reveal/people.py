@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from secure_xcom.core.access_policy.reveal import viewers_name
 from secure_xcom.core.errors import IdentityRefused, RevealNotSetUp
+from secure_xcom.ops.service_policies.reveal_names import viewers_name
 from secure_xcom.reveal.identity import KeySource, Person, person_of
 from secure_xcom.reveal.vault_keys import VaultKeys
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.core.access_policy.reveal import REVEAL_NAME
 from secure_xcom.core.config import RELEASE
 from secure_xcom.core.errors import RevealNotSetUp
+from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME
 from secure_xcom.reveal.logins import Logins
 from secure_xcom.reveal.metrics import Metrics
 from secure_xcom.reveal.people import VaultPeople

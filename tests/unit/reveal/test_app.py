@@ -67,6 +67,12 @@ def refusal(answer: tuple[int, dict[str, Any]]) -> tuple[int, str]:
     return status, record["error"]
 
 
+def live_attempt(world: RevealWorld) -> str:
+    """The current attempt of the only task instance."""
+    (attempt,) = world.table.attempts.values()
+    return str(attempt)
+
+
 def events(world: RevealWorld) -> list[dict[str, Any]]:
     """What the access log has of reveals."""
     return [record for record in world.sink.records if record["action"] == "reveal"]
@@ -145,10 +151,10 @@ def test_the_current_attempt_or_the_named_one(tmp_path: Path, archived: bool) ->
     world = RevealWorld(tmp_path, Schema.ATTEMPTS)
     at = coordinate()
     world.table.put(at, None)
-    first = str(world.table.attempts[(*at.of_task, -1)])
+    first = live_attempt(world)
     world.put("first", coordinate(attempt=Attempt(first)))
     world.table.retry(at)
-    second = str(world.table.attempts[(*at.of_task, -1)])
+    second = live_attempt(world)
     world.put("second", coordinate(attempt=Attempt(second)))
     status, answer = ask(world, attempt=first if archived else None)
     assert status == 200
@@ -162,7 +168,7 @@ def test_a_row_of_another_attempt_is_refused(tmp_path: Path) -> None:
     world = RevealWorld(tmp_path, Schema.ATTEMPTS)
     at = coordinate()
     world.table.put(at, None)
-    first = str(world.table.attempts[(*at.of_task, -1)])
+    first = live_attempt(world)
     reference = world.put("first", coordinate(attempt=Attempt(first)))
     world.table.retry(at)
     world.table.put(at, reference)
