@@ -74,10 +74,10 @@ class SecureXComBackend(BaseXCom):
         owner = next(base for base in cls.__mro__ if "deserialize_value" in vars(base))
         if owner is not cls and issubclass(owner, SecureXComBackend):
             return
-        own = vars(owner)["deserialize_value"]
+        hook = vars(owner)["deserialize_value"]
 
         def deserialize_value(subclass: type[SecureXComBackend], result: Any) -> Any:
-            return result.value if wants_unopened() else own.__get__(None, subclass)(result)
+            return result.value if wants_unopened() else hook.__get__(None, subclass)(result)
 
         # A subclass's hook is replaced by one that calls it.
         cls.deserialize_value = classmethod(deserialize_value)  # type: ignore[method-assign,assignment]  # see above
@@ -300,8 +300,8 @@ def _asked(query: dict[str, Any]) -> Asked:
 def _asked_one(query: dict[str, Any]) -> Asked:
     """Without a map index, Airflow's API server gives the row of the task instance that is not mapped."""
     asked = _question(query)
-    one = replace(asked, map_index=-1) if asked.map_index is None else asked
-    return task_context.reach(one, previous=bool(query.get("_previous_iteration")))
+    of_one_index = replace(asked, map_index=-1) if asked.map_index is None else asked
+    return task_context.reach(of_one_index, previous=bool(query.get("_previous_iteration")))
 
 
 def _question(query: dict[str, Any]) -> Asked:
@@ -315,8 +315,8 @@ def _attempt_of(ids: tuple[str, str, str]) -> Attempt | None:
     if storing is None:
         return None
     coordinate = storing.coordinate
-    own = (coordinate.dag_id, coordinate.run_id, coordinate.task_id) == ids
-    return task_context.attempt_of(coordinate) if own else None
+    is_own = (coordinate.dag_id, coordinate.run_id, coordinate.task_id) == ids
+    return task_context.attempt_of(coordinate) if is_own else None
 
 
 guard_sequences(_pull_of_sequence)
