@@ -99,9 +99,9 @@ def of_push(value: object, target: Target) -> Reference | None:
     """
     if not is_reference(value):
         return None
-    found = parse(value)
-    if found.head.object != target.object:
+    reference = parse(value)
+    if reference.head.object != target.object:
         return None
-    if found.head.exclusive is None:
+    if reference.head.exclusive is None:
         raise ClaimTampered("the claim is on an XCom that is not exclusive", where=str(target.coordinate))
-    return found
+    return reference
