@@ -28,8 +28,8 @@ class SecureXComError(Exception):
         super().__init__(what, where, self.remedy)
 
     def __str__(self) -> str:
-        at = f" [{self.where}]" if self.where else ""
-        return f"{self.what}{at}. What to do: {self.remedy}."
+        place = f" [{self.where}]" if self.where else ""
+        return f"{self.what}{place}. What to do: {self.remedy}."
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not pickle by themselves, and executors pickle errors.
