@@ -65,7 +65,7 @@ def _at_rest(evidence: Evidence) -> Iterator[Check]:
     yield Check(
         "every row is under 2 KiB, the large value's too", largest < TARGET_BYTES, f"the largest: {largest} bytes"
     )
-    wrong = [name for name, found, said in sizes if found != said]
+    wrong = [name for name, stored, said in sizes if stored != said]
     yield Check(
         "every payload is in the store, one object each",
         bool(sizes) and not wrong,
