@@ -254,30 +254,30 @@ class VaultKv:
             raise self._error(trouble, path) from None
 
     def _error(self, trouble: VaultTrouble, path: str, *, putting: bool = False) -> StoreError:
-        at = f"{self._where(path)} at {trouble.where}"
+        where = f"{self._where(path)} at {trouble.where}"
         if isinstance(trouble, VaultDenied):
             # If an identity may only create, Vault denies a second put to a path like any other denied put.
             there = ", or the object already exists" if putting else ""
             return StoreDenied(
                 f"Vault's policy denies this identity the request{there}",
-                where=at,
+                where=where,
                 remedy=f"check the mount {self._mount!r:.80} in the store URI for a typo: Vault answers one that "
                 "does not exist in the same way, and `vault secrets list` shows an operator all mounts; if it is "
                 "right, compare the role's policy with the one that `secure-xcom init --vault --dry-run` shows",
             )
         if isinstance(trouble, VaultLoginRefused):
-            return StoreDenied(trouble.what, where=at, remedy=trouble.remedy)
+            return StoreDenied(trouble.what, where=where, remedy=trouble.remedy)
         if isinstance(trouble, VaultUnreachable):
-            return StoreUnavailable(trouble.what, where=at, remedy=trouble.remedy)
-        return StoreError(trouble.what, where=at, remedy=trouble.remedy)
+            return StoreUnavailable(trouble.what, where=where, remedy=trouble.remedy)
+        return StoreError(trouble.what, where=where, remedy=trouble.remedy)
 
 
 def _time(text: str) -> datetime:
     """Return the time of an RFC 3339 text with nanoseconds, as Go writes it."""
     try:
-        found = datetime.fromisoformat(
+        moment = datetime.fromisoformat(
             _FRACTION.sub(lambda match: f".{match[1]:0<6}", text).replace("Z", "+00:00")
         )
     except ValueError:
         return datetime.fromtimestamp(0, timezone.utc)
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
