@@ -33,13 +33,13 @@ def findings(service: AwsKms, context: Mapping[str, str] | None) -> list[Finding
 
     :param context: see `secure_xcom.ops.checks.key_services.check_key_service`.
     """
-    found: list[Finding] = []
+    reported: list[Finding] = []
     try:
         for finding in _all(service, context):
-            found.append(finding)
+            reported.append(finding)
     except SecureXComError as error:
-        found.append(as_finding(_subject(service), error))
-    return found
+        reported.append(as_finding(_subject(service), error))
+    return reported
 
 
 def _all(service: AwsKms, context: Mapping[str, str] | None) -> Iterator[Finding]:

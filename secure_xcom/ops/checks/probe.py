@@ -106,14 +106,14 @@ def _clock(store: Store, path: str) -> Finding:
     subject = f"clock against {store.uri}"
     now = clock.now()
     try:
-        found = [entry for entry in store.list(path.rpartition("/")[0] + "/") if entry.path == path]
+        entries = [entry for entry in store.list(path.rpartition("/")[0] + "/") if entry.path == path]
     except StoreDenied:
         return Finding(
             subject, "ok", "not compared: this identity may not list, which pushes and pulls do not need"
         )
-    if not found:
+    if not entries:
         return Finding(subject, "warning", "a new object is not listed", "let `secure-xcom gc` list the store")
-    skew = (now - found[0].modified).total_seconds()
+    skew = (now - entries[0].modified).total_seconds()
     if abs(skew) > _SKEW_SECONDS:
         return Finding(
             subject,

@@ -42,11 +42,11 @@ def used_by(policy: AccessPolicy, settings: Settings, sinks: Sequence[str]) -> d
         if conn_id is not None and what not in uses.setdefault(conn_id, []):
             uses[conn_id].append(what)
 
-    for own in policy.compartments:
-        for uri in own.all_key_uris:
-            note(uri, f"the keys of {own.name}")
-        for uri in own.all_store_uris:
-            note(uri, f"the store of {own.name}")
+    for compartment in policy.compartments:
+        for uri in compartment.all_key_uris:
+            note(uri, f"the keys of {compartment.name}")
+        for uri in compartment.all_store_uris:
+            note(uri, f"the store of {compartment.name}")
     for uri in sinks:
         note(uri, "the access log")
     if settings.claims_uri:

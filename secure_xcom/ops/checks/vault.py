@@ -25,13 +25,13 @@ _HEALTH = (200, 429, 472, 473, 501, 503)
 
 def findings(key: VaultTransit) -> list[Finding]:
     """Return all findings, the connection to Vault first. Nothing follows an error that prevents the rest."""
-    found: list[Finding] = []
+    reported: list[Finding] = []
     try:
         for finding in _all(key):
-            found.append(finding)
+            reported.append(finding)
     except SecureXComError as error:
-        found.append(as_finding(f"vault {key.conn_id}", error))
-    return found
+        reported.append(as_finding(f"vault {key.conn_id}", error))
+    return reported
 
 
 def _all(key: VaultTransit) -> Iterator[Finding]:
