@@ -42,7 +42,7 @@ def break_glass(
     database: Database,
     access_log: AccessLog,
     opener: Opener,
-    at: Coordinate,
+    coordinate: Coordinate,
     *,
     operator: str,
     reason: str,
@@ -56,11 +56,11 @@ def break_glass(
     :raises ReferenceRefused: malformed, of another row, expired, shredded; :raises ClaimRefused: it is exclusive.
     :raises SecureXComError: no key service or store gives this identity what it needs, or it does not open.
     """
-    asked = Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index)
+    asked = Asked(coordinate.dag_id, coordinate.task_id, coordinate.key, coordinate.run_id, coordinate.map_index)
     draft = Draft(asked=asked, operator=operator, reason=reason)
-    where = str(at)
+    where = str(coordinate)
     with recording(access_log, "open", [draft], task=None, policy=policy.digest):
-        reference = parse(_value(database, at))
+        reference = parse(_value(database, coordinate))
         draft.refers(reference, key_uses(reference))
         asked.check(reference.head.coordinate)
         compartment = policy.compartment(reference.head.compartment)
@@ -82,13 +82,17 @@ class _Hold(NamedTuple):
     name: str
 
 
-def _value(database: Database, at: Coordinate) -> object:
-    row = database.at(at)
+def _value(database: Database, coordinate: Coordinate) -> object:
+    row = database.at(coordinate)
     if row is None:
-        raise CommandError("there is no such XCom", where=str(at), remedy="look for its ids in Airflow's XCom tab")
+        raise CommandError(
+            "there is no such XCom", where=str(coordinate), remedy="look for its ids in Airflow's XCom tab"
+        )
     value = value_of(row)
     if not is_reference(value):
-        raise PlaintextRefused("the row holds a value without a reference: nothing is sealed there", where=str(at))
+        raise PlaintextRefused(
+            "the row holds a value without a reference: nothing is sealed there", where=str(coordinate)
+        )
     return value
 
 

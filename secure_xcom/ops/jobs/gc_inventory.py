@@ -127,8 +127,8 @@ class Inventory:
 
     def meta(self, name: str) -> str | None:
         """Return a note of this job."""
-        found = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if found is None else str(found[0])
+        record = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if record is None else str(record[0])
 
     def set_meta(self, name: str, value: str) -> None:
         """Write a note."""

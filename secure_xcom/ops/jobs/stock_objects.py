@@ -74,8 +74,8 @@ class StockObjects:
 
     def read(self, path: str, of: Coordinate) -> Any:
         """See `OldObjects`."""
-        own = "/".join((self._base.path.rstrip("/"), *of.of_task, ""))
-        if not self._path(path).path.startswith(own):
+        folder = "/".join((self._base.path.rstrip("/"), *of.of_task, ""))
+        if not self._path(path).path.startswith(folder):
             raise MaintenanceError(
                 "the row names an object of another task, which is not read",
                 where=str(of),
