@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 _CONNECTIONS_MAX = 500
 _IDLE_SECONDS = 30
-_STOP_SECONDS = 30
+STOP_SECONDS = 30
 """How long requests that have begun may take after a SIGTERM: under a minute, as orchestrators grant."""
 
 
@@ -107,7 +109,7 @@ def run(
             ws="none",
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_STOP_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
         )
         config.load()
     except (OSError, ValueError) as error:
@@ -126,6 +128,8 @@ def run(
             where=f"{listen.host}:{listen.port}",
             remedy="choose an address of this machine and a free port with --host and --port",
         ) from None
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
 class _Server(uvicorn.Server):
@@ -137,6 +141,8 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._tell = started
         self._stopping = stopping
+        self.interrupted = False
+        """Whether Ctrl-C ended it."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
@@ -149,3 +155,18 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._stopping()
         await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again at the end, which would end the process before the access log is.
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.interrupted = self.interrupted or sig == signal.SIGINT
+        super().handle_exit(sig, frame)

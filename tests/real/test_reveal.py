@@ -25,7 +25,6 @@ import requests
 import sqlalchemy
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from tests.support.reveal_world import ANA, MIA, RevealWorld, open_reveal_world
 
 from secure_xcom import exclusive
 from secure_xcom.connections.sql.airflow_tables import Schema
@@ -40,6 +39,7 @@ from secure_xcom.sinks import AccessLog
 from tests.support import second_reader
 from tests.support.doubles import MemorySink
 from tests.support.reveal_process import RevealProcess, reveal_process
+from tests.support.reveal_world import ANA, MIA, RevealWorld, open_reveal_world
 from tests.support.servers.postgres_server import PostgresServer, postgres_server
 from tests.support.servers.vault_realm import clean_environment, own_flavours
 from tests.support.world import own_task
@@ -70,7 +70,9 @@ class Scene:
 
     def token(self, person: str = ANA) -> str:
         """A new identity token of a person."""
-        token: str = self.world.identity_token(self.world.login(person)).json()["data"]["token"]
+        given = self.world.identity_token(self.world.login(person))
+        assert given.ok, given.text
+        token: str = given.json()["data"]["token"]
         return token
 
     def ask(self, token: str, at: Coordinate = AT, **headers: str) -> tuple[int, str, dict[str, Any]]:
@@ -86,12 +88,17 @@ class Scene:
 
     @contextmanager
     def token_role(self, **changes: Any) -> Iterator[None]:
-        """Change the token role for a while, as somebody with rights on it could."""
-        path = f"identity/oidc/role/{REVEAL_NAME}"
-        before = self.world.vault.do("GET", path)["data"]
-        self.world.vault.do("POST", path, {**before, **changes})
-        yield
-        self.world.vault.do("POST", path, before)
+        """Change the token role for a while, as somebody with rights on it and its key could."""
+        key, role = (f"identity/oidc/{kind}/{REVEAL_NAME}" for kind in ("key", "role"))
+        clients = self.world.vault.do("GET", key)["data"]["allowed_client_ids"]
+        before = self.world.vault.do("GET", role)["data"]
+        self.world.vault.do("POST", key, {"allowed_client_ids": ["*"]})
+        self.world.vault.do("POST", role, {**before, **changes})
+        try:
+            yield
+        finally:
+            self.world.vault.do("POST", role, before)
+            self.world.vault.do("POST", key, {"allowed_client_ids": clients})
 
 
 def body(at: Coordinate, **changes: Any) -> dict[str, Any]:
@@ -116,6 +123,8 @@ def scene(
     with pytest.MonkeyPatch.context() as patch, open_reveal_world(folder, request.param) as world:
         clean_environment(patch)
         patch.setenv("AIRFLOW_CONN_VAULT_DEFAULT", world.connection("finance-workers"))
+        for compartment in ("finance", "marketing"):
+            (folder / "sealed" / compartment).mkdir(mode=0o700, parents=True)
         table = XComTable(postgres.new_database(), Schema.COORDINATES)
         log = folder / "access-log" / "reveal.jsonl"
         environment = {
@@ -330,7 +339,7 @@ def test_edited_rows_are_refused(scene: Scene, bob: str) -> None:
     """Who writes to the database moves a reference, or names another object, key or compartment, in vain."""
     large = os.urandom(200_000).hex()
     reference = scene.put(large)
-    other = scene.put(large, at=Coordinate("marketing_daily", AT.run_id, AT.task_id, -1, AT.key))
+    other = _of_marketing(reference)
     attacks: list[tuple[dict[str, Any], int, str]] = [
         (other, 409, "CoordinateMismatch"),
         (_head(reference, key="other"), 409, "CoordinateMismatch"),
@@ -346,6 +355,16 @@ def test_edited_rows_are_refused(scene: Scene, bob: str) -> None:
         scene.table.put(AT, record)
         assert scene.ask(bob)[:2] == (status, error)
     assert {event["outcome"] for event in scene.events()[-len(attacks) :]} <= {"refused", "failed"}
+
+
+def _of_marketing(reference: dict[str, Any]) -> dict[str, Any]:
+    """A reference of the other compartment."""
+    name = (
+        reference["head"]["object"].replace("/finance/", "/marketing/").replace("finance_daily", "marketing_daily")
+    )
+    head = {**reference["head"], "dag_id": "marketing_daily", "compartment": "marketing", "object": name}
+    uri = reference["keys"][0]["uri"].replace("finance", "marketing")
+    return {**reference, "head": head, "keys": [{**reference["keys"][0], "uri": uri}]}
 
 
 def _head(reference: dict[str, Any], **changes: str) -> dict[str, Any]:
@@ -407,7 +426,7 @@ def test_a_changed_policy_is_in_force_at_once(scene: Scene, bob: str) -> None:
 def test_without_a_sink_there_are_no_bytes(scene: Scene, bob: str) -> None:
     """An access log that cannot be written ends in an error, and the service goes on once it can be."""
     scene.put(VALUE)
-    away = scene.log.with_suffix(".away")
+    away = scene.log.parent.with_name("away")
     scene.log.parent.rename(away)
     scene.log.parent.write_text("no folder")
     try:
