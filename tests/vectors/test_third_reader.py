@@ -55,7 +55,8 @@ NAMES = """
     tokens max_tokens input_tokens input_access_tokens api_key apiKey APIKey api_key_id keyfile secretary
     secretariat my_secret secrets secret_count reset_token_url token_url token_type tokenizer detokenized
     records_now dsn proxy proxy_host http_proxy authorization authorization_endpoint connectionString
-    service_account service_account_email image_pull_secrets passwordless passwordless_token webhook_url proxies eos_token_id
+    service_account service_account_email image_pull_secrets passwordless passwordless_token
+    webhook_url proxies eos_token_id
     iban ibanNumber iban_type customer_iban keys privateKeys access_token expires_in bearer_format
     client_secret_expires_at
     straße_password größe näme.token tokéns name amount token_budget_secret auth_headers header
