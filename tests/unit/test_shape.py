@@ -61,8 +61,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "ops",
     },
     "ops": BELOW_AIRFLOW,
+    # docs/adr/0115: the reveal service, a process of its own.
+    "reveal": BELOW_AIRFLOW | {"ops"},
     "demo": BELOW_AIRFLOW | {"airflow", "ops"},
-    "cli": BELOW_AIRFLOW | {"airflow", "ops", "demo"},
+    "cli": BELOW_AIRFLOW | {"airflow", "ops", "reveal", "demo"},
     # docs/adr/0001: what Airflow reads when it starts, so that it loads the options and nothing else.
     "provider_info": {"core"},
     # The package itself: its version, its root error, and the backend's name, found late.
