@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 import pandas as pd
-import pytest
 
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys import key_service
 from tests.e2e.deployment import REPOSITORY
-from tests.support.servers.vault_server import free_port
+from tests.e2e.hunt import canary
 from tests.support.ui_rows import AirflowRows
 from tests.support.world import World
 
 DAG, RUN = "finance_daily", "manual__2026-12-01T08:00:00+00:00"
-CANARY = "canary-of-the-reveal-58213"
+SEED = "the seed of the hunt for revealed values"
+CANARY = canary(SEED, "revealed")
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp.exe<script>alert(2)</script>"
 VALUE: dict[str, Any] = {
     "customer": {"name": "Ada Lovelace", "since": 1843, "address": {"city": "London", "zip": "SW1Y"}},
@@ -46,14 +44,14 @@ FRAME = {"region": ["north", "south"], "amount": [1.5, 2.5], "token": [CANARY, C
 class RevealDeployment:
     """What runs, and where.
 
-    :ivar origin: of the reveal service; another site than Airflow's, as in most deployments.
+    :ivar address: Airflow's in the browser: another site than the reveal service's, as in most deployments.
     """
 
     folder: Path
     airflow: LocalAirflow
     rows: AirflowRows
+    address: str
     origin: str
-    conn_id: str
     references: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
@@ -68,7 +66,12 @@ class RevealDeployment:
     def tab(self, key: str) -> str:
         """The address of the tab with one XCom."""
         run = quote(RUN, safe="")
-        return f"{self.airflow.url}/dags/{DAG}/runs/{run}/tasks/extract/plugin/sealed-xcoms?key={quote(key, safe='')}"
+        return f"{self.address}/dags/{DAG}/runs/{run}/tasks/extract/plugin/sealed-xcoms?key={quote(key, safe='')}"
+
+    def page(self, key: str) -> str:
+        """The address of the reveal page by itself."""
+        named = {"dag_id": DAG, "run_id": RUN, "task_id": "extract", "map_index": "-1", "key": key}
+        return f"{self.origin}/#{urlencode(named)}"
 
     def cookie(self) -> dict[str, Any]:
         """A login at Airflow."""
@@ -76,7 +79,7 @@ class RevealDeployment:
         answer = httpx.post(
             f"{self.airflow.url}/auth/token", json={"username": user, "password": password}, timeout=60
         )
-        return {"name": "_token", "value": answer.json()["access_token"], "url": self.airflow.url}
+        return {"name": "_token", "value": answer.json()["access_token"], "url": self.address}
 
     def edit(self, key: str, change: Mapping[str, Any]) -> None:
         """Change fields of a head in Airflow's database, as who writes rows can; no fields bring it back."""
@@ -96,20 +99,21 @@ def at(key: str) -> Coordinate:
 
 @contextmanager
 def airflow_and_service(
-    folder: Path, database: Path, policy_file: Path, *, airflow_port: int, reveal_port: int, conn_id: str
+    folder: Path, database: Path, policy_file: Path, *, airflow_port: int, reveal_port: int
 ) -> Iterator[RevealDeployment]:
     """Fill an Airflow with sealed rows, and run its API server and the reveal service.
 
-    :param policy_file: names both origins; its keys are had through the connection of this id, which is in the
-        environment of this process.
+    :param policy_file: names both origins, ``localhost`` for Airflow and ``127.0.0.1`` for the service. This
+        process has the connection of its keys in the environment.
     """
+    address = f"http://localhost:{airflow_port}"
     for name in ("audit", "airflow"):
         (folder / name).mkdir(mode=0o700)
     settings = {
         "core.xcom_backend": "secure_xcom.SecureXComBackend",
         "core.sensitive_var_conn_names": "iban",
         "api.port": str(airflow_port),
-        "api.base_url": f"http://127.0.0.1:{airflow_port}",
+        "api.base_url": address,
         "core.execution_api_server_url": f"http://127.0.0.1:{airflow_port}/execution/",
         "secure_xcom.access_policy": str(policy_file),
         "secure_xcom.audit_sinks": f"file://{folder}/audit/access-log.jsonl",
@@ -117,7 +121,7 @@ def airflow_and_service(
     }
     airflow = LocalAirflow(folder / "airflow", settings, environment={"PYTHONPATH": str(REPOSITORY)})
     airflow.port = airflow_port
-    airflow._components["api-server"] = (  # noqa: SLF001
+    airflow._components["api-server"] = (
         "api-server", "--host", "127.0.0.1", "--port", str(airflow_port), "--workers", "1",
     )  # fmt: skip
     with ExitStack() as stack:
@@ -126,7 +130,7 @@ def airflow_and_service(
         airflow.launch("api-server")
         rows = AirflowRows(f"sqlite:///{airflow.database}")
         stack.callback(rows.close)
-        deployment = RevealDeployment(folder, airflow, rows, f"http://localhost:{reveal_port}", conn_id)
+        deployment = RevealDeployment(folder, airflow, rows, address, f"http://127.0.0.1:{reveal_port}")
         _fill(deployment, policy_file)
         stack.enter_context(_service(airflow, folder / "reveal.log", reveal_port))
         airflow.wait_healthy()
@@ -138,7 +142,12 @@ def _fill(deployment: RevealDeployment, policy_file: Path) -> None:
     world = World(policy=AccessPolicy.load(str(policy_file)))
     world.pipeline = world.process(key_service)
     deployment.rows.dag(DAG)
-    values = {"return_value": VALUE, "frame": pd.DataFrame(FRAME), "large": ["x" * 60] * 4000, HOSTILE: {HOSTILE: [HOSTILE]}}
+    values = {
+        "return_value": VALUE,
+        "frame": pd.DataFrame(FRAME),
+        "large": ["x" * 60] * 4000,
+        HOSTILE: {HOSTILE: [HOSTILE]},
+    }
     values |= {name: {"name": name, "password": CANARY} for name in ("edited", "swapped", "changed", "cut")}
     for key, value in values.items():
         reference = world.push(value, at(key))
