@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 import pandas as pd
+import pytest
 
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
@@ -22,6 +23,8 @@ from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys import key_service
 from tests.e2e.deployment import REPOSITORY
 from tests.e2e.hunt import canary
+from tests.support.reveal_world import RevealWorld, open_reveal_world
+from tests.support.servers.vault_server import free_port
 from tests.support.ui_rows import AirflowRows
 from tests.support.world import World
 
@@ -98,14 +101,34 @@ def at(key: str) -> Coordinate:
 
 
 @contextmanager
-def airflow_and_service(
+def deployed(folder: Path, database: Path) -> Iterator[tuple[RevealWorld, RevealDeployment]]:
+    """Run everything in a folder.
+
+    :param database: a migrated, empty metadata database of Airflow.
+    """
+    for name in ("vault", "deployment"):
+        (folder / name).mkdir()
+    (folder / "vault" / "sealed" / "finance").mkdir(mode=0o700, parents=True)
+    airflow_port, reveal_port = free_port(), free_port()
+    with (
+        open_reveal_world(
+            folder / "vault",
+            origin=f"http://127.0.0.1:{reveal_port}",
+            airflow_origin=f"http://localhost:{airflow_port}",
+        ) as world,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("AIRFLOW_CONN_VAULT_DEFAULT", world.connection("finance-workers"))
+        with _airflow_and_service(
+            folder / "deployment", database, world.file, airflow_port=airflow_port, reveal_port=reveal_port
+        ) as deployment:
+            yield world, deployment
+
+
+@contextmanager
+def _airflow_and_service(
     folder: Path, database: Path, policy_file: Path, *, airflow_port: int, reveal_port: int
 ) -> Iterator[RevealDeployment]:
-    """Fill an Airflow with sealed rows, and run its API server and the reveal service.
-
-    :param policy_file: names both origins, ``localhost`` for Airflow and ``127.0.0.1`` for the service. This
-        process has the connection of its keys in the environment.
-    """
     address = f"http://localhost:{airflow_port}"
     for name in ("audit", "airflow"):
         (folder / name).mkdir(mode=0o700)

@@ -22,11 +22,10 @@ from tests.e2e.reveal_deployment import (
     SEED,
     VALUE,
     RevealDeployment,
-    airflow_and_service,
+    deployed,
 )
-from tests.support.reveal_world import ANA, MIA, RevealWorld, open_reveal_world
+from tests.support.reveal_world import ANA, MIA, RevealWorld
 from tests.support.servers.browser import profiled_chromium
-from tests.support.servers.vault_server import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,30 +89,16 @@ class Scene:
 def opened(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Scene]:
     """One deployment and one browser for all of these tests."""
     folder = tmp_path_factory.mktemp("reveal")
-    for name in ("vault", "deployment"):
-        (folder / name).mkdir()
-    (folder / "vault" / "sealed" / "finance").mkdir(mode=0o700, parents=True)
-    airflow_port, reveal_port = free_port(), free_port()
-    origins = {
-        "origin": f"http://127.0.0.1:{reveal_port}",
-        "airflow_origin": f"http://localhost:{airflow_port}",
-    }
     with (
-        open_reveal_world(folder / "vault", **origins) as world,
-        pytest.MonkeyPatch.context() as patch,
+        deployed(folder, migrated) as (world, deployment),
+        profiled_chromium(folder / "profile", viewport={"width": 1440, "height": 1000}) as context,
     ):
-        patch.setenv("AIRFLOW_CONN_VAULT_DEFAULT", world.connection("finance-workers"))
-        ports = {"airflow_port": airflow_port, "reveal_port": reveal_port}
-        with (
-            airflow_and_service(folder / "deployment", migrated, world.file, **ports) as deployment,
-            profiled_chromium(folder / "profile", viewport={"width": 1440, "height": 1000}) as context,
-        ):
-            context.set_default_timeout(PATIENCE_MS)
-            context.add_cookies([deployment.cookie()])  # type: ignore[list-item]  # a cookie as Playwright has it
-            scene = Scene(world, deployment, context, folder / "profile")
-            context.on("weberror", lambda error: scene.problems.append(str(error.error)))
-            context.on("request", scene.note)
-            yield scene
+        context.set_default_timeout(PATIENCE_MS)
+        context.add_cookies([deployment.cookie()])  # type: ignore[list-item]  # a cookie as Playwright has it
+        scene = Scene(world, deployment, context, folder / "profile")
+        context.on("weberror", lambda error: scene.problems.append(str(error.error)))
+        context.on("request", scene.note)
+        yield scene
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def _node() -> str:
     if program := shutil.which("node"):
         return program
     playwright = pytest.importorskip("playwright")
-    program = Path(playwright.__file__).parent / "driver" / "node"
-    if not program.exists():
+    brought = Path(playwright.__file__).parent / "driver" / "node"
+    if not brought.exists():
         pytest.skip("no Node: install it, or Playwright, which brings one")
-    return str(program)
+    return str(brought)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 import pytest
 
 from secure_xcom.core.masking import SensitiveNames
@@ -48,6 +51,16 @@ def test_every_class_of_the_seal_is_met(outcomes: dict[str, third_reader.Vector]
 def test_cobblestone_is_short() -> None:
     """A reviewer reads the whole cipher code of the browser on one page."""
     assert len((third_reader.STATIC / "cobblestone.js").read_text().splitlines()) < 80
+
+
+def test_vendored_files_are_as_published() -> None:
+    """Each has its licence beside it, and the digest of the table."""
+    vendor = third_reader.STATIC / "vendor"
+    table = re.findall(r"^\| `(\S+\.js)` .*`([0-9a-f]{64})` \|$", (vendor / "README.md").read_text(), re.MULTILINE)
+    assert dict(table) == {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in vendor.glob("*.js")
+    }
+    assert all((vendor / name.replace(".js", ".LICENSE")).exists() for name, _ in table)
 
 
 NAMES = """
