@@ -7,6 +7,7 @@ import re
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -48,7 +49,7 @@ def test_what_a_viewer_may_not_unwrap(world: RevealWorld) -> None:
     ana, mia = world.login(ANA), world.login(MIA)
     own = world.wrap("finance", XCOM)
     assert world.vault.api("POST", "transit/decrypt/finance", own, token=ana).ok
-    attacks = {
+    attacks: dict[str, tuple[str, dict[str, Any], str]] = {
         "another group's person": ("transit/decrypt/finance", own, mia),
         "another compartment's key": ("transit/decrypt/marketing", world.wrap("marketing", MARKETING), ana),
         "another DAG's wrap and context": ("transit/decrypt/finance", world.wrap("finance", OTHER_DAG), ana),
@@ -67,12 +68,6 @@ def test_what_a_viewer_may_not_unwrap(world: RevealWorld) -> None:
         "a batch beside": ("transit/decrypt/finance", {**own, "batch_input": [own]}, ana),
         "another parameter": ("transit/decrypt/finance", {**own, "associated_data": "eA=="}, ana),
     }
-    opened = {
-        name
-        for name, (path, body, token) in attacks.items()
-        if world.vault.api("POST", path, body, token=token).ok
-    }
-    assert opened == set()
     refusals = {
         name: world.vault.api("POST", path, body, token=token).status_code
         for name, (path, body, token) in attacks.items()
