@@ -405,7 +405,7 @@ function Reveal({ xcom }) {
   const scheme = document.documentElement.classList.contains("dark") ? "dark" : "light";
   const named = { dag_id: xcom.dag_id, ...rowQuery(xcom), ti_id: null, attempt: xcom.reveal.attempt, scheme };
   const src = `${origin}/#${new URLSearchParams(Object.entries(named).filter(([, value]) => isSet(value)))}`;
-  const props = { ref: frame, src, height, width: "100%", title: `Reveal ${xcom.key}`, sandbox: SANDBOX, allow: "clipboard-write", referrerPolicy: "no-referrer" };
+  const props = { ref: frame, src, height, width: "100%", title: clean(`Reveal ${xcom.key}`), sandbox: SANDBOX, allow: "clipboard-write", referrerPolicy: "no-referrer" };
   return both(
     h(Bar, { mt: 3, mb: 2 },
       h(Small, { variant: open ? "outline" : "solid", onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `${open ? "Close" : "Reveal"} ${xcom.key}` }, open ? "Close" : "Reveal"),
