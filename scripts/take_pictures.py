@@ -264,6 +264,7 @@ def reveal() -> None:
         with deployed(folder, airflow.database) as (_, deployment), _chromium() as browser:
             window = browser.new_page(viewport={"width": 1180, "height": 900}, color_scheme="light")
             window.context.add_cookies([deployment.cookie()])  # type: ignore[list-item]
+            window.set_default_timeout(240_000)
             window.goto(deployment.tab("return_value"))
             window.get_by_role("button", name="Reveal return_value").click(timeout=60_000)
             frame = window.frame_locator("iframe[title='Reveal return_value']")
