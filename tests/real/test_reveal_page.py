@@ -198,7 +198,7 @@ def test_the_page_reads_every_vector(context: BrowserContext, double: Double) ->
     }
     page = context.new_page()
     reader = {"content_type": "text/javascript", "body": third_reader.READER.read_text()}
-    page.route("**/static/third_reader.js", lambda route: route.fulfill(**reader))  # type: ignore[arg-type]
+    page.route("**/static/third_reader.js", lambda route: route.fulfill(**reader))
     page.goto(f"{double.origin}/login")
     outcomes = page.evaluate(
         """async ([vectors, names]) => {
