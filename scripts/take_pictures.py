@@ -271,13 +271,20 @@ def reveal() -> None:
             frame.get_by_label("Why do you look at it?").fill("INC-1234, wrong total on Monday")
             window.wait_for_load_state("networkidle")
             window.screenshot(path=PICTURES / "reveal-ask.png")
+            window.set_viewport_size({"width": 1180, "height": 1300})
             with window.expect_popup() as opened:
                 frame.get_by_role("button", name="Log in to Vault and reveal").click()
             opened.value.locator("input[name=sub]").fill(ANA)
             opened.value.keyboard.press("Enter")
             frame.get_by_role("tree").wait_for()
             window.wait_for_timeout(1000)
-            window.screenshot(path=PICTURES / "reveal-value.png")
+            top = window.get_by_role("button", name="Close return_value").bounding_box()
+            if top is None:
+                sys.exit("the frame is not there")
+            # From the frame's button on: the tab above it is in the other picture.
+            x, y = top["x"] - 20, top["y"] - 8
+            clip = {"x": x, "y": y, "width": 1180 - x, "height": 1300 - y}
+            window.screenshot(path=PICTURES / "reveal-value.png", clip=clip)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
