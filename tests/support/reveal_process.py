@@ -72,6 +72,8 @@ def reveal_process(
     ):
         try:
             made = RevealProcess(process, _url(process, log), log)
+            # Otherwise REQUESTS_CA_BUNDLE comes first.
+            made.session.trust_env = False
             made.session.verify = True if ca is None else str(ca)
             yield made
         finally:
