@@ -77,6 +77,8 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
         yield from _compartment(
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
+    if file.reveal is not None and (file.reveal.vault is None) == (file.reveal.oidc is None):
+        yield _problem(("reveal",), "reveal must have one of vault and oidc: people log in at one of them")
     for store, text in nested_folders.texts(nested_folders.nested(file.compartments), file.compartments):
         yield _problem(("compartments", store.compartment, *store.field), text, "nested-store")
     for index, identity in enumerate(file.identities):
@@ -84,6 +86,10 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
         for number, name in enumerate(identity.workers_of):
             if name not in names:
                 yield _unknown((*here, "workers_of", number), name, names)
+        roles = {grant.role for grant in identity.grants}
+        if roles & {"fetcher", "revealer"} and (len(roles) > 1 or identity.workers_of):
+            text = "a fetcher or revealer is the reveal service, which has an identity of its own: no other roles"
+            yield _problem((*here, "grants"), text)
         for number, grant in enumerate(identity.grants):
             grant_path = (*here, "grants", number)
             if grant.compartment not in names:
