@@ -1,4 +1,4 @@
-"""Crypto-shredding: once the claimant has succeeded, the wrapped keys go, then the payload, then the claim.
+"""Crypto-shredding: once the claimant has succeeded, the wrapped keys go, then the payload; a day later the claim.
 
 In this order, because the first step alone makes the value unreadable to everybody; and a run that was killed
 between two of them is finished by the next, for what is done already counts as done.
@@ -48,7 +48,7 @@ class Shredded:
 
     @property
     def whole(self) -> bool:
-        """Return whether nothing is left that could be opened, so that the claim may go, too."""
+        """Return whether nothing is left that could be opened."""
         return self.keys != "kept" and self.left is None
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import requests
+from typer.testing import CliRunner
 
+from secure_xcom.cli import app
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.keys.vault_context import transit_scope
 from tests.support.reveal_world import ANA, MIA, POLICY, RevealWorld, context_of, encoded, open_reveal_world
-from tests.support.servers.vault_realm import own_flavours
+from tests.support.servers.vault_realm import as_operator, own_flavours
 
 XCOM = Coordinate("finance_daily", "run", "extract", -1, "return_value")
 OTHER_DAG = Coordinate("finance_weekly", "run", "extract", -1, "return_value")
@@ -169,6 +171,49 @@ def test_only_the_reveal_origin_may_call_from_a_browser(world: RevealWorld) -> N
     for origin in (world.airflow_origin, "http://127.0.0.1:1", "null"):
         theirs = requests.options(url, headers={"Origin": origin, **asked}, timeout=20)
         assert "Access-Control-Allow-Origin" not in theirs.headers
+
+
+def test_verify_tries_a_viewers_own_token(world: RevealWorld) -> None:
+    """`policy verify` finds what the policy says with the tokens of people, and a right that somebody added."""
+    policy = f"sys/policies/acl/{VIEWERS}"
+
+    def run() -> tuple[int, dict[str, Any]]:
+        with pytest.MonkeyPatch.context() as patch:
+            as_operator(patch, world.vault)
+            patch.setenv("SECURE_XCOM_VERIFY_VIEWERS_FINANCE_ONCALL", world.login(ANA))
+            patch.setenv("SECURE_XCOM_VERIFY_VIEWERS_MARKETING_ONCALL", world.login(MIA))
+            result = CliRunner().invoke(app, ["policy", "verify", str(world.file), "--on", "vault", "--json"])
+        return result.exit_code, json.loads(result.stdout)
+
+    _, record = run()
+    assert record["left_out"] == ["finance-workers", "marketing-workers"]
+    rows = {(row["identity"], row["action"], row["compartment"], row["place"]): row for row in record["matrix"]}
+    assert [row for row in rows.values() if row["surprise"]] == []
+    ana = "viewers-finance-oncall"
+    assert rows[ana, "decrypt", "finance", "DAG finance_daily"]["allowed"]
+    assert rows["viewers-marketing-oncall", "decrypt", "marketing", "inside"]["allowed"]
+    for action, compartment, place in (
+        ("decrypt", "finance", "another DAG"),
+        ("decrypt in a batch", "finance", "DAG finance_daily"),
+        ("decrypt", "marketing", "inside"),
+        ("encrypt", "finance", "inside"),
+        ("rewrap", "finance", "inside"),
+        ("look", "finance", "the key"),
+        ("export", "finance", "the key"),
+    ):
+        assert not rows[ana, action, compartment, place]["allowed"], action
+    # Somebody mends Vault by hand, and verify says so.
+    text = world.vault.do("GET", policy)["data"]["policy"]
+    more = '\npath "transit/rewrap/finance" {\n  capabilities = ["update"]\n}\n'
+    world.vault.do("PUT", policy, {"policy": text + more})
+    try:
+        code, record = run()
+    finally:
+        world.vault.do("PUT", policy, {"policy": text})
+    surprises = {(row["identity"], row["action"]) for row in record["matrix"] if row["surprise"]}
+    assert code == 1
+    assert (ana, "rewrap") in surprises
+    assert {who for who, _ in surprises} == {ana}
 
 
 def test_another_apply_changes_nothing(world: RevealWorld) -> None:
