@@ -30,6 +30,9 @@ _USER = "admin"
 _FINISHED = ("success", "failed")
 # How much of a component's output an error shows.
 _TAIL_CHARACTERS = 3000
+# The API server answers nobody while it builds its Execution API, at that API's first request: ten seconds of CPU
+# time for Airflow 3.4's, and a minute and more on a machine that does much else.
+_ANSWER_SECONDS = 300
 
 
 class LocalAirflow:
@@ -89,6 +92,7 @@ class LocalAirflow:
             "core.auth_manager": (
                 "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
             ),
+            "core.dagbag_import_timeout": "300",
             "core.dags_are_paused_at_creation": "False",
             "core.dags_folder": str(self.dags_folder),
             "core.execution_api_server_url": f"{self.url}/execution/",
@@ -98,6 +102,7 @@ class LocalAirflow:
             "core.load_examples": "False",
             "core.simple_auth_manager_passwords_file": str(self.folder / "passwords.json"),
             "core.simple_auth_manager_users": f"{_USER}:admin",
+            "dag_processor.dag_file_processor_timeout": "300",
             "dag_processor.refresh_interval": "5",
             "database.sql_alchemy_conn": f"sqlite:///{self.database}",
             "logging.base_log_folder": str(self.logs),
@@ -105,6 +110,9 @@ class LocalAirflow:
             "scheduler.enable_health_check": "False",
             "scheduler.scheduler_health_check_server_host": "127.0.0.1",
             "usage_data_collection.enabled": "False",
+            # A slow machine is no broken one: by default a task fails whose API server is silent for some seconds.
+            "workers.execution_api_timeout": "60",
+            "workers.max_failed_heartbeats": "20",
         }
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
@@ -213,7 +221,7 @@ class LocalAirflow:
         )
 
     def wait_healthy(self, timeout: float = 240) -> None:
-        """Wait until the API server says that all started components are healthy.
+        """Wait until the API server says that all started components are healthy, and serves tasks.
 
         :raises ThrowawayFailed: a component ended, or is not healthy in time.
         """
@@ -230,6 +238,11 @@ class LocalAirflow:
             missing = [name for name in needed if (health.get(name) or {}).get("status") != "healthy"]
             if missing:
                 time.sleep(0.3)
+        # The first request has it build the Execution API, which otherwise a task would wait for.
+        try:
+            self._request("GET", "/execution/health", None, None)
+        except OSError as error:
+            self._check_time(0, f"its Execution API does not answer ({type(error).__name__})", "api-server")
 
     def stop(self, *names: str, patience: float = 10) -> None:
         """End the components and all their descendants, by process id. Without names: all of them.
@@ -394,7 +407,7 @@ class LocalAirflow:
             ) from None
 
     def _request(self, method: str, path: str, body: object, token: str | None) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_ANSWER_SECONDS)
         headers = {"Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
