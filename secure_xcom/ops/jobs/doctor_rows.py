@@ -29,8 +29,14 @@ from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.stores import Store, store
 
 _DAY = timedelta(days=1)
-ARCHIVES = ("_airflow_deleted__xcom__", "_airflow_deleted__xcom_v1__", "_airflow_deleted__xcom_v2__")
-"""How the tables begin that `airflow db clean` keeps deleted XComs in, up to Airflow 3.3 and from 3.4 on."""
+ARCHIVES = (
+    "_airflow_deleted__xcom__",
+    "_airflow_deleted__xcom_v1__",
+    "_airflow_deleted__xcom_v2__",
+    "_xcom_archive",
+)
+"""How the tables begin that keep XComs of earlier times: the archives of `airflow db clean`, up to Airflow 3.3 and
+from 3.4 on, and the pickled XComs of Airflow 2 that the upgrade to 3.0 put aside (airflow/utils/db_cleanup.py)."""
 
 
 class Archived(NamedTuple):

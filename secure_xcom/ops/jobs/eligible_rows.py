@@ -69,12 +69,7 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
         if not is_reference(value):
             return None
         reference = parse(value)
-        if reference.head.coordinate != row.coordinate:
-            raise CoordinateMismatch(f"the reference belongs to {reference.head.coordinate}", where=row.where)
-        if row.attempt is not None and reference.head.attempt not in (None, row.attempt):
-            # A pull cannot find this out, because Airflow gives a value without its row.
-            what = f"the reference belongs to another attempt of the task, {reference.head.attempt}"
-            raise AttemptMismatch(what, where=row.where)
+        check_row(row, reference.head)
         return Found(row, reference, policy.compartment(reference.head.compartment))
     except DatabaseFailed:
         raise
@@ -83,6 +78,21 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
         # A field of an unexpected type concerns only this row.
         return ReferenceMalformed(f"it cannot be read ({type(error).__name__})", where=row.where)
+
+
+def check_row(row: StoredRow, head: Head) -> None:
+    """Check that a reference is in its own row.
+
+    :raises CoordinateMismatch: it belongs to another coordinate.
+    :raises AttemptMismatch: it belongs to another attempt or iteration of this one.
+    """
+    if head.coordinate != row.coordinate:
+        raise CoordinateMismatch(f"the reference belongs to {head.coordinate}", where=row.where)
+    if row.attempt is not None and head.attempt not in (None, row.attempt):
+        # A pull cannot find this out, because Airflow gives a value without its row.
+        raise AttemptMismatch(
+            f"the reference belongs to another attempt of the task, {head.attempt}", where=row.where
+        )
 
 
 def check_compartment(head: Head, policy: AccessPolicy) -> None:

@@ -264,5 +264,15 @@ def test_a_coordinate_with_several_iterations_is_not_guessed(upkeep: Upkeep) -> 
     assert only is not None
     assert only.value == "only"
     upkeep.table.iterate(looped, region, 1, "another")
-    with pytest.raises(CoordinateMismatch, match="2 iterations"):
+    with pytest.raises(CoordinateMismatch, match="2 iterations") as refused:
         database.at(looped)
+    attempts = {row.value: row.attempt for row in database.rows()}
+    assert {attempt in refused.value.remedy for attempt in attempts.values() if attempt} == {True, False}
+    for value in ("only", "another"):
+        row = database.at(looped, attempts[value])
+        assert row is not None
+        assert row.value == value
+    archived = database.at(at, attempts["archived"])
+    assert archived is not None
+    assert archived.value == "archived"
+    assert database.at(looped, str(uuid.uuid4())) is None
