@@ -86,7 +86,7 @@ SHORT = {
     "database file": "db file",
 }
 SHORT_TEXT = (
-    "log: task logs. out: the scheduler's output. rtif: rendered_task_instance_fields. xcom: the rows. store: the "
+    "log: task logs. out: the scheduler's output. rtif: rendered fields. xcom: the rows. store: the "
     "objects. db file: only in the raw bytes of the database's file. -: nowhere."
 )
 

@@ -14,7 +14,7 @@ from packaging.version import Version
 AIRFLOW = Version(metadata.version("apache-airflow-core")).release[:2]
 TASK_LOG = "task log"
 OUTPUT = "output of the scheduler"
-RENDERED = "table rendered_task_instance_fields.rendered_fields"
+RENDERED = f"table {'rtif_v2' if AIRFLOW >= (3, 4) else 'rendered_task_instance_fields'}.rendered_fields"
 XCOM = "table xcom_v2.value" if AIRFLOW >= (3, 4) else "table xcom.value"
 
 EVERY_PATH: Mapping[str, set[str]] = {
