@@ -17,13 +17,11 @@ from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
-from secure_xcom.ops.checks import backend_class
+from secure_xcom.ops.checks import backend_class, task_pods
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.checks.misspelled_settings import misspelled_settings, sections_of_airflow
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
 from secure_xcom.ops.checks.served_compartments import Served, served
-from secure_xcom.ops.checks.task_pods import TaskPods, has_login, only_in_pods, task_pods
-from secure_xcom.ops.checks.task_pods import findings as task_pod_findings
 from secure_xcom.ops.checks.tested_releases import examine_release
 from secure_xcom.sinks import check_apart, sink
 from secure_xcom.sinks.sink_uri import SinkUri, shown
@@ -73,8 +71,8 @@ def _check_deployment(deployment: Deployment, dag_id: str | None, backend: str) 
         policy = deployment.policy
         coordinate = probe_coordinate(dag_id or PROBE_DAG)
         # Settings from another file than Airflow's say nothing of where its tasks run.
-        pods = task_pods() if deployment.told is not None else None
-        elsewhere = only_in_pods(policy, pods) if pods else ()
+        pods = task_pods.of_this_airflow() if deployment.told is not None else None
+        elsewhere = task_pods.only_in_pods(policy, pods) if pods else ()
         chosen = _chosen(policy, coordinate, dag_id, elsewhere)
     except SecureXComError as error:
         yield as_finding("settings", error)
@@ -87,7 +85,7 @@ def _check_deployment(deployment: Deployment, dag_id: str | None, backend: str) 
     yield from chosen.findings
     yield from places(chosen.compartments, coordinate)
     claims_uri = deployment.settings.claims_uri
-    if claims_uri and (pods is None or has_login(claims_uri)):
+    if claims_uri and (pods is None or task_pods.has_login(claims_uri)):
         yield from _guarded("claims", partial(_claims, claims_uri))
     yield from access_log(deployment, pods)
 
@@ -191,7 +189,7 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
 
 
 def connections(
-    deployment: Deployment, policy: AccessPolicy, pods: TaskPods | None, elsewhere: Sequence[Compartment]
+    deployment: Deployment, policy: AccessPolicy, pods: task_pods.TaskPods | None, elsewhere: Sequence[Compartment]
 ) -> Iterator[Finding]:
     """Report connections in use that every task of every team can look up, and those that only task pods have."""
     from secure_xcom.ops.checks.stored_connections import examine_connections, used_by
@@ -202,7 +200,7 @@ def connections(
     if pods is not None:
         told = {finding.subject for finding in stored}
         rest = {conn_id: what for conn_id, what in uses.items() if f"connection {conn_id}" not in told}
-        yield from task_pod_findings(pods, elsewhere, rest)
+        yield from task_pods.findings(pods, elsewhere, rest)
 
 
 def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Iterator[Finding]:
@@ -231,7 +229,7 @@ def _store(uri: str, compartment: Compartment, coordinate: Coordinate) -> list[F
     return probe_store(store(uri), compartment, coordinate)
 
 
-def access_log(deployment: Deployment, pods: TaskPods | None = None) -> Iterator[Finding]:
+def access_log(deployment: Deployment, pods: task_pods.TaskPods | None = None) -> Iterator[Finding]:
     """Check that each sink can be written, without writing an event, and that ids can be hashed as configured.
 
     A fault of an optional sink stops no push or pull, so it is a warning.
@@ -239,7 +237,7 @@ def access_log(deployment: Deployment, pods: TaskPods | None = None) -> Iterator
     :param pods: the pods of tasks, where this process is none of them: those write the access log.
     """
     for uri in deployment.sinks:
-        if pods is not None and not has_login(uri):
+        if pods is not None and not task_pods.has_login(uri):
             text = "not tried here: pods of tasks write it, with a login that this machine does not have"
             yield Finding(f"access log {shown(uri)}", "ok", text)
             continue

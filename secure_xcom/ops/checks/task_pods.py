@@ -67,7 +67,7 @@ class TaskPods:
         return self.only or bool(placed and placed.service_account)
 
 
-def task_pods(
+def of_this_airflow(
     option: Callable[[str, str], str | None] = airflow_config.option, environment: Mapping[str, str] = os.environ
 ) -> TaskPods | None:
     """Return the pods of tasks; None in such a pod, and where no executor starts any.

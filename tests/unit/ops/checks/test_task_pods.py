@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.findings import Finding
-from secure_xcom.ops.checks.task_pods import TaskPods, findings, only_in_pods, task_pods
+from secure_xcom.ops.checks.task_pods import TaskPods, findings, of_this_airflow, only_in_pods
 from tests.support.deployed import HELM
 
 POLICY = AccessPolicy.load(str(HELM / "access_policy_vault.yaml"))
@@ -44,7 +44,7 @@ def options(executor: str, template: object = "", **more: str) -> Callable[[str,
 
 def test_a_component_tells_which_connections_only_pods_of_tasks_have(template: Path) -> None:
     """The template sets the connection of the keys; compartments that use it are named with their accounts."""
-    pods = task_pods(options("KubernetesExecutor", template), {})
+    pods = of_this_airflow(options("KubernetesExecutor", template), {})
     assert pods is not None
     assert pods.only
     assert only_in_pods(POLICY, pods) == POLICY.compartments
@@ -59,7 +59,7 @@ def test_a_connection_that_no_task_can_find_is_an_error(template: Path) -> None:
     """Neither the component nor the template has it, and no secrets backend is configured."""
     text = template.read_text().replace("AIRFLOW_CONN_VAULT_XCOM", "AIRFLOW_CONN_VAULT_XCON")
     template.write_text(text)
-    pods = task_pods(options("KubernetesExecutor", template), {})
+    pods = of_this_airflow(options("KubernetesExecutor", template), {})
     assert pods is not None
     (found,) = findings(pods, (), USES)
     assert (found.status, found.remedy) == (
@@ -67,7 +67,7 @@ def test_a_connection_that_no_task_can_find_is_an_error(template: Path) -> None:
         "set AIRFLOW_CONN_VAULT_XCOM for the container 'base' of the pod template",
     )
     backend = {"workers.secrets_backend": "airflow.secrets.local_filesystem.LocalFilesystemBackend"}
-    with_backend = task_pods(options("KubernetesExecutor", template, **backend), {})
+    with_backend = of_this_airflow(options("KubernetesExecutor", template, **backend), {})
     assert with_backend is not None
     (found,) = findings(with_backend, (), USES)
     assert found.status == "ok"
@@ -76,7 +76,7 @@ def test_a_connection_that_no_task_can_find_is_an_error(template: Path) -> None:
 
 def test_where_the_template_cannot_be_read_the_scheduler_is_named(tmp_path: Path) -> None:
     """The API server's configuration names the file, but only the scheduler has it."""
-    pods = task_pods(options("KubernetesExecutor", tmp_path / "none.yaml"), {})
+    pods = of_this_airflow(options("KubernetesExecutor", tmp_path / "none.yaml"), {})
     assert pods is not None
     (found,) = findings(pods, (), USES)
     assert found.status == "ok"
@@ -94,12 +94,12 @@ def test_where_the_template_cannot_be_read_the_scheduler_is_named(tmp_path: Path
 )
 def test_elsewhere_everything_is_tried_as_before(executor: str, environment: dict[str, str]) -> None:
     """In a task's pod, and where no pods are started, a missing login is a fault and stays one."""
-    assert task_pods(options(executor), environment) is None
+    assert of_this_airflow(options(executor), environment) is None
 
 
 def test_only_compartments_with_an_account_run_in_pods_beside_another_executor() -> None:
     """A Celery worker's own compartment is tried there, whatever runs in pods."""
-    pods = task_pods(options("CeleryExecutor,KubernetesExecutor"), {})
+    pods = of_this_airflow(options("CeleryExecutor,KubernetesExecutor"), {})
     assert pods is not None
     assert not pods.only
     assert only_in_pods(POLICY, pods) == POLICY.compartments
