@@ -32,6 +32,7 @@ EXTRAS = ("", "vault", "aws")
 # What the official image has beside these.
 BESIDE = ("apache-airflow-providers-cncf-kubernetes", "asyncpg", "psycopg2-binary")
 SCRIPTS = (("airflow", "airflow.__main__"), ("secure-xcom", "secure_xcom.cli"))
+SHARED = ("tests/e2e/hunt.py", "tests/kubernetes/kit.py")
 PROGRAMS = ("bash", "cat", "env", "id", "ls", "mkdir", "rm", "sh", "sleep")
 _VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _STDLIB = f"/usr/local/lib/{_VERSION}"
@@ -77,6 +78,8 @@ def images(folder: Path, pause: Path, dags: Path) -> dict[str, Image]:
         *_product(made),
         Folder("opt/airflow", 0o775),
         Files(dags, "opt/airflow/dags", without=frozenset({"__pycache__"})),
+        # What the DAGs of the tests share.
+        *(Files(REPOSITORY / path, f"{_STDLIB}/site-packages/{path}") for path in SHARED),
         Files(REPOSITORY / "deploy" / "dags", "opt/airflow/secure_xcom", without=frozenset({"__pycache__"})),
     ]
     top = write_layer(folder / "product.tar", own)

@@ -163,7 +163,7 @@ def _environment() -> dict[str, str]:
 def _store_and_runtime(folder: Path) -> dict[str, Sequence[str]]:
     return {
         "etcd": (
-            *("etcd", "--data-dir", "/run/etcd", "--unsafe-no-fsync"),
+            *("etcd", "--data-dir", "/run/etcd"),
             *("--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379"),
             *("--listen-peer-urls", "http://127.0.0.1:2380"),
         ),

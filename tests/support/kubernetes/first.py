@@ -58,7 +58,9 @@ def _mounts(folder: Path) -> None:
         stand_in.write_text(f"{value}\n")
         _do("mount", "--bind", str(stand_in), f"/proc/sys/{name}")
     resolv = Path("/run/resolv.conf")
-    resolv.write_text(f"nameserver {node_files.ADDRESS}\nsearch svc.cluster.local cluster.local\n")
+    resolv.write_text(
+        f"nameserver {node_files.ADDRESS}\nsearch svc.cluster.local cluster.local\noptions ndots:5\n"
+    )
     _do("mount", "--bind", str(resolv), "/etc/resolv.conf")
 
 
