@@ -131,6 +131,8 @@ with DAG("finance_daily", **_options()) as daily:
     @task
     def collect() -> dict[str, Any]:
         """Is nobody's but finance's."""
+        # What the search for canaries is to find, so that finding nothing means something.
+        print(secret("printed on purpose"))
         return {"customer": "ada", "password": secret("finance_daily collected")}
 
     @task
@@ -158,7 +160,7 @@ with DAG("finance_exclusive", **_options()) as exclusive:
         """Comes too late."""
         try:
             task_instance().xcom_pull(task_ids="make", key="token_once")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # its class is what is noted
             note("second reader", type(error).__name__)
             return
         note("second reader", "opened")
