@@ -18,10 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
-from tests.support.kubernetes.image import Files, Folder, Text, write_image, write_layer
+from tests.support.kubernetes.image import Entry, Files, Folder, Text, write_image, write_layer
 from tests.support.servers.vault_binary import cache_folder, openbao_program
 
 REPOSITORY = Path(__file__).parents[3]
@@ -61,6 +62,8 @@ class Image:
     file: Path
     name: str
     digest: str
+    size: int
+    """Bytes, not compressed."""
 
     @property
     def by_digest(self) -> str:
@@ -74,7 +77,7 @@ def images(folder: Path, pause: Path, dags: Path) -> dict[str, Image]:
     if bao is None:
         raise RuntimeError("no OpenBao: it comes with requirements/dev.txt")
     made = folder / "product"
-    own = [
+    own: list[Entry] = [
         *_product(made),
         Folder("opt/airflow", 0o775),
         Files(dags, "opt/airflow/dags", without=frozenset({"__pycache__"})),
@@ -85,7 +88,7 @@ def images(folder: Path, pause: Path, dags: Path) -> dict[str, Image]:
     top = write_layer(folder / "product.tar", own)
     one = write_layer(folder / "pause-layer.tar", [Files(pause, "pause")])
     vault = write_layer(folder / "openbao-layer.tar", [Files(bao, "bin/bao"), Folder("tmp", 0o1777)])
-    recipes = {
+    recipes: dict[str, tuple[str, dict[str, Any], list[Path]]] = {
         "pause": (PAUSE, {"Entrypoint": ["/pause"]}, [one]),
         "openbao": (OPENBAO, {"Entrypoint": ["/bin/bao"], "Env": ["HOME=/tmp", "PATH=/bin"]}, [vault]),
         "airflow": (AIRFLOW, _CONFIG, [_base_layer(), _packages_layer(), top]),
@@ -93,7 +96,8 @@ def images(folder: Path, pause: Path, dags: Path) -> dict[str, Image]:
     written = {}
     for short, (name, config, layers) in recipes.items():
         file = folder / f"{short}.tar"
-        written[short] = Image(file, name, write_image(file, name, config, layers))
+        digest = write_image(file, name, config, layers)
+        written[short] = Image(file, name, digest, file.stat().st_size)
     for leftover in (made, top, one, vault):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return written
@@ -107,7 +111,7 @@ def _base_layer() -> Path:
     modules = sorted((stdlib / "lib-dynload").glob("*.so"))
     key = f"{sys.version}{stdlib}{python.stat().st_mtime}{PROGRAMS}{Path(__file__).read_text()}"
     config = next((entry.name for entry in stdlib.iterdir() if entry.name.startswith("config-")), "")
-    entries = [
+    entries: list[Entry] = [
         Files(stdlib, _STDLIB, without=_LEFT_OUT | {config}),
         Files(python.resolve(), _PYTHON),
         Text(f'#!/bin/sh\nexec {_PYTHON} "$@"\n', "/usr/local/bin/python", 0o755),
@@ -152,9 +156,7 @@ def _requirements() -> Iterator[str]:
             yield requirement.name
 
 
-def _cached(
-    name: str, key: str, entries: list[Files | Text | Folder] | None, pins: str = "", needed: Sequence[str] = ()
-) -> Path:
+def _cached(name: str, key: str, entries: list[Entry] | None, pins: str = "", needed: Sequence[str] = ()) -> Path:
     folder = cache_folder() / "kubernetes"
     folder.mkdir(exist_ok=True)
     layer = folder / f"layer-{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.tar"

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -48,7 +48,10 @@ class Folder:
     mode: int = 0o755
 
 
-def write_layer(target: Path, entries: Iterable[Files | Text | Folder]) -> Path:
+Entry: TypeAlias = Files | Text | Folder
+
+
+def write_layer(target: Path, entries: Iterable[Entry]) -> Path:
     """Write a layer as a tar file; every file is root's and readable by all.
 
     Times of files stay, because the compiled files of Python are valid for one time of their source.
@@ -67,7 +70,7 @@ class _Layer:
         self._tar = tar
         self._names: set[str] = set()
 
-    def add(self, entry: Files | Text | Folder) -> None:
+    def add(self, entry: Entry) -> None:
         inside = entry.inside.strip("/")
         self._parents(inside)
         if isinstance(entry, Folder):

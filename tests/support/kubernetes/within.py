@@ -1,11 +1,11 @@
-"""Run a command as the first work of namespaces of its own, in which a cluster can be started; leave nothing behind.
+"""Run a command in namespaces of its own, in which a cluster can be started, and leave nothing behind.
 
     python -m tests.support.kubernetes.within COMMAND [ARGUMENT...]
 
 Mounts, network, processes, host name and IPC are the command's own, so that ports and firewall rules collide with
-nobody's, and all of it ends with the first process of the namespaces: overlay mounts, bridges, containers, servers.
-What no namespace holds is a folder for files and the cgroups of pods. A janitor, which waits for the end of a pipe,
-removes them, whoever of the others was killed.
+nobody's, and all of it ends with the first process of the namespaces: mounts, bridges, containers, servers. What no
+namespace holds is a folder for files and the cgroups of pods. A janitor, which waits for the end of a pipe, removes
+them, whoever of the others was killed.
 
 - The command ends: `first` ends with its exit code.
 - This process is killed: the kernel sends SIGKILL to `unshare`, and so to `first` (PR_SET_PDEATHSIG).
@@ -16,6 +16,7 @@ Where no cluster can be started the command runs all the same, outside, and its 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.kubernetes import programs
@@ -57,15 +59,33 @@ def why_not() -> str | None:
 
 
 def main(command: list[str]) -> int:
-    """Run the command; return its exit code."""
+    """Run the command where a cluster can be started, or outside, where its tests say why not."""
     reason = why_not()
     if reason:
         return subprocess.run(command, env={**os.environ, WHY_NOT: reason}, check=False).returncode
     built = programs.build()
     remove_stale()
+
+    def put_images(folder: Path) -> None:
+        written = images(folder, built.pause, DAGS)
+        described = {
+            name: [str(image.file), image.name, image.digest, image.size] for name, image in written.items()
+        }
+        (folder / "images.json").write_text(json.dumps(described))
+
+    return run(command, put_images)
+
+
+def run(command: list[str], prepare: Callable[[Path], None]) -> int:
+    """Run the command in namespaces of its own; return its exit code.
+
+    :param prepare: puts what the command needs into the folder, while there still is a network.
+    """
     # A socket's path is at most 107 bytes long, so pytest's own folders are too deep.
     folder = Path(tempfile.mkdtemp(prefix="sxk-", dir="/tmp"))
-    cgroup = f"{PREFIX}{os.getpid()}-{folder.name}"
+    lock = (folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    cgroup = f"{PREFIX}{folder.name}"
     reading, writing = os.pipe()
     janitor = os.fork()
     if janitor == 0:
@@ -73,9 +93,7 @@ def main(command: list[str]) -> int:
         _clean_at_the_end(reading, folder, cgroup)
     os.close(reading)
     try:
-        written = images(folder, built.pause, DAGS)
-        described = {name: [str(image.file), image.name, image.digest] for name, image in written.items()}
-        (folder / "images.json").write_text(json.dumps(described))
+        prepare(folder)
         (folder / "cgroup").write_text(cgroup)
         make_cgroups(cgroup)
         return _run(command, folder)
@@ -134,10 +152,23 @@ def _remove(cgroup: Path) -> bool:
 
 def remove_stale() -> None:
     """Remove the cgroups of a run whose every process was killed, its janitor included."""
-    for name in {path.name for path in CGROUPS.glob(f"*/{PREFIX}*-sxk-*")}:
-        maker = name.removeprefix(PREFIX).partition("-")[0]
-        if not Path("/proc", maker).exists():
+    for name in {path.name for path in CGROUPS.glob(f"*/{PREFIX}sxk-*")}:
+        folder = Path("/tmp", name.removeprefix(PREFIX))
+        if not _in_use(folder):
             remove_cgroups(name)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a run, or its janitor, holds the lock of the folder."""
+    try:
+        with (folder / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _clean_at_the_end(pipe: int, folder: Path, cgroup: str) -> None:
