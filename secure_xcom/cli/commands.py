@@ -15,6 +15,7 @@ from secure_xcom.cli import claims as claims_commands
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import init as init_command
 from secure_xcom.cli import policy as policy_commands
+from secure_xcom.cli import reveal as reveal_command
 from secure_xcom.cli import ui as ui_commands
 from secure_xcom.cli.job_command import add_job
 from secure_xcom.core.config import RELEASE
@@ -162,6 +163,18 @@ declare.add(
     found="the XCom exists but may not be opened, or fails to open",
     examples=(
         'secure-xcom open orders/manual__2026-01-01T00:00:00+00:00/extract --reason "incident 12" --out rows.json',
+    ),
+    group=_LOOK,
+)
+declare.add(
+    app,
+    "reveal",
+    reveal_command.reveal,
+    "Run the service that shows values to viewers.",
+    kind="reads",
+    examples=(
+        "secure-xcom reveal",
+        "secure-xcom reveal --host 0.0.0.0 --port 8443 --tls-certificate tls.crt --tls-key tls.key",
     ),
     group=_LOOK,
 )

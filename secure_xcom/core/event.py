@@ -15,8 +15,9 @@ VERSION = 1
 """The version of the event format. Fields may be added; none is renamed, dropped or given another meaning."""
 
 Action = Literal[
-    "push", "pull", "purge", "claim", "expire", "rewrap", "open", "policy_change", "plaintext_seen", "chain_end"
-]
+    "push", "pull", "purge", "claim", "expire", "rewrap", "open", "reveal", "policy_change", "plaintext_seen",
+    "chain_end",
+]  # fmt: skip
 Outcome = Literal["ok", "refused", "failed"]
 
 # In these events the task received or was refused a value, so it is the consumer.
@@ -62,6 +63,7 @@ class Event:
     policy_before: str | None = None
     operator: str | None = None
     reason: str | None = None
+    sensitive: bool | None = None
     missed: Mapping[str, int] = field(default_factory=dict)
 
     def fields(self) -> dict[str, Any]:

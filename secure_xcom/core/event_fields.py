@@ -95,7 +95,8 @@ FIELDS: dict[str, Field] = {
     "error": Field("The class of the error, for an outcome that is not ok.", _TEXT),
     "compartment": Field("The compartment whose rules decided.", _TEXT, columns={"compartment": "VARCHAR(400)"}),
     "rule": Field(
-        "The rule of the access policy that decided on a push, a pull, a purge, or an open of an expired XCom.",
+        "The rule of the access policy that decided on a push, a pull, a purge, a reveal, or an open of an "
+        "expired XCom.",
         _TEXT,
     ),
     "producer": Field(
@@ -113,7 +114,11 @@ FIELDS: dict[str, Field] = {
         "The keys that wrapped the data key: each key's URI, and its version where the service numbers versions.",
         {"type": "array", "items": _KEY},
     ),
-    "opened_by": Field("The URI of the key that unwrapped the data key.", _TEXT),
+    "opened_by": Field(
+        "The URI of the key that unwrapped the data key. Absent from a reveal whose data key the person's browser "
+        "unwraps after this event.",
+        _TEXT,
+    ),
     "object": Field("The sealed payload's URI; absent for an inline payload.", _TEXT),
     "size": Field("The sealed payload's size in bytes.", _whole_number(0)),
     "codec": Field("The codec's name.", _TEXT),
@@ -123,10 +128,15 @@ FIELDS: dict[str, Field] = {
     "policy": Field("SHA-256 of the access policy, in hexadecimal.", _DIGEST),
     "policy_before": Field("SHA-256 of the previous access policy: for policy_change.", _DIGEST),
     "operator": Field(
-        "The person who ran the command, as given to it: for open and for maintenance.",
+        "The person who ran the command, as given to it: for open and for maintenance. For reveal, the person who "
+        "logged in.",
         _TEXT,
     ),
-    "reason": Field("The operator's reason: for open.", _TEXT),
+    "reason": Field("The operator's reason: for open and reveal.", _TEXT),
+    "sensitive": Field(
+        "Whether the XCom's key, or a field that its preview shows, has a sensitive name: for reveal.",
+        {"type": "boolean"},
+    ),
     "asked": Field(
         "What was asked of Airflow's database, where producer alone does not say it: for outcomes other than ok, "
         "and for plaintext_seen. Parts that were left open are absent.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.errors import AccessError, SecureXComError
 
 
 class AccessLogUnreadable(SecureXComError):
@@ -141,3 +141,43 @@ class ThrowawayFailed(CommandError):
     """A component of the throwaway Airflow did not start, stopped, or did not finish in time."""
 
     remedy = "read the component's output, the end of which is above; `secure-xcom demo --keep` keeps all of it"
+
+
+class RevealError(SecureXComError):
+    """The reveal service cannot answer a request."""
+
+    remedy = "reload the page"
+
+
+class RevealRequestInvalid(RevealError):
+    """A request to the reveal service has a missing, unknown or invalid part."""
+
+
+class RevealOriginRefused(RevealError, AccessError):
+    """A request comes from a page of another origin than the reveal service's own."""
+
+    remedy = "open the page at the address that `reveal.origin` of the access policy names"
+
+
+class IdentityRefused(RevealError, AccessError):
+    """The identity token is missing, expired, or was not made for the reveal service."""
+
+    remedy = "log in again"
+
+
+class RevealRateExceeded(RevealError, AccessError):
+    """A person asks for too many XComs in a minute."""
+
+    remedy = "wait a minute"
+
+
+class RevealBusy(RevealError):
+    """The reveal service is working on as many requests as it may at once."""
+
+    remedy = "try again in a few seconds"
+
+
+class RevealNotSetUp(RevealError):
+    """The access policy or the command does not set up the reveal service."""
+
+    remedy = "see docs/reveal.md for the section `reveal` of the access policy"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from secure_xcom.connections.sql.positions import AttemptPosition, Position
 from secure_xcom.core.coordinate import Coordinate
@@ -148,6 +149,39 @@ class Database(AirflowDatabase):
         row = next(iter(shown.values()), None)
         return replace(row, text=self.whole_text(row.position)) if row and row.text is None else row
 
+    def shown(self, coordinate: Coordinate, *, attempt: str | None = None) -> StoredRow | None:
+        """Return the row of a coordinate that Airflow shows, or that of an attempt; None where there is none.
+
+        In bounded memory: a text over TEXT_MAX_CHARACTERS is not read.
+
+        :param attempt: the UUID of the task instance (Airflow 3.4); None for the current one.
+        :raises CoordinateMismatch: it has several, one for each iteration of a loop.
+        """
+        import sqlalchemy
+
+        rows = []
+        for source in self._sources:
+            (condition,) = source.of_tasks([(*coordinate.of_task, coordinate.map_index)])
+            unowned = source.attempt.is_(None)
+            if attempt is None:
+                wanted = sqlalchemy.or_(unowned, source.live.is_(True))
+            else:
+                wanted = sqlalchemy.and_(~unowned, source.attempt == UUID(attempt))
+            query = source.select(TEXT_MAX_CHARACTERS).where(
+                condition, wanted, source.table.c.key == coordinate.key
+            )
+            # Some databases take upper and lower case for the same.
+            rows += [row for row in self._read(source, query.limit(2)) if row.key == coordinate.key]
+        # The tables are read in the order in which a later row hides an earlier one.
+        shown = {row.attempt: row for row in rows}
+        if len(shown) > 1:
+            raise CoordinateMismatch(
+                "several iterations of a loop have this coordinate",
+                where=str(coordinate),
+                remedy="name the task instance by its UUID: a coordinate alone does not say which one is meant",
+            )
+        return next(iter(shown.values()), None)
+
     def whole_text(self, position: Position) -> str | None:
         """Return a row's text, however long; None where there is no such row."""
         import sqlalchemy
@@ -248,8 +282,6 @@ def _row(source: RowSource, record: Sequence[Any]) -> StoredRow:
 
 def _delete_hidden(connection: Connection, position: AttemptPosition) -> None:
     """Delete the row of an earlier release that would show again, as Airflow does when it deletes an XCom."""
-    from uuid import UUID
-
     import sqlalchemy
 
     from secure_xcom.connections.sql.airflow_tables import OWNER, PLACE, XCOM_V1

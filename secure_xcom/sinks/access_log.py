@@ -132,18 +132,18 @@ class AccessLog:
         """The sinks, the required ones first."""
         return tuple(target.sink for target in self._targets)
 
-    def record(self, events: Sequence[Event]) -> None:
-        """Write events, in order, with one append per sink.
+    def record(self, events: Sequence[Event]) -> list[str]:
+        """Write events, in order, with one append per sink, and return their ids.
 
         :raises AuditError: a sink did not accept them. The caller must then give nothing out.
         """
         if not events:
-            return
+            return []
         if self._pid != os.getpid():
             self._begin_process()
         try:
             with self._turns.turn(TURN_SECONDS):
-                self._write(events)
+                return self._write(events)
         except NoTurn as missed:
             raise _not_written(missed) from None
 
@@ -164,12 +164,13 @@ class AccessLog:
         except AuditError as error:
             log.warning("The event chain stays open, because its end could not be written: %s", error)
 
-    def _write(self, events: Sequence[Event]) -> None:
+    def _write(self, events: Sequence[Event]) -> list[str]:
         try:
             self._spare_memory()
             if self._chain.ended:
                 self._chain = Chain()
             self._begin_once()
+            first = 0 if self._change is None else 1
             lines = [self._chain.add(self._record(event)) for event in self._with_others(events)]
             self._change = None
             errors = [target.write(lines) for target in self._targets]
@@ -188,6 +189,7 @@ class AccessLog:
         if self._unkept and self._seen is not None and self._policy is not None:
             self._seen.keep(self._policy)
             self._unkept = False
+        return [line.record["id"] for line in lines[first : first + len(events)]]
 
     def _with_others(self, events: Sequence[Event]) -> list[Event]:
         """Return these events with the ones that belong into the same write."""

@@ -46,6 +46,7 @@ class Draft:
     codec: str | None = None
     operator: str | None = None
     reason: str | None = None
+    sensitive: bool | None = None
     plaintext: bool = False
 
     def refers(self, reference: Reference, keys: tuple[KeyUse, ...]) -> None:
@@ -73,12 +74,16 @@ _SHARED = tuple(field.name for field in fields(Draft) if field.name != "plaintex
 
 
 class Record:
-    """The drafts of one operation, and which XCom is being worked on."""
+    """The drafts of one operation, and which XCom is being worked on.
 
-    __slots__ = ("_current", "drafts")
+    :ivar ids: the ids of the events, once the operation is done and recorded.
+    """
+
+    __slots__ = ("_current", "drafts", "ids")
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self.drafts = drafts
+        self.ids: list[str] = []
         self._current = drafts[0] if len(drafts) == 1 else Draft()
 
     def at(self, index: int) -> AbstractContextManager[Draft]:
@@ -130,7 +135,9 @@ def recording(
             access_log.record(record.failure(action, error, task, policy))
         raise
     try:
-        access_log.record([draft.event(action, "ok", error=None, task=task, policy=policy) for draft in drafts])
+        record.ids = access_log.record(
+            [draft.event(action, "ok", error=None, task=task, policy=policy) for draft in drafts]
+        )
     except AuditError as error:
         # A sink that did take the events has them as done, so it is told that nothing was given. What this sink or
         # another does not take is kept for it, and the caller gets the error either way. That a key was unwrapped

@@ -156,9 +156,9 @@ def test_requirements_are_hashed_and_name_no_address(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "extras"),
     [
-        ("dev", ["vault", "aws", "gcp", "azure", "dataframe", "dev"]),
+        ("dev", ["vault", "aws", "gcp", "azure", "dataframe", "reveal", "dev"]),
         ("airflow31", ["vault", "aws", "dataframe", "dev"]),
-        ("core", []),
+        ("core", ["reveal"]),
     ],
 )
 def test_requirements_hold_what_the_package_asks_for(name: str, extras: list[str]) -> None:

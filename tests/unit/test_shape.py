@@ -61,8 +61,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "ops",
     },
     "ops": BELOW_AIRFLOW,
+    # docs/adr/0115: the reveal service, a process of its own.
+    "reveal": BELOW_AIRFLOW | {"ops"},
     "demo": BELOW_AIRFLOW | {"airflow", "ops"},
-    "cli": BELOW_AIRFLOW | {"airflow", "ops", "demo"},
+    "cli": BELOW_AIRFLOW | {"airflow", "ops", "reveal", "demo"},
     # docs/adr/0001: what Airflow reads when it starts, so that it loads the options and nothing else.
     "provider_info": {"core"},
     # The package itself: its version, its root error, and the backend's name, found late.
@@ -609,7 +611,7 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
 LOADED_LINES = 9_300
-REACHABLE_LINES = 14_450
+REACHABLE_LINES = 14_560
 
 
 def test_a_task_stays_small() -> None:

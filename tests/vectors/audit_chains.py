@@ -82,8 +82,15 @@ def chains() -> dict[str, dict[str, Any]]:
         "run_id": 'a\nb\r"c\\d\x1f\x7f',
         "task_id": "\u2028\U0001f512",
     }
+    seen = {**sealed, "rule": "compartments[finance].viewers[0]", "operator": "ana@example.com", "reason": "4711"}
+    reveals = [
+        _event(0, "reveal", **seen, sensitive=False),
+        _event(1, "reveal", **seen, sensitive=True, opened_by=_KEY, cache_hit=False),
+        _event(2, "reveal", "refused", error="AccessRefused", **{**seen, "rule": "viewers"}, asked=_coordinate()),
+    ]
     return {
         "v1-every-action.json": _stored(every),
+        "v1-reveal.json": _stored(reveals),
         "v1-unusual-ids.json": _stored([_event(0, "push", producer=_coordinate(**unusual), size=0)]),
         "v1-interrupted.json": _stored([_event(0, "push", **sealed)]),
     }

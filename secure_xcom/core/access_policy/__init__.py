@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy.compartment import Compartment, KeyRetention, Reader, Route, RunOn
+    from secure_xcom.core.access_policy.compartment import Compartment, KeyRetention, Reader, Route, RunOn, Viewer
     from secure_xcom.core.access_policy.identities import Aws, Azure, Google, Grant, Identity
     from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.access_policy.policy_file import LegalHold, PolicyFile
+    from secure_xcom.core.access_policy.reveal import Reveal
     from secure_xcom.core.access_policy.single import DEFAULT_COMPARTMENT
     from secure_xcom.core.access_policy.watched_policy import WatchedPolicy, watched
 
@@ -29,15 +30,17 @@ __all__ = [
     "LegalHold",
     "PolicyFile",
     "Reader",
+    "Reveal",
     "Route",
     "RunOn",
+    "Viewer",
     "WatchedPolicy",
     "watched",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("Compartment", "KeyRetention", "Reader", "Route", "RunOn"):
+    if name in ("Compartment", "KeyRetention", "Reader", "Route", "RunOn", "Viewer"):
         from secure_xcom.core.access_policy import compartment
 
         return getattr(compartment, name)
@@ -53,6 +56,10 @@ def __getattr__(name: str) -> object:
         from secure_xcom.core.access_policy import policy_file
 
         return getattr(policy_file, name)
+    if name == "Reveal":
+        from secure_xcom.core.access_policy.reveal import Reveal
+
+        return Reveal
     if name in ("WatchedPolicy", "watched"):
         from secure_xcom.core.access_policy import watched_policy
 

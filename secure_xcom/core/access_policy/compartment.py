@@ -1,4 +1,4 @@
-"""A compartment: its DAGs, keys and stores, its readers, and the rules for its XComs."""
+"""A compartment: its DAGs, keys and stores, its readers and viewers, and the rules for its XComs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from secure_xcom.core.access_policy.field_types import (
     DnsName,
     Duration,
     Executor,
+    GroupName,
     IdGlob,
     KeyGlob,
     Name,
@@ -40,6 +41,18 @@ class Reader(Strict):
     """Only XComs that these DAGs of this compartment pushed."""
     of_tasks: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
     """Only XComs that these tasks of this compartment pushed."""
+
+
+class Viewer(Strict):
+    """People who may have values revealed to them (docs/reveal.md). Every given field must match."""
+
+    group: GroupName
+    """A group of the identity provider, exactly as the provider writes it."""
+    dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
+    """Only XComs that these DAGs of this compartment pushed. Services see digests and have no globs, so a glob is
+    compiled to the ids known then."""
+    tasks: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] = ("*",)
+    """Only XComs that these tasks of those DAGs pushed."""
 
 
 class Route(Strict):
@@ -119,6 +132,8 @@ class Compartment(Strict):
     """Stores that are no longer written to, but that references still name."""
     readers: Annotated[tuple[Reader, ...], a_list()] = ()
     """Tasks of other compartments that may pull. Its own tasks always may."""
+    viewers: Annotated[tuple[Viewer, ...], a_list(max_length=1000)] = ()
+    """Groups of people who may see its values in ``secure-xcom reveal``. Needs ``reveal`` at the top."""
     routes: Annotated[tuple[Route, ...], a_list(max_length=32)] = ()
     """Other stores and keys for some XComs."""
     exclusive: Annotated[tuple[KeyGlob, ...], a_list()] = ()

@@ -51,6 +51,16 @@ FORMS = {
     r"^[\w .,:;/@+=~#%()?!-]+$": "plain text without quotes, such as case 2026-12",
     r"^https?://[\w.:-]+(/[\w.,:;/@+=~%&?-]*)?$": "an http or https URL, such as https://hooks.example.com/xcom",
     r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$": "MODULE:FUNCTION, such as company.alarms:page_us",
+    "origin": "SCHEME://HOST or SCHEME://HOST:PORT in lower case and without a path, such as "
+    "https://reveal.example.com",
+    "airflow_origin": "SCHEME://HOST or SCHEME://HOST:PORT in lower case and without a path, such as "
+    "https://airflow.example.com",
+    r"^https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$": "SCHEME://HOST:PORT in "
+    "lower case and without a path, such as https://vault.example.com:8200",
+    r"^https?://[\w.:\[\]-]+(/[\w.:/@~%+-]*)?$": "the URL of an issuer, such as https://login.example.com",
+    r"^[\w.:/@+~-]+$": "the id of a client, such as secure-xcom-reveal",
+    r"^[\w-]+(/[\w-]+)*$": "the path of a namespace, such as admin/data",
+    r"^[\w./@:+-]([\w ./@:+-]*[\w./@:+-])?$": "the name of a group without quotes, such as finance-oncall",
     r"^[A-Za-z0-9_.-]+$": f"{_LETTERS}, such as pay",
     r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$": "a name of Kubernetes (lower-case letters, digits, . and -), such as "
     "pay-workers",

@@ -33,6 +33,15 @@ Uri = Annotated[str, Field(max_length=URI_MAX_CHARACTERS, pattern=r"^[a-z0-9-]+:
 BundleName = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.-]+$")]
 """The name of a DAG bundle or a team, as in ``[dag_processor] dag_bundle_config_list``."""
 
+# The groups claim of a provider holds names, paths (Keycloak), object ids (Entra) or mail addresses.
+GroupName = Annotated[str, Field(max_length=250, pattern=r"^[\w./@:+-]([\w ./@:+-]*[\w./@:+-])?$")]
+"""A group of people at an identity provider."""
+
+ClaimName = Annotated[str, Field(max_length=250, pattern=r"^/?[A-Za-z0-9_.:/-]+$")]
+"""A claim of a token, or a JSON pointer to it."""
+MountPath = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*$")]
+"""The mount of an auth method of Vault, without ``auth/``."""
+
 Queue = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\w.:/@+-]+$")]
 Pool = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\w .:/@+-]+$")]
 Executor = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.:-]+$")]

@@ -8,9 +8,11 @@ from pydantic import Field
 
 from secure_xcom.core.access_policy.field_types import (
     BundleName,
+    ClaimName,
     DnsName,
     Duration,
     IdGlob,
+    MountPath,
     Name,
     PlaceNames,
     ServiceAccounts,
@@ -18,14 +20,13 @@ from secure_xcom.core.access_policy.field_types import (
     a_list,
 )
 
-As = Literal["writer", "reader", "both", "maintenance", "operator"]
+As = Literal["writer", "reader", "both", "maintenance", "operator", "fetcher", "revealer"]
 """writer pushes, reader pulls, both does both, maintenance rewraps and collects garbage without reading, operator
-reads in an emergency and sees the settings of keys."""
+reads in an emergency and sees the settings of keys, fetcher reads sealed payloads and has no key, revealer reads
+and opens them for viewers."""
 
-_MountPath = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*$")]
 _RoleName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 _Cidr = Annotated[str, Field(max_length=43, pattern=r"^[0-9A-Fa-f.:]+/[0-9]{1,3}$")]
-_ClaimName = Annotated[str, Field(max_length=250, pattern=r"^/?[A-Za-z0-9_.:/-]+$")]
 _ClaimText = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[\w.:/@+=~|,-]+$")]
 
 
@@ -36,7 +37,8 @@ class Grant(Strict):
     """The compartment."""
     role: Annotated[As, Field(alias="as")]
     """``writer`` pushes, ``reader`` pulls, ``both`` does both, ``maintenance`` rewraps and collects garbage
-    without reading, ``operator`` reads in an emergency and sees the settings of keys."""
+    without reading, ``operator`` reads in an emergency and sees the settings of keys, ``fetcher`` reads sealed
+    payloads and has no key, ``revealer`` reads and opens them for viewers (``secure-xcom reveal --opens``)."""
     dags: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] | None = None
     """DAG ids or globs. Services see digests and have no globs, so a glob is compiled to the ids known then."""
     tasks: Annotated[tuple[IdGlob, ...], a_list(min_length=1)] | None = None
@@ -44,7 +46,7 @@ class Grant(Strict):
 
 
 class _Vault(Strict):
-    mount: _MountPath | None = None
+    mount: MountPath | None = None
     """The mount of the auth method; by default the method's name."""
     role: _RoleName | None = None
     """The role at the auth method; by default the identity's name."""
@@ -89,9 +91,9 @@ class VaultJwt(_Vault):
     """The audience of the token."""
     bound_subject: _ClaimText | None = None
     """The subject of the token."""
-    bound_claims: dict[_ClaimName, _ClaimText] = Field(default_factory=dict)
+    bound_claims: dict[ClaimName, _ClaimText] = Field(default_factory=dict)
     """The claims that the token must have, by name."""
-    user_claim: _ClaimName = "sub"
+    user_claim: ClaimName = "sub"
     """The claim that names the user in Vault's log."""
 
 

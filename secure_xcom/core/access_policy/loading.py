@@ -77,6 +77,8 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
         yield from _compartment(
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
+    if file.reveal is not None and (file.reveal.vault is None) == (file.reveal.oidc is None):
+        yield _problem(("reveal",), "reveal must have one of vault and oidc: people log in at one of them")
     for store, text in nested_folders.texts(nested_folders.nested(file.compartments), file.compartments):
         yield _problem(("compartments", store.compartment, *store.field), text, "nested-store")
     for index, identity in enumerate(file.identities):

@@ -7,7 +7,7 @@ a hostile worker, the policies of the key service and the bucket hold.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from secure_xcom.core.access_policy.alarms import Alarm
     from secure_xcom.core.access_policy.identities import Identity
     from secure_xcom.core.access_policy.policy_file import LegalHold, OpenPlaces, PolicyFile
+    from secure_xcom.core.access_policy.reveal import Reveal
 
 # A task's process sees the ids of few DAGs; a DAG processor sees thousands, one after the other.
 _CACHED_DAGS = 4096
@@ -52,6 +53,7 @@ class AccessPolicy:
         legal_holds: Sequence[LegalHold] = (),
         alarms: Sequence[Alarm] = (),
         open_places: OpenPlaces | None = None,
+        reveal: Reveal | None = None,
     ) -> None:
         self.compartments = tuple(compartments)
         self.identities = tuple(identities)
@@ -59,6 +61,7 @@ class AccessPolicy:
         self.alarms = tuple(alarms)
         self.alarms_at_once = tuple(alarm for alarm in self.alarms if alarm.at_once)
         self._open_places = open_places
+        self.reveal = reveal
         self.digest = digest
         # With one compartment for all DAGs, a consumer that Airflow does not name (a callback after the task, a
         # trigger) may pull. With a file it may not.
@@ -90,7 +93,7 @@ class AccessPolicy:
 
             raise SettingInvalid(first_fault(error), where="[secure_xcom] key_uris, store_uri") from None
         # Without the fields that came later, none of which is set: the digest is that of earlier releases.
-        fields = compartment.model_dump_json(exclude={"archived_retention"})
+        fields = compartment.model_dump_json(exclude={"archived_retention", "viewers"})
         digest = hashlib.sha256(fields.encode()).hexdigest()
         return cls((compartment,), digest=digest, consumers_known=False)
 
@@ -127,6 +130,7 @@ class AccessPolicy:
             legal_holds=file.legal_holds,
             alarms=file.alarms,
             open_places=file.open_places,
+            reveal=file.reveal,
         )
 
     @property
@@ -229,6 +233,16 @@ class AccessPolicy:
             if wrong is not None:
                 return Verdict(compartment, f"producer.{wrong.field}", wrong.refusal)
         return Verdict(compartment, "own")
+
+    def viewer_of(self, coordinate: Coordinate, groups: Collection[str]) -> Verdict:
+        """Decide whether a person in these groups may see an XCom, by the viewers of its compartment alone.
+
+        :param groups: the person's groups, as the identity provider names them in a verified token.
+        :raises CompartmentUnknown: the XCom's DAG belongs to no compartment.
+        """
+        from secure_xcom.core.access_policy.viewers import judge_viewer
+
+        return judge_viewer(self.resolve(coordinate), coordinate, groups)
 
     def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Verdict:
         """Decide whether this consumer may pull, before any key is asked for.

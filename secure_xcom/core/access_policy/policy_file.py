@@ -23,6 +23,7 @@ from secure_xcom.core.access_policy.field_types import (
     a_list,
 )
 from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.reveal import Reveal
 
 
 class LegalHold(Strict):
@@ -85,6 +86,8 @@ class PolicyFile(Strict):
     """The compartments, in order: a DAG belongs to the first one with a glob that matches its id."""
     identities: Annotated[tuple[Identity, ...], a_list(max_length=100_000)] = ()
     """The principals of workers and people. Service policies are compiled for them."""
+    reveal: Reveal | None = None
+    """The service that shows values to ``viewers``, and where they log in."""
     open_places: OpenPlaces = OpenPlaces()
     """Places that every DAG may name. Once the file gives anybody a place, all others are closed."""
     alarms: Annotated[tuple[Alarm, ...], a_list(max_length=1000)] = ()

@@ -12,8 +12,9 @@ from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.globs import matches
 from secure_xcom.ops.service_policies.grants import grants_of
 
-Act = Literal["push", "pull", "rewrap", "look"]
-"""``rewrap`` is all of maintenance: rewrap, list, delete, never read. ``look`` sees the settings of a key."""
+Act = Literal["push", "pull", "rewrap", "look", "fetch", "unwrap"]
+"""``rewrap`` is all of maintenance: rewrap, list, delete, never read. ``look`` sees the settings of a key.
+``fetch`` reads sealed payloads and ``unwrap`` opens data keys: parts of ``pull``, which also claims."""
 
 ACTS: dict[str, tuple[Act, ...]] = {
     "writer": ("push",),
@@ -21,6 +22,8 @@ ACTS: dict[str, tuple[Act, ...]] = {
     "both": ("push", "pull"),
     "maintenance": ("rewrap", "look"),
     "operator": ("pull", "look"),
+    "fetcher": ("fetch",),
+    "revealer": ("fetch", "unwrap"),
 }
 
 

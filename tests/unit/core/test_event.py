@@ -51,6 +51,7 @@ FULL = Event(
     policy_before="1" * 64,
     operator="alice",
     reason="ticket",
+    sensitive=True,
     missed={"s3://b": 2},
 )
 

@@ -1,0 +1,73 @@
+"""The service that shows values to viewers: its origin, and where people log in.
+
+A task needs none of it. ``viewers`` of a compartment say who may see what
+(`secure_xcom.core.access_policy.viewers`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from secure_xcom.core.access_policy.field_types import ClaimName, Duration, MountPath, Strict, seconds
+
+# RFC 6454: scheme, host and port as browsers serialise them, in lower case and without a slash at the end.
+_Origin = Annotated[
+    str,
+    Field(
+        max_length=255,
+        pattern=r"^https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$",
+    ),
+]
+_Issuer = Annotated[str, Field(max_length=1024, pattern=r"^https?://[\w.:\[\]-]+(/[\w.:/@~%+-]*)?$")]
+_ClientId = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\w.:/@+~-]+$")]
+_Namespace = Annotated[str, Field(max_length=255, pattern=r"^[\w-]+(/[\w-]+)*$")]
+
+
+class RevealVault(Strict):
+    """People log in at Vault or OpenBao, and their browsers unwrap with their own tokens."""
+
+    address: _Origin
+    """The address of Vault, as browsers and the service reach it."""
+    namespace: _Namespace | None = None
+    """The namespace of the mounts."""
+    mount: MountPath = "oidc"
+    """The mount of the OIDC auth method. An operator configures its provider and client."""
+    user_claim: ClaimName = "email"
+    """The claim that names the person in both logs."""
+    groups_claim: ClaimName = "groups"
+    """The claim that lists the person's groups."""
+    token_ttl: Duration = "10m"  # noqa: S105 - a duration
+    """How long a person's token lasts. It is never renewed."""
+
+    @property
+    def token_seconds(self) -> int:
+        """``token_ttl`` in seconds."""
+        return seconds(self.token_ttl)
+
+
+class RevealOidc(Strict):
+    """People log in at the company's OpenID Connect provider, and the service unwraps (``--opens``)."""
+
+    issuer: _Issuer
+    """The issuer, below which ``/.well-known/openid-configuration`` is found."""
+    client_id: _ClientId
+    """The public client of the service, with PKCE. It is the audience of the tokens."""
+    user_claim: ClaimName = "email"
+    """The claim that names the person in the access log."""
+    groups_claim: ClaimName = "groups"
+    """The claim that lists the person's groups."""
+
+
+class Reveal(Strict):
+    """The service that shows values to viewers. Exactly one of ``vault`` and ``oidc`` is given."""
+
+    origin: _Origin
+    """The service's own origin, as browsers have it."""
+    airflow_origin: _Origin
+    """Airflow's origin, the only one whose pages may frame the service's page."""
+    vault: RevealVault | None = None
+    """People log in at Vault, and their browsers unwrap. The service has no key."""
+    oidc: RevealOidc | None = None
+    """People log in at the company's provider, and the service unwraps as an identity of its own."""

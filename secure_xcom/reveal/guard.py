@@ -1,0 +1,80 @@
+"""Around every request: the headers of every answer, and errors as answers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+
+from secure_xcom.core.errors import RevealError, SecureXComError
+from secure_xcom.reveal.answers import error_record, status_of
+from secure_xcom.reveal.pages import headers
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from secure_xcom.core.access_policy.reveal import Reveal
+    from secure_xcom.reveal.service import Service
+
+log = logging.getLogger(__name__)
+
+_POPUPS = ("/login", "/callback")
+
+
+class Guard:
+    """An ASGI middleware. No error leaves it, and no answer without our headers.
+
+    :param service: whose access policy says who may frame the page, and what it may connect to.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and answer for its errors."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        # Until the access policy was read, nothing is allowed.
+        ours = headers(None)
+        started = False
+        problem: SecureXComError | None = None
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message).update(ours)
+            await send(message)
+
+        try:
+            ours = headers(self._reveal(), framed=path == "/", popup=path in _POPUPS)
+            await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            # Nobody is there to be answered.
+            return
+        except SecureXComError as error:
+            problem, status = error, status_of(error)
+        except Exception as error:
+            # The text of a foreign error may quote a request, so only its class is told.
+            log.exception("a request failed")
+            problem, status = RevealError(f"the request failed ({type(error).__name__})"), 500
+        if problem is None:
+            return
+        if started:
+            # What was sent cannot be taken back: the server closes the connection before the announced length.
+            raise problem
+        await JSONResponse(error_record(problem), status)(scope, receive, send_with_headers)
+
+    def _reveal(self) -> Reveal | None:
+        try:
+            return self._service.set_up()[1]
+        except SecureXComError:
+            # Whatever needs the policy says so itself; the others answer without any permission.
+            return None

@@ -1,0 +1,142 @@
+"""Run the service: its parts from a deployment, and the server around them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from secure_xcom.core.access_policy import watched
+from secure_xcom.core.errors import CommandError, RevealNotSetUp
+from secure_xcom.ops.xcom_table import Database, database_url
+from secure_xcom.reveal.app import make_app
+from secure_xcom.reveal.revealing import Revealer
+from secure_xcom.reveal.service import Service
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from secure_xcom.deployment import Deployment
+
+_CONNECTIONS_MAX = 500
+_IDLE_SECONDS = 30
+_STOP_SECONDS = 30
+"""How long requests that have begun may take after a SIGTERM: under a minute, as orchestrators grant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the server listens.
+
+    :ivar certificate: a PEM file with the certificate chain, and :ivar key: of its private key; both or none.
+    """
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@contextmanager
+def service_of(deployment: Deployment) -> Iterator[Service]:
+    """Give the service of a deployment; at its end the access log's chain is ended and the database closed.
+
+    :raises SecureXComError: the settings, the access policy, the access log or the database cannot be used.
+    """
+    path = deployment.settings.access_policy
+    if not path:
+        raise RevealNotSetUp(
+            "there is no access policy, so nobody may see a value", where="[secure_xcom] access_policy"
+        )
+    access_log = deployment.access_log
+    with closing(Database(database_url())) as database, closing(access_log):
+        settings, names = deployment.settings, deployment.sensitive_names
+        revealer = Revealer(settings, database, access_log, names)
+        service = Service(settings, watched(path).current, revealer, names)
+        service.set_up()
+        # Airflow's tables are those that this release knows.
+        _ = database.schema
+        yield service
+
+
+def serve(deployment: Deployment, listen: Listen, *, reveals_at_once: int, started: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests that have begun are answered first.
+
+    :param started: is told the URL once the server listens.
+    :raises SecureXComError: the service cannot start.
+    """
+    with service_of(deployment) as service:
+        run(make_app(service, reveals_at_once=reveals_at_once), listen, started)
+
+
+def run(app: ASGIApp, listen: Listen, started: Callable[[str], None]) -> None:
+    """Run an application with the server's limits.
+
+    :param started: is told the URL once the server listens.
+    :raises CommandError: the address or the certificate cannot be used.
+    """
+    if (listen.certificate is None) != (listen.key is None):
+        raise CommandError(
+            "a certificate and its key go together",
+            where="--tls-certificate, --tls-key",
+            remedy="give both, or none behind a proxy that ends TLS",
+        )
+    try:
+        config = uvicorn.Config(
+            app,
+            host=listen.host,
+            port=listen.port,
+            ssl_certfile=listen.certificate,
+            ssl_keyfile=None if listen.key is None else str(listen.key),
+            # The address of a callback holds a code.
+            access_log=False,
+            log_config=None,
+            log_level=logging.WARNING,
+            server_header=False,
+            # No client's address is used, so no header of a proxy is believed.
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            limit_concurrency=_CONNECTIONS_MAX,
+            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        config.load()
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"the certificate or its key cannot be read ({type(error).__name__})",
+            where="--tls-certificate, --tls-key",
+            remedy="name PEM files that this user can read",
+        ) from None
+    server = _Server(config, started)
+    try:
+        server.run()
+    except SystemExit:
+        # uvicorn logs why.
+        raise CommandError(
+            "the server cannot listen",
+            where=f"{listen.host}:{listen.port}",
+            remedy="choose an address of this machine and a free port with --host and --port",
+        ) from None
+
+
+class _Server(uvicorn.Server):
+    """Tells where it listens, which with port 0 the system decides."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        scheme = "https" if self.config.is_ssl else "http"
+        for server in self.servers:
+            for bound in server.sockets:
+                host, port = bound.getsockname()[:2]
+                self._tell(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
