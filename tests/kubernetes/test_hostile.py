@@ -87,7 +87,7 @@ def reached(site: Site) -> None:
 
 @pytest.mark.parametrize("name", REACHES)
 def test_the_scheduler_holds_a_pod_that_is_not_its_own(site: Site, reached: None, name: str) -> None:
-    """A file that undid our policy gets no pod: the task waits in a pool that does not exist, and a log says why."""
+    """A file that undid our policy gets no pod: its task waits in a pool that is not there, and a log says why."""
     dag_id = f"marketing_{name}"
     rows = site.rows("SELECT state, pool FROM task_instance WHERE dag_id = :dag", dag=dag_id)
     assert rows == [("scheduled", HELD)]

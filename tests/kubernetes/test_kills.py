@@ -1,4 +1,4 @@
-"""Pods that end in the middle of a push and of a pull: every retry reaches the right state, and nothing is lost."""
+"""Pods that end in the middle of a push and of a pull: every retry ends right, and nothing is lost."""
 
 from __future__ import annotations
 

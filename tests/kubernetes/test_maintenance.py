@@ -73,7 +73,7 @@ def _run_in_pod(site: Site, name: str, database: str, *words: str) -> tuple[str,
 
 @pytest.mark.parametrize("words", [("gc", "--json"), ("rewrap", "--apply", "--json"), ("doctor", "--json")])
 def test_commands_run_in_a_pod(site: Site, database: str, words: tuple[str, ...]) -> None:
-    """What the documentation has a CronJob do: each command reads Airflow's rows and both teams' part of the bucket."""
+    """What the documentation has a CronJob do: commands read Airflow's rows and both teams' part of the bucket."""
     phase, said = _run_in_pod(site, f"command-{words[0]}", database, *words)
     print(words, phase, said[-3000:])
     report = json.loads(said[said.index("{") :])

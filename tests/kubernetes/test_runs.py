@@ -18,7 +18,7 @@ def states(site: Site) -> dict[str, str]:
 
 @pytest.mark.parametrize("team", TEAMS)
 def test_values_come_back_equal(site: Site, states: dict[str, str], team: str) -> None:
-    """Texts, structures, bytes, large, mapped and deferred values, and those of a pod that a task shaped itself."""
+    """Texts, structures, bytes, large, mapped and deferred values, and those of a pod that a task shaped."""
     assert states[f"{team}_ways"] == "success", site.logs(f"{team}_ways", "ways")[-6000:]
     notes = site.notes(f"{team}_ways", "ways", "gather")
     assert {name for name, value in notes if value == "equal"} == PATHS
@@ -37,7 +37,7 @@ def test_every_pod_has_its_compartments_account(site: Site, states: dict[str, st
 
 
 def test_no_pod_holds_a_stored_key(site: Site, states: dict[str, str]) -> None:
-    """Pods have two projected tokens, for Vault and for the STS; no Secret, no key, no token of the cluster's API."""
+    """Pods have two projected tokens, for Vault and for the STS: no Secret, no key, no token of the API server."""
     for team in TEAMS:
         for pod in site.pods(f"{team}_ways", "ways"):
             assert [volume.name for volume in pod.spec.volumes if volume.secret] == []

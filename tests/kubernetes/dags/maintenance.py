@@ -1,4 +1,4 @@
-"""The maintenance DAG. Its pods get the database's address from Vault, by a role that their account alone may take."""
+"""The maintenance DAG. Its pods get the database's address from Vault, by a role of their account alone."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ brings_template = build("brings_template", pod_template_file="/opt/airflow/dags/
 mounts_token = build("mounts_token", **pod(volumes=[models.V1Volume(name="token", projected=PROJECTED)]))
 mounts_secret = build(
     "mounts_secret",
-    **pod(volumes=[models.V1Volume(name="secret", secret=models.V1SecretVolumeSource(secret_name="any"))]),  # noqa: S106
+    **pod(volumes=[models.V1Volume(name="secret", secret=models.V1SecretVolumeSource(secret_name="any"))]),
 )
 other_label = build("other_label", **pod(labels={"secure-xcom": "none"}))
 serves = build("serves", **pod(labels={"component": "api-server"}))

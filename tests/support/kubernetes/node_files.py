@@ -194,7 +194,7 @@ def _documents(folder: Path, cgroup: str) -> dict[str, dict[str, Any]]:
 
 
 def _containerd(folder: Path) -> str:
-    # Without CAP_SYS_RESOURCE no process may be given a better oom_score_adj; AppArmor and hugetlb may not be there.
+    # Without CAP_SYS_RESOURCE no process may be given a better oom_score_adj. AppArmor may not be there.
     runtime = 'plugins."io.containerd.grpc.v1.cri"'
     needless = ("snapshotter.v1.btrfs", "snapshotter.v1.zfs", "snapshotter.v1.aufs", "snapshotter.v1.devmapper")
     disabled = ", ".join(f'"io.containerd.{name}"' for name in ("internal.v1.opt", *needless))

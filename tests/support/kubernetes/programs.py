@@ -1,7 +1,7 @@
 """The programs of a cluster: built from Go modules into the cache, once, and Debian's own.
 
-Kubernetes and CoreDNS come as Go modules, pinned in ``programs/*/go.mod``. etcd, containerd, runc, iptables and the
-CNI plugins are Debian's packages. With ``SECURE_XCOM_TEST_BUILD=true`` what is missing is installed.
+Kubernetes and CoreDNS come as Go modules, pinned in ``programs/*/go.mod``. etcd, containerd, runc, iptables and
+the CNI plugins are Debian's packages. With ``SECURE_XCOM_TEST_BUILD=true`` what is missing is installed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def install(packages: list[str]) -> None:
     :raises RuntimeError: apt-get failed.
     """
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *packages]):
+    install_them = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    for command in (["apt-get", "update"], install_them):
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
@@ -71,7 +72,7 @@ def install(packages: list[str]) -> None:
 def build() -> Programs:
     """Return the programs, built now where they are not in the cache yet.
 
-    The first build takes about 20 minutes of processor time; it runs at the lowest priority, one package at a time.
+    The first build takes about 20 minutes of processor time, at the lowest priority and one package at a time.
 
     :raises RuntimeError: there is no Go.
     """
@@ -96,9 +97,10 @@ def _program(name: str, flags: str = "") -> Path:
         if not program.exists():
             print(f"building {name} into {folder}, once", flush=True)
             partial = program.with_suffix(".partial")
+            flag_words = f"-s -w {flags}".strip()
+            build_it = [go, "build", "-p", "1", "-trimpath", "-ldflags", flag_words, "-o", str(partial), "."]
             subprocess.run(
-                ["nice", "-n", "19", go, "build", "-p", "1", "-trimpath", "-ldflags", f"-s -w {flags}".strip()]
-                + ["-o", str(partial), "."],
+                ["nice", "-n", "19", *build_it],
                 cwd=source,
                 env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"},
                 check=True,

@@ -1,8 +1,8 @@
 """A deployment on the cluster: Airflow's components as processes of the node, each task a pod.
 
-Manifests, pod template and the rights of the scheduler's account are those of ``deploy/helm``; what the template has
-beside them is this image, and what EKS' webhook would write for S3. Vault's roles come from
-``secure-xcom policy apply``, the policies of S3's roles from the compiler.
+Manifests, pod template and the rights of the scheduler's account are those of ``deploy/helm``. The template has this
+image, and what EKS' webhook would write for S3. Vault's roles come from ``secure-xcom policy apply``, the policies of
+S3's roles from the compiler.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python -m tests.support.kubernetes.within COMMAND [ARGUMENT...]
 
-Mounts, network, processes, host name and IPC are the command's own, so that ports and firewall rules collide with
-nobody's, and all of it ends with the first process of the namespaces: mounts, bridges, containers, servers. What no
-namespace holds is a folder for files and the cgroups of pods. A janitor, which waits for the end of a pipe, removes
-them, whoever of the others was killed.
+Mounts, network, processes, host name and IPC are the command's own. Ports and firewall rules collide with nobody's,
+and all of it ends with the first process of the namespaces: mounts, bridges, containers, servers. No namespace holds
+the cgroups of pods and the folder for files. A janitor, which waits for the end of a pipe, removes these, whoever of
+the others was killed.
 
 - The command ends: `first` ends with its exit code.
 - This process is killed: the kernel sends SIGKILL to `unshare`, and so to `first` (PR_SET_PDEATHSIG).
