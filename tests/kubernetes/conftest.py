@@ -10,14 +10,14 @@ import pytest
 
 from tests.support.kubernetes import cluster as cluster_of_tests
 from tests.support.kubernetes import site as site_of_tests
-from tests.support.kubernetes.cluster import Cluster
-from tests.support.kubernetes.site import Services, Site
+from tests.support.kubernetes.cluster import Cluster, NodeCluster
+from tests.support.kubernetes.site import Services, Site, VaultSite
 from tests.support.kubernetes.within import FOLDER, WHY_NOT
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
-    """The cluster; it ends with the namespaces in which this process runs."""
+def node_cluster() -> NodeCluster:
+    """The cluster that was started here; it ends with the namespaces in which this process runs."""
     if reason := os.environ.get(WHY_NOT):
         pytest.skip(reason)
     if FOLDER not in os.environ:
@@ -26,11 +26,30 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def services(cluster: Cluster) -> Iterator[Services]:
-    """Vault and S3, set up for tests/kubernetes/access_policy.yaml."""
-    folder = cluster.folder / "services"
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster that KUBECONFIG names, otherwise one that is started here."""
+    if kubeconfig := os.environ.get("KUBECONFIG"):
+        found = cluster_of_tests.named(tmp_path_factory.mktemp("cluster"), Path(kubeconfig))
+        yield found
+        found.end()
+        return
+    yield request.getfixturevalue("node_cluster")
+
+
+@pytest.fixture(scope="session")
+def vault_site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultSite]:
+    """OpenBao in a pod, set up for tests/kubernetes/access_policy.yaml."""
+    yield site_of_tests.vault_site(cluster, tmp_path_factory.mktemp("operator"))
+    if not isinstance(cluster, NodeCluster):
+        site_of_tests.remove(cluster)
+
+
+@pytest.fixture(scope="session")
+def services(node_cluster: NodeCluster, vault_site: VaultSite) -> Iterator[Services]:
+    """Vault and S3, set up for the same."""
+    folder = node_cluster.folder / "s3"
     folder.mkdir()
-    with site_of_tests.services(cluster, folder) as made:
+    with site_of_tests.services(node_cluster, vault_site, folder) as made:
         yield made
 
 

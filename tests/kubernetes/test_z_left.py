@@ -34,7 +34,7 @@ def test_the_access_log_agrees_with_vaults(site: Site) -> None:
     """Each unwrap in OpenBao's audit log has its event; what a killed pod unwrapped is named, and nothing else."""
     root = site.services.s3.root
     keys = {"AWS_ACCESS_KEY_ID": root.access_key, "AWS_SECRET_ACCESS_KEY": root.secret_key}
-    ca = str(site.cluster.files.ca.cert)
+    ca = str(site.cluster.ca.cert)
     until = (datetime.now(timezone.utc) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S")
     done = site.services.command(
         *("audit", "reconcile", "--vault-log", str(site.services.vault.audit_log), "--json"),

@@ -1,7 +1,7 @@
-"""A cluster for tests: one that is started here, of etcd, Kubernetes' own programs, containerd and CoreDNS.
+"""A cluster for tests: one that is named, or one that is started here.
 
-It is started inside the namespaces of `within`, and ends with them.
-"""
+The latter is made of etcd, Kubernetes' own programs, containerd and CoreDNS. It is started inside the
+namespaces of `within`, and ends with them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from typing import Any
 from tests.support.kubernetes import programs
 from tests.support.kubernetes.airflow_image import Image
 from tests.support.kubernetes.node_files import ADDRESS, ISSUER, NODE, SERVICES, NodeFiles, write_kubeconfig
+from tests.support.servers.certificates import PrivateCa
+from tests.support.servers.vault_server import free_port
 
 START_SECONDS = 120
 NAMESPACE = "k8s.io"
@@ -26,25 +28,16 @@ CONTROLLERS = "*,-node-ipam-controller,-node-route-controller,-cloud-node-lifecy
 
 @dataclass
 class Cluster:
-    """A running cluster, and the ways in."""
+    """A running cluster that is named by a kubeconfig, and what tests do with any cluster."""
 
-    files: NodeFiles
+    folder: Path
+    """Where files of the tests lie."""
+    kubeconfig: Path
+    """The way in of somebody who may do everything."""
+    ca: PrivateCa
+    """Signs what the tests serve."""
     images: dict[str, Image]
-    times: dict[str, float] = field(default_factory=dict)
-    """Seconds from the start until each part was ready."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    address = ADDRESS
-
-    @property
-    def folder(self) -> Path:
-        """Where everything of it lies."""
-        return self.files.folder
-
-    @property
-    def kubeconfig(self) -> Path:
-        """The way in of somebody who may do everything."""
-        return self.files.kubeconfig("admin")
 
     @property
     def api(self) -> Any:
@@ -84,20 +77,19 @@ class Cluster:
         answer = self.core.create_namespaced_service_account_token(account, namespace, body)
         return str(answer.status.token)
 
-    def account_kubeconfig(self, namespace: str, account: str) -> Path:
-        """The way in of a service account."""
-        path = self.folder / "etc" / f"{namespace}-{account}.kubeconfig"
-        write_kubeconfig(path, self.files.ca.cert, self.account_token(namespace, account, seconds=24 * 3600))
-        return path
+    def host_of(self, namespace: str, service: str, port: int) -> str:
+        """Return where a service answers to the tests, ``host:port``: a port of this machine that leads there."""
+        local = free_port()
+        words = ["kubectl", "--kubeconfig", str(self.kubeconfig), "-n", namespace, "port-forward"]
+        command = [*words, f"service/{service}", f"{local}:{port}"]
+        self.processes[service] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return f"127.0.0.1:{local}"
 
-    def ctr(self, *arguments: str) -> str:
-        """Run containerd's own client; return what it printed."""
-        done = subprocess.run(
-            ["ctr", "-a", f"{self.folder}/run/containerd.sock", "-n", NAMESPACE, *arguments],
-            env=_environment(), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"ctr {' '.join(arguments)}: {done.stderr[-2000:]}"
-        return done.stdout
+    def end(self) -> None:
+        """End what leads into the cluster."""
+        for process in self.processes.values():
+            process.terminate()
+            process.wait()
 
     def until(self, holds: Callable[[], bool], what: str, timeout: float = START_SECONDS) -> None:
         """Wait until something holds.
@@ -114,10 +106,39 @@ class Cluster:
 
     def log(self, component: str) -> str:
         """What a component printed."""
-        return (self.folder / "log" / f"{component}.log").read_text(errors="replace")
+        file = self.folder / "log" / f"{component}.log"
+        return file.read_text(errors="replace") if file.exists() else ""
 
 
-def start(folder: Path) -> Cluster:
+@dataclass
+class NodeCluster(Cluster):
+    """A cluster of one node that was started here."""
+
+    files: NodeFiles | None = None
+    times: dict[str, float] = field(default_factory=dict)
+    """Seconds from the start until each part was ready."""
+
+    def account_kubeconfig(self, namespace: str, account: str) -> Path:
+        """The way in of a service account."""
+        path = self.folder / "etc" / f"{namespace}-{account}.kubeconfig"
+        write_kubeconfig(path, self.ca.cert, self.account_token(namespace, account, seconds=24 * 3600))
+        return path
+
+    def ctr(self, *arguments: str) -> str:
+        """Run containerd's own client; return what it printed."""
+        done = subprocess.run(
+            ["ctr", "-a", f"{self.folder}/run/containerd.sock", "-n", NAMESPACE, *arguments],
+            env=_environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"ctr {' '.join(arguments)}: {done.stderr[-2000:]}"
+        return done.stdout
+
+    def host_of(self, namespace: str, service: str, port: int) -> str:
+        """Return where a service answers to the tests, ``host:port``."""
+        return f"{service}.{namespace}.svc:{port}"
+
+
+def start(folder: Path) -> NodeCluster:
     """Start the cluster in a folder that `within` made; return when its node takes pods.
 
     :raises AssertionError: a component ended or is not ready in time.
@@ -125,7 +146,8 @@ def start(folder: Path) -> Cluster:
     built = programs.build()
     described = json.loads((folder / "images.json").read_text())
     known = {name: Image(Path(file), *names) for name, (file, *names) in described.items()}
-    cluster = Cluster(NodeFiles.write(folder, (folder / "cgroup").read_text()), known)
+    files = NodeFiles.write(folder, (folder / "cgroup").read_text())
+    cluster = NodeCluster(folder, files.kubeconfig("admin"), files.ca, known, files=files)
     began = time.monotonic()
 
     def reach(name: str) -> None:
@@ -139,7 +161,7 @@ def start(folder: Path) -> Cluster:
 
     for name, command in _store_and_runtime(folder).items():
         run(name, *command)
-    for name, command in _components(cluster.files).items():
+    for name, command in _components(files).items():
         if name == "kubelet":
             _import_images(cluster)
             reach("images")
@@ -152,6 +174,15 @@ def start(folder: Path) -> Cluster:
     cluster.wait_for_account("default")
     reach("node")
     return cluster
+
+
+def named(folder: Path, kubeconfig: Path) -> Cluster:
+    """Return the cluster of a kubeconfig. It pulls OpenBao's official image, or another that is named.
+
+    :param folder: a new folder for files of the tests.
+    """
+    image = os.environ.get("SECURE_XCOM_TEST_OPENBAO_IMAGE") or "openbao/openbao:2.4"
+    return Cluster(folder, kubeconfig, PrivateCa(folder), {"openbao": Image(Path(), image, "", 0)})
 
 
 def _environment() -> dict[str, str]:
@@ -207,13 +238,13 @@ def _components(files: NodeFiles) -> dict[str, Sequence[str]]:
     }
 
 
-def _answers(cluster: Cluster) -> bool:
+def _answers(cluster: NodeCluster) -> bool:
     import requests
 
     header = {"Authorization": f"Bearer {_admin_token(cluster)}"}
     try:
         answer = requests.get(
-            f"https://{ADDRESS}:6443/readyz", headers=header, verify=str(cluster.files.ca.cert), timeout=5
+            f"https://{ADDRESS}:6443/readyz", headers=header, verify=str(cluster.ca.cert), timeout=5
         )
     except requests.exceptions.RequestException:
         return False
@@ -225,7 +256,7 @@ def _admin_token(cluster: Cluster) -> str:
     return str(user["user"]["token"])
 
 
-def _import_images(cluster: Cluster) -> None:
+def _import_images(cluster: NodeCluster) -> None:
     cluster.until(lambda: _runtime_answers(cluster), "containerd is not ready")
     for image in cluster.images.values():
         cluster.ctr("images", "import", str(image.file))
@@ -234,7 +265,7 @@ def _import_images(cluster: Cluster) -> None:
         image.file.unlink()
 
 
-def _runtime_answers(cluster: Cluster) -> bool:
+def _runtime_answers(cluster: NodeCluster) -> bool:
     try:
         cluster.ctr("version")
     except AssertionError:

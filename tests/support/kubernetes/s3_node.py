@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import NodeCluster
 from tests.support.kubernetes.node_files import ADDRESS, ISSUER
 from tests.support.servers.s3_server import ACCOUNT, FLAGS, Identity, S3Server, installed_weed
 
@@ -30,14 +30,14 @@ _JWKS_PORT = 9000
 
 @contextmanager
 def s3_on_node(
-    cluster: Cluster, folder: Path, roles: Mapping[str, tuple[str, Mapping[str, Any]]]
+    cluster: NodeCluster, folder: Path, roles: Mapping[str, tuple[str, Mapping[str, Any]]]
 ) -> Iterator[S3Server]:
     """Start the server; it ends with the context.
 
     :param folder: a new folder for its data.
     :param roles: role -> the service account that may take it (``namespace:name``), and its policy.
     """
-    pair = cluster.files.ca.issue("s3", server=True, names=(ADDRESS,))
+    pair = cluster.ca.issue("s3", server=True, names=(ADDRESS,))
     root = Identity(secrets.token_hex(10), secrets.token_hex(20))
     (folder / "s3.json").write_text(json.dumps({"identities": [_owner(root)]}))
     (folder / "iam.json").write_text(json.dumps(_iam(roles)))

@@ -1,9 +1,8 @@
 """A deployment on the cluster: Airflow's components as processes of the node, each task a pod.
 
-Manifests, pod template and the rights of the scheduler's account are those of ``deploy/helm``. The template has this
-image, and what EKS' webhook would write for S3. Vault's roles come from ``secure-xcom policy apply``, the policies of
-S3's roles from the compiler.
-"""
+Manifests, pod template and the rights of the scheduler's account are those of ``deploy/helm``. The template has
+this image, and what EKS' webhook would write for S3. Vault's roles come from ``secure-xcom policy apply``, the
+policies of S3's roles from the compiler."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from tests.kubernetes.kit import NOTE, SEED
 from tests.support.kubernetes import s3_node, vault_pod
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import Cluster, NodeCluster
 from tests.support.kubernetes.forwarder import forwarder
 from tests.support.kubernetes.manifests import config_map, pod_template, shipped
 from tests.support.kubernetes.node_files import ADDRESS
@@ -49,34 +48,29 @@ _WEB_IDENTITY = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 
 
 @dataclass
-class Services:
-    """Vault and S3, set up for the access policy."""
+class VaultSite:
+    """OpenBao in a pod, with the roles of the access policy; the namespace with its accounts."""
 
     cluster: Cluster
     vault: vault_pod.VaultPod
-    s3: S3Server
-    proxy: FaultyProxy
-    applied: dict[str, str]
-    """What `policy apply` says it made."""
     operator: dict[str, str] = field(repr=False)
     """The environment of somebody who may do everything at Vault."""
+    applied: dict[str, str] = field(default_factory=dict)
+    """What `policy apply` says it made."""
 
     def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run `secure-xcom` as an operator on the node."""
+        """Run `secure-xcom` as an operator."""
         return subprocess.run(
             [str(Path(sys.executable).parent / "secure-xcom"), *words],
             env={**self.operator, **more}, capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
 
-    def objects(self, bucket: str = BUCKET) -> list[str]:
-        """Return the keys of a bucket, as its owner lists them."""
-        pages = self.s3.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
+def vault_site(cluster: Cluster, folder: Path) -> VaultSite:
+    """Make the namespace with its accounts, and Vault in a pod; apply the access policy.
 
-@contextmanager
-def services(cluster: Cluster, folder: Path) -> Iterator[Services]:
-    """Make the namespace with its accounts, Vault in a pod and S3 on the node; apply the access policy."""
+    :param folder: a new folder for an operator's files.
+    """
     cluster.apply(*shipped("namespace"), *shipped("network-policy"))
     cluster.apply(*(_account(name) for name in ACCOUNTS), *shipped("pod-launcher"))
     vault = vault_pod.start(cluster)
@@ -86,24 +80,56 @@ def services(cluster: Cluster, folder: Path) -> Iterator[Services]:
         "AIRFLOW_HOME": str(folder / "operator"),
         "VAULT_ADDR": vault.server.address,
         "VAULT_TOKEN": vault.server.token,
-        "VAULT_CACERT": str(cluster.files.ca.cert),
+        "VAULT_CACERT": str(cluster.ca.cert),
     }
-    (folder / "operator").mkdir()
-    (folder / "s3").mkdir()
-    with s3_node.s3_on_node(cluster, folder / "s3", _roles()) as s3, faulty_proxy(s3.endpoint, ADDRESS) as proxy:
+    (folder / "operator").mkdir(exist_ok=True)
+    site = VaultSite(cluster, vault, operator)
+    done = site.command("policy", "apply", str(POLICY), "--to", "vault", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    site.applied = {step["step"]: step["state"] for step in json.loads(done.stdout)["steps"]}
+    return site
+
+
+def remove(cluster: Cluster) -> None:
+    """Take out of somebody's cluster what `vault_site` put there."""
+    from kubernetes import client
+
+    for name in (NAMESPACE, vault_pod.NAMESPACE):
+        cluster.core.delete_namespace(name)
+    client.RbacAuthorizationV1Api(cluster.api).delete_cluster_role_binding("vault-token-reviewer")
+
+
+@dataclass
+class Services:
+    """Vault and S3, set up for the access policy."""
+
+    cluster: NodeCluster
+    vault: vault_pod.VaultPod
+    s3: S3Server
+    proxy: FaultyProxy
+    command: Callable[..., subprocess.CompletedProcess[str]]
+
+    def objects(self, bucket: str = BUCKET) -> list[str]:
+        """Return the keys of a bucket, as its owner lists them."""
+        pages = self.s3.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+
+@contextmanager
+def services(cluster: NodeCluster, at_vault: VaultSite, folder: Path) -> Iterator[Services]:
+    """Start S3 on the node, and put what pods need into the namespace.
+
+    :param folder: a new folder for S3's data.
+    """
+    with s3_node.s3_on_node(cluster, folder, _roles()) as s3, faulty_proxy(s3.endpoint, ADDRESS) as proxy:
         for bucket in (BUCKET, AUDIT_BUCKET):
             s3.client().create_bucket(Bucket=bucket)
-        made = Services(cluster, vault, s3, proxy, {}, operator)
-        done = made.command("policy", "apply", str(POLICY), "--to", "vault", "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        made.applied = {step["step"]: step["state"] for step in json.loads(done.stdout)["steps"]}
-        ca = cluster.files.ca.cert.read_text()
         cluster.apply(
             config_map(NAMESPACE, "xcom-access-policy", **{"access_policy.yaml": POLICY.read_text()}),
-            config_map(NAMESPACE, "vault-ca", **{"ca.pem": ca}),
+            config_map(NAMESPACE, "vault-ca", **{"ca.pem": cluster.ca.cert.read_text()}),
             config_map(NAMESPACE, "airflow-config", **{"airflow.cfg": _airflow_cfg()}),
         )
-        yield made
+        yield Services(cluster, at_vault.vault, s3, proxy, at_vault.command)
 
 
 def _account(name: str) -> dict[str, Any]:
@@ -194,7 +220,7 @@ class Site:
     seed: str
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> NodeCluster:
         """The cluster below."""
         return self.services.cluster
 

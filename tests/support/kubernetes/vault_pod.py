@@ -41,13 +41,14 @@ class VaultPod:
 
 def start(cluster: Cluster) -> VaultPod:
     """Start the pod, initialise and unseal the server, and turn its Kubernetes method on."""
-    pair = cluster.files.ca.issue("vault", server=True, names=(HOST, f"{HOST}.cluster.local"))
+    pair = cluster.ca.issue("vault", server=True, names=(HOST, f"{HOST}.cluster.local"))
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     cluster.apply(
         *_objects(cluster, pair.cert.read_text(), pair.key.read_text()), *shipped("vault-token-reviewer")
     )
     cluster.until(lambda: _pod(cluster).status.phase == "Running", "the pod of OpenBao does not run")
-    server = VaultServer(f"https://{HOST}:8200", "", "openbao", ca=str(cluster.files.ca.cert))
+    host = cluster.host_of(NAMESPACE, "vault", 8200)
+    server = VaultServer(f"https://{host}", "", "openbao", ca=str(cluster.ca.cert))
     cluster.until(lambda: _answers(server), "OpenBao does not answer")
     made = server.do("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token="")
     server.token = made["root_token"]
@@ -79,7 +80,7 @@ def _objects(cluster: Cluster, cert: str, key: str) -> list[dict[str, Any]]:
     container = {
         "name": "bao",
         "image": cluster.images["openbao"].name,
-        "imagePullPolicy": "Never",
+        "imagePullPolicy": "IfNotPresent",
         "command": ["/bin/bao", "server", "-config=/conf/server.hcl"],
         "ports": [{"containerPort": 8200}],
         "readinessProbe": {"tcpSocket": {"port": 8200}, "periodSeconds": 1},

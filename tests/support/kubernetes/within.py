@@ -2,10 +2,10 @@
 
     python -m tests.support.kubernetes.within COMMAND [ARGUMENT...]
 
-Mounts, network, processes, host name and IPC are the command's own. Ports and firewall rules collide with nobody's,
-and all of it ends with the first process of the namespaces: mounts, bridges, containers, servers. No namespace holds
-the cgroups of pods and the folder for files. A janitor, which waits for the end of a pipe, removes these, whoever of
-the others was killed.
+Mounts, network, processes, host name and IPC are the command's own. Ports and firewall rules collide with
+nobody's, and all of it ends with the first process of the namespaces: mounts, bridges, containers, servers. No
+namespace holds the cgroups of pods and the folder for files. A janitor, which waits for the end of a pipe,
+removes these, whoever of the others was killed.
 
 - The command ends: `first` ends with its exit code.
 - This process is killed: the kernel sends SIGKILL to `unshare`, and so to `first` (PR_SET_PDEATHSIG).
@@ -44,7 +44,7 @@ EMPTY_SECONDS = 30
 def why_not() -> str | None:
     """Return why no cluster can be started on this machine, or None."""
     if os.environ.get("KUBECONFIG"):
-        return "KUBECONFIG names a cluster, which is used instead"
+        return "KUBECONFIG names a cluster, and this needs the node itself"
     if os.uname().sysname != "Linux" or os.geteuid() != 0:
         return "a cluster is started only by root on Linux; elsewhere name one in KUBECONFIG"
     if not (CGROUPS / "cpuset" / "cpuset.cpus").exists():
