@@ -44,6 +44,14 @@ HEARTBEAT_SECONDS = 20
 API_PORT = 8080
 DATABASE_PORT = 5432
 RUN_SECONDS = 240
+ONE_OF_EACH_FILE = {
+    "finance_ways",
+    "marketing_reads",
+    "marketing_hostile",
+    "marketing_costs_ours",
+    "marketing_takes_account",
+    "secure_xcom_maintenance",
+}
 _WEB_IDENTITY = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 
 
@@ -232,7 +240,13 @@ class Site:
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """Ask the metadata database."""
         with self.database.begin() as connection:
-            return [tuple(row) for row in connection.execute(sqlalchemy.text(statement), values)]
+            lists = [
+                sqlalchemy.bindparam(name, expanding=True)
+                for name, value in values.items()
+                if isinstance(value, tuple)
+            ]
+            query = sqlalchemy.text(statement).bindparams(*lists)
+            return [tuple(row) for row in connection.execute(query, values)]
 
     def states(self, dag_id: str, run_id: str) -> dict[str, tuple[str, int]]:
         """Return the state of each task of a run, and how many tries it took."""
@@ -296,7 +310,12 @@ def site(services: Services, folder: Path, seed: str) -> Iterator[Site]:
         airflow.migrate()
         airflow.start()
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-        yield Site(services, airflow, engine, url, folder, seed)
+        made = Site(services, airflow, engine, url, folder, seed)
+        known = "SELECT count(*) FROM dag WHERE dag_id IN :ids"
+        ids = tuple(sorted(ONE_OF_EACH_FILE))
+        # Triggering complains of any import error while it waits for its DAG, and one file has one.
+        made.until(lambda: made.rows(known, ids=ids) == [(len(ids),)], "each DAG file is parsed", timeout=300)
+        yield made
 
 
 def _settings(url: str, kubeconfig: Path, template_file: Path) -> dict[str, str]:
