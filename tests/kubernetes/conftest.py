@@ -48,7 +48,7 @@ def vault_site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
 def services(node_cluster: NodeCluster, vault_site: VaultSite) -> Iterator[Services]:
     """Vault and S3, set up for the same."""
     folder = node_cluster.folder / "s3"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     with site_of_tests.services(node_cluster, vault_site, folder) as made:
         yield made
 
@@ -57,6 +57,6 @@ def services(node_cluster: NodeCluster, vault_site: VaultSite) -> Iterator[Servi
 def site(services: Services) -> Iterator[Site]:
     """Airflow, whose tasks are pods."""
     folder = services.cluster.folder / "site"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     with site_of_tests.site(services, folder, os.urandom(8).hex()) as made:
         yield made

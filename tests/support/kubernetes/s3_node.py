@@ -45,7 +45,7 @@ def s3_on_node(
     keys.mkdir()
     # Nobody may ask the API server without a token, so its public keys are served here.
     answer = cluster.api.call_api("/openid/v1/jwks", "GET", auth_settings=["BearerToken"], _preload_content=False)
-    (keys / "jwks.json").write_bytes(answer[0].data)
+    (keys / "jwks.json").write_bytes(answer.data)
     command = [
         *(
             str(installed_weed()),

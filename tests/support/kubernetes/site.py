@@ -102,8 +102,10 @@ def remove(cluster: Cluster) -> None:
     """Take out of somebody's cluster what `vault_site` put there."""
     from kubernetes import client
 
-    for name in (NAMESPACE, vault_pod.NAMESPACE):
-        cluster.core.delete_namespace(name)
+    made = {NAMESPACE, vault_pod.NAMESPACE, "elsewhere"}
+    for namespace in cluster.core.list_namespace().items:
+        if namespace.metadata.name in made:
+            cluster.core.delete_namespace(namespace.metadata.name)
     client.RbacAuthorizationV1Api(cluster.api).delete_cluster_role_binding("vault-token-reviewer")
 
 

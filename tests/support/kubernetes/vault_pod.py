@@ -14,13 +14,17 @@ NAMESPACE = "vault"
 HOST = "vault.vault.svc"
 AUDIT_LOG = "audit.log"
 _SERVER = f"""
-storage "file" {{ path = "/data/storage" }}
+storage "raft" {{
+  path = "/data"
+  node_id = "tests"
+}}
 listener "tcp" {{
   address = "0.0.0.0:8200"
   tls_cert_file = "/tls/tls.crt"
   tls_key_file = "/tls/tls.key"
 }}
 api_addr = "https://{HOST}:8200"
+cluster_addr = "https://127.0.0.1:8201"
 unsafe_allow_api_audit_creation = true
 ui = false
 """
