@@ -16,10 +16,12 @@ def forwarder(listen: tuple[str, int], target: tuple[str, int]) -> Iterator[None
     """Pass every connection on, until the context ends."""
     with socket.create_server(listen) as server:
         threading.Thread(target=_accept, args=(server, target), daemon=True).start()
-        yield
-        # What waits in accept() is not woken by a close.
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
+        try:
+            yield
+        finally:
+            # What waits in accept() is not woken by a close, and would keep the address.
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
 
 
 def _accept(server: socket.socket, target: tuple[str, int]) -> None:

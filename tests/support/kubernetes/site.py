@@ -323,6 +323,9 @@ def site(services: Services, folder: Path, seed: str) -> Iterator[Site]:
 def _settings(url: str, kubeconfig: Path, template_file: Path) -> dict[str, str]:
     return {
         "core.executor": "KubernetesExecutor",
+        # The models of Kubernetes' client are 700 modules, which a busy machine takes its time to import.
+        "core.dagbag_import_timeout": "120",
+        "dag_processor.dag_file_processor_timeout": "300",
         "core.fernet_key": "",
         "core.parallelism": "6",
         "core.xcom_backend": "secure_xcom.SecureXComBackend",
