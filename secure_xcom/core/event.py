@@ -15,18 +15,9 @@ VERSION = 1
 """The version of the event format. Fields may be added; none is renamed, dropped or given another meaning."""
 
 Action = Literal[
-    "push",
-    "pull",
-    "purge",
-    "claim",
-    "expire",
-    "rewrap",
-    "open",
-    "reveal",
-    "policy_change",
-    "plaintext_seen",
+    "push", "pull", "purge", "claim", "expire", "rewrap", "open", "reveal", "policy_change", "plaintext_seen",
     "chain_end",
-]
+]  # fmt: skip
 Outcome = Literal["ok", "refused", "failed"]
 
 # In these events the task received or was refused a value, so it is the consumer.

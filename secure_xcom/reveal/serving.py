@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 _CONNECTIONS_MAX = 500
 _IDLE_SECONDS = 30
-_STOP_SECONDS = 30
+STOP_SECONDS = 30
 """How long requests that have begun may take after a SIGTERM: under a minute, as orchestrators grant."""
 
 
@@ -72,13 +74,15 @@ def serve(deployment: Deployment, listen: Listen, *, reveals_at_once: int, start
     :raises SecureXComError: the service cannot start.
     """
     with service_of(deployment) as service:
-        run(make_app(service, reveals_at_once=reveals_at_once), listen, started)
+        run(make_app(service, reveals_at_once=reveals_at_once), listen, started, service.logins.stop)
 
 
-def run(app: ASGIApp, listen: Listen, started: Callable[[str], None]) -> None:
+def run(
+    app: ASGIApp, listen: Listen, started: Callable[[str], None], stopping: Callable[[], None] = lambda: None
+) -> None:
     """Run an application with the server's limits.
 
-    :param started: is told the URL once the server listens.
+    :param started: is told the URL once the server listens; :param stopping: is called when the server is to stop.
     :raises CommandError: the address or the certificate cannot be used.
     """
     if (listen.certificate is None) != (listen.key is None):
@@ -105,7 +109,7 @@ def run(app: ASGIApp, listen: Listen, started: Callable[[str], None]) -> None:
             ws="none",
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_STOP_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
         )
         config.load()
     except (OSError, ValueError) as error:
@@ -114,7 +118,7 @@ def run(app: ASGIApp, listen: Listen, started: Callable[[str], None]) -> None:
             where="--tls-certificate, --tls-key",
             remedy="name PEM files that this user can read",
         ) from None
-    server = _Server(config, started)
+    server = _Server(config, started, stopping)
     try:
         server.run()
     except SystemExit:
@@ -124,14 +128,21 @@ def run(app: ASGIApp, listen: Listen, started: Callable[[str], None]) -> None:
             where=f"{listen.host}:{listen.port}",
             remedy="choose an address of this machine and a free port with --host and --port",
         ) from None
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
 class _Server(uvicorn.Server):
-    """Tells where it listens, which with port 0 the system decides."""
+    """Tells where it listens, which with port 0 the system decides, and that it stops."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[str], None], stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._tell = started
+        self._stopping = stopping
+        self.interrupted = False
+        """Whether Ctrl-C ended it."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
@@ -140,3 +151,22 @@ class _Server(uvicorn.Server):
             for bound in server.sockets:
                 host, port = bound.getsockname()[:2]
                 self._tell(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again at the end, which would end the process before the access log is.
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.interrupted = self.interrupted or sig == signal.SIGINT
+        super().handle_exit(sig, frame)

@@ -18,7 +18,9 @@ from secure_xcom.connections.vault.client import forget_clients
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.pipeline.open_payload import key_uses
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
+from secure_xcom.core.reference import parse
 from secure_xcom.keys import key_service
 from secure_xcom.keys.vault_context import transit_context
 from secure_xcom.ops.jobs.break_glass import break_glass
@@ -26,7 +28,7 @@ from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.stock_objects import NoObjects
 from secure_xcom.ops.service_policies.vault_grants import transit_grant
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks import AccessLog, Draft, recording
 from tests.support import second_log_reader as second
 from tests.support.servers.vault_realm import Realm, connect
 from tests.support.world import World, coordinate
@@ -246,6 +248,87 @@ def test_a_forged_event_and_a_missing_record_are_reported(deployment: Deployment
         number for number, line in enumerate(deployment.file.read_text().splitlines(), 1) if '"pull"' in line
     )
     assert gap["place"] == f"{deployment.file}:{pulled}"
+
+
+class People:
+    """People who log in at Vault themselves, and whose group has the policy of viewers."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        do = deployment.realm.server.do
+        self.mount = f"people-{deployment.key}"
+        do("POST", f"sys/auth/{self.mount}", {"type": "userpass"})
+        accessor = do("GET", "sys/auth")["data"][f"{self.mount}/"]["accessor"]
+        self.policy = f"secure-xcom-viewers-{deployment.key}"
+        decrypt = f"{deployment.realm.transit}/decrypt/{deployment.key}"
+        text = f'path "{decrypt}" {{ capabilities = ["update"] }}'
+        do("PUT", f"sys/policies/acl/{self.policy}", {"policy": text})
+        members = []
+        for person in ("ana", "mia"):
+            do("POST", f"auth/{self.mount}/users/{person}", {"password": "not-a-real-one"})
+            made = do("POST", "identity/entity", {"name": f"{person}-{deployment.key}"})["data"]["id"]
+            alias = {"name": person, "canonical_id": made, "mount_accessor": accessor}
+            do("POST", "identity/entity-alias", alias)
+            members.append(made)
+        group = {"name": self.policy, "policies": [self.policy], "member_entity_ids": members}
+        do("POST", "identity/group", group)
+        self.access_policy = deployment.folder / "access_policy.yaml"
+        self.access_policy.write_text(
+            "version: 1\n"
+            "compartments:\n"
+            f"  - {{name: default, dags: ['*'], key_uris: ['{deployment.key_uri}'],\n"
+            "     store_uri: 's3://aws_default@bucket/xcom', viewers: [{group: oncall}]}\n"
+            "reveal:\n"
+            "  origin: http://127.0.0.1:1\n"
+            "  airflow_origin: http://127.0.0.1:2\n"
+            f"  vault: {{address: '{deployment.realm.server.address}', mount: {self.mount}}}\n"
+        )
+
+    def given(self, reference: Any, person: str) -> None:
+        """The service gives a person sealed bytes, and records it."""
+        _, log = self.deployment.process()
+        draft = Draft(operator=person, reason="4711", compartment="default")
+        with recording(log, "reveal", [draft], task=None, policy="5f" * 32):
+            parsed = parse(reference)
+            draft.refers(parsed, key_uses(parsed))
+        log.close()
+
+    def unwrap(self, reference: Any, person: str) -> None:
+        """A person unwraps with a token of their own, as the browser does."""
+        deployment, names = self.deployment, ("compartment", "dag_id", "task_id", "run_id", "map_index")
+        client = hvac.Client(url=deployment.realm.server.address)
+        client.auth.userpass.login(person, "not-a-real-one", mount_point=self.mount)
+        context = transit_context({name: reference["head"][name] for name in names})
+        client.secrets.transit.decrypt_data(
+            deployment.key,
+            reference["keys"][0]["wrapped"],
+            context=base64.b64encode(context).decode(),
+            mount_point=deployment.realm.transit,
+        )
+
+
+def test_what_people_reveal_has_their_own_events(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A viewer's unwrap fits a reveal of that person, and no pull; a reveal without an unwrap is a note."""
+    people = People(deployment)
+    monkeypatch.setenv("AIRFLOW__SECURE_XCOM__ACCESS_POLICY", str(people.access_policy))
+    one, two = deployment.push(coordinate(task_id="one"), coordinate(task_id="two"))
+    deployment.pull(one)
+    people.given(one, "ana")
+    people.unwrap(one, "ana")
+    people.given(two, "mia")
+    code, told = deployment.reconcile()
+    assert (code, [gap["kind"] for gap in told["gaps"]]) == (0, ["not_asked"])
+    assert (told["uses"], told["pairs"]) == (2, 2)
+    # Past the service: once more by the same person, by another one, and beside a task's own pull.
+    people.unwrap(one, "ana")
+    people.unwrap(one, "mia")
+    people.unwrap(two, "ana")
+    deployment.pull(two)
+    code, told = deployment.reconcile()
+    found = [(gap["kind"], gap["who"].split()[0]) for gap in told["gaps"] if gap["finding"]]
+    viewers = [f"{people.mount}-{person}" for person in ("ana", "mia", "ana")]
+    assert (code, found) == (1, [("viewer", name) for name in viewers])
+    assert "/two" in told["gaps"][-1]["text"]
 
 
 def test_checkpoints_are_signed_by_transit(deployment: Deployment) -> None:

@@ -9,11 +9,12 @@ from pydantic import Field
 from secure_xcom.core.access_policy.field_types import Duration, Name, Strict, a_list, seconds
 
 When = Literal[
-    "refusals", "second_claim", "first_consumer", "plaintext_seen", "opened", "reconcile_gap", "tampering"
-]
+    "refusals", "second_claim", "first_consumer", "plaintext_seen", "opened", "first_reveal", "reveals",
+    "sensitive_reveal", "reconcile_gap", "tampering",
+]  # fmt: skip
 
-AT_ONCE: tuple[When, ...] = ("second_claim", "plaintext_seen")
-"""What a worker can detect by itself, from one event."""
+AT_ONCE: tuple[When, ...] = ("second_claim", "plaintext_seen", "sensitive_reveal")
+"""What a worker or the reveal service can detect by itself, from one event."""
 
 _WebUrl = Annotated[str, Field(max_length=2048, pattern=r"^https?://[\w.:-]+(/[\w.,:;/@+=~%&?-]*)?$")]
 _ConnectionId = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.-]+$")]
@@ -48,15 +49,19 @@ class Alarm(Strict):
     """refusals: more than ``over`` refusals ``within`` a time. second_claim: an exclusive XCom was already
     claimed. first_consumer: a task reads from a DAG for the first time. plaintext_seen: a row without a reference.
     opened: an operator opened XComs by hand, or tried to; one command raises one alarm.
+    first_reveal: a person revealed a value of a compartment for the first time. reveals: one person made more
+    than ``over`` reveals ``within`` a time. sensitive_reveal: the key or a field of what was revealed has a
+    sensitive name.
     reconcile_gap, tampering: ``audit reconcile`` or ``audit verify`` found something."""
     over: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """With refusals: how many raise no alarm yet."""
+    """With refusals and reveals: how many raise no alarm yet."""
     within: Duration = "1m"
-    """With refusals: the time in which they are counted."""
+    """With refusals and reveals: the time in which they are counted."""
     compartments: Annotated[tuple[Name, ...], a_list(min_length=1)] | None = None
     """Only events of these compartments."""
     at_once: bool = False
-    """The worker itself notifies when it happens (second_claim, plaintext_seen), instead of `audit alarms`."""
+    """The worker or the reveal service itself notifies when it happens (second_claim, plaintext_seen,
+    sensitive_reveal), instead of `audit alarms`."""
     notify: Annotated[tuple[Notify, ...], a_list(min_length=1, max_length=8)]
     """Who is notified, and how."""
 

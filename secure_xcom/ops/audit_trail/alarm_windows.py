@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from secure_xcom.core.access_policy.alarms import AT_ONCE, Alarm
 from secure_xcom.core.clock import text_of, time_of
 from secure_xcom.core.errors import CommandError
 from secure_xcom.core.event_text import by, xcom
-from secure_xcom.sinks.alarms.rules import Raised, raised, single
+from secure_xcom.sinks.alarms.rules import Raised, is_reveal, raised, single
 
 KEPT = timedelta(days=2)
 """How long the position in a chain is kept after the chain's last event."""
@@ -27,9 +27,10 @@ class State:
 
     :ivar since: the time of the last evaluation; empty before the first.
     :ivar chains: chain -> the next sequence number to evaluate, and the time of the last event.
-    :ivar refusals: rule -> times and ids of the refusals that still count.
-    :ivar sounding: the rules whose burst has not ended.
+    :ivar refusals: rule -> times and ids of the refusals that still count; for reveals by `_Counted.key`.
+    :ivar sounding: the rules whose burst has not ended; for reveals by `_Counted.key`.
     :ivar consumers: the known readers, as ``(compartment, producing DAG, DAG, task)``.
+    :ivar viewers: the known people who revealed values, as ``(compartment, person)``.
     """
 
     since: str = ""
@@ -37,6 +38,7 @@ class State:
     refusals: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     sounding: list[str] = field(default_factory=list)
     consumers: set[tuple[str, ...]] = field(default_factory=set)
+    viewers: set[tuple[str, ...]] = field(default_factory=set)
 
     @classmethod
     def load(cls, path: Path) -> State:
@@ -52,6 +54,8 @@ class State:
                 {name: [(time, event) for time, event in kept] for name, kept in record["refusals"].items()},
                 list(record["sounding"]),
                 {tuple(reader) for reader in record["consumers"]},
+                # A release that knew no reveals left none.
+                {tuple(viewer) for viewer in record.get("viewers", ())},
             )
         except FileNotFoundError:
             return cls()
@@ -76,6 +80,7 @@ class State:
             "refusals": self.refusals,
             "sounding": self.sounding,
             "consumers": sorted(self.consumers),
+            "viewers": sorted(self.viewers),
         }
         temporary = path.with_name(f".{path.name}.new")
         try:
@@ -90,6 +95,19 @@ class State:
             ) from None
 
 
+class _Counted(NamedTuple):
+    """One event of a rule over many: refusals count together, and reveals by person.
+
+    :ivar key: under which it is counted. :ivar who: who did it, for people.
+    """
+
+    time: str
+    event: str
+    who: str
+    compartment: str
+    key: str
+
+
 class Evaluator:
     """Apply rules to events in the order of the log: call `take` for each event, then `bursts` once."""
 
@@ -99,7 +117,7 @@ class Evaluator:
         # In the first evaluation every reader is new, so they are learned and no alarm is raised.
         self._learning = not state.since
         self._opening_chains: set[tuple[str, str]] = set()
-        self._refused: dict[str, list[tuple[str, str, str, str]]] = {}
+        self._counted: dict[str, list[_Counted]] = {}
 
     def take(self, record: Mapping[str, Any]) -> Iterator[Raised]:
         """Return the alarms that an event raises; an event of an earlier evaluation raises none."""
@@ -118,8 +136,15 @@ class Evaluator:
     def _apply(self, alarm: Alarm, record: Mapping[str, Any], time: str) -> Iterator[Raised]:
         if alarm.when == "refusals":
             if record.get("outcome") == "refused":
-                refusal = (time, str(record.get("id")), by(record), str(record.get("compartment")))
-                self._refused.setdefault(alarm.name, []).append(refusal)
+                self._count(alarm, record, time, alarm.name)
+        elif alarm.when == "reveals":
+            if is_reveal(record):
+                # A name of a rule has no line break, so that no person's name can be read as another rule.
+                self._count(alarm, record, time, f"{alarm.name}\n{by(record)}")
+        elif alarm.when == "first_reveal":
+            if (viewer := _viewer(record)) and viewer not in self._state.viewers and not self._learning:
+                compartment, person = viewer
+                yield raised(alarm, record, f"{person} revealed a value of {compartment} for the first time")
         elif alarm.when == "first_consumer":
             if (reader := _reader(record)) and reader not in self._state.consumers and not self._learning:
                 _, producer, dag, task = reader
@@ -137,30 +162,40 @@ class Evaluator:
             did = "opened" if record.get("outcome") == "ok" else "tried to open"
             yield raised(alarm, record, f"{by(record) or 'somebody'} {did} {xcom(record)} by hand")
 
-    def bursts(self) -> Iterator[Raised]:
-        """Return the alarms of all refusals, sorted by time, since hosts' files are read one after the other."""
-        for alarm in self._alarms:
-            for time, number, who, compartment in sorted(self._refused.pop(alarm.name, ())):
-                yield from self._refusal(alarm, time, number, who, compartment)
+    def _count(self, alarm: Alarm, record: Mapping[str, Any], time: str, key: str) -> None:
+        counted = _Counted(time, str(record.get("id")), by(record), str(record.get("compartment")), key)
+        self._counted.setdefault(alarm.name, []).append(counted)
 
-    def _refusal(self, alarm: Alarm, time: str, number: str, who: str, compartment: str) -> Iterator[Raised]:
-        oldest = text_of(time_of(time) - timedelta(seconds=alarm.within_seconds))
-        kept = [refusal for refusal in self._state.refusals.get(alarm.name, []) if refusal[0] > oldest]
-        # A new burst may raise the alarm again; with `over: 0` the burst ends with a time without refusals.
-        if len(kept) <= alarm.over and alarm.name in self._state.sounding:
-            self._state.sounding.remove(alarm.name)
-        kept.append((time, number))
-        self._state.refusals[alarm.name] = kept[-(alarm.over + 10) :]
-        if len(kept) > alarm.over and alarm.name not in self._state.sounding:
-            self._state.sounding.append(alarm.name)
+    def bursts(self) -> Iterator[Raised]:
+        """Return the alarms of all counted events, by time, since hosts' files are read one after the other."""
+        for alarm in self._alarms:
+            for counted in sorted(self._counted.pop(alarm.name, ())):
+                yield from self._burst(alarm, counted)
+
+    def _burst(self, alarm: Alarm, counted: _Counted) -> Iterator[Raised]:
+        oldest = text_of(time_of(counted.time) - timedelta(seconds=alarm.within_seconds))
+        kept = [earlier for earlier in self._state.refusals.get(counted.key, []) if earlier[0] > oldest]
+        # A new burst may raise the alarm again; with `over: 0` the burst ends with a time without such events.
+        if len(kept) <= alarm.over and counted.key in self._state.sounding:
+            self._state.sounding.remove(counted.key)
+        kept.append((counted.time, counted.event))
+        self._state.refusals[counted.key] = kept[-(alarm.over + 10) :]
+        if len(kept) > alarm.over and counted.key not in self._state.sounding:
+            self._state.sounding.append(counted.key)
+            text = f"{len(kept)} refusals within {alarm.within}, the last of {counted.who or 'an unknown task'}"
+            if alarm.when == "reveals":
+                text = f"{len(kept)} reveals within {alarm.within} by {counted.who or 'an unknown person'}"
             events = tuple(number for _, number in kept[-10:])
-            text = f"{len(kept)} refusals within {alarm.within}, the last of {who or 'an unknown task'}"
-            yield Raised(alarm.name, alarm.when, time, text, events, compartment if alarm.compartments else None)
+            compartment = counted.compartment if alarm.compartments else None
+            yield Raised(alarm.name, alarm.when, counted.time, text, events, compartment)
 
     def _learn(self, record: Mapping[str, Any]) -> None:
         reader = _reader(record)
         if reader and len(self._state.consumers) < _CONSUMERS_MAX:
             self._state.consumers.add(reader)
+        viewer = _viewer(record)
+        if viewer and len(self._state.viewers) < _CONSUMERS_MAX:
+            self._state.viewers.add(viewer)
 
 
 def _reader(record: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -171,3 +206,8 @@ def _reader(record: Mapping[str, Any]) -> tuple[str, ...] | None:
         return None
     reader = (record.get("compartment"), producer.get("dag_id"), consumer.get("dag_id"), consumer.get("task_id"))
     return tuple(map(str, reader))
+
+
+def _viewer(record: Mapping[str, Any]) -> tuple[str, str] | None:
+    person = by(record)
+    return (str(record.get("compartment")), person) if is_reveal(record) and person else None

@@ -37,6 +37,13 @@ def single(alarm: Alarm, record: Mapping[str, Any]) -> Iterator[Raised]:
         )
     if alarm.when == "plaintext_seen" and record.get("action") == "plaintext_seen":
         yield raised(alarm, record, f"{by(record) or 'somebody'} read {xcom(record)}, which has no reference")
+    if alarm.when == "sensitive_reveal" and is_reveal(record) and record.get("sensitive"):
+        yield raised(alarm, record, f"{by(record) or 'somebody'} revealed {xcom(record)}, which holds a secret")
+
+
+def is_reveal(record: Mapping[str, Any]) -> bool:
+    """Return whether a person was given a value."""
+    return record.get("action") == "reveal" and record.get("outcome") == "ok"
 
 
 def raised(alarm: Alarm, record: Mapping[str, Any], text: str) -> Raised:

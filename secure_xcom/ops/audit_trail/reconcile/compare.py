@@ -20,6 +20,7 @@ from secure_xcom.ops.audit_trail.reconcile.match import (
     ServerUse,
     match,
 )
+from secure_xcom.ops.audit_trail.reconcile.viewers import DisplayNames, display_names, match_viewers
 from secure_xcom.ops.checks.probe import PROBE_DAG, probe_coordinate
 
 
@@ -106,7 +107,9 @@ def compare(
     start = since or max((first for first, _ in times if first is not None), default=0.0)
     end = until or min([*(last for _, last in times if last is not None), clock.now().timestamp() - window])
     # Events shortly before and after the period may belong to uses within it.
-    events, counts = expected_uses.uses(sources, namers, start - skew, end + window + skew)
+    events, counts = expected_uses.uses(
+        sources, namers, start - skew, end + window + skew, browsers_since=start - window - skew
+    )
     if not counts.events:
         remedy = "check that the sink is the right one; before the first pull this is normal"
         notes.append(_note("access log", "there is no pull in this period", remedy))
@@ -119,7 +122,24 @@ def compare(
         probes |= _probes(policy, namers, sorted(dags))
     refused = {use.context for use in uses if not use.ok} - recorded
     proofs = contexts.proofs() if contexts and refused else frozenset()
-    matched = match(uses, events, window=window, skew=skew, probes=frozenset(probes), proofs=proofs)
+    # A viewer's token says nothing of a task, so its unwraps are matched first and with events of people alone.
+    of_viewers, others = match_viewers(
+        [use for use in uses if use.viewer],
+        events,
+        _display_names(policy),
+        window=window,
+        skew=skew,
+        probes=frozenset(probes - recorded),
+    )
+    of_tasks = match(
+        [use for use in uses if not use.viewer],
+        others,
+        window=window,
+        skew=skew,
+        probes=frozenset(probes),
+        proofs=proofs,
+    )
+    matched = of_tasks.plus(of_viewers)
     if contexts and not recorded & {use.context for use in uses} and any(use.ok for use in uses) and events:
         notes.append(
             Finding(
@@ -132,6 +152,11 @@ def compare(
         )
     gaps = [gap for gap in [*matched.gaps, *exports] if start <= gap.details["time"] <= end]
     return Compared(matched, counts, start, end, sorted(gaps, key=lambda gap: gap.details["time"]), notes)
+
+
+def _display_names(policy: AccessPolicy | None) -> DisplayNames:
+    vault = policy.reveal.vault if policy and policy.reveal else None
+    return display_names(vault.mount, vault.namespace) if vault else lambda _: ()
 
 
 def _probes(

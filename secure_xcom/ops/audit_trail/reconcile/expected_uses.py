@@ -19,6 +19,9 @@ Namer = Callable[[Mapping[str, str]], str]
 """Returns an encryption context in the form of a service's log."""
 
 
+_UNWRAPPING = ("pull", "open", "claim", "reveal")
+
+
 @dataclass(slots=True)
 class Counts:
     """How many events were read.
@@ -33,11 +36,18 @@ class Counts:
 
 
 def uses(
-    sources: Sequence[Source], namers: Mapping[str, Namer], since: float, until: float
+    sources: Sequence[Source],
+    namers: Mapping[str, Namer],
+    since: float,
+    until: float,
+    *,
+    browsers_since: float | None = None,
 ) -> tuple[list[EventUse], Counts]:
     """Return the events of a period that called, or may have called, a service whose log is available.
 
     :param namers: service (``vault``, ``aws-kms``) -> the form of a context in its log.
+    :param browsers_since: the start of the period for reveals in a browser, which unwraps after the event; None
+        for the same.
     :returns: the uses, and how many events were read.
     :raises AccessLogUnreadable: a sink cannot be read.
     """
@@ -45,7 +55,7 @@ def uses(
     seen: set[str] = set()
     for line in raw_lines(sources):
         record = entries.event_of(line.data)
-        if record is None or record.get("action") not in ("pull", "open", "claim"):
+        if record is None or record.get("action") not in _UNWRAPPING:
             continue
         try:
             moment = seconds_of(str(record.get("time")))
@@ -53,7 +63,10 @@ def uses(
             continue
         # The same event may be in several sinks.
         event_id = str(record.get("id"))
-        if not since <= moment <= until or event_id in seen:
+        opened_by = str(record.get("opened_by") or "")
+        in_browser = record["action"] == "reveal" and record.get("outcome") == "ok" and not opened_by
+        start = since if browsers_since is None or not in_browser else browsers_since
+        if not start <= moment <= until or event_id in seen:
             continue
         seen.add(event_id)
         counts.events += 1
@@ -64,7 +77,7 @@ def uses(
         if context is None:
             counts.hashed += 1
             continue
-        opened_by = str(record.get("opened_by") or "")
+        operator = str(record.get("operator") or "")
         for service, unwrapped in _services(record, opened_by).items():
             if service in namers:
                 expected.append(
@@ -77,6 +90,9 @@ def uses(
                         event_id,
                         "/".join(context[part] for part in ("dag_id", "run_id", "task_id")),
                         f"{line.place}:{line.number}",
+                        by_hand=record["action"] in ("open", "reveal") and not in_browser,
+                        in_browser=in_browser,
+                        person="" if is_hashed(operator) else operator,
                     )
                 )
     return expected, counts

@@ -30,6 +30,7 @@ class ServerUse(NamedTuple):
 
     :ivar time: seconds since 1970. :ivar context: the encryption context, as this service's log writes it.
     :ivar ok: whether a data key was returned. :ivar who: the identity, as the log names it.
+    :ivar viewer: the display name of the token, if it has a policy of the access policy's viewers.
     """
 
     time: float
@@ -41,6 +42,7 @@ class ServerUse(NamedTuple):
     address: str
     request: str
     place: str
+    viewer: str = ""
 
 
 class EventUse(NamedTuple):
@@ -48,6 +50,9 @@ class EventUse(NamedTuple):
 
     :ivar ok: whether a data key was unwrapped for it, so that a record must exist.
     :ivar about: the task that the XCom belongs to.
+    :ivar by_hand: whether an operator may have unwrapped with a login of their own: open, and reveal --here.
+    :ivar in_browser: whether a person was given sealed bytes and wraps, which the person's browser may unwrap.
+    :ivar person: who that is, as the person logged in; empty where the log hashes it.
     """
 
     time: float
@@ -58,17 +63,25 @@ class EventUse(NamedTuple):
     event: str
     about: str
     place: str
+    by_hand: bool = False
+    in_browser: bool = False
+    person: str = ""
 
 
-Kind = Literal["outside", "attempt", "exported", "no_record", "repeated", "probe"]
+Kind = Literal["outside", "attempt", "viewer", "exported", "no_record", "repeated", "probe", "not_asked"]
 
 # Explained by what the product itself does, so nobody needs to act.
-_NOTES: tuple[Kind, ...] = ("repeated", "probe")
+_NOTES: tuple[Kind, ...] = ("repeated", "probe", "not_asked")
 
 
 def gap_of_use(kind: Kind, use: ServerUse, text: str) -> Finding:
     """Return the finding that the access log has nothing for a use."""
     return _gap(kind, use.place, text, time=use.time, who=use.who, address=use.address, request=use.request)
+
+
+def gap_of_event(kind: Kind, event: EventUse, text: str) -> Finding:
+    """Return the finding that a key service has nothing for an event."""
+    return _gap(kind, event.place, text, time=event.time, event=event.event)
 
 
 def _gap(
@@ -112,6 +125,16 @@ class Matched:
     pairs: int = 0
     shared: int = 0
     gaps: tuple[Finding, ...] = ()
+
+    def plus(self, other: Matched) -> Matched:
+        """Return this result and another one as one."""
+        return Matched(
+            self.uses + other.uses,
+            self.events + other.events,
+            self.pairs + other.pairs,
+            self.shared + other.shared,
+            tuple(sorted([*self.gaps, *other.gaps], key=lambda gap: gap.details["time"])),
+        )
 
 
 def match(
@@ -166,10 +189,10 @@ def _match_context(
 ) -> Matched:
     task = next((event.about for event in events), "")
     required, possible = _expected([event for event in events if event.ok], window)
-    paired, remaining = _pairs([use for use in uses if use.ok], required, window, skew)
-    more_pairs, unmatched = _pairs(remaining, possible, window, skew)
+    paired, remaining = pair([use for use in uses if use.ok], required, window, skew)
+    more_pairs, unmatched = pair(remaining, possible, window, skew)
     # The same event may have a refused request and then a successful one.
-    failed_pairs, refused = _pairs(
+    failed_pairs, refused = pair(
         [use for use in uses if not use.ok], [event for event in events if not event.ok], window, skew
     )
     pairs = [*paired, *more_pairs, *failed_pairs]
@@ -183,12 +206,12 @@ def _match_context(
             gaps.append(gap_of_use("probe", use, "an unwrap by `secure-xcom check` that was refused"))
         else:
             text = f"{use.key} refused an unwrap, and no event records it"
-            gaps.append(gap_of_use("attempt", use, text + _context_of(task)))
+            gaps.append(gap_of_use("attempt", use, text + context_of(task)))
     answered = {id(event) for _, event in paired}
     for event in required:
         if id(event) not in answered:
             text = f"{event.service} has no record for this event about {event.about}"
-            gaps.append(_gap("no_record", event.place, text, time=event.time, event=event.event))
+            gaps.append(gap_of_event("no_record", event, text))
     shared = sum(event.ok for event in events) - len(required) - len(more_pairs)
     return Matched(len(uses), len(events), len(pairs), shared, tuple(gaps))
 
@@ -213,7 +236,7 @@ def _expected(events: Sequence[EventUse], window: float) -> tuple[list[EventUse]
     return required, possible
 
 
-def _pairs(
+def pair(
     uses: Sequence[ServerUse], events: Sequence[EventUse], window: float, skew: float
 ) -> tuple[list[tuple[ServerUse, EventUse]], list[ServerUse]]:
     """Return as many pairs as possible, each use with its earliest possible event, and the unpaired uses."""
@@ -253,12 +276,13 @@ def _unmatched(use: ServerUse, paired: Sequence[tuple[ServerUse, EventUse]], tas
         return gap_of_use("probe", use, "an unwrap by `secure-xcom check`")
     if is_retry:
         text = f"{use.key} unwrapped the same data key again for the same identity: a retry after a lost answer"
-        return gap_of_use("repeated", use, text + _context_of(task))
+        return gap_of_use("repeated", use, text + context_of(task))
     text = (
         f"{use.key} unwrapped a data key, and no event records it: it was used outside secure_xcom, or a process"
     )
-    return gap_of_use("outside", use, f"{text} was killed before it wrote the event{_context_of(task)}")
+    return gap_of_use("outside", use, f"{text} was killed before it wrote the event{context_of(task)}")
 
 
-def _context_of(task: str) -> str:
+def context_of(task: str) -> str:
+    """Return the end of a finding's text that names the task, where it is known."""
     return f" (context of {task})" if task else ""

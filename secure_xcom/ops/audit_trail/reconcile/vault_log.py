@@ -24,6 +24,9 @@ from secure_xcom.ops.audit_trail.reconcile.match import UNKNOWN, ServerUse, gap_
 
 SERVICE = "vault"
 
+VIEWERS_POLICY = "secure-xcom-viewers-"
+"""How the names of the policies begin that `secure-xcom policy compile` makes for viewers."""
+
 
 @dataclass(slots=True)
 class VaultLog:
@@ -94,6 +97,7 @@ def _read_response(
         str(request.get("remote_address") or ""),
         str(request.get("id") or ""),
         place,
+        str(auth.get("display_name") or UNKNOWN) if _is_viewer(auth) else "",
     )
     for key in keys:
         mount, _, name = key.rpartition("/")
@@ -106,6 +110,13 @@ def _read_response(
         elif not failed and path == f"{mount}/backup/{name}":
             exports.append(gap_of_use("exported", use, f"a backup of the wrapping key was made ({path})"))
     return uses, exports
+
+
+def _is_viewer(auth: Mapping[str, Any]) -> bool:
+    """Return whether a token has a policy of viewers, by itself or by the groups of its entity."""
+    held = [auth.get(kind) for kind in ("policies", "token_policies", "identity_policies")]
+    names = [name for names in held if isinstance(names, list) for name in names]
+    return any(isinstance(name, str) and name.startswith(VIEWERS_POLICY) for name in names)
 
 
 def _contexts(record: Mapping[str, Any], request: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:

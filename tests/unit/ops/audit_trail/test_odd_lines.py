@@ -31,7 +31,10 @@ ODD: tuple[Any, ...] = (
     None, True, -1, 10**30, 1.5, "\ud800", [], ["x"], {"uri": 1}, {"dag_id": ["x"]}, {"map_index": "q"},
     [{"uri": 5}],
 )  # fmt: skip
-WATCHED: tuple[When, ...] = ("refusals", "second_claim", "first_consumer", "plaintext_seen")
+WATCHED: tuple[When, ...] = (
+    "refusals", "second_claim", "first_consumer", "plaintext_seen", "opened", "first_reveal", "reveals",
+    "sensitive_reveal",
+)  # fmt: skip
 RULES = [Alarm(name=when.replace("_", "-"), when=when, notify=(Notify(log="info"),)) for when in WATCHED]
 
 
@@ -43,6 +46,7 @@ def odd_lines() -> Iterator[bytes]:
         action = ("pull", "claim", "plaintext_seen", "open")[number % 4]
         for odd in ODD:
             yield dumped({**plain, "action": action, "outcome": "refused", field: odd})
+            yield dumped({**plain, "action": "reveal", "sensitive": True, "operator": "ana", field: odd})
     for part, field in (("producer", "map_index"), ("producer", "dag_id"), ("consumer", "try_number")):
         for odd in ODD:
             made = copy.deepcopy(plain)

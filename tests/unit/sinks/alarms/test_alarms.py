@@ -236,6 +236,68 @@ def test_what_an_operator_opens_is_told() -> None:
     assert found[0].text == "alice opened orders/manual__1/extract:return_value by hand"
 
 
+def reveals(number: int, count: int, **fields: Any) -> list[bytes]:
+    """So many reveals, a second apart."""
+    return chain(number, count, action="reveal", ended=False, **fields)
+
+
+def test_the_first_reveal_by_a_person_is_told() -> None:
+    """The first look learns who reveals what; who comes later is told once for each compartment."""
+    alarm = Alarm(name="new", when="first_reveal", notify=LOUD)
+    state = State()
+    assert take([alarm], reveals(1, 1), state) == []
+    (found,) = take([alarm], [*reveals(2, 2), *reveals(3, 2, operator="mia")], state)
+    assert found.text == "mia revealed a value of finance for the first time"
+    assert take([alarm], reveals(4, 1, operator="eva", outcome="refused", error="AccessRefused"), state) == []
+    (elsewhere,) = take([alarm], reveals(5, 2, operator="mia", compartment="sales"), state)
+    assert elsewhere.text == "mia revealed a value of sales for the first time"
+
+
+def test_a_state_of_before_knows_nobody_who_revealed(tmp_path: Path) -> None:
+    """A state that a release without reveals wrote is read, and the first reveal after it is told."""
+    alarm = Alarm(name="new", when="first_reveal", notify=LOUD)
+    State(since="2026-11-22T09:00:00.000000Z").save(tmp_path / "state.json")
+    record = json.loads((tmp_path / "state.json").read_text())
+    del record["viewers"]
+    (tmp_path / "state.json").write_text(json.dumps(record))
+    state = State.load(tmp_path / "state.json")
+    assert len(take([alarm], reveals(1, 3), state)) == 1
+    state.save(tmp_path / "state.json")
+    assert State.load(tmp_path / "state.json").viewers == {("finance", "ana")}
+
+
+def test_many_reveals_are_counted_by_person(tmp_path: Path) -> None:
+    """One person's reveals raise one alarm across looks; two people below the limit raise none."""
+    alarm = Alarm(name="many", when="reveals", over=4, within="10m", notify=LOUD)
+    state = State()
+    assert take([alarm], [*reveals(1, 4), *reveals(2, 4, operator="mia")], state) == []
+    state.save(tmp_path / "state.json")
+    state = State.load(tmp_path / "state.json")
+    (found,) = take([alarm], reveals(3, 3, start=START + timedelta(minutes=1)), state)
+    assert found.text == "5 reveals within 10m by ana"
+    assert len(found.events) == 5
+    refused = reveals(4, 9, operator="mia", outcome="refused", error="AccessRefused")
+    assert take([alarm], refused, state) == []
+
+
+def test_a_reveal_of_a_secret_is_told() -> None:
+    """A reveal whose event says that the value is a secret raises an alarm each time."""
+    alarm = Alarm(name="secret", when="sensitive_reveal", notify=LOUD)
+    lines = [*reveals(1, 2), *reveals(2, 1, sensitive=True), *reveals(3, 1, sensitive=True, outcome="refused")]
+    (found,) = take([alarm], lines, State())
+    assert found.text == "ana revealed orders/manual__1/extract:return_value, which holds a secret"
+
+
+def test_the_service_tells_of_a_secret_at_once(hook: Any) -> None:
+    """A rule that is told at once is told as soon as its event is written."""
+    alarm = Alarm(name="secret", when="sensitive_reveal", at_once=True, notify=(Notify(webhook=url(hook)),))
+    log = AccessLog([MemorySink(), AlarmSink([alarm])], version="test")
+    for sensitive in (False, True):
+        log.record([Event("reveal", "ok", coordinate=coordinate(), operator="ana", sensitive=sensitive)])
+    ((_, _, body),) = hook.taken
+    assert body["when"] == "sensitive_reveal"
+
+
 def test_workers_tell_at_once(hook: Any) -> None:
     """A rule that is told at once is told when its event is written, and the event stays written."""
     rules = [
