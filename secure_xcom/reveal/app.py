@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from secure_xcom.core.errors import RevealError, RevealRequestInvalid
+from secure_xcom.core.errors import RevealError, RevealRequestInvalid, SecureXComError
 from secure_xcom.reveal import metrics
 from secure_xcom.reveal.answers import error_record
 from secure_xcom.reveal.guard import Guard
@@ -82,7 +83,19 @@ class _Routes:
         return Response(status_code=204)
 
     async def take_code(self, request: Request) -> Response:
-        code = await self._service.logins.take(request.path_params["state"])
+        code: str | None = None
+        problem: SecureXComError | None = None
+        async with anyio.create_task_group() as tasks:
+            # A page that has gone waits no more, and the next one may.
+            tasks.start_soon(_until_disconnected, request, tasks.cancel_scope)
+            try:
+                code = await self._service.logins.take(request.path_params["state"])
+            except SecureXComError as error:
+                # The group would wrap it.
+                problem = error
+            tasks.cancel_scope.cancel()
+        if problem is not None:
+            raise problem
         return Response(status_code=204) if code is None else JSONResponse({"code": code})
 
     async def health(self, _request: Request) -> Response:
@@ -98,3 +111,9 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     what = "there is nothing here" if status == 404 else "the request cannot be answered"
     problem = RevealError(what, where=f"{request.method} {request.url.path!r:.200}", remedy="see docs/reveal.md")
     return JSONResponse(error_record(problem), status)
+
+
+async def _until_disconnected(request: Request, waiting: anyio.CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    waiting.cancel()

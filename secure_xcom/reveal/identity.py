@@ -35,7 +35,6 @@ _GROUPS_MAX = 1000
 _KEY_ID_MAX_CHARACTERS = 200
 _SIGNATURE_ALONE: Options = {
     "verify_signature": True,
-    "enforce_minimum_key_length": True,
     "require": ["exp", "iat", "iss", "aud"],
     "verify_exp": False,
     "verify_nbf": False,

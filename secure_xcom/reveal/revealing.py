@@ -206,4 +206,8 @@ def _sealed(reference: Reference, checked: Openable, open_store: Callable[[str],
 
 def sensitive_record(names: SensitiveNames, settings: Settings) -> dict[str, list[str]]:
     """Return what tells the page which fields to mask at first, as JSON: the value's names are not known here."""
-    return {"names": sorted(names.names), "exceptions": sorted(settings.not_sensitive_names)}
+    return {
+        "names": sorted(names.names),
+        "listed": sorted(names.listed),
+        "exceptions": sorted(settings.not_sensitive_names),
+    }

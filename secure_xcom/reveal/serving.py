@@ -72,13 +72,15 @@ def serve(deployment: Deployment, listen: Listen, *, reveals_at_once: int, start
     :raises SecureXComError: the service cannot start.
     """
     with service_of(deployment) as service:
-        run(make_app(service, reveals_at_once=reveals_at_once), listen, started)
+        run(make_app(service, reveals_at_once=reveals_at_once), listen, started, service.logins.stop)
 
 
-def run(app: ASGIApp, listen: Listen, started: Callable[[str], None]) -> None:
+def run(
+    app: ASGIApp, listen: Listen, started: Callable[[str], None], stopping: Callable[[], None] = lambda: None
+) -> None:
     """Run an application with the server's limits.
 
-    :param started: is told the URL once the server listens.
+    :param started: is told the URL once the server listens; :param stopping: is called when the server is to stop.
     :raises CommandError: the address or the certificate cannot be used.
     """
     if (listen.certificate is None) != (listen.key is None):
@@ -114,7 +116,7 @@ def run(app: ASGIApp, listen: Listen, started: Callable[[str], None]) -> None:
             where="--tls-certificate, --tls-key",
             remedy="name PEM files that this user can read",
         ) from None
-    server = _Server(config, started)
+    server = _Server(config, started, stopping)
     try:
         server.run()
     except SystemExit:
@@ -127,11 +129,14 @@ def run(app: ASGIApp, listen: Listen, started: Callable[[str], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Tells where it listens, which with port 0 the system decides."""
+    """Tells where it listens, which with port 0 the system decides, and that it stops."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[str], None], stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._tell = started
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
@@ -140,3 +145,7 @@ class _Server(uvicorn.Server):
             for bound in server.sockets:
                 host, port = bound.getsockname()[:2]
                 self._tell(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)

@@ -24,6 +24,8 @@ AGAIN_SECONDS = 10.0
 """How long an unknown key id does not make us read the set again: anybody can name one."""
 _TIMEOUT_SECONDS = 5.0
 _KEYS_MAX = 100
+# RFC 7518, section 3.3.
+_RSA_MIN_BITS = 2048
 _WELL_KNOWN = "identity/oidc/.well-known"
 
 
@@ -104,7 +106,8 @@ class VaultKeys:
             except (jwt.PyJWTError, ValueError, TypeError):
                 # Vault may have keys of algorithms that we do not take; tokens by them are refused.
                 continue
-            if key.key_id and key.algorithm_name in ALGORITHMS:
+            weak = key.key_type == "RSA" and key.key.key_size < _RSA_MIN_BITS
+            if key.key_id and key.algorithm_name in ALGORITHMS and not weak:
                 keys[key.key_id] = key
         return keys
 

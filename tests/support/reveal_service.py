@@ -87,7 +87,8 @@ class Issuer:
             **claims,
         }
         kept = {name: claim for name, claim in all_claims.items() if claim is not None}
-        return jwt.encode(kept, private, algorithm=algorithm, headers={"kid": key_id, **(headers or {})})
+        named = {name: header for name, header in {"kid": key_id, **(headers or {})}.items() if header is not None}
+        return jwt.encode(kept, private, algorithm=algorithm, headers=named)
 
 
 def policy_text(store_uri: str, *, viewers: str = "orders-oncall", extra: str = "", key: str = KEY) -> str:

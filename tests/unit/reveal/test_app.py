@@ -131,7 +131,12 @@ def test_the_page_learns_which_names_are_sensitive(tmp_path: Path) -> None:
     )
     world.put(1)
     _, answer = ask(world)
-    assert answer["sensitive"] == {"names": ["password", "token"], "exceptions": ["token_kind"], "all": True}
+    assert answer["sensitive"] == {
+        "names": ["password", "token"],
+        "listed": [],
+        "exceptions": ["token_kind"],
+        "all": True,
+    }
     world.close()
 
 
