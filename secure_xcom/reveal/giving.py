@@ -74,7 +74,7 @@ class SealedBytes:
     def __init__(self, stores: Callable[[str], Store] = store) -> None:
         self._store: Callable[[str], Store] = cache(stores)
 
-    def give(self, reference: Reference, checked: Openable, max_bytes: int, draft: Draft, where: str) -> Given:
+    def give(self, reference: Reference, checked: Openable, max_bytes: int, draft: Draft, where: str) -> Given:  # noqa: ARG002  # the interface's
         """See `Giver.give`."""
         wraps = transit_wraps(checked.candidates, where)
         return Given(_sealed(reference, checked, self._store, where), is_open=False, wraps=wraps)

@@ -76,10 +76,30 @@ class KeySource(Protocol):
 def person_of(
     token: str, keys: KeySource, *, now: Callable[[], float] = lambda: clock.now().timestamp()
 ) -> Person:
-    """Return who a token proves.
+    """Return who a token of Vault proves.
 
     :param now: the time in seconds since 1970.
     :raises IdentityRefused: the token is not one that is accepted.
+    """
+    claims = verified_claims(token, keys, now=now)
+    if claims["aud"] != AUDIENCE:
+        raise IdentityRefused("the token was not made for the reveal service", where="the identity token")
+    if claims["exp"] - claims["iat"] > LIFETIME_MAX_SECONDS:
+        raise IdentityRefused(
+            f"the token lasts longer than {LIFETIME_MAX_SECONDS} seconds",
+            where="the identity token",
+            remedy="run `secure-xcom policy apply`, which makes tokens of two minutes",
+        )
+    return named_person(claims.get("person"), claims.get("groups"))
+
+
+def verified_claims(
+    token: str, keys: KeySource, *, now: Callable[[], float] = lambda: clock.now().timestamp()
+) -> Mapping[str, Any]:
+    """Return the claims of a token: signed by a key of the issuer, by this issuer, and within its time.
+
+    :param now: the time in seconds since 1970.
+    :raises IdentityRefused: the token is not one that is accepted. Whom it is for is left to be checked.
     """
     if not token or len(token) > TOKEN_MAX_CHARACTERS:
         raise IdentityRefused("the identity token is missing or too long", where="Authorization")
@@ -91,9 +111,7 @@ def person_of(
     _check_time(claims, now())
     if claims["iss"] != keys.issuer:
         raise IdentityRefused("the token is of another issuer", where="the identity token")
-    if claims["aud"] != AUDIENCE:
-        raise IdentityRefused("the token was not made for the reveal service", where="the identity token")
-    return _person(claims)
+    return claims
 
 
 def _header(token: str) -> tuple[str, str]:
@@ -139,16 +157,13 @@ def _check_time(claims: Mapping[str, Any], now: float) -> None:
             where="the identity token",
             remedy="synchronise the clocks of the reveal service and of the token's issuer (NTP)",
         )
-    if claims["exp"] - claims["iat"] > LIFETIME_MAX_SECONDS:
-        raise IdentityRefused(
-            f"the token lasts longer than {LIFETIME_MAX_SECONDS} seconds",
-            where="the identity token",
-            remedy="run `secure-xcom policy apply`, which makes tokens of two minutes",
-        )
 
 
-def _person(claims: Mapping[str, Any]) -> Person:
-    name, groups = claims.get("person"), claims.get("groups")
+def named_person(name: object, groups: object) -> Person:
+    """Return the person that a verified token names.
+
+    :raises IdentityRefused: the name or the list of groups is missing, or not of its type.
+    """
     if (
         not isinstance(name, str)
         or not name.strip()

@@ -20,11 +20,13 @@ class Site:
     :ivar origin: its own origin, from which alone requests are taken.
     :ivar framed_by: the origin of Airflow, whose tab frames the page; None if nothing may.
     :ivar connects_to: the origins that the page talks to besides its own.
+    :ivar hosts: what requests must have as ``Host``; empty for anything, behind a proxy.
     """
 
     origin: str
     framed_by: str | None = None
     connects_to: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

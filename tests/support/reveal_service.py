@@ -24,6 +24,7 @@ from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import IdentityRefused
 from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.reveal.app import make_app
+from secure_xcom.reveal.giving import SealedBytes
 from secure_xcom.reveal.identity import AUDIENCE, KeySource
 from secure_xcom.reveal.people import VaultPeople
 from secure_xcom.reveal.rate import RateLimit
@@ -154,7 +155,7 @@ class RevealWorld:
             AccessLog([self.sink], version="test"),
             self.names,
             rate=RateLimit(now=lambda: self.clock),
-            stores=self.stores,
+            giver=SealedBytes(self.stores),
         )
         self.service = Service(
             self.settings, watched(str(self.policy_file)).current, revealer, self.names, VaultPeople(self._issuer)
