@@ -1,7 +1,7 @@
 """Sessions of people, in this process's memory: random bearer tokens that are good here, for a while.
 
-Whoever stops the service ends all of them. Tokens are kept and compared as hashes, so that the time of a look-up says
-nothing of a token.
+Whoever stops the service ends all of them. Tokens are kept and compared as hashes, so that the time of a look-up
+says nothing of a token.
 """
 
 from __future__ import annotations
