@@ -41,7 +41,6 @@ class Guard:
             return
         path = scope["path"]
         # Until the access policy was read, nothing is allowed.
-        site = self._site()
         ours = headers(None)
         started = False
         problem: SecureXComError | None = None
@@ -55,6 +54,7 @@ class Guard:
             await send(message)
 
         try:
+            site = self._site()
             ours = headers(site, framed=path == "/", popup=path in _POPUPS)
             _check_host(site, scope)
             await self._app(scope, receive, send_with_headers)

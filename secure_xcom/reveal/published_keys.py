@@ -19,6 +19,8 @@ KEEP_SECONDS = 300.0
 AGAIN_SECONDS = 10.0
 """How long an unknown key id does not make us read the set again: anybody can name one."""
 KEYS_MAX = 100
+# RFC 7518, section 3.3.
+_RSA_MIN_BITS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def signing_keys(record: Mapping[str, object]) -> dict[str, jwt.PyJWK] | None:
         except (jwt.PyJWTError, ValueError, TypeError):
             # An issuer may have keys of algorithms that we do not take; tokens by them are refused.
             continue
-        if key.key_id and key.algorithm_name in ALGORITHMS:
+        weak = key.key_type == "RSA" and key.key.key_size < _RSA_MIN_BITS
+        if key.key_id and key.algorithm_name in ALGORITHMS and not weak:
             keys[key.key_id] = key
     return keys
