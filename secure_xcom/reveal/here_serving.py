@@ -17,7 +17,7 @@ from secure_xcom.reveal.giving import OpenedValue
 from secure_xcom.reveal.here import HOST, OnePerson, own_rights
 from secure_xcom.reveal.revealing import Revealer
 from secure_xcom.reveal.service import Service
-from secure_xcom.reveal.serving import LIMITS
+from secure_xcom.reveal.serving import LIMITS, Server
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -51,9 +51,10 @@ def serve_here(
         # Airflow's tables are those that this release knows.
         _ = database.schema
         app = _LastAsked(make_app(service, reveals_at_once=1))
-        server = _UntilIdle(uvicorn.Config(app, **LIMITS), app, idle_seconds)
-        started(people.address(coordinate))
-        server.run(sockets=[listener])
+        config = uvicorn.Config(app, **LIMITS)
+        _UntilIdle(
+            config, app, idle_seconds, lambda _: started(people.address(coordinate)), service.logins.stop
+        ).run(sockets=[listener])
 
 
 def _listener() -> socket:
@@ -93,11 +94,18 @@ class _LastAsked:
         return 0.0 if self._asking else time.monotonic() - self._last
 
 
-class _UntilIdle(uvicorn.Server):
+class _UntilIdle(Server):
     """Stops when nothing was asked for a while."""
 
-    def __init__(self, config: uvicorn.Config, app: _LastAsked, idle_seconds: float) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: _LastAsked,
+        idle_seconds: float,
+        started: Callable[[str], None],
+        stopping: Callable[[], None],
+    ) -> None:
+        super().__init__(config, started, stopping)
         self._app = app
         self._idle_seconds = idle_seconds
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
     from secure_xcom.deployment import Deployment
 
+STOP_SECONDS = 30
+"""How long requests that have begun may take after a SIGTERM: under a minute, as orchestrators grant."""
+
 LIMITS: dict[str, Any] = {
     # The address of a callback holds a code.
     "access_log": False,
@@ -39,8 +44,7 @@ LIMITS: dict[str, Any] = {
     "ws": "none",
     "limit_concurrency": 500,
     "timeout_keep_alive": 30,
-    # Requests that have begun are answered after a SIGTERM: within a minute, as orchestrators grant.
-    "timeout_graceful_shutdown": 30,
+    "timeout_graceful_shutdown": STOP_SECONDS,
 }
 """What every mode's server has."""
 
@@ -130,7 +134,7 @@ def run(
             where="--tls-certificate, --tls-key",
             remedy="name PEM files that this user can read",
         ) from None
-    server = _Server(config, started, stopping)
+    server = Server(config, started, stopping)
     try:
         server.run()
     except SystemExit:
@@ -140,9 +144,11 @@ def run(
             where=f"{listen.host}:{listen.port}",
             remedy="choose an address of this machine and a free port with --host and --port",
         ) from None
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Tells where it listens, which with port 0 the system decides, and that it stops."""
 
     def __init__(
@@ -151,6 +157,8 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._tell = started
         self._stopping = stopping
+        self.interrupted = False
+        """Whether Ctrl-C ended it."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
@@ -163,3 +171,18 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._stopping()
         await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signal again at the end, which would end the process before the access log is.
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.interrupted = self.interrupted or sig == signal.SIGINT
+        super().handle_exit(sig, frame)

@@ -46,7 +46,7 @@ def rows(
     asker: CapabilityChecker, policy: AccessPolicy, identity: Identity, own: Compartment, rights: Sequence[Right]
 ) -> Iterator[Trial]:
     """Yield every row of one identity and one compartment."""
-    mine = {right.act: right for right in rights if right.compartment is own}
+    mine = {right.act: right for right in rights if right.compartment is own and right.keys}
     for (mount, key), single in transit_keys(own.all_key_uris).items():
         for operation, act in _ACTS.items():
             if act == "push" and (mount, key) not in transit_keys(own.all_key_uris, pushing=True):
@@ -107,7 +107,7 @@ def _of_keys(
     acts = {
         right.act
         for right in rights
-        if key in transit_keys(right.compartment.all_key_uris, pushing=right.act == "push")
+        if right.keys and key in transit_keys(right.compartment.all_key_uris, pushing=right.act == "push")
     }
     wanted: list[tuple[str, str, str, set[str]]] = []
     for operation, act in _ACTS.items():
