@@ -20,9 +20,7 @@ def reveal(
     command: typer.Context,
     what: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[COORD]", help="With --here: DAG/RUN/TASK[MAP_INDEX]:KEY; the key may be left out."
-        ),
+        typer.Argument(metavar="COORD", help="With --here: DAG/RUN/TASK[MAP_INDEX]:KEY; the key may be left out."),
     ] = None,
     here: Annotated[
         bool,

@@ -55,7 +55,7 @@ def reveal_process(folder: Path, environment: Mapping[str, str], *arguments: str
     """
     log = folder / "reveal.log"
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("AIRFLOW", "VAULT_", "BAO_"))}
-    command = [Path(sys.executable).with_name("secure-xcom"), "reveal", "--json", *arguments]
+    command = [str(Path(sys.executable).with_name("secure-xcom")), "reveal", "--json", *arguments]
     with (
         log.open("w") as errors,
         subprocess.Popen(

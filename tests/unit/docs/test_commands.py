@@ -61,6 +61,7 @@ RUN_BY = {
     "docs/quickstart-two-teams.md": dict.fromkeys(
         ("export", "secure-xcom", "aws s3 mb"), "tests/real/test_two_teams.py"
     ),
+    "docs/reveal.md": {"secure-xcom reveal": "tests/real/test_reveal.py"},
     "docs/vault.md": {"": "tests/real/test_vault_docs.py"},
 }
 # Page -> beginning of a command -> why no test runs it.
@@ -83,6 +84,10 @@ NOT_RUN = {
     },
     "docs/quickstart-two-teams.md": {
         "airflow celery worker": "it needs a broker; such workers run in tests/e2e/test_distributed.py"
+    },
+    "docs/reveal.md": {
+        "pip install": "the tests run on the package as the checkout installs it",
+        "export SECURE_XCOM_DB": "a variable, set in tests/real/test_reveal.py",
     },
     "docs/observability.md": {
         "export OTEL": "variables of OpenTelemetry, set in tests/real/test_open_telemetry.py"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -94,7 +95,8 @@ def test_the_routes(tmp_path: Path) -> None:
         assert client.put(place, json={"code": "c"}, headers={"Origin": AIRFLOW}).status_code == 403
         form = {"Origin": ORIGIN, "Content-Type": "text/plain"}
         assert client.put(place, content='{"code": "c"}', headers=form).status_code == 400
-        for record in ({}, {"code": "c", "more": 1}, [], "c"):
+        others: list[Any] = [{}, {"code": "c", "more": 1}, [], "c"]
+        for record in others:
             assert client.put(place, json=record, headers={"Origin": ORIGIN}).status_code == 400
         assert client.put(place, json={"code": "c"}, headers={"Origin": ORIGIN}).status_code == 204
         assert client.get(place).json() == {"code": "c"}

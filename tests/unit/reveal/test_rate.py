@@ -9,8 +9,8 @@ def test_a_window_slides() -> None:
     """A request is allowed again a minute after the one that it takes the place of."""
     now = 0.0
     limit = RateLimit(now=lambda: now)
-    for second in range(PER_MINUTE):
-        now = float(second)
+    for number in range(PER_MINUTE):
+        now = float(number)
         assert limit.count("ana") is None
     first, second = limit.count("ana"), limit.count("ana")
     assert first is not None
