@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.errors import IdentityRefused, RevealRequestInvalid
+from secure_xcom.ops.audit_trail.alarm_windows import REVEAL_HERE
 from secure_xcom.reveal.identity import Person
 from secure_xcom.reveal.sessions import Sessions
 from secure_xcom.reveal.site import Mode, Session, Site
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from secure_xcom.core.coordinate import Coordinate
 
 HOST = "127.0.0.1"
-RULE = "here"
-"""The rule in the access log: the person's own rights at the key service and the store decided."""
 _CODE_BYTES = 32
 
 
@@ -98,4 +97,4 @@ def own_rights(policy: AccessPolicy, coordinate: Coordinate, person: Person) -> 
 
     :raises CompartmentUnknown: the XCom's DAG belongs to no compartment.
     """
-    return Verdict(policy.resolve(coordinate), RULE)
+    return Verdict(policy.resolve(coordinate), REVEAL_HERE)
