@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import oidc_provider_mock
 import pytest
 import requests
+from oidc_provider_mock._app import AuthorizationCodeGrant
 
 from secure_xcom.connections.vault.client import forget_clients
 from secure_xcom.core.access_policy import AccessPolicy
@@ -191,8 +192,10 @@ def origin() -> str:
 
 
 @pytest.fixture
-def provider(origin: str) -> Iterator[Provider]:
+def provider(origin: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     """The provider with ana, who is on call, and mia, who is not."""
+    # It registers public clients, and by itself lets none of them exchange a code.
+    monkeypatch.setattr(AuthorizationCodeGrant, "TOKEN_ENDPOINT_AUTH_METHODS", ["none"])
     with oidc_provider_mock.run_server_in_thread(require_nonce=True) as server:
         address = f"http://localhost:{server.server_port}"
         client = {
