@@ -14,12 +14,13 @@ const ROWS = 100;
 const COLUMNS = 200;
 const BYTES_SHOWN = 256;
 
-/** Return the encoded value of an opened payload. */
-export const decompressed = (plaintext, compression, maxBytes) => {
+/** Return the encoded value of an opened payload, at most `maxBytes`. */
+export function decompressed(plaintext, compression, maxBytes) {
+  if (plaintext.length > maxBytes) throw new Problem("ValueTooLarge", `the value has over ${maxBytes} bytes, which are allowed`);
   if (compression === "none") return plaintext;
   if (compression === "zstd") return unzstd(plaintext, maxBytes);
   throw new Problem("CodecUnknown", `no compression is named ${clean(compression)}`);
-};
+}
 
 /**
  * Return `{view, file}`: an element that shows the value, and a function that gives its file as `{name, type, parts,
