@@ -61,9 +61,10 @@ class Person:
 class KeySource(Protocol):
     """Where the issuer's public keys come from."""
 
-    def key(self, key_id: str) -> jwt.PyJWK:
+    def key(self, key_id: str | None) -> jwt.PyJWK:
         """Return a public key.
 
+        :param key_id: None for the only one, where a token need not name it (OpenID Connect Core, section 10.1).
         :raises IdentityRefused: the issuer has no such key.
         :raises SecureXComError: the issuer's keys cannot be read.
         """
@@ -114,8 +115,8 @@ def verified_claims(
     return claims
 
 
-def _header(token: str) -> tuple[str, str]:
-    """Return the id of the key and the algorithm that a token names."""
+def _header(token: str) -> tuple[str | None, str]:
+    """Return the id of the key, None where it names none, and the algorithm that a token names."""
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError):
@@ -123,7 +124,8 @@ def _header(token: str) -> tuple[str, str]:
     key_id, algorithm = header.get("kid"), header.get("alg")
     if algorithm not in ALGORITHMS:
         raise IdentityRefused("the token's algorithm is not accepted", where="the identity token")
-    if not isinstance(key_id, str) or not 0 < len(key_id) <= _KEY_ID_MAX_CHARACTERS:
+    named = isinstance(key_id, str) and 0 < len(key_id) <= _KEY_ID_MAX_CHARACTERS
+    if not named and key_id is not None:
         raise IdentityRefused("the token names no key", where="the identity token")
     if "crit" in header:
         raise IdentityRefused("the token has extensions that are not supported", where="the identity token")

@@ -48,13 +48,19 @@ class PublishedKeys:
         """See `KeySource.issuer`."""
         return self._current()[1].issuer
 
-    def key(self, key_id: str) -> jwt.PyJWK:
+    def key(self, key_id: str | None) -> jwt.PyJWK:
         """Return a public key.
 
         :raises IdentityRefused: the issuer has no such key.
         :raises SecureXComError: the issuer's keys cannot be read.
         """
         current = self._current()
+        if key_id is None:
+            if len(current[1].keys) != 1:
+                raise IdentityRefused(
+                    "the token names no key, and its issuer has several", where="the identity token"
+                )
+            return next(iter(current[1].keys.values()))
         if key_id not in current[1].keys and self._now() - current[0] > AGAIN_SECONDS:
             current = self._read(than=current)
         key = current[1].keys.get(key_id)

@@ -258,7 +258,8 @@ def test_opens_with_kms_and_s3(
     with kms_endpoint() as endpoint:
         connection = aws_connections.connect(monkeypatch, endpoint)
         boto = pytest.importorskip("boto3").session.Session("test-access-key", "test-secret-key")
-        key = boto.client("kms", "eu-west-1", endpoint_url=endpoint).create_key()["KeyMetadata"]["KeyId"]
+        kms, key = boto.client("kms", "eu-west-1", endpoint_url=endpoint), "alias/xcom"
+        kms.create_alias(AliasName=key, TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
         where = {"LocationConstraint": "eu-west-1"}
         s3 = boto.client("s3", "eu-west-1", endpoint_url=endpoint)
         s3.create_bucket(Bucket="xcom", CreateBucketConfiguration=where)

@@ -56,9 +56,9 @@ class Issuer:
     issuer: str = ISSUER
     signers: dict[str, tuple[str, Any]] = field(default_factory=lambda: {"key-1": ("RS256", rsa_key())})
 
-    def key(self, key_id: str) -> jwt.PyJWK:
+    def key(self, key_id: str | None) -> jwt.PyJWK:
         """See `KeySource.key`."""
-        if key_id not in self.signers:
+        if key_id is None or key_id not in self.signers:
             raise IdentityRefused("no such key", where="the double")
         return jwt.PyJWK(self.public(key_id))
 
