@@ -246,6 +246,8 @@ def body(at: Coordinate) -> dict[str, Any]:
     return {"coordinate": ids, "attempt": None, "reason": "INC-2"}
 
 
+# It starts moto, the service and a browser one after the other.
+@pytest.mark.timeout(600)
 def test_opens_with_kms_and_s3(
     context: BrowserContext,
     origin: str,
