@@ -68,10 +68,10 @@ def test_its_environment_has_no_secret(noted: dict[str, Any]) -> None:
 
 
 def test_a_file_that_asks_for_anothers_account_is_an_import_error(site: Site) -> None:
-    """The DAG processor keeps the error, which names the account and whose it is; the DAG is not there."""
+    """The DAG processor keeps the error, which names the account and the compartment; the DAG is not there."""
     rows = site.rows("SELECT stacktrace FROM import_error WHERE filename LIKE '%asks.py'")
     assert len(rows) == 1
-    assert "'xcom-finance', which is that of compartment 'finance'" in rows[0][0]
+    assert "it asks for service account 'xcom-finance', and tasks_run_on of compartment 'marketing'" in rows[0][0]
     assert site.rows("SELECT 1 FROM dag WHERE dag_id = 'marketing_asks'") == []
 
 
