@@ -174,7 +174,8 @@ def _airflow_cfg() -> str:
             "access_policy": "/opt/airflow/config/access_policy/access_policy.yaml",
             "audit_sinks": AUDIT_SINK,
         },
-        "workers": {"min_heartbeat_interval": "1"},
+        # A busy machine takes longer than 5 seconds for the first answer.
+        "workers": {"min_heartbeat_interval": "1", "execution_api_timeout": "60"},
         "usage_data_collection": {"enabled": "False"},
         "logging": {"base_log_folder": "/opt/airflow/logs"},
     }
