@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 from starlette.requests import Request
 
-from secure_xcom.core.errors import RevealBusy, RevealOriginRefused, RevealRequestInvalid, SecureXComError
+from secure_xcom.core.errors import RevealBusy, RevealError, RevealOriginRefused, RevealRequestInvalid
 from secure_xcom.reveal.request import BODY_MAX_BYTES
 from secure_xcom.sinks.recording import outcome_of
 
@@ -56,7 +56,7 @@ class RevealRoute:
         size = 0
         try:
             size = await self._answer(Request(scope, receive), send)
-        except SecureXComError as error:
+        except Exception as error:
             metrics.answered(outcome_of(error), type(error).__name__, time.monotonic() - began)
             raise
         finally:
@@ -73,8 +73,12 @@ class RevealRoute:
             person = await self._in_thread(lambda: self._service.person(authorization))
         async with _place(self._reveals):
             revealed = await self._in_thread(lambda: self._service.reveal(person, body))
-            with anyio.fail_after(_SEND_SECONDS):
-                await _send(send, revealed.record(self._service.sensitive()), revealed.payload)
+            record = revealed.record(self._service.sensitive())
+            with anyio.move_on_after(_SEND_SECONDS) as limit:
+                await _send(send, record, revealed.payload)
+            if limit.cancelled_caught:
+                # The place is needed for others.
+                raise RevealError("the browser did not take the answer in time", where="/v1/reveal")
             return len(revealed.payload)
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:

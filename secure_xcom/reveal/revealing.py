@@ -78,7 +78,7 @@ class Revealed:
     mask_all: bool
 
     def record(self, sensitive: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer as JSON.
+        """Return the answer as JSON, but for the payload, which is sent in pieces.
 
         :param sensitive: which names of fields are sensitive, from `sensitive_record`.
         """
@@ -90,7 +90,6 @@ class Revealed:
             "head": self.reference.head.dump(),
             "seal": {"header": base64.b64encode(self.reference.header).decode(), "size": self.reference.size},
             "wraps": [wrap.record() for wrap in self.wraps],
-            "payload": base64.b64encode(self.payload).decode(),
             "data": None,
             "sensitive": {**sensitive, "all": self.mask_all},
             "expires": self.reference.head.expires,

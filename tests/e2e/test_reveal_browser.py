@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import httpx
 import pytest
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, FrameLocator, Page, Request, Route
 
 PATIENCE_MS = 60_000
+Scheme = Literal["light", "dark"]
 REASON = "INC-1234, wrong total on Monday"
 
 
@@ -56,9 +57,10 @@ class Scene:
             if value
         )
 
-    def in_tab(self, key: str) -> tuple[Page, FrameLocator]:
+    def in_tab(self, key: str, scheme: Scheme = "light") -> tuple[Page, FrameLocator]:
         """Open the tab with an XCom, and the reveal page in it."""
         page = self.context.new_page()
+        page.emulate_media(color_scheme=scheme)
         page.goto(self.deployment.tab(key))
         page.get_by_role("button", name=f"Reveal {written(key)}").click()
         return page, page.frame_locator("iframe[title^='Reveal ']")
@@ -145,6 +147,20 @@ def test_a_viewer_sees_the_value_in_the_tab(scene: Scene) -> None:
     frame.get_by_role("button", name="Hide now").click()
     frame.get_by_label("Why do you look at it?").wait_for()
     assert all(CANARY not in each.content() for each in page.frames)
+
+
+def test_the_tab_with_the_page_is_accessible(scene: Scene) -> None:
+    """Airflow's dark theme reaches the frame, and axe finds no violation in the tab with the page in it."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    for scheme in get_args(Scheme):
+        page, frame = scene.in_tab("return_value", scheme)
+        frame.get_by_label("Why do you look at it?").wait_for()
+        source = page.locator("iframe[title^='Reveal ']").get_attribute("src") or ""
+        assert source.endswith(f"&scheme={scheme}")
+        response = Axe().run(page, context={"include": ["[data-testid=secure-xcom]"]}).response
+        assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in response["violations"]] == []
+        page.close()
 
 
 def test_the_token_ends_with_the_reveal(scene: Scene) -> None:

@@ -345,6 +345,11 @@ def test_bytes_and_unknown_codecs(context: BrowserContext, double: Double) -> No
     assert page.get_by_text("acme.mesh").count() == 0
     page.get_by_role("button", name="masked: show").click()
     assert page.get_by_text("2 bytes of the codec acme.mesh").is_visible()
+    double.seal("db_password", json.dumps(CANARY).encode())
+    page = revealed(context, double, "db_password")
+    assert page.get_by_role("treeitem").all_inner_texts() == ["masked: show"]
+    page.keyboard.press("Enter")
+    assert page.get_by_role("treeitem").all_inner_texts() == [CANARY]
 
 
 # --- refusals and attacks -----------------------------------------------------------------------------------

@@ -48,10 +48,13 @@ class RevealProcess:
 
 
 @contextmanager
-def reveal_process(folder: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[RevealProcess]:
+def reveal_process(
+    folder: Path, environment: Mapping[str, str], *arguments: str, ca: Path | None = None
+) -> Iterator[RevealProcess]:
     """Start the service and wait until it listens.
 
     :param environment: beside the variables of every process; none of the caller's Vault and Airflow.
+    :param ca: who signed its certificate, where it has one.
     """
     log = folder / "reveal.log"
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("AIRFLOW", "VAULT_", "BAO_"))}
@@ -68,7 +71,11 @@ def reveal_process(folder: Path, environment: Mapping[str, str], *arguments: str
         ) as process,
     ):
         try:
-            yield RevealProcess(process, _url(process, log), log)
+            made = RevealProcess(process, _url(process, log), log)
+            # Otherwise REQUESTS_CA_BUNDLE comes first.
+            made.session.trust_env = False
+            made.session.verify = True if ca is None else str(ca)
+            yield made
         finally:
             if process.poll() is None:
                 process.terminate()

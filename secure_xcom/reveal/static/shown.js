@@ -34,9 +34,10 @@ export function decompressed(plaintext, compression, maxBytes) {
 export async function show(bytes, head, sensitive, say) {
   const name = head.key.replace(/[^A-Za-z0-9_-]+/g, "_").slice(0, 60) || "value";
   const hides = sensitiveNames(sensitive);
+  const all = sensitive.all || hides(head.key, false);
   if (head.codec === "json") {
     const value = parseJson(bytes);
-    const masks = new Masks(value, hides, sensitive.all);
+    const masks = new Masks(value, hides, all);
     const file = () => ({ name: `${name}.json`, type: "application/json", parts: [toJson(value, masks.isMasked)], masked: masks.count });
     return { view: tree(value, masks, `Value of ${clean(head.key)}`, say), file };
   }
@@ -45,7 +46,7 @@ export async function show(bytes, head, sensitive, say) {
   const parts = [head.codec === "arrow-polars" ? bytes.subarray(1) : bytes];
   const file = () => ({ name: `${name}.${ending}`, type: "application/octet-stream", parts, masked: 0 });
   const made = FRAMES.includes(head.codec) ? await frameView(bytes, head, hides, say) : bytesView(bytes, head);
-  return { view: sensitive.all ? behindButton(made, say) : made, file };
+  return { view: all ? behindButton(made, say) : made, file };
 }
 
 function behindButton(view, say) {
