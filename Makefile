@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test docs lint types fuzz bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo "make unit         format, lint, types and the fast tests, in under a minute"
 	@echo "make coverage     the fast tests, with a report of the lines that they run, in build/coverage"
 	@echo "make test         format, lint, types and every test, with real servers and whole Airflows"
+	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
 	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make docs         the documentation as a site, in build/site"
@@ -51,6 +52,11 @@ coverage: dev
 test: lint types
 	@scripts/setup-venv $(VENV)-airflow34 airflow34 || test "$$CI" != true
 	$(PYTEST) $(PYTEST_ARGS)
+
+# The first time it builds Kubernetes from its Go modules into the cache: about 20 minutes of processor time.
+test-kubernetes: dev
+	SECURE_XCOM_TEST_BUILD=true $(BIN)/python -m tests.support.kubernetes.within \
+		$(BIN)/pytest -p no:xdist -q tests/kubernetes $(PYTEST_ARGS)
 
 lint: dev
 	$(BIN)/ruff format --check .

@@ -29,6 +29,7 @@ _STATUS: dict[type[errors.SecureXComError], int] = {
     operator_errors.RevealRateExceeded: 429,
     errors.StoreError: 502,
     vault_errors.VaultTrouble: 502,
+    operator_errors.IdentityProviderFailed: 502,
     errors.KeyServiceError: 502,
 }
 _OTHER = 503

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from secure_xcom.connections.vault.client import VaultClient, vault_client
 from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError, StoreUnavailable
 from secure_xcom.core.service_errors import PayloadTooLarge
+from secure_xcom.core.setup_commands import vault_preview
 from secure_xcom.core.vault_errors import VaultDenied, VaultLoginRefused, VaultTrouble, VaultUnreachable
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
@@ -263,7 +264,7 @@ class VaultKv:
                 where=where,
                 remedy=f"check the mount {self._mount!r:.80} in the store URI for a typo: Vault answers one that "
                 "does not exist in the same way, and `vault secrets list` shows an operator all mounts; if it is "
-                "right, compare the role's policy with the one that `secure-xcom init --vault --dry-run` shows",
+                f"right, compare the role's policy with the one that {vault_preview()} shows",
             )
         if isinstance(trouble, VaultLoginRefused):
             return StoreDenied(trouble.what, where=where, remedy=trouble.remedy)

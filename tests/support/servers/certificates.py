@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -43,12 +44,18 @@ class PrivateCa:
         self.cert = folder / f"{name}.pem"
         self.cert.write_bytes(own.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, server: bool) -> Pair:
-        """A certificate for 127.0.0.1 or for a client."""
+    def issue(self, name: str, *, server: bool, names: Sequence[str] = (), group: str = "") -> Pair:
+        """A certificate for 127.0.0.1 or for a client.
+
+        :param names: other addresses and DNS names of a server.
+        :param group: the organization, which Kubernetes reads as a group of the user.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        subject += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group)] if group else []
         builder = (
-            self._begin(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+            self._begin(x509.Name(subject), key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -57,8 +64,8 @@ class PrivateCa:
             )
         )
         if server:
-            names = [x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")), x509.DNSName("localhost")]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            known = [_general_name(name) for name in ("127.0.0.1", "localhost", *names)]
+            builder = builder.add_extension(x509.SubjectAlternativeName(known), critical=False)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.cert.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         pair.key.write_bytes(
@@ -79,6 +86,13 @@ class PrivateCa:
             .not_valid_before(now - timedelta(minutes=5))
             .not_valid_after(now + timedelta(days=1))
         )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:

@@ -57,8 +57,11 @@ class FaultyProxy:
 
 
 @contextmanager
-def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
-    """A proxy in front of the server at `target` (``http://host:port``)."""
+def faulty_proxy(target: str, address: str = "127.0.0.1") -> Iterator[FaultyProxy]:
+    """A proxy in front of the server at `target` (``http://host:port``).
+
+    :param address: where it listens.
+    """
     proxy = FaultyProxy()
     lock = threading.Lock()
     host = urlsplit(target).netloc
@@ -161,9 +164,9 @@ def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_RDWR)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, 0), Handler)
     server.daemon_threads = True
-    proxy.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    proxy.endpoint = f"http://{address}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -37,6 +37,7 @@ RULES: dict[str, str] = {
     "unreachable-route": "earlier routes match everything that a route matches",
     "unreachable-retention": "earlier entries of retention_of match every key that an entry matches",
     "unreadable-uri": "a key URI or store URI is invalid for its service, so pushes would fail",
+    "default-connection": "`default@` names a connection that does not exist, and not the default credentials",
     "plain-http": "a store or a key service is accessed over HTTP, according to its URI or the environment",
     "server-connection": "a connection is in the environment of an API server, which gives it to every task",
     "shared-backend": "connections come from a secrets backend that every worker with these settings reads",

@@ -8,11 +8,14 @@ import re
 import pytest
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.keys.aws_kms_format import kms_context
 from secure_xcom.keys.vault_context import transit_scope
 from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy
 from secure_xcom.ops.service_policies.lint import hcl_reader, vault
 from secure_xcom.ops.service_policies.reveal_names import viewers_name
+from tests.support.iam_evaluator import Request, evaluate
 from tests.unit.ops.service_policies.test_compile import HCL
 
 POLICY = """\
@@ -164,6 +167,29 @@ def test_a_revealer_also_unwraps_and_never_claims() -> None:
     assert [each["Action"] for each in granted] == [["kms:Decrypt"]]
     roles = {binding["role"] for binding in json.loads(files["google/bucket.bindings.json"])}
     assert roles == {"projects/PROJECT/roles/secureXcomPull"}
+
+
+def test_kms_opens_for_a_revealer_within_its_dags() -> None:
+    """AWS's rules say of its IAM policy and of the key's: these DAGs, no other compartment, and no other act."""
+    files = compiled(("as: fetcher", "as: revealer, dags: [finance_daily]")).files
+    documents = [
+        json.loads(files[f"aws/{name}.json"]) for name in ("identities/reveal-service", "keys/alias~finance")
+    ]
+    key = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+    def allowed(action: str, compartment: str, dag_id: str) -> set[str]:
+        coordinate = Coordinate(dag_id, "run", "extract", -1, "return_value")
+        shown = kms_context(encryption_context(compartment, coordinate))
+        context: dict[str, str | list[str]] = {"kms:ResourceAliases": ["alias/finance"]}
+        context |= {f"kms:EncryptionContext:{name}": value for name, value in shown.items()}
+        request = Request("arn:aws:iam::111122223333:role/reveal", action, key, context)
+        return {evaluate(document, request) for document in documents}
+
+    assert allowed("kms:Decrypt", "finance", "finance_daily") == {"allow"}
+    assert allowed("kms:Decrypt", "finance", "finance_weekly") == {"none"}
+    assert "allow" not in allowed("kms:Decrypt", "tax", "finance_daily")
+    for action in ("kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:DescribeKey"):
+        assert "allow" not in allowed(action, "finance", "finance_daily")
 
 
 def test_an_identity_cannot_take_a_groups_policy() -> None:

@@ -420,6 +420,8 @@ def test_every_rule_is_listed_and_tried() -> None:
         "server-connection",
         "shared-backend",
         "connection-not-seen",
+        # tests/unit/connections/test_default_id.py
+        "default-connection",
         "wildcard-dags",
         "reader-unknown",
         "unreadable-uri",

@@ -1,0 +1,3 @@
+module secure_xcom.test/pause
+
+go 1.24.0
