@@ -243,7 +243,7 @@ class Site:
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """Ask the metadata database."""
         with self.database.begin() as connection:
-            lists = [
+            lists: list[Any] = [
                 sqlalchemy.bindparam(name, expanding=True)
                 for name, value in values.items()
                 if isinstance(value, tuple)
