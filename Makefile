@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist clean dev core help
+.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -29,6 +29,7 @@ help:
 	@echo "make matrix       the same on each tested Airflow, the oldest and newest on each Python, in clean environments"
 	@echo "make matrix-e2e   whole Airflows of each tested release: demo, maintenance, exclusive, mapped, leak hunt"
 	@echo "make test-next    both on the newest Airflow of the package index, pre-releases included"
+	@echo "make models       check the models of the protocols with Spin, some minutes"
 	@echo "make dist         build the wheel and the sdist of the newest commit into dist/, with their checksums"
 	@echo "make requirements compile requirements/ anew from pyproject.toml"
 	@echo "make clean        remove what the above made in this checkout"
@@ -99,6 +100,11 @@ matrix-e2e: dev
 # Apart from `make test`: what a coming Airflow breaks is no fault of a commit here.
 test-next: dev
 	$(BIN)/python scripts/run_matrix.py --next --tests all $(MATRIX_ARGS) -- -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+# Spin and a C compiler; as root on Debian they are installed.
+models: core
+	@command -v spin >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || apt-get install -qq -y spin gcc >/dev/null
+	$(BIN)/python scripts/check_models.py
 
 dist: dev
 	VENV=$(VENV) scripts/build-dist

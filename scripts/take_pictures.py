@@ -1,11 +1,12 @@
 """Takes the pictures of docs/pictures from real runs. Run by hand, where one of them has become wrong.
 
-    .venv/bin/python scripts/take_pictures.py [demo] [ui] [page]
+    .venv/bin/python scripts/take_pictures.py [demo] [ui] [page] [reveal]
 
 ``demo`` runs ``secure-xcom demo`` on a terminal of its own and draws what it printed as SVG. ``ui`` runs a DAG
 with keys in a real OpenBao and payloads in a real S3 server, starts Airflow's API server, and photographs the
 XCom tab with Chromium (``CHROMIUM``, /usr/bin/chromium). ``page`` runs ``secure-xcom demo --ui`` and photographs
-the page that is ours. Look at what came out before it is committed.
+the page that is ours. ``reveal`` runs a real OpenBao, an identity provider, Airflow and the reveal service, and
+photographs a reveal. Look at what came out before it is committed.
 """
 
 from __future__ import annotations
@@ -249,7 +250,44 @@ def _photograph_page(browser: Browser, made: Shown) -> None:
         window.screenshot(path=PICTURES / f"{name}.png")
 
 
+def reveal() -> None:
+    """A reveal in our tab: the question, and the value."""
+    sys.path.insert(0, str(ROOT))
+    from secure_xcom.demo.local_airflow import LocalAirflow
+    from tests.e2e.reveal_deployment import deployed
+    from tests.support.reveal_world import ANA
+
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
+        folder = Path(name).resolve()
+        with LocalAirflow(folder / "migrated") as airflow:
+            airflow.migrate()
+        with deployed(folder, airflow.database) as (_, deployment), _chromium() as browser:
+            window = browser.new_page(viewport={"width": 1180, "height": 900}, color_scheme="light")
+            window.context.add_cookies([deployment.cookie()])  # type: ignore[list-item]
+            window.set_default_timeout(240_000)
+            window.goto(deployment.tab("return_value"))
+            window.get_by_role("button", name="Reveal return_value").click(timeout=60_000)
+            frame = window.frame_locator("iframe[title='Reveal return_value']")
+            frame.get_by_label("Why do you look at it?").fill("INC-1234, wrong total on Monday")
+            window.wait_for_load_state("networkidle")
+            window.screenshot(path=PICTURES / "reveal-ask.png")
+            window.set_viewport_size({"width": 1180, "height": 1300})
+            with window.expect_popup() as opened:
+                frame.get_by_role("button", name="Log in to Vault and reveal").click()
+            opened.value.locator("input[name=sub]").fill(ANA)
+            opened.value.keyboard.press("Enter")
+            frame.get_by_role("tree").wait_for()
+            window.wait_for_timeout(1000)
+            top = window.get_by_role("button", name="Close return_value").bounding_box()
+            if top is None:
+                sys.exit("the frame is not there")
+            # From the frame's button on: the tab above it is in the other picture.
+            x, y = top["x"] - 20, top["y"] - 8
+            clip = {"x": x, "y": y, "width": 1180 - x, "height": 1300 - y}
+            window.screenshot(path=PICTURES / "reveal-value.png", clip=clip)  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     for wanted in sys.argv[1:] or ["demo", "ui", "page"]:
-        {"demo": demo, "ui": ui, "page": page}[wanted]()
+        {"demo": demo, "ui": ui, "page": page, "reveal": reveal}[wanted]()

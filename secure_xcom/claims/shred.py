@@ -1,7 +1,11 @@
-"""Crypto-shredding: once the claimant has succeeded, the wrapped keys go, then the payload, then the claim.
+"""Crypto-shredding: once the claimant has succeeded, the wrapped keys go, then the payload; a day later the claim.
 
 In this order, because the first step alone makes the value unreadable to everybody; and a run that was killed
 between two of them is finished by the next, for what is done already counts as done.
+
+The claim outlives what it is on. A pull that looked for a claim before this one was made found none. If it is
+suspended there, it still has the payload and the data key in memory, and it must find this claim when it goes on
+and makes its own: without it, there would be a second reader (docs/models/claim.pml).
 
 Maintenance has no data key, so it cannot know whether a claim is proved, and whoever may claim can put one there.
 So a claim alone destroys nothing: the row that it is on must say that its XCom is exclusive, and that this is its
@@ -13,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Literal, Protocol
 
 from secure_xcom.claims import Ledger
@@ -25,6 +30,9 @@ from secure_xcom.core.reference import TIME_FORMAT, Reference, is_reference, par
 from secure_xcom.stores import Store
 
 log = logging.getLogger(__name__)
+
+CLAIM_KEPT = timedelta(hours=24)
+"""How old a claim is when it is removed: longer than any pull takes, with the clocks of two machines between."""
 
 Keys = Literal["destroyed", "gone", "kept"]
 """``destroyed`` now; ``gone`` before: the row is shredded, deleted, or of another push; ``kept``: the row could
@@ -54,7 +62,7 @@ class Shredded:
 
     @property
     def whole(self) -> bool:
-        """Return whether nothing is left that could be opened, so that the claim may go, too."""
+        """Return whether nothing is left that could be opened."""
         return self.keys != "kept" and self.left is None
 
 
@@ -129,13 +137,14 @@ def shred_finished(
     """Shred what claimants that have succeeded left behind: the maintenance command's part.
 
     Running it again finishes what a killed run left. Where the row is gone, or is of another push, the payload is
-    left to gc, which looks at every row that might name it; once it is gone as well, so is the claim.
+    left to gc, which looks at every row that might name it. A claim is removed once it is `CLAIM_KEPT` old and
+    neither a key nor a payload is left of its XCom.
 
     :param places: a store URI and a compartment each: every store that a compartment of the policy has.
     :param succeeded: whether a task instance's state is ``success`` now.
     :param held: a DAG id and a run id -> the legal hold on them, or None (`AccessPolicy.held`).
     :param tampered: told of what lies among the claims and is none. It keeps no other XCom from being shredded.
-    :param outlived: told of each claim that is on nothing any more, and is removed.
+    :param outlived: told of each claim that is removed, since nothing of its XCom is left.
     :param before: told of each XCom right before it is shredded, so that what it raises keeps that XCom.
     :returns: each claim that is due, and what became of its XCom; None in a dry run.
     :raises SecureXComError: the ledger or the rows cannot be read.
@@ -151,13 +160,14 @@ def shred_finished(
             if target is None:
                 log.warning("A claim names a payload in none of the stores, so it is left: %s", claim.coordinate)
                 continue
-            if _is_gone(target, rows):
-                if not _has_payload(target, stores):
+            left = _left_of(target, rows)
+            if left != "kept" and not _has_payload(target, stores):
+                if clock.now() - _time(claim) > CLAIM_KEPT:
                     outlived(claim)
                     if not dry_run:
                         ledger.remove(target)
                 continue
-            if not succeeded(claim.claimant):
+            if left == "gone" or not succeeded(claim.claimant):
                 continue
             if not dry_run:
                 before(target)
@@ -168,16 +178,23 @@ def shred_finished(
             continue
         if done is not None and isinstance(done.left, StoreDenied):
             log.warning("A payload of a finished exclusive XCom stays behind: %s", done.left)
-        if done is not None and done.whole:
-            ledger.remove(target)
         yield claim, done
 
 
-def _is_gone(target: Target, rows: Rows) -> bool:
+def _left_of(target: Target, rows: Rows) -> Keys:
+    """Return ``gone`` if no row is of this push, ``destroyed`` if those that are have no keys, else ``kept``."""
     try:
-        return all(_of_push(value, target) is None for value in rows.read(target.coordinate))
+        references = [_of_push(value, target) for value in rows.read(target.coordinate)]
     except ReferenceRefused:
-        return False
+        return "kept"
+    mine = [reference for reference in references if reference is not None]
+    if any(reference.shredded is None for reference in mine):
+        return "kept"
+    return "destroyed" if mine else "gone"
+
+
+def _time(claim: Claim) -> datetime:
+    return datetime.strptime(claim.claimed, TIME_FORMAT).replace(tzinfo=timezone.utc)
 
 
 def _has_payload(target: Target, stores: Callable[[str], Store]) -> bool:

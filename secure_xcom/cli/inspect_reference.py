@@ -10,8 +10,8 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.core.coordinate import Coordinate
-    from secure_xcom.core.reference import Reference
+    from secure_xcom.core.reference import Head, Reference
+    from secure_xcom.ops.stored_row import StoredRow
 
 _NOT_VERIFIED = (
     "Nothing here is verified: the head is authenticated only when the payload is opened with the data key, and "
@@ -41,6 +41,7 @@ def inspect(
             "into the variable, since other users can see the arguments of a process.",
         ),
     ] = None,
+    attempt: options.Attempt = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Show the content of a reference without any key."""
@@ -49,7 +50,7 @@ def inspect(
     from secure_xcom.core.errors import PlaintextRefused, ReferenceMalformed, ReferenceRefused
 
     try:
-        value, source, row = reference_argument.find(what, db)
+        value, source, row = reference_argument.find(what, db, None if attempt is None else str(attempt))
         if not reference.is_reference(value):
             # A plaintext value may be a secret, so it is not shown.
             raise PlaintextRefused("this value is not a reference: it is stored in plaintext", where=source)
@@ -59,7 +60,7 @@ def inspect(
     except ReferenceRefused as error:
         output.show_error(error, as_json=as_json)
         raise typer.Exit(output.FOUND_SOMETHING) from None
-    moved = row is not None and row != found.head.coordinate
+    moved = row is not None and _is_moved(row, found.head)
     record = _record(found, value, row, moved)
     if as_json:
         output.show_json(record)
@@ -68,7 +69,18 @@ def inspect(
     raise typer.Exit(output.FOUND_SOMETHING if moved else output.FINE)
 
 
-def _record(found: Reference, value: Any, row: Coordinate | None, moved: bool) -> dict[str, Any]:
+def _is_moved(row: StoredRow, head: Head) -> bool:
+    from secure_xcom.core.errors import CoordinateMismatch
+    from secure_xcom.ops.jobs.eligible_rows import check_row
+
+    try:
+        check_row(row, head)
+    except CoordinateMismatch:
+        return True
+    return False
+
+
+def _record(found: Reference, value: Any, row: StoredRow | None, moved: bool) -> dict[str, Any]:
     record: dict[str, Any] = {
         "coordinate": str(found.head.coordinate),
         "head": found.head.dump(),
@@ -80,7 +92,7 @@ def _record(found: Reference, value: Any, row: Coordinate | None, moved: bool) -
         "preview_for_people": value.get("preview"),
     }
     if row is not None:
-        record["row"] = str(row)
+        record["row"] = row.where
         record["belongs_to_this_row"] = not moved
     return record
 

@@ -13,6 +13,8 @@ import typer
 from secure_xcom.cli import context, options, output
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from secure_xcom.core.coordinate import Coordinate
     from secure_xcom.deployment import Deployment
     from secure_xcom.ops.jobs.break_glass import Opened
@@ -38,6 +40,7 @@ def open_xcom(
         bool,
         typer.Option("--expired", help="Also open an expired XCom that is under a legal hold."),
     ] = False,
+    attempt: options.Attempt = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -59,7 +62,7 @@ def open_xcom(
     # The file comes first: nothing is opened if the value cannot be written.
     with _new_file(out) as write:
         try:
-            opened = _open(deployment, coordinate, reason, expired=expired)
+            opened = _open(deployment, coordinate, reason, expired=expired, attempt=attempt)
         except SecureXComError as error:
             if not _concerns_the_xcom(error):
                 raise
@@ -82,7 +85,9 @@ def open_xcom(
     output.show_json(value)
 
 
-def _open(deployment: Deployment, coordinate: Coordinate, reason: str, *, expired: bool) -> Opened:
+def _open(
+    deployment: Deployment, coordinate: Coordinate, reason: str, *, expired: bool, attempt: UUID | None
+) -> Opened:
     from secure_xcom.keys import key_service
     from secure_xcom.ops.jobs.break_glass import break_glass
     from secure_xcom.ops.jobs.opener import Opener
@@ -103,6 +108,7 @@ def _open(deployment: Deployment, coordinate: Coordinate, reason: str, *, expire
             operator=context.operator(),
             reason=reason,
             expired=expired,
+            attempt=None if attempt is None else str(attempt),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -15,6 +16,14 @@ Config = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and change nothing.")]
+Attempt = Annotated[
+    UUID | None,
+    typer.Option(
+        metavar="UUID",
+        help="The task instance, where several iterations of a loop have this coordinate, or one whose attempt is "
+        "archived; from Airflow 3.4 on.",
+    ),
+]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the access log.")]
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The access policy.")]
 DagsThatLimit = Annotated[

@@ -7,11 +7,14 @@ import os
 import re
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secure_xcom.cli import output
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import CommandError
+
+if TYPE_CHECKING:
+    from secure_xcom.ops.stored_row import StoredRow
 
 # A reference has at most 64 KiB of inline payload, in base64, and a few KiB of the rest.
 _TEXT_MAX_CHARACTERS = 1 << 20
@@ -21,10 +24,11 @@ _COORDINATE = re.compile(
 )
 
 
-def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
-    """Return the value, where it was found, and its row's coordinate if it was read from a row.
+def find(what: str, db: str | None, attempt: str | None = None) -> tuple[Any, str, StoredRow | None]:
+    """Return the value, where it was found, and its row if it was read from one.
 
     :param what: JSON text, the path of a file, ``-``, or a coordinate.
+    :param attempt: with a coordinate, the UUID of the task instance that is meant.
     :param db: SQLAlchemy URL for a coordinate; None for Airflow's own.
     :raises CommandError: it is none of these, or cannot be read, or there is no such row.
     :raises ReferenceMalformed: the row has the tag of a reference but cannot be one.
@@ -37,6 +41,8 @@ def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
     path = Path(what)
     if os.path.isfile(path):
         return _json(_read(path), what), what, None
+    from secure_xcom.ops.jobs.eligible_rows import value_of
+
     coordinate = coordinate_of(what)
     if coordinate is None:
         raise CommandError(
@@ -44,7 +50,8 @@ def find(what: str, db: str | None) -> tuple[Any, str, Coordinate | None]:
             where=what[:200],
             remedy="give a reference as JSON, a file's path, - for standard input, or DAG/RUN/TASK[MAP_INDEX]:KEY",
         )
-    return _of_row(db, coordinate), str(coordinate), coordinate
+    row = _row(db, coordinate, attempt)
+    return value_of(row), str(coordinate), row
 
 
 def coordinate_of(what: str) -> Coordinate | None:
@@ -64,19 +71,18 @@ def coordinate_of(what: str) -> Coordinate | None:
     )
 
 
-def _of_row(db: str | None, coordinate: Coordinate) -> Any:
-    from secure_xcom.ops.jobs.eligible_rows import value_of
+def _row(db: str | None, coordinate: Coordinate, attempt: str | None) -> StoredRow:
     from secure_xcom.ops.xcom_table import Database, database_url
 
     with closing(Database(db or database_url())) as database:
-        row = database.at(coordinate)
+        row = database.at(coordinate, attempt)
     if row is None:
         raise CommandError(
             "there is no such XCom",
             where=str(coordinate),
             remedy="look up its ids in Airflow's XCom tab, or name the database with --db",
         )
-    return value_of(row)
+    return row
 
 
 def _read(path: Path) -> str:

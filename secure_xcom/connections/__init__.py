@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 _DEADLOCK = "DeadlockImminentError"
 
 
-def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
+def airflow_connection(conn_id: str, *, where: str, named: str, remedy: str | None = None) -> Connection:
     """Return the connection, from the environment, a secrets backend or Airflow's database.
 
     :param where: what needs it, for the error.
     :param named: what to correct where the id is wrong, such as ``the id before the @``.
+    :param remedy: what to do where there is none, if giving the worker one is not it.
     :raises ConnectionUnknown: there is none, or Airflow cannot be asked.
     """
     try:
@@ -42,7 +43,8 @@ def airflow_connection(conn_id: str, *, where: str, named: str) -> Connection:
         raise ConnectionUnknown(
             f"Airflow has no connection {conn_id!r:.80} ({type(error).__name__})",
             where=where,
-            remedy=f"give it to this worker as AIRFLOW_CONN_{conn_id.upper():.80} in its own environment, or in a "
+            remedy=remedy
+            or f"give it to this worker as AIRFLOW_CONN_{conn_id.upper():.80} in its own environment, or in a "
             "local secrets file of mode 0600 (in Airflow's database every task of every team could read it), or "
             f"correct {named}",
         ) from None

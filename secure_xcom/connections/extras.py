@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.connections import airflow_connection
+from secure_xcom.connections.connection_ids import DEFAULT, leave_default_out
 from secure_xcom.core.errors import ExtraMissing, SettingInvalid
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ def connection_of(conn_id: str, uri: str) -> Connection:
 
     :raises ConnectionUnknown: there is none, or Airflow cannot be reached.
     """
-    return airflow_connection(conn_id, where=f"store URI {uri}", named="what stands before the @")
+    return airflow_connection(
+        conn_id,
+        where=f"store URI {uri}",
+        named="what stands before the @",
+        remedy=leave_default_out(uri) if conn_id == DEFAULT else None,
+    )
 
 
 def extra_of(connection: Connection, uri: str) -> dict[str, Any]:

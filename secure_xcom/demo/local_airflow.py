@@ -30,6 +30,9 @@ _USER = "admin"
 _FINISHED = ("success", "failed")
 # How much of a component's output an error shows.
 _TAIL_CHARACTERS = 3000
+# The API server answers nobody while it builds its Execution API, at that API's first request: ten seconds of CPU
+# time for Airflow 3.4's, and a minute and more on a machine that does much else.
+_ANSWER_SECONDS = 300
 
 
 class LocalAirflow:
@@ -89,6 +92,7 @@ class LocalAirflow:
             "core.auth_manager": (
                 "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
             ),
+            "core.dagbag_import_timeout": "300",
             "core.dags_are_paused_at_creation": "False",
             "core.dags_folder": str(self.dags_folder),
             "core.execution_api_server_url": f"{self.url}/execution/",
@@ -98,6 +102,9 @@ class LocalAirflow:
             "core.load_examples": "False",
             "core.simple_auth_manager_passwords_file": str(self.folder / "passwords.json"),
             "core.simple_auth_manager_users": f"{_USER}:admin",
+            "dag_processor.dag_file_processor_timeout": "300",
+            # DAG files that have changed are read all the same; those that have not cost a core by and by.
+            "dag_processor.min_file_process_interval": "3600",
             "dag_processor.refresh_interval": "5",
             "database.sql_alchemy_conn": f"sqlite:///{self.database}",
             "logging.base_log_folder": str(self.logs),
@@ -105,6 +112,9 @@ class LocalAirflow:
             "scheduler.enable_health_check": "False",
             "scheduler.scheduler_health_check_server_host": "127.0.0.1",
             "usage_data_collection.enabled": "False",
+            # A slow machine is no broken one: by default a task fails whose API server is silent for some seconds.
+            "workers.execution_api_timeout": "60",
+            "workers.max_failed_heartbeats": "20",
         }
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
@@ -162,7 +172,7 @@ class LocalAirflow:
                 where=str(self.folder),
             )
 
-    def airflow(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def airflow(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Run an ``airflow`` command of this Airflow to its end; its output is in ``stdout``, errors included.
 
         :raises ThrowawayFailed: it has not ended in time.
@@ -184,7 +194,7 @@ class LocalAirflow:
                 f"`airflow {' '.join(arguments)}` has not ended in {timeout:g} seconds", where=str(self.folder)
             ) from None
 
-    def start(self, *names: str, timeout: float = 240) -> None:
+    def start(self, *names: str, timeout: float = 600) -> None:
         """Start the components at the same time and wait until each is healthy.
 
         :param names: ``api-server``, ``scheduler``, ``dag-processor``, ``triggerer``; by default all.
@@ -212,8 +222,8 @@ class LocalAirflow:
             start_new_session=True,
         )
 
-    def wait_healthy(self, timeout: float = 240) -> None:
-        """Wait until the API server says that all started components are healthy.
+    def wait_healthy(self, timeout: float = 600) -> None:
+        """Wait until the API server says that all started components are healthy, and serves tasks.
 
         :raises ThrowawayFailed: a component ended, or is not healthy in time.
         """
@@ -230,6 +240,11 @@ class LocalAirflow:
             missing = [name for name in needed if (health.get(name) or {}).get("status") != "healthy"]
             if missing:
                 time.sleep(0.3)
+        # The first request has it build the Execution API, which otherwise a task would wait for.
+        try:
+            self._request("GET", "/execution/health", None, None)
+        except OSError as error:
+            self._check_time(0, f"its Execution API does not answer ({type(error).__name__})", "api-server")
 
     def stop(self, *names: str, patience: float = 10) -> None:
         """End the components and all their descendants, by process id. Without names: all of them.
@@ -288,7 +303,7 @@ class LocalAirflow:
         conf: Mapping[str, Any] | None = None,
         *,
         run_id: str | None = None,
-        timeout: float = 120,
+        timeout: float = 600,
     ) -> str:
         """Start a run, as soon as the DAG processor has found the DAG; gives its run_id.
 
@@ -312,10 +327,13 @@ class LocalAirflow:
     def wait(self, dag_id: str, run_id: str, timeout: float = 240) -> str:
         """Wait for the end of a run; gives ``success`` or ``failed``.
 
+        :param timeout: seconds. On SQLite they begin anew whenever a task instance of any run changes its state.
         :raises ThrowawayFailed: it has not ended in time, or a component has ended.
         """
-        end = time.monotonic() + timeout
+        end, before = time.monotonic() + timeout, self._task_states()
         while (state := self.run_state(dag_id, run_id)) not in _FINISHED:
+            if (states := self._task_states()) != before:
+                end, before = time.monotonic() + timeout, states
             self._check_time(
                 end, f"the run is {state!r} and has not ended in time", "scheduler", f"{dag_id} {run_id}"
             )
@@ -324,7 +342,22 @@ class LocalAirflow:
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run."""
+        # An answer of the API server costs a hundred times as much, and its time is that of the tasks.
+        if self._is_sqlite:
+            states = self.sql("SELECT state FROM dag_run WHERE dag_id = ? AND run_id = ?", (dag_id, run_id))
+            if states:
+                return str(states[0][0])
         return str(self.api("GET", _run_path(dag_id, run_id))["state"])
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.settings["database.sql_alchemy_conn"] == f"sqlite:///{self.database}"
+
+    def _task_states(self) -> list[tuple[Any, ...]]:
+        """Return how many task instances are in each state and try, to see that something moves."""
+        if not self._is_sqlite:
+            return []
+        return self.sql("SELECT state, try_number, COUNT(*) FROM task_instance GROUP BY 1, 2 ORDER BY 1, 2")
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the run's task instances as the API has them: ``task_id, map_index, state, try_number`` etc."""
@@ -355,7 +388,7 @@ class LocalAirflow:
 
     def sql(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one SQL statement on the metadata database, as somebody would who has it; commits."""
-        connection = sqlite3.connect(self.database, timeout=30)
+        connection = sqlite3.connect(self.database, timeout=_ANSWER_SECONDS)
         try:
             with connection:
                 return connection.execute(statement, parameters).fetchall()
@@ -394,7 +427,7 @@ class LocalAirflow:
             ) from None
 
     def _request(self, method: str, path: str, body: object, token: str | None) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_ANSWER_SECONDS)
         headers = {"Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"

@@ -30,6 +30,7 @@ from secure_xcom.core.errors import (
     VaultUnreachable,
     VaultUntrusted,
 )
+from secure_xcom.core.setup_commands import vault_setup
 
 # Subclasses before their base class, because isinstance tells them apart.
 _FAMILY: dict[type[VaultTrouble], type[KeyServiceError]] = {
@@ -59,7 +60,7 @@ def of_answer(answer: Answer, uri: str, mount: str, namespace: str) -> KeyServic
         return KeyNotFound(
             f"Vault has nothing at the mount {mount!r:.80}{_inside(namespace)}",
             where=uri,
-            remedy="enable transit there (`secure-xcom init --vault`), or correct the mount in the key URI or the "
+            remedy=f"enable transit there ({vault_setup()}), or correct the mount in the key URI or the "
             "namespace of the connection",
         )
     return of_entry(words, uri)
@@ -112,7 +113,7 @@ def denied(
             where=uri,
             remedy=f"check {path} for a typo: Vault answers a mount or a key that does not exist in the same way, "
             "and `secure-xcom check` shows the keys that this identity may use; if the names are right, write the "
-            "role's policy (`secure-xcom policy apply`, or `secure-xcom init --vault`)",
+            f"role's policy ({vault_setup()})",
         )
     if scoped:
         return KeyServiceDenied(
@@ -135,7 +136,7 @@ def no_key(uri: str) -> KeyNotFound:
     return KeyNotFound(
         "Vault has no key of this name",
         where=uri,
-        remedy="create it (`secure-xcom init --vault`), or correct the name in the key URI; a deleted key "
+        remedy=f"create it ({vault_setup()}), or correct the name in the key URI; a deleted key "
         "can only be restored from a Vault backup",
     )
 
@@ -145,7 +146,7 @@ def unbound(uri: str) -> KeyUnbound:
     return KeyUnbound(
         "the key is not derived, so a wrap would open in any encryption context",
         where=uri,
-        remedy="create a derived key (`secure-xcom init --vault` does), and name it in the key URI",
+        remedy=f"create a derived key ({vault_setup()} does), and name it in the key URI",
     )
 
 

@@ -31,6 +31,8 @@ __all__ = ["Database", "Position", "StoredRow", "database_url"]
 PAGE_ROWS = 500
 TEXT_MAX_CHARACTERS = 128 << 10
 """A reference with the largest inline payload is shorter. With PAGE_ROWS it bounds a page to 64 MiB."""
+_NAMED = 5
+"""How many of the attempts that share a coordinate an error names."""
 
 
 class Database(AirflowDatabase):
@@ -60,21 +62,31 @@ class Database(AirflowDatabase):
             yield from rows
 
     def pages(
-        self, after: Position | None = None, *, page: int = PAGE_ROWS, dag_id: str | None = None
+        self,
+        after: Position | None = None,
+        *,
+        page: int = PAGE_ROWS,
+        dag_id: str | None = None,
+        without_hidden: bool = False,
     ) -> Iterator[list[StoredRow]]:
-        """Yield `rows`, one page at a time."""
+        """Yield `rows`, one page at a time.
+
+        :param without_hidden: leave out what `hidden_rows` gives.
+        """
         sources = self._sources
         if after is not None:
             sources = sources[sources.index(self._source(after)) :]
         for source in sources:
-            yield from self._pages(source, after, page, dag_id)
+            yield from self._pages(source, after, page, dag_id, without_hidden=without_hidden)
             after = None
 
     def _pages(
-        self, source: RowSource, after: Position | None, page: int, dag_id: str | None
+        self, source: RowSource, after: Position | None, page: int, dag_id: str | None, *, without_hidden: bool
     ) -> Iterator[list[StoredRow]]:
         while True:
             query = source.select(TEXT_MAX_CHARACTERS).order_by(*source.keys).limit(page)
+            if without_hidden and source.hidden is not None:
+                query = query.where(~source.hidden)
             if dag_id is not None:
                 query = query.where(source.ids[0] == dag_id)
             if after is not None:
@@ -107,13 +119,11 @@ class Database(AirflowDatabase):
 
     def hidden_rows(self) -> Iterator[tuple[StoredRow, StoredRow]]:
         """Yield each row of an earlier release that Airflow 3.4 does not show, and the one that it shows."""
-        from secure_xcom.connections.sql.airflow_tables import OWNER, Schema, hidden
-
-        if self.schema is not Schema.ATTEMPTS:
-            return
         source, after = self._sources[0], None
+        if source.hidden is None:
+            return
         while True:
-            query = source.select(TEXT_MAX_CHARACTERS).where(hidden(OWNER.c.task_instance_id))
+            query = source.select(TEXT_MAX_CHARACTERS).where(source.hidden)
             if after is not None:
                 query = query.where(source.behind(after, self.dialect))
             rows = self._read(source, query.order_by(*source.keys).limit(PAGE_ROWS))
@@ -130,21 +140,27 @@ class Database(AirflowDatabase):
         source = self._source(position)
         return next(iter(self._read(source, source.select(TEXT_MAX_CHARACTERS).where(source.at(position)))), None)
 
-    def at(self, coordinate: Coordinate) -> StoredRow | None:
+    def at(self, coordinate: Coordinate, attempt: str | None = None) -> StoredRow | None:
         """Return the row that Airflow shows of a coordinate with its text, however long; None where there is none.
 
-        :raises CoordinateMismatch: it has several, one for each iteration of a loop.
+        :param attempt: the UUID of the task instance that is meant, also of an archived one.
+        :raises CoordinateMismatch: it has several, one for each iteration of a loop, and no attempt was named.
         """
         # A task instance may have any number of rows, whoever wrote them.
         tasks = [(*coordinate.of_task, coordinate.map_index)]
-        rows = [row for row in self.of_tasks(tasks, key=coordinate.key) if not row.archived]
+        rows = [
+            row
+            for row in self.of_tasks(tasks, key=coordinate.key)
+            if (not row.archived if attempt is None else row.attempt == attempt)
+        ]
         # The tables are read in the order in which a later row hides an earlier one.
         shown = {row.attempt: row for row in rows}
         if len(shown) > 1:
             raise CoordinateMismatch(
                 f"{len(shown)} iterations of a loop have this coordinate",
                 where=str(coordinate),
-                remedy="read it in a task of the loop: a coordinate alone does not say which iteration is meant",
+                remedy="name the task instance of one with --attempt, such as "
+                + ", ".join(sorted(map(str, shown))[:_NAMED]),
             )
         row = next(iter(shown.values()), None)
         return replace(row, text=self.whole_text(row.position)) if row and row.text is None else row

@@ -29,6 +29,7 @@ _STATUS: dict[type[errors.SecureXComError], int] = {
     errors.RevealRateExceeded: 429,
     errors.StoreError: 502,
     errors.VaultTrouble: 502,
+    errors.IdentityProviderFailed: 502,
     errors.KeyServiceError: 502,
 }
 _OTHER = 503

@@ -41,6 +41,7 @@ class Logins:
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._logins: OrderedDict[str, _Login] = OrderedDict()
+        self._stopping = False
 
     def leave(self, state: str, code: object) -> None:
         """Leave the code of a login, the first time only.
@@ -67,13 +68,19 @@ class Logins:
             )
         login.waiting = True
         try:
-            with anyio.move_on_after(wait):
+            with anyio.move_on_after(0 if self._stopping else wait):
                 await login.arrived.wait()
         finally:
             login.waiting = False
         if login.code is not None:
             self._logins.pop(state, None)
         return login.code
+
+    def stop(self) -> None:
+        """Let nobody wait any more: the service ends, and pages ask again."""
+        self._stopping = True
+        for login in self._logins.values():
+            login.arrived.set()
 
     def _login(self, state: str) -> _Login:
         if not _STATE.fullmatch(state):

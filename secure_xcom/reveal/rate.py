@@ -40,10 +40,12 @@ class RateLimit:
     """Counts the requests of each person within the last minute, in this process.
 
     :param now: a monotonic clock, in seconds.
+    :param persons_max: of how many persons the requests are known; those who asked longest ago are forgotten.
     """
 
-    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, now: Callable[[], float] = time.monotonic, persons_max: int = PERSONS_MAX) -> None:
         self._now = now
+        self._persons_max = persons_max
         self._lock = threading.Lock()
         self._minutes: OrderedDict[str, _Minute] = OrderedDict()
 
@@ -65,6 +67,6 @@ class RateLimit:
                 return Excess(error, first)
             minute.times.append(now)
             minute.refused = False
-            while len(self._minutes) > PERSONS_MAX:
+            while len(self._minutes) > self._persons_max:
                 self._minutes.popitem(last=False)
             return None

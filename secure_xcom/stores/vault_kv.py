@@ -37,6 +37,7 @@ from secure_xcom.core.errors import (
     VaultTrouble,
     VaultUnreachable,
 )
+from secure_xcom.core.setup_commands import vault_preview
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.size_limit import whole, with_sizes
@@ -272,7 +273,7 @@ class VaultKv:
                 where=at,
                 remedy=f"check the mount {self._mount!r:.80} in the store URI for a typo: Vault answers one that "
                 "does not exist in the same way, and `vault secrets list` shows an operator all mounts; if it is "
-                "right, compare the role's policy with the one that `secure-xcom init --vault --dry-run` shows",
+                f"right, compare the role's policy with the one that {vault_preview()} shows",
             )
         if isinstance(trouble, VaultLoginRefused):
             return StoreDenied(trouble.what, where=at, remedy=trouble.remedy)

@@ -47,6 +47,8 @@ def lived(deployments: Path, migrated: Path) -> Callable[[str], Lived]:
 
     @cache
     def run(backend: str) -> Lived:
+        if (deployments / backend).exists():
+            pytest.fail(f"the run with {backend} failed in a test before", pytrace=False)
         with Deployment(backend, deployments / backend, SEED, database=migrated) as deployment:
             return live(deployment)
 

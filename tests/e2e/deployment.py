@@ -13,7 +13,7 @@ from typing import Any
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.keyring import create_keyring
 from tests.e2e.hunt import Hunt, canary
-from tests.e2e.xcom_rows import select_xcoms
+from tests.e2e.xcom_rows import select_task_instances, select_xcoms
 
 REPOSITORY = Path(__file__).parents[2]
 DAGS = Path(__file__).parent / "dags"
@@ -148,9 +148,8 @@ class Deployment:
 
     def states(self) -> list[tuple[Any, ...]]:
         """The state of every task instance of every run, and how many tries it took."""
-        return self.airflow.sql(
-            "SELECT dag_id, run_id, task_id, map_index, state, try_number FROM task_instance ORDER BY 1, 2, 3, 4"
-        )
+        columns = "dag_id, run_id, task_id, map_index, state, try_number"
+        return self.airflow.sql(select_task_instances(columns, "ORDER BY 1, 2, 3, 4"))
 
     def runs(self) -> list[tuple[Any, ...]]:
         """The state of every run."""

@@ -11,12 +11,15 @@ import importlib.util
 import sys
 from datetime import datetime
 
+from secure_xcom.demo.ui_run import keep_one_api
+
 
 def main(file: str, *runs: str) -> None:
     """Run DAGs of a file, one run after the other."""
     spec = importlib.util.spec_from_file_location("dag_file", file)
     if spec is None or spec.loader is None:
         raise SystemExit(f"{file} is no Python file")
+    keep_one_api()
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for run in runs:

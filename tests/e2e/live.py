@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.e2e.deployment import OBJECTS, OURS, Deployment, Notes
 from tests.e2e.hunt import Hunt
-from tests.e2e.xcom_rows import select_xcoms
+from tests.e2e.xcom_rows import select_rendered_fields, select_xcoms
 
 RUN = "one"
 # Both runs of `later`, by their logical dates: the second one pulls what only the first one pushed.
@@ -81,9 +81,7 @@ def live(deployment: Deployment) -> Lived:
         airflow.stop()
     values = airflow.sql(select_xcoms("dag_id, run_id, task_id, map_index, key, value"))
     rendered: dict[str, dict[str, str]] = defaultdict(dict)
-    for dag_id, task_id, fields in airflow.sql(
-        "SELECT dag_id, task_id, rendered_fields FROM rendered_task_instance_fields"
-    ):
+    for dag_id, task_id, fields in airflow.sql(select_rendered_fields("dag_id, task_id, rendered_fields")):
         rendered[dag_id][task_id] = str(fields)
     return Lived(
         deployment.backend,

@@ -209,5 +209,6 @@ def test_maintenance_takes_the_finished_claims_away(house: House) -> None:
     report = shred_all(policy, database, log, delete=True, operator="me")
     database.close()
     assert (report.due, report.done, report.left) == (2, 2, 0)
-    assert [name.split("/")[4] for name in house.files() if "~claims" in name] == ["push_token"]
+    # The wraps and the payloads are gone; the claims stay for a day.
+    assert len([name for name in house.files() if "~claims" in name]) == 3
     assert house.row("push_token")["keys"]

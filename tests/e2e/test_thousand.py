@@ -33,7 +33,7 @@ def test_a_thousand_mapped_instances_are_gathered(deployments: Path, migrated: P
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=3000,
         )
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         assert {run[2] for run in deployment.runs()} == {"success"}

@@ -28,7 +28,7 @@ from secure_xcom.core.reference import parse
 from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store
-from tests.support.claim_contract import ClaimContract, claimant, taken, target
+from tests.support.claim_contract import ClaimContract, a_day_later, claimant, taken, target
 from tests.support.killing import Killing, dies
 from tests.support.servers.postgres_server import PostgresServer, postgres_server
 from tests.support.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
@@ -275,6 +275,8 @@ def finish(folder: Path) -> None:
 def nothing_is_left(folder: Path) -> None:
     """After maintenance there is neither payload nor claim, and nobody pulls."""
     maintain(str(folder), "")
+    with a_day_later():
+        maintain(str(folder), "")
     assert list(store(f"file://{folder}/store").list()) == []
     assert parse(FileRows(folder).read(AT)[0]).shredded is not None
     for task in (READER, OTHER):

@@ -15,7 +15,9 @@ import threading
 import time
 import uuid
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from secure_xcom.claims.claim import PROOF_BYTES
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claiming import Wanted, check_proof, take
+from secure_xcom.claims.shred import CLAIM_KEPT
+from secure_xcom.core import clock
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import ClaimRefused, ClaimTampered
 from secure_xcom.stores import store
@@ -39,6 +43,11 @@ def target(place: str, compartment: str = "finance", **changes: Any) -> Target:
     at = Coordinate(**{"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "key": "k", **changes})
     path = object_path(compartment, at, str(uuid.uuid4()))
     return Target(compartment, at, place, object_uri(place, path))
+
+
+def a_day_later() -> AbstractContextManager[None]:
+    """The time at which a claim that is made now may be removed."""
+    return clock.stopped(datetime.now(timezone.utc) + CLAIM_KEPT + timedelta(seconds=2))
 
 
 def claimant(name: str) -> Claimant:

@@ -46,7 +46,7 @@ async function readWrap({ keyring, wrapped, context }, modules) {
 }
 
 // The page gets from the service what a row and a store hold, and the wraps of allowed keys only.
-async function readPull({ row, asked, keyrings, objects }, modules) {
+async function readPull({ row, asked, keyrings, objects, max_bytes: maxBytes }, modules) {
   const { head, keys, seal } = row;
   modules.reading.checkHead(head, asked, Date.parse("2026-11-22T11:00:00Z"));
   const payload = row.payload ?? objects[head.object];
@@ -54,7 +54,11 @@ async function readPull({ row, asked, keyrings, objects }, modules) {
   let failure = refused("ContextRefused");
   for (const { uri, wrapped } of keys.filter(({ uri }) => uri in keyrings)) {
     const key = await unwrap(modules, keyrings[uri], wrapped, context).catch((error) => ((failure = error), null));
-    if (key) return digest(await modules.reading.openPayload({ head, seal, payload }, key));
+    if (key) {
+      const plaintext = await modules.reading.openPayload({ head, seal, payload }, key);
+      const bytes = modules.shown.decompressed(plaintext, head.compression, maxBytes);
+      return head.codec === "json" ? { json: modules.json.toJson(modules.json.parseJson(bytes)) } : { bytes: modules.reading.toBase64(bytes) };
+    }
   }
   throw failure;
 }

@@ -127,6 +127,7 @@ LONG: dict[str, str] = {
     "ops/jobs/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
     "ops/jobs/rewrap.py": "the two ways to a new wrap beside each other: in a key service, and through here",
     "demo/local_airflow.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
+    "ops/xcom_table.py": "one class, the rows with XComs in both of Airflow's schemas: reading, compare and swap",
     "ops/audit_trail/tlog/anchored_log.py": "the order of writes that a kill between any two of them leaves sound",
     "ops/checks/vault.py": "what a check knows of a Vault: one function for each finding",
     "airflow/backend.py": "every way in which Airflow calls a backend: old and new hooks, async and sync",
@@ -611,7 +612,7 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
 LOADED_LINES = 9_300
-REACHABLE_LINES = 14_560
+REACHABLE_LINES = 14_650
 
 
 def test_a_task_stays_small() -> None:

@@ -42,7 +42,8 @@ def policy_apply(
 
     AWS is accessed with boto3's own settings: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL. Running it again changes
     nothing; after a failure it continues. It neither deletes nor overwrites what it did not create: other
-    statements and lifecycle rules stay. For Google and Azure, use `policy compile` and your own tools.
+    statements and lifecycle rules stay. In Vault it deletes the rights of viewers that the file no longer has. For
+    Google and Azure, use `policy compile` and your own tools.
     """
     from secure_xcom.core.access_policy import AccessPolicy
     from secure_xcom.ops.service_policies.apply import changes

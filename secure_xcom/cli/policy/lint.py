@@ -59,7 +59,7 @@ def policy_lint(
 def _lint(path: Path, dags: Iterable[str]) -> Iterable[Finding]:
     from secure_xcom.core.access_policy.policy import read_bytes
     from secure_xcom.deployment import airflow_config
-    from secure_xcom.ops.service_policies.lint import connections, origin, rows, uris
+    from secure_xcom.ops.service_policies.lint import connections, default_connection, origin, rows, uris
     from secure_xcom.ops.service_policies.lint.access_policy import lint
     from secure_xcom.ops.service_policies.lint.documents import lint_documents
 
@@ -69,6 +69,11 @@ def _lint(path: Path, dags: Iterable[str]) -> Iterable[Finding]:
         uris.findings,
         origin.findings,
         partial(connections.findings, environment=os.environ),
+        partial(
+            default_connection.findings,
+            environment=os.environ,
+            exists=default_connection.airflow_has_default,
+        ),
         partial(rows.findings, multi_team=airflow_config.multi_team()),
     )
     raw = read_bytes(str(path))

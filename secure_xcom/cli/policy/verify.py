@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -55,7 +56,8 @@ def policy_verify(
 
     The environment has the credentials: SECURE_XCOM_VERIFY_FINANCE_WORKER is the Vault token of the identity
     finance-worker, SECURE_XCOM_VERIFY_FINANCE_WORKER_AWS the name of a profile of boto3's configuration. An
-    identity without credentials is skipped and reported. Some servers do not support every statement of a policy:
+    identity without credentials is skipped and reported. SECURE_XCOM_VERIFY_VIEWERS_FINANCE_ONCALL is the token of
+    a person in the group of viewers finance-oncall. Some servers do not support every statement of a policy:
     SeaweedFS, for example, lets a put overwrite an object. Accept such a difference with --allow, so that the exit
     code stays useful in CI.
     """
@@ -127,7 +129,8 @@ def _allowed(rows: Sequence[Trial], allow: Sequence[str]) -> set[Trial]:
 
 def _given(names: Sequence[str], ending: str, found: _Matrix) -> dict[str, str]:
     given = {
-        name: os.environ.get(f"SECURE_XCOM_VERIFY_{name.upper().replace('-', '_')}{ending}") for name in names
+        name: os.environ.get(f"SECURE_XCOM_VERIFY_{re.sub(r'[^A-Z0-9]', '_', name.upper())}{ending}")
+        for name in names
     }
     left_out = [name for name, value in given.items() if not value and name not in found.left_out]
     found.left_out += left_out
@@ -137,10 +140,13 @@ def _given(names: Sequence[str], ending: str, found: _Matrix) -> dict[str, str]:
 def _in_vault(policy: AccessPolicy, dags: Sequence[str], found: _Matrix) -> None:
     from secure_xcom.connections.vault.client import VaultClient
     from secure_xcom.ops.service_policies.verify.vault import verify
+    from secure_xcom.ops.service_policies.verify.vault_viewers import verified_groups, verify_viewers
 
     names = [identity.name for identity in policy.identities if identity.vault is not None]
     if tokens := _given(names, "", found):
         found.rows += verify(VaultClient("default").wire, policy, tokens, dags)
+    if viewers := _given(list(verified_groups(policy)), "", found):
+        found.rows += verify_viewers(VaultClient("default").wire, policy, viewers, dags)
 
 
 def _in_aws(policy: AccessPolicy, dags: Sequence[str], services: set[Service], found: _Matrix) -> None:

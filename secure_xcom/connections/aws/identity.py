@@ -12,13 +12,11 @@ from typing import Any
 
 from secure_xcom.connections import airflow_connection, hook_with
 from secure_xcom.connections.aws.shared_config import SharedConfig
+from secure_xcom.connections.connection_ids import DEFAULT
 from secure_xcom.core.errors import ExtraMissing, SettingInvalid
 from secure_xcom.core.per_process import MadeOnce, PerProcessEach
 
 log = logging.getLogger(__name__)
-
-DEFAULT = "default"
-"""The connection id that stands for boto3's default credential chain."""
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0

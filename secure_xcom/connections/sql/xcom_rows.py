@@ -23,6 +23,7 @@ from secure_xcom.connections.sql.airflow_tables import (
     XCOM_V1,
     XCOM_V2,
     Schema,
+    hidden,
     owned,
 )
 from secure_xcom.connections.sql.positions import AttemptPosition, Position, TaskPosition
@@ -40,6 +41,7 @@ class RowSource:
     :ivar keys: the columns of a position. The table has a unique index on them.
     :ivar ids: DAG id, run id, task id and map index.
     :ivar attempt: the id of the task instance; :ivar live: whether it is the current one of its task.
+    :ivar hidden: the condition that Airflow does not show a row, because another table has a later one of it.
     """
 
     table: sa.TableClause
@@ -48,6 +50,7 @@ class RowSource:
     ids: tuple[ColumnElement[Any], ...]
     attempt: ColumnElement[Any]
     live: ColumnElement[Any]
+    hidden: ColumnElement[bool] | None = None
 
     @cached_property
     def text(self) -> ColumnElement[str]:
@@ -147,8 +150,9 @@ def _by_schema() -> dict[Schema, tuple[RowSource, ...]]:
     before = RowSource(XCOM, XCOM, _keys(XCOM), _coordinates(XCOM), none, sa.true())
     # Outer joins: a row whose owner is not known is one all the same.
     with_owner = XCOM_V1.outerjoin(OWNER, owned()).outerjoin(ATTEMPT, ATTEMPT.c.id == OWNER.c.task_instance_id)
+    owner = OWNER.c.task_instance_id
     old = RowSource(
-        XCOM_V1, with_owner, _keys(XCOM_V1), _coordinates(XCOM_V1), OWNER.c.task_instance_id, ATTEMPT.c.working_set
+        XCOM_V1, with_owner, _keys(XCOM_V1), _coordinates(XCOM_V1), owner, ATTEMPT.c.working_set, hidden(owner)
     )
     region = sa.and_(REGION.c.id == ATTEMPT.c.region_id, REGION.c.node_id == ATTEMPT.c.task_id)
     with_attempt = XCOM_V2.join(ATTEMPT, ATTEMPT.c.id == XCOM_V2.c.task_instance_id).outerjoin(REGION, region)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from secure_xcom.connections import airflow_connection, hook_with
+from secure_xcom.connections.connection_ids import DEFAULT
 from secure_xcom.connections.vault.endpoint import (
     VaultEndpoint,
     endpoint_from_client_kwargs,
@@ -23,9 +24,6 @@ from secure_xcom.core.errors import ExtraMissing, SettingInvalid, VaultDenied, V
 
 if TYPE_CHECKING:
     import requests
-
-DEFAULT = "default"
-"""The connection id that stands for the environment."""
 
 # hvac's errors have no status; each class stands for one (hvac/exceptions.py).
 _HVAC_STATUS = {

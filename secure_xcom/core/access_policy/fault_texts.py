@@ -58,6 +58,7 @@ FORMS = {
     r"^https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$": "SCHEME://HOST:PORT in "
     "lower case and without a path, such as https://vault.example.com:8200",
     r"^https?://[\w.:\[\]-]+(/[\w.:/@~%+-]*)?$": "the URL of an issuer, such as https://login.example.com",
+    r"^[\w.:/+-]+$": "a scope, such as groups",
     r"^[\w.:/@+~-]+$": "the id of a client, such as secure-xcom-reveal",
     r"^[\w-]+(/[\w-]+)*$": "the path of a namespace, such as admin/data",
     r"^[\w./@:+-]([\w ./@:+-]*[\w./@:+-])?$": "the name of a group without quotes, such as finance-oncall",

@@ -86,6 +86,10 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
         for number, name in enumerate(identity.workers_of):
             if name not in names:
                 yield _unknown((*here, "workers_of", number), name, names)
+        roles = {grant.role for grant in identity.grants}
+        if roles & {"fetcher", "revealer"} and (len(roles) > 1 or identity.workers_of):
+            text = "a fetcher or revealer is the reveal service, which has an identity of its own: no other roles"
+            yield _problem((*here, "grants"), text)
         for number, grant in enumerate(identity.grants):
             grant_path = (*here, "grants", number)
             if grant.compartment not in names:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from secure_xcom.core.access_policy.field_types import ClaimName, Duration, MountPath, Strict, seconds
+from secure_xcom.core.access_policy.field_types import ClaimName, Duration, MountPath, Strict, a_list, seconds
 
 # RFC 6454: scheme, host and port as browsers serialise them, in lower case and without a slash at the end.
 _Origin = Annotated[
@@ -22,6 +22,7 @@ _Origin = Annotated[
 ]
 _Issuer = Annotated[str, Field(max_length=1024, pattern=r"^https?://[\w.:\[\]-]+(/[\w.:/@~%+-]*)?$")]
 _ClientId = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\w.:/@+~-]+$")]
+_Scope = Annotated[str, Field(max_length=255, pattern=r"^[\w.:/+-]+$")]
 _Namespace = Annotated[str, Field(max_length=255, pattern=r"^[\w-]+(/[\w-]+)*$")]
 
 
@@ -38,6 +39,8 @@ class RevealVault(Strict):
     """The claim that names the person in both logs."""
     groups_claim: ClaimName = "groups"
     """The claim that lists the person's groups."""
+    scopes: Annotated[tuple[_Scope, ...], a_list(min_length=1)] = ("email", "profile")
+    """The scopes that are asked for besides ``openid``. Many providers want ``groups`` for the groups."""
     token_ttl: Duration = "10m"  # noqa: S105 - a duration
     """How long a person's token lasts. It is never renewed."""
 
@@ -58,6 +61,8 @@ class RevealOidc(Strict):
     """The claim that names the person in the access log."""
     groups_claim: ClaimName = "groups"
     """The claim that lists the person's groups."""
+    scopes: Annotated[tuple[_Scope, ...], a_list(min_length=1)] = ("email", "profile")
+    """The scopes that are asked for besides ``openid``. Many providers want ``groups`` for the groups."""
 
 
 class Reveal(Strict):

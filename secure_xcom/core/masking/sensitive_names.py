@@ -50,7 +50,7 @@ class SensitiveNames:
     ) -> None:
         self._listed = _Words(listed)
         self._all = _Words((*names, *self._listed.names))
-        self.names = self._all.names
+        self.names, self.listed = self._all.names, self._listed.names
         self.min_length = max(1, min_length)
         self._not_sensitive = tuple(not_sensitive)
         # What `may_be_in` looks for: of names that hold one another (access_token and token) the shorter ones.

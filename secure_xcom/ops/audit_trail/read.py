@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import stat
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from io import BytesIO
@@ -111,6 +112,15 @@ class FileSource:
 
     def pieces(self) -> list[Piece]:
         """Return the files in order of their first event's time; files without events in order of their names."""
+        files = self._files()
+        # A rotation in the middle of a listing hides a file from it: two equal listings have missed none.
+        while _inodes(again := self._files()) != _inodes(files):
+            files = again
+        pieces = [_piece(path, status) for path, status in files.items()]
+        return sorted(pieces, key=lambda piece: (_first_time(piece), piece.place))
+
+    def _files(self) -> dict[Path, os.stat_result]:
+        """Return the files that have a name of this sink now, each with its status."""
         try:
             names = sorted(os.listdir(self._folder))
         except OSError as error:
@@ -118,9 +128,16 @@ class FileSource:
                 f"the folder of the access log cannot be read ({os.strerror(error.errno or 0)})", where=self.uri
             ) from None
         form = re.compile(self._name + _ROTATED)
-        paths = [self._folder / name for name in names if form.fullmatch(name)]
-        pieces = [_piece(path) for path in paths if path.is_file()]
-        return sorted(pieces, key=lambda piece: (_first_time(piece), piece.place))
+        files: dict[Path, os.stat_result] = {}
+        for path in [self._folder / name for name in names if form.fullmatch(name)]:
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                # It was renamed since it was listed, so the next listing differs.
+                continue
+            if stat.S_ISREG(status.st_mode):
+                files[path] = status
+        return files
 
 
 class StoreSource:
@@ -240,12 +257,12 @@ def raw_lines(sources: Sequence[Source]) -> Iterator[RawLine]:
             yield from piece.lines()
 
 
-def _piece(path: Path) -> Piece:
-    """Return the file that has this name now, even if a rotation renames it before it is read."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise _moved(str(path)) from error
+def _inodes(files: Mapping[Path, os.stat_result]) -> dict[Path, tuple[int, int]]:
+    return {path: (status.st_dev, status.st_ino) for path, status in files.items()}
+
+
+def _piece(path: Path, status: os.stat_result) -> Piece:
+    """Return the file that had this name, even if a rotation renames it before it is read."""
 
     def opened() -> IO[bytes]:
         for candidate in (path, *sorted(path.parent.iterdir())):

@@ -17,7 +17,7 @@ from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
-from secure_xcom.ops.checks import backend_class
+from secure_xcom.ops.checks import backend_class, task_pods
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.checks.misspelled_settings import misspelled_settings, sections_of_airflow
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
@@ -70,7 +70,10 @@ def _check_deployment(deployment: Deployment, dag_id: str | None, backend: str) 
     try:
         policy = deployment.policy
         coordinate = probe_coordinate(dag_id or PROBE_DAG)
-        chosen = served(policy, coordinate) if dag_id is None else Served((policy.resolve(coordinate),))
+        # Settings from another file than Airflow's say nothing of where its tasks run.
+        pods = task_pods.of_this_airflow() if deployment.told is not None else None
+        elsewhere = task_pods.only_in_pods(policy, pods) if pods else ()
+        chosen = _chosen(policy, coordinate, dag_id, elsewhere)
     except SecureXComError as error:
         yield as_finding("settings", error)
         yield from access_log(deployment)
@@ -78,12 +81,23 @@ def _check_deployment(deployment: Deployment, dag_id: str | None, backend: str) 
     yield Finding("settings", "ok", f"read from {deployment.source}")
     yield access_policy(deployment, policy)
     yield from _guarded("access log", partial(_apart, policy, deployment.sinks))
-    yield from connections(deployment, policy)
+    yield from connections(deployment, policy, pods, elsewhere)
     yield from chosen.findings
     yield from places(chosen.compartments, coordinate)
-    if deployment.settings.claims_uri:
-        yield from _guarded("claims", partial(_claims, deployment.settings.claims_uri))
-    yield from access_log(deployment)
+    claims_uri = deployment.settings.claims_uri
+    if claims_uri and (pods is None or task_pods.has_login(claims_uri)):
+        yield from _guarded("claims", partial(_claims, claims_uri))
+    yield from access_log(deployment, pods)
+
+
+def _chosen(
+    policy: AccessPolicy, coordinate: Coordinate, dag_id: str | None, elsewhere: Sequence[Compartment]
+) -> Served:
+    """Return the compartments to try on this machine, without those whose tasks run elsewhere."""
+    if len(elsewhere) == len(policy.compartments):
+        return Served(())
+    chosen = served(policy, coordinate) if dag_id is None else Served((policy.resolve(coordinate),))
+    return replace(chosen, compartments=tuple(own for own in chosen.compartments if own not in elsewhere))
 
 
 def versions() -> Finding:
@@ -174,11 +188,19 @@ def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
     return Finding("access policy", "ok", "no file: a single compartment has every DAG, and every DAG may pull")
 
 
-def connections(deployment: Deployment, policy: AccessPolicy) -> Iterator[Finding]:
-    """Report connections in use that every task of every team can look up."""
+def connections(
+    deployment: Deployment, policy: AccessPolicy, pods: task_pods.TaskPods | None, elsewhere: Sequence[Compartment]
+) -> Iterator[Finding]:
+    """Report connections in use that every task of every team can look up, and those that only task pods have."""
     from secure_xcom.ops.checks.stored_connections import examine_connections, used_by
 
-    yield from examine_connections(policy, used_by(policy, deployment.settings, deployment.sinks))
+    uses = used_by(policy, deployment.settings, deployment.sinks)
+    stored = list(examine_connections(policy, uses))
+    yield from stored
+    if pods is not None:
+        told = {finding.subject for finding in stored}
+        rest = {conn_id: what for conn_id, what in uses.items() if f"connection {conn_id}" not in told}
+        yield from task_pods.findings(pods, elsewhere, rest)
 
 
 def places(compartments: Sequence[Compartment], coordinate: Coordinate) -> Iterator[Finding]:
@@ -207,12 +229,18 @@ def _store(uri: str, compartment: Compartment, coordinate: Coordinate) -> list[F
     return probe_store(store(uri), compartment, coordinate)
 
 
-def access_log(deployment: Deployment) -> Iterator[Finding]:
+def access_log(deployment: Deployment, pods: task_pods.TaskPods | None = None) -> Iterator[Finding]:
     """Check that each sink can be written, without writing an event, and that ids can be hashed as configured.
 
     A fault of an optional sink stops no push or pull, so it is a warning.
+
+    :param pods: the pods of tasks, where this process is none of them: those write the access log.
     """
     for uri in deployment.sinks:
+        if pods is not None and not task_pods.has_login(uri):
+            text = "not tried here: pods of tasks write it, with a login that this machine does not have"
+            yield Finding(f"access log {shown(uri)}", "ok", text)
+            continue
         for finding in _guarded(f"access log {shown(uri)}", partial(_sink, uri)):
             lenient = finding.status == "error" and _is_optional(uri)
             yield replace(finding, status="warning") if lenient else finding

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from secure_xcom.core.errors import SecureXComError, VaultDenied, VaultTrouble
 from secure_xcom.core.findings import Finding, as_finding
+from secure_xcom.core.setup_commands import vault_preview, vault_setup
 from secure_xcom.core.suggest import did_you_mean
 from secure_xcom.keys import DataKey
 from secure_xcom.keys.vault import VaultTransit
@@ -111,7 +112,7 @@ def _identity(key: VaultTransit) -> Iterator[Finding]:
             "warning",
             "this is a root token, which may do everything, so rights are not checked: whoever steals it from a "
             "worker controls Vault",
-            "give workers a role with the least rights (`secure-xcom policy apply` or `init --vault` makes one)",
+            f"give workers a role with the least rights ({vault_setup()} makes one)",
             _ROOT,
         )
         return
@@ -184,9 +185,7 @@ def _rights(key: VaultTransit) -> Iterator[Finding]:
 
 def _remedy_without_rights(key: VaultTransit) -> str:
     """Return what to do, with the keys that the token may use, as Vault's own UI asks for them."""
-    write = (
-        "write the role's policy: `secure-xcom policy compile` or `secure-xcom init --vault --dry-run` shows it"
-    )
+    write = f"write the role's policy: {vault_preview()} shows it"
     try:
         answer = key.client.call("GET", "sys/internal/ui/resultant-acl")
     except VaultTrouble:
@@ -216,7 +215,7 @@ def _key(key: VaultTransit) -> Iterator[Finding]:
             subject,
             "error",
             "Vault has no key of this name, or no transit engine at this mount",
-            "create it: `secure-xcom init --vault`",
+            f"create it: {vault_setup()}",
         )
         return
     data = answer.data
@@ -243,7 +242,7 @@ def _key(key: VaultTransit) -> Iterator[Finding]:
 
 
 def _wrong_with(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    anew = "create another key (`secure-xcom init --vault`) and list it first in the key URIs of the compartment"
+    anew = f"create another key ({vault_setup()}) and list it first in the key URIs of the compartment"
     if data.get("derived") is not True:
         yield "the key is not derived: a wrap opens in any encryption context", anew
     if data.get("convergent_encryption") is True:

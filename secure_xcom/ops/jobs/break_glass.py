@@ -7,7 +7,7 @@ retention, exclusive claims, and references that are in a row other than their o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from secure_xcom.core.access_policy import AccessPolicy
@@ -17,7 +17,7 @@ from secure_xcom.core.pipeline.open_payload import check_time, key_uses
 from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.ops.jobs.eligible_rows import check_compartment, value_of
 from secure_xcom.ops.jobs.opener import Opener
-from secure_xcom.ops.xcom_table import Database
+from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.sinks import AccessLog, Draft, recording
 
 
@@ -46,20 +46,25 @@ def break_glass(
     operator: str,
     reason: str,
     expired: bool = False,
+    attempt: str | None = None,
 ) -> Opened:
     """Open one XCom. Nothing is given before the access log has it, and a refusal is in the log as well.
 
     :param operator: who does it, and :param reason: what for, for the access log.
     :param expired: open it behind its retention too, if a legal hold of the access policy is on it.
+    :param attempt: the UUID of the task instance, where several have this coordinate, or an archived one is meant.
     :raises CommandError: there is no such XCom; :raises PlaintextRefused: its row holds no reference.
     :raises ReferenceRefused: malformed, of another row, expired, shredded; :raises ClaimRefused: it is exclusive.
     :raises SecureXComError: no key service or store gives this identity what it needs, or it does not open.
     """
-    asked = Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index)
+    asked = Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index, attempt=attempt)
     draft = Draft(asked=asked, operator=operator, reason=reason)
     where = str(at)
     with recording(access_log, "open", [draft], task=None, policy=policy.digest):
-        reference = parse(_value(database, at))
+        row = _row(database, at, attempt)
+        # Unlike a pull, this knows whose row it is.
+        draft.asked = asked = replace(asked, attempt=row.attempt)
+        reference = parse(_value(row, where))
         draft.refers(reference, key_uses(reference))
         asked.check(reference.head.coordinate)
         compartment = policy.compartment(reference.head.compartment)
@@ -81,13 +86,17 @@ class _Hold(NamedTuple):
     name: str
 
 
-def _value(database: Database, at: Coordinate) -> object:
-    row = database.at(at)
+def _row(database: Database, at: Coordinate, attempt: str | None) -> StoredRow:
+    row = database.at(at, attempt)
     if row is None:
         raise CommandError("there is no such XCom", where=str(at), remedy="look for its ids in Airflow's XCom tab")
+    return row
+
+
+def _value(row: StoredRow, where: str) -> object:
     value = value_of(row)
     if not is_reference(value):
-        raise PlaintextRefused("the row holds a value without a reference: nothing is sealed there", where=str(at))
+        raise PlaintextRefused("the row holds a value without a reference: nothing is sealed there", where=where)
     return value
 
 

@@ -20,7 +20,14 @@ from secure_xcom.core.findings import Finding, Status
 from secure_xcom.core.pipeline.open_payload import check_time, openable
 from secure_xcom.core.reference import LARGEST_BYTES
 from secure_xcom.keys import KeyUri, openers, version_of
-from secure_xcom.ops.jobs.eligible_rows import LINK_PREFIX, Found, check_compartment, is_of_loop, recognise
+from secure_xcom.ops.jobs.eligible_rows import (
+    LINK_PREFIX,
+    Found,
+    check_compartment,
+    is_of_loop,
+    is_skip_decision,
+    recognise,
+)
 from secure_xcom.ops.jobs.expire import due, is_over
 from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -29,8 +36,14 @@ from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.stores import Store, store
 
 _DAY = timedelta(days=1)
-ARCHIVES = ("_airflow_deleted__xcom__", "_airflow_deleted__xcom_v1__", "_airflow_deleted__xcom_v2__")
-"""How the tables begin that `airflow db clean` keeps deleted XComs in, up to Airflow 3.3 and from 3.4 on."""
+ARCHIVES = (
+    "_airflow_deleted__xcom__",
+    "_airflow_deleted__xcom_v1__",
+    "_airflow_deleted__xcom_v2__",
+    "_xcom_archive",
+)
+"""How the tables begin that keep XComs of earlier times: the archives of `airflow db clean`, up to Airflow 3.3 and
+from 3.4 on, and the pickled XComs of Airflow 2 that the upgrade to 3.0 put aside (airflow/utils/db_cleanup.py)."""
 
 
 class Archived(NamedTuple):
@@ -156,8 +169,9 @@ def _archived(
 def _plaintext(row: StoredRow, by_rule: _RowFindings) -> None:
     if row.text is None and not row.size:
         return
-    if is_of_loop(row):
-        # Airflow masks the reason of a loop's decision, caps it at 512 bytes, and reads it itself.
+    if is_of_loop(row) or is_skip_decision(row):
+        # Airflow masks the reason of a loop's decision, caps it at 512 bytes, and reads it itself, as it does the
+        # ids of tasks that a branching task follows or skips.
         return
     if row.key.startswith(LINK_PREFIX):
         by_rule.add(

@@ -21,7 +21,16 @@ from secure_xcom.core.errors import (
     ReferenceMalformed,
     SecureXComError,
 )
-from secure_xcom.core.reference import TAG, Head, Reference, is_deep, is_reference, parse
+from secure_xcom.core.reference import (
+    ROUTES,
+    ROUTES_KEY,
+    TAG,
+    Head,
+    Reference,
+    is_deep,
+    is_reference,
+    parse,
+)
 from secure_xcom.ops.xcom_table import Database, StoredRow
 
 REFERENCE_MAX_CHARACTERS = 4 << 20
@@ -37,6 +46,8 @@ _LEVELS_MAX = 64
 """Previews have fewer than 20."""
 
 _UNIQUE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+# As airflow/sdk/definitions/_internal/node.py takes them.
+_TASK_ID = re.compile(r"[\w.-]{1,250}")
 _NO_TIME = datetime.min.replace(tzinfo=timezone.utc)
 
 
@@ -51,12 +62,26 @@ class Found:
 
 def is_airflows_own(row: StoredRow) -> bool:
     """Return whether Airflow writes such a row past every backend, and reads it itself."""
-    return row.key.startswith(LINK_PREFIX) or is_of_loop(row)
+    return row.key.startswith(LINK_PREFIX) or is_of_loop(row) or is_skip_decision(row)
 
 
 def is_of_loop(row: StoredRow) -> bool:
     """Return whether Airflow 3.4 wrote a row for a loop. Earlier releases take such a key from everybody."""
     return row.key.startswith(LOOP_PREFIX) and isinstance(row.position, AttemptPosition)
+
+
+def is_skip_decision(row: StoredRow) -> bool:
+    """Return whether Airflow 3.4 wrote a row for a branching task: ids of tasks, and nothing else.
+
+    Up to 3.3 it pushed them like any XCom (airflow/sdk/bases/skipmixin.py).
+    """
+    value = row.value
+    if row.key != ROUTES_KEY or not isinstance(row.position, AttemptPosition) or not isinstance(value, dict):
+        return False
+    return set(value) <= set(ROUTES) and all(
+        isinstance(ids, list) and all(isinstance(one, str) and _TASK_ID.fullmatch(one) for one in ids)
+        for ids in value.values()
+    )
 
 
 def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found | SecureXComError | None:
@@ -69,12 +94,7 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
         if not is_reference(value):
             return None
         reference = parse(value)
-        if reference.head.coordinate != row.coordinate:
-            raise CoordinateMismatch(f"the reference belongs to {reference.head.coordinate}", where=row.where)
-        if row.attempt is not None and reference.head.attempt not in (None, row.attempt):
-            # A pull cannot find this out, because Airflow gives a value without its row.
-            what = f"the reference belongs to another attempt of the task, {reference.head.attempt}"
-            raise AttemptMismatch(what, where=row.where)
+        check_row(row, reference.head)
         return Found(row, reference, policy.compartment(reference.head.compartment))
     except DatabaseFailed:
         raise
@@ -83,6 +103,21 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
         # A field of an unexpected type concerns only this row.
         return ReferenceMalformed(f"it cannot be read ({type(error).__name__})", where=row.where)
+
+
+def check_row(row: StoredRow, head: Head) -> None:
+    """Check that a reference is in its own row.
+
+    :raises CoordinateMismatch: it belongs to another coordinate.
+    :raises AttemptMismatch: it belongs to another attempt or iteration of this one.
+    """
+    if head.coordinate != row.coordinate:
+        raise CoordinateMismatch(f"the reference belongs to {head.coordinate}", where=row.where)
+    if row.attempt is not None and head.attempt not in (None, row.attempt):
+        # A pull cannot find this out, because Airflow gives a value without its row.
+        raise AttemptMismatch(
+            f"the reference belongs to another attempt of the task, {head.attempt}", where=row.where
+        )
 
 
 def check_compartment(head: Head, policy: AccessPolicy) -> None:

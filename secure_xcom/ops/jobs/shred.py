@@ -31,9 +31,9 @@ class ShredReport(Report):
     """What a run found and did.
 
     :ivar due: exclusive XComs whose reader has succeeded.
-    :ivar done: of these, shredded completely, claim included; :ivar left: incomplete, the next run tries again.
+    :ivar done: of these, shredded completely; :ivar left: incomplete, the next run tries again.
     :ivar tampered: records among the claims that are forged.
-    :ivar outlived: claims on XComs with neither row nor payload; removed where it deletes.
+    :ivar outlived: claims of which neither a key nor a payload is left, over a day old; removed where it deletes.
     """
 
     deleting: bool
@@ -59,7 +59,9 @@ class ShredReport(Report):
         lines = [f"{self.due} exclusive XComs were read by a task that has succeeded"]
         if self.outlived:
             removed = "; removed" if self.deleting else ""
-            lines.append(f"{self.outlived} claims are on XComs that no longer exist{removed}")
+            lines.append(
+                f"{self.outlived} claims are over a day old and on XComs that are gone or shredded{removed}"
+            )
         if self.deleting:
             lines.append(f"shredded {self.done} completely and {self.left} incompletely")
         elif self.due or self.outlived:

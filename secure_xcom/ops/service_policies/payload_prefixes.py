@@ -39,10 +39,10 @@ def prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
 def claim_prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
     """Return the prefixes of the claims that a right needs: a pull creates claims, maintenance deletes them.
 
-    Empty if no key of the compartment is exclusive.
+    Empty if no key of the compartment is exclusive, or the right reads nothing exclusive.
     """
     own = right.compartment
-    if not own.exclusive or right.act not in ("pull", "rewrap"):
+    if not own.exclusive or not right.claims or right.act not in ("pull", "rewrap"):
         return ()
     found = [
         Prefix(place.bucket, below(place, own, dag, claims=True))

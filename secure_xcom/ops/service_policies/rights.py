@@ -12,9 +12,8 @@ from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.globs import matches
 from secure_xcom.ops.service_policies.grants import grants_of
 
-Act = Literal["push", "pull", "rewrap", "look", "fetch", "unwrap"]
-"""``rewrap`` is all of maintenance: rewrap, list, delete, never read. ``look`` sees the settings of a key.
-``fetch`` reads sealed payloads and ``unwrap`` opens data keys: parts of ``pull``, which also claims."""
+Act = Literal["push", "pull", "rewrap", "look"]
+"""``rewrap`` is all of maintenance: rewrap, list, delete, never read. ``look`` sees the settings of a key."""
 
 ACTS: dict[str, tuple[Act, ...]] = {
     "writer": ("push",),
@@ -22,8 +21,8 @@ ACTS: dict[str, tuple[Act, ...]] = {
     "both": ("push", "pull"),
     "maintenance": ("rewrap", "look"),
     "operator": ("pull", "look"),
-    "fetcher": ("fetch",),
-    "revealer": ("fetch", "unwrap"),
+    "fetcher": ("pull",),
+    "revealer": ("pull",),
 }
 
 
@@ -61,8 +60,7 @@ class Right:
     """One act of one identity in one compartment.
 
     :ivar maintained: for a right to rewrap: every compartment that the identity's AWS principal maintains, under
-    any
-        name in the file, because KMS sees the principal.
+        any name in the file, because KMS sees the principal.
     """
 
     identity: Identity
@@ -70,6 +68,10 @@ class Right:
     act: Act
     scope: Scope
     maintained: tuple[Compartment, ...] = ()
+    keys: bool = True
+    """False to read sealed payloads only."""
+    claims: bool = True
+    """False if nothing exclusive is ever read, so nothing is claimed."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,18 @@ def rights_of(policy: AccessPolicy, identity: Identity, known: Known) -> tuple[R
         for act in ("push", "pull", "rewrap", "look"):
             giving = [grant for grant in mine if act in ACTS[grant.role]]
             if giving:
-                scope = _together([_scope(policy, identity, compartment, grant, known) for grant in giving])
+                scope = together(
+                    [
+                        scope_of(policy, identity.name, compartment, grant.dags, grant.tasks, known)
+                        for grant in giving
+                    ]
+                )
                 if scope.parts != ():
                     maintained = maintained_by(policy, identity) if act == "rewrap" else ()
-                    found.append(Right(identity, compartment, act, scope, maintained))
+                    # An identity of the reveal service has grants of one role alone (`loading`).
+                    role = giving[0].role
+                    keys, claims = role != "fetcher", role not in ("fetcher", "revealer")
+                    found.append(Right(identity, compartment, act, scope, maintained, keys, claims))
     return tuple(found)
 
 
@@ -123,38 +133,48 @@ def _principal(identity: Identity) -> str:
     return identity.aws.principal if identity.aws else identity.name
 
 
-def _scope(
-    policy: AccessPolicy, identity: Identity, compartment: Compartment, grant: Grant, known: Known
+def scope_of(
+    policy: AccessPolicy,
+    who: str,
+    compartment: Compartment,
+    dag_globs: Sequence[str] | None,
+    tasks: Sequence[str] | None,
+    known: Known,
 ) -> Scope:
-    if grant.dags is None and grant.tasks is None:
+    """Return the scope of a grant, or of a viewer, in a compartment.
+
+    :param who: the identity or group, for notes.
+    :param dag_globs: DAG ids or globs, None for all; :param tasks: task ids or globs, None for all.
+    """
+    if dag_globs is None and tasks is None:
         return Scope()
     dags: list[str] = []
-    for glob in grant.dags or ("*",):
+    for glob in dag_globs or ("*",):
         if not is_glob(glob):
             dags.append(glob)
             continue
         ids = [dag for dag in known.dags if matches(glob, dag) and policy.resolve_dag(dag) is compartment]
         if not ids:
             # Digests have no globs: the service allows the whole compartment, and only the process checks the DAG.
-            if glob != "*" or grant.tasks is not None:
+            if glob != "*" or tasks is not None:
                 known.notes.append(
-                    f"{identity.name}: the glob {glob!r} of {compartment.name} became the whole compartment, "
+                    f"{who}: the glob {glob!r} of {compartment.name} became the whole compartment, "
                     "because the compiler was given no DAG id that it matches (--dag)"
                 )
             return Scope()
         dags += ids
-    tasks = grant.tasks
     if tasks is not None and any(is_glob(task) for task in tasks):
-        if tasks != ("*",):
+        if tuple(tasks) != ("*",):
             known.notes.append(
-                f"{identity.name}: task globs of {compartment.name} became all tasks of the DAGs, because "
+                f"{who}: task globs of {compartment.name} became all tasks of the DAGs, because "
                 "services have no globs"
             )
         tasks = None
-    return Scope(tuple((dag, tasks) for dag in dict.fromkeys(dags)))
+    return Scope(tuple((dag, None if tasks is None else tuple(tasks)) for dag in dict.fromkeys(dags)))
 
 
-def _together(scopes: Sequence[Scope]) -> Scope:
+def together(scopes: Sequence[Scope]) -> Scope:
+    """Return everything that is in any of the scopes."""
     parts: dict[str, set[str] | None] = {}
     for scope in scopes:
         if scope.parts is None:

@@ -61,7 +61,14 @@ export function sensitiveNames({ names = [], listed = [], exceptions = [] }) {
     if (shown.some((glob) => glob.test(spelled))) return false;
     return isListed(name) || !isException(spelled, isIn);
   };
-  return (name, isNumber) => matches(name) && !(isNumber && COUNTED.test(snake(name).replace(/_+$/, "")) && !isListed(name));
+  // A table of a thousand rows has each name a thousand times.
+  const known = new Map();
+  const judge = (name, isNumber) => matches(name) && !(isNumber && COUNTED.test(snake(name).replace(/_+$/, "")) && !isListed(name));
+  return (name, isNumber) => {
+    const asked = `${isNumber ? 1 : 0}${name}`;
+    if (!known.has(asked)) known.set(asked, judge(name, isNumber));
+    return known.get(asked);
+  };
 }
 
 function isException(name, isIn) {

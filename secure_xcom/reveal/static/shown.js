@@ -14,12 +14,13 @@ const ROWS = 100;
 const COLUMNS = 200;
 const BYTES_SHOWN = 256;
 
-/** Return the encoded value of an opened payload. */
-export const decompressed = (plaintext, compression, maxBytes) => {
+/** Return the encoded value of an opened payload, at most `maxBytes`. */
+export function decompressed(plaintext, compression, maxBytes) {
+  if (plaintext.length > maxBytes) throw new Problem("ValueTooLarge", `the value has over ${maxBytes} bytes, which are allowed`);
   if (compression === "none") return plaintext;
   if (compression === "zstd") return unzstd(plaintext, maxBytes);
   throw new Problem("CodecUnknown", `no compression is named ${clean(compression)}`);
-};
+}
 
 /**
  * Return `{view, file}`: an element that shows the value, and a function that gives its file as `{name, type, parts,
@@ -33,9 +34,10 @@ export const decompressed = (plaintext, compression, maxBytes) => {
 export async function show(bytes, head, sensitive, say) {
   const name = head.key.replace(/[^A-Za-z0-9_-]+/g, "_").slice(0, 60) || "value";
   const hides = sensitiveNames(sensitive);
+  const all = sensitive.all || hides(head.key, false);
   if (head.codec === "json") {
     const value = parseJson(bytes);
-    const masks = new Masks(value, hides, sensitive.all);
+    const masks = new Masks(value, hides, all);
     const file = () => ({ name: `${name}.json`, type: "application/json", parts: [toJson(value, masks.isMasked)], masked: masks.count });
     return { view: tree(value, masks, `Value of ${clean(head.key)}`, say), file };
   }
@@ -44,7 +46,7 @@ export async function show(bytes, head, sensitive, say) {
   const parts = [head.codec === "arrow-polars" ? bytes.subarray(1) : bytes];
   const file = () => ({ name: `${name}.${ending}`, type: "application/octet-stream", parts, masked: 0 });
   const made = FRAMES.includes(head.codec) ? await frameView(bytes, head, hides, say) : bytesView(bytes, head);
-  return { view: sensitive.all ? behindButton(made, say) : made, file };
+  return { view: all ? behindButton(made, say) : made, file };
 }
 
 function behindButton(view, say) {

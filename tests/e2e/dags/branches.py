@@ -9,6 +9,7 @@ from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.sdk import dag, task
 
 from tests.e2e.dags.kit import got, task_instance
+from tests.e2e.unstoppable_paths import AIRFLOW
 
 
 def no() -> bool:
@@ -36,7 +37,9 @@ def branches() -> None:
     def joined() -> None:
         instance = task_instance()
         got("branch result", instance.xcom_pull("choose"))
-        got("branch, what was followed", instance.xcom_pull("choose", key="skipmixin_key"))
+        # Airflow 3.4 writes it past every backend, and so a pull refuses it.
+        if AIRFLOW < (3, 4):
+            got("branch, what was followed", instance.xcom_pull("choose", key="skipmixin_key"))
         got("chosen", instance.xcom_pull("left"))
         got("not chosen", instance.xcom_pull("right"))
 

@@ -13,12 +13,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserType
+    from playwright.sync_api import Browser, BrowserContext, BrowserType
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL_SECONDS = 420
@@ -41,6 +41,20 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def profiled_chromium(folder: Path, **options: Any) -> Iterator[BrowserContext]:
+    """Start the browser with a profile in a folder, as a person's own has; it ends with the context."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        context = started.chromium.launch_persistent_context(
+            folder, executable_path=program(started.chromium), args=list(ARGUMENTS), **options
+        )
+        try:
+            yield context
+        finally:
+            context.close()
 
 
 def program(of: BrowserType) -> str:

@@ -160,6 +160,15 @@ class S3Server:
         return Identity(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
 
 
+@dataclass(frozen=True)
+class IamMore:
+    """Entries of SeaweedFS's IAM file beside the tests' own: identity providers of STS, policies and roles."""
+
+    providers: Sequence[Mapping[str, Any]] = ()
+    policies: Sequence[Mapping[str, Any]] = ()
+    roles: Sequence[Mapping[str, Any]] = ()
+
+
 def allow(actions: Sequence[str], *resources: str, **conditions: Mapping[str, Any]) -> Statement:
     """An Allow statement; resources are ``bucket`` or ``bucket/key*``."""
     statement: dict[str, Any] = {
@@ -171,12 +180,15 @@ def allow(actions: Sequence[str], *resources: str, **conditions: Mapping[str, An
 
 
 @contextmanager
-def s3_server(*, role: bool = True) -> Iterator[S3Server]:
+def s3_server(*, role: bool = True, iam: IamMore | None = None) -> Iterator[S3Server]:
     """Find the server or start it; it ends with the context. Skips when there is none.
 
     :param role: with the role ``Tester``, which everyone may take and which may do everything.
+    :param iam: more of its IAM, which only a server that is started here can have.
     """
     given = os.environ.get("SECURE_XCOM_TEST_S3_ENDPOINT")
+    if given and iam is not None:
+        pytest.skip("the server that is named has an IAM of its own")
     if given:
         access_key = os.environ["SECURE_XCOM_TEST_S3_ACCESS_KEY"]
         yield S3Server(given, Identity(access_key, os.environ["SECURE_XCOM_TEST_S3_SECRET_KEY"]), own=False)
@@ -184,7 +196,7 @@ def s3_server(*, role: bool = True) -> Iterator[S3Server]:
     binary = installed_weed()
     image = containers.image_of("s3") if binary is None or containers.come_first() else None
     if image:
-        yield from _in_container(image, role=role)
+        yield from _in_container(image, role=role, iam=iam)
         return
     if binary is None or containers.come_first():
         pytest.skip(
@@ -192,7 +204,7 @@ def s3_server(*, role: bool = True) -> Iterator[S3Server]:
             "set SECURE_XCOM_TEST_S3_ENDPOINT"
         )
     with tempfile.TemporaryDirectory(prefix="secure-xcom-s3-") as folder:
-        yield from _started(binary, Path(folder), role=role)
+        yield from _started(binary, Path(folder), role=role, iam=iam)
 
 
 def installed_weed() -> Path | None:
@@ -202,9 +214,9 @@ def installed_weed() -> Path | None:
     return Path(found) if found else None
 
 
-def _started(binary: Path, folder: Path, *, role: bool) -> Iterator[S3Server]:
+def _started(binary: Path, folder: Path, *, role: bool, iam: IamMore | None) -> Iterator[S3Server]:
     root = _root()
-    for name, text in _iam(root, role=role).items():
+    for name, text in _iam(root, role=role, more=iam).items():
         (folder / name).write_text(text)
     ports: set[int] = set()
     while len(ports) < 5:
@@ -225,9 +237,9 @@ def _started(binary: Path, folder: Path, *, role: bool) -> Iterator[S3Server]:
         life.stop()
 
 
-def _in_container(image: str, *, role: bool) -> Iterator[S3Server]:
+def _in_container(image: str, *, role: bool, iam: IamMore | None) -> Iterator[S3Server]:
     root = _root()
-    files = {f"/tests/{name}": text for name, text in _iam(root, role=role).items()}
+    files = {f"/tests/{name}": text for name, text in _iam(root, role=role, more=iam).items()}
     command = [
         *("-logtostderr=true", "mini", "-dir=/data", "-ip=127.0.0.1", "-ip.bind=0.0.0.0"),
         *(f"-s3.port={PORT}", *FLAGS, "-s3.config=/tests/s3.json", "-s3.iam.config=/tests/iam.json"),
@@ -242,7 +254,7 @@ def _root() -> Identity:
     return Identity(secrets.token_hex(10), secrets.token_hex(20))
 
 
-def _iam(root: Identity, *, role: bool) -> dict[str, str]:
+def _iam(root: Identity, *, role: bool, more: IamMore | None) -> dict[str, str]:
     """The two files that it reads at its start, by their names."""
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}
@@ -253,25 +265,27 @@ def _iam(root: Identity, *, role: bool) -> dict[str, str]:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
     ]
+    tester = {
+        "roleName": "Tester",
+        "roleArn": f"arn:aws:iam::{ACCOUNT}:role/Tester",
+        "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
+        "attachedPolicies": ["Everything"],
+    }
+    more = more or IamMore()
     iam = {
         "sts": {
+            "providers": list(more.providers),
             "tokenDuration": "1h",
             "maxSessionLength": "12h",
             "issuer": "tests",
             "signingKey": base64.b64encode(secrets.token_bytes(32)).decode(),
         },
         "policy": {"defaultEffect": "Deny", "storeType": "memory"},
-        "policies": [{"name": "Everything", "document": everything}],
+        "policies": [{"name": "Everything", "document": everything}, *more.policies],
         "roles": [
-            {
-                "roleName": "Tester",
-                "roleArn": f"arn:aws:iam::{ACCOUNT}:role/Tester",
-                "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
-                "attachedPolicies": ["Everything"],
-            }
-        ]
-        if role
-        else [],
+            *([tester] if role else []),
+            *more.roles,
+        ],
     }
     return {"s3.json": json.dumps({"identities": identities}), "iam.json": json.dumps(iam)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -41,6 +41,7 @@ from secure_xcom.core.masking import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import TIME_FORMAT, parse
 from secure_xcom.sinks import AccessLog
+from tests.support.claim_contract import a_day_later
 from tests.support.doubles import MemoryStore
 from tests.support.world import World, coordinate, own_task
 
@@ -682,9 +683,11 @@ def test_maintenance_shreds_what_a_task_could_not() -> None:
     assert len(objects_of(there)) == 2
     [(_, done)] = maintain(there, rows)
     assert done.whole
-    assert len(objects_of(there)) == 1
-    assert len(claims_of(there)) == 1
+    assert (len(objects_of(there)), len(claims_of(there))) == (1, 2)
     assert maintain(there, rows) == []
+    with a_day_later():
+        assert maintain(there, rows) == []
+    assert len(claims_of(there)) == 1
     assert pull(there, rows.rows[replace(TOKEN, map_index=1)], OTHER) == "two"
 
 
@@ -745,7 +748,8 @@ def test_a_claim_ends_with_what_it_is_on() -> None:
     outlived: list[Any] = []
 
     def run(rows: MemoryRows, **options: Any) -> int:
-        assert maintain(there, rows, done=False, outlived=outlived.append, **options) == []
+        with a_day_later():
+            assert maintain(there, rows, done=False, outlived=outlived.append, **options) == []
         return len(claims_of(there))
 
     assert run(MemoryRows(reference)) == 1
@@ -753,7 +757,8 @@ def test_a_claim_ends_with_what_it_is_on() -> None:
     [payload] = objects_of(there)
     there.store.delete_many([payload])
     assert run(MemoryRows(reference)) == 1
-    assert outlived == []
+    assert maintain(there, MemoryRows(), done=False) == []
+    assert (len(claims_of(there)), outlived) == (1, [])
     assert run(MemoryRows(), dry_run=True) == 1
     assert run(MemoryRows()) == 0
     assert [claim.coordinate for claim in outlived] == [TOKEN, TOKEN]
@@ -773,7 +778,7 @@ def test_what_is_no_claim_keeps_no_xcom_from_being_shredded() -> None:
     told: list[ClaimTampered] = []
     [(_, done)] = maintain(there, MemoryRows(reference), tampered=told.append)
     assert done.whole
-    assert len(told) == len(claims_of(there)) == 3
+    assert (len(told), len(claims_of(there))) == (3, 4)
 
 
 def test_a_claim_stays_while_anything_can_be_opened() -> None:
@@ -808,7 +813,49 @@ def test_a_claim_stays_while_anything_can_be_opened() -> None:
     [(_, done)] = run()
     assert done.keys == "gone"
     assert done.whole
+    with a_day_later():
+        assert run() == []
     assert store.objects == {}
+
+
+class SuspendedStore(MemoryStore):
+    """A store in which a pull is suspended right before its claim is created."""
+
+    before_claim: Callable[[], object] = staticmethod(lambda: None)
+
+    def put(self, path: str, chunks: Iterable[bytes]) -> None:
+        """See `MemoryStore.put`."""
+        if path.startswith("~claims/"):
+            resume, self.before_claim = self.before_claim, staticmethod(lambda: None)
+            resume()
+        super().put(path, chunks)
+
+
+def test_a_pull_that_was_suspended_finds_the_claim_of_what_was_shredded() -> None:
+    """Another task claims, reads, succeeds and is shredded while a pull is between its look and its own claim."""
+    there = world()
+    store = SuspendedStore(there.store_uri)
+    producer = there.process(stores=lambda _: store)
+    [reference] = producer.push([Push(TOKEN, "opensesame")], producer=own_task(TOKEN))
+    rows = MemoryRows(reference)
+
+    def read_and_shred() -> None:
+        reader = there.process(stores=lambda _: store)
+        assert pull(reader, reference) == "opensesame"
+        places = [(there.store_uri, "finance")]
+        finished = shred_finished(
+            reader.ledger,
+            places,
+            succeeded=lambda _: True,
+            held=lambda dag, run: None,
+            rows=rows,
+            stores=lambda _: store,
+        )
+        assert [done is not None and done.whole for _, done in finished] == [True]
+
+    store.before_claim = read_and_shred
+    with pytest.raises(ClaimRefused, match="another task instance has claimed"):
+        pull(there.process(stores=lambda _: store), reference, OTHER)
 
 
 def test_only_an_exclusive_xcom_can_be_shredded() -> None:

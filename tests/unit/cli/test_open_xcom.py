@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -15,9 +16,11 @@ from typer.testing import CliRunner, Result
 
 from secure_xcom.claims import Claimant, exclusive
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.airflow_tables import Schema
+from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry, encryption_context
 from secure_xcom.core.errors import AuditError
-from secure_xcom.core.pipeline.push_and_pull import Row
+from secure_xcom.core.pipeline.push_and_pull import Push, Row
 from secure_xcom.core.reference import HEADER_BYTES, TIME_FORMAT, Head, Reference, WrappedKey, parse
 from secure_xcom.core.seal import seal
 from secure_xcom.keys import DataKey, key_service
@@ -27,7 +30,7 @@ from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import store
 from tests.support.audit_reading import read_chains
 from tests.support.upkeep_world import Upkeep
-from tests.support.world import coordinate
+from tests.support.world import coordinate, own_task
 
 VALUE = {"user": "ada", "password": "canary", "n": [1, 2.5, None]}
 HOLD = "legal_holds:\n  - {name: case-7, dags: [orders]}\n"
@@ -77,6 +80,68 @@ def push_old(upkeep: Upkeep, value: Any, **ago: float) -> Coordinate:
     keys = (WrappedKey(upkeep.key_uri, wrapped),)
     upkeep.table.put(at, Reference(head, keys, payload[:HEADER_BYTES], len(payload), payload).dump())
     return at
+
+
+def push_iterations(upkeep: Upkeep, count: int) -> tuple[Coordinate, list[str]]:
+    """XComs of one task in a loop on Airflow 3.4, and the UUIDs of their task instances."""
+    at, region = coordinate(task_id="looped"), uuid.uuid4()
+    for index in range(count):
+        upkeep.table.iterate(at, region, index, index)
+    database = upkeep.table.database()
+    attempts = []
+    for row in sorted(database.rows(), key=lambda row: int(row.value)):
+        assert row.attempt is not None
+        attempts.append(row.attempt)
+        pushed = replace(at, attempt=Attempt(row.attempt, str(region), len(attempts) - 1))
+        sealed = upkeep.pipeline().push([Push(pushed, {"n": len(attempts)})], producer=own_task(pushed))[0]
+        assert database.replace(row, sealed)
+    database.close()
+    return at, attempts
+
+
+@pytest.fixture
+def looped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upkeep]:
+    """The same as `upkeep`, on Airflow 3.4."""
+    made = Upkeep(tmp_path / "looped", schema=Schema.ATTEMPTS)
+    monkeypatch.setenv("SECURE_XCOM_DB", made.table.url)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "home"))
+    yield made
+    made.close()
+
+
+def test_an_iteration_is_opened_by_its_task_instance(looped: Upkeep) -> None:
+    """Without --attempt several iterations are refused, and the error names what to give."""
+    at, attempts = push_iterations(looped, 2)
+    refused = run(looped, at, "--show")
+    assert refused.exit_code == 1
+    assert "--attempt" in refused.stderr
+    assert all(attempt in refused.stderr for attempt in attempts)
+    for number, attempt in enumerate(attempts, 1):
+        done = run(looped, at, "--show", "--attempt", attempt)
+        assert (done.exit_code, json.loads(done.stdout)) == (0, {"n": number})
+    assert run(looped, at, "--show", "--attempt", str(uuid.uuid4())).exit_code == 2
+    assert [event["outcome"] for event in events(looped)] == ["refused", "ok", "ok", "failed"]
+
+
+def test_an_iteration_in_anothers_row_is_refused(looped: Upkeep) -> None:
+    """Rows of two iterations that were exchanged are not opened, and `inspect` says whose they are not."""
+    at, attempts = push_iterations(looped, 2)
+    database = looped.table.database()
+    first, second = (database.at(at, attempt) for attempt in attempts)
+    assert first is not None
+    assert second is not None
+    assert database.replace(first, second.value)
+    database.close()
+    refused = run(looped, at, "--show", "--attempt", attempts[0])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "another try of the task" in refused.stderr
+    [event] = events(looped)
+    assert (event["error"], event["asked"]["attempt"]) == ("AttemptMismatch", attempts[0])
+    for attempt, code in zip(attempts, (1, 0), strict=True):
+        words = ["inspect", str(at), "--attempt", attempt, "--db", looped.table.url, "--json"]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == code
+        assert json.loads(done.stdout)["belongs_to_this_row"] is not bool(code)
 
 
 def test_by_default_only_the_shape_is_shown(upkeep: Upkeep) -> None:

@@ -44,6 +44,8 @@ KINDS = {
     "Role": models.V1Role,
     "RoleBinding": models.V1RoleBinding,
     "Pod": models.V1Pod,
+    "Service": models.V1Service,
+    "Deployment": models.V1Deployment,
 }
 
 
@@ -95,14 +97,14 @@ def test_the_models_notice_what_is_wrong() -> None:
 
 
 def test_every_manifest_is_an_object_of_kubernetes() -> None:
-    """Each has a known kind and version, fields that the API has, and a place in the namespace of Airflow."""
+    """Each has a known kind and version, the API's fields, and a place in Airflow's or reveal's namespace."""
     for one in deployed.manifests():
         assert faults(one, KINDS[one["kind"]].__name__, one["kind"]) == []
         group = dict.fromkeys(("ClusterRoleBinding", "Role", "RoleBinding"), "rbac.authorization.k8s.io/v1")
-        group["NetworkPolicy"] = "networking.k8s.io/v1"
+        group |= {"NetworkPolicy": "networking.k8s.io/v1", "Deployment": "apps/v1"}
         assert one["apiVersion"] == group.get(one["kind"], "v1")
         scoped = one["kind"] not in ("Namespace", "ClusterRoleBinding")
-        assert one["metadata"].get("namespace") == ("airflow" if scoped else None)
+        assert one["metadata"].get("namespace") in (("airflow", "xcom-reveal") if scoped else (None,))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

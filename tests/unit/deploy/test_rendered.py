@@ -8,9 +8,12 @@ FOLDER`), with `terraform` or `tofu` on PATH.
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +39,9 @@ rendered = [
 
 
 @functools.cache
-def render(variant: str | None) -> list[dict[str, Any]]:
+def render(variant: str | None, *more: Path) -> list[dict[str, Any]]:
     """What `helm template` makes of our values, which holds them against the chart's schema first."""
-    files = [HELM / "values.yaml", *([HELM / f"values-{variant}.yaml"] if variant else [])]
+    files = [HELM / "values.yaml", *([HELM / f"values-{variant}.yaml"] if variant else []), *more]
     command = ["helm", "template", "airflow", str(CHART), "--namespace", "airflow"]
     done = subprocess.run(
         [*command, *(f"--values={file}" for file in files)], capture_output=True, text=True, check=False
@@ -57,8 +60,91 @@ def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def beyond_restricted(spec: dict[str, Any]) -> set[str]:
+    """What the Pod Security Standard `restricted` has against a pod, of what a pod's security context says.
+
+    Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+    """
+    whole = spec.get("securityContext") or {}
+    found = set()
+    for one in [*spec.get("initContainers", ()), *spec["containers"]]:
+        own = {**whole, **(one.get("securityContext") or {})}
+        if own.get("runAsNonRoot") is not True:
+            found.add("runAsNonRoot")
+        if (own.get("seccompProfile") or {}).get("type") not in ("RuntimeDefault", "Localhost"):
+            found.add("seccompProfile")
+        if own.get("allowPrivilegeEscalation") is not False:
+            found.add("allowPrivilegeEscalation")
+        if "ALL" not in (own.get("capabilities") or {}).get("drop", ()):
+            found.add("capabilities")
+    return found
+
+
 class TestChart:
     pytestmark = rendered
+
+    def test_restricted_warns_of_the_charts_pods_as_the_page_says(
+        self, variant: str | None, tmp_path: Path
+    ) -> None:
+        """Pods of tasks meet it; the chart's own lack two settings, which the values of the page give them."""
+        objects = render(variant)
+        assert beyond_restricted(yaml.safe_load(values(variant)["podTemplate"])["spec"]) == set()
+        for name, spec in pods(objects).items():
+            assert beyond_restricted(spec) == {"runAsNonRoot", "seccompProfile"}, name
+        page = (DEPLOY.parent / "docs/deploying.md").read_text()
+        [shown] = re.findall(r"^```yaml\n(securityContexts:.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        (tmp_path / "values.yaml").write_text(shown)
+        mended = render(variant, tmp_path / "values.yaml")
+        assert set(pods(mended)) == set(pods(objects))
+        for name, spec in pods(mended).items():
+            assert beyond_restricted(spec) == set(), name
+
+    def test_only_the_scheduler_has_the_pod_template(self, variant: str | None) -> None:
+        """It lies where the configuration names it, so that the executor and check read the same one."""
+        objects = render(variant)
+        (config,) = [one["data"] for one in objects if one["metadata"]["name"] == "airflow-config"]
+        [named] = re.findall(r"^pod_template_file = (.*)$", config["airflow.cfg"], re.MULTILINE)
+        having = set()
+        for name, spec in pods(objects).items():
+            for one in spec["containers"]:
+                mounts = {mount["mountPath"]: mount.get("subPath") for mount in one["volumeMounts"]}
+                if mounts.get(named) == "pod_template_file.yaml":
+                    having.add(name)
+        assert having == {"airflow-scheduler"}
+
+    def test_check_finds_no_fault_in_the_schedulers_pod(self, variant: str | None, tmp_path: Path) -> None:
+        """With the chart's own configuration and template, and the variables of its container, but no database."""
+        objects = render(variant)
+        (config,) = [one["data"] for one in objects if one["metadata"]["name"] == "airflow-config"]
+        template = tmp_path / "pod_template_file.yaml"
+        template.write_text(config["pod_template_file.yaml"])
+        policy = HELM / f"access_policy_{VARIANTS[variant]}.yaml"
+        text = re.sub(
+            r"^pod_template_file = .*$", f"pod_template_file = {template}", config["airflow.cfg"], flags=re.M
+        )
+        text = re.sub(r"^access_policy = .*$", f"access_policy = {policy}", text, flags=re.M)
+        # The image here has no provider with FAB's auth manager, which `check` does not ask.
+        (tmp_path / "airflow.cfg").write_text(
+            re.sub(r"^(remote_logging|auth_manager) = .*\n", "", text, flags=re.M)
+        )
+        (scheduler,) = [
+            one for one in pods(objects)["airflow-scheduler"]["containers"] if one["name"] == "scheduler"
+        ]
+        environment = {one["name"]: one["value"] for one in scheduler["env"] if "value" in one}
+        environment |= {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path)}
+        done = subprocess.run(
+            [Path(sys.executable).with_name("secure-xcom"), "check", "--json"],
+            env={**environment, "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(tmp_path / "logs")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        findings = json.loads(done.stdout)["findings"]
+        assert [one for one in findings if one["status"] == "error"] == [], done.stderr
+        told = {one["subject"]: one["text"] for one in findings}
+        assert "service account xcom-risk" in told["task pods"]
+        if variant == "vault-kubernetes":
+            assert "exists only in pods of tasks" in told["connection vault_xcom"]
 
     def test_every_object_is_one_of_kubernetes(self, variant: str | None) -> None:
         """All that is rendered has known fields of known types, and the task's pod is the one that we wrote."""

@@ -46,7 +46,10 @@ RUN_BY = {
         "secure-xcom audit tail --follow": "tests/unit/docs/test_commands.py",
         "secure-xcom audit reconcile --vault-log": "tests/real/test_audit_reconcile.py",
     },
-    "docs/deploying.md": {"./make-secrets": "tests/unit/deploy/test_compose.py"},
+    "docs/deploying.md": {
+        "./make-secrets": "tests/unit/deploy/test_compose.py",
+        "kubectl patch --local": "tests/real/test_kubernetes_quickstart.py",
+    },
     "docs/operations.md": {
         "make dist": "tests/unit/scripts/test_build_dist.py",
         "cd dist && sha256sum": "tests/unit/scripts/test_build_dist.py",
@@ -61,6 +64,10 @@ RUN_BY = {
     "docs/quickstart-two-teams.md": dict.fromkeys(
         ("export", "secure-xcom", "aws s3 mb"), "tests/real/test_two_teams.py"
     ),
+    "docs/quickstart-kubernetes.md": dict.fromkeys(
+        ("export", "secure-xcom", "vault", "kubectl patch --local"), "tests/real/test_kubernetes_quickstart.py"
+    ),
+    "docs/reveal.md": {"secure-xcom reveal": "tests/real/test_reveal.py"},
     "docs/vault.md": {"": "tests/real/test_vault_docs.py"},
 }
 # Page -> beginning of a command -> why no test runs it.
@@ -78,11 +85,23 @@ NOT_RUN = {
         "terraform": "its providers are not fetched; held by tests/unit/deploy/test_terraform.py",
         "aws cloudformation": "there is no AWS here; held by tests/unit/deploy/test_terraform.py",
     },
+    "docs/models/README.md": {
+        "make models": "Spin is not installed for the tests; docs/testing.md has the last run",
+        ".venv/bin/python": "the same",
+    },
     "docs/operations.md": {
         "pip install": "a wheel by its path; the tests run on the package as the checkout installs it"
     },
+    "docs/quickstart-kubernetes.md": {
+        "kubectl": "there is no cluster; manifests are held by tests/unit/deploy/test_kubernetes.py",
+        "helm": "there is no cluster; values are held by tests/unit/deploy/test_kubernetes.py",
+    },
     "docs/quickstart-two-teams.md": {
         "airflow celery worker": "it needs a broker; such workers run in tests/e2e/test_distributed.py"
+    },
+    "docs/reveal.md": {
+        "pip install": "the tests run on the package as the checkout installs it",
+        "export SECURE_XCOM_DB": "a variable, set in tests/real/test_reveal.py",
     },
     "docs/observability.md": {
         "export OTEL": "variables of OpenTelemetry, set in tests/real/test_open_telemetry.py"

@@ -13,6 +13,7 @@ from secure_xcom.airflow.plugin.ui.findings import Finding, findings, worst
 from secure_xcom.airflow.plugin.ui.looking import XCom
 from secure_xcom.airflow.plugin.ui.times import text_of
 from secure_xcom.airflow.plugin.ui.who_may import who_may
+from secure_xcom.core.access_policy.globs import any_matches
 from secure_xcom.core.reference import Head, Reference, WrappedKey
 from secure_xcom.keys import version_of
 
@@ -49,6 +50,7 @@ def whole(
         "claim": claim,
         "open_command": open_command(at) if at is not None and opens else None,
         "search_command": None if at is None else search_command(at),
+        "reveal": _reveal(xcom, known),
     }
 
 
@@ -57,6 +59,21 @@ def _may_open(xcom: XCom, known: Deployment) -> bool:
         run = xcom.stored.run
         return known.policy is not None and known.policy.held(run.dag_id, run.run_id) is not None
     return xcom.state == "sealed"
+
+
+def _reveal(xcom: XCom, known: Deployment) -> dict[str, Any] | None:
+    """Return where people may look at the value, None where nobody may: a picture, since the service decides."""
+    policy, head, compartment = known.policy, xcom.head, xcom.compartment
+    if policy is None or policy.reveal is None or compartment is None or head is None:
+        return None
+    if xcom.state != "sealed" or head.exclusive is not None:
+        return None
+    if not any(
+        any_matches(viewer.dags, head.dag_id) and any_matches(viewer.tasks, head.task_id)
+        for viewer in compartment.viewers
+    ):
+        return None
+    return {"origin": policy.reveal.origin, "attempt": head.attempt}
 
 
 def _row(xcom: XCom, known: Deployment, found: list[Finding]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["make", "change", "there"]
+State = Literal["make", "change", "there", "remove"]
 
 
 @dataclass(frozen=True)

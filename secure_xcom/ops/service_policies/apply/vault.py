@@ -1,6 +1,7 @@
 """Apply a compiled access policy to a Vault: a plan that only reads, then steps that are done once.
 
-Nothing is ever deleted. A foreign object with one of our names is refused, not overwritten.
+A foreign object with one of our names is refused, not overwritten. Nothing is deleted but the rights of viewers
+whom the policy no longer has (`secure_xcom.ops.service_policies.apply.vault_reveal`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from secure_xcom.connections.vault.client import VaultClient
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.errors import VaultRefused
-from secure_xcom.ops.service_policies.apply import vault_setup
+from secure_xcom.ops.service_policies.apply import vault_reveal, vault_setup
 from secure_xcom.ops.service_policies.apply.changes import Change
 from secure_xcom.ops.service_policies.apply.vault_setup import Step, Wanted, read
 from secure_xcom.ops.service_policies.compile.all_services import Compiled
@@ -52,7 +53,10 @@ def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[C
     def doing(step: Step) -> Callable[[], None]:
         return lambda: vault_setup.apply(client, [step])
 
-    return [Change(one.step.text, one.step.state, doing(one.step), one.diff) for one in plan(client, policy, made)]
+    found = [
+        Change(one.step.text, one.step.state, doing(one.step), one.diff) for one in plan(client, policy, made)
+    ]
+    return [*found, *vault_reveal.changes(client, policy, made)]
 
 
 def _engines(client: VaultClient, policy: AccessPolicy) -> Iterator[Planned]:

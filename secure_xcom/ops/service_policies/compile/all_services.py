@@ -10,7 +10,7 @@ from typing import Any
 
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.errors import PolicyInvalid
-from secure_xcom.ops.service_policies.compile import aws_iam, aws_kms, aws_s3, azure, google, vault
+from secure_xcom.ops.service_policies.compile import aws_iam, aws_kms, aws_s3, azure, google, vault, vault_reveal
 from secure_xcom.ops.service_policies.rights import Known, Right, rights_of
 
 INDEX = "README.md"
@@ -64,6 +64,10 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
             if document is not None:
                 about = f"IAM policy of {identity.aws.principal}: controls 1 (KMS) and 2 (S3)"
                 made.add(f"aws/identities/{identity.name}.json", document, about)
+    for name, hcl in vault_reveal.policies(policy, known).items():
+        made.add(f"vault/policies/{name}.hcl", hcl, "Vault's ACL for a group of viewers: control 1")
+    if login := vault_reveal.record(policy):
+        made.add("vault/reveal.json", {"reveal": login}, "how viewers log in, and their groups")
     for (mount, name), settings in vault.transit_settings(policy).items():
         about = "settings of a transit key: derived, not exportable, rotated"
         # A tilde is in no mount's name, so no two keys share a file.

@@ -48,7 +48,7 @@ def usable_keys(right: Right) -> tuple[KmsKey, ...]:
     compartments: only the encryption context separates them, and no condition of KMS compares the context of a
     ReEncrypt's source with that of its destination.
     """
-    keys = kms_keys(right.compartment, pushing=right.act == "push")
+    keys = kms_keys(right.compartment, pushing=right.act == "push") if right.keys else ()
     return tuple(key for key in keys if not shared_with(right, key))
 
 

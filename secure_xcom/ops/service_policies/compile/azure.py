@@ -79,7 +79,7 @@ def assignments(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
             names += [f"{right.identity.name} in {own.name}"]
             texts += [below(place, own, dag) for dag in right.scope.dags]
             # A pull creates and reads claims; maintenance reads and deletes them.
-            for act in _CLAIMS.get(right.act, ()) if own.exclusive else ():
+            for act in _CLAIMS.get(right.act, ()) if own.exclusive and right.claims else ():
                 more = (place.bucket, account, act, right.identity.azure.principal_id)
                 _, names, texts = found.setdefault(more, (right, [], []))
                 names += [f"{right.identity.name} in {own.name}"]

@@ -45,7 +45,8 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
     kv: dict[tuple[str, str, str], list[KvRole]] = {}
     for right in rights:
         own = right.compartment
-        for (mount, name), single in transit_keys(own.all_key_uris, pushing=right.act == "push").items():
+        keys = transit_keys(own.all_key_uris, pushing=right.act == "push") if right.keys else {}
+        for (mount, name), single in keys.items():
             scopes, names = transit.setdefault((right.act, mount, name), ([], set()))
             names.add(own.name)
             if right.act != "look" and limited_by_context(policy, right, (mount, name), single=single):
@@ -63,7 +64,7 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
                     below = path_segment(own.name) + ("" if dag is None else f"/{path_segment(dag)}")
                     roles = kv.setdefault((mount, prefix, below), [])
                     roles += [role for role in (_ROLE[right.act],) if role not in roles]
-                    if own.exclusive and right.act != "push":
+                    if own.exclusive and right.claims and right.act != "push":
                         role: KvRole = "claimant" if right.act == "pull" else "maintenance"
                         kv.setdefault((mount, prefix, f"{CLAIMS}/{below}"), []).append(role)
     blocks = [

@@ -22,6 +22,7 @@ from secure_xcom.ops.service_policies.lint import (
     readers,
     sinks,
     transport,
+    viewers,
 )
 from secure_xcom.ops.service_policies.lint import (
     dags as lint_dags,
@@ -51,7 +52,7 @@ def lint(
     found = list(problems)
     if file is not None and not problems:
         policy = AccessPolicy.of(file, digest=hashlib.sha256(raw).hexdigest())
-        for rules in (lint_dags, places, readers, keys, identities, maintenance):
+        for rules in (lint_dags, places, readers, keys, identities, maintenance, viewers):
             found.extend(rules.findings(policy))
         found.extend(compiled.findings(policy, dags))
         found.extend(transport.findings(policy, environment or {}))

@@ -19,6 +19,7 @@ def findings(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Finding]:
 
     :param known: the ids of existing DAGs.
     """
+    yield from _of_viewers(policy, known)
     if not policy.identities:
         return
     for index, own in enumerate(policy.compartments):
@@ -35,6 +36,17 @@ def findings(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Finding]:
             unnamed = "*" in (grant.dags or ()) and not _any(policy, own, known)
             yield from _tasks(own, grant.tasks or ("*",), (*path, "tasks"), widened=unnamed)
     yield from _single(policy)
+
+
+def _of_viewers(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Finding]:
+    if policy.reveal is None or policy.reveal.vault is None:
+        return
+    for index, own in enumerate(policy.compartments):
+        for number, viewer in enumerate(own.viewers):
+            path: Path = ("compartments", index, "viewers", number)
+            yield from _dags(policy, own, viewer.dags, (*path, "dags"), known)
+            unnamed = "*" in viewer.dags and not _any(policy, own, known)
+            yield from _tasks(own, viewer.tasks, (*path, "tasks"), widened=unnamed)
 
 
 def _dags(

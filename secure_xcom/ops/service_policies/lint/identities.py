@@ -12,7 +12,7 @@ from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.grants import grants_of
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
-_READS = {"reader", "both", "operator"}
+_READS = {"reader", "both", "operator", "revealer"}
 _ADMINISTERS = {"maintenance", "operator"}
 
 

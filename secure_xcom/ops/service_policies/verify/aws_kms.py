@@ -80,7 +80,7 @@ class KmsVerifier:
         self, identity: Identity, own: Compartment, key: KmsKey, made: tuple[bytes, str] | None
     ) -> Iterator[Trial]:
         aws, name = self._accounts[identity.name], identity.name
-        mine = {right.act: right for right in self._rights[name] if right.compartment is own}
+        mine = {right.act: right for right in self._rights[name] if right.compartment is own and right.keys}
         if "rewrap" in mine and key not in usable_keys(mine["rewrap"]):
             del mine["rewrap"]
         # Some operations accept no alias, and a wrap tells the key's ARN.

@@ -37,14 +37,19 @@ def verify(
         for own in policy.compartments:
             yield from vault_transit.rows(asker, policy, identity, own, rights)
             yield from vault_kv.rows(asker, identity, own, rights)
-        yield from _system(asker, identity)
+        mount, role = "approle", identity.name
+        if identity.vault is not None:
+            mount, role = identity.vault.mount or identity.vault.auth, identity.vault.role or identity.name
+        yield from system_rows(asker, identity, mount, role)
 
 
-def _system(asker: CapabilityChecker, identity: Identity) -> Iterator[Trial]:
-    """Yield the rights with which an identity could escape its policy. Nobody has any of them."""
-    mount, role = "approle", identity.name
-    if identity.vault is not None:
-        mount, role = identity.vault.mount or identity.vault.auth, identity.vault.role or identity.name
+def system_rows(
+    asker: CapabilityChecker, identity: Identity, mount: str, role: str, more: Mapping[str, str] | None = None
+) -> Iterator[Trial]:
+    """Yield the rights with which an identity could escape its policy. Nobody has any of them.
+
+    :param mount: where it logs in, with which role; :param more: action -> path of more such rights.
+    """
     ways = {
         "read own policy": f"sys/policies/acl/{policy_name(identity)}",
         "write a policy": f"sys/policies/acl/{asker.probe}",
@@ -62,6 +67,7 @@ def _system(asker: CapabilityChecker, identity: Identity) -> Iterator[Trial]:
         "read raw storage": "sys/raw/core",
         "make an entity": "identity/entity",
         "seal": "sys/seal",
+        **(more or {}),
     }
     found = asker.capabilities(list(ways.values()))
     for action, path in ways.items():

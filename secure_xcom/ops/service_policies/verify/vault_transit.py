@@ -43,16 +43,27 @@ _OF_THE_MOUNT = {
 
 
 def rows(
-    asker: CapabilityChecker, policy: AccessPolicy, identity: Identity, own: Compartment, rights: Sequence[Right]
+    asker: CapabilityChecker,
+    policy: AccessPolicy,
+    identity: Identity,
+    own: Compartment,
+    rights: Sequence[Right],
+    *,
+    always_limited: bool = False,
 ) -> Iterator[Trial]:
-    """Yield every row of one identity and one compartment."""
-    mine = {right.act: right for right in rights if right.compartment is own}
+    """Yield every row of one identity and one compartment.
+
+    :param always_limited: True for people, whose policies never allow a batch.
+    """
+    mine = {right.act: right for right in rights if right.compartment is own and right.keys}
     for (mount, key), single in transit_keys(own.all_key_uris).items():
         for operation, act in _ACTS.items():
             if act == "push" and (mount, key) not in transit_keys(own.all_key_uris, pushing=True):
                 continue
             right = mine.get(act)
-            limited = right is not None and limited_by_context(policy, right, (mount, key), single=single)
+            limited = right is not None and (
+                always_limited or limited_by_context(policy, right, (mount, key), single=single)
+            )
             path = f"{mount}/{operation}/{key}"
             for place, action, body, expected in _requests(asker, operation, own, right, limited=limited):
                 allowed = asker.may("POST", path, body)
@@ -107,7 +118,7 @@ def _of_keys(
     acts = {
         right.act
         for right in rights
-        if key in transit_keys(right.compartment.all_key_uris, pushing=right.act == "push")
+        if right.keys and key in transit_keys(right.compartment.all_key_uris, pushing=right.act == "push")
     }
     wanted: list[tuple[str, str, str, set[str]]] = []
     for operation, act in _ACTS.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -121,6 +122,28 @@ def test_a_rotation_while_files_are_read_loses_nothing(world: World, tmp_path: P
     (tmp_path / "access-log.jsonl.2").unlink()
     with pytest.raises(AccessLogUnreadable, match="rotated away"):
         list(pieces[0].lines())
+
+
+def test_a_rotation_while_files_are_listed_loses_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is renamed between the listing of the folder and its own status is found under its new name."""
+    lines = chain(1, 30)
+    write(tmp_path / "access-log.jsonl.1", lines[:10])
+    write(world.file, lines[10:])
+    listdir = os.listdir
+
+    def rotating(folder: Path) -> list[str]:
+        names = listdir(folder)
+        if not (tmp_path / "access-log.jsonl.2").exists():
+            (tmp_path / "access-log.jsonl.1").rename(tmp_path / "access-log.jsonl.2")
+            world.file.rename(tmp_path / "access-log.jsonl.1")
+            write(world.file, chain(2))
+        return names
+
+    monkeypatch.setattr(os, "listdir", rotating)
+    pieces = source(world.file.as_uri()).pieces()
+    assert sorted(line.data for piece in pieces for line in piece.lines()) == sorted([*lines, *chain(2)])
 
 
 def test_a_damaged_rotated_file_is_said(world: World, tmp_path: Path) -> None:

@@ -91,12 +91,23 @@ def test_stale_versions_expired_rows_archives_and_logged_bodies(upkeep: Upkeep) 
     rotate_keyring(upkeep.keyring)
     upkeep.push(2)
     upkeep.table.execute("CREATE TABLE _airflow_deleted__xcom__20260101 (value TEXT)")
+    # What the upgrade from Airflow 2 put aside.
+    upkeep.table.execute("CREATE TABLE _xcom_archive (value BLOB)")
     upkeep.table.execute(
         "INSERT INTO log (dttm, event, extra) "
-        "VALUES (0, 'create_xcom_entry', :body), (0, 'trigger_dag_run', :body)",
-        [{"body": json.dumps({"key": "k", "value": "canary"})}],
+        "VALUES (0, 'create_xcom_entry', :body), (0, 'create_xcom_entry', :masked), (0, 'trigger_dag_run', :body)",
+        # As Airflow writes them up to 3.3, and from 3.4 on.
+        [
+            {
+                name: json.dumps({"key": "k", "value": value})
+                for name, value in (("body", "canary"), ("masked", "***"))
+            }
+        ],
     )
     assert rows(upkeep) == {"stale-wrap": 1, "expired-row": 1, "archive-table": 0, "action-log-body": 1}
+    findings = examine_rows(upkeep.policy, upkeep.table.database()).findings
+    archives = [finding.subject for finding in findings if finding.rule == "archive-table"]
+    assert archives == ["table _airflow_deleted__xcom__20260101", "table _xcom_archive"]
 
 
 def test_missing_and_orphaned_payloads(upkeep: Upkeep) -> None:

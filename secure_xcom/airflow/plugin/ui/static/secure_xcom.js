@@ -381,6 +381,40 @@ function Preview({ xcom, as }) {
   );
 }
 
+// --- reveal
+
+const FRAME_MAX_PIXELS = 1200;
+// The login opens a window, which must not inherit the sandbox: the identity provider would not work in it.
+const SANDBOX = "allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox allow-downloads";
+
+// The page of the reveal service, in a frame. This page learns its height, and nothing of the value.
+function Reveal({ xcom }) {
+  const { origin } = xcom.reveal ?? {};
+  const [open, setOpen] = useState(false);
+  const [height, setHeight] = useState(180);
+  const frame = useRef(null);
+  useEffect(() => {
+    const listen = ({ origin: from, source, data }) => {
+      const told = from === origin && source === frame.current?.contentWindow && data?.secure_xcom_height;
+      if (Number.isFinite(told) && told > 0) setHeight(Math.min(told, FRAME_MAX_PIXELS));
+    };
+    addEventListener("message", listen);
+    return () => removeEventListener("message", listen);
+  }, [origin]);
+  if (!origin) return null;
+  const scheme = document.documentElement.classList.contains("dark") ? "dark" : "light";
+  const named = { dag_id: xcom.dag_id, ...rowQuery(xcom), ti_id: null, attempt: xcom.reveal.attempt, scheme };
+  const src = `${origin}/#${new URLSearchParams(Object.entries(named).filter(([, value]) => isSet(value)))}`;
+  const props = { ref: frame, src, height, width: "100%", title: clean(`Reveal ${xcom.key}`), sandbox: SANDBOX, allow: "clipboard-write", referrerPolicy: "no-referrer" };
+  return both(
+    h(Bar, { mt: 3, mb: 2 },
+      h(Small, { variant: open ? "outline" : "solid", onClick: () => setOpen(!open), "aria-expanded": open, "aria-label": `${open ? "Close" : "Reveal"} ${xcom.key}` }, open ? "Close" : "Reveal"),
+      h(C.Link, { href: src, target: "_blank", rel: "noopener noreferrer", color: "fg.info" }, "In a window of its own"),
+    ),
+    open && h(C.Box, { borderWidth: 1, borderRadius: "md", overflow: "hidden" }, h("iframe", props)),
+  );
+}
+
 // --- who had it
 
 function Access({ xcom }) {
@@ -446,6 +480,7 @@ function Details({ xcom, eager, as }) {
     h(Facts, { facts }),
     h(Title, { as }, "May pull"),
     xcom.may_pull_unknown ? h(Muted, null, withCode(xcom.may_pull_unknown)) : lines(xcom.may_pull, (entry) => entry.text),
+    h(Reveal, { xcom }),
     h(Preview, { xcom, as }),
     h(Title, { as }, "Who had it"),
     asked ? h(Access, { xcom }) : h(Small, { onClick: () => setAsked(true) }, "Read the access log"),

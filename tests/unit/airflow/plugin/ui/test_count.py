@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from secure_xcom import numbers
 from secure_xcom.cli import app
+from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.numbers.migrate import migrate
 from secure_xcom.ops.audit_trail.read import source
@@ -94,6 +95,18 @@ def test_every_row_is_counted_once(world: Upkeep) -> None:
     counted(world)
     assert read(world)["pay"].plaintext == 1
     assert len(read(world)) == 2
+
+
+def test_a_row_that_airflow_does_not_show_is_not_counted(tmp_path: Path) -> None:
+    """On Airflow 3.4 a row of before the upgrade and the one that hides it are one XCom."""
+    world = Upkeep(tmp_path / "upgraded", schema=Schema.ATTEMPTS)
+    migrated(world)
+    pushed = world.push("shown")
+    world.table.put_before_upgrade(pushed, world.table.value(pushed))
+    world.table.put_before_upgrade(coordinate(task_id="old"), "plain")
+    report = counted(world)
+    assert (report.rows, report.xcoms, report.plaintext) == (2, 1, 1)
+    world.close()
 
 
 def test_the_last_pull_is_the_access_logs(world: Upkeep, tmp_path: Path) -> None:

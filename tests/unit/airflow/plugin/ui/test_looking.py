@@ -152,6 +152,44 @@ def test_who_may_pull_is_of_this_xcom(world: World) -> None:
     assert who_may(look(stored(world.push(1)), None), Deployment(Settings(), None, "unknown", "")) == []
 
 
+_REVEAL = """
+reveal:
+  origin: https://reveal.example.com
+  airflow_origin: https://airflow.example.com
+  vault: {address: "https://vault.example.com:8200"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("viewers", "change", "offered"),
+    [
+        ("[{group: oncall}]", {}, True),
+        ("[{group: oncall, tasks: [extract]}]", {}, True),
+        ("[{group: oncall, tasks: [other]}]", {}, False),
+        ("[]", {}, False),
+        ("[{group: oncall}]", {"exclusive": "store"}, False),
+        ("[{group: oncall}]", {"expires": "2020-01-01T00:00:00Z"}, False),
+    ],
+)
+def test_reveal_is_offered_where_somebody_may(
+    world: World, viewers: str, change: dict[str, str], offered: bool
+) -> None:
+    """The page says where to reveal a sealed XCom that viewers may see, and else nothing."""
+    from secure_xcom.airflow.plugin.ui.describing import whole
+    from secure_xcom.airflow.plugin.ui.looking import look
+
+    text = POLICY.format(store=world.store.uri).replace(
+        "dags: [orders]", f"dags: [orders]\n    viewers: {viewers}"
+    )
+    world.policy = AccessPolicy.parse((text + _REVEAL).encode(), where="policy.yaml")
+    row = world.push({"a": 1}, coordinate())
+    row["head"] |= change
+    deployment = known(world)
+    described = whole(look(stored(row), world.policy), deployment, {}, written_by=None, claim=None)
+    expected = {"origin": "https://reveal.example.com", "attempt": None} if offered else None
+    assert described["reveal"] == expected
+
+
 @pytest.mark.parametrize("size", [1, 3000])
 def test_no_mutation_of_a_reference_raises(world: World, size: int) -> None:
     """Whatever stands in a field, the row is described and its description is JSON."""

@@ -15,8 +15,8 @@ TEXT = MODULE.read_text()
 
 
 def test_it_is_small() -> None:
-    """It is at most 40 KB, as it stands."""
-    assert len(MODULE.read_bytes()) <= 40_000
+    """It is at most 42 KB, as it stands."""
+    assert len(MODULE.read_bytes()) <= 42_000
 
 
 def test_it_needs_nothing_but_airflows_page() -> None:
