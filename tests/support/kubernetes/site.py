@@ -243,7 +243,7 @@ class Site:
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """Ask the metadata database."""
         with self.database.begin() as connection:
-            lists = [
+            lists: list[Any] = [
                 sqlalchemy.bindparam(name, expanding=True)
                 for name, value in values.items()
                 if isinstance(value, tuple)
@@ -267,10 +267,13 @@ class Site:
 
     def logs(self, dag_id: str, run_id: str, task_id: str = "") -> str:
         """Return what these pods printed."""
-        return "".join(
-            self.cluster.core.read_namespaced_pod_log(pod.metadata.name, NAMESPACE)
+        read = self.cluster.core.read_namespaced_pod_log
+        answers = [
+            # Read whole, the client gives the text as Python would write its bytes.
+            read(pod.metadata.name, NAMESPACE, _preload_content=False)
             for pod in self.pods(dag_id, run_id, task_id)
-        )
+        ]
+        return "".join(answer.data.decode(errors="replace") for answer in answers)
 
     def notes(self, dag_id: str, run_id: str, task_id: str = "") -> list[tuple[str, Any]]:
         """Return what these tasks noted, in order."""
