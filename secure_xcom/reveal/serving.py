@@ -18,6 +18,7 @@ from secure_xcom.core.access_policy import watched
 from secure_xcom.core.errors import CommandError, RevealNotSetUp
 from secure_xcom.ops.xcom_table import Database, database_url
 from secure_xcom.reveal.app import make_app
+from secure_xcom.reveal.connections import PromptHttp
 from secure_xcom.reveal.revealing import Revealer
 from secure_xcom.reveal.service import Service
 
@@ -106,6 +107,7 @@ def run(
             # No client's address is used, so no header of a proxy is believed.
             proxy_headers=False,
             lifespan="off",
+            http=PromptHttp,
             ws="none",
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_keep_alive=_IDLE_SECONDS,
