@@ -1,7 +1,7 @@
 """One connection of a browser: the head of a request comes in time, and in bounded memory.
 
 Uvicorn bounds neither by itself: a client that says nothing, or one byte now and then, keeps its connection, and
-500 of them keep everybody else out. Of its two implementations, the one with httptools collects headers without end.
+500 of them keep everybody else out. Its implementation with httptools collects headers without end.
 """
 
 from __future__ import annotations

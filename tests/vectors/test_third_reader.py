@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 
 import pytest
@@ -86,3 +87,15 @@ def test_sensitive_names_are_the_product_s(listed: tuple[str, ...], not_sensitiv
     judged = third_reader.read_in_node(sensitive=sensitive, names=NAMES)["names"]
     ours = [[names.hides(name, "x"), names.hides(name, 1)] for name in NAMES]
     assert dict(zip(NAMES, judged, strict=True)) == dict(zip(NAMES, ours, strict=True))
+
+
+SERIALISED = '"__classname__": "acme.Order", "__version__": 1, "__data__": {"amount": 5}'
+
+
+@pytest.mark.parametrize("name", ["more", "constructor", "toString", "__proto__", "hasOwnProperty"])
+def test_no_field_hides_in_a_serialised_object(name: str) -> None:
+    """A field beside those of Airflow's serialisation is masked, under names of JavaScript's own as well."""
+    json_text = f'{{{SERIALISED}, "{name}": {{"password": "s3cr3t"}}}}'
+    sensitive = {"names": ["password"], "listed": [], "exceptions": []}
+    (copy,) = third_reader.read_in_node(sensitive=sensitive, copied=[json_text])["copies"]
+    assert json.loads(copy)[name] == {"password": "***"}
