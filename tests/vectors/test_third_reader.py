@@ -99,3 +99,10 @@ def test_no_field_hides_in_a_serialised_object(name: str) -> None:
     sensitive = {"names": ["password"], "listed": [], "exceptions": []}
     (copy,) = third_reader.read_in_node(sensitive=sensitive, copied=[json_text])["copies"]
     assert json.loads(copy)[name] == {"password": "***"}
+
+
+@pytest.mark.parametrize(("piece", "count"), [("a", 8 << 20), ("\n", 1 << 20), ('a"\\', 1 << 20), ("\u2028\\", 1)])
+def test_a_text_of_megabytes_is_read(piece: str, count: int) -> None:
+    """The largest text that is revealed is read as any other, whatever it has of escapes."""
+    (copy,) = third_reader.read_in_node(copied=[json.dumps(piece * count, ensure_ascii=False)])["copies"]
+    assert json.loads(copy) == piece * count
