@@ -27,10 +27,10 @@ class PromptHttp(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
-            self._expect_head()
-        else:
+        if self.cycle and not self.cycle.response_complete:
             self._forget()
+        else:
+            self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()

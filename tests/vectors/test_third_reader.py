@@ -106,3 +106,10 @@ def test_a_text_of_megabytes_is_read(piece: str, count: int) -> None:
     """The largest text that is revealed is read as any other, whatever it has of escapes."""
     (copy,) = third_reader.read_in_node(copied=[json.dumps(piece * count, ensure_ascii=False)])["copies"]
     assert json.loads(copy) == piece * count
+
+
+def test_a_long_name_takes_little_time() -> None:
+    """A task that names a field with a million characters keeps no page busy; the field is masked."""
+    name = "password_" + "max" * 300_000 + "_tokenx"
+    sensitive = {"names": ["password", "token"], "listed": [], "exceptions": ["*a*b*c"]}
+    assert third_reader.read_in_node(sensitive=sensitive, names=[name])["names"] == [[True, True]]
