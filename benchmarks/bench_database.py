@@ -21,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from secure_xcom.core.pipeline.push_and_pull import Push  # noqa: E402  # found 
 from tests.support.servers.postgres_server import postgres_server  # noqa: E402
 from tests.support.upkeep_world import Upkeep  # noqa: E402
 from tests.support.world import coordinate  # noqa: E402
-from tests.support.xcom_table import TABLE, XComTable  # noqa: E402
+from tests.support.xcom_table import XComTable  # noqa: E402
 
 SIZES = (1_000, 100_000, 5_000_000)
 
@@ -52,6 +53,7 @@ def wal_position(connection: sqlalchemy.Connection) -> int:
 def measured(url: str, rows: list[dict[str, Any]]) -> tuple[float, float, float]:
     """Table bytes and WAL bytes for each row, and the median INSERT in milliseconds."""
     table = XComTable(url)
+    xcom = table.tables.tables["xcom"]
     with table.engine.connect() as connection:
         begin = connection.execute(sqlalchemy.text("SELECT pg_total_relation_size('xcom')")).scalar_one()
         connection.execute(sqlalchemy.text("CHECKPOINT"))
@@ -61,7 +63,7 @@ def measured(url: str, rows: list[dict[str, Any]]) -> tuple[float, float, float]
     for row in rows:
         begun = time.perf_counter()
         with table.engine.begin() as connection:
-            connection.execute(TABLE.insert().values(row))
+            connection.execute(xcom.insert().values(**row, timestamp=datetime.now(timezone.utc)))
         times.append(time.perf_counter() - begun)
     with table.engine.connect() as connection:
         wal = wal_position(connection) - before

@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jsonschema
 import yaml
 
-from secure_xcom.core.access_policy import AccessPolicy, schema
-from secure_xcom.core.access_policy.globs import overlap
+from secure_xcom.core.access_policy import schema
+from secure_xcom.core.access_policy.glob_relations import overlap
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.grants import grants_of
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 

@@ -100,7 +100,7 @@ def filled(url: str, rows: int, reference: str, mapped: str) -> float:
 
 def references() -> tuple[str, str]:
     """References of the usual size, for a plain XCom and for one of a mapped task."""
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.coordinate import Coordinate
     from tests.support.doubles import MemoryKeyService
     from tests.support.world import World
@@ -165,12 +165,13 @@ def measure(rows: int) -> list[dict[str, Any]]:
     found = []
     for name, path, parameters in asked(rows):
         times = []
+        body: dict[str, Any] = {}
         for _ in range(_TIMES):
             started = time.perf_counter()
             answer = client.get(f"/secure-xcom/{path}", params=parameters, headers=headers)
             times.append((time.perf_counter() - started) * 1000)
             assert answer.status_code == 200, (name, answer.text)
-        body = answer.json()
+            body = answer.json()
         shown = len(body.get("xcoms", body.get("compartments", [None])))
         looked = body.get("looked")
         found.append(

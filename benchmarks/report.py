@@ -73,7 +73,7 @@ def write(claims: Sequence[Claim], charts: Mapping[str, str]) -> None:
     PAGE.write_text(before + "\n".join(lines) + rest.partition(END)[2])
 
 
-def chart(name: str, title: str, label: str, sizes: Sequence[float], lines: dict[str, Sequence[float]]) -> None:
+def chart(name: str, title: str, label: str, sizes: Sequence[float], lines: Mapping[str, Sequence[float]]) -> None:
     """Seconds over sizes, both in powers of ten, as docs/performance/NAME.svg."""
     import matplotlib as mpl
 

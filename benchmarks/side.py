@@ -97,6 +97,23 @@ class Supervisor:
         return XComSequenceSliceResult(root=self.rows)
 
 
+def _backend(name: str) -> Any:
+    """Import a backend."""
+    if name == "ours":
+        from secure_xcom import SecureXComBackend
+
+        return SecureXComBackend
+    if name == "obstore":
+        return Raw
+    if name == "object storage":
+        from airflow.providers.common.io.xcom.backend import XComObjectStorageBackend
+
+        return XComObjectStorageBackend
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    return BaseXCom
+
+
 class Side:
     """The backend, the value and the rows so far."""
 
@@ -106,16 +123,8 @@ class Side:
         import airflow.sdk  # noqa: F401
 
         begun = time.perf_counter()
-        if backend == "ours":
-            from secure_xcom import SecureXComBackend as Backend
-        elif backend == "obstore":
-            Backend = Raw  # noqa: N806  # stands where the imported classes do
-        elif backend == "object storage":
-            from airflow.providers.common.io.xcom.backend import XComObjectStorageBackend as Backend
-        else:
-            from airflow.sdk.bases.xcom import BaseXCom as Backend
+        self.backend = _backend(backend)
         self.imported = time.perf_counter() - begun
-        self.backend: Any = Backend
         self.value: Any = None
         self.rows: list[Any] = []
 
@@ -170,7 +179,7 @@ class Side:
         """Seconds of a pull of all map indexes."""
         from airflow.sdk.execution_time import task_runner
 
-        task_runner.SUPERVISOR_COMMS = Supervisor(self.rows)  # type: ignore[attr-defined]
+        task_runner.SUPERVISOR_COMMS = Supervisor(self.rows)  # type: ignore[assignment]  # in its place
         begun = time.perf_counter()
         found = self.backend.get_all(key="k0", include_prior_dates=False, **COORDINATE)
         took = time.perf_counter() - begun

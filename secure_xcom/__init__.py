@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
     if name == "SecureXComBackend":
         # Airflow looks for its configured backend while this module of its own is imported. It comes first, so
         # that Airflow finds the class and not a half-imported module, which it would log as a circular import.
-        import airflow.sdk.execution_time.xcom  # noqa: F401
+        import airflow.sdk.execution_time.xcom  # noqa: F401  # only to have it imported
 
         from secure_xcom.airflow.backend import SecureXComBackend
 

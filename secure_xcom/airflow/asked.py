@@ -73,5 +73,5 @@ def guard_sequences(pull: Pull) -> None:
     def guarded(self: Any, key: Any) -> Any:
         return read()(self, key)
 
-    guarded._secure_xcom = True  # type: ignore[attr-defined]
-    LazyXComSequence.__getitem__ = guarded  # type: ignore[method-assign]
+    guarded._secure_xcom = True  # type: ignore[attr-defined]  # a mark on a function
+    LazyXComSequence.__getitem__ = guarded  # type: ignore[method-assign]  # docs/adr/0002

@@ -4,7 +4,7 @@
 Airflow up to 3.3 calls `serialize_value` and `deserialize_value`, and from 3.4 on `store_value` and `load_value`,
 which know the task instance that pushes. Both are one implementation here, and a subclass may override either.
 
-Airflow's own queries are used as they are, through `_Rows`, which gives the rows unopened; so this file knows
+Airflow's own queries are used as they are, through `Rows`, which gives the rows unopened; so this file knows
 no message of Airflow's and holds from 3.1 on.
 """
 
@@ -30,11 +30,12 @@ from secure_xcom.airflow.process import (
     take_back,
 )
 from secure_xcom.airflow.refused_push import payload_of_refused_row_deleted
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate
+from secure_xcom.core.coordinate import Asked, Coordinate
 from secure_xcom.core.errors import WriteRefused
 from secure_xcom.core.reference import is_reference
 
 if TYPE_CHECKING:
+    from secure_xcom.core.attempt import Attempt
     from secure_xcom.core.pipeline.push_and_pull import Pulled
 
 _IDS = ("dag_id", "run_id", "task_id", "map_index")
@@ -73,12 +74,13 @@ class SecureXComBackend(BaseXCom):
         owner = next(base for base in cls.__mro__ if "deserialize_value" in vars(base))
         if owner is not cls and issubclass(owner, SecureXComBackend):
             return
-        own = vars(owner)["deserialize_value"]
+        hook = vars(owner)["deserialize_value"]
 
         def deserialize_value(subclass: type[SecureXComBackend], result: Any) -> Any:
-            return result.value if wants_unopened() else own.__get__(None, subclass)(result)
+            return result.value if wants_unopened() else hook.__get__(None, subclass)(result)
 
-        cls.deserialize_value = classmethod(deserialize_value)  # type: ignore[method-assign,assignment]
+        # A subclass's hook is replaced by one that calls it.
+        cls.deserialize_value = classmethod(deserialize_value)  # type: ignore[method-assign,assignment]  # see above
 
     @classmethod
     def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
@@ -227,7 +229,7 @@ class SecureXComBackend(BaseXCom):
     def _through_hooks(cls, rows: Sequence[Any], values: Sequence[Any]) -> list[Any]:
         """Give rows that were opened in one go to a subclass's own hook, which finds each opened already."""
         # Airflow 3.4 has a rule for which of the two hooks it is.
-        hook = super()._load if _STORES_BY_COORDINATE else cls.deserialize_value  # type: ignore[misc]
+        hook = super()._load if _STORES_BY_COORDINATE else cls.deserialize_value  # type: ignore[misc]  # 3.4's
         given = []
         for row, value in zip(rows, values, strict=True):
             token = _opened.set(_Opened(row, value))
@@ -298,8 +300,8 @@ def _asked(query: dict[str, Any]) -> Asked:
 def _asked_one(query: dict[str, Any]) -> Asked:
     """Without a map index, Airflow's API server gives the row of the task instance that is not mapped."""
     asked = _question(query)
-    one = replace(asked, map_index=-1) if asked.map_index is None else asked
-    return task_context.reach(one, previous=bool(query.get("_previous_iteration")))
+    of_one_index = replace(asked, map_index=-1) if asked.map_index is None else asked
+    return task_context.reach(of_one_index, previous=bool(query.get("_previous_iteration")))
 
 
 def _question(query: dict[str, Any]) -> Asked:
@@ -313,8 +315,8 @@ def _attempt_of(ids: tuple[str, str, str]) -> Attempt | None:
     if storing is None:
         return None
     coordinate = storing.coordinate
-    own = (coordinate.dag_id, coordinate.run_id, coordinate.task_id) == ids
-    return task_context.attempt_of(coordinate) if own else None
+    is_own = (coordinate.dag_id, coordinate.run_id, coordinate.task_id) == ids
+    return task_context.attempt_of(coordinate) if is_own else None
 
 
 guard_sequences(_pull_of_sequence)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from secure_xcom.core.coordinate import Asked, Attempt, TaskTry
+from secure_xcom.core.attempt import Attempt
+from secure_xcom.core.coordinate import Asked, TaskTry
 
 _DEFINITIONS = "airflow.sdk.definitions._internal.loop"
 _NO_REGION = UUID(int=0)
@@ -39,9 +40,9 @@ def attempt_of(stored: Any, task: TaskTry | None, instance: Any = None) -> Attem
     """
     iteration = None
     if task is not None and (stored.dag_id, stored.run_id) == (task.dag_id, task.run_id):
-        own = str(stored.ti_id) == task.attempt
+        is_own = str(stored.ti_id) == task.attempt
         # What one task of a loop stores for another one is of their common iteration.
-        if own or (stored.ti_id is None and instance is not None and _in_own_loop(stored.task_id, instance)):
+        if is_own or (stored.ti_id is None and instance is not None and _in_own_loop(stored.task_id, instance)):
             iteration = task.iteration
     return Attempt.of(stored.ti_id, stored.region_id, stored.region_index, iteration)
 
@@ -88,5 +89,5 @@ def _loops(task_id: str, instance: Any) -> tuple[str | None, str | None] | None:
     other = None if task is None else task.dag.task_dict.get(task_id)
     if definitions is None or other is None:
         return None
-    others, own = definitions.get_enclosing_loop(other), definitions.get_enclosing_loop(task)
-    return None if others is None else others.group_id, None if own is None else own.group_id
+    other_loop, own_loop = definitions.get_enclosing_loop(other), definitions.get_enclosing_loop(task)
+    return None if other_loop is None else other_loop.group_id, None if own_loop is None else own_loop.group_id

@@ -9,7 +9,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.refused_push import check_key
-from secure_xcom.claims import Claimant
+from secure_xcom.claims.claimant import Claimant
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
 from secure_xcom.core.load_adapter import load

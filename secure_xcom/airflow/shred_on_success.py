@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from secure_xcom.airflow import task_context
-from secure_xcom.claims import Claimant
+from secure_xcom.claims.claimant import Claimant
 from secure_xcom.claims.shred import Rows
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import SecureXComError
@@ -123,7 +123,7 @@ def _manager() -> Any:
         from airflow.sdk.listener import get_listener_manager
     except ModuleNotFoundError:
         # Airflow 3.1 has one for all of its parts.
-        from airflow.listeners.listener import get_listener_manager  # type: ignore[assignment]
+        from airflow.listeners.listener import get_listener_manager  # type: ignore[assignment]  # of 3.1
     return get_listener_manager()
 
 
@@ -139,7 +139,8 @@ def _at_end(pipeline: Callable[[], Pipeline], rows: TaskRows) -> _AtEnd:
 
     class AtEnd(_AtEnd):
         @hookimpl
-        def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:  # noqa: ARG002
+        # Airflow calls it with these names.
+        def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:  # noqa: ARG002  # above
             # A process that goes on (`dag.test()`) registers anew; until then it has no listener.
             _manager().pm.unregister(self)
             rows.dag = getattr(getattr(task_instance, "task", None), "dag", None)

@@ -11,11 +11,14 @@ import sys
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from secure_xcom.connections import in_triggerer
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
+
+if TYPE_CHECKING:
+    from secure_xcom.core.attempt import Attempt
 
 DAG_PROCESSOR = "airflow.dag_processing.manager"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
@@ -142,8 +145,8 @@ def attempt_of(coordinate: Any) -> Attempt | None:
 def map_index_of(coordinate: Any) -> int:
     """Return the map index of a push that names its task instance only; -1 where it is not the caller's own."""
     instance = _instance()
-    own = instance is not None and str(instance.id) == str(coordinate.ti_id)
-    return -1 if not own or instance.map_index is None else int(instance.map_index)
+    is_own = instance is not None and str(instance.id) == str(coordinate.ti_id)
+    return -1 if not is_own or instance.map_index is None else int(instance.map_index)
 
 
 # Who acts on a thread that was given work by a trigger, as found on the trigger's own thread.

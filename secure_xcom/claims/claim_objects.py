@@ -48,8 +48,8 @@ class ClaimObjects:
             by_store.setdefault(target.store_uri, []).append(index)
         for uri, indexes in by_store.items():
             paths = [targets[index].path for index in indexes]
-            found = self._stores(uri).get_many(paths, [RECORD_MAX_BYTES] * len(paths))
-            answers.update(zip(indexes, found, strict=True))
+            records = self._stores(uri).get_many(paths, [RECORD_MAX_BYTES] * len(paths))
+            answers.update(zip(indexes, records, strict=True))
         return [self._claim(answers[index], target) for index, target in enumerate(targets)]
 
     def _claim(self, answer: bytes | StoreError, target: Target) -> Claim | None:

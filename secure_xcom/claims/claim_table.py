@@ -25,7 +25,8 @@ from secure_xcom.connections.sql import (
     make_engine,
     shown_url,
 )
-from secure_xcom.core.errors import ClaimsUnavailable, ClaimTampered, UriInvalid
+from secure_xcom.core.errors import ClaimTampered, UriInvalid
+from secure_xcom.core.service_errors import ClaimsUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -56,14 +57,14 @@ class ClaimTable:
         from secure_xcom.claims.table_schema import claim_xcom
 
         table = claim_xcom()
-        found: dict[str, Claim] = {}
+        by_payload: dict[str, Claim] = {}
         with self.connection() as connection:
-            for at in range(0, len(targets), _PAGE):
-                some = [target.unique for target in targets[at : at + _PAGE]]
+            for start in range(0, len(targets), _PAGE):
+                some = [target.unique for target in targets[start : start + _PAGE]]
                 query = select(table.c.payload, table.c.record).where(table.c.payload.in_(some))
                 for payload, record in connection.execute(query):
-                    found[payload] = Claim.parse(_raw(record), f"claim_xcom {payload}")
-        claims = [found.get(target.unique) for target in targets]
+                    by_payload[payload] = Claim.parse(_raw(record), f"claim_xcom {payload}")
+        claims = [by_payload.get(target.unique) for target in targets]
         for target, claim in zip(targets, claims, strict=True):
             if claim is not None:
                 claim.check_target(target)
@@ -148,7 +149,7 @@ class ClaimTable:
                 if time.monotonic() + wait > until:
                     raise
             # Not all at the same moment again.
-            time.sleep(wait * random.random())  # noqa: S311
+            time.sleep(wait * random.random())  # noqa: S311  # no secret depends on it
             wait = min(wait * 2, 2.0)
 
 

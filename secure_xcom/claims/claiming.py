@@ -7,9 +7,9 @@ import random
 import time
 from dataclasses import dataclass, replace
 
-from secure_xcom.claims import Ledger
 from secure_xcom.claims.claim import PROOF_BYTES, Claim
 from secure_xcom.claims.claimant import Claimant, Target
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core.errors import ClaimError, ClaimRefused, ClaimTampered, SealError
 from secure_xcom.core.reference import HEADER_BYTES
 from secure_xcom.core.seal import seal, unseal
@@ -74,7 +74,7 @@ def take(ledger: Ledger, wanted: Wanted, data_key: bytes) -> Claim:
                 remedy="find out who deletes claims, then run the task again",
             )
         # S3 refuses a conditional put already while another is under way (409 ConditionalRequestConflict).
-        time.sleep(wait * random.random())  # noqa: S311
+        time.sleep(wait * random.random())  # noqa: S311  # no secret depends on it
         wait = min(wait * 2, 1.0)
 
 

@@ -54,7 +54,7 @@ def completion(
 
 
 def _current() -> Shell:
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
 
     name = Path(os.environ.get("SHELL", "")).name
     if name not in set(Shell):

@@ -84,7 +84,7 @@ def _show_ui(folder: Path, *, keep: bool, plain: bool, as_json: bool) -> None:
 def _check_installation() -> None:
     from importlib import metadata
 
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
 
     if not any(found.name == "secure_xcom" for found in metadata.entry_points(group="airflow.policy")):
         raise CommandError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secure_xcom.cli import options, output
+from secure_xcom.ops.deep_values import is_deep
 
 if TYPE_CHECKING:
     from secure_xcom.core.reference import Head, Reference
@@ -55,7 +56,7 @@ def inspect(
             # A plaintext value may be a secret, so it is not shown.
             raise PlaintextRefused("this value is not a reference: it is stored in plaintext", where=source)
         found = reference.parse(value)
-        if reference.is_deep(value, _LEVELS_MAX):
+        if is_deep(value, _LEVELS_MAX):
             raise ReferenceMalformed(f"it is nested more than {_LEVELS_MAX} levels deep", where=source)
     except ReferenceRefused as error:
         output.show_error(error, as_json=as_json)

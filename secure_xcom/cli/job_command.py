@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from secure_xcom.cli import context, declare, options, output
-from secure_xcom.core.errors import CommandError
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.ops.jobs.job import APPLY
 
 if TYPE_CHECKING:

@@ -51,7 +51,8 @@ def open_xcom(
     legal hold.
     """
     from secure_xcom.cli import reference_argument
-    from secure_xcom.core.errors import CommandError, SecureXComError
+    from secure_xcom.core.errors import SecureXComError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.jobs.break_glass import checked_reason
 
     coordinate = reference_argument.coordinate_of(what)
@@ -136,7 +137,7 @@ def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
 
     :raises CommandError: it exists already, or cannot be created or written.
     """
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
 
     if path is None:
         yield lambda _: None
@@ -171,7 +172,7 @@ def _new_file(path: Path | None) -> Iterator[Callable[[bytes], None]]:
 
 
 def _record(opened: Opened, deployment: Deployment, reason: str, out: Path | None) -> dict[str, Any]:
-    from secure_xcom.core.masking import preview
+    from secure_xcom.core.masking.preview import preview
 
     head = opened.reference.head
     shape = None
@@ -209,7 +210,7 @@ def _decoded(opened: Opened, codecs: tuple[str, ...]) -> Any:
     :raises CommandError: it is of another codec, whose bytes are not readable by themselves.
     """
     from secure_xcom.core.codecs import Codecs
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
 
     head = opened.reference.head
     if head.codec not in codecs:

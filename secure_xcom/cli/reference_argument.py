@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from secure_xcom.cli import output
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import CommandError
+from secure_xcom.core.operator_errors import CommandError
 
 if TYPE_CHECKING:
     from secure_xcom.ops.stored_row import StoredRow

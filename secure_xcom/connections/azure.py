@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.connections import hook_with
+from secure_xcom.connections.airflow_connections import hook_with
 from secure_xcom.connections.extras import (
     connection_of,
     extra_of,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.connections import airflow_connection
+from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.connections.connection_ids import DEFAULT, leave_default_out
 from secure_xcom.core.errors import ExtraMissing, SettingInvalid
 

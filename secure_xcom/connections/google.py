@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.connections import hook_with
+from secure_xcom.connections.airflow_connections import hook_with
 from secure_xcom.connections.extras import (
     connection_of,
     extra_of,
@@ -72,7 +72,7 @@ class GcsAccess:
         """Return the HTTP session of Google's SDK, which reads nothing from the environment (nor ``.netrc``)."""
         from google.auth.transport.requests import AuthorizedSession
 
-        session = AuthorizedSession(self.credentials)  # type: ignore[no-untyped-call]
+        session = AuthorizedSession(self.credentials)  # type: ignore[no-untyped-call]  # untyped
         session.trust_env = False
         session.verify = self.network.verify
         session.proxies = self.network.proxies
@@ -137,8 +137,9 @@ def _of_default_chain(network: Network, uri: str, *, emulated: bool) -> GcsAcces
         credentials, project = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError as error:
         if emulated:
-            # As Google's SDK does with an emulator.
-            return GcsAccess(network, AnonymousCredentials(), anonymous=True)  # type: ignore[no-untyped-call]
+            # As Google's SDK does with an emulator, which asks nobody for an identity.
+            anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]  # untyped
+            return GcsAccess(network, anonymous, anonymous=True)
         raise SettingInvalid(
             f"there are no Google credentials on this machine ({type(error).__name__})",
             where=f"store URI {uri}",

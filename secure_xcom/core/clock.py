@@ -19,12 +19,12 @@ def now() -> datetime:
 
 
 @contextmanager
-def stopped(at: datetime) -> Iterator[None]:
+def stopped(moment: datetime) -> Iterator[None]:
     """Stop the clock of this process at a time, for tests.
 
-    :param at: an aware time; every `now` inside the block returns it.
+    :param moment: an aware time; every `now` inside the block returns it.
     """
-    _stopped.append(at.astimezone(timezone.utc))
+    _stopped.append(moment.astimezone(timezone.utc))
     try:
         yield
     finally:

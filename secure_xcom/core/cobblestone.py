@@ -9,7 +9,7 @@ from __future__ import annotations
 try:
     from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 except ModuleNotFoundError:
-    from secure_xcom.core.composed_cobblestone import (  # type: ignore[assignment]
+    from secure_xcom.core.composed_cobblestone import (  # type: ignore[assignment]  # the same methods
         Cobblestone256Decryptor,
         Cobblestone256Encryptor,
     )

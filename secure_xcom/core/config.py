@@ -23,48 +23,43 @@ must stay small."""
 
 
 class Option(NamedTuple):
-    """One option: its default as text (None: not set), its type and text for Airflow's docs, and its release."""
+    """One option.
 
-    default: str | None
-    type: Literal["string", "integer", "boolean"]
-    example: str | None
-    text: str
-    added: str = "0.1.0"
-    sensitive: bool = False
-
-
-class _Rule(NamedTuple):
-    """What a field of `Settings` says beside its type and default."""
-
-    text: str
-    example: str | None
-    choices: tuple[str, ...]
-    minimum: int | None
-    maximum: int | None
-    sensitive: bool
-    unset: bool
-    added: str
-
-
-def _option(
-    default: object,
-    text: str,
-    *,
-    example: str | None = None,
-    choices: tuple[str, ...] = (),
-    minimum: int | None = None,
-    maximum: int | None = None,
-    sensitive: bool = False,
-    unset: bool = False,
-    added: str = "0.1.0",
-) -> Any:
-    """Declare an option.
-
-    :param sensitive: it may hold a password, so it is not shown.
-    :param unset: a list that Airflow is told is not set, rather than empty.
+    :ivar value: its default, as `Settings` has it.
+    :ivar text: what it is for, for Airflow's docs; :ivar added: the release that it came with.
+    :ivar sensitive: it may hold a password, so it is not shown.
+    :ivar unset: a list that Airflow is told is not set, rather than empty.
     """
-    rule = _Rule(text, example, choices, minimum, maximum, sensitive, unset, added)
-    return field(default=default, repr=not sensitive, metadata={"rule": rule})
+
+    value: object
+    text: str
+    example: str | None = None
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    sensitive: bool = False
+    unset: bool = False
+    added: str = "0.1.0"
+
+    @property
+    def default(self) -> str | None:
+        """The default as text; None where it is not set."""
+        if self.value is None or self.unset:
+            return None
+        return "" if self.value == () else str(self.value)
+
+    @property
+    def type(self) -> Literal["string", "integer", "boolean"]:
+        """The type in Airflow's words."""
+        if isinstance(self.value, bool):
+            return "boolean"
+        return "integer" if isinstance(self.value, int) else "string"
+
+
+def _option(default: object, text: str, **rule: Any) -> Any:
+    """Declare an option; `rule` are other fields of `Option`."""
+    option = Option(default, text, **rule)
+    return field(default=default, repr=not option.sensitive, metadata={"option": option})
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,25 +273,13 @@ class Settings:
             )
 
 
-def _as_option(default: object, rule: _Rule) -> Option:
-    text = None if default is None or rule.unset else "" if default == () else str(default)
-    kind: Literal["string", "integer", "boolean"] = "string"
-    if isinstance(default, bool):
-        kind = "boolean"
-    elif isinstance(default, int):
-        kind = "integer"
-    return Option(text, kind, rule.example, rule.text, rule.added, rule.sensitive)
-
-
-_FIELDS = {setting.name: setting for setting in fields(Settings)}
-OPTIONS: dict[str, Option] = {
-    name: _as_option(setting.default, setting.metadata["rule"]) for name, setting in _FIELDS.items()
-}
+OPTIONS: dict[str, Option] = {setting.name: setting.metadata["option"] for setting in fields(Settings)}
 """Option name -> option, made from the fields of `Settings`."""
 
 
 def _parse(name: str, text: str) -> Any:
-    default, rule = _FIELDS[name].default, _FIELDS[name].metadata["rule"]
+    option = OPTIONS[name]
+    default = option.value
     where = f"[{SECTION}] {name}"
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -310,21 +293,21 @@ def _parse(name: str, text: str) -> Any:
             return False
         raise SettingInvalid(f"{text!r:.40} is neither true nor false", where=where)
     if isinstance(default, int):
-        return _parse_number(text, rule, where)
-    if rule.choices and text not in rule.choices:
+        return _parse_number(text, option, where)
+    if option.choices and text not in option.choices:
         from secure_xcom.core.setting_faults import not_a_choice
 
-        raise not_a_choice(text, rule.choices, where)
+        raise not_a_choice(text, option.choices, where)
     return text
 
 
-def _parse_number(text: str, rule: _Rule, where: str) -> int:
+def _parse_number(text: str, option: Option, where: str) -> int:
     try:
         number = int(text)
     except ValueError:
         raise SettingInvalid(f"{text!r:.40} is not a whole number", where=where) from None
-    if rule.minimum is not None and number < rule.minimum:
-        raise SettingInvalid(f"{number} is under {rule.minimum}", where=where)
-    if rule.maximum is not None and number > rule.maximum:
-        raise SettingInvalid(f"{number} is over {rule.maximum}", where=where)
+    if option.minimum is not None and number < option.minimum:
+        raise SettingInvalid(f"{number} is under {option.minimum}", where=where)
+    if option.maximum is not None and number > option.maximum:
+        raise SettingInvalid(f"{number} is over {option.maximum}", where=where)
     return number

@@ -13,17 +13,7 @@ from secure_xcom.core.canonical_json import canonical_json
 from secure_xcom.core.errors import AttemptMismatch, CoordinateInvalid, CoordinateMismatch
 
 if TYPE_CHECKING:
-    from secure_xcom.core.attempt import Attempt as Attempt  # noqa: PLC0414  # a name of this module's
-
-
-def __getattr__(name: str) -> object:
-    # Only Airflow 3.4 and later tells of attempts.
-    if name == "Attempt":
-        from secure_xcom.core.attempt import Attempt
-
-        return Attempt
-    raise AttributeError(name)
-
+    from secure_xcom.core.attempt import Attempt
 
 # Airflow's own column widths: models/base.py ID_LEN and models/xcom.py key.
 ID_MAX_CHARACTERS = 250

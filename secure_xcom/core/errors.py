@@ -4,17 +4,11 @@ No foreign error leaves the package: each room turns what its library raises int
 carries ids, URIs and names of settings; it never carries a value, a key, a wrapped key or a preview, because
 Airflow writes it to the task's log.
 
-Errors of operators' commands and of Vault's client are declared in files of their own, which few tasks load. All
-of them can be imported from here.
+Errors of services, of Vault's client and of operators' commands are declared in files of their own, which few
+tasks load. Users import all of them from `secure_xcom.errors`.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from secure_xcom.core.operator_errors import *  # noqa: F403  # found by __getattr__
-    from secure_xcom.core.vault_errors import *  # noqa: F403
 
 
 class SecureXComError(Exception):
@@ -34,8 +28,8 @@ class SecureXComError(Exception):
         super().__init__(what, where, self.remedy)
 
     def __str__(self) -> str:
-        at = f" [{self.where}]" if self.where else ""
-        return f"{self.what}{at}. What to do: {self.remedy}."
+        place = f" [{self.where}]" if self.where else ""
+        return f"{self.what}{place}. What to do: {self.remedy}."
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not pickle by themselves, and executors pickle errors.
@@ -266,44 +260,12 @@ class KeyServiceUnavailable(KeyServiceError):
     """The key service cannot be reached, is sealed, or throttles requests."""
 
 
-class KeyServiceTimeout(KeyServiceUnavailable):
-    """The key service did not answer in time."""
-
-
-class KeyServiceSealed(KeyServiceUnavailable):
-    """Vault is running, but sealed."""
-
-
-class KeyServiceThrottled(KeyServiceUnavailable):
-    """The key service throttles requests."""
-
-
-class KeyServiceUntrusted(KeyServiceError):
-    """The TLS handshake with the key service failed: a certificate was not accepted."""
-
-
 class KeyServiceDenied(KeyServiceError):
     """The key service's policy denies this identity."""
 
 
-class KeyServiceLoginRefused(KeyServiceDenied):
-    """The key service refused this identity's login, or its token is no longer valid."""
-
-
-class KeyNotFound(KeyServiceError):
-    """The key service has no such key."""
-
-
 class KeyDisabled(KeyServiceError):
     """The wrapping key is disabled or in an unusable state."""
-
-
-class KeyPendingDeletion(KeyDisabled):
-    """The wrapping key is scheduled for deletion. What it wrapped will be lost with it."""
-
-
-class KeyUnbound(KeyServiceError):
-    """The wrapping key does not bind a wrap to its encryption context, so it must not be used."""
 
 
 class KeyVersionUnknown(KeyServiceError):
@@ -314,10 +276,6 @@ class UnwrapRefused(KeyServiceError):
     """The wrapped data key was edited, or belongs to another encryption context."""
 
     remedy = "clear the producing task so that it pushes again, and find out who changed this reference"
-
-
-class KeyMismatch(UnwrapRefused):
-    """The data key was wrapped by another wrapping key."""
 
 
 class KeyringError(KeyServiceError):
@@ -361,12 +319,6 @@ class StoreDenied(StoreError):
     remedy = "compare this worker's identity with the grants that `secure-xcom policy compile` writes"
 
 
-class PayloadTooLarge(StoreError):
-    """The store does not accept a payload of this size."""
-
-    remedy = "push a smaller value, or give the compartment a store URI of a bucket"
-
-
 class StoreFull(StoreError):
     """The store has no space left."""
 
@@ -400,12 +352,6 @@ class AuditError(SecureXComError):
     remedy = "make the sink of [secure_xcom] audit_sinks writable for this worker"
 
 
-class AlarmNotTold(SecureXComError):
-    """An alarm was raised, but a recipient could not be notified."""
-
-    remedy = "correct the alarm's `notify` in the access policy, and inform them yourself this time"
-
-
 class ClaimError(SecureXComError):
     """An exclusive XCom cannot be claimed."""
 
@@ -420,21 +366,3 @@ class ClaimTampered(ClaimError):
     """The claim on this XCom was edited, moved or forged."""
 
     remedy = "find out who wrote it, and clear the producing task so that it pushes again"
-
-
-class ClaimsUnavailable(ClaimError):
-    """The database of claims cannot be reached."""
-
-    remedy = "check [secure_xcom] claims_uri from this machine, and run `secure-xcom claims migrate` once"
-
-
-def __getattr__(name: str) -> object:
-    if name.startswith("Vault"):
-        from secure_xcom.core import vault_errors
-
-        return getattr(vault_errors, name)
-    if name.startswith("__"):
-        raise AttributeError(name)
-    from secure_xcom.core import operator_errors
-
-    return getattr(operator_errors, name)

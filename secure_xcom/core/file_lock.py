@@ -48,7 +48,7 @@ def acquire(descriptor: int, *, wait: float = WAIT_SECONDS) -> None:
         else:
             return
         # Random, so that none of many waiting processes is always the last.
-        time.sleep(min(left, pause * (0.5 + random.random())))  # noqa: S311
+        time.sleep(min(left, pause * (0.5 + random.random())))  # noqa: S311  # no secret depends on it
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 

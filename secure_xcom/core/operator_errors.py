@@ -165,6 +165,12 @@ class IdentityRefused(RevealError, AccessError):
     remedy = "log in again"
 
 
+class IdentityProviderFailed(RevealError):
+    """The identity provider does not answer, or not as OpenID Connect says."""
+
+    remedy = "check `reveal.oidc` of the access policy, and whether this machine reaches the provider"
+
+
 class RevealRateExceeded(RevealError, AccessError):
     """A person asks for too many XComs in a minute."""
 

@@ -93,30 +93,6 @@ class PerProcess(Generic[V]):
         self.forget()
 
 
-class PerProcessEach(Generic[K, V]):
-    """A value for each key, such as a client for each connection, that each process makes once.
-
-    :param make: makes it from its key.
-    """
-
-    def __init__(self, make: Callable[[K], V]) -> None:
-        self._make = make
-        self.forget()
-        _known.add(self)
-
-    def get(self, key: K) -> V:
-        """Return this process's value for a key."""
-        return self._values.get(key)
-
-    def begin_process(self) -> None:
-        """Forget the parent's values in a forked child."""
-        self.forget()
-
-    def forget(self) -> None:
-        """Make the values anew when they are next asked for. What holds an old one keeps it."""
-        self._values: MadeOnce[K, V] = MadeOnce(self._make)
-
-
 def _begin_process() -> None:
     for value in list(_known):
         value.begin_process()

@@ -10,7 +10,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -91,19 +91,6 @@ class Head:
             indexes = [None if text is None else int(text) for text in (self.region_index, self.iteration)]
             attempt = Attempt(self.attempt, self.region, *indexes)
         return Coordinate(self.dag_id, self.run_id, self.task_id, int(self.map_index), self.key, attempt)
-
-    def due(self, lasts: int | None) -> datetime | None:
-        """Return when this XCom expires; None if it never does.
-
-        :param lasts: the retention of today, in seconds, for a head that was made when there was none.
-        """
-        if self.expires is not None:
-            return _moment(self.expires)
-        try:
-            return None if lasts is None else _moment(self.created) + timedelta(seconds=lasts)
-        except OverflowError:
-            # Who wrote the row says that it was made at the end of the year 9999.
-            return None
 
     def dump(self) -> dict[str, str]:
         """Return the fields that are set, by name."""
@@ -202,25 +189,6 @@ def routes_of(key: str, structure: object) -> dict[str, list[str]] | None:
 def is_reference(value: object) -> bool:
     """Return whether a value from the database carries the tag; `parse` checks whether it may be opened."""
     return isinstance(value, Mapping) and TAG in value
-
-
-def is_deep(value: object, levels: int) -> bool:
-    """Return whether lists and objects are nested more than this many levels deep.
-
-    No part of a reference is nested deeply. Who can write to the database can nest its preview, which is not
-    read back, as deeply as a parser takes it; what writes it again has less of Python's stack left.
-    """
-    level: list[object] = [value]
-    for _ in range(levels):
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
-        if not level:
-            return False
-    return any(isinstance(node, dict | list) for node in level)
 
 
 def parse(value: object) -> Reference:
@@ -322,10 +290,6 @@ def _is_time(text: str) -> bool:
         return form is not None and bool(date.fromisoformat(form[1]))
     except ValueError:
         return False
-
-
-def _moment(text: str) -> datetime:
-    return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=timezone.utc)
 
 
 def _routes(record: Mapping[str, object], key: str) -> None:

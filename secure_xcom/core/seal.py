@@ -101,8 +101,8 @@ def unseal(
 
 def _of_another_length(seen: int, size: int, where: str) -> PayloadTruncated:
     # One that is longer is not read to its end to say by how much: that may be for ever.
-    found = f"{seen} bytes instead of {size}" if seen < size else f"more than the {size} bytes of its reference"
-    return PayloadTruncated(f"the payload has {found}", where=where)
+    length = f"{seen} bytes instead of {size}" if seen < size else f"more than the {size} bytes of its reference"
+    return PayloadTruncated(f"the payload has {length}", where=where)
 
 
 class Counted:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from secure_xcom.core.errors import SecureXComError
-from secure_xcom.core.masking import MASK
+from secure_xcom.core.masking.preview_render import MASK
 from secure_xcom.core.reference import TARGET_BYTES
 from secure_xcom.demo.evidence import Evidence
 from secure_xcom.demo.random_values import ACCOUNTS
@@ -65,7 +65,7 @@ def _at_rest(evidence: Evidence) -> Iterator[Check]:
     yield Check(
         "every row is under 2 KiB, the large value's too", largest < TARGET_BYTES, f"the largest: {largest} bytes"
     )
-    wrong = [name for name, found, said in sizes if found != said]
+    wrong = [name for name, stored, said in sizes if stored != said]
     yield Check(
         "every payload is in the store, one object each",
         bool(sizes) and not wrong,

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from secure_xcom.core.errors import ThrowawayFailed
+from secure_xcom.core.operator_errors import ThrowawayFailed
 
 if TYPE_CHECKING:
     from typing_extensions import Self

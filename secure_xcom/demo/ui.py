@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from secure_xcom.core.errors import ThrowawayFailed
+from secure_xcom.core.operator_errors import ThrowawayFailed
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.setup import prepare
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from secure_xcom.core.config import ENVIRONMENT, OPTIONS, SECTION, Settings
-from secure_xcom.core.errors import CommandError
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.deployment.airflow_config import is_true, names_our_backend
 from secure_xcom.deployment.deployment import Deployment, airflow_is_installed
 

@@ -13,12 +13,13 @@ from secure_xcom.core.load_adapter import load
 from secure_xcom.core.per_process import unlocked_property
 
 if TYPE_CHECKING:
-    from secure_xcom.claims import Ledger
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.claims.ledger import Ledger
     from secure_xcom.core.access_policy.interface import Decisions
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.codecs import Codecs
     from secure_xcom.core.hashed_ids import IdHasher
-    from secure_xcom.core.masking import Secrets, SensitiveNames
+    from secure_xcom.core.masking.secrets_of_value import Secrets
+    from secure_xcom.core.masking.sensitive_names import SensitiveNames
     from secure_xcom.core.pipeline.push_and_pull import Pipeline
     from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
     from secure_xcom.sinks import AccessLog, Sink
@@ -77,7 +78,8 @@ class Deployment:
         :raises PolicyInvalid: the file cannot be used.
         :raises SettingMissing: neither is set.
         """
-        from secure_xcom.core.access_policy import AccessPolicy, watched
+        from secure_xcom.core.access_policy.policy import AccessPolicy
+        from secure_xcom.core.access_policy.watched_policy import watched
 
         settings = self.settings
         settings.require_place()
@@ -134,7 +136,7 @@ class Deployment:
     @unlocked_property
     def sensitive_names(self) -> SensitiveNames:
         """The names that mark a value as sensitive: Airflow's where it is installed here, and the settings'."""
-        from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames
+        from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 
         listed, not_sensitive = self.settings.sensitive_names, self.settings.not_sensitive_names
         if airflow_is_installed():

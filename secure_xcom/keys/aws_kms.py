@@ -25,7 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from secure_xcom.connections.aws.identity import AwsIdentity, aws_identity
-from secure_xcom.core.errors import KeyMismatch, KeyServiceError, UnwrapRefused
+from secure_xcom.core.errors import KeyServiceError, UnwrapRefused
+from secure_xcom.core.service_errors import KeyMismatch
 from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap
 from secure_xcom.keys.aws_kms_errors import another_key, concerns_all, of_foreign, would_succeed
 from secure_xcom.keys.aws_kms_format import KmsKey, KmsWrap, is_key_arn, kms_context, same_key

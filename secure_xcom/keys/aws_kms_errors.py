@@ -10,20 +10,22 @@ from typing import NamedTuple
 
 from secure_xcom.core.errors import (
     KeyDisabled,
-    KeyMismatch,
-    KeyNotFound,
-    KeyPendingDeletion,
     KeyServiceDenied,
     KeyServiceError,
-    KeyServiceLoginRefused,
-    KeyServiceThrottled,
-    KeyServiceTimeout,
     KeyServiceUnavailable,
-    KeyServiceUntrusted,
-    KeyUnbound,
     SecureXComError,
     SettingMissing,
     UnwrapRefused,
+)
+from secure_xcom.core.service_errors import (
+    KeyMismatch,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KeyServiceLoginRefused,
+    KeyServiceThrottled,
+    KeyServiceTimeout,
+    KeyServiceUntrusted,
+    KeyUnbound,
 )
 
 

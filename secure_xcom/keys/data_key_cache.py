@@ -35,8 +35,6 @@ class DataKeyCache:
         self._clock = clock
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
-        self.hits = 0
-        self.misses = 0
 
     def get(self, name: Hashable) -> DataKey | None:
         """Return the key, or None if it is not cached, has expired or has reached its number of uses."""
@@ -44,10 +42,8 @@ class DataKeyCache:
             entry = self._entries.get(name)
             if entry is None or entry.until <= self._clock() or entry.uses >= USES_MAX:
                 self._entries.pop(name, None)
-                self.misses += 1
                 return None
             self._entries.move_to_end(name)
-            self.hits += 1
             entry.uses += 1
             return entry.key
 

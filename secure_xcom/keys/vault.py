@@ -25,14 +25,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from secure_xcom.connections.vault.client import VaultClient, vault_client
 from secure_xcom.connections.vault.http import Answer
-from secure_xcom.core.errors import (
-    KeyServiceError,
-    KeyVersionUnknown,
-    UnwrapRefused,
-    VaultDenied,
-    VaultTrouble,
-)
+from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused
 from secure_xcom.core.reference import URI_MAX_CHARACTERS
+from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
 from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap, vault_errors
 from secure_xcom.keys.vault_batches import batches, results_of
 from secure_xcom.keys.vault_context import proof_context, transit_context
@@ -64,7 +59,7 @@ def split_uri(uri: str) -> tuple[str, str, str, bool]:
     """
     form = _URI.fullmatch(uri)
     if form is None or len(uri) > URI_MAX_CHARACTERS:
-        from secure_xcom.core.uri_faults import not_vault
+        from secure_xcom.keys.vault_uri_faults import not_vault
 
         raise not_vault(uri)
     return form["conn"], form["mount"], form["name"], form["grant"] == "scoped"

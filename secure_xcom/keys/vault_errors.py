@@ -9,18 +9,23 @@ from collections.abc import Sequence
 
 from secure_xcom.connections.vault.http import Answer
 from secure_xcom.core.errors import (
-    KeyNotFound,
     KeyServiceDenied,
     KeyServiceError,
+    KeyServiceUnavailable,
+    KeyVersionUnknown,
+    UnwrapRefused,
+)
+from secure_xcom.core.service_errors import (
+    KeyNotFound,
     KeyServiceLoginRefused,
     KeyServiceSealed,
     KeyServiceThrottled,
     KeyServiceTimeout,
-    KeyServiceUnavailable,
     KeyServiceUntrusted,
     KeyUnbound,
-    KeyVersionUnknown,
-    UnwrapRefused,
+)
+from secure_xcom.core.setup_commands import vault_setup
+from secure_xcom.core.vault_errors import (
     VaultDenied,
     VaultLoginRefused,
     VaultSealed,
@@ -30,7 +35,6 @@ from secure_xcom.core.errors import (
     VaultUnreachable,
     VaultUntrusted,
 )
-from secure_xcom.core.setup_commands import vault_setup
 
 # Subclasses before their base class, because isinstance tells them apart.
 _FAMILY: dict[type[VaultTrouble], type[KeyServiceError]] = {

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from secure_xcom.connections.sql import make_engine, shown_url
-from secure_xcom.core.errors import DatabaseUnknown
+from secure_xcom.core.operator_errors import DatabaseUnknown
 from secure_xcom.ops.xcom_table_errors import URL_PLACE, refuse_a_missing_file, translated
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from uuid import UUID
 
 from secure_xcom.connections.sql.positions import AttemptPosition, Position
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import CoordinateMismatch, DatabaseFailed
+from secure_xcom.core.errors import CoordinateMismatch
+from secure_xcom.core.operator_errors import DatabaseFailed
 from secure_xcom.core.reference import TAG
 from secure_xcom.ops.airflow_database import TASKS_AT_ONCE, AirflowDatabase, database_url
 from secure_xcom.ops.stored_row import StoredRow

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_xcom.connections.sql import driver_error_name, is_missing_table
-from secure_xcom.core.errors import DatabaseFailed, ValueNotKept
+from secure_xcom.core.operator_errors import DatabaseFailed, ValueNotKept
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from secure_xcom.core import errors
+from secure_xcom.core import errors, operator_errors, vault_errors
 
 _STATUS: dict[type[errors.SecureXComError], int] = {
-    errors.RevealRequestInvalid: 400,
+    operator_errors.RevealRequestInvalid: 400,
     errors.CoordinateInvalid: 400,
-    errors.IdentityRefused: 401,
-    errors.RevealOriginRefused: 403,
+    operator_errors.IdentityRefused: 401,
+    operator_errors.RevealOriginRefused: 403,
     errors.AccessError: 403,
     # The access policy cannot be read.
     errors.PolicyInvalid: 503,
@@ -18,7 +18,7 @@ _STATUS: dict[type[errors.SecureXComError], int] = {
     errors.ContextRefused: 409,
     # It is exclusive.
     errors.ClaimError: 403,
-    errors.XComNotFound: 404,
+    operator_errors.XComNotFound: 404,
     errors.ObjectMissing: 404,
     errors.ReferenceRefused: 409,
     errors.ReferenceExpired: 410,
@@ -26,9 +26,10 @@ _STATUS: dict[type[errors.SecureXComError], int] = {
     errors.SealError: 409,
     errors.CodecError: 409,
     errors.ValueTooLarge: 413,
-    errors.RevealRateExceeded: 429,
+    operator_errors.RevealRateExceeded: 429,
     errors.StoreError: 502,
-    errors.VaultTrouble: 502,
+    vault_errors.VaultTrouble: 502,
+    operator_errors.IdentityProviderFailed: 502,
     errors.KeyServiceError: 502,
 }
 _OTHER = 503

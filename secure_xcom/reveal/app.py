@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from secure_xcom.core.errors import RevealError, RevealRequestInvalid, SecureXComError
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.operator_errors import RevealError, RevealRequestInvalid
 from secure_xcom.reveal import metrics
 from secure_xcom.reveal.answers import error_record
 from secure_xcom.reveal.guard import Guard
@@ -40,6 +42,7 @@ def make_app(service: Service, *, reveals_at_once: int = REVEALS_AT_ONCE) -> Sta
             Route("/config.json", routes.configuration),
             Route("/v1/logins/{state}", routes.leave_code, methods=["PUT"]),
             Route("/v1/logins/{state}", routes.take_code, methods=["GET"]),
+            Route("/v1/session", routes.session, methods=["POST"]),
             Route("/v1/reveal", RevealRoute(service, reveals_at_once), methods=["POST"]),
             Route("/healthz", routes.health),
             Route("/metrics", routes.metrics),
@@ -69,15 +72,31 @@ class _Routes:
         return Response(file.body, media_type=file.content_type)
 
     async def configuration(self, _request: Request) -> Response:
-        return JSONResponse(self._service.configuration())
+        # It may ask the identity provider where people log in.
+        return JSONResponse(await run_in_threadpool(self._service.configuration))
 
-    async def leave_code(self, request: Request) -> Response:
+    async def _record(self, request: Request) -> dict[str, object]:
+        """Return the body of a request from our own page, a JSON object.
+
+        :raises SecureXComError: it comes from elsewhere, or is none.
+        """
         check_sender(request, self._service.set_up()[1].origin)
         try:
             record = json.loads(await body_of(request))
         except (ValueError, RecursionError):
             raise RevealRequestInvalid("the body is not JSON", where="the body") from None
-        if not isinstance(record, dict) or set(record) != {"code"}:
+        if not isinstance(record, dict):
+            raise RevealRequestInvalid("the body is not a JSON object", where="the body")
+        return record
+
+    async def session(self, request: Request) -> Response:
+        record = await self._record(request)
+        session = await run_in_threadpool(self._service.session, record)
+        return JSONResponse(session.record())
+
+    async def leave_code(self, request: Request) -> Response:
+        record = await self._record(request)
+        if set(record) != {"code"}:
             raise RevealRequestInvalid("the body is not an object with the field 'code' alone", where="the body")
         self._service.logins.leave(request.path_params["state"], record["code"])
         return Response(status_code=204)

@@ -9,15 +9,16 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
-from secure_xcom.core.errors import RevealError, SecureXComError
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.operator_errors import RevealError, RevealOriginRefused
 from secure_xcom.reveal.answers import error_record, status_of
 from secure_xcom.reveal.pages import headers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from secure_xcom.core.access_policy.reveal import Reveal
     from secure_xcom.reveal.service import Service
+    from secure_xcom.reveal.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,9 @@ class Guard:
             await send(message)
 
         try:
-            ours = headers(self._reveal(), framed=path == "/", popup=path in _POPUPS)
+            site = self._site()
+            ours = headers(site, framed=path == "/", popup=path in _POPUPS)
+            _check_host(site, scope)
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             # Nobody is there to be answered.
@@ -72,9 +75,27 @@ class Guard:
             raise problem
         await JSONResponse(error_record(problem), status)(scope, receive, send_with_headers)
 
-    def _reveal(self) -> Reveal | None:
+    def _site(self) -> Site | None:
         try:
             return self._service.set_up()[1]
         except SecureXComError:
             # Whatever needs the policy says so itself; the others answer without any permission.
             return None
+
+
+def _check_host(site: Site | None, scope: Scope) -> None:
+    """Check that a request is for an address of our own, where the mode has addresses of its own.
+
+    A page elsewhere whose name was made to mean this address (DNS rebinding) names itself here.
+
+    :raises RevealOriginRefused: it is for another address.
+    """
+    if site is None or not site.hosts:
+        return
+    named = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if len(named) != 1 or named[0] not in site.hosts:
+        raise RevealOriginRefused(
+            "the request is for another address than this one",
+            where="Host",
+            remedy="use the address that the command printed",
+        )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jwt
 
 from secure_xcom.core import clock
-from secure_xcom.core.errors import IdentityRefused
+from secure_xcom.core.operator_errors import IdentityRefused
 from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME
 
 if TYPE_CHECKING:
@@ -61,9 +61,10 @@ class Person:
 class KeySource(Protocol):
     """Where the issuer's public keys come from."""
 
-    def key(self, key_id: str) -> jwt.PyJWK:
+    def key(self, key_id: str | None) -> jwt.PyJWK:
         """Return a public key.
 
+        :param key_id: None for the only one, where a token need not name it (OpenID Connect Core, section 10.1).
         :raises IdentityRefused: the issuer has no such key.
         :raises SecureXComError: the issuer's keys cannot be read.
         """
@@ -76,10 +77,30 @@ class KeySource(Protocol):
 def person_of(
     token: str, keys: KeySource, *, now: Callable[[], float] = lambda: clock.now().timestamp()
 ) -> Person:
-    """Return who a token proves.
+    """Return who a token of Vault proves.
 
     :param now: the time in seconds since 1970.
     :raises IdentityRefused: the token is not one that is accepted.
+    """
+    claims = verified_claims(token, keys, now=now)
+    if claims["aud"] != AUDIENCE:
+        raise IdentityRefused("the token was not made for the reveal service", where="the identity token")
+    if claims["exp"] - claims["iat"] > LIFETIME_MAX_SECONDS:
+        raise IdentityRefused(
+            f"the token lasts longer than {LIFETIME_MAX_SECONDS} seconds",
+            where="the identity token",
+            remedy="run `secure-xcom policy apply`, which makes tokens of two minutes",
+        )
+    return named_person(claims.get("person"), claims.get("groups"))
+
+
+def verified_claims(
+    token: str, keys: KeySource, *, now: Callable[[], float] = lambda: clock.now().timestamp()
+) -> Mapping[str, Any]:
+    """Return the claims of a token: signed by a key of the issuer, by this issuer, and within its time.
+
+    :param now: the time in seconds since 1970.
+    :raises IdentityRefused: the token is not one that is accepted. Whom it is for is left to be checked.
     """
     if not token or len(token) > TOKEN_MAX_CHARACTERS:
         raise IdentityRefused("the identity token is missing or too long", where="Authorization")
@@ -91,13 +112,11 @@ def person_of(
     _check_time(claims, now())
     if claims["iss"] != keys.issuer:
         raise IdentityRefused("the token is of another issuer", where="the identity token")
-    if claims["aud"] != AUDIENCE:
-        raise IdentityRefused("the token was not made for the reveal service", where="the identity token")
-    return _person(claims)
+    return claims
 
 
-def _header(token: str) -> tuple[str, str]:
-    """Return the id of the key and the algorithm that a token names."""
+def _header(token: str) -> tuple[str | None, str]:
+    """Return the id of the key, None where it names none, and the algorithm that a token names."""
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError):
@@ -105,7 +124,8 @@ def _header(token: str) -> tuple[str, str]:
     key_id, algorithm = header.get("kid"), header.get("alg")
     if algorithm not in ALGORITHMS:
         raise IdentityRefused("the token's algorithm is not accepted", where="the identity token")
-    if not isinstance(key_id, str) or not 0 < len(key_id) <= _KEY_ID_MAX_CHARACTERS:
+    named = isinstance(key_id, str) and 0 < len(key_id) <= _KEY_ID_MAX_CHARACTERS
+    if not named and key_id is not None:
         raise IdentityRefused("the token names no key", where="the identity token")
     if "crit" in header:
         raise IdentityRefused("the token has extensions that are not supported", where="the identity token")
@@ -139,16 +159,13 @@ def _check_time(claims: Mapping[str, Any], now: float) -> None:
             where="the identity token",
             remedy="synchronise the clocks of the reveal service and of the token's issuer (NTP)",
         )
-    if claims["exp"] - claims["iat"] > LIFETIME_MAX_SECONDS:
-        raise IdentityRefused(
-            f"the token lasts longer than {LIFETIME_MAX_SECONDS} seconds",
-            where="the identity token",
-            remedy="run `secure-xcom policy apply`, which makes tokens of two minutes",
-        )
 
 
-def _person(claims: Mapping[str, Any]) -> Person:
-    name, groups = claims.get("person"), claims.get("groups")
+def named_person(name: object, groups: object) -> Person:
+    """Return the person that a verified token names.
+
+    :raises IdentityRefused: the name or the list of groups is missing, or not of its type.
+    """
     if (
         not isinstance(name, str)
         or not name.strip()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from secure_xcom.core.errors import RevealBusy, RevealRequestInvalid
+from secure_xcom.core.operator_errors import RevealBusy, RevealRequestInvalid
 
 KEEP_SECONDS = 120.0
 WAIT_SECONDS = 25.0

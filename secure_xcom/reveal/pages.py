@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy.reveal import Reveal
+    from secure_xcom.reveal.site import Site
 
 STATIC = "static"
 _TYPES = {
@@ -48,18 +48,18 @@ def page_files() -> Mapping[str, PageFile]:
     return found
 
 
-def headers(reveal: Reveal | None, *, framed: bool = False, popup: bool = False) -> dict[str, str]:
+def headers(site: Site | None, *, framed: bool = False, popup: bool = False) -> dict[str, str]:
     """Return the headers that every answer has.
 
-    :param reveal: the section of the access policy; None where it cannot be read, and then nothing may be framed,
+    :param site: where the page is; None where the access policy cannot be read, and then nothing may be framed,
         run or connected to.
     :param framed: the page, which Airflow's tab frames; nothing else may be in a frame.
     :param popup: a page of the login window, which the page in the frame talks to. Any other opener policy than
         none would cut it off, because the top of that frame is Airflow (HTML, "cross-origin opener policies").
     """
-    ancestors = reveal.airflow_origin if reveal is not None and framed else "'none'"
-    connect = " ".join(["'self'"] + ([reveal.vault.address] if reveal is not None and reveal.vault else []))
-    allowed = f"script-src 'self'; style-src 'self'; img-src 'self'; connect-src {connect}; " if reveal else ""
+    ancestors = site.framed_by if site is not None and site.framed_by and framed else "'none'"
+    connect = " ".join(["'self'", *(site.connects_to if site is not None else ())])
+    allowed = f"script-src 'self'; style-src 'self'; img-src 'self'; connect-src {connect}; " if site else ""
     return {
         "Content-Security-Policy": (
             f"default-src 'none'; {allowed}frame-ancestors {ancestors}; base-uri 'none'; form-action 'none'; "

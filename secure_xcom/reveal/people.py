@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from secure_xcom.core.errors import IdentityRefused, RevealNotSetUp
-from secure_xcom.ops.service_policies.reveal_names import viewers_name
+from secure_xcom.core.operator_errors import IdentityRefused, RevealNotSetUp
+from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME, viewers_name
 from secure_xcom.reveal.identity import KeySource, Person, person_of
+from secure_xcom.reveal.site import Mode, Session, Site
 from secure_xcom.reveal.vault_keys import VaultKeys
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
+    from secure_xcom.core.access_policy.reveal import Reveal, RevealVault
 
 _SCHEME = "Bearer "
 
@@ -27,6 +29,29 @@ class VaultPeople:
         self._make_keys = make_keys
         self._lock = threading.Lock()
         self._keys: tuple[tuple[str, str | None], KeySource] | None = None
+
+    mode: Mode = "browser"
+
+    def site(self, policy: AccessPolicy) -> Site:
+        """See `People.site`."""
+        reveal, vault = _sections(policy)
+        return Site(reveal.origin, reveal.airflow_origin, (vault.address,))
+
+    def configuration(self, policy: AccessPolicy) -> dict[str, Any]:
+        """See `People.configuration`."""
+        _, vault = _sections(policy)
+        login = {
+            "address": vault.address,
+            "namespace": vault.namespace,
+            "auth_mount": vault.mount,
+            "role": REVEAL_NAME,
+            "token_role": REVEAL_NAME,
+        }
+        return {"vault": login, "oidc": None}
+
+    def session(self, policy: AccessPolicy, record: Mapping[str, Any]) -> Session:  # noqa: ARG002  # the interface's
+        """See `People.session`."""
+        raise RevealNotSetUp("people log in at Vault here, and get no session", where="POST /v1/session")
 
     def person(self, policy: AccessPolicy, authorization: str) -> Person:
         """Return the person that a request's header proves, with the provider's names of their groups.
@@ -47,11 +72,17 @@ class VaultPeople:
 
         :raises RevealNotSetUp: it names none.
         """
-        vault = None if policy.reveal is None else policy.reveal.vault
-        if vault is None:
-            raise RevealNotSetUp("the access policy has no `reveal.vault`", where="[secure_xcom] access_policy")
+        _, vault = _sections(policy)
         place = (vault.address, vault.namespace)
         with self._lock:
             if self._keys is None or self._keys[0] != place:
                 self._keys = (place, self._make_keys(*place))
             return self._keys[1]
+
+
+def _sections(policy: AccessPolicy) -> tuple[Reveal, RevealVault]:
+    if policy.reveal is None or policy.reveal.vault is None:
+        raise RevealNotSetUp(
+            "the access policy has no section `reveal` with `vault`", where="[secure_xcom] access_policy"
+        )
+    return policy.reveal, policy.reveal.vault

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from secure_xcom.core.errors import RevealRateExceeded
+from secure_xcom.core.operator_errors import RevealRateExceeded
 
 PER_MINUTE = 10
 _WINDOW_SECONDS = 60.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate
-from secure_xcom.core.errors import RevealRequestInvalid
+from secure_xcom.core.operator_errors import RevealRequestInvalid
 
 BODY_MAX_BYTES = 16 << 10
 """The longest ids of Airflow take 250 and 512 characters of four bytes, which JSON may escape to twelve."""

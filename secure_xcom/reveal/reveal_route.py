@@ -14,13 +14,14 @@ import anyio
 import anyio.to_thread
 from starlette.requests import Request
 
-from secure_xcom.core.errors import RevealBusy, RevealError, RevealOriginRefused, RevealRequestInvalid
+from secure_xcom.core.operator_errors import RevealBusy, RevealError, RevealOriginRefused, RevealRequestInvalid
 from secure_xcom.reveal.request import BODY_MAX_BYTES
 from secure_xcom.sinks.recording import outcome_of
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from secure_xcom.reveal.giving import Given
     from secure_xcom.reveal.service import Service
 
 REVEALS_AT_ONCE = 4
@@ -64,9 +65,9 @@ class RevealRoute:
         metrics.answered("ok", "", time.monotonic() - began, size)
 
     async def _answer(self, request: Request, send: Send) -> int:
-        """Send an answer, and return how many sealed bytes it has."""
-        _, reveal, _ = self._service.set_up()
-        check_sender(request, reveal.origin)
+        """Send an answer, and return how many bytes of the XCom it has."""
+        _, site = self._service.set_up()
+        check_sender(request, site.origin)
         body = await body_of(request)
         authorization = request.headers.get("authorization", "")
         async with _place(self._identities):
@@ -75,11 +76,11 @@ class RevealRoute:
             revealed = await self._in_thread(lambda: self._service.reveal(person, body))
             record = revealed.record(self._service.sensitive())
             with anyio.move_on_after(_SEND_SECONDS) as limit:
-                await _send(send, record, revealed.payload)
+                await _send(send, record, revealed.given)
             if limit.cancelled_caught:
                 # The place is needed for others.
                 raise RevealError("the browser did not take the answer in time", where="/v1/reveal")
-            return len(revealed.payload)
+            return len(revealed.given.body)
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
@@ -129,18 +130,19 @@ async def _place(places: anyio.Semaphore) -> AsyncIterator[None]:
         places.release()
 
 
-async def _send(send: Send, record: dict[str, Any], payload: bytes) -> None:
-    """Send a record with a payload in pieces, so that a slow reader is waited for and no copy is made."""
-    before = json.dumps(record).encode().removesuffix(b"}") + b', "payload": "'
+async def _send(send: Send, record: dict[str, Any], given: Given) -> None:
+    """Send a record and what is given in pieces, so that a slow reader is waited for and no copy is made."""
+    name = b"data" if given.is_open else b"payload"
+    before = json.dumps(record).encode().removesuffix(b"}") + b', "' + name + b'": "'
     after = b'"}'
-    length = len(before) + (len(payload) + 2) // 3 * 4 + len(after)
+    length = len(before) + (len(given.body) + 2) // 3 * 4 + len(after)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(length).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for piece in chain((before,), _base64_pieces(payload)):
+    for piece in chain((before,), _base64_pieces(given.body)):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": after})
 
 
-def _base64_pieces(payload: bytes) -> Iterator[bytes]:
-    for start in range(0, len(payload), _PIECE_BYTES):
-        yield base64.b64encode(payload[start : start + _PIECE_BYTES])
+def _base64_pieces(body: bytes) -> Iterator[bytes]:
+    for start in range(0, len(body), _PIECE_BYTES):
+        yield base64.b64encode(body[start : start + _PIECE_BYTES])

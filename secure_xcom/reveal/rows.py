@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from secure_xcom.core.coordinate import Asked
-from secure_xcom.core.errors import PlaintextRefused, ReferenceMalformed, XComNotFound
+from secure_xcom.core.errors import PlaintextRefused, ReferenceMalformed
+from secure_xcom.core.operator_errors import XComNotFound
 from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.ops.jobs.eligible_rows import value_of
 from secure_xcom.ops.xcom_table import Database

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.config import RELEASE
-from secure_xcom.core.errors import RevealNotSetUp
-from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME
 from secure_xcom.reveal.logins import Logins
 from secure_xcom.reveal.metrics import Metrics
 from secure_xcom.reveal.people import VaultPeople
@@ -16,11 +14,11 @@ from secure_xcom.reveal.request import parse_request
 from secure_xcom.reveal.revealing import MAX_BYTES, Revealed, Revealer, sensitive_record
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy
-    from secure_xcom.core.access_policy.reveal import Reveal, RevealVault
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.config import Settings
-    from secure_xcom.core.masking import SensitiveNames
+    from secure_xcom.core.masking.sensitive_names import SensitiveNames
     from secure_xcom.reveal.identity import Person
+    from secure_xcom.reveal.site import People, Session, Site
 
 HIDE_AFTER_SECONDS = 60
 """How long the page shows a value."""
@@ -31,56 +29,54 @@ class Service:
     """What the routes call. Threads may share it.
 
     :ivar policy: returns the access policy as the file is now: a change is in force with the next request.
+    :ivar people: who may ask, which makes the mode.
     """
 
     settings: Settings
     policy: Callable[[], AccessPolicy]
     revealer: Revealer
     names: SensitiveNames
-    people: VaultPeople = field(default_factory=VaultPeople)
+    people: People = field(default_factory=VaultPeople)
     logins: Logins = field(default_factory=Logins)
     metrics: Metrics = field(default_factory=Metrics)
 
-    def set_up(self) -> tuple[AccessPolicy, Reveal, RevealVault]:
-        """Return the access policy and its sections for this service.
+    def set_up(self) -> tuple[AccessPolicy, Site]:
+        """Return the access policy as it is now, and where the page is.
 
         :raises PolicyInvalid: the file cannot be read; :raises RevealNotSetUp: it lacks a section.
         """
         policy = self.policy()
-        if policy.reveal is None or policy.reveal.vault is None:
-            raise RevealNotSetUp(
-                "the access policy has no section `reveal` with `vault`", where="[secure_xcom] access_policy"
-            )
-        return policy, policy.reveal, policy.reveal.vault
+        return policy, self.people.site(policy)
 
     def configuration(self) -> dict[str, Any]:
         """Return what the page has to know, as JSON.
 
         :raises SecureXComError: the service is not set up.
         """
-        _, reveal, vault = self.set_up()
+        policy, site = self.set_up()
         return {
-            "mode": "browser",
-            "airflow_origin": reveal.airflow_origin,
-            "vault": {
-                "address": vault.address,
-                "namespace": vault.namespace,
-                "auth_mount": vault.mount,
-                "role": REVEAL_NAME,
-                "token_role": REVEAL_NAME,
-            },
-            "oidc": None,
+            "mode": self.people.mode,
+            "airflow_origin": site.framed_by,
+            **self.people.configuration(policy),
             "max_bytes": min(MAX_BYTES, self.settings.max_bytes),
             "hide_after_seconds": HIDE_AFTER_SECONDS,
             "release": RELEASE,
         }
+
+    def session(self, record: Mapping[str, Any]) -> Session:
+        """Exchange what a login gave for a session.
+
+        :raises SecureXComError: the login is refused.
+        """
+        policy, _ = self.set_up()
+        return self.people.session(policy, record)
 
     def person(self, authorization: str) -> Person:
         """Return who a request's header proves.
 
         :raises SecureXComError: it proves nobody, or that cannot be told.
         """
-        policy, _, _ = self.set_up()
+        policy, _ = self.set_up()
         return self.people.person(policy, authorization)
 
     def reveal(self, person: Person, body: bytes) -> Revealed:
@@ -88,7 +84,7 @@ class Service:
 
         :raises SecureXComError: it is refused, or cannot be done.
         """
-        policy, _, _ = self.set_up()
+        policy, _ = self.set_up()
         return self.revealer.reveal(policy, person, parse_request(body))
 
     def sensitive(self) -> dict[str, list[str]]:

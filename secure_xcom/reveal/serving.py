@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from secure_xcom.core.access_policy import watched
-from secure_xcom.core.errors import CommandError, RevealNotSetUp
+from secure_xcom.core.access_policy.watched_policy import watched
+from secure_xcom.core.operator_errors import CommandError, RevealNotSetUp
 from secure_xcom.ops.xcom_table import Database, database_url
 from secure_xcom.reveal.app import make_app
 from secure_xcom.reveal.connections import PromptHttp
+from secure_xcom.reveal.giving import OpenedValue, SealedBytes
+from secure_xcom.reveal.oidc_people import OidcPeople
+from secure_xcom.reveal.people import VaultPeople
 from secure_xcom.reveal.revealing import Revealer
 from secure_xcom.reveal.service import Service
 
@@ -27,10 +30,25 @@ if TYPE_CHECKING:
 
     from secure_xcom.deployment import Deployment
 
-_CONNECTIONS_MAX = 500
-_IDLE_SECONDS = 30
 STOP_SECONDS = 30
 """How long requests that have begun may take after a SIGTERM: under a minute, as orchestrators grant."""
+
+LIMITS: dict[str, Any] = {
+    # The address of a callback holds a code.
+    "access_log": False,
+    "log_config": None,
+    "log_level": logging.WARNING,
+    "server_header": False,
+    # No client's address is used, so no header of a proxy is believed.
+    "proxy_headers": False,
+    "lifespan": "off",
+    "http": PromptHttp,
+    "ws": "none",
+    "limit_concurrency": 500,
+    "timeout_keep_alive": 30,
+    "timeout_graceful_shutdown": STOP_SECONDS,
+}
+"""What every mode's server has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +65,10 @@ class Listen:
 
 
 @contextmanager
-def service_of(deployment: Deployment) -> Iterator[Service]:
+def service_of(deployment: Deployment, *, opens: bool = False) -> Iterator[Service]:
     """Give the service of a deployment; at its end the access log's chain is ended and the database closed.
 
+    :param opens: the service unwraps, and people log in by OpenID Connect.
     :raises SecureXComError: the settings, the access policy, the access log or the database cannot be used.
     """
     path = deployment.settings.access_policy
@@ -60,21 +79,30 @@ def service_of(deployment: Deployment) -> Iterator[Service]:
     access_log = deployment.access_log
     with closing(Database(database_url())) as database, closing(access_log):
         settings, names = deployment.settings, deployment.sensitive_names
-        revealer = Revealer(settings, database, access_log, names)
-        service = Service(settings, watched(path).current, revealer, names)
+        giver = OpenedValue() if opens else SealedBytes()
+        revealer = Revealer(settings, database, access_log, names, giver=giver)
+        people = OidcPeople() if opens else VaultPeople()
+        service = Service(settings, watched(path).current, revealer, names, people)
         service.set_up()
         # Airflow's tables are those that this release knows.
         _ = database.schema
         yield service
 
 
-def serve(deployment: Deployment, listen: Listen, *, reveals_at_once: int, started: Callable[[str], None]) -> None:
+def serve(
+    deployment: Deployment,
+    listen: Listen,
+    *,
+    reveals_at_once: int,
+    started: Callable[[str], None],
+    opens: bool = False,
+) -> None:
     """Serve until SIGTERM or SIGINT; requests that have begun are answered first.
 
-    :param started: is told the URL once the server listens.
+    :param started: is told the URL once the server listens. :param opens: as `service_of`.
     :raises SecureXComError: the service cannot start.
     """
-    with service_of(deployment) as service:
+    with service_of(deployment, opens=opens) as service:
         run(make_app(service, reveals_at_once=reveals_at_once), listen, started, service.logins.stop)
 
 
@@ -99,19 +127,7 @@ def run(
             port=listen.port,
             ssl_certfile=listen.certificate,
             ssl_keyfile=None if listen.key is None else str(listen.key),
-            # The address of a callback holds a code.
-            access_log=False,
-            log_config=None,
-            log_level=logging.WARNING,
-            server_header=False,
-            # No client's address is used, so no header of a proxy is believed.
-            proxy_headers=False,
-            lifespan="off",
-            http=PromptHttp,
-            ws="none",
-            limit_concurrency=_CONNECTIONS_MAX,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS,
+            **LIMITS,
         )
         config.load()
     except (OSError, ValueError) as error:
@@ -120,7 +136,7 @@ def run(
             where="--tls-certificate, --tls-key",
             remedy="name PEM files that this user can read",
         ) from None
-    server = _Server(config, started, stopping)
+    server = Server(config, started, stopping)
     try:
         server.run()
     except SystemExit:
@@ -134,7 +150,7 @@ def run(
         raise KeyboardInterrupt
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Tells where it listens, which with port 0 the system decides, and that it stops."""
 
     def __init__(

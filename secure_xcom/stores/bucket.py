@@ -147,14 +147,14 @@ class Parts(Iterator[bytearray]):
         return True
 
     def _filled(self, part: bytearray, start: bytes | bytearray = b"") -> bytearray:
-        at = len(start)
+        size = len(start)
         with memoryview(part) as room:
-            room[:at] = start
-            while at < PART_BYTES and self._has_more():
-                taken = self._taken(PART_BYTES - at)
-                room[at : at + len(taken)] = taken
-                at += len(taken)
-        del part[at:]
+            room[:size] = start
+            while size < PART_BYTES and self._has_more():
+                taken = self._taken(PART_BYTES - size)
+                room[size : size + len(taken)] = taken
+                size += len(taken)
+        del part[size:]
         return part
 
     def _taken(self, most: int) -> memoryview:

@@ -52,8 +52,8 @@ class BucketUri:
         head, _, query = uri.partition("?")
         rest = head.removeprefix(f"{scheme}://")
         authority, _, prefix = rest.partition("/")
-        login, at, bucket = authority.rpartition("@")
-        where = f"store URI {scheme}://{'...@' if at else ''}{bucket:.80}"
+        login, separator, bucket = authority.rpartition("@")
+        where = f"store URI {scheme}://{'...@' if separator else ''}{bucket:.80}"
         form = (
             f"write {scheme}://CONN_ID@BUCKET/PREFIX, such as {scheme}://{scheme}_xcom@example-xcom/sealed, or "
             f"{scheme}://BUCKET/PREFIX for the default credentials"
@@ -61,7 +61,7 @@ class BucketUri:
         if rest == head:
             raise UriInvalid(f"not a {scheme} store URI", where=where, remedy=form)
         conn_id = unquote(login)
-        if at and not _CONN_ID.fullmatch(conn_id):
+        if separator and not _CONN_ID.fullmatch(conn_id):
             raise UriInvalid(
                 "the text before the @ is not a connection id",
                 where=where,
@@ -81,7 +81,7 @@ class BucketUri:
             ) from None
         if len(prefix) > PREFIX_MAX_BYTES:
             raise UriInvalid(f"the prefix is over {PREFIX_MAX_BYTES} bytes", where=where, remedy="shorten it")
-        return cls(scheme, conn_id if at else None, bucket, prefix, _options(query, where))
+        return cls(scheme, conn_id if separator else None, bucket, prefix, _options(query, where))
 
 
 def _options(query: str, where: str) -> dict[str, str]:

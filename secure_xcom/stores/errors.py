@@ -200,8 +200,8 @@ def _code_of(error: BaseException) -> tuple[str, int]:
         return str(getattr(azure_code, "value", azure_code)), int(getattr(error, "status_code", None) or 0)
     answered = getattr(response, "status_code", None)
     if isinstance(answered, int):  # google.cloud.storage.exceptions.InvalidResponse, requests.HTTPError
-        found = _CODE.search(str(getattr(response, "text", "")))
-        return (found[1] or "") if found else "", answered
+        match = _CODE.search(str(getattr(response, "text", "")))
+        return (match[1] or "") if match else "", answered
     code_or_status = getattr(error, "code", None)
     if isinstance(code_or_status, int):  # google.api_core.exceptions.GoogleAPICallError
         return "", int(code_or_status)

@@ -30,10 +30,7 @@ from secure_xcom.core.errors import (
     ObjectExists,
     ObjectMissing,
     PathInvalid,
-    StoreDenied,
     StoreError,
-    StoreFull,
-    StoreUnavailable,
     UriInvalid,
 )
 from secure_xcom.stores import StoredObject
@@ -49,10 +46,6 @@ STAGED_HOURS = 24
 # A path_segment never begins with this: it has a "~" only after at least 144 other bytes.
 _STAGED = ".part~"
 
-# EFBIG is a limit of the process or of the file system: no room for this object either.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 # On a busy machine a delete beside this one can remove a new folder again many times in a row.
 _MAKE_FOLDER_TRIES = 100
 
@@ -163,8 +156,8 @@ class FileStore:
                 with contextlib.suppress(FileNotFoundError):
                     self._make_folder(folder)
             except OSError as error:
-                raise self._folder_error(error, path) from None
-        raise self._folder_error(FileNotFoundError(errno.ENOENT, ""), path)
+                raise self._error(error, path, folder=True) from None
+        raise self._error(FileNotFoundError(errno.ENOENT, ""), path, folder=True)
 
     def _make_folder(self, folder: str) -> None:
         missing = []
@@ -203,13 +196,9 @@ class FileStore:
             if not _is_same_file(staged, target):
                 raise ObjectExists("the object already exists", where=self._where(path)) from None
         except OSError as error:
-            if error.errno in _NO_LINKS:
-                raise StoreUnavailable(
-                    "the file system has no hard links, without which a file cannot appear as a whole",
-                    where=self.uri,
-                    remedy="put the store's folder on a file system with hard links, or use a bucket",
-                ) from None
-            raise self._error(error, path) from None
+            from secure_xcom.stores.file_faults import link_fault
+
+            raise link_fault(error, self.uri) or self._error(error, path) from None
 
     def _delete(self, path: str) -> StoreError | None:
         try:
@@ -243,35 +232,14 @@ class FileStore:
     def _where(self, path: str) -> str:
         return f"{self.uri}/{path}"
 
-    def _folder_error(self, error: OSError, path: str) -> StoreError:
-        translated = self._error(error, path)
-        if not isinstance(translated, ObjectMissing):
-            return translated
-        reason = os.strerror(error.errno or 0)
-        return StoreUnavailable(f"the object's folder cannot be created ({reason})", where=self._where(path))
+    def _error(self, error: OSError, path: str, *, folder: bool = False) -> StoreError:
+        """Return what a failure of the file system means.
 
-    def _error(self, error: OSError, path: str) -> StoreError:
-        where = self._where(path)
-        code = error.errno or 0
-        # The system's message for the number: an OSError's text may contain a path, and adds nothing.
-        reason = os.strerror(code)
-        if code in _FULL:
-            return StoreFull(f"the disk has no space for the object ({reason})", where=where)
-        if code in _DENIED:
-            return StoreDenied(
-                f"the folder cannot be used ({reason})",
-                where=where,
-                remedy="give the folder to the operating-system user that runs the tasks, with mode 0700",
-            )
-        if not os.path.isdir(self._root):
-            return StoreUnavailable(
-                "the store's folder does not exist",
-                where=self.uri,
-                remedy="mount its volume, or create it with `secure-xcom init --key URI --store URI`",
-            )
-        if code in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
-            return ObjectMissing("there is no such object", where=where)
-        return StoreUnavailable(f"the file system failed ({reason})", where=where)
+        :param folder: it was the object's folder that could not be created.
+        """
+        from secure_xcom.stores.file_faults import fault, folder_fault
+
+        return (folder_fault if folder else fault)(error, self._where(path), self._root, self.uri)
 
 
 def _open_file(path: str, flags: int) -> int:

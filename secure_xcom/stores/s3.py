@@ -123,39 +123,39 @@ class S3Bucket:
     def put_large(self, path: str, parts: Parts) -> None:
         """Put with a multipart upload that is completed with ``If-None-Match: *`` or aborted."""
         client = self._kept_client()
-        at = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
+        target = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
         mark = os.urandom(16).hex()
 
         def put_part(number: int, part: bytearray) -> dict[str, Any]:
-            answer = client.upload_part(**at, UploadId=upload, PartNumber=number, Body=part)
+            answer = client.upload_part(**target, UploadId=upload, PartNumber=number, Body=part)
             checksums = {name: answer[name] for name in answer if name in _CHECKSUMS}
             return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
 
-        upload = client.create_multipart_upload(**at, Metadata={_MARK: mark}, **self._headers())["UploadId"]
+        upload = client.create_multipart_upload(**target, Metadata={_MARK: mark}, **self._headers())["UploadId"]
         try:
             done = put_parts(parts, put_part)
             try:
                 client.complete_multipart_upload(
-                    **at, UploadId=upload, MultipartUpload={"Parts": done}, IfNoneMatch="*"
+                    **target, UploadId=upload, MultipartUpload={"Parts": done}, IfNoneMatch="*"
                 )
             except Exception:
                 # A completion whose response was lost is sent again, and then finds no upload, or the object. With
                 # our mark, it is ours.
-                if not self._is_marked(client, at, mark):
+                if not self._is_marked(client, target, mark):
                     raise
         except BaseException:
-            self._abort(client, at, upload)
+            self._abort(client, target, upload)
             raise
 
-    def _is_marked(self, client: Any, at: dict[str, str], mark: str) -> bool:
+    def _is_marked(self, client: Any, target: dict[str, str], mark: str) -> bool:
         try:
-            return bool(client.head_object(**at)["Metadata"].get(_MARK) == mark)
+            return bool(client.head_object(**target)["Metadata"].get(_MARK) == mark)
         except Exception:  # noqa: BLE001  # a writer may not be allowed to read it: then it cannot be confirmed as ours
             return False
 
-    def _abort(self, client: Any, at: dict[str, str], upload: str) -> None:
+    def _abort(self, client: Any, target: dict[str, str], upload: str) -> None:
         try:
-            client.abort_multipart_upload(**at, UploadId=upload)
+            client.abort_multipart_upload(**target, UploadId=upload)
         except Exception:  # noqa: BLE001  # the error that led here is the one to report
             _log.warning(
                 "Parts of a failed upload could not be removed from %s; a lifecycle rule should remove them",

@@ -25,19 +25,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from secure_xcom.connections.vault.client import VaultClient, vault_client
-from secure_xcom.core.errors import (
-    ObjectExists,
-    ObjectMissing,
-    PayloadTooLarge,
-    StoreDenied,
-    StoreError,
-    StoreUnavailable,
-    VaultDenied,
-    VaultLoginRefused,
-    VaultTrouble,
-    VaultUnreachable,
-)
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError, StoreUnavailable
+from secure_xcom.core.service_errors import PayloadTooLarge
 from secure_xcom.core.setup_commands import vault_preview
+from secure_xcom.core.vault_errors import VaultDenied, VaultLoginRefused, VaultTrouble, VaultUnreachable
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.size_limit import whole, with_sizes
@@ -264,30 +255,30 @@ class VaultKv:
             raise self._error(trouble, path) from None
 
     def _error(self, trouble: VaultTrouble, path: str, *, putting: bool = False) -> StoreError:
-        at = f"{self._where(path)} at {trouble.where}"
+        where = f"{self._where(path)} at {trouble.where}"
         if isinstance(trouble, VaultDenied):
             # If an identity may only create, Vault denies a second put to a path like any other denied put.
             there = ", or the object already exists" if putting else ""
             return StoreDenied(
                 f"Vault's policy denies this identity the request{there}",
-                where=at,
+                where=where,
                 remedy=f"check the mount {self._mount!r:.80} in the store URI for a typo: Vault answers one that "
                 "does not exist in the same way, and `vault secrets list` shows an operator all mounts; if it is "
                 f"right, compare the role's policy with the one that {vault_preview()} shows",
             )
         if isinstance(trouble, VaultLoginRefused):
-            return StoreDenied(trouble.what, where=at, remedy=trouble.remedy)
+            return StoreDenied(trouble.what, where=where, remedy=trouble.remedy)
         if isinstance(trouble, VaultUnreachable):
-            return StoreUnavailable(trouble.what, where=at, remedy=trouble.remedy)
-        return StoreError(trouble.what, where=at, remedy=trouble.remedy)
+            return StoreUnavailable(trouble.what, where=where, remedy=trouble.remedy)
+        return StoreError(trouble.what, where=where, remedy=trouble.remedy)
 
 
 def _time(text: str) -> datetime:
     """Return the time of an RFC 3339 text with nanoseconds, as Go writes it."""
     try:
-        found = datetime.fromisoformat(
+        moment = datetime.fromisoformat(
             _FRACTION.sub(lambda match: f".{match[1]:0<6}", text).replace("Z", "+00:00")
         )
     except ValueError:
         return datetime.fromtimestamp(0, timezone.utc)
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -17,7 +17,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys import key_service

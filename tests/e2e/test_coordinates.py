@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from secure_xcom.core import errors
+from secure_xcom import errors
 from tests.e2e.cases.attacks import ATTACKS, LIVE, Attack
 from tests.e2e.conftest import SEED
 from tests.e2e.deployment import OURS, Deployment, Notes

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from secure_xcom.core import errors
+from secure_xcom import errors
 from tests.e2e import disturbances
 from tests.e2e.describe import digest
 from tests.e2e.distributed import SETUP, TEAMS, Distributed, distributed, new_seed

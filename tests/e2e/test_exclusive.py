@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.pipeline.telemetry.measuring import OPERATIONS, XCOMS
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.jobs.shred import shred_all

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from secure_xcom.core import errors
+from secure_xcom import errors
 from tests.e2e.dags.faults import PULLS, PUSHES
 from tests.e2e.deployment import OURS
 from tests.e2e.live import Lived

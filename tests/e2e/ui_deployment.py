@@ -19,7 +19,7 @@ import pandas as pd
 from packaging.version import Version
 from typing_extensions import Self
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.keys import key_service

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.cluster import NodeCluster
 from tests.support.kubernetes.node_files import NODE
 from tests.support.kubernetes.site import NAMESPACE, Site
 from tests.support.servers.faulty_proxy import Fault
@@ -19,23 +19,23 @@ TASKS = ("pushes", "pulls")
 HELD_SECONDS = 45.0
 
 
-def forced(cluster: Cluster, pod: Any) -> None:
+def forced(cluster: NodeCluster, pod: Any) -> None:
     """Delete the pod without grace, as `kubectl delete --force --grace-period=0` does."""
     cluster.core.delete_namespaced_pod(pod.metadata.name, NAMESPACE, grace_period_seconds=0)
 
 
-def killed(cluster: Cluster, pod: Any) -> None:
+def killed(cluster: NodeCluster, pod: Any) -> None:
     """Kill the container's processes, as the kernel does where memory ends."""
     container = pod.status.container_statuses[0].container_id.removeprefix("containerd://")
     cluster.ctr("task", "kill", "--signal", "SIGKILL", container)
 
 
-def gentle(cluster: Cluster, pod: Any) -> None:
+def gentle(cluster: NodeCluster, pod: Any) -> None:
     """Delete the pod with its grace."""
     cluster.core.delete_namespaced_pod(pod.metadata.name, NAMESPACE)
 
 
-def drained(cluster: Cluster, pod: Any) -> None:
+def drained(cluster: NodeCluster, pod: Any) -> None:
     """Evict the pod from its node, which takes no new one: what `kubectl drain` does."""
     cluster.core.patch_node(NODE, {"spec": {"unschedulable": True}})
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod.metadata.name}}
@@ -53,7 +53,7 @@ def drained(cluster: Cluster, pod: Any) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else value,
 )
-def test_a_retry_ends_right(site: Site, end: Callable[[Cluster, Any], None], kind: Any) -> None:
+def test_a_retry_ends_right(site: Site, end: Callable[[NodeCluster, Any], None], kind: Any) -> None:
     """Both tasks end right at a later try, what was pushed is read, and every row's payload is in the bucket."""
     run_id, proxy = end.__name__, site.services.proxy
     before = orphans(site)

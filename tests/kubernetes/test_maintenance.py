@@ -68,7 +68,7 @@ def _run_in_pod(site: Site, name: str, database: str, *words: str) -> tuple[str,
         return str(core.read_namespaced_pod(name, NAMESPACE).status.phase)
 
     site.until(lambda: phase() in ("Succeeded", "Failed"), f"the pod {name} ends", timeout=180)
-    return phase(), core.read_namespaced_pod_log(name, NAMESPACE)
+    return phase(), core.read_namespaced_pod_log(name, NAMESPACE, _preload_content=False).data.decode()
 
 
 @pytest.mark.parametrize("words", [("gc", "--json"), ("rewrap", "--apply", "--json"), ("doctor", "--json")])

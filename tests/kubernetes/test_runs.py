@@ -66,14 +66,12 @@ def test_a_shared_reader_pulls_what_it_may(site: Site) -> None:
     assert dict(site.notes("marketing_reads", "reads")) == {"total": 42, "not shared": "AccessRefused"}
 
 
-def test_a_dag_of_no_compartment_may_not_push(site: Site) -> None:
-    """Its pod has the account of the template, and the push is refused before anything leaves the process."""
-    assert site.run("unnamed_orphan", "orphan") == "failed"
-    assert {pod.spec.service_account_name for pod in site.pods("unnamed_orphan", "orphan")} == {
-        "airflow-no-compartment"
-    }
-    assert site.rows("SELECT 1 FROM xcom WHERE dag_id = 'unnamed_orphan'") == []
-    assert "no compartment" in site.logs("unnamed_orphan", "orphan")
+def test_a_dag_of_no_compartment_is_an_import_error(site: Site) -> None:
+    """It would run with the account of the pod template, which is that of an identity."""
+    rows = site.rows("SELECT stacktrace FROM import_error WHERE filename LIKE '%orphan.py'")
+    assert len(rows) == 1
+    assert "'airflow-no-compartment' is that of identity 'airflow'" in rows[0][0]
+    assert site.rows("SELECT 1 FROM dag WHERE dag_id = 'unnamed_orphan'") == []
 
 
 def test_an_exclusive_xcom_is_read_once(site: Site) -> None:

@@ -25,7 +25,6 @@ PATHS = (
     *(f"finance {run} {path}" for run in ("forced", "killed", "gentle", "drained") for path in ("seed", "pushed")),
     "finance_daily collected",
     "finance_exclusive token",
-    "orphan",
     "costs_ours",
 )
 

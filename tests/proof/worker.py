@@ -52,7 +52,7 @@ def attack(job: dict[str, Any]) -> Any:
 def with_our_code(rows: list[Any]) -> Iterator[Row]:
     """Our own code with its checks patched out: the whole pull, then each half of it by itself."""
     from secure_xcom import SecureXComBackend
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.access_policy.verdict import Verdict
     from secure_xcom.core.coordinate import encryption_context
     from secure_xcom.core.pipeline.open_payload import place_within

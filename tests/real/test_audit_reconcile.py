@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.connections.vault.client import forget_clients
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.pipeline.open_payload import key_uses

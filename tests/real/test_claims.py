@@ -12,19 +12,21 @@ from typing import Any, cast
 import pytest
 import sqlalchemy
 
-from secure_xcom.claims import Claimant, Ledger
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
+from secure_xcom.claims.claimant import Claimant
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.claims.migrate import migrate
-from secure_xcom.claims.shred import shred_finished
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.core.errors import ClaimRefused, ClaimsUnavailable, ReferenceShredded, StoreDenied
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.errors import ClaimRefused, ReferenceShredded, StoreDenied
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import parse
+from secure_xcom.core.service_errors import ClaimsUnavailable
+from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store

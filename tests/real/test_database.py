@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.jobs.doctor_rows import examine_rows
 from secure_xcom.ops.xcom_table import Database
 from tests.support.database_contract import DatabaseContract, refuses_without_telling

@@ -23,7 +23,7 @@ import boto3
 import pytest
 
 from secure_xcom.connections.vault.client import forget_clients
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import (
     KeyServiceUnavailable,

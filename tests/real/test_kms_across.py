@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import AwsDenied
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.operator_errors import AwsDenied
 from secure_xcom.keys.aws_kms_format import kms_context
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
 from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from secure_xcom.cli import app
 from secure_xcom.connections.vault.client import forget_clients
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.pipeline.push_and_pull import Push
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy

@@ -19,7 +19,7 @@ import requests
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from tests.support.servers.aws_connections import clean_environment
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy

@@ -19,7 +19,7 @@ import hvac
 import pytest
 from hvac.exceptions import Forbidden, InvalidRequest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.keys.vault_context import transit_context
 from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy
 from tests.proof import odd_bodies

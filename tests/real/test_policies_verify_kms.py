@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from secure_xcom.ops.service_policies.rights import Known, rights_of

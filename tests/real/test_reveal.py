@@ -32,8 +32,9 @@ from secure_xcom.core.canonical_json import canonical_json
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import DatabaseFailed
-from secure_xcom.core.masking import Secrets, SensitiveNames
+from secure_xcom.core.masking.secrets_of_value import Secrets
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.operator_errors import DatabaseFailed
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME
 from secure_xcom.ops.xcom_table import Database

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from secure_xcom.core.errors import AccessLogUnreadable, AuditError
+from secure_xcom.core.errors import AuditError
 from secure_xcom.core.event import Line
+from secure_xcom.core.operator_errors import AccessLogUnreadable
 from secure_xcom.sinks.database import DatabaseSink
 from secure_xcom.sinks.sink_uri import SinkUri
 from tests.support.access_logs import START, event

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from secure_xcom import exclusive
-from secure_xcom.claims import Claimant
+from secure_xcom.claims.claimant import Claimant
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.coordinate import Asked, TaskTry
 from secure_xcom.core.pipeline.push_and_pull import Row

@@ -77,7 +77,7 @@ def test_the_page_leads_from_an_empty_vault_to_settings_that_work(
 
 def test_the_table_of_errors_is_complete() -> None:
     """Each error of the table is one of the package's, with what is said of sending again."""
-    from secure_xcom.core import errors
+    from secure_xcom import errors
 
     rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|no) \|$", PAGE.read_text(), re.MULTILINE)
     assert len(rows) == 11

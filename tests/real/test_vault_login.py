@@ -20,10 +20,10 @@ from secure_xcom.core.errors import (
     ConnectionUnknown,
     KeyServiceDenied,
     KeyServiceError,
-    KeyServiceLoginRefused,
     SettingInvalid,
     SettingMissing,
 )
+from secure_xcom.core.service_errors import KeyServiceLoginRefused
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.service_policies.vault_grants import transit_grant

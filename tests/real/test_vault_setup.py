@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from secure_xcom.connections.vault.client import VaultClient, forget_clients, vault_client
-from secure_xcom.core.errors import SettingInvalid, VaultDenied, VaultRefused
+from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.core.vault_errors import VaultDenied, VaultRefused
 from secure_xcom.keys import DataKey, Wrap, key_service
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.service_policies.apply.vault_approles import (

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.errors import KeyServiceError, KeyServiceSealed, KeyServiceUnavailable, KeyServiceUntrusted
+from secure_xcom.core.errors import KeyServiceError, KeyServiceUnavailable
+from secure_xcom.core.service_errors import KeyServiceSealed, KeyServiceUntrusted
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.stores import store

@@ -23,15 +23,16 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.claims import Claim, Claimant, Ledger, Target
-from secure_xcom.claims.claim import PROOF_BYTES
+from secure_xcom.claims.claim import PROOF_BYTES, Claim
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
+from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.claiming import Wanted, check_proof, take
-from secure_xcom.claims.shred import CLAIM_KEPT
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core import clock
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import ClaimRefused, ClaimTampered
+from secure_xcom.ops.jobs.shred_finished import CLAIM_KEPT
 from secure_xcom.stores import store
 
 DATA_KEY = b"\x11" * 32

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.errors import DatabaseFailed
+from secure_xcom.core.operator_errors import DatabaseFailed
 from secure_xcom.ops.xcom_table import TEXT_MAX_CHARACTERS, Database
 from tests.support.world import coordinate
 from tests.support.xcom_table import XComTable

@@ -92,8 +92,9 @@ def _url(process: subprocess.Popen[str], log: Path) -> str:
             break
         text += line
         try:
-            return str(json.loads(text)["listening"])
+            record = json.loads(text)
         except ValueError:
             continue
+        return str(record.get("listening") or record["address"])
     process.kill()
     raise AssertionError(f"the service does not listen: {text}\n{log.read_text()}")

@@ -18,12 +18,13 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from starlette.testclient import TestClient
 
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.access_policy import watched
+from secure_xcom.core.access_policy.watched_policy import watched
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import IdentityRefused
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.operator_errors import IdentityRefused
 from secure_xcom.reveal.app import make_app
+from secure_xcom.reveal.giving import SealedBytes
 from secure_xcom.reveal.identity import AUDIENCE, KeySource
 from secure_xcom.reveal.people import VaultPeople
 from secure_xcom.reveal.rate import RateLimit
@@ -55,9 +56,9 @@ class Issuer:
     issuer: str = ISSUER
     signers: dict[str, tuple[str, Any]] = field(default_factory=lambda: {"key-1": ("RS256", rsa_key())})
 
-    def key(self, key_id: str) -> jwt.PyJWK:
+    def key(self, key_id: str | None) -> jwt.PyJWK:
         """See `KeySource.key`."""
-        if key_id not in self.signers:
+        if key_id is None or key_id not in self.signers:
             raise IdentityRefused("no such key", where="the double")
         return jwt.PyJWK(self.public(key_id))
 
@@ -154,7 +155,7 @@ class RevealWorld:
             AccessLog([self.sink], version="test"),
             self.names,
             rate=RateLimit(now=lambda: self.clock),
-            stores=self.stores,
+            giver=SealedBytes(self.stores),
         )
         self.service = Service(
             self.settings, watched(str(self.policy_file)).current, revealer, self.names, VaultPeople(self._issuer)

@@ -22,7 +22,7 @@ import requests
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.keys.vault_context import transit_context
 from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME

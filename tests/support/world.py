@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from secure_xcom.claims import Ledger
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.claims.ledger import Ledger
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry
-from secure_xcom.core.masking import Secrets, SensitiveNames
+from secure_xcom.core.masking.secrets_of_value import Secrets
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 from secure_xcom.keys import KeyService

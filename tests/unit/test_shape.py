@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import secure_xcom
-from secure_xcom.core import errors
+from secure_xcom import errors
 
 PACKAGE = Path(secure_xcom.__file__).parent
 
@@ -112,7 +112,9 @@ MIGRATIONS = ("secure_xcom.claims.migrations", "secure_xcom.numbers.migrations")
 # Airflow's tables: maintenance and the API server load them with SQLAlchemy when they read the database.
 TABLES = ("secure_xcom.connections.sql.airflow_tables", "secure_xcom.connections.sql.xcom_rows")
 # Exceptions that no caller sees, because foreign code stands between.
-ERRORS = ("secure_xcom.core.errors", "secure_xcom.core.operator_errors", "secure_xcom.core.vault_errors")
+ERRORS = tuple(
+    f"secure_xcom.core.{name}" for name in ("errors", "operator_errors", "service_errors", "vault_errors")
+)
 SIGNALS = {
     "secure_xcom.core.waiting.NoTurn",  # The access log says why nothing was written.
     # Each lock's owner says in its own words what is locked, and for how long.
@@ -127,6 +129,7 @@ LONG: dict[str, str] = {
     "ops/jobs/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
     "ops/jobs/rewrap.py": "the two ways to a new wrap beside each other: in a key service, and through here",
     "demo/local_airflow.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
+    "ops/xcom_table.py": "one class, the rows with XComs in both of Airflow's schemas: reading, compare and swap",
     "ops/audit_trail/tlog/anchored_log.py": "the order of writes that a kill between any two of them leaves sound",
     "ops/checks/vault.py": "what a check knows of a Vault: one function for each finding",
     "airflow/backend.py": "every way in which Airflow calls a backend: old and new hooks, async and sync",
@@ -608,10 +611,10 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
     assert hidden == []
 
 
-# Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0041).
+# Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0095).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
-LOADED_LINES = 9_300
-REACHABLE_LINES = 14_620
+LOADED_LINES = 8_800
+REACHABLE_LINES = 14_000
 
 
 def test_a_task_stays_small() -> None:

@@ -8,8 +8,7 @@ import re
 
 import pytest
 
-from secure_xcom.core.masking import SensitiveNames
-from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from tests.support import third_reader
 from tests.vectors.test_vectors import STORED
 

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.claims import Claimant
-from secure_xcom.core import clock, errors
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom import errors
+from secure_xcom.claims.claimant import Claimant
+from secure_xcom.core import clock
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, Coordinate, object_path
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Row
 from secure_xcom.core.reference import HEADER_BYTES, routes_of
 from secure_xcom.core.seal import unseal

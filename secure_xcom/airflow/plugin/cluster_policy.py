@@ -163,7 +163,7 @@ def _hides_return_values(dag_id: str) -> bool:
     """Return whether a DAG's operators keep quiet: its compartment says, or else the deployment."""
     policy_path = _policy_path()
     if policy_path is not None:
-        from secure_xcom.core.access_policy import watched
+        from secure_xcom.core.access_policy.watched_policy import watched
 
         try:
             compartment = watched(policy_path).current().resolve_dag(dag_id)

@@ -25,7 +25,7 @@ def configured() -> Executors:
         asks = "validate_teams" in inspect.signature(read).parameters
         names = read(validate_teams=False) if asks else read()
     # whatever is wrong with the option, a component reports at its start
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  # an executor's import may raise anything
         log.debug("[core] executor cannot be read: %s", type(error).__name__)
         return Executors()
     return Executors(

@@ -31,7 +31,7 @@ _default_user = cache(placement_settings.default_impersonation)
 _pod_template = cache(placement_settings.pod_template)
 
 
-def check_task(found: Placement, task: Any, where: str, *, in_task: bool = False) -> None:
+def check_task(placement: Placement, task: Any, where: str, *, in_task: bool = False) -> None:
     """Check what a task of a DAG file, or a task instance, asks for.
 
     :param in_task: whether this is the task's own process, which knows nothing of executors.
@@ -39,26 +39,26 @@ def check_task(found: Placement, task: Any, where: str, *, in_task: bool = False
     :raises PlacementRefused: it asks for what is not its own.
     """
     config = task.executor_config or {}
-    asked = dict(_asked(task, found, in_task=in_task))
+    asked = dict(_asked(task, placement, in_task=in_task))
     for account in service_accounts.service_accounts(config):
-        found.check({"service_account": account}, where)
-    found.check(asked, where)
-    if not found.closed:
+        placement.check({"service_account": account}, where)
+    placement.check(asked, where)
+    if not placement.closed:
         return
     defaults = {"queue": _default_queue(), "run_as_user": _default_user()}
-    found.check_defaults(
+    placement.check_defaults(
         {field: value for field, value in defaults.items() if value and field not in asked}, where
     )
     if in_task:
         return
-    executor = _checked_executor(found, asked.get("executor"), where)
+    executor = _checked_executor(placement, asked.get("executor"), where)
     if _is_kubernetes(executor) and not any(True for _ in service_accounts.service_accounts(config)):
         template = _template_account()
-        found.check_defaults({"service_account": template} if template else {}, where)
-    _check_config(found, config, executor, where)
+        placement.check_defaults({"service_account": template} if template else {}, where)
+    _check_config(placement, config, executor, where)
 
 
-def placed_config(found: Placement, instance: Any, where: str) -> dict[str, Any] | None:
+def placed_config(placement: Placement, instance: Any, where: str) -> dict[str, Any] | None:
     """Check what a task instance asks for; its executor_config with its place, or None to leave it.
 
     A task that was given another place after its file was parsed is brought back, so what the access policy places
@@ -67,47 +67,47 @@ def placed_config(found: Placement, instance: Any, where: str) -> dict[str, Any]
     :raises PlacementRefused: it must not run.
     """
     asked = instance.executor_config or {}
-    account = found.places.get("service_account")
-    executor = _executor(found, _text(getattr(instance, "executor", None)))
+    account = placement.places.get("service_account")
+    executor = _executor(placement, _text(getattr(instance, "executor", None)))
     placed = None
     if account is not None or (
-        found.closed and _is_kubernetes(executor) and (asked or service_accounts.can_place())
+        placement.closed and _is_kubernetes(executor) and (asked or service_accounts.can_place())
     ):
         placed = service_accounts.placed(asked, account) if asked else service_accounts.of_the_policy(account)
     # What is written here is the access policy's, as it was the last time; what the task asked for is looked at.
     alone = not asked or (placed is not None and asked == service_accounts.of_the_policy(account))
-    check_task(found, _Placed(instance, found.places, {} if alone else placed or asked), where)
+    check_task(placement, _Placed(instance, placement.places, {} if alone else placed or asked), where)
     return placed
 
 
-def check_callback(found: Placement, executor: object, where: str, *, queue: object = None) -> None:
+def check_callback(placement: Placement, executor: object, where: str, *, queue: object = None) -> None:
     """Check where a callback runs that an executor is to run: on the default queue, where it has any.
 
     :param queue: Airflow's own callbacks name none; what a DAG file's process hands over may.
     :raises PlacementRefused: that is not its own place.
     """
     asked = {"executor": executor, "queue": queue}
-    found.check({field: value for field, value in asked.items() if value is not None}, where)
-    if found.closed:
-        chosen = _checked_executor(found, executor, where)
+    placement.check({field: value for field, value in asked.items() if value is not None}, where)
+    if placement.closed:
+        chosen = _checked_executor(placement, executor, where)
         if chosen is None or chosen.kind is None or chosen.kind.splits_by == "queue":
-            found.check_defaults({"queue": _default_queue()}, where)
+            placement.check_defaults({"queue": _default_queue()}, where)
 
 
-def check_not_mapped(found: Placement, task: Any, where: str) -> None:
+def check_not_mapped(placement: Placement, task: Any, where: str) -> None:
     """Check that a task is not mapped over what says where it runs: there it would be known too late.
 
     :raises PlacementRefused: it is.
     """
     value = getattr(getattr(task, "expand_input", None), "value", None)
-    fields = {*ATTRIBUTES, "executor_config"} if found.closed else set(found.places)
+    fields = {*ATTRIBUTES, "executor_config"} if placement.closed else set(placement.places)
     entries = value if isinstance(value, list | tuple) else [value]
     for entry in entries:
         mapped = sorted(fields & set(map(str, entry))) if isinstance(entry, Mapping) else ()
         if mapped:
             raise PlacementRefused(
                 f"it is mapped over {mapped[0]}, which the access policy's tasks_run_on says",
-                where=f"DAG {found.dag_id}, {where}",
+                where=f"DAG {placement.dag_id}, {where}",
             )
 
 
@@ -120,11 +120,11 @@ class _Placed:
         self.executor_config = config
 
 
-def _asked(task: Any, found: Placement, *, in_task: bool) -> Iterator[tuple[str, object]]:
+def _asked(task: Any, placement: Placement, *, in_task: bool) -> Iterator[tuple[str, object]]:
     """Yield what a task names that differs from Airflow's defaults."""
     defaults = {
         "queue": (_default_queue(),),
-        "pool": (_DEFAULT_POOL, f"{_DEFAULT_POOL}_{found.team}"),
+        "pool": (_DEFAULT_POOL, f"{_DEFAULT_POOL}_{placement.team}"),
         "run_as_user": (_default_user(),),
     }
     for field in ATTRIBUTES:
@@ -133,48 +133,48 @@ def _asked(task: Any, found: Placement, *, in_task: bool) -> Iterator[tuple[str,
             continue
         if field == "executor" and in_task:
             continue
-        if field == "executor" and field not in found.places:
+        if field == "executor" and field not in placement.places:
             names = executors.configured()
-            named = names.find(str(value), found.team) if type(value) is str else None
-            if named is not None and named == names.default(found.team):
+            named = names.find(str(value), placement.team) if type(value) is str else None
+            if named is not None and named == names.default(placement.team):
                 continue
         yield field, value
 
 
-def _checked_executor(found: Placement, asked: object, where: str) -> Executor | None:
+def _checked_executor(placement: Placement, asked: object, where: str) -> Executor | None:
     """The executor that a task will run on, where Airflow's configuration names it.
 
     :raises PlacementRefused: it is Airflow's default, and somebody else's or of a class that nobody knows.
     """
-    executor = _executor(found, _text(asked))
-    if executor is None or "executor" in found.places or asked:
+    executor = _executor(placement, _text(asked))
+    if executor is None or "executor" in placement.places or asked:
         return executor
-    found.check_defaults({"executor": executor}, where)
-    if executor.kind is None and not found.may_use("executor", executor):
+    placement.check_defaults({"executor": executor}, where)
+    if executor.kind is None and not placement.may_use("executor", executor):
         raise PlacementRefused(
             f"Airflow's default executor {str(executor)!r:.120} is of a class that is not known here, so nobody "
             "knows what a task can ask of it",
-            where=f"DAG {found.dag_id}, {where}",
+            where=f"DAG {placement.dag_id}, {where}",
             remedy=f"if its workers have no identity of their own, write {executor.module_path!r:.120} into "
             "open_places: executor of the access policy; else into the tasks_run_on of whose it is",
         )
     return executor
 
 
-def _executor(found: Placement, asked: str | None) -> Executor | None:
+def _executor(placement: Placement, asked: str | None) -> Executor | None:
     names = executors.configured()
-    name = found.places.get("executor") or asked
-    return names.default(found.team) if not name else names.find(name, found.team)
+    name = placement.places.get("executor") or asked
+    return names.default(placement.team) if not name else names.find(name, placement.team)
 
 
-def _check_config(found: Placement, config: Any, executor: Executor | None, where: str) -> None:
+def _check_config(placement: Placement, config: Any, executor: Executor | None, where: str) -> None:
     if not config:
         return
     kind = None if executor is None else executor.kind
     try:
         harmless_config.check(service_accounts.as_data(config), kind, str(executor or "an unknown executor"))
     except SecureXComError as error:
-        raise PlacementRefused(error.what, where=f"DAG {found.dag_id}, {where}", remedy=error.remedy) from None
+        raise PlacementRefused(error.what, where=f"DAG {placement.dag_id}, {where}", remedy=error.remedy) from None
 
 
 def _is_kubernetes(executor: Executor | None) -> bool:

@@ -13,10 +13,11 @@ from typing import Any
 
 from secure_xcom.airflow import settings
 from secure_xcom.airflow.plugin import executors, placement_requests, placement_settings
-from secure_xcom.core.access_policy import AccessPolicy, watched
 from secure_xcom.core.access_policy.dag_origin import Origin, check_told
 from secure_xcom.core.access_policy.dag_placement import Placement, placement
 from secure_xcom.core.access_policy.executors import Executors
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.access_policy.watched_policy import watched
 from secure_xcom.core.errors import PlacementRefused, PolicyInvalid, SecureXComError
 from secure_xcom.deployment import airflow_config
 

@@ -25,8 +25,8 @@ def service_accounts(config: object) -> Iterator[str]:
     """The service accounts that an executor_config asks for."""
     spec = _get(_get(config, POD_OVERRIDE), "spec")
     for name in _NAMES:
-        if found := _get(spec, name):
-            yield str(found)
+        if account := _get(spec, name):
+            yield str(account)
 
 
 def as_data(config: object) -> object:

@@ -58,7 +58,7 @@ def read_policy() -> None:
     path = airflow_settings.placing_policy()
     if path is None:
         return
-    from secure_xcom.core.access_policy import watched
+    from secure_xcom.core.access_policy.watched_policy import watched
 
     try:
         watched(path).current()
@@ -100,7 +100,7 @@ def _needed() -> tuple[tuple[str, ...], bool]:
     if policy_path is None:
         settings = airflow_config.load()
         return (*settings.key_uris, settings.store_uri or ""), False
-    from secure_xcom.core.access_policy import watched
+    from secure_xcom.core.access_policy.watched_policy import watched
 
     policy = watched(policy_path).current()
     uris = (
@@ -120,7 +120,7 @@ def teach_masker() -> None:
         return
     original = masker.add_mask
 
-    from secure_xcom.core.masking import compile_once
+    from secure_xcom.core.masking.masker_registration import compile_once
 
     def add_mask(secret: Any, name: str | None = None) -> None:
         if isinstance(secret, list) and name is None:

@@ -24,7 +24,7 @@ def export(
     as_json: options.AsJson = False,
 ) -> None:
     """Write all matching events to a CSV, JSON Lines or Parquet file, in bounded memory."""
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.audit_trail.search import export as search_export
     from secure_xcom.ops.audit_trail.search.scan import Scan
 

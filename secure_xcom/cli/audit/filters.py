@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 import typer
 
 from secure_xcom.core.clock import text_of
-from secure_xcom.core.errors import CommandError, SettingInvalid
+from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.core.event import Action, Outcome
+from secure_xcom.core.operator_errors import CommandError
 
 if TYPE_CHECKING:
     from secure_xcom.cli.audit.locations import Place

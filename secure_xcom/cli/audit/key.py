@@ -29,7 +29,7 @@ def key(
     Create a key in Vault with `vault write -f transit/keys/NAME type=ed25519`, and in KMS with the key spec
     ECC_NIST_EDWARDS25519.
     """
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.audit_trail.tlog.note import Verifier
     from secure_xcom.ops.audit_trail.tlog.signer_file import FileSigner
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from secure_xcom.cli import context
 from secure_xcom.cli.job_command import typer_option
-from secure_xcom.core.errors import CommandError
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.ops.audit_trail.locations import Locations
 from secure_xcom.ops.jobs import audit_options
 

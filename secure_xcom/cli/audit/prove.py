@@ -42,7 +42,7 @@ def prove(
 
     Any software that implements these formats can check it with the verifier key.
     """
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.audit_trail import prove as audit_trail_prove
     from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 

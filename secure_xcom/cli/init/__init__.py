@@ -73,7 +73,7 @@ def init(
     writes, reads and deletes an object, before it prints anything.
     """
     from secure_xcom.cli.init import vault
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.setup import plan, prepare
 
     made = None

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 from secure_xcom.connections.vault.client import forget_clients, vault_client
-from secure_xcom.core.errors import CommandError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.suggest import did_you_mean
 from secure_xcom.keys import KeyUri
 from secure_xcom.keys.vault import split_uri

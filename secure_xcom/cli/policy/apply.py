@@ -11,7 +11,7 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.apply.changes import Change
     from secure_xcom.ops.service_policies.compile.all_services import Compiled
 
@@ -45,7 +45,7 @@ def policy_apply(
     statements and lifecycle rules stay. In Vault it deletes the rights of viewers that the file no longer has. For
     Google and Azure, use `policy compile` and your own tools.
     """
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.apply import changes
     from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 

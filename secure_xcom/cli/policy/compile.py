@@ -23,7 +23,7 @@ def policy_compile(
 
     The same access policy gives the same files. Nothing is sent to any service.
     """
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.compile.all_services import compile_policy, write
 
     made = compile_policy(AccessPolicy.load(str(file)), dag or ())

@@ -12,7 +12,8 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy, Identity
+    from secure_xcom.core.access_policy.identities import Identity
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.credentials.handing_out import Handout, Services
     from secure_xcom.ops.service_policies.credentials.logins import Logins
 
@@ -48,7 +49,7 @@ def policy_credentials(
 
     To rotate: --rotate, copy the files, restart the workers, then --end-old.
     """
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.credentials import handing_out
 
     policy = AccessPolicy.load(str(file))

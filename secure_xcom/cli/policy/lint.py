@@ -37,7 +37,7 @@ def policy_lint(
     to, shared keys. In service policies: wildcards, create on encrypt, batches, NotAction, missing TLS.
     docs/policies.md lists the rules.
     """
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.core.suggest import did_you_mean
     from secure_xcom.ops.service_policies.lint.access_policy_rules import RULES
     from secure_xcom.ops.service_policies.lint.document_rules import DOCUMENT_RULES

@@ -10,7 +10,9 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy, Compartment, Grant, Reader
+    from secure_xcom.core.access_policy.compartment import Compartment, Reader
+    from secure_xcom.core.access_policy.identities import Grant
+    from secure_xcom.core.access_policy.policy import AccessPolicy
 
 
 def policy_show(
@@ -21,7 +23,7 @@ def policy_show(
     as_json: options.AsJson = False,
 ) -> None:
     """Show the compartments with defaults filled in: which DAGs push, who may pull, and each identity's rights."""
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
 
     policy = AccessPolicy.load(str(file))
     if dag is not None:

@@ -14,7 +14,7 @@ import typer
 from secure_xcom.cli import options, output
 
 if TYPE_CHECKING:
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.verify.matrix import Trial
 
 
@@ -61,7 +61,7 @@ def policy_verify(
     SeaweedFS, for example, lets a put overwrite an object. Accept such a difference with --allow, so that the exit
     code stays useful in CI.
     """
-    from secure_xcom.core.access_policy import AccessPolicy
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.errors import SettingMissing
     from secure_xcom.ops.service_policies.verify.matrix import grouped
 
@@ -111,7 +111,7 @@ def _allowed(rows: Sequence[Trial], allow: Sequence[str]) -> set[Trial]:
 
     :raises CommandError: no trial has such an identity and action.
     """
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.core.suggest import did_you_mean
 
     known = {row.action for row in rows} | {f"{row.identity}/{row.action}" for row in rows}

@@ -10,11 +10,11 @@ import logging
 import os
 from typing import Any
 
-from secure_xcom.connections import airflow_connection, hook_with
+from secure_xcom.connections.airflow_connections import airflow_connection, hook_with
 from secure_xcom.connections.aws.shared_config import SharedConfig
 from secure_xcom.connections.connection_ids import DEFAULT
 from secure_xcom.core.errors import ExtraMissing, SettingInvalid
-from secure_xcom.core.per_process import MadeOnce, PerProcessEach
+from secure_xcom.core.per_process import MadeOnce, PerProcess
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def retries_and_times() -> Any:
 
 
 # Two processes must not speak over one connection.
-_identities = PerProcessEach(AwsIdentity)
+_identities = PerProcess(lambda: MadeOnce(AwsIdentity))
 
 
 def aws_identity(conn_id: str) -> AwsIdentity:
@@ -191,7 +191,7 @@ def aws_identity(conn_id: str) -> AwsIdentity:
 
     :raises ConfigurationError: see `AwsIdentity`.
     """
-    return _identities.get(conn_id)
+    return _identities.get().get(conn_id)
 
 
 def forget_identities() -> None:

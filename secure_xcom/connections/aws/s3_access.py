@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from secure_xcom.connections import hook_with
+from secure_xcom.connections.airflow_connections import hook_with
 from secure_xcom.connections.aws.s3_endpoint import S3Endpoint, s3_endpoint
 from secure_xcom.connections.aws.shared_config import SharedConfig
 from secure_xcom.connections.extras import (

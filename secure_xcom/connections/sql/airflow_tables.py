@@ -19,7 +19,7 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from secure_xcom.core.errors import TablesUnknown
+from secure_xcom.core.operator_errors import TablesUnknown
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect

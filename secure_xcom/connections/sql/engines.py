@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from secure_xcom.connections import airflow_connection
+from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.core.errors import ExtraMissing, UriInvalid
 from secure_xcom.core.per_process import PerProcess
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from secure_xcom.connections import airflow_connection, hook_with
+from secure_xcom.connections.airflow_connections import airflow_connection, hook_with
 from secure_xcom.connections.connection_ids import DEFAULT
 from secure_xcom.connections.vault.endpoint import (
     VaultEndpoint,
@@ -20,7 +20,8 @@ from secure_xcom.connections.vault.endpoint import (
     variable,
 )
 from secure_xcom.connections.vault.http import error_of_status, error_of_transport, new_session
-from secure_xcom.core.errors import ExtraMissing, SettingInvalid, VaultDenied, VaultLoginRefused, VaultTrouble
+from secure_xcom.core.errors import ExtraMissing, SettingInvalid
+from secure_xcom.core.vault_errors import VaultDenied, VaultLoginRefused, VaultTrouble
 
 if TYPE_CHECKING:
     import requests

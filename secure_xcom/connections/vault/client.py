@@ -15,8 +15,8 @@ from secure_xcom.connections.vault.auth import token_source
 from secure_xcom.connections.vault.endpoint import VaultEndpoint
 from secure_xcom.connections.vault.http import Answer, VaultHttp
 from secure_xcom.connections.vault.login import Login
-from secure_xcom.core.errors import VaultDenied, VaultTrouble
-from secure_xcom.core.per_process import PerProcessEach
+from secure_xcom.core.per_process import MadeOnce, PerProcess
+from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _wait(state: RetryCallState) -> float:
 
 
 # Two processes must not speak over one connection.
-_clients = PerProcessEach(VaultClient)
+_clients = PerProcess(lambda: MadeOnce(VaultClient))
 
 
 def vault_client(conn_id: str) -> VaultClient:
@@ -104,7 +104,7 @@ def vault_client(conn_id: str) -> VaultClient:
 
     :raises ConfigurationError: the connection or the environment cannot be used.
     """
-    return _clients.get(conn_id)
+    return _clients.get().get(conn_id)
 
 
 def forget_clients() -> None:

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from secure_xcom.connections.vault.endpoint import VaultEndpoint
 from secure_xcom.core import clock
-from secure_xcom.core.errors import (
+from secure_xcom.core.vault_errors import (
     VaultDenied,
     VaultRefused,
     VaultSealed,

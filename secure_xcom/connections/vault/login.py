@@ -12,7 +12,7 @@ from typing import NamedTuple
 from secure_xcom.connections import in_triggerer
 from secure_xcom.connections.vault.auth import Token, TokenSource
 from secure_xcom.connections.vault.http import VaultHttp
-from secure_xcom.core.errors import VaultDenied, VaultLoginRefused, VaultTrouble
+from secure_xcom.core.vault_errors import VaultDenied, VaultLoginRefused, VaultTrouble
 from secure_xcom.core.waiting import SharedCalls
 
 log = logging.getLogger(__name__)

@@ -124,7 +124,11 @@ def _intended(path: tuple[Any, ...]) -> str | None:
     """Return the field that was probably meant where an unknown one stands."""
     name = str(path[-1])
     # The code's name of a field -> the file's.
-    known = {own: field.alias or own for model in _models(path[:-1]) for own, field in model.model_fields.items()}
+    known = {
+        attribute: field.alias or attribute
+        for model in _models(path[:-1])
+        for attribute, field in model.model_fields.items()
+    }
     return known.get(name) or closest(name, known.values())
 
 

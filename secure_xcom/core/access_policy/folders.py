@@ -95,8 +95,8 @@ def _folders(uri: str, below: tuple[str, ...], local_folders: LocalFolders) -> I
     parts = [unquote(part) for part in path.split("/") if part]
     if scheme == "vault-kv":
         # MOUNT/PREFIX, or MOUNT/WITH/SLASHES/data/PREFIX: `secure_xcom.stores.vault_kv_uri`.
-        at = parts.index("data", 1) if "data" in parts[1:] else 0
-        name, parts = "/".join(parts[: at or 1]), parts[at + 1 :]
+        position = parts.index("data", 1) if "data" in parts[1:] else 0
+        name, parts = "/".join(parts[: position or 1]), parts[position + 1 :]
     else:
         name = authority.rpartition("@")[2].lower()
     inside = tuple("/".join([*parts, *below]).split("/"))

@@ -101,9 +101,9 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
 def _open_places(file: PolicyFile) -> Iterator[Finding]:
     """Yield places that have an owner and are open to all DAGs at once."""
     owners = {
-        place: f"compartment {own.name!r}"
-        for own in file.compartments
-        for place in (own.tasks_run_on.places if own.tasks_run_on else ())
+        place: f"compartment {compartment.name!r}"
+        for compartment in file.compartments
+        for place in (compartment.tasks_run_on.places if compartment.tasks_run_on else ())
     }
     for index, identity in enumerate(file.identities):
         on = identity.runs_on

@@ -39,15 +39,15 @@ class _Place:
 
 def nested(compartments: Sequence[Compartment]) -> Iterator[Nested]:
     """Yield every store with payloads or claims in the folder of another compartment, once for each such pair."""
-    uris = {uri for own in compartments for uri in own.all_store_uris}
+    uris = {uri for compartment in compartments for uri in compartment.all_store_uris}
     if len(uris) < 2 and not any(uri.startswith("file:") for uri in uris):
         return
     local_folders = LocalFolders()
     places = [
         _Place(number, field, shown, folder)
-        for number, own in enumerate(compartments)
-        for uri, field in _stores(own)
-        for shown, folder in folders_of(uri, own.name, local_folders)
+        for number, compartment in enumerate(compartments)
+        for uri, field in _stores(compartment)
+        for shown, folder in folders_of(uri, compartment.name, local_folders)
     ]
     by_folder: dict[tuple[tuple[str, str], tuple[str, ...]], list[_Place]] = {}
     for place in places:
@@ -70,10 +70,12 @@ def _above(
                 yield outer
 
 
-def _stores(own: Compartment) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    yield own.store_uri, ("store_uri",)
-    yield from ((uri, ("former_store_uris", number)) for number, uri in enumerate(own.former_store_uris))
-    yield from ((route.store_uri, ("routes", number, "store_uri")) for number, route in enumerate(own.routes))
+def _stores(compartment: Compartment) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    yield compartment.store_uri, ("store_uri",)
+    yield from ((uri, ("former_store_uris", number)) for number, uri in enumerate(compartment.former_store_uris))
+    yield from (
+        (route.store_uri, ("routes", number, "store_uri")) for number, route in enumerate(compartment.routes)
+    )
 
 
 def texts(stores: Iterable[Nested], compartments: Sequence[Compartment]) -> Iterator[tuple[Nested, str]]:

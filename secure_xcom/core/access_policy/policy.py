@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from secure_xcom.core.access_policy.compartment import Compartment
-from secure_xcom.core.access_policy.globs import FirstMatch, any_matches, overlap
+from secure_xcom.core.access_policy.globs import FirstMatch, any_matches
 from secure_xcom.core.access_policy.readers import judge
 from secure_xcom.core.access_policy.single import DEFAULT_COMPARTMENT, other_compartment
 from secure_xcom.core.access_policy.verdict import Verdict
@@ -184,15 +184,6 @@ class AccessPolicy:
             if any_matches(hold.dags, dag_id) and any_matches(hold.runs, run_id):
                 return hold
         return None
-
-    def holds_in(self, compartment: Compartment) -> tuple[LegalHold, ...]:
-        """Return the legal holds that may apply to an XCom of a compartment."""
-        return tuple(
-            hold
-            for hold in self.legal_holds
-            if compartment is self.default
-            or any(overlap(glob, own_glob) for glob in hold.dags for own_glob in compartment.dags)
-        )
 
     def decide_write(
         self, coordinate: Coordinate, producer: TaskTry | None, *, maintenance: bool = False

@@ -80,7 +80,12 @@ class SinglePolicy:
         }  # fmt: skip
         self.digest = hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
-    def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Verdict:  # noqa: ARG002
+    def decide(
+        self,
+        coordinate: Coordinate,
+        compartment: str,
+        consumer: TaskTry | None,  # noqa: ARG002  # as an access policy with a file, which asks who it is
+    ) -> Verdict:
         """Decide whether this consumer may pull: anybody, from the only compartment."""
         if compartment == DEFAULT_COMPARTMENT:
             return Verdict(self._compartment, "single")
@@ -89,9 +94,9 @@ class SinglePolicy:
     def decide_write(
         self,
         coordinate: Coordinate,  # noqa: ARG002  # as an access policy with a file, which asks where and who
-        producer: TaskTry | None,  # noqa: ARG002
+        producer: TaskTry | None,  # noqa: ARG002  # as above
         *,
-        maintenance: bool = False,  # noqa: ARG002
+        maintenance: bool = False,  # noqa: ARG002  # as above
     ) -> Verdict:
         """Decide whether this producer may push or purge: anybody."""
         return Verdict(self._compartment, "single")

@@ -141,8 +141,8 @@ class _Builder:
                 key = self._key(event, kind, parent)
                 keys[-1] = key
                 if self._marks is not None:
-                    mark, at = event.start_mark, (*path, key, KEY)
-                    self._marks[at] = (mark.line + 1, mark.column + 1)
+                    mark, key_path = event.start_mark, (*path, key, KEY)
+                    self._marks[key_path] = (mark.line + 1, mark.column + 1)
                 continue
             if kind is yaml.ScalarEvent:
                 value = self._scalar(event)

@@ -24,19 +24,16 @@ from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNot
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
-    from secure_xcom.core.codecs.registry import Codec, Unfolding
-    from secure_xcom.core.masking import SensitiveNames
+    from secure_xcom.core.masking.sensitive_names import SensitiveNames
 
 
 __all__ = [
     "NO_COMPRESSION",
     "ZSTD",
-    "Codec",
     "Codecs",
     "Decoded",
     "Encoded",
     "Parts",
-    "Unfolding",
     "compress",
     "decompress",
     "pack",
@@ -108,14 +105,13 @@ class Codecs:
         """
         if type(value) in (bytes, bytearray):
             # Airflow's serialisation has no form for bytes at all; kept raw they cost nothing.
-            data = bytes(value)  # type: ignore[call-overload]
+            data = bytes(value)  # type: ignore[call-overload]  # of one of these types
             return Encoded(type(value).__name__, (data,), data)
         try:
             return self._encode_by_type(value, where) or self._encode_json(value)
         except SecureXComError:
             raise
-        # A class's own serialize may raise anything, and quote the value.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # a class's own serialize may raise anything, and quote the value
             from secure_xcom.core.codecs import failing_part
 
             part = failing_part.find(value, self._encode_json, error, self._names, where)
@@ -200,8 +196,7 @@ class Codecs:
         except ImportError as error:
             # Airflow's text names the class and the option that allows it, and no value.
             raise ValueNotDecodable(str(error), where=where) from None
-        # a class's own deserialize may raise anything, and quote the value
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # a class's own deserialize may do so as well
             raise ValueNotDecodable(f"{type(error).__name__} while it was built anew", where=where) from None
 
 
@@ -224,12 +219,3 @@ def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[by
     from secure_xcom.core.codecs.compress_stream import compress_stream
 
     return *compress_stream(encoded.buffers, how), None
-
-
-def __getattr__(name: str) -> object:
-    # Interfaces of codecs for other values, which most tasks do not have.
-    if name in ("Codec", "Unfolding"):
-        from secure_xcom.core.codecs import registry
-
-        return getattr(registry, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

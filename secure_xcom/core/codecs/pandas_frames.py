@@ -72,7 +72,7 @@ class PandasCodec:
         notes = _notes(table)
         frame = _frame(table, notes)
         if "frequency" in notes:
-            frame.index.freq = notes["frequency"]  # type: ignore[attr-defined]
+            frame.index.freq = notes["frequency"]  # type: ignore[attr-defined]  # of an index of times
         return frame["value"].rename(notes["name"]) if notes["type"] == "Series" else frame
 
     def unfolded(self, data: bytes) -> int:

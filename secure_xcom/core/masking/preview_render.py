@@ -1,9 +1,10 @@
-"""Draw a picture of a value at one level of detail."""
+"""Draw the shape of a value at one level of detail: types, lengths and field names, and no value.
+
+`secure_xcom.core.masking.masked_preview` draws values as well.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable
 from itertools import islice
@@ -12,15 +13,12 @@ from typing import Any, NamedTuple
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.structure import (
     CLASSNAME,
-    PACKED,
     VALUE_KEYS,
     are_pairs,
     cut_out,
     is_labelled,
     iso_moment,
-    looks_like_json,
     pair_of,
-    parse_json,
     short_name,
     unwrap,
 )
@@ -32,11 +30,8 @@ UNDRAWN = object()
 
 # A secret shorter than this is hidden where it stands alone, not inside other words.
 _PART_MIN_CHARACTERS = 3
-_DIGITS_MAX_BITS = 128
 # A text with more places to hide than this is hidden whole.
 _FOUND_MAX = 2000
-# A longer text is shown by its length only, so that the cost stays bounded whatever is pushed.
-_TEXT_MAX_CHARACTERS = 8192
 # A key with more digits than this is an account, a card or a hash rather than a field's name.
 _FIELD_MAX_DIGITS = 4
 
@@ -51,8 +46,6 @@ _SHAPES_MAX = 8
 _KINDS = {int: "int", float: "float", bool: "bool", type(None): "None"}
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,39}")
-# PostgreSQL's JSONB refuses NUL, and lone surrogates cannot be UTF-8.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Detail(NamedTuple):
@@ -67,24 +60,14 @@ class _TooDetailedError(Exception):
     """The picture has more parts than can fit; the next poorer one is drawn."""
 
 
-def number_text(value: float) -> int | float | str:
-    """Return a number as JSON has it; one that JSON does not have, or that is over-long, as text."""
-    if isinstance(value, int):
-        return value if value.bit_length() <= _DIGITS_MAX_BITS else f"int({value.bit_length()} bits)"
-    return value if math.isfinite(value) else str(value)
-
-
 class PreviewRenderer:
     """Draws one picture at one detail."""
 
-    def __init__(
-        self, names: SensitiveNames, secrets: frozenset[str], detail: Detail, *, masked: bool, room: int
-    ) -> None:
+    def __init__(self, names: SensitiveNames, secrets: frozenset[str], detail: Detail, *, room: int) -> None:
         self._names = names
         self._secrets = secrets
         self._inside = [text for text in secrets if len(text) >= _PART_MIN_CHARACTERS]
         self._detail = detail
-        self._masked = masked
         # Bytes that are left for the picture. No part is counted for more than it takes, so that what runs out
         # of them could not fit, and is given up before the rest of it is drawn.
         self._room = room
@@ -103,7 +86,7 @@ class PreviewRenderer:
         """Return one part; nothing above it is sensitive."""
         self._spend(_PART_MIN_BYTES)
         if node is None or isinstance(node, bool):
-            return node if self._masked else type(node).__name__.removesuffix("Type")
+            return self._paint_constant(node)
         if isinstance(node, (int, float)):
             return self._paint_number(node)
         if isinstance(node, str):
@@ -122,29 +105,15 @@ class PreviewRenderer:
         if self._room < 0:
             raise _TooDetailedError
 
+    def _paint_constant(self, node: bool | None) -> object:
+        return type(node).__name__.removesuffix("Type")
+
     def _paint_number(self, node: float) -> object:
-        if not self._masked:
-            self._spend(_KIND_MIN_BYTES)
-            return "int" if isinstance(node, int) else "float"
-        number = number_text(node)
-        text = str(number)
-        return number if self._hide(text) == text else MASK
+        self._spend(_KIND_MIN_BYTES)
+        return "int" if isinstance(node, int) else "float"
 
-    def _paint_text(self, text: str, depth: int) -> object:
-        if not self._masked or not self._detail.characters or len(text) > _TEXT_MAX_CHARACTERS:
-            return f"str({len(text)})"
-        parsed = parse_json(text)
-        if parsed is not None:
-            return self._cut(json.dumps(self._paint(parsed, depth + 1), ensure_ascii=False))
-        if looks_like_json(text) and text.rstrip()[-1:] in ("}", "]"):
-            # It may be JSON of a kind that the guesses at free text do not know.
-            return f"str({len(text)})"
-        return self._scrub(text)
-
-    def _scrub(self, text: str) -> str:
-        from secure_xcom.core.masking.secrets_in_text import scrub
-
-        return self._cut(self._hide(scrub(text, self._names, MASK)))
+    def _paint_text(self, text: str, _depth: int) -> object:
+        return f"str({len(text)})"
 
     def _paint_dict(self, node: dict[Any, Any], depth: int) -> object:
         if depth >= self._detail.depth:
@@ -169,15 +138,13 @@ class PreviewRenderer:
             picture[_free(MORE, picture)] = f"{len(node) - self._detail.entries} more"
         return picture
 
-    def _paint_child(self, node: object, depth: int) -> object:
+    def _paint_child(self, node: Any, depth: int) -> object:
         """As `_paint`, without its questions for what most parts of a shape are."""
-        if self._masked:
-            return self._paint(node, depth)
         kind = type(node)
         if kind is dict and depth < self._detail.depth:
-            names = self._row_names(node)  # type: ignore[arg-type]
-            return self._paint(node, depth) if names is None else self._paint_row(node, names, depth)  # type: ignore[arg-type]
-        shape = f"str({len(node)})" if kind is str else _KINDS.get(kind)  # type: ignore[arg-type]
+            names = self._row_names(node)
+            return self._paint(node, depth) if names is None else self._paint_row(node, names, depth)
+        shape = f"str({len(node)})" if kind is str else _KINDS.get(kind)
         if shape is None:
             return self._paint(node, depth)
         self._spend(len(shape) + 2)
@@ -216,26 +183,28 @@ class PreviewRenderer:
     def _paint_key(self, key: object) -> str:
         if not isinstance(key, str):
             return type(key).__name__
-        if self._masked and self._detail.characters:
-            return self._scrub(key)
         plain = _FIELD.fullmatch(key) and sum(map(str.isdigit, key)) <= _FIELD_MAX_DIGITS
         return key if plain and self._hide(key) == key else f"str({len(key)})"
 
     def _paint_list(self, node: list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any], depth: int) -> object:
         if depth >= self._detail.depth:
             return f"{type(node).__name__}({len(node)})"
-        most = self._detail.entries if self._masked else min(self._detail.entries, _SHAPES_MAX)
-        entries = list(islice(node, most))
-        if not self._masked and depth + 1 < self._detail.depth:
-            self._check_rows(entries)
+        entries = self._entries(node, depth)
         if are_pairs(node):
             picture = [self._paint_pair(item, depth + 1) for item in entries]
         else:
             picture = [self._paint_child(item, depth + 1) for item in entries]
             self._spend(_COMMA_BYTES * max(0, len(picture) - 1))
-        if len(node) > most:
-            picture.append(f"{MORE} {len(node) - most} more")
+        if len(node) > len(entries):
+            picture.append(f"{MORE} {len(node) - len(entries)} more")
         return picture
+
+    def _entries(self, node: Iterable[Any], depth: int) -> list[Any]:
+        """Return the entries of a list that are drawn."""
+        entries = list(islice(node, min(self._detail.entries, _SHAPES_MAX)))
+        if depth + 1 < self._detail.depth:
+            self._check_rows(entries)
+        return entries
 
     def _check_rows(self, entries: list[Any]) -> None:
         """Give up before the first of many rows is drawn, where all that are like it could not fit."""
@@ -258,12 +227,12 @@ class PreviewRenderer:
             return MASK
         shown = name if _FIELD.fullmatch(name) else "object"
         moment = iso_moment(classname, data)
-        if moment is not None:
-            return self._paint_text(moment, depth) if self._masked else shown
-        if isinstance(data, (dict, list)):
+        if moment is None and isinstance(data, (dict, list)):
             return {shown: self._paint(data, depth + 1)}
-        if self._masked and data is not None and not classname.startswith(PACKED):
-            return self._paint(data, depth + 1)
+        return self._paint_data(classname, moment or data, shown, depth)
+
+    def _paint_data(self, _classname: str, _data: object, shown: str, _depth: int) -> object:
+        """Return an object whose data is one value."""
         return shown
 
     def _hide(self, text: str) -> str:
@@ -279,10 +248,6 @@ class PreviewRenderer:
             if len(places) > _FOUND_MAX:
                 return MASK
         return cut_out(text, places, MASK) if places else text
-
-    def _cut(self, text: str) -> str:
-        limit = self._detail.characters
-        return _UNSTORABLE.sub("\ufffd", text if len(text) <= limit else text[:limit] + MORE)
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from secure_xcom.claims import Claimant, Ledger, Target, claiming
+from secure_xcom.claims import claiming
 from secure_xcom.claims.claim import Claim
+from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.claiming import Wanted
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import ClaimRefused
 from secure_xcom.core.event import Action

@@ -16,7 +16,7 @@ from secure_xcom.keys.data_keys import Candidates
 from secure_xcom.sinks import Record
 
 if TYPE_CHECKING:
-    from secure_xcom.claims import Claimant
+    from secure_xcom.claims.claimant import Claimant
     from secure_xcom.claims.claiming import Wanted
     from secure_xcom.core.access_policy.interface import Decisions, Rules
 

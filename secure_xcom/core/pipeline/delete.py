@@ -17,7 +17,7 @@ from secure_xcom.sinks import Draft, Record
 from secure_xcom.stores import Store
 
 if TYPE_CHECKING:
-    from secure_xcom.claims import Target
+    from secure_xcom.claims.claimant import Target
     from secure_xcom.claims.shred import Rows, Shredded
     from secure_xcom.core.access_policy.interface import Decisions, Rules
 

@@ -37,7 +37,7 @@ def pause_gc() -> Iterator[None]:
 
 def _begin_process() -> None:
     """A child that another thread forks meanwhile has no thread that would end the block."""
-    global _off  # noqa: PLW0603
+    global _off  # noqa: PLW0603  # as above
     if _off:
         _off = False
         gc.enable()

@@ -17,13 +17,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from secure_xcom.claims import Claimant, Exclusive, Ledger
+from secure_xcom.claims.claimant import Claimant
+from secure_xcom.claims.exclusive import Exclusive
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Action
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.per_process import MadeOnce, unlocked_property
 from secure_xcom.core.pipeline.decide import Admitted, Row, decide, exclusive_of
 from secure_xcom.core.pipeline.fetch import fetch_admitted
@@ -40,11 +42,11 @@ from secure_xcom.sinks import AccessLog, Draft, Record, recording
 from secure_xcom.stores import Store, store
 
 if TYPE_CHECKING:
-    from secure_xcom.claims import Claim
+    from secure_xcom.claims.claim import Claim
     from secure_xcom.claims.claiming import Wanted
     from secure_xcom.claims.shred import Rows, Shredded
     from secure_xcom.core.access_policy.interface import Decisions
-    from secure_xcom.core.masking import Secrets
+    from secure_xcom.core.masking.secrets_of_value import Secrets
     from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 
 __all__ = ["Pipeline", "Pulled", "Push", "Row"]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from secure_xcom.core import clock, masking
+from secure_xcom.core import clock
 from secure_xcom.core.codecs import Encoded
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ValueTooLarge
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.reference import ROUTES_KEY, TIME_FORMAT
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def destination(
     key = coordinate.key
     # A whole value is searched for secrets only where a route asks.
     asked = any(route.sensitive for route in compartment.routes)
-    sensitive = asked and masking.holds_sensitive(encoded.structure, names=names, key=key)
+    sensitive = asked and _holds_sensitive(encoded, names, key)
     route = next((route for route in compartment.routes if route.takes(key, sensitive=sensitive)), None)
     now = clock.now()
     lasts = compartment.lasts(key)
@@ -75,6 +75,12 @@ def destination(
         # What a branching task says is read by Airflow's scheduler as well, over and over and without a key.
         exclusive=(marked or compartment.is_exclusive(key)) and key != ROUTES_KEY,
     )
+
+
+def _holds_sensitive(encoded: Encoded, names: SensitiveNames, key: str) -> bool:
+    from secure_xcom.core.masking.walk import holds_sensitive
+
+    return holds_sensitive(encoded.structure, names=names, key=key)
 
 
 def mask_mode(compartments: Iterable[Rules | None], mode: str) -> str:

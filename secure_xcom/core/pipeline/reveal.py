@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from secure_xcom.core import masking
 from secure_xcom.core.codecs import Codecs, Parts
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.clean_check import is_clean
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.decide import Admitted, Row
 from secure_xcom.core.pipeline.open_payload import opened
+
+if TYPE_CHECKING:
+    from secure_xcom.core.masking.secrets_of_value import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,7 @@ class Masker:
     :param register: does it; without it, with Airflow's masker.
     """
 
-    def __init__(
-        self, names: SensitiveNames, cap: int, register: Callable[[masking.Secrets], None] | None = None
-    ) -> None:
+    def __init__(self, names: SensitiveNames, cap: int, register: Callable[[Secrets], None] | None = None) -> None:
         self.names = names
         self._cap = cap
         self._register = register
@@ -58,7 +59,7 @@ class Masker:
 
         :param parts: the strings and names in the value, where its codec knows them.
         """
-        return Maskable(structure, key, parts is not None and masking.is_clean(parts, self.names))
+        return Maskable(structure, key, parts is not None and is_clean(parts, self.names))
 
     def mask(self, values: Sequence[Maskable], mode: str) -> None:
         """Register the sensitive strings of several values in one call, within one cap.
@@ -72,9 +73,16 @@ class Masker:
         ]
         if not searched:
             return
-        secrets = masking.secrets_of_all(searched, names=self.names, mode=mode, cap=self._cap)
+        # Most values hold nothing that has to be registered.
+        from secure_xcom.core.masking.secrets_of_value import secrets_of_all
+
+        secrets = secrets_of_all(searched, names=self.names, mode=mode, cap=self._cap)
         if secrets.values or secrets.dropped:
-            (self._register or masking.register)(secrets)
+            if self._register is None:
+                from secure_xcom.core.masking.masker_registration import register
+
+                self._register = register
+            self._register(secrets)
 
 
 def reveal_plain(row: Row, codecs: Codecs) -> Revealed:

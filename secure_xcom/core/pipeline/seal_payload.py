@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import uuid6
 
-from secure_xcom.core import codecs, masking, reference
+from secure_xcom.core import codecs, reference
 from secure_xcom.core.codecs import Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import StoreError
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.preview import preview
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_routing import Destination
 from secure_xcom.core.pipeline.reveal import Maskable
 from secure_xcom.core.reference import HEADER_BYTES, Head, Reference, WrappedKey
@@ -167,6 +168,4 @@ def preview_of(bare: Reference, value: Maskable, mode: str, names: SensitiveName
         return None
     # What one reader may see is shown to nobody else, so of an exclusive value there are shapes at the most.
     shown = "shape" if bare.head.exclusive else mode
-    return masking.preview(
-        value.structure, mode=shown, names=names, key=value.key, max_bytes=room, clean=value.clean
-    )
+    return preview(value.structure, mode=shown, names=names, key=value.key, max_bytes=room, clean=value.clean)

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 
 from secure_xcom.core.access_policy.alarms import AT_ONCE, Alarm
 from secure_xcom.core.clock import text_of, time_of
-from secure_xcom.core.errors import CommandError
 from secure_xcom.core.event_text import by, xcom
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.sinks.alarms.rules import Raised, is_reveal, raised, single
 
 KEPT = timedelta(days=2)
 """How long the position in a chain is kept after the chain's last event."""
+
+REVEAL_HERE = "here"
+"""The rule of an event of `secure-xcom reveal --here`: the person's own rights decided."""
 
 _CONSUMERS_MAX = 200_000
 
@@ -157,7 +160,8 @@ class Evaluator:
     def _opening(self, alarm: Alarm, record: Mapping[str, Any]) -> Iterator[Raised]:
         # One command may open thousands of XComs (migrate-back); its events are in one chain and raise one alarm.
         command = (alarm.name, str(record.get("chain")))
-        if record.get("action") == "open" and command not in self._opening_chains:
+        by_hand = record.get("action") == "open" or is_reveal_here(record)
+        if by_hand and command not in self._opening_chains:
             self._opening_chains.add(command)
             did = "opened" if record.get("outcome") == "ok" else "tried to open"
             yield raised(alarm, record, f"{by(record) or 'somebody'} {did} {xcom(record)} by hand")
@@ -206,6 +210,11 @@ def _reader(record: Mapping[str, Any]) -> tuple[str, ...] | None:
         return None
     reader = (record.get("compartment"), producer.get("dag_id"), consumer.get("dag_id"), consumer.get("task_id"))
     return tuple(map(str, reader))
+
+
+def is_reveal_here(record: Mapping[str, Any]) -> bool:
+    """Return whether somebody used `reveal --here`, with rights of their own as for `open`."""
+    return record.get("action") == "reveal" and record.get("rule") == REVEAL_HERE
 
 
 def _viewer(record: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.alarms import Alarm, When
 from secure_xcom.core.clock import text_of, time_of
-from secure_xcom.core.errors import AlarmNotTold
+from secure_xcom.core.service_errors import AlarmNotTold
 from secure_xcom.ops.audit_trail.alarm_windows import Evaluator, State
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.read import Source, raw_lines

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from secure_xcom.core.errors import CommandError, ObjectMissing
+from secure_xcom.core.errors import ObjectMissing
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint

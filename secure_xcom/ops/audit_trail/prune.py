@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secure_xcom.core.errors import SealedLogInvalid, StoreError
+from secure_xcom.core.errors import StoreError
+from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.tlog.layout import WIDTH, bundle_index

@@ -17,7 +17,8 @@ from typing import IO, NamedTuple, Protocol, cast
 import zstandard
 from typing_extensions import Self
 
-from secure_xcom.core.errors import AccessLogUnreadable, StoreError, UriInvalid
+from secure_xcom.core.errors import StoreError, UriInvalid
+from secure_xcom.core.operator_errors import AccessLogUnreadable
 from secure_xcom.sinks.sink_uri import Kind, SinkUri
 from secure_xcom.stores import Store, store
 

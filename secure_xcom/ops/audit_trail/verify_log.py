@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from secure_xcom.core.errors import ObjectMissing, SealedLogInvalid, StoreError
+from secure_xcom.core.errors import ObjectMissing, StoreError
 from secure_xcom.core.event_chain import FIRST
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.findings import log_finding
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog, source_named

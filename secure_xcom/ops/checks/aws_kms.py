@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, KeyServiceLoginRefused, SecureXComError
+from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, SecureXComError
 from secure_xcom.core.findings import Finding, as_finding
+from secure_xcom.core.service_errors import KeyServiceLoginRefused
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.aws_kms import AwsKms
 from secure_xcom.keys.aws_kms_format import CONTEXT_NAMES, KmsWrap, kms_context
@@ -32,13 +33,13 @@ def findings(service: AwsKms, context: Mapping[str, str] | None) -> list[Finding
 
     :param context: see `secure_xcom.ops.checks.key_services.check_key_service`.
     """
-    found: list[Finding] = []
+    reported: list[Finding] = []
     try:
         for finding in _all(service, context):
-            found.append(finding)
+            reported.append(finding)
     except SecureXComError as error:
-        found.append(as_finding(_subject(service), error))
-    return found
+        reported.append(as_finding(_subject(service), error))
+    return reported
 
 
 def _all(service: AwsKms, context: Mapping[str, str] | None) -> Iterator[Finding]:

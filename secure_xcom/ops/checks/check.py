@@ -8,8 +8,9 @@ from dataclasses import replace
 from functools import partial
 from importlib import metadata
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.dag_origin import check_told
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import RELEASE
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import SecureXComError, UriInvalid

@@ -10,7 +10,8 @@ from itertools import islice
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.errors import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.lint import rows
 
@@ -14,8 +14,13 @@ def examine_teams(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Finding
 
     :param multi_team: whether Airflow keeps teams apart.
     """
-    found = list(rows.findings(policy, multi_team=multi_team))
-    if found:
+    reported = list(rows.findings(policy, multi_team=multi_team))
+    if reported:
         yield Finding(
-            "[core] multi_team", "warning", found[0].text, found[0].remedy, "rows-of-all", count=len(found)
+            "[core] multi_team",
+            "warning",
+            reported[0].text,
+            reported[0].remedy,
+            "rows-of-all",
+            count=len(reported),
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from secure_xcom.core.errors import DatabaseFailed
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.operator_errors import DatabaseFailed
 from secure_xcom.ops.xcom_table import Database
 
 SHOWN = 5

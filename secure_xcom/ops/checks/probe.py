@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import uuid6
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.coordinate import Coordinate, encryption_context, object_path
 from secure_xcom.core.errors import KeyServiceError, ObjectMissing, SecureXComError, StoreDenied, StoreError
 from secure_xcom.core.findings import Finding, as_finding
@@ -106,14 +106,14 @@ def _clock(store: Store, path: str) -> Finding:
     subject = f"clock against {store.uri}"
     now = clock.now()
     try:
-        found = [entry for entry in store.list(path.rpartition("/")[0] + "/") if entry.path == path]
+        entries = [entry for entry in store.list(path.rpartition("/")[0] + "/") if entry.path == path]
     except StoreDenied:
         return Finding(
             subject, "ok", "not compared: this identity may not list, which pushes and pulls do not need"
         )
-    if not found:
+    if not entries:
         return Finding(subject, "warning", "a new object is not listed", "let `secure-xcom gc` list the store")
-    skew = (now - found[0].modified).total_seconds()
+    skew = (now - entries[0].modified).total_seconds()
     if abs(skew) > _SKEW_SECONDS:
         return Finding(
             subject,

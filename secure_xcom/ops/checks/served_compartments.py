@@ -10,16 +10,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, encryption_context
-from secure_xcom.core.errors import (
-    KeyringMissing,
-    KeyServiceDenied,
-    KeyServiceLoginRefused,
-    SecureXComError,
-    VaultTrouble,
-)
+from secure_xcom.core.errors import KeyringMissing, KeyServiceDenied, SecureXComError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.service_errors import KeyServiceLoginRefused
+from secure_xcom.core.vault_errors import VaultTrouble
 from secure_xcom.keys import DataKey, KeyUri, key_service
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.ops.service_policies.compile.vault import policy_name
@@ -64,7 +62,7 @@ def _separates(policy: AccessPolicy) -> bool:
 def _recognised(policy: AccessPolicy) -> tuple[list[Identity], str]:
     """Return the policy's identities that this process is, and what told so."""
     names = {policy_name(identity): identity for identity in policy.identities}
-    for uri in dict.fromkeys(uri for own in policy.compartments for uri in own.all_key_uris):
+    for uri in dict.fromkeys(uri for compartment in policy.compartments for uri in compartment.all_key_uris):
         if uri.startswith("vault://") and (attached := names.keys() & _vault_policies(uri)):
             return [names[name] for name in sorted(attached)], "the policies of its Vault token"
     arn = os.environ.get("AWS_ROLE_ARN")
@@ -124,20 +122,20 @@ def _of_another(compartment: Compartment, coordinate: Coordinate, names: str) ->
 
 
 def _by_rights(policy: AccessPolicy, coordinate: Coordinate) -> Served:
-    refused = {own.name: _refused_by(own, coordinate) for own in policy.compartments}
-    serves = tuple(own for own in policy.compartments if refused[own.name] is None)
+    refused = {compartment.name: _refused_by(compartment, coordinate) for compartment in policy.compartments}
+    serves = tuple(compartment for compartment in policy.compartments if refused[compartment.name] is None)
     if not serves:
         # Then it is no worker of another compartment: each refusal is a fault, and is reported as one.
         return Served(policy.compartments)
     findings = [
         Finding(
-            f"compartment {own.name}",
+            f"compartment {compartment.name}",
             "ok",
-            f"not tried: {refused[own.name]}; that is right if workers of its own serve it, else name one of its "
-            "DAGs with --dag to see why",
+            f"not tried: {refused[compartment.name]}; that is right if workers of its own serve it, else name "
+            "one of its DAGs with --dag to see why",
         )
-        for own in policy.compartments
-        if refused[own.name] is not None
+        for compartment in policy.compartments
+        if refused[compartment.name] is not None
     ]
     return Served(serves, tuple(findings))
 

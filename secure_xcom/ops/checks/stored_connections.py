@@ -17,10 +17,10 @@ from importlib.util import find_spec
 from typing import Literal
 
 from secure_xcom.connections.connection_ids import connection_id, variable
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import MaintenanceError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.ops.xcom_table import Database, database_url
 
 _LOCAL_FILE = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
@@ -42,11 +42,11 @@ def used_by(policy: AccessPolicy, settings: Settings, sinks: Sequence[str]) -> d
         if conn_id is not None and what not in uses.setdefault(conn_id, []):
             uses[conn_id].append(what)
 
-    for own in policy.compartments:
-        for uri in own.all_key_uris:
-            note(uri, f"the keys of {own.name}")
-        for uri in own.all_store_uris:
-            note(uri, f"the store of {own.name}")
+    for compartment in policy.compartments:
+        for uri in compartment.all_key_uris:
+            note(uri, f"the keys of {compartment.name}")
+        for uri in compartment.all_store_uris:
+            note(uri, f"the store of {compartment.name}")
     for uri in sinks:
         note(uri, "the access log")
     if settings.claims_uri:

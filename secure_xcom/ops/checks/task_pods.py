@@ -15,9 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from secure_xcom.connections import airflow_connection
+from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.connections.connection_ids import connection_id, variable
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import ConnectionUnknown
 from secure_xcom.core.findings import Finding
 from secure_xcom.deployment import airflow_config

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from secure_xcom.core.errors import SecureXComError, VaultDenied, VaultTrouble
+from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.findings import Finding, as_finding
 from secure_xcom.core.setup_commands import vault_preview, vault_setup
 from secure_xcom.core.suggest import did_you_mean
+from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
 from secure_xcom.keys import DataKey
 from secure_xcom.keys.vault import VaultTransit
 
@@ -25,13 +26,13 @@ _HEALTH = (200, 429, 472, 473, 501, 503)
 
 def findings(key: VaultTransit) -> list[Finding]:
     """Return all findings, the connection to Vault first. Nothing follows an error that prevents the rest."""
-    found: list[Finding] = []
+    reported: list[Finding] = []
     try:
         for finding in _all(key):
-            found.append(finding)
+            reported.append(finding)
     except SecureXComError as error:
-        found.append(as_finding(f"vault {key.conn_id}", error))
-    return found
+        reported.append(as_finding(f"vault {key.conn_id}", error))
+    return reported
 
 
 def _all(key: VaultTransit) -> Iterator[Finding]:

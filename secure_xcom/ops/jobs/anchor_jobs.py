@@ -107,7 +107,7 @@ def _anchor(context: JobContext, options: AnchorOptions) -> AnchorReport:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
 
     try:
         path.write_bytes(content)

@@ -15,8 +15,9 @@ from secure_xcom.ops.jobs import audit_options, params
 from secure_xcom.ops.jobs.job import Job, JobContext, Report, option, shared
 
 if TYPE_CHECKING:
-    from secure_xcom.core.errors import AlarmNotTold, SecureXComError
+    from secure_xcom.core.errors import SecureXComError
     from secure_xcom.core.findings import Finding
+    from secure_xcom.core.service_errors import AlarmNotTold
     from secure_xcom.ops.audit_trail.reconcile.compare import Compared
     from secure_xcom.sinks.alarms.rules import Raised
 
@@ -179,7 +180,7 @@ class ReconcileReport(Report):
 
 
 def _reconcile(context: JobContext, options: ReconcileOptions) -> ReconcileReport:
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.audit_trail.evaluate_alarms import sound
     from secure_xcom.ops.audit_trail.reconcile.compare import ServiceLogs, compare
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Asked, Coordinate
-from secure_xcom.core.errors import CommandError, PlaintextRefused, ReferenceExpired
+from secure_xcom.core.errors import PlaintextRefused, ReferenceExpired
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.pipeline.open_payload import check_time, key_uses
 from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.ops.jobs.eligible_rows import check_compartment, value_of

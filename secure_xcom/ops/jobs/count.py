@@ -12,15 +12,16 @@ from datetime import datetime, timedelta, timezone
 
 from secure_xcom import numbers
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import MaintenanceError, SecureXComError
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.core.reference import TIME_FORMAT
 from secure_xcom.keys import version_of
 from secure_xcom.numbers import Numbers
 from secure_xcom.numbers.table import OUTSIDE
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.read import Source
-from secure_xcom.ops.jobs.eligible_rows import Found, is_airflows_own, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, is_airflows_own, recognise
 from secure_xcom.ops.jobs.expire import due
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -83,9 +84,9 @@ def count(
     with database.transaction("reading the numbers") as connection:
         if not numbers.is_made(connection):
             return CountReport()
-        before = {one.compartment: one for one in numbers.read(connection)}
+        before = {numbers_of.compartment: numbers_of for numbers_of in numbers.read(connection)}
     report, now = CountReport(made=True), clock.now()
-    every = {own.name: Numbers(own.name) for own in policy.compartments}
+    every = {compartment.name: Numbers(compartment.name) for compartment in policy.compartments}
     every[OUTSIDE] = Numbers(OUTSIDE)
     total = database.count()
     # A row that Airflow does not show is no XCom of its own: what it shows of that one is counted.
@@ -99,33 +100,33 @@ def count(
         with database.transaction("writing the numbers") as connection:
             numbers.write(connection, every.values(), now)
     report.compartments = len(policy.compartments)
-    for one in every.values():
-        report.xcoms += one.xcoms
-        report.plaintext += one.plaintext
-        report.unreadable += one.unreadable
+    for numbers_of in every.values():
+        report.xcoms += numbers_of.xcoms
+        report.plaintext += numbers_of.plaintext
+        report.unreadable += numbers_of.unreadable
     return report
 
 
 def _take(
     row: StoredRow, policy: AccessPolicy, database: Database, every: Mapping[str, Numbers], now: datetime
 ) -> None:
-    found = recognise(row, policy, database)
-    if isinstance(found, Found):
-        _reference(found, every[found.compartment.name], now)
+    recognised = recognise(row, policy, database)
+    if isinstance(recognised, EligibleRow):
+        _reference(recognised, every[recognised.compartment.name], now)
         return
-    own = policy.resolve_dag(row.dag_id)
-    counted = every[OUTSIDE if own is None else own.name]
-    if isinstance(found, SecureXComError):
+    compartment = policy.resolve_dag(row.dag_id)
+    counted = every[OUTSIDE if compartment is None else compartment.name]
+    if isinstance(recognised, SecureXComError):
         counted.unreadable += 1
     elif not is_airflows_own(row):
         counted.plaintext += 1
 
 
-def _reference(found: Found, counted: Numbers, now: datetime) -> None:
-    reference = found.reference
+def _reference(eligible: EligibleRow, counted: Numbers, now: datetime) -> None:
+    reference = eligible.reference
     counted.xcoms += 1
     counted.bytes += reference.size
-    over = due(found)
+    over = due(eligible)
     if reference.shredded is None and over is not None and over < now:
         counted.expired += 1
     for key in reference.keys:
@@ -142,10 +143,10 @@ def _last_pulls(
     every: Mapping[str, Numbers], before: Mapping[str, Numbers], sources: Iterable[Source], report: CountReport
 ) -> None:
     """Find the last pull of each compartment: what was known, and what the access log has of since then."""
-    for name, one in before.items():
+    for name, known in before.items():
         if name in every:
-            every[name].last_pull = one.last_pull
-    counted = [one.counted for one in before.values() if one.counted is not None]
+            every[name].last_pull = known.last_pull
+    counted = [known.counted for known in before.values() if known.counted is not None]
     since = max(counted) - _OVERLAP if counted else datetime(1970, 1, 1, tzinfo=timezone.utc)
     for source in sources:
         for piece in source.pieces():
@@ -160,12 +161,12 @@ def _pull(line: bytes, every: Mapping[str, Numbers], since: datetime, report: Co
     event = event_of(line)
     if event is None or event.get("action") != "pull" or event.get("outcome") != "ok":
         return
-    one = every.get(str(event.get("compartment")))
+    compartment_numbers = every.get(str(event.get("compartment")))
     time = _time(event.get("time"))
-    if one is None or time is None or time < since:
+    if compartment_numbers is None or time is None or time < since:
         return
     report.pulls += 1
-    one.last_pull = max(time, one.last_pull or time)
+    compartment_numbers.last_pull = max(time, compartment_numbers.last_pull or time)
 
 
 def _time(text: object) -> datetime | None:

@@ -56,7 +56,8 @@ class DoctorReport(Report):
             {"kind": finding.rule, **finding.record("status", "text", "remedy", "count")}
             for finding in self.findings
         ]
-        return {**self._counts(), "kinds": len(kinds), "ailments": kinds, "found": self.found}
+        # The second name is that of earlier builds, which scripts may read.
+        return {**self._counts(), "kinds": len(kinds), "findings": kinds, "ailments": kinds, "found": self.found}
 
     def lines(self) -> list[str]:
         """See `Report.lines`. The command shows findings in colour instead."""

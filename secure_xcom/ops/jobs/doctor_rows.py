@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import ReferenceExpired, SecureXComError, StoreError
 from secure_xcom.core.findings import Finding, Status
 from secure_xcom.core.pipeline.open_payload import check_time, openable
@@ -22,7 +22,7 @@ from secure_xcom.core.reference import LARGEST_BYTES
 from secure_xcom.keys import KeyUri, openers, version_of
 from secure_xcom.ops.jobs.eligible_rows import (
     LINK_PREFIX,
-    Found,
+    EligibleRow,
     check_compartment,
     is_of_loop,
     is_skip_decision,
@@ -152,17 +152,17 @@ def examine_payloads(
 
 
 def _archived(
-    found: Found, ended: Mapping[tuple[str, str], datetime | None], by_rule: _RowFindings, now: datetime
+    eligible: EligibleRow, ended: Mapping[tuple[str, str], datetime | None], by_rule: _RowFindings, now: datetime
 ) -> None:
-    end = ended.get((found.row.dag_id, found.row.run_id))
+    end = ended.get((eligible.row.dag_id, eligible.row.run_id))
     # `expire` has had a day to delete it.
-    if is_over(found, ended, now) and (end is None or end < now - _DAY):
+    if is_over(eligible, ended, now) and (end is None or end < now - _DAY):
         by_rule.add(
             "archived-row",
             "warning",
             "references of archived attempts whose DAG run has ended, and which still exist",
             "run `secure-xcom expire --apply`, or let the maintenance DAG do it",
-            found.row.where,
+            eligible.row.where,
         )
 
 
@@ -192,9 +192,13 @@ def _plaintext(row: StoredRow, by_rule: _RowFindings) -> None:
 
 
 def _reference(
-    found: Found, policy: AccessPolicy, by_rule: _RowFindings, versions: Counter[tuple[str, int]], now: datetime
+    eligible: EligibleRow,
+    policy: AccessPolicy,
+    by_rule: _RowFindings,
+    versions: Counter[tuple[str, int]],
+    now: datetime,
 ) -> None:
-    row, reference, compartment = found.row, found.reference, found.compartment
+    row, reference, compartment = eligible.row, eligible.reference, eligible.compartment
     if reference.shredded is not None:
         return
     # Only wraps that a pull would send to a key service: a row can name any key.
@@ -212,7 +216,7 @@ def _reference(
         pass
     except SecureXComError as error:
         by_rule.add_error(error, row.where)
-    expiry = due(found)
+    expiry = due(eligible)
     if expiry is not None and expiry < now - _DAY:
         by_rule.add(
             "expired-row",

@@ -12,7 +12,7 @@ def duration(text: str, option: str) -> timedelta:
     :raises CommandError: it has another form.
     """
     from secure_xcom.core.access_policy.field_types import seconds
-    from secure_xcom.core.errors import CommandError
+    from secure_xcom.core.operator_errors import CommandError
 
     try:
         return timedelta(seconds=seconds(text))

@@ -13,24 +13,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from secure_xcom.connections.sql.positions import AttemptPosition, Position
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
-from secure_xcom.core.errors import (
-    AttemptMismatch,
-    CoordinateMismatch,
-    DatabaseFailed,
-    ReferenceMalformed,
-    SecureXComError,
-)
-from secure_xcom.core.reference import (
-    ROUTES,
-    ROUTES_KEY,
-    TAG,
-    Head,
-    Reference,
-    is_deep,
-    is_reference,
-    parse,
-)
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.errors import AttemptMismatch, CoordinateMismatch, ReferenceMalformed, SecureXComError
+from secure_xcom.core.operator_errors import DatabaseFailed
+from secure_xcom.core.reference import ROUTES, ROUTES_KEY, TAG, Head, Reference, is_reference, parse
+from secure_xcom.ops.deep_values import is_deep
 from secure_xcom.ops.xcom_table import Database, StoredRow
 
 REFERENCE_MAX_CHARACTERS = 4 << 20
@@ -52,7 +40,7 @@ _NO_TIME = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class EligibleRow:
     """A row with its reference and its compartment. None of it is authenticated: that needs the data key."""
 
     row: StoredRow
@@ -84,7 +72,7 @@ def is_skip_decision(row: StoredRow) -> bool:
     )
 
 
-def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found | SecureXComError | None:
+def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> EligibleRow | SecureXComError | None:
     """Return a row's reference, the error of a refused reference, or None for a plaintext value.
 
     :raises DatabaseFailed: the database does not answer.
@@ -95,7 +83,7 @@ def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> Found
             return None
         reference = parse(value)
         check_row(row, reference.head)
-        return Found(row, reference, policy.compartment(reference.head.compartment))
+        return EligibleRow(row, reference, policy.compartment(reference.head.compartment))
     except DatabaseFailed:
         raise
     except SecureXComError as error:
@@ -182,7 +170,7 @@ def mentioned(row: StoredRow, database: Database) -> set[str]:
     return set(_UNIQUE.findall(row.text))
 
 
-def others_payloads(founds: Iterable[Found], database: Database) -> dict[Position, StoredRow]:
+def others_payloads(founds: Iterable[EligibleRow], database: Database) -> dict[Position, StoredRow]:
     """Return which of these references name a payload that an older row of their task instance names.
 
     A payload's path says of which task instance it is and not of which key, and only the data key shows to which
@@ -191,20 +179,20 @@ def others_payloads(founds: Iterable[Found], database: Database) -> dict[Positio
 
     :returns: for each such reference the row that was there before, or at the same time, by its position.
     """
-    wanted = {found.row.position: found for found in founds if found.reference.head.object is not None}
-    rows = [found.row for found in wanted.values()]
-    objects = {str(found.reference.head.object) for found in wanted.values()}
+    wanted = {eligible.row.position: eligible for eligible in founds if eligible.reference.head.object is not None}
+    rows = [eligible.row for eligible in wanted.values()]
+    objects = {str(eligible.reference.head.object) for eligible in wanted.values()}
     by_object: dict[str, list[StoredRow]] = {}
     for row in database.of_tasks((row.dag_id, row.run_id, row.task_id, row.map_index) for row in rows):
         named = _object_in(row, database)
         if named in objects:
             by_object.setdefault(named, []).append(row)
     first: dict[Position, StoredRow] = {}
-    for position, found in wanted.items():
+    for position, eligible in wanted.items():
         before = [
             row
-            for row in by_object.get(str(found.reference.head.object), [])
-            if not row.is_same_xcom(found.row) and not _is_older(found.row, row)
+            for row in by_object.get(str(eligible.reference.head.object), [])
+            if not row.is_same_xcom(eligible.row) and not _is_older(eligible.row, row)
         ]
         if before:
             first[position] = before[0]

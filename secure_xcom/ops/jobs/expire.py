@@ -22,12 +22,12 @@ from functools import cache
 from pathlib import Path
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import CoordinateMismatch, SecureXComError
 from secure_xcom.core.event import Event, Outcome
 from secure_xcom.core.pipeline.open_payload import SKEW, place_within
 from secure_xcom.core.reference import TIME_FORMAT
-from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -88,16 +88,16 @@ class ExpireReport(Report):
         return lines
 
 
-def due(found: Found) -> datetime | None:
+def due(eligible: EligibleRow) -> datetime | None:
     """Return when an XCom expires; None where it never does."""
-    head = found.reference.head
+    head = eligible.reference.head
     if head.expires is not None:
         return _time(head.expires)
-    retention = found.compartment.lasts(head.key)
+    retention = eligible.compartment.lasts(head.key)
     if retention is None:
         return None
     # Whoever wrote the row can date it into the future; the database knows when it was written.
-    created, written = _time(head.created), found.row.timestamp
+    created, written = _time(head.created), eligible.row.timestamp
     if written is not None and created > written + SKEW:
         created = written
     try:
@@ -106,17 +106,17 @@ def due(found: Found) -> datetime | None:
         return None
 
 
-def is_over(found: Found, ended: Mapping[tuple[str, str], datetime | None], now: datetime) -> bool:
+def is_over(eligible: EligibleRow, ended: Mapping[tuple[str, str], datetime | None], now: datetime) -> bool:
     """Return whether an XCom of an archived attempt is to go, as its DAG run has ended long enough ago.
 
     :param ended: the runs that have ended, as `AirflowDatabase.ended_runs` gives them.
     """
-    row = found.row
+    row = eligible.row
     if not row.archived or (row.dag_id, row.run_id) not in ended:
         return False
     end = ended[row.dag_id, row.run_id]
-    kept = found.compartment.archived_retention_seconds
-    if kept == 0 or found.reference.head.exclusive is not None:
+    kept = eligible.compartment.archived_retention_seconds
+    if kept == 0 or eligible.reference.head.exclusive is not None:
         return True
     return end is not None and end + timedelta(seconds=kept) <= now
 
@@ -170,75 +170,75 @@ class _Run:
 
     def examine(
         self, row: StoredRow, ended: Mapping[tuple[str, str], datetime | None], report: ExpireReport
-    ) -> Found | None:
+    ) -> EligibleRow | None:
         report.rows += 1
-        found = recognise(row, self.policy, self.database)
-        if found is None:
+        recognised = recognise(row, self.policy, self.database)
+        if recognised is None:
             return None
         report.references += 1
-        if isinstance(found, SecureXComError):
+        if isinstance(recognised, SecureXComError):
             report.unreadable += 1
             return None
-        expiry = due(found)
+        expiry = due(recognised)
         expired = expiry is not None and expiry <= self.now
-        if not expired and not is_over(found, ended, self.now):
+        if not expired and not is_over(recognised, ended, self.now):
             return None
         if self.policy.held(row.dag_id, row.run_id) is not None:
             report.held += 1
             return None
         report.expired += 1
         report.archived += not expired
-        report.expired_bytes += found.reference.size
+        report.expired_bytes += recognised.reference.size
         add_example(report.examples, row.where)
-        return found
+        return recognised
 
-    def delete(self, expired: Sequence[Found], report: ExpireReport) -> None:
+    def delete(self, expired: Sequence[EligibleRow], report: ExpireReport) -> None:
         # An access log that cannot be written stops the job before anything is deleted.
-        self.access_log.record([self._event(found, "ok") for found in expired])
+        self.access_log.record([self._event(eligible, "ok") for eligible in expired])
         failed = self._delete_payloads(expired)
-        for found in expired:
-            error = failed.get(id(found))
+        for eligible in expired:
+            error = failed.get(id(eligible))
             if error is not None:
                 report.failed += 1
                 add_example(report.failures, str(error))
-                self.access_log.record([self._event(found, "failed", type(error).__name__)])
-            elif self.database.delete(found.row):
+                self.access_log.record([self._event(eligible, "failed", type(error).__name__)])
+            elif self.database.delete(eligible.row):
                 report.deleted += 1
             else:
                 report.changed += 1
         self._pace.did(len(expired))
 
-    def _delete_payloads(self, expired: Sequence[Found]) -> dict[int, SecureXComError]:
+    def _delete_payloads(self, expired: Sequence[EligibleRow]) -> dict[int, SecureXComError]:
         """Delete the payloads, in bulk for each store. Return the errors by the id of their XCom."""
         failed: dict[int, SecureXComError] = {}
-        by_store: dict[str, list[tuple[Found, str]]] = {}
+        by_store: dict[str, list[tuple[EligibleRow, str]]] = {}
         copies = others_payloads(expired, self.database)
-        for found in expired:
-            first = copies.get(found.row.position)
+        for eligible in expired:
+            first = copies.get(eligible.row.position)
             if first is not None:
                 what = f"it names the payload of {first.where}, an older row"
-                failed[id(found)] = CoordinateMismatch(what, where=found.row.where)
+                failed[id(eligible)] = CoordinateMismatch(what, where=eligible.row.where)
                 continue
             try:
-                place = place_within(found.reference, found.compartment, found.row.where)
+                place = place_within(eligible.reference, eligible.compartment, eligible.row.where)
             except SecureXComError as error:
-                failed[id(found)] = error
+                failed[id(eligible)] = error
                 continue
             if place is not None:
-                by_store.setdefault(place[0], []).append((found, place[1]))
+                by_store.setdefault(place[0], []).append((eligible, place[1]))
         for uri, entries in by_store.items():
             try:
                 answers = self._store(uri).delete_many([path for _, path in entries])
             except SecureXComError as error:
-                failed.update({id(found): error for found, _ in entries})
+                failed.update({id(eligible): error for eligible, _ in entries})
                 continue
-            for (found, _), answer in zip(entries, answers, strict=True):
+            for (eligible, _), answer in zip(entries, answers, strict=True):
                 if answer is not None:
-                    failed[id(found)] = answer
+                    failed[id(eligible)] = answer
         return failed
 
-    def _event(self, found: Found, outcome: Outcome, error: str | None = None) -> Event:
-        head = found.reference.head
+    def _event(self, eligible: EligibleRow, outcome: Outcome, error: str | None = None) -> Event:
+        head = eligible.reference.head
         return Event(
             "expire",
             outcome,
@@ -246,7 +246,7 @@ class _Run:
             compartment=head.compartment,
             error=error,
             object=head.object,
-            size=found.reference.size,
+            size=eligible.reference.size,
             policy=self.policy.digest,
             operator=self.operator,
         )

@@ -21,9 +21,11 @@ from itertools import islice
 from pathlib import Path
 
 from secure_xcom.connections.sql.positions import position_of
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment
-from secure_xcom.core.errors import SecureXComError, StoreError, UnsafeRefused
+from secure_xcom.core.errors import SecureXComError, StoreError
+from secure_xcom.core.operator_errors import UnsafeRefused
 from secure_xcom.ops.jobs.eligible_rows import mentioned, recognise
 from secure_xcom.ops.jobs.gc_inventory import Batch, Inventory, locked, name_of
 from secure_xcom.ops.jobs.gc_report import GcReport
@@ -140,8 +142,8 @@ class _Run:
         report.stores = [_described(uri) for uri in self._stores]
         for unit in self.units:
             room = self.examples - len(report.orphan_examples)
-            found = self.inventory.orphans(unit.name, limit=room) if room else ()
-            report.orphan_examples += [object_uri(unit.store_uri, path) for _, path, _ in found]
+            orphans = self.inventory.orphans(unit.name, limit=room) if room else ()
+            report.orphan_examples += [object_uri(unit.store_uri, path) for _, path, _ in orphans]
         self._check_missing(report)
         return report
 
@@ -164,26 +166,26 @@ class _Run:
         done = 0
         while batch := list(islice(listing, BATCH)):
             payloads, young, counts = [], [], {"payloads": 0, "young": 0, "foreign": 0}
-            for found in batch:
-                kind = self._kind(found, unit.compartment.name)
+            for entry in batch:
+                kind = self._kind(entry, unit.compartment.name)
                 counts[kind] += 1
-                name = name_of(object_uri(unit.store_uri, found.path))
+                name = name_of(object_uri(unit.store_uri, entry.path))
                 if kind == "payloads":
-                    payloads.append((name, found.path, found.size))
+                    payloads.append((name, entry.path, entry.size))
                 elif kind == "young":
                     young.append(name)
             yield Batch(payloads, young, counts)
             done += len(batch)
             self.progress(f"listing {unit.compartment.name}", done, None)
 
-    def _kind(self, found: StoredObject, compartment: str) -> str:
-        path = PayloadPath.parse(found.path, compartment)
-        if path is None and not is_staged(found.path, compartment):
+    def _kind(self, entry: StoredObject, compartment: str) -> str:
+        path = PayloadPath.parse(entry.path, compartment)
+        if path is None and not is_staged(entry.path, compartment):
             return "foreign"
         # Two clocks, so that neither alone can make a payload old. But a name from the future is of no clock, and
         # would keep its payload for ever.
         named = path.made if path is not None and path.made < self.begun + _CLOCKS_DIFFER else self.cutoff
-        young = found.modified > self.cutoff or named > self.cutoff
+        young = entry.modified > self.cutoff or named > self.cutoff
         return "young" if young else "payloads"
 
     def _read_rows(self) -> None:
@@ -207,35 +209,35 @@ class _Run:
         self, row: StoredRow, named: list[tuple[bytes, str, str | None]], kept: list[str], counts: dict[str, int]
     ) -> None:
         """Return what a row names, limited to payloads of its own task instance."""
-        found = recognise(row, self.policy, self.database)
-        if found is None:
+        recognised = recognise(row, self.policy, self.database)
+        if recognised is None:
             return
         counts["references"] += 1
-        if isinstance(found, SecureXComError):
+        if isinstance(recognised, SecureXComError):
             counts["unreadable"] += 1
             kept += [path for _, path in self._meant(row)]
             return
-        uri = found.reference.head.object
+        uri = recognised.reference.head.object
         if uri is None:
             return
-        place = self._place(uri, found.reference.head.coordinate)
+        place = self._place(uri, recognised.reference.head.coordinate)
         if place is None:
             # In a store that the policy no longer has, or of another task instance.
             counts["unreadable"] += self._is_in_a_store(uri)
             return
         # The row of a shredded exclusive XCom stays, and its payload is meant to be gone.
-        known = found.reference.shredded is None and place[0] in self._listed_units
+        known = recognised.reference.shredded is None and place[0] in self._listed_units
         named.append((name_of(uri), row.where, uri if known and self._must_be_listed(place) else None))
 
-    def _place(self, uri: str, at: Coordinate) -> tuple[_Unit, str] | None:
+    def _place(self, uri: str, coordinate: Coordinate) -> tuple[_Unit, str] | None:
         """Return the unit and the path of a payload's URI; None where it is not one of this very task instance."""
         for prefix in self._prefixes:
             if uri.startswith(prefix):
                 path = uri.removeprefix(prefix)
                 compartment = path.partition("/")[0]
                 unit = self._by_place.get((prefix, compartment))
-                own = object_path("-", at, "").partition("/")[2]
-                if unit is not None and path.startswith(f"{compartment}/{own}"):
+                own_path = object_path("-", coordinate, "").partition("/")[2]
+                if unit is not None and path.startswith(f"{compartment}/{own_path}"):
                     return (unit, path) if PayloadPath.parse(path, unit.compartment.name) else None
         return None
 
@@ -253,12 +255,14 @@ class _Run:
     def _meant(self, row: StoredRow) -> list[tuple[_Unit, str]]:
         """Return the payloads of its own task instance that an unreadable row may name."""
         try:
-            at = row.coordinate
+            coordinate = row.coordinate
         except SecureXComError:
             return []
         uniques = mentioned(row, self.database)
         return [
-            (unit, object_path(unit.compartment.name, at, unique)) for unit in self.units for unique in uniques
+            (unit, object_path(unit.compartment.name, coordinate, unique))
+            for unit in self.units
+            for unique in uniques
         ]
 
     def _check_missing(self, report: GcReport) -> None:
@@ -278,7 +282,7 @@ class _Run:
             if uri.startswith(prefix):
                 path = uri.removeprefix(prefix)
                 folder = path.rpartition("/")[0]
-                return any(found.path == path for found in self._stores[unit.store_uri].list(folder))
+                return any(entry.path == path for entry in self._stores[unit.store_uri].list(folder))
         return True
 
     # --- delete ---------------------------------------------------------------------------------------------
@@ -336,11 +340,11 @@ class _Run:
         """Return which of these must stay: held, beside an unreadable row, or named by a new row."""
         kept: set[str] = set()
         parsed = {path: PayloadPath.parse(path, unit.compartment.name) for path in paths}
-        for path, found in parsed.items():
-            if self.inventory.is_kept(path) or (found is not None and found.held(self.policy)):
+        for path, payload_path in parsed.items():
+            if self.inventory.is_kept(path) or (payload_path is not None and payload_path.held(self.policy)):
                 kept.add(path)
         report.held += len(kept)
-        tasks = [found.task_instance for found in parsed.values() if found is not None]
+        tasks = [payload_path.task_instance for payload_path in parsed.values() if payload_path is not None]
         current: set[tuple[_Unit, str]] = set()
         for row in self.database.of_tasks(task for task in tasks if task is not None):
             current.update(self._named_now(row))
@@ -349,10 +353,10 @@ class _Run:
         return kept | named
 
     def _named_now(self, row: StoredRow) -> list[tuple[_Unit, str]]:
-        found = recognise(row, self.policy, self.database)
-        if isinstance(found, SecureXComError):
+        recognised = recognise(row, self.policy, self.database)
+        if isinstance(recognised, SecureXComError):
             return self._meant(row)
-        uri = None if found is None else found.reference.head.object
+        uri = None if recognised is None else recognised.reference.head.object
         place = None if uri is None else self._place(uri, row.coordinate)
         return [] if place is None else [place]
 

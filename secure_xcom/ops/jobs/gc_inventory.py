@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from secure_xcom.core import clock
-from secure_xcom.core.errors import MaintenanceError, StateInvalid
 from secure_xcom.core.file_lock import NotLocked, acquire, release
+from secure_xcom.core.operator_errors import MaintenanceError, StateInvalid
 
 STATE_MAX_DAYS = 7
 """An older state is discarded, since events such as a restore may have happened that gc does not follow."""
@@ -127,8 +127,8 @@ class Inventory:
 
     def meta(self, name: str) -> str | None:
         """Return a note of this job."""
-        found = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return None if found is None else str(found[0])
+        record = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if record is None else str(record[0])
 
     def set_meta(self, name: str, value: str) -> None:
         """Write a note."""

@@ -76,7 +76,7 @@ def shared(declared: Option, default: Any) -> Any:
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 
-def acting(help: str, *, former: tuple[str, ...] = (), param: DagParam | None = None) -> Any:  # noqa: A002
+def acting(help: str, *, former: tuple[str, ...] = (), param: DagParam | None = None) -> Any:  # noqa: A002  # as above
     """Declare the field that lets a job act: without it the job reports and changes nothing.
 
     :param help: what ``--apply`` does, without a full stop.
@@ -184,13 +184,13 @@ class Job(Generic[Options]):
 
     def declared_options(self) -> dict[str, Option]:
         """Return the options by the name of their field."""
-        return {declaration.name: declaration.metadata[_OPTION] for declaration in fields(self.options)}  # type: ignore[arg-type]
+        return {declaration.name: declaration.metadata[_OPTION] for declaration in fields(self.options)}  # type: ignore[arg-type]  # a dataclass
 
     def declared_params(self) -> list[tuple[Any, DagParam]]:
         """Return the DAG's Params of this job, each with its default."""
         return [
             (declaration.default, declared.param)
-            for declaration in fields(self.options)  # type: ignore[arg-type]
+            for declaration in fields(self.options)  # type: ignore[arg-type]  # a dataclass
             if (declared := declaration.metadata[_OPTION]).param is not None
         ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from secure_xcom.connections.sql.positions import Position, position_of
-from secure_xcom.core.errors import StateInvalid
+from secure_xcom.core.operator_errors import StateInvalid
 
 _FORMAT = 1
 _MAX_BYTES = 1 << 20

@@ -67,7 +67,7 @@ def maintenance_dag(
                     from airflow.sdk.exceptions import AirflowSkipException
                 except ImportError:
                     # Airflow 3.1 has it only here.
-                    from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]
+                    from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]  # of 3.1
 
                 if name not in _current(params["steps"]):
                     raise AirflowSkipException(f"{name} was not selected")
@@ -102,7 +102,7 @@ def maintenance_dag(
         @task(task_id="watcher", trigger_rule="one_failed", retries=0, **options)
         def watcher() -> None:
             """Fail the run where a step failed, which the steps after it would hide."""
-            from secure_xcom.core.errors import MaintenanceError
+            from secure_xcom.core.operator_errors import MaintenanceError
 
             raise MaintenanceError("a step failed", remedy="read its task's log; the next run resumes there")
 

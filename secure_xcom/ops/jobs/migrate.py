@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from secure_xcom.connections.sql.positions import position_of
-from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import ClaimRefused, MaintenanceError, SecureXComError, ValueNotKept, ValueTooLarge
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.errors import ClaimRefused, SecureXComError, ValueTooLarge
+from secure_xcom.core.operator_errors import MaintenanceError, ValueNotKept
 from secure_xcom.core.pipeline.open_payload import key_uses, openable, place_within
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.core.reference import is_reference
-from secure_xcom.ops.jobs.eligible_rows import Found, check_compartment, is_airflows_own, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, check_compartment, is_airflows_own, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.migrate_report import MigrateReport, SealReport, UnsealReport
@@ -67,11 +68,11 @@ def seal_existing(
         for row in _rows(database, report, progress):
             if not row.size or is_airflows_own(row):
                 continue
-            found = recognise(row, policy, database)
-            if found is not None:
+            recognised = recognise(row, policy, database)
+            if recognised is not None:
                 # A malformed reference can neither be pulled nor be sealed.
-                if isinstance(found, SecureXComError):
-                    report.skip(row.where, found)
+                if isinstance(recognised, SecureXComError):
+                    report.skip(row.where, recognised)
                 continue
             report.due += 1
             try:
@@ -102,14 +103,14 @@ def _seal(
     path = str(value) if old.names(value) else None
     structure = old.read(path, row.coordinate) if path is not None else value
     sealed = pipeline.push([Push(row.coordinate, structure)], operator=operator)[0]
-    found = recognise(replace(row, text=json.dumps(sealed)), policy, database)
-    if not isinstance(found, Found):
+    recognised = recognise(replace(row, text=json.dumps(sealed)), policy, database)
+    if not isinstance(recognised, EligibleRow):
         raise MaintenanceError("the sealed value is not a reference of its row", where=row.where)
     try:
-        if not _same(_open(policy, pipeline.access_log, opener, found, operator, _READ_BACK), structure):
+        if not _same(_open(policy, pipeline.access_log, opener, recognised, operator, _READ_BACK), structure):
             raise MaintenanceError("the sealed value differs from the original after opening", where=row.where)
     except SecureXComError:
-        _delete_payload(opener, found)
+        _delete_payload(opener, recognised)
         raise
     if path is not None:
         # Recorded before the row loses the path, so that the run after a killed one deletes the object.
@@ -118,7 +119,7 @@ def _seal(
     # If the answer is lost, the row may hold the new reference, so the new payload is left to gc.
     if not database.replace(row, sealed):
         report.changed += 1
-        _delete_payload(opener, found)
+        _delete_payload(opener, recognised)
         return
     report.converted += 1
     if path is not None:
@@ -150,26 +151,30 @@ def unseal_all(
     report = UnsealReport(apply)
     with locked(state):
         for row in _rows(database, report, progress):
-            found = recognise(row, policy, database)
-            if found is None:
+            recognised = recognise(row, policy, database)
+            if recognised is None:
                 continue
-            closed = found if isinstance(found, SecureXComError) else _closed(found, policy, opener.max_bytes)
-            if closed is not None or isinstance(found, SecureXComError):
+            closed = (
+                recognised
+                if isinstance(recognised, SecureXComError)
+                else _closed(recognised, policy, opener.max_bytes)
+            )
+            if closed is not None or isinstance(recognised, SecureXComError):
                 report.skip(row.where, closed)
                 continue
             report.due += 1
             if not apply:
                 continue
             try:
-                structure = _open(policy, access_log, opener, found, operator, reason)
-                if not database.replace(found.row, structure):
+                structure = _open(policy, access_log, opener, recognised, operator, reason)
+                if not database.replace(recognised.row, structure):
                     report.changed += 1
                     continue
-                _check_row(database, found, structure)
+                _check_row(database, recognised, structure)
                 report.converted += 1
-                _delete_payload(opener, found)
+                _delete_payload(opener, recognised)
             except SecureXComError as error:
-                if concerns_all(error) and not is_of_the_payload(error, opener, found):
+                if concerns_all(error) and not is_of_the_payload(error, opener, recognised):
                     raise
                 report.fail(row.where, error)
     return report
@@ -193,18 +198,18 @@ def _delete_left_over(database: Database, checkpoint: Checkpoint, old: OldObject
         old.delete(str(left["path"]))
 
 
-def _delete_payload(opener: Opener, found: Found) -> None:
+def _delete_payload(opener: Opener, eligible: EligibleRow) -> None:
     """Delete a payload that no row names. If that fails, it is left to gc."""
-    place = place_within(found.reference, found.compartment, found.row.where)
+    place = place_within(eligible.reference, eligible.compartment, eligible.row.where)
     if place is not None:
         opener.store(place[0]).delete_many([place[1]])
 
 
-def _check_row(database: Database, found: Found, structure: object) -> None:
-    text = database.whole_text(found.row.position)
+def _check_row(database: Database, eligible: EligibleRow, structure: object) -> None:
+    text = database.whole_text(eligible.row.position)
     if text is None or not _same(json.loads(text), structure):
         raise MaintenanceError(
-            "the row does not hold the opened value; its payload is kept", where=found.row.where
+            "the row does not hold the opened value; its payload is kept", where=eligible.row.where
         )
 
 
@@ -217,23 +222,23 @@ def _decoded(row: StoredRow) -> Any:
         ) from None
 
 
-def _same(one: object, other: object) -> bool:
+def _same(left: object, right: object) -> bool:
     # As text, because a NaN is not equal to itself.
     try:
-        return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+        return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueNotKept(f"it cannot be written as JSON again ({type(error).__name__})") from None
 
 
-def _closed(found: Found, policy: AccessPolicy, max_bytes: int) -> SecureXComError | None:
+def _closed(eligible: EligibleRow, policy: AccessPolicy, max_bytes: int) -> SecureXComError | None:
     """Return why no pull would open a reference, as far as that is known before it is opened."""
-    where = found.row.where
+    where = eligible.row.where
     try:
-        check_compartment(found.reference.head, policy)
-        openable(found.reference, found.compartment, max_bytes=max_bytes, where=where)
+        check_compartment(eligible.reference.head, policy)
+        openable(eligible.reference, eligible.compartment, max_bytes=max_bytes, where=where)
     except SecureXComError as error:
         return error
-    return ClaimRefused("it is exclusive", where=where) if found.reference.head.exclusive is not None else None
+    return ClaimRefused("it is exclusive", where=where) if eligible.reference.head.exclusive is not None else None
 
 
 def _whole(row: StoredRow, database: Database, max_bytes: int) -> StoredRow:
@@ -249,14 +254,14 @@ def _whole(row: StoredRow, database: Database, max_bytes: int) -> StoredRow:
 
 
 def _open(
-    policy: AccessPolicy, access_log: AccessLog, opener: Opener, found: Found, operator: str, reason: str
+    policy: AccessPolicy, access_log: AccessLog, opener: Opener, eligible: EligibleRow, operator: str, reason: str
 ) -> object:
     """Return the value after the access log has recorded the opening."""
-    draft = Draft(compartment=found.compartment.name, operator=operator, reason=reason)
-    reference, where = found.reference, found.row.where
+    draft = Draft(compartment=eligible.compartment.name, operator=operator, reason=reason)
+    reference, where = eligible.reference, eligible.row.where
     draft.refers(reference, key_uses(reference))
     with recording(access_log, "open", [draft], task=None, policy=policy.digest):
-        key, sealed = opener.fetch(reference, found.compartment, where=where)
+        key, sealed = opener.fetch(reference, eligible.compartment, where=where)
         draft.opened_by, draft.cache_hit = key.uri, key.cached
         data = opener.open(reference, key, sealed, where)
         structure = opener.structure(reference, data, where)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import ClaimRefused, ContextRefused, ValueNotSerialisable

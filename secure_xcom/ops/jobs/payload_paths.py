@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from urllib.parse import unquote
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate, path_segment
 from secure_xcom.core.errors import CoordinateInvalid
 
@@ -95,9 +95,9 @@ def _is_ours(segment: str) -> bool:
     """Return whether Airflow can have the id of a segment: whoever puts objects can choose any name."""
     if "~" in segment:
         return _CUT.fullmatch(segment) is not None
-    found = unquote(segment)
+    decoded = unquote(segment)
     try:
-        return path_segment(Coordinate(found, found, found, -1, "k").dag_id) == segment
+        return path_segment(Coordinate(decoded, decoded, decoded, -1, "k").dag_id) == segment
     except (CoordinateInvalid, UnicodeEncodeError):
         return False
 

@@ -133,7 +133,7 @@ class GcOptions:
 
 
 def _gc(context: JobContext, options: GcOptions) -> GcReport:
-    from secure_xcom.core.errors import UnsafeRefused
+    from secure_xcom.core.operator_errors import UnsafeRefused
     from secure_xcom.ops.jobs.gc import WINDOW_LEAST, collect
     from secure_xcom.stores import store
 

@@ -18,20 +18,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import encryption_context
-from secure_xcom.core.errors import (
-    KeyServiceError,
-    ReferenceRefused,
-    SecureXComError,
-    UnsafeRefused,
-    UnwrapRefused,
-    ValueNotKept,
-)
+from secure_xcom.core.errors import KeyServiceError, ReferenceRefused, SecureXComError, UnwrapRefused
 from secure_xcom.core.event import Event, KeyUse
+from secure_xcom.core.operator_errors import UnsafeRefused, ValueNotKept
 from secure_xcom.core.reference import parse
 from secure_xcom.keys import KeyService, KeyUri, Wrap, key_service, openers, version_of
-from secure_xcom.ops.jobs.eligible_rows import Found, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -95,21 +89,21 @@ class _Run:
         self._open = cache(self.services)
         self._newest: dict[str, int | None] = {}
 
-    def page(self, page: Sequence[Found | SecureXComError | None], report: RewrapReport) -> None:
-        mine: list[Found] = []
-        for found in page:
-            if found is None:
+    def page(self, page: Sequence[EligibleRow | SecureXComError | None], report: RewrapReport) -> None:
+        mine: list[EligibleRow] = []
+        for eligible in page:
+            if eligible is None:
                 continue
             report.references += 1
-            if isinstance(found, SecureXComError):
+            if isinstance(eligible, SecureXComError):
                 report.unreadable += 1
-            elif found.reference.shredded is not None:
+            elif eligible.reference.shredded is not None:
                 continue
-            elif self.plan.compartment in (None, found.compartment.name):
-                mine.append(found)
+            elif self.plan.compartment in (None, eligible.compartment.name):
+                mine.append(eligible)
             else:
-                self._note_oldest(found, [(key.uri, key.wrapped) for key in found.reference.keys], report)
-        keys = {id(found): [(key.uri, key.wrapped) for key in found.reference.keys] for found in mine}
+                self._note_oldest(eligible, [(key.uri, key.wrapped) for key in eligible.reference.keys], report)
+        keys = {id(eligible): [(key.uri, key.wrapped) for key in eligible.reference.keys] for eligible in mine}
         before = {name: tuple(wraps) for name, wraps in keys.items()}
         failed: dict[int, SecureXComError] = {}
         if self.plan.add is None and self.plan.remove is None:
@@ -118,46 +112,49 @@ class _Run:
             self._add(self.plan.add, mine, keys, failed)
         if self.plan.remove is not None:
             self._remove(KeyUri.parse(self.plan.remove).name, mine, keys, failed)
-        for found in mine:
-            error = failed.get(id(found))
+        for eligible in mine:
+            error = failed.get(id(eligible))
             if error is not None:
                 report.due += 1
                 report.failed += 1
-                add_example(report.failures, f"{found.row.where}: {error.what}")
+                add_example(report.failures, f"{eligible.row.where}: {error.what}")
                 # A wrap that no key has made opens for nobody, whatever its version says.
                 if isinstance(error, UnwrapRefused):
                     report.refused += 1
                 else:
-                    self._note_oldest(found, before[id(found)], report)
-            elif tuple(keys[id(found)]) != before[id(found)]:
+                    self._note_oldest(eligible, before[id(eligible)], report)
+            elif tuple(keys[id(eligible)]) != before[id(eligible)]:
                 report.due += 1
-                self._replace(found, keys[id(found)], before[id(found)], report)
+                self._replace(eligible, keys[id(eligible)], before[id(eligible)], report)
             else:
-                self._note_oldest(found, before[id(found)], report)
+                self._note_oldest(eligible, before[id(eligible)], report)
 
     # --- the newest version of the same key -----------------------------------------------------------------
 
     def _renew(
-        self, mine: Sequence[Found], keys: Mapping[int, list[tuple[str, str]]], failed: dict[int, SecureXComError]
+        self,
+        mine: Sequence[EligibleRow],
+        keys: Mapping[int, list[tuple[str, str]]],
+        failed: dict[int, SecureXComError],
     ) -> None:
-        wanted: dict[str, list[tuple[Found, int]]] = {}
-        for found in mine:
-            wraps = keys[id(found)]
-            for uri, wrapped in openers(found.compartment.all_key_uris, wraps):
+        wanted: dict[str, list[tuple[EligibleRow, int]]] = {}
+        for eligible in mine:
+            wraps = keys[id(eligible)]
+            for uri, wrapped in openers(eligible.compartment.all_key_uris, wraps):
                 place = next(number for number, entry in enumerate(wraps) if entry[1] == wrapped)
-                if self._is_due(uri, Wrap(wrapped, _context(found))):
-                    wanted.setdefault(uri, []).append((found, place))
+                if self._is_due(uri, Wrap(wrapped, _context(eligible))):
+                    wanted.setdefault(uri, []).append((eligible, place))
         for uri, entries in wanted.items():
             if not self.apply:
-                for found, place in entries:
-                    keys[id(found)][place] = ("", "")
+                for eligible, place in entries:
+                    keys[id(eligible)][place] = ("", "")
                 continue
-            wraps_of = [Wrap(keys[id(found)][place][1], _context(found)) for found, place in entries]
-            for (found, place), answer in zip(entries, self._service(uri).rewrap_many(wraps_of), strict=True):
+            wraps_of = [Wrap(keys[id(eligible)][place][1], _context(eligible)) for eligible, place in entries]
+            for (eligible, place), answer in zip(entries, self._service(uri).rewrap_many(wraps_of), strict=True):
                 if isinstance(answer, KeyServiceError):
-                    failed.setdefault(id(found), answer)
+                    failed.setdefault(id(eligible), answer)
                 else:
-                    keys[id(found)][place] = (keys[id(found)][place][0], answer)
+                    keys[id(eligible)][place] = (keys[id(eligible)][place][0], answer)
 
     def _is_due(self, uri: str, wrap: Wrap) -> bool:
         version = version_of(wrap.wrapped)
@@ -180,52 +177,55 @@ class _Run:
     def _add(
         self,
         uri: str,
-        mine: Sequence[Found],
+        mine: Sequence[EligibleRow],
         keys: Mapping[int, list[tuple[str, str]]],
         failed: dict[int, SecureXComError],
     ) -> None:
         name = KeyUri.parse(uri).name
-        wanted = [found for found in mine if name not in [key for key, _ in keys[id(found)]]]
+        wanted = [eligible for eligible in mine if name not in [key for key, _ in keys[id(eligible)]]]
         if not self.apply:
-            for found in wanted:
-                keys[id(found)].append((name, ""))
+            for eligible in wanted:
+                keys[id(eligible)].append((name, ""))
             return
         # All XComs of one try of a task share a data key and its wraps, so each is wrapped once.
-        same: dict[tuple[Any, ...], list[Found]] = {}
-        for found in wanted:
-            same.setdefault((*keys[id(found)], *_context(found).values()), []).append(found)
+        same: dict[tuple[Any, ...], list[EligibleRow]] = {}
+        for eligible in wanted:
+            same.setdefault((*keys[id(eligible)], *_context(eligible).values()), []).append(eligible)
         groups = list(same.values())
         for group, answer in zip(groups, self._wrap_anew(uri, [group[0] for group in groups]), strict=True):
-            for found in group:
+            for eligible in group:
                 if isinstance(answer, SecureXComError):
-                    failed.setdefault(id(found), answer)
-                elif len(keys[id(found)]) >= _KEYS_MAX:
-                    failed[id(found)] = UnsafeRefused(
+                    failed.setdefault(id(eligible), answer)
+                elif len(keys[id(eligible)]) >= _KEYS_MAX:
+                    failed[id(eligible)] = UnsafeRefused(
                         f"a reference has at most {_KEYS_MAX} keys", remedy="remove another key first"
                     )
                 else:
-                    keys[id(found)].append((name, answer))
+                    keys[id(eligible)].append((name, answer))
 
-    def _wrap_anew(self, uri: str, wanted: Sequence[Found]) -> list[str | SecureXComError]:
+    def _wrap_anew(self, uri: str, wanted: Sequence[EligibleRow]) -> list[str | SecureXComError]:
         """Return the wraps by another key: by KMS itself within KMS, otherwise through this process."""
         answers: dict[int, str | SecureXComError] = {}
-        by_source: dict[str, list[tuple[Found, str]]] = {}
+        by_source: dict[str, list[tuple[EligibleRow, str]]] = {}
         target = self._service(uri)
-        for found in wanted:
+        for eligible in wanted:
             candidates = openers(
-                _others(found, KeyUri.parse(uri).name), [(key.uri, key.wrapped) for key in found.reference.keys]
+                _others(eligible, KeyUri.parse(uri).name),
+                [(key.uri, key.wrapped) for key in eligible.reference.keys],
             )
             if candidates:
-                by_source.setdefault(candidates[0][0], []).append((found, candidates[0][1]))
+                by_source.setdefault(candidates[0][0], []).append((eligible, candidates[0][1]))
             else:
-                answers[id(found)] = UnwrapRefused("no key of the compartment opens it", where=found.row.where)
+                answers[id(eligible)] = UnwrapRefused(
+                    "no key of the compartment opens it", where=eligible.row.where
+                )
         for source, entries in by_source.items():
-            wraps = [Wrap(wrapped, _context(found)) for found, wrapped in entries]
+            wraps = [Wrap(wrapped, _context(eligible)) for eligible, wrapped in entries]
             given: Sequence[str | SecureXComError]
             inside = _inside_kms(source, target)
             given = inside(wraps) if inside is not None else self._through_here(source, target, wraps)
-            answers.update({id(found): answer for (found, _), answer in zip(entries, given, strict=True)})
-        return [answers[id(found)] for found in wanted]
+            answers.update({id(eligible): answer for (eligible, _), answer in zip(entries, given, strict=True)})
+        return [answers[id(eligible)] for eligible in wanted]
 
     def _through_here(self, source: str, target: KeyService, wraps: Sequence[Wrap]) -> list[str | SecureXComError]:
         given: list[str | SecureXComError] = []
@@ -246,59 +246,59 @@ class _Run:
     def _remove(
         self,
         name: str,
-        mine: Sequence[Found],
+        mine: Sequence[EligibleRow],
         keys: Mapping[int, list[tuple[str, str]]],
         failed: dict[int, SecureXComError],
     ) -> None:
-        for found in mine:
-            left = [entry for entry in keys[id(found)] if entry[0] != name]
-            if not openers(_others(found, name), left):
-                failed.setdefault(id(found), UnsafeRefused("no other key of the compartment would open it"))
+        for eligible in mine:
+            left = [entry for entry in keys[id(eligible)] if entry[0] != name]
+            if not openers(_others(eligible, name), left):
+                failed.setdefault(id(eligible), UnsafeRefused("no other key of the compartment would open it"))
             else:
-                keys[id(found)][:] = left
+                keys[id(eligible)][:] = left
 
     # --- shared ---------------------------------------------------------------------------------------------
 
     def _replace(
         self,
-        found: Found,
+        eligible: EligibleRow,
         wraps: Sequence[tuple[str, str]],
         before: Sequence[tuple[str, str]],
         report: RewrapReport,
     ) -> None:
         if not self.apply:
-            self._note_oldest(found, before, report)
+            self._note_oldest(eligible, before, report)
             return
-        record = dict(found.row.value)
+        record = dict(eligible.row.value)
         record["keys"] = [{"uri": uri, "wrapped": wrapped} for uri, wrapped in wraps]
         try:
             # A reference that no pull would read is never written.
             parse(record)
-            self.access_log.record([self._event(found, wraps)])
-            replaced = self.database.replace(found.row, record)
+            self.access_log.record([self._event(eligible, wraps)])
+            replaced = self.database.replace(eligible.row, record)
         except (ReferenceRefused, ValueNotKept) as error:
             report.failed += 1
-            add_example(report.failures, f"{found.row.where}: {error.what}")
+            add_example(report.failures, f"{eligible.row.where}: {error.what}")
             return
         if replaced:
             report.rewrapped += 1
-            self._note_oldest(found, wraps, report)
+            self._note_oldest(eligible, wraps, report)
         else:
             report.changed += 1
 
-    def _note_oldest(self, found: Found, wraps: Sequence[tuple[str, str]], report: RewrapReport) -> None:
+    def _note_oldest(self, eligible: EligibleRow, wraps: Sequence[tuple[str, str]], report: RewrapReport) -> None:
         # A row can name any key and version: only wraps that a pull would send to a key service count.
-        asked = {wrapped for _, wrapped in openers(found.compartment.all_key_uris, wraps)}
+        asked = {wrapped for _, wrapped in openers(eligible.compartment.all_key_uris, wraps)}
         for uri, wrapped in wraps:
             version = version_of(wrapped)
-            if version is not None and wrapped in asked and uri in _names(found):
+            if version is not None and wrapped in asked and uri in _names(eligible):
                 report.oldest[uri] = min(version, report.oldest.get(uri, version))
 
     def _service(self, uri: str) -> KeyService:
         return self._open(KeyUri.parse(uri).service)
 
-    def _event(self, found: Found, wraps: Sequence[tuple[str, str]]) -> Event:
-        head = found.reference.head
+    def _event(self, eligible: EligibleRow, wraps: Sequence[tuple[str, str]]) -> Event:
+        head = eligible.reference.head
         return Event(
             "rewrap",
             "ok",
@@ -310,16 +310,16 @@ class _Run:
         )
 
 
-def _context(found: Found) -> dict[str, str]:
-    return encryption_context(found.compartment.name, found.reference.head.coordinate)
+def _context(eligible: EligibleRow) -> dict[str, str]:
+    return encryption_context(eligible.compartment.name, eligible.reference.head.coordinate)
 
 
-def _names(found: Found) -> set[str]:
-    return {KeyUri.parse(uri).name for uri in found.compartment.all_key_uris}
+def _names(eligible: EligibleRow) -> set[str]:
+    return {KeyUri.parse(uri).name for uri in eligible.compartment.all_key_uris}
 
 
-def _others(found: Found, name: str) -> list[str]:
-    return [uri for uri in found.compartment.all_key_uris if KeyUri.parse(uri).name != name]
+def _others(eligible: EligibleRow, name: str) -> list[str]:
+    return [uri for uri in eligible.compartment.all_key_uris if KeyUri.parse(uri).name != name]
 
 
 def _inside_kms(source: str, target: KeyService) -> Callable[[Sequence[Wrap]], list[str | KeyServiceError]] | None:

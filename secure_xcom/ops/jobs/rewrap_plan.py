@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import CommandError, UnsafeRefused
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.operator_errors import CommandError, UnsafeRefused
 from secure_xcom.keys import KeyUri
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.report_text import example_lines

@@ -6,17 +6,15 @@ from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.errors import (
     AuditError,
     ConfigurationError,
-    DatabaseFailed,
     ExtraMissing,
     KeyServiceUnavailable,
     SecureXComError,
-    StateInvalid,
     StoreFull,
     StoreUnavailable,
-    ValueNotKept,
 )
+from secure_xcom.core.operator_errors import DatabaseFailed, StateInvalid, ValueNotKept
 from secure_xcom.core.pipeline.open_payload import place_within
-from secure_xcom.ops.jobs.eligible_rows import Found
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow
 from secure_xcom.ops.jobs.opener import Opener
 
 
@@ -41,15 +39,15 @@ def concerns_all(error: SecureXComError) -> bool:
     )
 
 
-def is_of_the_payload(error: SecureXComError, opener: Opener, found: Found) -> bool:
+def is_of_the_payload(error: SecureXComError, opener: Opener, eligible: EligibleRow) -> bool:
     """Return whether a store is unavailable for one payload only: an archived one, or one under a foreign key."""
     place = None
     if isinstance(error, StoreUnavailable):
-        place = place_within(found.reference, found.compartment, found.row.where)
+        place = place_within(eligible.reference, eligible.compartment, eligible.row.where)
     if place is None:
         return False
     try:
-        next(iter(opener.store(place[0]).list(path_segment(found.compartment.name))), None)
+        next(iter(opener.store(place[0]).list(path_segment(eligible.compartment.name))), None)
     except SecureXComError:
         return False
     return True

@@ -7,20 +7,22 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from secure_xcom.claims import Claim, Claimant, Ledger, Target
+from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claim_objects import ClaimObjects
-from secure_xcom.claims.shred import shred_finished
+from secure_xcom.claims.claimant import Claimant, Target
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import ClaimTampered, ContextRefused, ReferenceMalformed, SecureXComError
 from secure_xcom.core.event import Event
 from secure_xcom.core.pipeline.open_payload import place_within
 from secure_xcom.core.reference import TAG, TIME_FORMAT
-from secure_xcom.ops.jobs.eligible_rows import Found, others_payloads, read, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, read, recognise
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.report_text import add_example, example_lines
+from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import Store, store
@@ -97,15 +99,15 @@ class DatabaseRows:
         """Return the row that named a claimed payload before the claimed row did, if there is one."""
         return next(
             (
-                others_payloads([found], self._database).get(row.position)
+                others_payloads([recognised], self._database).get(row.position)
                 for row in self._rows(target.coordinate)
-                if isinstance(found := recognise(row, self._policy, self._database), Found)
-                and found.reference.head.object == target.object
+                if isinstance(recognised := recognise(row, self._policy, self._database), EligibleRow)
+                and recognised.reference.head.object == target.object
             ),
             None,
         )
 
-    def copies(self) -> Iterator[Found]:
+    def copies(self) -> Iterator[EligibleRow]:
         """Yield each exclusive reference of an earlier release whose XCom is gone from the row that hides it.
 
         A task of Airflow 3.4 that shreds what it was given, or pushes it again, writes there, and the hidden row,
@@ -113,7 +115,7 @@ class DatabaseRows:
         """
         for hidden, shown in self._database.hidden_rows():
             copy, visible = (recognise(row, self._policy, self._database) for row in (hidden, shown))
-            if not isinstance(copy, Found) or copy.reference.shredded is not None:
+            if not isinstance(copy, EligibleRow) or copy.reference.shredded is not None:
                 continue
             # Nobody knows which payload a refused reference means.
             if copy.reference.head.exclusive is None or isinstance(visible, SecureXComError):

@@ -11,7 +11,7 @@ import json
 from typing import Any, Protocol
 
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import MaintenanceError
+from secure_xcom.core.operator_errors import MaintenanceError
 
 
 class OldObjects(Protocol):
@@ -41,7 +41,7 @@ class NoObjects:
         """See `OldObjects`."""
         return False
 
-    def read(self, path: str, of: Coordinate) -> Any:  # noqa: ARG002
+    def read(self, path: str, of: Coordinate) -> Any:  # noqa: ARG002  # as the interface has it
         """See `OldObjects`."""
         raise MaintenanceError("there are no objects of another backend", where=path)
 
@@ -74,8 +74,8 @@ class StockObjects:
 
     def read(self, path: str, of: Coordinate) -> Any:
         """See `OldObjects`."""
-        own = "/".join((self._base.path.rstrip("/"), *of.of_task, ""))
-        if not self._path(path).path.startswith(own):
+        folder = "/".join((self._base.path.rstrip("/"), *of.of_task, ""))
+        if not self._path(path).path.startswith(folder):
             raise MaintenanceError(
                 "the row names an object of another task, which is not read",
                 where=str(of),

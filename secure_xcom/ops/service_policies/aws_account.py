@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from secure_xcom.connections.aws.identity import missing, profile_session, retries_and_times
-from secure_xcom.core.errors import AwsDenied, AwsRefused, AwsTrouble, AwsUnreachable, AwsUnsupported
+from secure_xcom.core.operator_errors import AwsDenied, AwsRefused, AwsTrouble, AwsUnreachable, AwsUnsupported
 
 # Error codes are those of the API references of S3, IAM and KMS ("Error responses", "Common errors").
 _DENIED = re.compile(r"AccessDenied(Exception)?|UnauthorizedOperation|AllAccessDisabled|Forbidden|403")

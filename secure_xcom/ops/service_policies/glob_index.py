@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from secure_xcom.core.access_policy.globs import covers, head_of, overlap, tail_of
+from secure_xcom.core.access_policy.glob_relations import covers, overlap
+from secure_xcom.core.access_policy.globs import head_of, tail_of
 
 Entry = tuple[str, int]
 """A glob and its result."""

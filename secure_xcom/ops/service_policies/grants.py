@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.field_types import is_glob
-from secure_xcom.core.access_policy.globs import overlap
+from secure_xcom.core.access_policy.glob_relations import overlap
 from secure_xcom.core.access_policy.identities import Grant, Identity
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.glob_index import GlobIndex

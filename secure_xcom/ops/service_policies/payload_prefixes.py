@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from secure_xcom.core.access_policy import Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.coordinate import CLAIMS, path_segment
 from secure_xcom.ops.service_policies.rights import Right
 from secure_xcom.stores.bucket_uri import BucketUri

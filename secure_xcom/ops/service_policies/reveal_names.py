@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 
 REVEAL_NAME = "secure-xcom-reveal"
 """The name of the OIDC role, the identity key and the token role, and the audience of identity tokens."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment, Grant, Identity
+from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.globs import matches
+from secure_xcom.core.access_policy.identities import Grant, Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.grants import grants_of
 
 Act = Literal["push", "pull", "rewrap", "look"]

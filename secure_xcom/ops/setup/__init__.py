@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import CommandError
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.keys import key_service
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.checks.probe import keyring_in_store, probe_coordinate, probe_key, probe_store

@@ -3,7 +3,8 @@
 // The address's fragment names the XCom and nothing else. Values and tokens are in this page's memory only: nothing is
 // stored, and what is hidden is dropped.
 
-import { HereLogin } from "./here.js";
+import { HereLogin, takeCode } from "./here.js";
+import { OidcLogin } from "./oidc.js";
 import { explain, Problem } from "./problems.js";
 import { clean } from "./readable.js";
 import { checkHead, COORDINATE, fromBase64, openPayload } from "./reading.js";
@@ -19,6 +20,7 @@ const say = (text) => (statusLine.textContent = text);
 const REASON_MAX_CHARACTERS = 500;
 
 const given = new URLSearchParams(location.hash.slice(1));
+takeCode(given);
 const coordinate = Object.fromEntries(COORDINATE.map((name) => [name, given.get(name) ?? ""]));
 coordinate.map_index = given.get("map_index") || "-1";
 coordinate.key = given.get("key") || "return_value";
@@ -80,7 +82,7 @@ async function reveal(config, reason) {
   try {
     const login_window = config.mode === "here" ? null : openLoginWindow();
     login = loginOf(config);
-    working("Waiting for your login in the window that opened ...", () => stop.abort());
+    if (login_window) working("Waiting for your login in the window that opened ...", () => stop.abort());
     const token = await identify(login, login_window, stop.signal);
     working("Opening the value ...", () => stop.abort());
     const answer = await askForXcom(token, { coordinate: { ...coordinate, map_index: Number(coordinate.map_index) }, attempt, reason });
@@ -98,7 +100,7 @@ async function reveal(config, reason) {
 
 function loginOf(config) {
   if (config.mode === "browser") return new VaultLogin(config.vault);
-  return new HereLogin(config);
+  return config.mode === "service" ? new OidcLogin(config.oidc) : new HereLogin();
 }
 
 async function identify(login, login_window, signal) {

@@ -16,6 +16,11 @@ export function askForXcom(token, request) {
   return ask("/v1/reveal", { method: "POST", headers, body: JSON.stringify(request) });
 }
 
+/** Exchange what a login gave for a token of the service: `{token, person, expires_in}`. */
+export function beginSession(login) {
+  return ask("/v1/session", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(login) });
+}
+
 async function ask(path, options) {
   const answer = await fetch(path, { ...options, cache: "no-store", credentials: "omit", redirect: "error" }).catch(() => null);
   const body = await answer?.json().catch(() => null);

@@ -10,10 +10,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from secure_xcom.connections import airflow_connection
+from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.core.access_policy.alarms import AT_ONCE, Alarm, Notify
-from secure_xcom.core.errors import AlarmNotTold, SecureXComError
+from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.event import Line
+from secure_xcom.core.service_errors import AlarmNotTold
 from secure_xcom.sinks.alarms.rules import Raised, single
 
 log = logging.getLogger("secure_xcom.alarms")

@@ -167,15 +167,5 @@ with DAG("finance_exclusive", **_options()) as exclusive:
 
     make() >> reads_once() >> reads_again()
 
-with DAG("unnamed_orphan", **_options()) as orphan:
-
-    @task
-    def pushes_nothing() -> dict[str, str]:
-        """Belongs to no compartment: its pod has an account without any right, and its push is refused."""
-        note("orphan", account())
-        return {"password": secret("orphan")}
-
-    pushes_nothing()
-
 finance_ways, marketing_ways = build_ways("finance"), build_ways("marketing")
 finance_faults, marketing_faults = build_faults("finance"), build_faults("marketing")

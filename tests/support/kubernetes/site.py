@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy
 import yaml
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from tests.kubernetes.kit import NOTE, SEED
@@ -174,7 +174,8 @@ def _airflow_cfg() -> str:
             "access_policy": "/opt/airflow/config/access_policy/access_policy.yaml",
             "audit_sinks": AUDIT_SINK,
         },
-        "workers": {"min_heartbeat_interval": "1"},
+        # A busy machine takes longer than 5 seconds for the first answer.
+        "workers": {"min_heartbeat_interval": "1", "execution_api_timeout": "60"},
         "usage_data_collection": {"enabled": "False"},
         "logging": {"base_log_folder": "/opt/airflow/logs"},
     }
@@ -242,7 +243,7 @@ class Site:
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """Ask the metadata database."""
         with self.database.begin() as connection:
-            lists = [
+            lists: list[Any] = [
                 sqlalchemy.bindparam(name, expanding=True)
                 for name, value in values.items()
                 if isinstance(value, tuple)
@@ -266,10 +267,13 @@ class Site:
 
     def logs(self, dag_id: str, run_id: str, task_id: str = "") -> str:
         """Return what these pods printed."""
-        return "".join(
-            self.cluster.core.read_namespaced_pod_log(pod.metadata.name, NAMESPACE)
+        read = self.cluster.core.read_namespaced_pod_log
+        answers = [
+            # Read whole, the client gives the text as Python would write its bytes.
+            read(pod.metadata.name, NAMESPACE, _preload_content=False)
             for pod in self.pods(dag_id, run_id, task_id)
-        )
+        ]
+        return "".join(answer.data.decode(errors="replace") for answer in answers)
 
     def notes(self, dag_id: str, run_id: str, task_id: str = "") -> list[tuple[str, Any]]:
         """Return what these tasks noted, in order."""
@@ -313,7 +317,7 @@ def site(services: Services, folder: Path, seed: str) -> Iterator[Site]:
         airflow.start()
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         made = Site(services, airflow, engine, url, folder, seed)
-        known = "SELECT count(*) FROM dag WHERE dag_id IN :ids"
+        known = "SELECT count(DISTINCT dag_id) FROM serialized_dag WHERE dag_id IN :ids"
         ids = tuple(sorted(ONE_OF_EACH_FILE))
         # Triggering complains of any import error while it waits for its DAG, and one file has one.
         made.until(lambda: made.rows(known, ids=ids) == [(len(ids),)], "each DAG file is parsed", timeout=300)

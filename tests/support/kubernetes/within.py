@@ -125,6 +125,8 @@ def make_cgroups(name: str) -> None:
     """Make an empty cgroup below each controller."""
     for controller in CONTROLLERS:
         (CGROUPS / controller / name).mkdir()
+    # All pods together count as one process of the machine otherwise, and starve beside other work.
+    (CGROUPS / "cpu" / name / "cpu.shares").write_text("4096")
     for file in ("cpuset.cpus", "cpuset.mems"):
         # A new cpuset is empty until it is told.
         (CGROUPS / "cpuset" / name / file).write_text((CGROUPS / "cpuset" / file).read_text())

@@ -28,7 +28,7 @@ import pytest
 from tests.support.servers.vault_server import free_port
 
 ENDPOINT = "SECURE_XCOM_TEST_KMS_ENDPOINT"
-_UP_WITHIN_SECONDS = 30.0
+_UP_WITHIN_SECONDS = 90.0
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from secure_xcom.airflow import loops
-from secure_xcom.core.coordinate import Asked, Attempt, TaskTry
+from secure_xcom.core.attempt import Attempt
+from secure_xcom.core.coordinate import Asked, TaskTry
 
 ATTEMPT, REGION = UUID("019be2a1-0000-7000-8000-000000000001"), UUID("019be2a1-0000-7000-8000-0000000000f0")
 ASKED = Asked("d", "other", "k", "r", -1)

@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 
 from secure_xcom import exclusive
-from secure_xcom.claims import Claimant, Exclusive
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claim_table import ClaimTable
+from secure_xcom.claims.claimant import Claimant
 from secure_xcom.claims.claiming import ALARM
+from secure_xcom.claims.exclusive import Exclusive
 from secure_xcom.claims.migrate import migrate
-from secure_xcom.claims.shred import shred_finished
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import (
     ClaimRefused,
     ClaimTampered,
@@ -37,9 +38,10 @@ from secure_xcom.core.errors import (
     UriInvalid,
     ValueNotSerialisable,
 )
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import TIME_FORMAT, parse
+from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.sinks import AccessLog
 from tests.support.claim_contract import a_day_later
 from tests.support.doubles import MemoryStore

@@ -13,9 +13,10 @@ import pytest
 import sqlalchemy
 
 from secure_xcom import exclusive
-from secure_xcom.claims import Claim, Claimant, Target
+from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
+from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.migrate import migrate
 from secure_xcom.claims.table_schema import claim_xcom, row_of
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry

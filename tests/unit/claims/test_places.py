@@ -12,14 +12,15 @@ import sqlalchemy
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
-from secure_xcom.claims import Ledger
 from secure_xcom.claims.claim import RECORD_MAX_BYTES
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
+from secure_xcom.claims.ledger import Ledger
 from secure_xcom.claims.migrate import VERSION_TABLE, migrate, version
 from secure_xcom.claims.table_schema import claim_xcom
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import ClaimsUnavailable, ClaimTampered, ConnectionUnknown, StoreError, UriInvalid
+from secure_xcom.core.errors import ClaimTampered, ConnectionUnknown, StoreError, UriInvalid
+from secure_xcom.core.service_errors import ClaimsUnavailable
 from secure_xcom.stores import store
 from tests.support.claim_contract import ClaimContract, taken, target
 from tests.support.doubles import MemoryStore

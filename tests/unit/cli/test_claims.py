@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from secure_xcom.claims import Claimant, exclusive
+from secure_xcom.claims.claimant import Claimant
+from secure_xcom.claims.exclusive import exclusive
 from secure_xcom.cli.commands import app
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ReferenceShredded

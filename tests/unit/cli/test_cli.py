@@ -18,7 +18,7 @@ from packaging.version import Version
 from typer.testing import CliRunner, Result
 
 from secure_xcom.cli import app, main
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import RELEASE, Settings
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import StoreDenied

@@ -19,7 +19,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from secure_xcom.claims import Claimant, exclusive
+from secure_xcom.claims.claimant import Claimant
+from secure_xcom.claims.exclusive import exclusive
 from secure_xcom.cli import app
 from secure_xcom.cli.declare import contract_of
 from secure_xcom.core.coordinate import Asked, TaskTry
@@ -58,6 +59,7 @@ ELSEWHERE = {
     ("policy", "credentials"): ({0, 1}, "tests/real/test_two_teams.py"),
     ("policy", "verify"): ({0, 1}, "tests/real/test_policies_verify.py"),
     ("audit", "alarms"): ({1}, "tests/unit/sinks/alarms/test_alarms.py"),
+    ("reveal",): ({0}, "tests/real/test_reveal_opens.py"),
 }
 
 
@@ -181,6 +183,7 @@ COORDINATE = str(coordinate()).replace(" ", "")
 # What to prepare, then command lines one after the other with their exit codes.
 LINES: dict[tuple[str, ...], tuple[Callable[[Site], None] | None, list[tuple[str, int]]]] = {
     ("demo",): (None, [("demo --shout", 2)]),
+    ("reveal",): (None, [("reveal", 2), ("reveal --here --opens", 2)]),
     ("completion",): (None, [("completion zsh", 0), ("completion tcsh", 2)]),
     ("init",): (
         None,

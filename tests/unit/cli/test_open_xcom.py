@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from secure_xcom.claims import Claimant, exclusive
+from secure_xcom.claims.claimant import Claimant
+from secure_xcom.claims.exclusive import exclusive
 from secure_xcom.cli import app
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.attempt import Attempt

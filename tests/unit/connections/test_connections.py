@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from secure_xcom.connections import airflow_connection
+from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.connections.sql import database_url, with_driver
 from secure_xcom.core.errors import ConnectionUnknown, UriInvalid
 

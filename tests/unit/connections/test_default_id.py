@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.connections.connection_ids import leave_default_out, names_default
-from secure_xcom.core.access_policy import watched
+from secure_xcom.core.access_policy.watched_policy import watched
 from secure_xcom.core.errors import ConnectionUnknown
 from secure_xcom.core.setup_commands import vault_preview, vault_setup
 from secure_xcom.keys.vault_errors import no_key

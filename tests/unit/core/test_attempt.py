@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry, encryption_context, object_path
+from secure_xcom.core.attempt import Attempt
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry, encryption_context, object_path
 from secure_xcom.core.errors import AttemptMismatch, CoordinateInvalid
 from tests.support.world import coordinate
 

@@ -17,8 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from secure_xcom.core import hashed_ids
+from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.canonical_json import canonical_json
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate, TaskTry
+from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import AuditError
 from secure_xcom.core.event import Action, Event, KeyUse, Outcome
 from secure_xcom.core.event_fields import FIELDS, schema_of

@@ -16,7 +16,7 @@ import pytest
 
 from secure_xcom.core import waiting
 from secure_xcom.core.errors import StoreUnavailable
-from secure_xcom.core.per_process import MadeOnce, PerProcess, PerProcessEach, unlocked_property
+from secure_xcom.core.per_process import MadeOnce, PerProcess, unlocked_property
 from secure_xcom.core.waiting import NoTurn, Turns
 
 SECONDS = 20
@@ -65,7 +65,7 @@ def test_triggers_that_block_share_what_one_of_them_makes(of: str) -> None:
     """Four triggers that ask at the same time get one value, and none of them stops the others."""
     asking = Asking()
     process: PerProcess[object] = PerProcess(asking)
-    each: PerProcessEach[str, object] = PerProcessEach(asking)
+    each: PerProcess[MadeOnce[str, object]] = PerProcess(lambda: MadeOnce(asking))
     once: MadeOnce[str, object] = MadeOnce(asking)
 
     class Holder:
@@ -76,7 +76,7 @@ def test_triggers_that_block_share_what_one_of_them_makes(of: str) -> None:
     get = {
         "each": lambda _: once.get("a"),
         "process": lambda _: process.get(),
-        "process each": lambda _: each.get("a"),
+        "process each": lambda _: each.get().get("a"),
         "property": lambda _: holder.value,
     }[of]
     assert len(set(finishes(lambda: triggers(get)))) == 1

@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import CommandError, ObjectMissing, UnwrapRefused
+from secure_xcom.core.errors import ObjectMissing, UnwrapRefused
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.demo import attackers, checks
 from secure_xcom.demo.evidence import Attack, Evidence, Searched, Theft, XCom
 from secure_xcom.demo.local_airflow import LocalAirflow

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from airflow.configuration import conf
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 from tests.support import deployed

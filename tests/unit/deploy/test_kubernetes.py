@@ -13,9 +13,9 @@ import yaml
 from kubernetes.client import models
 
 from secure_xcom.connections.vault.auth import token_source
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.dag_placement import placement
 from secure_xcom.core.access_policy.places import every_place
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import PlacementRefused
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy

@@ -19,7 +19,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY
 
-from secure_xcom.core import errors
+from secure_xcom import errors
 from secure_xcom.core.errors import KeyServiceDenied
 from secure_xcom.core.pipeline.push_and_pull import Push, Row
 from secure_xcom.core.pipeline.telemetry.measuring import COUNTERS, TIMERS, Telemetry

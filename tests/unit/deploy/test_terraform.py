@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy, write
 from tests.support.deployed import DEPLOY, HELM, ROOT
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies import vault_grants
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy, write
 from secure_xcom.ops.service_policies.lint.access_policy import lint

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core import errors, reference
+from secure_xcom import errors
+from secure_xcom.core import reference
 from secure_xcom.core.coordinate import ID_MAX_CHARACTERS, KEY_MAX_CHARACTERS
 from secure_xcom.core.errors import ReferenceMalformed
 from secure_xcom.keys import WRAPPED_MAX_CHARACTERS

@@ -15,26 +15,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_xcom import errors
 from secure_xcom.connections.aws.identity import forget_identities
-from secure_xcom.core import errors
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import (
     ConnectionUnknown,
     KeyDisabled,
-    KeyMismatch,
-    KeyNotFound,
-    KeyPendingDeletion,
     KeyServiceDenied,
     KeyServiceError,
-    KeyServiceLoginRefused,
-    KeyServiceThrottled,
-    KeyServiceTimeout,
     KeyServiceUnavailable,
-    KeyUnbound,
     SettingInvalid,
     SettingMissing,
     UnwrapRefused,
     UriInvalid,
+)
+from secure_xcom.core.service_errors import (
+    KeyMismatch,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KeyServiceLoginRefused,
+    KeyServiceThrottled,
+    KeyServiceTimeout,
+    KeyUnbound,
 )
 from secure_xcom.keys import DataKey, KeyService, KeyUri, Wrap, key_service
 from secure_xcom.keys.aws_kms import AwsKms

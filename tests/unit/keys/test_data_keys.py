@@ -267,7 +267,7 @@ def test_what_was_pushed_here_is_in_the_cache(park: Park) -> None:
 
 
 def test_the_cache_expires_is_sized_and_counts_uses() -> None:
-    """A key stays for its time, among so many, for so many uses; hits and misses are counted."""
+    """A key stays for its time, among so many, for so many uses."""
     now = [0.0]
     cache = DataKeyCache(10, 2, clock=lambda: now[0])
     key = DataKey.generate()
@@ -279,7 +279,7 @@ def test_the_cache_expires_is_sized_and_counts_uses() -> None:
     assert cache.get("b") is None
     now[0] = 10.0
     assert cache.get("c") is None
-    assert (cache.hits, cache.misses, len(cache)) == (USES_MAX + 1, 3, 0)
+    assert len(cache) == 0
 
 
 @pytest.mark.parametrize(("seconds", "size"), [(0, 10), (10, 0)])

@@ -11,7 +11,7 @@ import sqlalchemy
 
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.connections.sql.positions import AttemptPosition, TaskPosition
-from secure_xcom.core.errors import TablesUnknown
+from secure_xcom.core.operator_errors import TablesUnknown
 from tests.support.airflow_schema import DUMPS, dump_of, migrated_database
 from tests.support.xcom_table import XComTable
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.errors import DatabaseFailed, DatabaseUnknown
+from secure_xcom.core.operator_errors import DatabaseFailed, DatabaseUnknown
 from secure_xcom.ops.xcom_table import Database, database_url
 from tests.support.airflow_here import airflow_here
 from tests.support.database_contract import DatabaseContract, refuses_without_telling

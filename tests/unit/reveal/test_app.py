@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.cobblestone import Cobblestone256Decryptor
 from secure_xcom.core.config import Settings

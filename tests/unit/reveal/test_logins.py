@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from secure_xcom.core.errors import RevealBusy, RevealRequestInvalid
+from secure_xcom.core.operator_errors import RevealBusy, RevealRequestInvalid
 from secure_xcom.reveal.logins import KEEP_SECONDS, LOGINS_MAX, Logins
 from tests.support.reveal_service import AIRFLOW, ORIGIN, RevealWorld
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from secure_xcom.core.errors import IdentityRefused, VaultRefused, VaultUnreachable
-from secure_xcom.reveal.vault_keys import AGAIN_SECONDS, KEEP_SECONDS, VaultKeys
+from secure_xcom.core.operator_errors import IdentityRefused
+from secure_xcom.core.vault_errors import VaultRefused, VaultUnreachable
+from secure_xcom.reveal.published_keys import AGAIN_SECONDS, KEEP_SECONDS
+from secure_xcom.reveal.vault_keys import VaultKeys
 from tests.support.reveal_service import ISSUER, Issuer, rsa_key
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import AuditError, KeyServiceUnavailable
 from secure_xcom.core.event import Event
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.keys.local import LocalKeyring
 from secure_xcom.ops.keyring import create_keyring

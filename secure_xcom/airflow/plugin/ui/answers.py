@@ -13,14 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
 from secure_xcom.airflow.plugin.ui.findings import sentence
-from secure_xcom.core.errors import (
-    AccessLogUnreadable,
-    ConfigurationError,
-    RequestInvalid,
-    SecureXComError,
-    TablesUnknown,
-    XComNotFound,
-)
+from secure_xcom.core.errors import ConfigurationError, SecureXComError
+from secure_xcom.core.operator_errors import AccessLogUnreadable, RequestInvalid, TablesUnknown, XComNotFound
 
 # Starlette has given the constant another name.
 _UNPROCESSABLE = 422

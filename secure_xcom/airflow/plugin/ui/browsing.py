@@ -17,7 +17,7 @@ from secure_xcom.airflow.plugin.ui.looking import State, XCom, look
 from secure_xcom.airflow.plugin.ui.stored import Narrow, Place, Run, StoredXCom, Wanted
 from secure_xcom.airflow.plugin.ui.tables import Tables
 from secure_xcom.airflow.plugin.ui.times import text_of
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 
 RUNS_MAX = 200
 ROWS_MAX = 400

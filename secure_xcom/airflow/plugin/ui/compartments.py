@@ -11,8 +11,10 @@ from secure_xcom.airflow.plugin.ui.deployment import Deployment
 from secure_xcom.airflow.plugin.ui.findings import Severity
 from secure_xcom.airflow.plugin.ui.times import text_of
 from secure_xcom.airflow.plugin.ui.who_may import who
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.glob_relations import holds_in
 from secure_xcom.core.access_policy.identities import Grant, Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.findings import Finding
 from secure_xcom.numbers import Numbers
@@ -107,7 +109,7 @@ def _compartment(
         if own.tasks_run_on is None
         else [{"field": field, "value": value} for field, value in own.tasks_run_on.places],
         "identities": list(identities),
-        "legal_holds": [hold.name for hold in policy.holds_in(own)],
+        "legal_holds": [hold.name for hold in holds_in(policy, own)],
         "numbers": None if numbers is None else _numbers(numbers),
     }
 

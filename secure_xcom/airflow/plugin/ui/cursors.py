@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Sequence
 
-from secure_xcom.core.errors import RequestInvalid
+from secure_xcom.core.operator_errors import RequestInvalid
 
 Part = str | int | None
 

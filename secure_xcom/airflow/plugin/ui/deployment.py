@@ -7,8 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
-from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.access_policy.policy import read_bytes
+from secure_xcom.core.access_policy.policy import AccessPolicy, read_bytes
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.deployment import airflow_config

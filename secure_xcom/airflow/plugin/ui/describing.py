@@ -14,6 +14,7 @@ from secure_xcom.airflow.plugin.ui.looking import XCom
 from secure_xcom.airflow.plugin.ui.times import text_of
 from secure_xcom.airflow.plugin.ui.who_may import who_may
 from secure_xcom.core.access_policy.globs import any_matches
+from secure_xcom.core.expiry import expiry_of
 from secure_xcom.core.reference import Head, Reference, WrappedKey
 from secure_xcom.keys import version_of
 
@@ -107,7 +108,7 @@ def _row(xcom: XCom, known: Deployment, found: list[Finding]) -> dict[str, Any]:
 
 def _kept_until(xcom: XCom, head: Head) -> str | None:
     lasts = None if xcom.compartment is None else xcom.compartment.lasts(head.key)
-    return text_of(head.due(lasts))
+    return text_of(expiry_of(head, lasts))
 
 
 def _payload(reference: Reference) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from secure_xcom.airflow.plugin.ui.looking import XCom
 from secure_xcom.airflow.plugin.ui.who_may import compartment_of
 from secure_xcom.core import clock
 from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.expiry import expiry_of
 from secure_xcom.core.pipeline.open_payload import SKEW, check_content, check_restrictions, place_within
 from secure_xcom.core.reference import TIME_FORMAT, Reference
 from secure_xcom.keys import KeyUri, openers, version_of
@@ -127,7 +128,7 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
             f"None of its wrapping keys belongs to compartment {xcom.compartment.name}, so no pull opens it.",
             "List the key under the compartment's key_uris (with `?wrap=never`), or find out who wrote this row.",
         )
-    over = head.due(xcom.compartment.lasts(head.key))
+    over = expiry_of(head, xcom.compartment.lasts(head.key))
     if head.expires is None and over is not None and over < now:
         yield Finding(
             "retention-over",
@@ -140,7 +141,7 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
 def _expired(xcom: XCom, reference: Reference, known: Deployment, now: datetime) -> Iterator[Finding]:
     run = xcom.stored.run
     hold = None if known.policy is None else known.policy.held(run.dag_id, run.run_id)
-    over = reference.head.due(None)
+    over = expiry_of(reference.head, None)
     if hold is not None:
         yield Finding(
             "expired-held",

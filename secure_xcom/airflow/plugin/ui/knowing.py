@@ -18,7 +18,7 @@ from secure_xcom.airflow.plugin.ui.stored import Attempts, Narrow, Run, Wanted
 from secure_xcom.airflow.plugin.ui.tables import Tables
 from secure_xcom.airflow.plugin.ui.writers import writer
 from secure_xcom.core.config import RELEASE
-from secure_xcom.core.errors import XComNotFound
+from secure_xcom.core.operator_errors import XComNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from secure_xcom.airflow.plugin.ui.cursors import decoded, encoded
 from secure_xcom.airflow.plugin.ui.log_events import Event, Found, Search
-from secure_xcom.core.errors import AccessLogUnreadable
+from secure_xcom.core.operator_errors import AccessLogUnreadable
 from secure_xcom.sinks.database import DatabaseSink
 from secure_xcom.sinks.sink_uri import SinkUri
 

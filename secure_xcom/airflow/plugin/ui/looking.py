@@ -13,7 +13,8 @@ from typing import Literal
 from secure_xcom.airflow.plugin.ui.stored import StoredXCom
 from secure_xcom.airflow.plugin.ui.values import TAG, TEXT_MAX
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import AttemptMismatch, CoordinateMismatch, ReferenceMalformed, SecureXComError
 from secure_xcom.core.reference import TIME_FORMAT, Head, Reference, is_reference, parse

@@ -28,7 +28,7 @@ from secure_xcom.airflow.plugin.ui.permissions import READ_XCOMS, DagId, Readabl
 from secure_xcom.airflow.plugin.ui.stored import Narrow, Place, Wanted
 from secure_xcom.airflow.plugin.ui.tables import COUNT_MAX
 from secure_xcom.airflow.plugin.ui.times import time_of
-from secure_xcom.core.errors import XComNotFound
+from secure_xcom.core.operator_errors import XComNotFound
 
 router = APIRouter()
 

@@ -15,7 +15,7 @@ from secure_xcom.airflow.plugin.ui.stored import Attempt, Attempts, Narrow, Plac
 from secure_xcom.airflow.plugin.ui.tables import Tables
 from secure_xcom.connections.sql.airflow_tables import ATTEMPT, OWNER, TOP_REGION, XCOM_V1, XCOM_V2, hidden, owned
 from secure_xcom.connections.sql.xcom_rows import behind
-from secure_xcom.core.errors import RequestInvalid
+from secure_xcom.core.operator_errors import RequestInvalid
 
 
 class Tables34(Tables):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from secure_xcom.core.errors import RequestInvalid
+from secure_xcom.core.operator_errors import RequestInvalid
 
 
 def text_of(time: datetime | None) -> str | None:

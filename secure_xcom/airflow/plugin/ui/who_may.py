@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from secure_xcom.airflow.plugin.ui.deployment import Deployment
 from secure_xcom.airflow.plugin.ui.looking import XCom
-from secure_xcom.core.access_policy import Compartment, Reader
+from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.globs import matches
 
 Line = dict[str, str]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.core.errors import AccessLogUnreadable, CommandError
+from secure_xcom.core.operator_errors import AccessLogUnreadable, CommandError
 from secure_xcom.keys.aws_kms_format import CONTEXT_NAMES, kms_context
 from secure_xcom.ops.audit_trail.reconcile.match import UNKNOWN, ServerUse
 from secure_xcom.ops.audit_trail.reconcile.vault_log import seconds_of

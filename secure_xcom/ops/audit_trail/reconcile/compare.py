@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secure_xcom.core import clock
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.field_types import is_glob
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import encryption_context
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail.read import Source

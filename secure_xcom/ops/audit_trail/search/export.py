@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from secure_xcom.core.errors import CommandError
 from secure_xcom.core.event_fields import FIELDS, python_type
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.ops.audit_trail.search.scan import Hit
 
 # Of `asked` any part may be absent, so it is one column of JSON, as lists are.

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from secure_xcom.core.errors import AccessLogUnreadable, UriInvalid
+from secure_xcom.core.errors import UriInvalid
+from secure_xcom.core.operator_errors import AccessLogUnreadable
 from secure_xcom.sinks.sink_uri import SinkUri
 
 _READ_BYTES = 1 << 20

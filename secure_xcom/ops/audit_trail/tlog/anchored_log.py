@@ -28,7 +28,8 @@ from typing import Any
 
 import zstandard
 
-from secure_xcom.core.errors import ObjectExists, ObjectMissing, SealedLogInvalid, SealRaced
+from secure_xcom.core.errors import ObjectExists, ObjectMissing
+from secure_xcom.core.operator_errors import SealedLogInvalid, SealRaced
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 from secure_xcom.ops.audit_trail.tlog.layout import join_entries, split_entries
 from secure_xcom.ops.audit_trail.tlog.merkle import root

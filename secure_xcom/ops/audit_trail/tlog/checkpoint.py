@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from secure_xcom.core.errors import SealedLogInvalid
+from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.ops.audit_trail.tlog.merkle import EMPTY_ROOT, HASH_BYTES
 from secure_xcom.ops.audit_trail.tlog.note import Signer, Verifier, open_note, sign_note
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from secure_xcom.core.errors import SealedLogInvalid, SettingInvalid
+from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.core.operator_errors import SealedLogInvalid
 
 _ED25519 = b"\x01"
 _NAME = re.compile(r"[^\s+\x00-\x1f]{1,200}")

@@ -11,7 +11,8 @@ import stat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from secure_xcom.core.errors import SigningKeyError, UriInvalid
+from secure_xcom.core.errors import UriInvalid
+from secure_xcom.core.operator_errors import SigningKeyError
 
 _FILE_MAX_BYTES = 4096
 

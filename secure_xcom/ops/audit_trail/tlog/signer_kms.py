@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from secure_xcom.core.errors import KeyServiceError, SealedLogError, SigningKeyError
+from secure_xcom.core.errors import KeyServiceError
+from secure_xcom.core.operator_errors import SealedLogError, SigningKeyError
 from secure_xcom.keys.aws_kms import AwsKms
 
 _ALGORITHM = "ED25519_SHA_512"

@@ -12,7 +12,9 @@ import binascii
 
 from secure_xcom.connections.vault.client import VaultClient, vault_client
 from secure_xcom.connections.vault.http import Answer
-from secure_xcom.core.errors import SealedLogError, SigningKeyError, UriInvalid, VaultTrouble
+from secure_xcom.core.errors import UriInvalid
+from secure_xcom.core.operator_errors import SealedLogError, SigningKeyError
+from secure_xcom.core.vault_errors import VaultTrouble
 from secure_xcom.keys.vault import split_uri
 
 

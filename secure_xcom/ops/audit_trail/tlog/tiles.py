@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from secure_xcom.core.errors import ObjectExists, ObjectMissing, SealedLogInvalid
+from secure_xcom.core.errors import ObjectExists, ObjectMissing
+from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.ops.audit_trail.tlog.layout import (
     HEIGHT,
     WIDTH,

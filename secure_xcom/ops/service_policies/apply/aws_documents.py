@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from secure_xcom.core.errors import AwsRefused
+from secure_xcom.core.operator_errors import AwsRefused
 from secure_xcom.ops.service_policies.compile.aws_statements import SID
 
 Document = dict[str, Any]

@@ -12,8 +12,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy, Identity
-from secure_xcom.core.errors import AwsRefused
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.operator_errors import AwsRefused
 from secure_xcom.ops.service_policies.apply.aws_documents import Document, difference, is_ours, same
 from secure_xcom.ops.service_policies.apply.changes import Change, state_of
 from secure_xcom.ops.service_policies.aws_account import AwsAccount

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import AwsRefused
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.operator_errors import AwsRefused
 from secure_xcom.keys.aws_kms_format import KmsKey
 from secure_xcom.ops.service_policies.apply.aws_documents import (
     Document,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from secure_xcom.core.errors import AwsRefused, AwsUnsupported
+from secure_xcom.core.operator_errors import AwsRefused, AwsUnsupported
 from secure_xcom.ops.service_policies.apply.aws_documents import Document, difference, is_ours, merged, same
 from secure_xcom.ops.service_policies.apply.changes import Change, state_of
 from secure_xcom.ops.service_policies.aws_account import AwsAccount

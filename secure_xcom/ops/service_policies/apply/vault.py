@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from secure_xcom.connections.vault.client import VaultClient
-from secure_xcom.core.access_policy import AccessPolicy
-from secure_xcom.core.errors import VaultRefused
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.vault_errors import VaultRefused
 from secure_xcom.ops.service_policies.apply import vault_reveal, vault_setup
 from secure_xcom.ops.service_policies.apply.changes import Change
 from secure_xcom.ops.service_policies.apply.vault_setup import Step, Wanted, read

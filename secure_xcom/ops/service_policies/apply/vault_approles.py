@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from secure_xcom.connections.vault.client import VaultClient
-from secure_xcom.core.errors import SettingInvalid, VaultRefused
+from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.core.vault_errors import VaultRefused
 from secure_xcom.ops.service_policies.apply.vault_setup import AppRole, Wanted, read
 from secure_xcom.ops.service_policies.credentials.connection_files import vault_connection
 from secure_xcom.ops.service_policies.credentials.logins import Login

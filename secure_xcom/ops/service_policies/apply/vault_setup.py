@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from secure_xcom.connections.vault.client import VaultClient
-from secure_xcom.core.errors import SettingInvalid, VaultRefused
+from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.core.vault_errors import VaultRefused
 from secure_xcom.ops.service_policies.vault_grants import ROLES, kv_grant, transit_grant
 
 AppRole = Literal["worker", "writer", "reader", "maintenance"]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.glob_relations import holds_in
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.ops.service_policies.compile import aws_iam, aws_kms, aws_s3, azure, google, vault, vault_reveal
 from secure_xcom.ops.service_policies.rights import Known, Right, rights_of
@@ -109,7 +110,7 @@ def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], n
         about = f"no public access to {bucket}, whatever a policy says"
         made.add(f"aws/buckets/{bucket}.public-access.json", aws_s3.NO_PUBLIC_ACCESS, about)
     for own in policy.compartments:
-        holds = policy.holds_in(own)
+        holds = holds_in(policy, own)
         if holds and own.longest_retention_seconds is not None:
             notes.append(
                 f"{own.name}: no bucket deletes what expired by itself, for the legal hold {holds[0].name!r}"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.keys import KeyUri
 from secure_xcom.keys.aws_kms_format import KmsKey, kms_context_value, same_key
 from secure_xcom.ops.service_policies.compile.aws_statements import (

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.glob_relations import holds_in
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.compile.aws_statements import (
     CLAIM_ACTIONS,
     S3_ACTIONS,
@@ -141,7 +142,7 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
             }
             longest = own.longest_retention_seconds
-            if longest is not None and not policy.holds_in(own):
+            if longest is not None and not holds_in(policy, own):
                 # A reference expires to the second; S3 counts days, so the object is deleted a day later.
                 rule["Expiration"] = {"Days": math.ceil(longest / 86_400) + 1}
                 rule["NoncurrentVersionExpiration"] = {"NoncurrentDays": 1}

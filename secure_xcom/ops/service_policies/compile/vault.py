@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy, Identity
 from secure_xcom.core.access_policy.field_types import seconds
-from secure_xcom.core.access_policy.identities import VaultAppRole, VaultJwt, VaultKubernetes
+from secure_xcom.core.access_policy.identities import Identity, VaultAppRole, VaultJwt, VaultKubernetes
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import CLAIMS, path_segment
 from secure_xcom.keys import KeyUri
 from secure_xcom.keys.vault import split_uri as split_key

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.reveal import Reveal, RevealVault
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.keys.vault_context import transit_scope

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from secure_xcom.connections.connection_ids import connection_id
 from secure_xcom.connections.vault.endpoint import VaultEndpoint
-from secure_xcom.core.access_policy import AccessPolicy, Identity
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.ops.service_policies.credentials.logins import Login
 from secure_xcom.ops.service_policies.grants import grants_of

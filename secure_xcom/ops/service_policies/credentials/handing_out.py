@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from secure_xcom.connections.vault.endpoint import VaultEndpoint
-from secure_xcom.core.access_policy import AccessPolicy, Identity
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.credentials.connection_files import (
     Ids,
     dump,

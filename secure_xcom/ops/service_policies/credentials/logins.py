@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from secure_xcom.connections.vault.client import VaultClient
-from secure_xcom.core.access_policy import Identity
-from secure_xcom.core.errors import AwsRefused, VaultRefused
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.operator_errors import AwsRefused
+from secure_xcom.core.vault_errors import VaultRefused
 from secure_xcom.ops.service_policies.apply.vault_setup import read
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
 from secure_xcom.ops.service_policies.compile.vault import role

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from secure_xcom.connections import airflow_connection
+from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.connections.connection_ids import DEFAULT, leave_default_out, names_default, variable
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path

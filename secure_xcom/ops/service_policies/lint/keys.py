@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from secure_xcom.core.access_policy.compartment import Compartment
-from secure_xcom.core.access_policy.globs import covers
+from secure_xcom.core.access_policy.glob_relations import covers
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding, Status

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.field_types import is_glob
-from secure_xcom.core.access_policy.globs import covers, overlap
+from secure_xcom.core.access_policy.glob_relations import covers, overlap
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding

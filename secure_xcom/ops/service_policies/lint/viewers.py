@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from secure_xcom.core.access_policy.compartment import Compartment, Viewer
 from secure_xcom.core.access_policy.field_types import is_glob
-from secure_xcom.core.access_policy.globs import covers
+from secure_xcom.core.access_policy.glob_relations import covers
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.reveal import Reveal
 from secure_xcom.core.access_policy.yaml_reader import Path

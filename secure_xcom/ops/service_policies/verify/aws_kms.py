@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity
-from secure_xcom.core.errors import AwsTrouble
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.operator_errors import AwsTrouble
 from secure_xcom.keys.aws_kms_format import KmsKey, kms_context
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
 from secure_xcom.ops.service_policies.compile.aws_kms import kms_keys, usable_keys

@@ -11,9 +11,11 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import path_segment
-from secure_xcom.core.errors import AwsDenied, AwsTrouble, AwsUnsupported
+from secure_xcom.core.operator_errors import AwsDenied, AwsTrouble, AwsUnsupported
 from secure_xcom.ops.service_policies.aws_account import AwsAccount
 from secure_xcom.ops.service_policies.payload_prefixes import below, buckets, prefixes
 from secure_xcom.ops.service_policies.rights import Act, Right

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from secure_xcom.connections.vault.http import VaultHttp
-from secure_xcom.core.access_policy import AccessPolicy, Identity
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.compile.vault import policy_name
 from secure_xcom.ops.service_policies.rights import Known, rights_of
 from secure_xcom.ops.service_policies.verify import vault_kv, vault_transit

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from secure_xcom.connections.vault.http import VaultHttp
-from secure_xcom.core.errors import VaultDenied
+from secure_xcom.core.vault_errors import VaultDenied
 
 
 class CapabilityChecker:

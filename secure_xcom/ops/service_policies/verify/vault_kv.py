@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from secure_xcom.core.access_policy import Compartment, Identity
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.identities import Identity
 from secure_xcom.core.coordinate import path_segment
 from secure_xcom.ops.service_policies.rights import Act, Right
 from secure_xcom.ops.service_policies.verify.matrix import INSIDE, Trial

@@ -6,7 +6,9 @@ import base64
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.keys.vault_context import transit_context
 from secure_xcom.ops.service_policies.compile.vault import limited_by_context, transit_keys
 from secure_xcom.ops.service_policies.rights import Act, Right

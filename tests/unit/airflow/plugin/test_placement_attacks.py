@@ -15,9 +15,9 @@ from kubernetes.client import models
 from packaging.version import Version
 
 from secure_xcom.airflow.plugin import harmless_config, service_accounts
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.dag_placement import placement
 from secure_xcom.core.access_policy.executors import KINDS, Executor, Executors, Kind
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PlacementRefused, PolicyInvalid
 
 OLDEST = Version(metadata.version("apache-airflow-core")) < Version("3.2")

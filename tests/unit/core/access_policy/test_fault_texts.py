@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import secure_xcom.core.access_policy as room
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.fault_texts import FORMS
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PolicyInvalid
 
 TEXT = """version: 1

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.nested_folders import nested
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import claims_folder
 from secure_xcom.core.errors import PolicyInvalid, SettingInvalid
 from secure_xcom.ops.checks.doctor_host import examine_files

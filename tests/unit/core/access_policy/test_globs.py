@@ -9,8 +9,11 @@ from fnmatch import fnmatchcase
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment, Identity, Reader
-from secure_xcom.core.access_policy.globs import FirstMatch, covers, matches, overlap
+from secure_xcom.core.access_policy.compartment import Compartment, Reader
+from secure_xcom.core.access_policy.glob_relations import covers, overlap
+from secure_xcom.core.access_policy.globs import FirstMatch, matches
+from secure_xcom.core.access_policy.identities import Identity
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.glob_index import GlobIndex
 from secure_xcom.ops.service_policies.grants import consumers, grants_of
 

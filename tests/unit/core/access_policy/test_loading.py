@@ -15,8 +15,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from secure_xcom.core.access_policy import AccessPolicy, yaml_reader
 from secure_xcom.core.access_policy import schema as schema_file
+from secure_xcom.core.access_policy import yaml_reader
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import CompartmentUnknown, PolicyInvalid, SettingInvalid
 
 GOOD = """\

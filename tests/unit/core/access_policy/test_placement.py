@@ -10,11 +10,12 @@ import pytest
 from kubernetes.client import models
 
 from secure_xcom.airflow.plugin import service_accounts
-from secure_xcom.core.access_policy import AccessPolicy, WatchedPolicy
 from secure_xcom.core.access_policy.dag_origin import Origin, check_told
 from secure_xcom.core.access_policy.dag_placement import placement
 from secure_xcom.core.access_policy.executors import Executors
 from secure_xcom.core.access_policy.places import places_of
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.access_policy.watched_policy import WatchedPolicy
 from secure_xcom.core.errors import OriginRefused, PlacementRefused, PolicyInvalid
 
 POLICY = """\

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.interface import Rules
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.single import SinglePolicy, single_policy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import CompartmentUnknown, SettingInvalid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import AccessRefused, CompartmentUnknown, PolicyInvalid
 

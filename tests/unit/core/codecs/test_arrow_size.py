@@ -14,12 +14,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.codecs.arrow_size import unfolded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import ValueNotDecodable, ValueTooLarge
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.sinks import AccessLog
 from tests.support.world import World, coordinate

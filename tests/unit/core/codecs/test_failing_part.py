@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.codecs.plain_json import plain_parts
 from secure_xcom.core.errors import ValueNotSerialisable
-from secure_xcom.core.masking import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
 
 bases = pytest.importorskip("airflow.sdk.bases.xcom")
 CODECS = Codecs(bases.BaseXCom.serialize_value, lambda structure: structure)

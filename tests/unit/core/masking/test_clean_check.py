@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.codecs.plain_json import from_json, plain_parts, to_json
-from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames, is_clean
+from secure_xcom.core.masking.clean_check import is_clean
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.core.masking.walk import leaves
 
 NAMES = SensitiveNames(DEFAULT_NAMES)

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 
 from secure_xcom.core.codecs import Codecs
-from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames, preview, secrets_of
+from secure_xcom.core.masking.preview import preview
+from secure_xcom.core.masking.secrets_of_value import secrets_of
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
 SECRET = "swordfish-1"

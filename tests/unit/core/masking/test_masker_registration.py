@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure_xcom.core.masking import DEFAULT_NAMES, Secrets, SensitiveNames, compile_once, register, secrets_of
+from secure_xcom.core.masking.masker_registration import compile_once, register
+from secure_xcom.core.masking.secrets_of_value import Secrets, secrets_of
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.core.masking.uninformative import is_uninformative
 from tests.support.airflow_here import airflow_here
 

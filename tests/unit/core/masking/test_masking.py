@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.utils import htmlsafe_json_dumps
 
-from secure_xcom.core.masking import DEFAULT_NAMES, Secrets, SensitiveNames, secrets_of, secrets_of_all
+from secure_xcom.core.masking.secrets_of_value import Secrets, secrets_of, secrets_of_all
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.core.masking.uninformative import is_uninformative
 
 NAMES = SensitiveNames(DEFAULT_NAMES)

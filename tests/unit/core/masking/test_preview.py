@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames, preview
+from secure_xcom.core.masking.preview import preview
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from tests.unit.core.masking.test_masking import ANY, wrapped
 
 NAMES = SensitiveNames(DEFAULT_NAMES)

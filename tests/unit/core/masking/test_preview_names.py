@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.masking import DEFAULT_NAMES, SensitiveNames, preview
+from secure_xcom.core.masking.preview import preview
 from secure_xcom.core.masking.preview_names import has_sensitive_name
+from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
 SECRET: list[Any] = [{"rows": [{"id": 1, "login": {"api_key": "k-1234567"}}]}, {"dbPassword": "pw-1234567"}]

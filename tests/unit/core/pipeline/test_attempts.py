@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.config import Settings
-from secure_xcom.core.coordinate import Asked, Attempt, Coordinate
+from secure_xcom.core.coordinate import Asked, Coordinate
 from secure_xcom.core.errors import AttemptMismatch, CoordinateMismatch
 from secure_xcom.core.pipeline.push_and_pull import Row
 from tests.support import release_before

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.dag_origin import check_told
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import (

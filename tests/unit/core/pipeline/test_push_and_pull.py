@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment, Reader
+from secure_xcom.core.access_policy.compartment import Compartment, Reader
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, TaskTry, object_uri
 from secure_xcom.core.errors import (

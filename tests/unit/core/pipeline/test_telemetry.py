@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy, Compartment
+from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import AuditError, CoordinateMismatch, KeyServiceDenied, KeyServiceUnavailable
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row

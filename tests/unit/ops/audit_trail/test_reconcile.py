@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.errors import AccessLogUnreadable, CommandError
+from secure_xcom.core.operator_errors import AccessLogUnreadable, CommandError
 from secure_xcom.keys.aws_kms_format import kms_context
 from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.audit_trail.reconcile import cloudtrail

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.cli.init import steps_for_logins
 from secure_xcom.connections.connection_ids import connection_id
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.checks.stored_connections import examine_connections, used_by

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.checks.task_pods import TaskPods, findings, of_this_airflow, only_in_pods
 from tests.support.deployed import HELM

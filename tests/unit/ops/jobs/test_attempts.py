@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy
 
 from secure_xcom import exclusive
-from secure_xcom.claims import Claimant
+from secure_xcom.claims.claimant import Claimant
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import CoordinateMismatch

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.ops.checks.doctor_host import examine_rights, examine_settings
 from secure_xcom.ops.checks.doctor_teams import examine_teams

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from secure_xcom.connections.sql.positions import AttemptPosition
+from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.config import Settings
-from secure_xcom.core.coordinate import Attempt
 from secure_xcom.core.errors import AttemptMismatch
-from secure_xcom.ops.jobs.eligible_rows import Found, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognise
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from tests.support.world import World, coordinate
 
@@ -29,4 +29,4 @@ def test_a_row_of_another_attempt_is_refused(pushed: str | None, refused: bool) 
     )
     assert world.policy is not None
     known = recognise(row, world.policy, Database("sqlite://"))
-    assert isinstance(known, AttemptMismatch if refused else Found)
+    assert isinstance(known, AttemptMismatch if refused else EligibleRow)

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.connections.sql import url_of_connection
-from secure_xcom.core.errors import AlarmNotTold, ConnectionUnknown, UnsafeRefused, UriInvalid
+from secure_xcom.core.errors import ConnectionUnknown, UriInvalid
+from secure_xcom.core.operator_errors import UnsafeRefused
+from secure_xcom.core.service_errors import AlarmNotTold
 from secure_xcom.ops.jobs.maintenance_dag import counts, maintenance_dag, run_step
 from secure_xcom.ops.jobs.registry import STEPS
 from tests.support import alarm_callbacks
@@ -135,7 +137,8 @@ def test_doctors_report_names_what_is_found(upkeep: Upkeep) -> None:
     upkeep.table.put(coordinate(), "canary")
     report = step("doctor", {**OPTIONS, "payloads": False})
     assert report["found"] is True
-    assert "plaintext-row" in [one["kind"] for one in report["ailments"]]
+    assert "plaintext-row" in [finding["kind"] for finding in report["findings"]]
+    assert report["ailments"] == report["findings"]
     assert "canary" not in str(report)
     upkeep.close()
 

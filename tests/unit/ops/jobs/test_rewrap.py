@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.errors import CommandError, KeyServiceUnavailable, UnsafeRefused
+from secure_xcom.core.errors import KeyServiceUnavailable
+from secure_xcom.core.operator_errors import CommandError, UnsafeRefused
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.ops.jobs.rewrap import rewrap
 from secure_xcom.ops.jobs.rewrap_plan import Plan

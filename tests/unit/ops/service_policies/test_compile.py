@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.keys.vault_context import transit_scope

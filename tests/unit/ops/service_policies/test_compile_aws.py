@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.keys.aws_kms_format import kms_context
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy

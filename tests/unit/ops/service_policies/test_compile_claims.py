@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from tests.support.iam_evaluator import Request, evaluate
 

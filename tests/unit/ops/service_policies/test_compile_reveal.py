@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.keys.aws_kms_format import kms_context

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from secure_xcom.core.access_policy import AccessPolicy
 from secure_xcom.core.access_policy.alarms import Alarm, Notify
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import TaskTry
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.event import Event
@@ -226,12 +226,15 @@ def test_what_an_operator_opens_is_told() -> None:
         *chain(2, 1, **by_hand),
         *chain(3, 1, outcome="refused", error="XComExpired", **by_hand),
         *chain(4, 50, **by_hand),
+        *reveals(5, 2, rule="here", operator="bob"),
+        *reveals(6, 2),
     ]
     found = take([alarm], lines, State())
     assert [one.text.split(" orders/")[0] for one in found] == [
         "alice opened",
         "alice tried to open",
         "alice opened",
+        "bob opened",
     ]
     assert found[0].text == "alice opened orders/manual__1/extract:return_value by hand"
 

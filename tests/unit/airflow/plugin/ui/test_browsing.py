@@ -32,7 +32,7 @@ class TestSqlite(BrowsingContract):
 def test_tables_of_another_airflow_are_refused(tmp_path: Path) -> None:
     """A database without the table, or with tables of two Airflows, is refused with an error of ours."""
     from secure_xcom.airflow.plugin.ui.known_tables import tables_of
-    from secure_xcom.core.errors import TablesUnknown
+    from secure_xcom.core.operator_errors import TablesUnknown
 
     for number, names in enumerate(([], ["xcom_v2"], ["xcom", "xcom_v2"])):
         engine = sa.create_engine(f"sqlite:///{tmp_path}/{number}.db")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from secure_xcom import numbers
 from secure_xcom.cli import app
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.numbers.migrate import migrate
 from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.jobs.count import CountReport, count

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import AccessLogUnreadable, RequestInvalid
 from secure_xcom.core.event import Line
+from secure_xcom.core.operator_errors import AccessLogUnreadable, RequestInvalid
 from secure_xcom.sinks.database import DDL, DatabaseSink
 from secure_xcom.sinks.sink_uri import SinkUri
 from tests.support.access_logs import START, event
@@ -204,7 +204,7 @@ def test_what_the_backend_writes_is_found(tmp_path: Path) -> None:
     from secure_xcom.airflow.plugin.ui.log_events import Search
     from secure_xcom.core.codecs import Codecs
     from secure_xcom.core.config import Settings
-    from secure_xcom.core.masking import SensitiveNames
+    from secure_xcom.core.masking.sensitive_names import SensitiveNames
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
     from secure_xcom.sinks import AccessLog
     from tests.support.world import World, coordinate

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate
 from tests.support.airflow_here import airflow_here
@@ -268,7 +268,7 @@ def test_what_cannot_be_pasted_is_left_out(text: str) -> None:
 def test_positions_are_strict() -> None:
     """A position is what an answer gave; everything else is refused, and nothing of it reaches the database."""
     from secure_xcom.airflow.plugin.ui.cursors import decoded, encoded
-    from secure_xcom.core.errors import RequestInvalid
+    from secure_xcom.core.operator_errors import RequestInvalid
 
     assert decoded(encoded(["a", 1, "ü"]), (str, int, str)) == ["a", 1, "ü"]
     assert decoded(None, (str,)) is None
@@ -280,7 +280,7 @@ def test_positions_are_strict() -> None:
 def test_times_are_read_in_utc() -> None:
     """A time with an offset, with Z or without is one moment; what is none is refused."""
     from secure_xcom.airflow.plugin.ui.times import text_of, time_of
-    from secure_xcom.core.errors import RequestInvalid
+    from secure_xcom.core.operator_errors import RequestInvalid
 
     for text in ("2026-12-01T09:00:00+01:00", "2026-12-01T08:00:00Z", "2026-12-01T08:00:00", "2026-12-01 08:00"):
         assert text_of(time_of(text, "since")) == "2026-12-01T08:00:00Z"

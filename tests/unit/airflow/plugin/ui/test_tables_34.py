@@ -193,7 +193,7 @@ def test_a_made_up_attempt_is_refused(rows: Rows) -> None:
     """A position with another attempt than a UUID is refused with an error of ours."""
     from secure_xcom.airflow.plugin.ui.known_tables import tables_of
     from secure_xcom.airflow.plugin.ui.stored import Narrow, Place
-    from secure_xcom.core.errors import RequestInvalid
+    from secure_xcom.core.operator_errors import RequestInvalid
 
     with Session(rows.engine) as session:
         tables = tables_of(session)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.errors import SealedLogError
+from secure_xcom.core.operator_errors import SealedLogError
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 from secure_xcom.ops.audit_trail.tlog.note import Verifier
 from secure_xcom.ops.audit_trail.tlog.signers import signer

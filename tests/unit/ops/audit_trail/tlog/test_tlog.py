@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure_xcom.core.errors import SealedLogInvalid, SealRaced, SettingInvalid, SigningKeyError
+from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.core.operator_errors import SealedLogInvalid, SealRaced, SigningKeyError
 from secure_xcom.ops.audit_trail.tlog import merkle
 from secure_xcom.ops.audit_trail.tlog.anchored_log import Anchor, AnchoredLog, ChainEnd
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.access_policy import AccessPolicy
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.lint import access_policy_rules, origin, rows, uris
