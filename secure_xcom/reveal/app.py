@@ -102,6 +102,9 @@ class _Routes:
         return Response(status_code=204)
 
     async def take_code(self, request: Request) -> Response:
+        if request.method != "GET":
+            # Starlette lets HEAD have the routes of GET; its answer has no body, so the code would be lost.
+            raise HTTPException(405)
         code: str | None = None
         problem: SecureXComError | None = None
         async with anyio.create_task_group() as tasks:

@@ -91,6 +91,19 @@ class Logins:
             self._logins.popitem(last=False)
         if state not in self._logins:
             if len(self._logins) >= LOGINS_MAX:
-                raise RevealBusy("too many logins are under way", where="logins")
+                self._drop_one()
             self._logins[state] = _Login(now + KEEP_SECONDS)
         return self._logins[state]
+
+    def _drop_one(self) -> None:
+        """Forget the oldest login that no page waits for.
+
+        Anybody may name a state, so the logins of people must outlast those that somebody makes up: a page waits
+        from the beginning of its login, and a request that waits takes one of the server's connections.
+
+        :raises RevealBusy: pages wait for all of them.
+        """
+        state = next((state for state, login in self._logins.items() if not login.waiting), None)
+        if state is None:
+            raise RevealBusy("too many logins are under way", where="logins")
+        del self._logins[state]

@@ -18,6 +18,7 @@ from secure_xcom.core.access_policy.watched_policy import watched
 from secure_xcom.core.operator_errors import CommandError, RevealNotSetUp
 from secure_xcom.ops.xcom_table import Database, database_url
 from secure_xcom.reveal.app import make_app
+from secure_xcom.reveal.connections import PromptHttp
 from secure_xcom.reveal.giving import OpenedValue, SealedBytes
 from secure_xcom.reveal.oidc_people import OidcPeople
 from secure_xcom.reveal.people import VaultPeople
@@ -41,6 +42,7 @@ LIMITS: dict[str, Any] = {
     # No client's address is used, so no header of a proxy is believed.
     "proxy_headers": False,
     "lifespan": "off",
+    "http": PromptHttp,
     "ws": "none",
     "limit_concurrency": 500,
     "timeout_keep_alive": 30,

@@ -332,3 +332,23 @@ def test_how_long_rights_outlive_their_end(tmp_path_factory: pytest.TempPathFact
         world.person(ANA)
         world.try_login(ANA)
         assert not may(older)
+        # Vault gives a group's rights to the person: a token of another role has them for as long as it lasts.
+        everyday = {**short, "token_ttl": 3600, "token_max_ttl": 3600}
+        world.vault.do("POST", "auth/oidc/role/everyday", everyday)
+        lasting = world.login(ANA, "everyday")
+        assert not may(lasting)
+        world.person(ANA, "finance-oncall")
+        world.vault.do("POST", "auth/token/revoke-self", {}, token=world.login(ANA))
+        world.person(ANA)
+        assert may(lasting)
+        world.vault.do("PUT", "sys/leases/revoke-prefix/auth/oidc")
+        assert not may(lasting)
+
+
+def test_vault_tells_groups_apart_without_regard_to_case(world: RevealWorld) -> None:
+    """A group that the provider takes for another one is the viewers' group to Vault."""
+    world.person(MIA, "FINANCE-ONCALL")
+    body = world.wrap("finance", XCOM)
+    assert world.vault.api("POST", "transit/decrypt/finance", body, token=world.login(MIA)).ok
+    world.person(MIA, "marketing-oncall")
+    assert not world.vault.api("POST", "transit/decrypt/finance", body, token=world.login(MIA)).ok

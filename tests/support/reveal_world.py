@@ -107,17 +107,17 @@ class RevealWorld:
         )
         assert answer.ok, answer.text
 
-    def login(self, name: str) -> str:
+    def login(self, name: str, role: str = REVEAL_NAME) -> str:
         """Log a person in as the page does, and return the person's token of Vault."""
-        answer = self.try_login(name)
+        answer = self.try_login(name, role)
         assert answer.ok, answer.text
         token: str = answer.json()["auth"]["client_token"]
         return token
 
-    def try_login(self, name: str) -> requests.Response:
+    def try_login(self, name: str, role: str = REVEAL_NAME) -> requests.Response:
         """Log a person in, and return Vault's answer."""
         nonce = secrets.token_urlsafe(16)
-        start = {"role": REVEAL_NAME, "redirect_uri": f"{self.origin}/callback", "client_nonce": nonce}
+        start = {"role": role, "redirect_uri": f"{self.origin}/callback", "client_nonce": nonce}
         url = self.vault.do("POST", "auth/oidc/oidc/auth_url", start, token="")["data"]["auth_url"]
         # What the browser does with the provider's form.
         sent_back = requests.post(url, data={"sub": name}, allow_redirects=False, timeout=20)

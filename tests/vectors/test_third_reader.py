@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 
 import pytest
@@ -85,3 +86,29 @@ def test_sensitive_names_are_the_product_s(listed: tuple[str, ...], not_sensitiv
     judged = third_reader.read_in_node(sensitive=sensitive, names=NAMES)["names"]
     ours = [[names.hides(name, "x"), names.hides(name, 1)] for name in NAMES]
     assert dict(zip(NAMES, judged, strict=True)) == dict(zip(NAMES, ours, strict=True))
+
+
+SERIALISED = '"__classname__": "acme.Order", "__version__": 1, "__data__": {"amount": 5}'
+
+
+@pytest.mark.parametrize("name", ["more", "constructor", "toString", "__proto__", "hasOwnProperty"])
+def test_no_field_hides_in_a_serialised_object(name: str) -> None:
+    """A field beside those of Airflow's serialisation is masked, under names of JavaScript's own as well."""
+    json_text = f'{{{SERIALISED}, "{name}": {{"password": "s3cr3t"}}}}'
+    sensitive = {"names": ["password"], "listed": [], "exceptions": []}
+    (copy,) = third_reader.read_in_node(sensitive=sensitive, copied=[json_text])["copies"]
+    assert json.loads(copy)[name] == {"password": "***"}
+
+
+@pytest.mark.parametrize(("piece", "count"), [("a", 8 << 20), ("\n", 1 << 20), ('a"\\', 1 << 20), ("\u2028\\", 1)])
+def test_a_text_of_megabytes_is_read(piece: str, count: int) -> None:
+    """The largest text that is revealed is read as any other, whatever it has of escapes."""
+    (copy,) = third_reader.read_in_node(copied=[json.dumps(piece * count, ensure_ascii=False)])["copies"]
+    assert json.loads(copy) == piece * count
+
+
+def test_a_long_name_takes_little_time() -> None:
+    """A task that names a field with a million characters keeps no page busy; the field is masked."""
+    name = "password_" + "max" * 300_000 + "_tokenx"
+    sensitive = {"names": ["password", "token"], "listed": [], "exceptions": ["*a*b*c"]}
+    assert third_reader.read_in_node(sensitive=sensitive, names=[name])["names"] == [[True, True]]

@@ -11,15 +11,16 @@ REVEAL_NAME = "secure-xcom-reveal"
 """The name of the OIDC role, the identity key and the token role, and the audience of identity tokens."""
 VIEWERS_PREFIX = "secure-xcom-viewers-"
 _PLAIN_GROUP = re.compile(r"[a-z0-9_.-]{1,100}")
+_DIGEST = re.compile(r"-[0-9a-f]{12}$")
 
 
 def viewers_name(group: str) -> str:
     """Return the name of a group's policy and of its identity group.
 
     Vault writes the names of policies in lower case. A group with other characters than these gets a digest as
-    well, so that no two groups share a name.
+    well, so that no two groups share a name, and so does one that ends as if it had a digest.
     """
-    if _PLAIN_GROUP.fullmatch(group):
+    if _PLAIN_GROUP.fullmatch(group) and not _DIGEST.search(group):
         return f"{VIEWERS_PREFIX}{group}"
     plain = re.sub(r"[^a-z0-9_.-]+", "-", group.lower()).strip("-")[:60]
     return f"{VIEWERS_PREFIX}{plain}-{hashlib.sha256(group.encode()).hexdigest()[:12]}"

@@ -5,7 +5,8 @@ import { Problem } from "./problems.js";
 const ARRAY_COLUMNS = 100;
 
 /**
- * Return `{kind, rows, columns: [{name, type, cell}]}`; `cell(row)` gives a text.
+ * Return `{kind, rows, columns: [{name, names, type, cell}]}`; `names` has those of fields within the column as well, and
+ * `cell(row)` gives a text.
  *
  * @param {string} codec of the head: arrow-pandas, arrow-polars, arrow-table or npy
  */
@@ -26,7 +27,7 @@ async function readArrow(bytes, kind) {
   const table = globalThis.fl.tableFromIPC(bytes, { useBigInt: true, useDecimalInt: false });
   const columns = table.schema.fields.map(({ name, type }, place) => {
     const column = table.getChildAt(place);
-    return { name, type: typeName(type), cell: (row) => cellText(column.at(row), type) };
+    return { name, names: namesIn(name, type), type: typeName(type), cell: (row) => cellText(column.at(row), type) };
   });
   return { kind, rows: table.numRows, columns };
 }
@@ -37,6 +38,12 @@ const TYPES = {
   21: "list", 22: "run-end", 23: "binary", 24: "utf8", 25: "list", 26: "list",
 };
 const [DATE, TIMESTAMP] = [8, 10];
+
+// A struct's cell is one text with all of its fields.
+function namesIn(name, type) {
+  const inner = (type.children ?? []).flatMap((field) => namesIn(field.name, field.type));
+  return [name, ...inner, ...(type.dictionary ? namesIn("", type.dictionary) : [])];
+}
 
 function typeName(type) {
   const name = TYPES[type.typeId] ?? "unknown";
@@ -80,7 +87,7 @@ function readArray(bytes) {
   const byColumn = header.includes("'fortran_order': True");
   const little = !dtype.startsWith(">");
   const cell = (column) => (row) => String(item(view, start + length + size * (byColumn ? column * rows + row : row * width + column), little));
-  const columns = Array.from({ length: Math.min(width, ARRAY_COLUMNS) }, (_, place) => ({ name: String(place), type: dtype, cell: cell(place) }));
+  const columns = Array.from({ length: Math.min(width, ARRAY_COLUMNS) }, (_, place) => ({ name: String(place), names: [], type: dtype, cell: cell(place) }));
   return { kind, rows, columns };
 }
 

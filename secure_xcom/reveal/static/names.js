@@ -3,6 +3,8 @@
 
 // A single word shorter than this turns up by chance when words are joined.
 const JOINED_WORD_MIN = 8;
+// The patterns of exceptions take time by the square of a name's length, and names are a value's.
+const EXCEPTION_MAX_CHARACTERS = 1000;
 const COUNTED = /(?:tokens|secrets|passwords|keys)$/;
 
 const OTHER_WORDS = new RegExp(
@@ -57,6 +59,7 @@ export function sensitiveNames({ names = [], listed = [], exceptions = [] }) {
   const shown = globs.map((parts) => new RegExp(`^(?:${parts.map((part) => ({ "*": ".*", "?": "." })[part] ?? escaped(snake(part))).join("")})$`, "s"));
   const matches = (name) => {
     if (!isIn(name)) return false;
+    if (name.length > EXCEPTION_MAX_CHARACTERS) return true;
     const spelled = strip(snake(name));
     if (shown.some((glob) => glob.test(spelled))) return false;
     return isListed(name) || !isException(spelled, isIn);

@@ -28,7 +28,7 @@ export function unwrap({ entries }) {
   const fields = Object.fromEntries([CLASSNAME, VERSION, DATA].map((name) => [name, entries.find(([entry]) => entry === name)?.[1]]));
   if (fields[CLASSNAME]?.kind !== "text" || fields[VERSION]?.kind !== "number") return null;
   // A field beside those three would not be seen.
-  return entries.every(([name]) => name in fields) ? { classname: fields[CLASSNAME].text, data: fields[DATA] } : null;
+  return entries.every(([name]) => Object.hasOwn(fields, name)) ? { classname: fields[CLASSNAME].text, data: fields[DATA] } : null;
 }
 
 function plain(value, type) {

@@ -172,11 +172,12 @@ function present(config, answer, bytes, { view, file }) {
     return told(done ? `Copied.${left_out(masked)}` : "Not copied: the browser does not let this page copy.");
   };
   const save = () => {
-    const { name, type, parts, masked } = file();
+    const { name, type, parts, masked, whole } = file();
+    if (whole && masked) return told("Not saved: the file would have what is still masked. Show it first.");
     const address = URL.createObjectURL(new Blob(parts, { type }));
     element("a", { href: address, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(address), 1000);
-    told(`Saved as ${name}.${left_out(masked)}`);
+    return told(`Saved as ${name}.${left_out(masked)}`);
   };
   page.replaceChildren(
     element("div", { class: "bar" },

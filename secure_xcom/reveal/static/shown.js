@@ -24,7 +24,8 @@ export function decompressed(plaintext, compression, maxBytes) {
 
 /**
  * Return `{view, file}`: an element that shows the value, and a function that gives its file as `{name, type, parts,
- * masked}`, where `masked` counts the fields that are left out of it.
+ * masked, whole}`, where `masked` counts what is still masked on the screen. It is left out of the file, unless that is
+ * `whole`: then the file has everything.
  *
  * @param {Uint8Array} bytes the encoded value
  * @param {Object} head of the reference
@@ -44,13 +45,15 @@ export async function show(bytes, head, sensitive, say) {
   const ending = FRAMES.includes(head.codec) ? (head.codec === "npy" ? "npy" : "arrows") : "bin";
   // A frame of polars has a byte before its stream, which no other reader of Arrow knows.
   const parts = [head.codec === "arrow-polars" ? bytes.subarray(1) : bytes];
-  const file = () => ({ name: `${name}.${ending}`, type: "application/octet-stream", parts, masked: 0 });
-  const made = FRAMES.includes(head.codec) ? await frameView(bytes, head, hides, say) : bytesView(bytes, head);
-  return { view: all ? behindButton(made, say) : made, file };
+  const hidden = new Set(all ? [bytes] : []); // The whole value, or columns of it.
+  const file = () => ({ name: `${name}.${ending}`, type: "application/octet-stream", parts, masked: hidden.size, whole: true });
+  const made = FRAMES.includes(head.codec) ? await frameView(bytes, head, hides, hidden, say) : bytesView(bytes, head);
+  const uncover = () => (hidden.delete(bytes), say("The value is shown."));
+  return { view: all ? behindButton(made, uncover) : made, file };
 }
 
-function behindButton(view, say) {
-  const button = element("button", { type: "button", class: "masked", onclick: () => (button.replaceWith(view), say("The value is shown.")) }, "masked: show");
+function behindButton(view, uncover) {
+  const button = element("button", { type: "button", class: "masked", onclick: () => (button.replaceWith(view), uncover()) }, "masked: show");
   return button;
 }
 
@@ -62,10 +65,10 @@ function bytesView(bytes, head) {
   return element("div", {}, element("p", {}, `${size}.${more}`), element("p", { class: "bytes" }, dump));
 }
 
-async function frameView(bytes, head, hides, say) {
+async function frameView(bytes, head, hides, hidden, say) {
   const frame = await readFrame(head.codec, bytes);
   const columns = frame.columns.slice(0, COLUMNS);
-  const hidden = new Set(columns.filter(({ name }) => hides(name, false)));
+  for (const column of columns) if (column.names.some((each) => hides(each, false))) hidden.add(column);
   const body = element("tbody");
   const line = (row) => element("tr", {}, element("th", { scope: "row" }, String(row)), ...columns.map((column) => element("td", {}, hidden.has(column) ? "***" : clean(column.cell(row)).slice(0, 1000))));
   const fill = (count) => body.replaceChildren(...Array.from({ length: count }, (_, row) => line(row)));

@@ -56,19 +56,54 @@ def test_a_second_code_and_a_second_reader_are_refused() -> None:
 
 
 def test_a_login_is_forgotten() -> None:
-    """A code is kept for two minutes, and the number of logins is bounded."""
+    """A code is kept for two minutes."""
     now = 0.0
 
     async def run() -> None:
         nonlocal now
         logins = Logins(now=lambda: now)
-        for number in range(LOGINS_MAX):
-            logins.leave(f"{STATE}{number}", "code")
-        with pytest.raises(RevealBusy):
-            logins.leave(STATE, "code")
-        now = KEEP_SECONDS
-        assert await logins.take(f"{STATE}0", wait=0.01) is None
         logins.leave(STATE, "code")
+        now = KEEP_SECONDS
+        assert await logins.take(STATE, wait=0.01) is None
+
+    anyio.run(run)
+
+
+def test_made_up_logins_keep_nobody_out() -> None:
+    """The number of logins is bounded, and one that a page waits for outlasts any number of others."""
+
+    async def run() -> list[str | None]:
+        logins = Logins()
+        taken: list[str | None] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def waiting() -> None:
+                taken.append(await logins.take(STATE, wait=5))
+
+            tasks.start_soon(waiting)
+            await anyio.sleep(0.01)
+            for number in range(2 * LOGINS_MAX):
+                logins.leave(f"{STATE}{number}", "code")
+            logins.leave(STATE, "code-of-a-person")
+        assert await logins.take(f"{STATE}0", wait=0.01) is None
+        assert await logins.take(f"{STATE}{2 * LOGINS_MAX - 1}", wait=0.01) == "code"
+        return taken
+
+    assert anyio.run(run) == ["code-of-a-person"]
+
+
+def test_only_pages_that_wait_fill_the_rendezvous() -> None:
+    """Where pages wait for all of the logins, a further one is refused."""
+
+    async def run() -> None:
+        logins = Logins()
+        async with anyio.create_task_group() as tasks:
+            for number in range(LOGINS_MAX):
+                tasks.start_soon(logins.take, f"{STATE}{number}")
+            await anyio.sleep(0.05)
+            with pytest.raises(RevealBusy):
+                logins.leave(STATE, "code")
+            tasks.cancel_scope.cancel()
 
     anyio.run(run)
 
@@ -99,6 +134,7 @@ def test_the_routes(tmp_path: Path) -> None:
         for record in others:
             assert client.put(place, json=record, headers={"Origin": ORIGIN}).status_code == 400
         assert client.put(place, json={"code": "c"}, headers={"Origin": ORIGIN}).status_code == 204
+        assert client.head(place).status_code == 405
         assert client.get(place).json() == {"code": "c"}
         assert client.get("/v1/logins/short").json()["error"] == "RevealRequestInvalid"
     world.close()

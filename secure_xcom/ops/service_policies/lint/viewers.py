@@ -30,9 +30,10 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
             if other != viewer.group:
                 yield lint_finding(
                     "viewer-case",
-                    "warning",
+                    "error",
                     (*at, "group"),
-                    f"{viewer.group!r} and {other!r} differ in case alone: Vault takes them for one group",
+                    f"{viewer.group!r} and {other!r} differ in case alone: Vault takes them for one group, so people "
+                    "of one may get the rights of the other",
                     "write the group as the provider does",
                 )
         if compartment.viewers:

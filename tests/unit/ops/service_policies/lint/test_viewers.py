@@ -58,7 +58,7 @@ def test_a_sound_policy_is_silent() -> None:
     [
         (SOUND[SOUND.index("reveal:\n") : SOUND.index("identities")], "", "viewers-without-reveal", "warning 8"),
         ("dags: [finance_daily]", "dags: [marketing_daily]", "viewer-never", "error 8"),
-        ("group: finance-leads", "group: Finance-OnCall", "viewer-case", "warning 9"),
+        ("group: finance-leads", "group: Finance-OnCall", "viewer-case", "error 9"),
         (
             "{group: finance-leads}",
             "{group: finance-oncall, dags: [finance_daily]}",
