@@ -10,11 +10,9 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
-
-import requests
 
 from secure_xcom.core.operator_errors import IdentityProviderFailed, IdentityRefused
 from secure_xcom.reveal.identity import verified_claims
@@ -35,7 +33,7 @@ class Endpoints:
     """
 
     authorization: str
-    token: str
+    token: str = field(repr=False)
     keys: str
     scopes: str
 
@@ -146,6 +144,8 @@ def _ask(method: str, url: str, form: Mapping[str, str] | None = None) -> tuple[
 
     :raises IdentityProviderFailed: there is no answer in time, or a longer one than any.
     """
+    import requests
+
     until = time.monotonic() + _ALL_SECONDS
     body = b""
     try:

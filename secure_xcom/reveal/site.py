@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -37,12 +37,9 @@ class Session:
     :ivar expires_in: its seconds; None if it ends with the service.
     """
 
-    token: str
+    token: str = field(repr=False)
     person: str
     expires_in: int | None
-
-    def __repr__(self) -> str:
-        return f"Session(person={self.person!r})"
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON."""

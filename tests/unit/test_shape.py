@@ -130,6 +130,7 @@ LONG: dict[str, str] = {
     "ops/jobs/rewrap.py": "the two ways to a new wrap beside each other: in a key service, and through here",
     "demo/local_airflow.py": "one class with one job, the life of a throwaway Airflow; all of it shares its state",
     "ops/xcom_table.py": "one class, the rows with XComs in both of Airflow's schemas: reading, compare and swap",
+    "ops/audit_trail/read.py": "what each kind of sink has written, read back: files, objects, rows",
     "ops/audit_trail/tlog/anchored_log.py": "the order of writes that a kill between any two of them leaves sound",
     "ops/checks/vault.py": "what a check knows of a Vault: one function for each finding",
     "airflow/backend.py": "every way in which Airflow calls a backend: old and new hooks, async and sync",

@@ -32,8 +32,8 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
                     "viewer-case",
                     "error",
                     (*at, "group"),
-                    f"{viewer.group!r} and {other!r} differ in case alone: Vault takes them for one group, so people "
-                    "of one may get the rights of the other",
+                    f"{viewer.group!r} and {other!r} differ in case alone: Vault takes them for one group, so "
+                    "people of one may get the rights of the other",
                     "write the group as the provider does",
                 )
         if compartment.viewers:

@@ -103,9 +103,9 @@ def test_all_of_a_compartment_is_limited_to_it_as_well() -> None:
 
 def test_names_of_groups_never_meet() -> None:
     """Vault writes names in lower case, so a group with other characters has a digest in its name."""
-    groups = ("finance", "Finance", "fin ance", "fin-ance", "/finance", "finance/x", "é", "a" * 200, "a" * 201)
+    groups = ["finance", "Finance", "fin ance", "fin-ance", "/finance", "finance/x", "é", "a" * 200, "a" * 201]
     # Somebody names a group as another one's names at Vault end.
-    groups += tuple(viewers_name(group).removeprefix("secure-xcom-viewers-") for group in groups[1:3])
+    groups += [viewers_name(group).removeprefix("secure-xcom-viewers-") for group in groups[1:3]]
     names = [viewers_name(group) for group in groups]
     assert len(set(names)) == len(groups)
     assert all(re.fullmatch(r"[a-z0-9_.-]{1,128}", name) for name in names)
