@@ -67,7 +67,10 @@ RUN_BY = {
     "docs/quickstart-kubernetes.md": dict.fromkeys(
         ("export", "secure-xcom", "vault", "kubectl patch --local"), "tests/real/test_kubernetes_quickstart.py"
     ),
-    "docs/reveal.md": {"secure-xcom reveal": "tests/real/test_reveal.py"},
+    "docs/reveal.md": {
+        "secure-xcom reveal": "tests/real/test_reveal.py",
+        "secure-xcom policy apply": "tests/real/test_reveal_opens.py",
+    },
     "docs/vault.md": {"": "tests/real/test_vault_docs.py"},
 }
 # Page -> beginning of a command -> why no test runs it.
