@@ -395,7 +395,7 @@ def test_what_nobody_expected_could_not_run(tmp_path: Path) -> None:
     code = (
         "from secure_xcom.cli import main\nfrom secure_xcom.cli.policy import show\n"
         "def broken(*_): raise ZeroDivisionError('by accident')\n"
-        "from secure_xcom.core.access_policy import AccessPolicy\nAccessPolicy.load = broken\n"
+        "from secure_xcom.core.access_policy.policy import AccessPolicy\nAccessPolicy.load = broken\n"
         "main(['policy', 'show', 'x'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
