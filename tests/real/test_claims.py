@@ -253,6 +253,12 @@ def maintain(folder: str, step: str) -> None:
         pass
 
 
+def maintain_a_day_later(folder: str, step: str) -> None:
+    """Maintenance that finds the claim old enough to be removed."""
+    with a_day_later():
+        maintain(folder, step)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A deployment with one exclusive XCom."""
@@ -277,8 +283,7 @@ def finish(folder: Path) -> None:
 def nothing_is_left(folder: Path) -> None:
     """After maintenance there is neither payload nor claim, and nobody pulls."""
     maintain(str(folder), "")
-    with a_day_later():
-        maintain(str(folder), "")
+    maintain_a_day_later(str(folder), "")
     assert list(store(f"file://{folder}/store").list()) == []
     assert parse(FileRows(folder).read(AT)[0]).shredded is not None
     for task in (READER, OTHER):
@@ -310,13 +315,23 @@ def test_killed_between_success_and_shredding(folder: Path, step: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["rows.replace:before", "rows.replace:after", "store.delete_many:before", "store.delete_many:after",
-             "ledger.remove:before", "ledger.remove:after"],
-)  # fmt: skip
+    "step", ["rows.replace:before", "rows.replace:after", "store.delete_many:before", "store.delete_many:after"]
+)
 def test_killed_in_maintenance(folder: Path, step: str) -> None:
     """Killed at any step, maintenance that is run again finishes, and meanwhile nobody else comes in."""
     pull(str(folder), "")
     dies(maintain, str(folder), step)
     with pytest.raises((ClaimRefused, ReferenceShredded)):
+        pulled(folder, OTHER)
+    nothing_is_left(folder)
+
+
+@pytest.mark.parametrize("step", ["ledger.remove:before", "ledger.remove:after"])
+def test_killed_while_it_removes_a_claim(folder: Path, step: str) -> None:
+    """Killed before or after the removal of a claim, of which nothing else was left, it finishes the next time."""
+    pull(str(folder), "")
+    maintain(str(folder), "")
+    dies(maintain_a_day_later, str(folder), step)
+    with pytest.raises(ReferenceShredded):
         pulled(folder, OTHER)
     nothing_is_left(folder)
