@@ -124,8 +124,10 @@ def test_an_identity_token_is_no_token_of_vault(world: RevealWorld) -> None:
     """What is shown to the service opens nothing at Vault, whoever gets hold of it."""
     shown = world.identity_token(world.login(ANA)).json()["data"]["token"]
     answer = world.vault.api("POST", "transit/decrypt/finance", world.wrap("finance", XCOM), token=shown)
-    assert answer.status_code == 403
-    assert world.identity_token(shown).status_code == 403
+    # HashiCorp Vault answers 500 to a token of this form, and OpenBao 403.
+    assert answer.status_code in (403, 500)
+    assert "plaintext" not in answer.text
+    assert world.identity_token(shown).status_code in (403, 500)
     # Nor does it log in, at the method that took the provider's tokens.
     login = {"role": "secure-xcom-reveal", "jwt": shown}
     assert not world.vault.api("POST", "auth/oidc/login", login, token="").ok
