@@ -33,6 +33,7 @@ from secure_xcom.sinks import AccessLog
 from secure_xcom.stores import store
 from tests.support.airflow34 import installed_series, python_of_airflow34
 from tests.support.airflow_schema import migrate, migrated_database
+from tests.support.claim_contract import a_day_later
 from tests.support.servers.postgres_server import postgres_server
 from tests.support.upkeep_world import ZERO, Upkeep, settle
 from tests.support.world import coordinate
@@ -125,6 +126,8 @@ def test_every_job_knows_both_tables(upkeep: Upkeep) -> None:
         upkeep.policy, database, log, opener, upkeep.state, apply=True, operator="me", reason="return"
     )
     assert returned.converted == 3
+    with a_day_later():
+        assert shred_all(upkeep.policy, database, log, delete=True, operator="me").outlived == 1
     assert upkeep.objects() == []
     assert upkeep.table.value(PLAIN) == {"plain": True}
     assert json.dumps(upkeep.table.value(SEALED)) == '"sealed"'
