@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -102,22 +101,8 @@ def run_dags(airflow: LocalAirflow) -> str:
 
     :raises ThrowawayFailed: a DAG does not run here, or not in time.
     """
-    try:
-        done = subprocess.run(  # noqa: S603 - an argument list of our own, no shell.
-            [airflow.python, "-m", "secure_xcom.demo.ui_run", str(airflow.dags_folder / "teams.py")],
-            env=airflow.environment,
-            cwd=airflow.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_RUN_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ThrowawayFailed(
-            f"the demo's DAGs have not ended in {_RUN_SECONDS} seconds", where=str(airflow.folder)
-        ) from None
+    teams = str(airflow.dags_folder / "teams.py")
+    done = airflow.run_python("-m", "secure_xcom.demo.ui_run", teams, timeout=_RUN_SECONDS)
     runs = airflow.sql("SELECT run_id FROM dag_run WHERE dag_id = ? AND state = 'success'", (DAG,))
     if not runs or done.returncode:
         raise ThrowawayFailed(
