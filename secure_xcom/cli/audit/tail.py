@@ -16,7 +16,7 @@ from secure_xcom.cli.audit.filters import Filters, filtered
 from secure_xcom.cli.audit.locations import Place, SinkOption
 
 if TYPE_CHECKING:
-    from secure_xcom.ops.audit_trail.read import Source
+    from secure_xcom.ops.audit_trail.pieces import Source
     from secure_xcom.ops.audit_trail.search.query import Matcher
 
 _PAUSE_SECONDS = 0.5

@@ -18,7 +18,8 @@ from secure_xcom.core.event_chain import FIRST, QUIET_SECONDS
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.entries import Entry
-from secure_xcom.ops.audit_trail.read import RawLine, Source, raw_lines
+from secure_xcom.ops.audit_trail.pieces import RawLine, Source
+from secure_xcom.ops.audit_trail.read import raw_lines
 from secure_xcom.ops.audit_trail.tlog.anchored_log import Anchor, AnchoredLog, ChainEnd, source_name
 from secure_xcom.ops.audit_trail.tlog.layout import ENTRY_MAX_BYTES
 from secure_xcom.ops.audit_trail.tlog.note import Signer

@@ -15,7 +15,8 @@ from secure_xcom.core.clock import text_of, time_of
 from secure_xcom.core.service_errors import AlarmNotTold
 from secure_xcom.ops.audit_trail.alarm_windows import Evaluator, State
 from secure_xcom.ops.audit_trail.entries import event_of
-from secure_xcom.ops.audit_trail.read import Source, raw_lines
+from secure_xcom.ops.audit_trail.pieces import Source
+from secure_xcom.ops.audit_trail.read import raw_lines
 from secure_xcom.sinks.alarms.notifiers import notify
 from secure_xcom.sinks.alarms.rules import Raised
 

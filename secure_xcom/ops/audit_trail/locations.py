@@ -10,7 +10,7 @@ from secure_xcom.core.errors import SettingMissing
 
 if TYPE_CHECKING:
     from secure_xcom.deployment import Deployment
-    from secure_xcom.ops.audit_trail.read import Source
+    from secure_xcom.ops.audit_trail.pieces import Source
     from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
     from secure_xcom.ops.audit_trail.tlog.note import Signer, Verifier
 

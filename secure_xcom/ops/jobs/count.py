@@ -20,7 +20,7 @@ from secure_xcom.keys import version_of
 from secure_xcom.numbers import Numbers
 from secure_xcom.numbers.table import OUTSIDE
 from secure_xcom.ops.audit_trail.entries import event_of
-from secure_xcom.ops.audit_trail.read import Source
+from secure_xcom.ops.audit_trail.pieces import Source
 from secure_xcom.ops.jobs.eligible_rows import EligibleRow, is_airflows_own, recognise
 from secure_xcom.ops.jobs.expire import due
 from secure_xcom.ops.jobs.job import Report

@@ -14,7 +14,8 @@ import zstandard
 from secure_xcom.airflow.plugin.ui.cursors import decoded, encoded
 from secure_xcom.airflow.plugin.ui.log_events import Event, Found, Search
 from secure_xcom.core.operator_errors import AccessLogUnreadable
-from secure_xcom.ops.audit_trail.read import Piece, source
+from secure_xcom.ops.audit_trail.pieces import Piece
+from secure_xcom.ops.audit_trail.read import source
 
 BLOCK_BYTES = 1 << 20
 BYTES_MAX = 256 << 20

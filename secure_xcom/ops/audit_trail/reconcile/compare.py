@@ -11,7 +11,7 @@ from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import encryption_context
 from secure_xcom.core.findings import Finding
-from secure_xcom.ops.audit_trail.read import Source
+from secure_xcom.ops.audit_trail.pieces import Source
 from secure_xcom.ops.audit_trail.reconcile import cloudtrail, expected_uses, vault_log
 from secure_xcom.ops.audit_trail.reconcile.match import (
     SKEW_SECONDS,

@@ -11,7 +11,8 @@ from secure_xcom.core.errors import SecureXComError, UriInvalid
 from secure_xcom.core.hashed_ids import is_hashed
 from secure_xcom.keys.vault import split_uri
 from secure_xcom.ops.audit_trail import entries
-from secure_xcom.ops.audit_trail.read import Source, raw_lines
+from secure_xcom.ops.audit_trail.pieces import Source
+from secure_xcom.ops.audit_trail.read import raw_lines
 from secure_xcom.ops.audit_trail.reconcile.match import EventUse
 from secure_xcom.ops.audit_trail.reconcile.vault_log import seconds_of
 

@@ -20,8 +20,9 @@ from secure_xcom.core.findings import Finding
 from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.vault_errors import VaultTrouble
 from secure_xcom.keys.vault_context import proof_context, transit_context
-from secure_xcom.ops.audit_trail.read import Piece, opener
+from secure_xcom.ops.audit_trail.pieces import Piece
 from secure_xcom.ops.audit_trail.reconcile.match import UNKNOWN, ServerUse, gap_of_use
+from secure_xcom.ops.audit_trail.rotated_files import opener
 
 SERVICE = "vault"
 

@@ -1,0 +1,90 @@
+"""The pieces of an access log, each a file or an object: read as lines, a block at a time."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import IO, NamedTuple, Protocol
+
+import zstandard
+
+from secure_xcom.core.operator_errors import AccessLogUnreadable
+
+BLOCK_BYTES = 4 << 20
+# Longer data without a newline is not a line of an access log, and is passed on in pieces.
+_LINE_MAX_BYTES = 1 << 20
+TIME = re.compile(rb'"time":"([0-9TZ:.-]{27})"')
+"""The time in a line that was not parsed."""
+
+
+class RawLine(NamedTuple):
+    """One line as it is stored: its file or object, its number from 1, its bytes without the newline."""
+
+    place: str
+    number: int
+    data: bytes
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One file or object of a sink.
+
+    :ivar size: the stored size in bytes, for progress.
+    :ivar open: opens the decompressed content.
+    :ivar written: when it was last written to, by the clock of its host or store; None where that is unknown.
+    """
+
+    place: str
+    size: int
+    open: Callable[[], IO[bytes]] = field(repr=False)
+    written: datetime | None = None
+
+    def blocks(self, size: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
+        """Return whole lines in blocks of about this size: the number of the first line, and the bytes.
+
+        Only the last block may end without a newline.
+
+        :raises AccessLogUnreadable: it cannot be read, or its compressed data is damaged.
+        """
+        number, rest = 1, b""
+        try:
+            with self.open() as file:
+                while read := file.read(size):
+                    rest += read
+                    end = rest.rfind(b"\n") + 1
+                    if not end and len(rest) <= _LINE_MAX_BYTES:
+                        continue
+                    block, rest = rest[: end or len(rest)], rest[end or len(rest) :]
+                    yield number, block
+                    number += block.count(b"\n")
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            raise AccessLogUnreadable(
+                f"a part of the access log cannot be read ({type(error).__name__})", where=self.place
+            ) from None
+        if rest:
+            yield number, rest
+
+    def lines(self) -> Iterator[RawLine]:
+        """Return every line, in order, without empty ones."""
+        for number, block in self.blocks():
+            lines = block.split(b"\n")
+            last = len(lines) - 1
+            for index, data in enumerate(lines):
+                if data:
+                    yield RawLine(self.place, number + index, data, index < last)
+
+
+class Source(Protocol):
+    """What one sink has written and can be read back."""
+
+    uri: str
+
+    def pieces(self) -> list[Piece]:
+        """Return the files or objects, oldest first.
+
+        :raises AccessLogUnreadable: they cannot be listed.
+        """
