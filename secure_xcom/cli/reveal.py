@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_xcom.cli import context, options
+from secure_xcom.reveal import REVEALS_AT_ONCE
 
 if TYPE_CHECKING:
     from secure_xcom.core.coordinate import Coordinate
 
-_REVEALS_AT_ONCE = 4
 _NOT_HERE = ("host", "port", "tls_certificate", "tls_key", "at_once")
 
 
@@ -42,7 +42,7 @@ def reveal(
     ] = None,
     at_once: Annotated[
         int, typer.Option(min=1, max=64, help="How many XComs to reveal at the same time, of up to 8 MiB each.")
-    ] = _REVEALS_AT_ONCE,
+    ] = REVEALS_AT_ONCE,
     idle: Annotated[
         float,
         typer.Option(metavar="MINUTES", min=0.01, max=480, help="With --here: end after so long without use."),

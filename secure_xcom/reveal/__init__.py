@@ -4,3 +4,6 @@ In its default mode the service has no key and no token of Vault. It checks who 
 sealed bytes; the person's browser unwraps the data key with the person's own rights at Vault. docs/reveal.md has
 the setup, the HTTP interface and the permissions. `app` has the routes, `revealing` the order of the checks.
 """
+
+REVEALS_AT_ONCE = 4
+"""By default. Each holds a sealed payload of at most 8 MiB until it is sent."""

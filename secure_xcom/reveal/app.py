@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from starlette.applications import Starlette
@@ -15,11 +15,12 @@ from starlette.routing import Route
 
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.operator_errors import RevealError, RevealRequestInvalid
-from secure_xcom.reveal import metrics
+from secure_xcom.reveal import REVEALS_AT_ONCE, metrics
 from secure_xcom.reveal.answers import error_record
 from secure_xcom.reveal.guard import Guard
 from secure_xcom.reveal.pages import page_files
-from secure_xcom.reveal.reveal_route import REVEALS_AT_ONCE, RevealRoute, body_of, check_sender
+from secure_xcom.reveal.request import json_object
+from secure_xcom.reveal.reveal_route import RevealRoute, body_of, check_sender
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -75,19 +76,13 @@ class _Routes:
         # It may ask the identity provider where people log in.
         return JSONResponse(await run_in_threadpool(self._service.configuration))
 
-    async def _record(self, request: Request) -> dict[str, object]:
+    async def _record(self, request: Request) -> Mapping[str, Any]:
         """Return the body of a request from our own page, a JSON object.
 
         :raises SecureXComError: it comes from elsewhere, or is none.
         """
         check_sender(request, self._service.set_up()[1].origin)
-        try:
-            record = json.loads(await body_of(request))
-        except (ValueError, RecursionError):
-            raise RevealRequestInvalid("the body is not JSON", where="the body") from None
-        if not isinstance(record, dict):
-            raise RevealRequestInvalid("the body is not a JSON object", where="the body")
-        return record
+        return json_object(await body_of(request))
 
     async def session(self, request: Request) -> Response:
         record = await self._record(request)

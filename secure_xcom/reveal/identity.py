@@ -33,6 +33,7 @@ LIFETIME_MAX_SECONDS = 600
 _PERSON_MAX_CHARACTERS = 320
 _GROUPS_MAX = 1000
 _KEY_ID_MAX_CHARACTERS = 200
+_SCHEME = "Bearer "
 _SIGNATURE_ALONE: Options = {
     "verify_signature": True,
     "require": ["exp", "iat", "iss", "aud"],
@@ -72,6 +73,16 @@ class KeySource(Protocol):
     @property
     def issuer(self) -> str:
         """The issuer that tokens must name, known once `key` was called."""
+
+
+def bearer_token(authorization: str) -> str:
+    """Return the token of a request's header ``Authorization``.
+
+    :raises IdentityRefused: it has none.
+    """
+    if not authorization.startswith(_SCHEME):
+        raise IdentityRefused("the request has no bearer token", where="Authorization")
+    return authorization.removeprefix(_SCHEME).strip()
 
 
 def person_of(

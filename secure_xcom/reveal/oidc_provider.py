@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,11 +29,12 @@ _SCOPES = ("openid", "profile", "email", "groups")
 class Endpoints:
     """What a provider's discovery document says.
 
+    :ivar exchange: the token endpoint. :ivar keys: the key set.
     :ivar scopes: what to ask for: ``openid``, and of what names a person or their groups what the provider knows.
     """
 
     authorization: str
-    token: str = field(repr=False)
+    exchange: str
     keys: str
     scopes: str
 
@@ -77,7 +78,7 @@ class OidcProvider:
             "client_id": self.client_id,
             "code_verifier": code_verifier,
         }
-        where = self.endpoints().token
+        where = self.endpoints().exchange
         status, record = _ask("POST", where, form)
         if status in (400, 401):
             raise IdentityRefused("the identity provider refuses the code of this login", where=where)
@@ -117,8 +118,8 @@ class OidcProvider:
         known = record.get("scopes_supported")
         scopes = [scope for scope in _SCOPES if scope in known] if isinstance(known, list) else list(_SCOPES[:3])
         names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-        authorization, token, keys = (self._url(record.get(name), name, where) for name in names)
-        return Endpoints(authorization, token, keys, " ".join(dict.fromkeys(["openid", *scopes])))
+        authorization, exchange, keys = (self._url(record.get(name), name, where) for name in names)
+        return Endpoints(authorization, exchange, keys, " ".join(dict.fromkeys(["openid", *scopes])))
 
     def _url(self, value: object, name: str, where: str) -> str:
         """Return an endpoint, which is as safe on its way as the issuer is."""

@@ -6,17 +6,15 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.core.operator_errors import IdentityRefused, RevealNotSetUp
+from secure_xcom.core.operator_errors import RevealNotSetUp
 from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME, viewers_name
-from secure_xcom.reveal.identity import KeySource, Person, person_of
+from secure_xcom.reveal.identity import KeySource, Person, bearer_token, person_of
 from secure_xcom.reveal.site import Mode, Session, Site
 from secure_xcom.reveal.vault_keys import VaultKeys
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.access_policy.reveal import Reveal, RevealVault
-
-_SCHEME = "Bearer "
 
 
 class VaultPeople:
@@ -25,12 +23,12 @@ class VaultPeople:
     :param make_keys: Vault's address and namespace -> its public keys.
     """
 
+    mode: Mode = "browser"
+
     def __init__(self, make_keys: Callable[[str, str | None], KeySource] = VaultKeys) -> None:
         self._make_keys = make_keys
         self._lock = threading.Lock()
         self._keys: tuple[tuple[str, str | None], KeySource] | None = None
-
-    mode: Mode = "browser"
 
     def site(self, policy: AccessPolicy) -> Site:
         """See `People.site`."""
@@ -59,9 +57,7 @@ class VaultPeople:
         :param authorization: the header ``Authorization``.
         :raises IdentityRefused: it proves nobody; :raises VaultTrouble: Vault's public keys cannot be read.
         """
-        if not authorization.startswith(_SCHEME):
-            raise IdentityRefused("the request has no identity token", where="Authorization")
-        person = person_of(authorization.removeprefix(_SCHEME).strip(), self.keys(policy))
+        person = person_of(bearer_token(authorization), self.keys(policy))
         # Vault names the groups that `secure-xcom policy apply` made for viewers, each for one of the provider's.
         viewers = (viewer for compartment in policy.compartments for viewer in compartment.viewers)
         groups = frozenset(viewer.group for viewer in viewers if viewers_name(viewer.group) in person.groups)

@@ -37,8 +37,8 @@ def parse_request(body: bytes) -> RevealRequest:
 
     :raises RevealRequestInvalid: says which part is wrong; :raises CoordinateInvalid: an id cannot be one.
     """
-    record = _object(_json(body), {"coordinate", "reason"}, {"attempt"}, "the body")
-    ids = _object(record["coordinate"], _IDS, frozenset(), "coordinate")
+    record = _checked(json_object(body), {"coordinate", "reason"}, {"attempt"}, "the body")
+    ids = _checked(record["coordinate"], _IDS, frozenset(), "coordinate")
     index = ids["map_index"]
     if isinstance(index, bool) or not isinstance(index, int) or not -1 <= index <= MAP_INDEX_MAX:
         raise RevealRequestInvalid(
@@ -47,23 +47,33 @@ def parse_request(body: bytes) -> RevealRequest:
     return RevealRequest(Coordinate(**ids), _attempt(record.get("attempt")), _reason(record["reason"]))
 
 
-def _json(body: bytes) -> Any:
+def json_object(body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object of a request's body.
+
+    :raises RevealRequestInvalid: it is none.
+    """
     try:
-        return json.loads(body)
+        record = json.loads(body)
     except (ValueError, RecursionError):
         raise RevealRequestInvalid("the body is not JSON", where="the body") from None
+    return _object(record, "the body")
 
 
-def _object(
-    value: object, required: set[str] | frozenset[str], optional: set[str] | frozenset[str], where: str
-) -> Mapping[str, Any]:
+def _object(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise RevealRequestInvalid("not a JSON object", where=where)
-    if missing := required.difference(value):
-        raise RevealRequestInvalid(f"the field {min(missing)!r} is missing", where=where)
-    if unknown := set(value).difference(required, optional):
-        raise RevealRequestInvalid(f"the field {min(unknown)!r:.80} is unknown", where=where)
     return value
+
+
+def _checked(
+    value: object, required: set[str] | frozenset[str], optional: set[str] | frozenset[str], where: str
+) -> Mapping[str, Any]:
+    record = _object(value, where)
+    if missing := required.difference(record):
+        raise RevealRequestInvalid(f"the field {min(missing)!r} is missing", where=where)
+    if unknown := set(record).difference(required, optional):
+        raise RevealRequestInvalid(f"the field {min(unknown)!r:.80} is unknown", where=where)
+    return record
 
 
 def _attempt(value: object) -> str | None:

@@ -15,6 +15,7 @@ import anyio.to_thread
 from starlette.requests import Request
 
 from secure_xcom.core.operator_errors import RevealBusy, RevealError, RevealOriginRefused, RevealRequestInvalid
+from secure_xcom.reveal import REVEALS_AT_ONCE
 from secure_xcom.reveal.request import BODY_MAX_BYTES
 from secure_xcom.sinks.recording import outcome_of
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from secure_xcom.reveal.giving import Given
     from secure_xcom.reveal.service import Service
 
-REVEALS_AT_ONCE = 4
-"""Each holds a sealed payload of at most 8 MiB until it is sent."""
 _IDENTITIES_AT_ONCE = 8
 _WAIT_SECONDS = 15.0
 _BODY_SECONDS = 10.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from secure_xcom.core.coordinate import Asked
@@ -52,8 +53,6 @@ def reference_of(database: Database, request: RevealRequest) -> StoredReference:
             remedy="look at it in Airflow's own XCom tab",
         )
     reference = parse(value)
-    at = request.coordinate
-    Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index, attempt=row.attempt).check(
-        reference.head.coordinate
-    )
+    # Unlike a pull, this knows whose row it is.
+    replace(asked_of(request), attempt=row.attempt).check(reference.head.coordinate)
     return StoredReference(reference, value.get("preview"))

@@ -14,10 +14,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from secure_xcom.core.operator_errors import IdentityRefused
-from secure_xcom.reveal.identity import Person
+from secure_xcom.reveal.identity import Person, bearer_token
 from secure_xcom.reveal.site import Session
 
-SCHEME = "Bearer "
 SESSIONS_MAX = 10_000
 _TOKEN_BYTES = 32
 
@@ -53,10 +52,9 @@ class Sessions:
         :param authorization: the header ``Authorization``.
         :raises IdentityRefused: it has no token of a session that lasts.
         """
-        if not authorization.startswith(SCHEME):
-            raise IdentityRefused("the request has no token of a session", where="Authorization")
+        token = bearer_token(authorization)
         with self._lock:
-            person, until = self._sessions.get(_hash(authorization.removeprefix(SCHEME).strip()), (None, 0.0))
+            person, until = self._sessions.get(_hash(token), (None, 0.0))
         if person is None or until <= self._now():
             raise IdentityRefused("the session has ended, or there was none", where="Authorization")
         return person
