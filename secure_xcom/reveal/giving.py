@@ -12,13 +12,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from secure_xcom.core.errors import ContextRefused, PayloadSwapped, PayloadTruncated
-from secure_xcom.core.pipeline.fetch import fetch, payload_of
+from secure_xcom.core.pipeline.fetch import payload_of
 from secure_xcom.core.pipeline.open_payload import Openable, opened
 from secure_xcom.core.reference import HEADER_BYTES, Reference
 from secure_xcom.keys import KeyService, KeyUri, key_service
-from secure_xcom.keys.data_keys import Candidates, DataKeys, Unwrapped
+from secure_xcom.keys.data_keys import Candidates, DataKeys
 from secure_xcom.keys.vault import split_uri
 from secure_xcom.keys.vault_context import transit_context
+from secure_xcom.ops.jobs.opener import fetch_one
 from secure_xcom.stores import Store, store
 from secure_xcom.stores.read_many import read_all
 from secure_xcom.stores.size_limit import whole
@@ -94,13 +95,8 @@ class OpenedValue:
 
     def give(self, reference: Reference, checked: Openable, max_bytes: int, draft: Draft, where: str) -> Given:
         """See `Giver.give`."""
-        payload = payload_of(reference, checked.place, self._store)
-        fetched = fetch([payload], [checked.candidates], self._keys.of_another_task())
-        (key,) = fetched.keys
-        if not isinstance(key, Unwrapped):
-            raise key or ContextRefused("the reference has no key", where=where)
+        key, sealed = fetch_one(reference, checked, self._keys.of_another_task(), self._store, where)
         draft.opened_by, draft.cache_hit = key.uri, key.cached
-        sealed = next(fetched.payloads)
         value = opened(reference, key.data_key.secret, sealed, max_bytes=max_bytes, where=where)
         return Given(value, is_open=True)
 

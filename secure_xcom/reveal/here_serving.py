@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from secure_xcom.core.operator_errors import CommandError
-from secure_xcom.ops.xcom_table import Database, database_url
 from secure_xcom.reveal.app import make_app
 from secure_xcom.reveal.giving import OpenedValue
 from secure_xcom.reveal.here import HOST, OnePerson, own_rights
-from secure_xcom.reveal.revealing import Revealer
-from secure_xcom.reveal.service import Service
-from secure_xcom.reveal.serving import LIMITS, Server
+from secure_xcom.reveal.serving import LIMITS, Server, service_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -40,21 +37,17 @@ def serve_here(
     :param started: is told the one-time address once the server listens.
     :raises SecureXComError: the settings, the access log or the database cannot be used.
     """
-    # A log that cannot be written stops the command before the database is asked.
-    access_log = deployment.access_log
-    with closing(access_log), closing(Database(database_url())) as database, closing(_listener()) as listener:
+    with closing(_listener()) as listener:
         people = OnePerson(person, listener.getsockname()[1])
-        settings, names = deployment.settings, deployment.sensitive_names
-        revealer = Revealer(settings, database, access_log, names, giver=OpenedValue(), decide=own_rights)
-        service = Service(settings, lambda: deployment.policy, revealer, names, people)
-        service.set_up()
-        # Airflow's tables are those that this release knows.
-        _ = database.schema
-        app = _LastAsked(make_app(service, reveals_at_once=1))
-        config = uvicorn.Config(app, **LIMITS)
-        _UntilIdle(
-            config, app, idle_seconds, lambda _: started(people.address(coordinate)), service.logins.stop
-        ).run(sockets=[listener])
+        with service_of(
+            deployment, lambda: deployment.policy, people, OpenedValue(), decide=own_rights
+        ) as service:
+            app = _LastAsked(make_app(service, reveals_at_once=1))
+            config = uvicorn.Config(app, **LIMITS)
+            server = _UntilIdle(
+                config, app, idle_seconds, lambda _: started(people.address(coordinate)), service.logins.stop
+            )
+            server.run(sockets=[listener])
 
 
 def _listener() -> socket:

@@ -28,7 +28,11 @@ from secure_xcom.reveal.service import Service
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.deployment import Deployment
+    from secure_xcom.reveal.giving import Giver
+    from secure_xcom.reveal.revealing import Decide
+    from secure_xcom.reveal.site import People
 
 STOP_SECONDS = 30
 """How long requests that have begun may take after a SIGTERM: under a minute, as orchestrators grant."""
@@ -65,24 +69,25 @@ class Listen:
 
 
 @contextmanager
-def service_of(deployment: Deployment, *, opens: bool = False) -> Iterator[Service]:
+def service_of(
+    deployment: Deployment,
+    policy: Callable[[], AccessPolicy],
+    people: People,
+    giver: Giver,
+    *,
+    decide: Decide | None = None,
+) -> Iterator[Service]:
     """Give the service of a deployment; at its end the access log's chain is ended and the database closed.
 
-    :param opens: the service unwraps, and people log in by OpenID Connect.
+    :param decide: decides whether a person may see an XCom; by default, the viewers of the access policy do.
     :raises SecureXComError: the settings, the access policy, the access log or the database cannot be used.
     """
-    path = deployment.settings.access_policy
-    if not path:
-        raise RevealNotSetUp(
-            "there is no access policy, so nobody may see a value", where="[secure_xcom] access_policy"
-        )
+    # A log that cannot be written stops the command before the database is asked.
     access_log = deployment.access_log
-    with closing(Database(database_url())) as database, closing(access_log):
+    with closing(access_log), closing(Database(database_url())) as database:
         settings, names = deployment.settings, deployment.sensitive_names
-        giver = OpenedValue() if opens else SealedBytes()
-        revealer = Revealer(settings, database, access_log, names, giver=giver)
-        people = OidcPeople() if opens else VaultPeople()
-        service = Service(settings, watched(path).current, revealer, names, people)
+        revealer = Revealer(settings, database, access_log, names, giver=giver, decide=decide)
+        service = Service(settings, policy, revealer, names, people)
         service.set_up()
         # Airflow's tables are those that this release knows.
         _ = database.schema
@@ -99,10 +104,18 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests that have begun are answered first.
 
-    :param started: is told the URL once the server listens. :param opens: as `service_of`.
+    :param started: is told the URL once the server listens.
+    :param opens: the service unwraps, and people log in by OpenID Connect.
     :raises SecureXComError: the service cannot start.
     """
-    with service_of(deployment, opens=opens) as service:
+    path = deployment.settings.access_policy
+    if not path:
+        raise RevealNotSetUp(
+            "there is no access policy, so nobody may see a value", where="[secure_xcom] access_policy"
+        )
+    people: People = OidcPeople() if opens else VaultPeople()
+    giver: Giver = OpenedValue() if opens else SealedBytes()
+    with service_of(deployment, watched(path).current, people, giver) as service:
         run(make_app(service, reveals_at_once=reveals_at_once), listen, started, service.logins.stop)
 
 

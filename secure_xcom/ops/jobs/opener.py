@@ -15,7 +15,7 @@ from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import ClaimRefused, ContextRefused, ValueNotSerialisable
 from secure_xcom.core.pipeline.fetch import fetch, payload_of
-from secure_xcom.core.pipeline.open_payload import openable, opened
+from secure_xcom.core.pipeline.open_payload import Openable, openable, opened
 from secure_xcom.core.pipeline.push_and_pull import Pipeline
 from secure_xcom.core.reference import Reference
 from secure_xcom.deployment import Deployment
@@ -62,12 +62,7 @@ class Opener:
                 where=where,
                 remedy="clear the producing task, and let it push the value without the exclusive mark",
             )
-        payload = payload_of(reference, checked.place, self.store)
-        fetched = fetch([payload], [checked.candidates], self._keys)
-        (key,) = fetched.keys
-        if not isinstance(key, Unwrapped):
-            raise key or ContextRefused("the reference has no key", where=where)
-        return key, next(fetched.payloads)
+        return fetch_one(reference, checked, self._keys, self.store, where)
 
     def open(self, reference: Reference, key: Unwrapped, sealed: Iterable[bytes], where: str) -> bytes:
         """Return the encoded value, whole and authenticated.
@@ -84,6 +79,20 @@ class Opener:
         codec = reference.head.codec
         value, structure, _ = self._codecs.decode(codec, data, max_bytes=self.max_bytes, where=where)
         return structure if codec == "json" else self._to_structure(value)
+
+
+def fetch_one(
+    reference: Reference, checked: Openable, keys: DataKeys, open_store: Callable[[str], Store], where: str
+) -> tuple[Unwrapped, Iterable[bytes]]:
+    """Return the data key and the sealed payload of one reference that was checked.
+
+    :raises SecureXComError: no key service unwraps its key, or its store cannot be opened.
+    """
+    fetched = fetch([payload_of(reference, checked.place, open_store)], [checked.candidates], keys)
+    (key,) = fetched.keys
+    if not isinstance(key, Unwrapped):
+        raise key or ContextRefused("the reference has no key", where=where)
+    return key, next(fetched.payloads)
 
 
 def structure_pipeline(deployment: Deployment) -> Pipeline:
