@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+ObjectState = Literal["make", "change", "there"]
+"""The state of an object that is to be there."""
 State = Literal["make", "change", "there", "remove"]
 
 
@@ -33,6 +35,6 @@ def apply(changes: Iterable[Change]) -> None:
             change.do()
 
 
-def state_of(there: object, *, same: bool) -> State:
+def state_of(there: object, *, same: bool) -> ObjectState:
     """Return the state of an existing object, or None, compared with the wanted one."""
     return "make" if there is None else "there" if same else "change"

@@ -6,7 +6,6 @@ whom the policy no longer has (`secure_xcom.ops.service_policies.apply.vault_rev
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from secure_xcom.connections.vault.client import VaultClient
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.vault_errors import VaultRefused
 from secure_xcom.ops.service_policies.apply import vault_reveal, vault_setup
-from secure_xcom.ops.service_policies.apply.changes import Change
+from secure_xcom.ops.service_policies.apply.changes import Change, state_of
+from secure_xcom.ops.service_policies.apply.vault_policy import compared_policy
 from secure_xcom.ops.service_policies.apply.vault_setup import Step, Wanted, read
 from secure_xcom.ops.service_policies.compile.all_services import Compiled
 from secure_xcom.ops.service_policies.compile.vault import policy_name, transit_settings
@@ -82,21 +82,10 @@ def _policies(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iter
         text = made.files.get(f"vault/policies/{name}.hcl")
         if text is None:
             continue
-        path = f"sys/policies/acl/{name}"
-        there = read(client, path).get("policy")
-        if isinstance(there, str) and not there.startswith(_MARK):
-            raise VaultRefused(
-                f"secure_xcom did not make the policy {name!r}",
-                where=client.server.address,
-                remedy="rename the identity, or review and delete that policy",
-            )
-        state = _state(there, text)
-        diff = tuple(
-            difflib.unified_diff(str(there).splitlines(), text.splitlines(), "there", "wanted", lineterm="")
-        )
-        yield Planned(
-            Step(f"policy {name}", state, "PUT", path, {"policy": text}), diff if state == "change" else ()
-        )
+        remedy = "rename the identity, or review and delete that policy"
+        compared = compared_policy(client, name, text, mark=_MARK, remedy=remedy)
+        step = Step(f"policy {name}", compared.state, "PUT", compared.path, {"policy": text})
+        yield Planned(step, compared.diff)
 
 
 def _roles(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterator[Planned]:
@@ -130,10 +119,6 @@ def _roles(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterato
 def _role(name: str, role: Mapping[str, Any], there: Mapping[str, Any]) -> Planned:
     body = role["body"]
     changed = {field: value for field, value in body.items() if there.get(field) != value}
-    state = _state(there or None, there if not changed else body)
+    state = state_of(there or None, same=not changed)
     lines = tuple(f"{field}: {there.get(field)!r} -> {value!r}" for field, value in changed.items())
     return Planned(Step(f"role of {name}", state, "POST", role["path"], body), lines if state == "change" else ())
-
-
-def _state(there: object, wanted: object) -> Any:
-    return "make" if there is None else "there" if there == wanted else "change"

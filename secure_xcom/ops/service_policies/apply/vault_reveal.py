@@ -8,7 +8,6 @@ key, the token role, and the origin in Vault's CORS settings.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from secure_xcom.core.access_policy.reveal import RevealVault
 from secure_xcom.core.vault_errors import VaultDenied, VaultRefused
 from secure_xcom.ops.service_policies.apply import vault_setup
 from secure_xcom.ops.service_policies.apply.changes import Change, state_of
+from secure_xcom.ops.service_policies.apply.vault_policy import compared_policy
 from secure_xcom.ops.service_policies.apply.vault_setup import Step, read
 from secure_xcom.ops.service_policies.compile import vault_reveal
 from secure_xcom.ops.service_policies.compile.all_services import Compiled
@@ -54,7 +54,7 @@ def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterat
             changed = {field: value for field, value in body.items() if not _same(there.get(field), value)}
             state = state_of(there or None, same=not changed)
             diff = tuple(f"{field}: {there.get(field)!r} -> {value!r}" for field, value in changed.items())
-            yield _change(client, each.about, state, ("POST", each.path, body), diff if state == "change" else ())
+            yield _change(client, each.about, state, ("POST", each.path, body), diff)
     for group in groups:
         yield _policy(client, group, made.files[f"vault/policies/{viewers_name(group)}.hcl"])
         yield _group(client, group, reveal.origin, accessor)
@@ -89,23 +89,14 @@ def _change(
 ) -> Change:
     method, path, body = request
     step = Step(text, "make", method, path, body)
-    return Change(text, state, lambda: vault_setup.apply(client, [step]), diff)
+    return Change(text, state, lambda: vault_setup.apply(client, [step]), diff if state == "change" else ())
 
 
 def _policy(client: VaultClient, group: str, text: str) -> Change:
     name = viewers_name(group)
-    path = f"sys/policies/acl/{name}"
-    there = read(client, path).get("policy")
-    if isinstance(there, str) and not there.startswith(vault_reveal.MARK):
-        raise VaultRefused(
-            f"secure_xcom did not make the policy {name!r}",
-            where=client.server.address,
-            remedy="review and delete that policy",
-        )
-    state = state_of(there, same=there == text)
-    diff = tuple(difflib.unified_diff(str(there).splitlines(), text.splitlines(), "there", "wanted", lineterm=""))
-    change = ("PUT", path, {"policy": text})
-    return _change(client, f"policy {name}", state, change, diff if state == "change" else ())
+    compared = compared_policy(client, name, text, mark=vault_reveal.MARK, remedy="review and delete that policy")
+    request = ("PUT", compared.path, {"policy": text})
+    return _change(client, f"policy {name}", compared.state, request, compared.diff)
 
 
 def _group(client: VaultClient, group: str, origin: str, accessor: str) -> Change:
@@ -155,7 +146,7 @@ def _cors(client: VaultClient, vault: RevealVault, origin: str, body: Mapping[st
     more = [name for name in body["allowed_headers"] if name not in headers]
     state = state_of(origins or None, same=wanted == origins and not more)
     whole = {"allowed_origins": wanted, "allowed_headers": [*headers, *more]}
-    diff = (f"allowed_origins: {origins!r} -> {wanted!r}",) if state == "change" else ()
+    diff = (f"allowed_origins: {origins!r} -> {wanted!r}",)
     return _change(client, text, state, ("POST", "sys/config/cors", whole), diff)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from secure_xcom.connections.vault.client import VaultClient
 from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.core.vault_errors import VaultRefused
+from secure_xcom.ops.service_policies.apply.changes import ObjectState, state_of
 from secure_xcom.ops.service_policies.vault_grants import ROLES, kv_grant, transit_grant
 
 AppRole = Literal["worker", "writer", "reader", "maintenance"]
@@ -83,7 +84,7 @@ class Step:
     """
 
     text: str
-    state: Literal["make", "change", "there"]
+    state: ObjectState
     method: str = "POST"
     path: str = ""
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -236,7 +237,7 @@ def _approle_steps(client: VaultClient, wanted: Wanted) -> Iterator[Step]:
         }
         there = read(client, path) if mount else {}
         same = all(there.get(field) == value for field, value in body.items())
-        state: Literal["make", "change", "there"] = "there" if same else "change" if there else "make"
+        state = state_of(there or None, same=same)
         yield Step(f"AppRole {name}", state, "POST", path, body)
 
 

@@ -17,7 +17,7 @@ from secure_xcom.core.access_policy.reveal import Reveal, RevealVault
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.keys.vault_context import transit_scope
 from secure_xcom.ops.service_policies.compile.vault import policy_name, transit_keys
-from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME, VIEWERS_PREFIX, viewer_groups, viewers_name
+from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME, viewer_groups, viewers_name
 from secure_xcom.ops.service_policies.rights import Known, Scope, scope_of, together
 from secure_xcom.ops.service_policies.vault_grants import transit_grant
 
@@ -89,7 +89,7 @@ def policies(policy: AccessPolicy, known: Known) -> dict[str, str]:
             raise PolicyInvalid(
                 f"the identity {taken[name]!r} and the viewers {group!r} would have one policy in Vault",
                 where="identities",
-                remedy=f"give the identity a name that does not begin with {VIEWERS_PREFIX[12:]!r}",
+                remedy="give the identity a name that does not begin with 'viewers-'",
             )
         found[name] = _policy_hcl(policy, group, known)
     return found

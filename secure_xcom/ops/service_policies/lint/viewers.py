@@ -93,17 +93,16 @@ def _of_compartment(policy: AccessPolicy, own: Compartment, path: Path) -> Itera
             f"every XCom of {own.name!r} is exclusive, and exclusive XComs are never revealed",
             "remove the viewers",
         )
-    if reveal.vault is not None:
+    if reveal.vault is not None and not any(uri.startswith("vault://") for uri in own.key_uris):
         for number, uri in enumerate(own.key_uris):
-            if not any(each.startswith("vault://") for each in own.key_uris):
-                yield lint_finding(
-                    "viewer-key-elsewhere",
-                    "warning",
-                    (*path, "key_uris", number),
-                    f"browsers unwrap at Vault, and {uri.partition('?')[0]!r} is no key of it: nobody is shown "
-                    f"anything of {own.name!r}",
-                    "add a Vault key, or run the service with --opens (reveal.oidc)",
-                )
+            yield lint_finding(
+                "viewer-key-elsewhere",
+                "warning",
+                (*path, "key_uris", number),
+                f"browsers unwrap at Vault, and {uri.partition('?')[0]!r} is no key of it: nobody is shown "
+                f"anything of {own.name!r}",
+                "add a Vault key, or run the service with --opens (reveal.oidc)",
+            )
     role = "fetcher" if reveal.vault is not None else "revealer"
     grants = (grant for identity in policy.identities for grant in identity.grants)
     if policy.identities and not any(grant.compartment == own.name and grant.role == role for grant in grants):
