@@ -14,8 +14,8 @@ from secure_xcom import numbers
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.expiry import moment_of
 from secure_xcom.core.operator_errors import MaintenanceError
-from secure_xcom.core.reference import TIME_FORMAT
 from secure_xcom.keys import version_of
 from secure_xcom.numbers import Numbers
 from secure_xcom.numbers.table import OUTSIDE
@@ -133,7 +133,7 @@ def _reference(eligible: EligibleRow, counted: Numbers, now: datetime) -> None:
         version = version_of(key.wrapped)
         if version is not None:
             counted.see_version(key.uri, version)
-    created = datetime.strptime(reference.head.created, TIME_FORMAT).replace(tzinfo=timezone.utc)
+    created = moment_of(reference.head.created)
     # Who writes rows may write any time into them.
     if created <= now:
         counted.first_pushed = min(created, counted.first_pushed or created)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from secure_xcom.core import clock
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import CoordinateMismatch, SecureXComError
 from secure_xcom.core.event import Event, Outcome
+from secure_xcom.core.expiry import moment_of
 from secure_xcom.core.pipeline.open_payload import SKEW, place_within
-from secure_xcom.core.reference import TIME_FORMAT
 from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job import Report
@@ -92,12 +92,12 @@ def due(eligible: EligibleRow) -> datetime | None:
     """Return when an XCom expires; None where it never does."""
     head = eligible.reference.head
     if head.expires is not None:
-        return _time(head.expires)
+        return moment_of(head.expires)
     retention = eligible.compartment.lasts(head.key)
     if retention is None:
         return None
     # Whoever wrote the row can date it into the future; the database knows when it was written.
-    created, written = _time(head.created), eligible.row.timestamp
+    created, written = moment_of(head.created), eligible.row.timestamp
     if written is not None and created > written + SKEW:
         created = written
     try:
@@ -250,7 +250,3 @@ class _Run:
             policy=self.policy.digest,
             operator=self.operator,
         )
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=timezone.utc)

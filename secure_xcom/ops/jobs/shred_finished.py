@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claimant import Claimant, Target
@@ -22,7 +22,7 @@ from secure_xcom.claims.shred import Keys, Rows, Shredded, of_push, shred
 from secure_xcom.core import clock
 from secure_xcom.core.coordinate import object_path, object_uri
 from secure_xcom.core.errors import ClaimTampered, ReferenceRefused, StoreDenied
-from secure_xcom.core.reference import TIME_FORMAT
+from secure_xcom.core.expiry import moment_of
 from secure_xcom.stores import Store
 
 log = logging.getLogger(__name__)
@@ -70,9 +70,12 @@ def shred_finished(
             if target is None:
                 log.warning("A claim names a payload in none of the stores, so it is left: %s", claim.coordinate)
                 continue
-            left = _left_of(target, rows)
+            left, is_old = _left_of(target, rows), clock.now() - moment_of(claim.claimed) > CLAIM_KEPT
+            if left == "gone" and not is_old:
+                # gc deletes its payload, and the claim stays for now.
+                continue
             if left != "kept" and not _has_payload(target, stores):
-                if clock.now() - _time(claim) > CLAIM_KEPT:
+                if is_old:
                     outlived(claim)
                     if not dry_run:
                         ledger.remove(target)
@@ -101,10 +104,6 @@ def _left_of(target: Target, rows: Rows) -> Keys:
     if any(reference.shredded is None for reference in mine):
         return "kept"
     return "destroyed" if mine else "gone"
-
-
-def _time(claim: Claim) -> datetime:
-    return datetime.strptime(claim.claimed, TIME_FORMAT).replace(tzinfo=timezone.utc)
 
 
 def _has_payload(target: Target, stores: Callable[[str], Store]) -> bool:
