@@ -25,18 +25,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from secure_xcom.core.access_policy.policy import AccessPolicy  # noqa: E402  # found through the line above
-from secure_xcom.core.codecs import Codecs  # noqa: E402
-from secure_xcom.core.config import Settings  # noqa: E402
-from secure_xcom.core.coordinate import Coordinate, TaskTry  # noqa: E402
-from secure_xcom.core.masking.sensitive_names import SensitiveNames  # noqa: E402
-from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row  # noqa: E402
-from secure_xcom.ops.keyring import create_keyring  # noqa: E402
-from secure_xcom.sinks import AccessLog, Sink, sink  # noqa: E402
-from secure_xcom.sinks.objects import ObjectSink  # noqa: E402
-from secure_xcom.sinks.sink_uri import SinkUri  # noqa: E402
-from tests.support.doubles import MemoryStore  # noqa: E402
-from tests.support.servers.s3_server import REGION, s3_server  # noqa: E402
+from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.codecs import Codecs
+from secure_xcom.core.config import Settings
+from secure_xcom.core.coordinate import Coordinate, TaskTry
+from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
+from secure_xcom.ops.keyring import create_keyring
+from secure_xcom.sinks import AccessLog, Sink, sink
+from secure_xcom.sinks.objects import ObjectSink
+from secure_xcom.sinks.sink_uri import SinkUri
+from tests.support.doubles import MemoryStore
+from tests.support.servers.s3_server import REGION, s3_server
 
 MOST = 0.10
 VALUE = {"rows": [os.urandom(20).hex() for _ in range(240)]}

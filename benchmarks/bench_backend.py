@@ -27,8 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.report import chart, row, show, write  # noqa: E402  # found through the line above
-from tests.support.servers.s3_server import REGION, s3_server  # noqa: E402
+from benchmarks.report import chart, row, show, write
+from tests.support.servers.s3_server import REGION, s3_server
 
 KB, MB, GIB = 1_000, 1_000_000, 1 << 30
 STOCK = "object storage"

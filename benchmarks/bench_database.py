@@ -30,11 +30,11 @@ import sqlalchemy
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from secure_xcom.core.pipeline.push_and_pull import Push  # noqa: E402  # found through the line above
-from tests.support.servers.postgres_server import postgres_server  # noqa: E402
-from tests.support.upkeep_world import Upkeep  # noqa: E402
-from tests.support.world import coordinate  # noqa: E402
-from tests.support.xcom_table import XComTable  # noqa: E402
+from secure_xcom.core.pipeline.push_and_pull import Push
+from tests.support.servers.postgres_server import postgres_server
+from tests.support.upkeep_world import Upkeep
+from tests.support.world import coordinate
+from tests.support.xcom_table import XComTable
 
 SIZES = (1_000, 100_000, 5_000_000)
 

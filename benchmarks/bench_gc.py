@@ -28,13 +28,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from secure_xcom.core.errors import StoreError  # noqa: E402  # found through the line above
-from secure_xcom.ops.jobs.gc import collect  # noqa: E402
-from secure_xcom.ops.xcom_table import Database  # noqa: E402
-from secure_xcom.stores import StoredObject  # noqa: E402
-from tests.support.servers.postgres_server import postgres_server  # noqa: E402
-from tests.support.upkeep_world import Upkeep  # noqa: E402
-from tests.support.xcom_table import XComTable  # noqa: E402
+from secure_xcom.core.errors import StoreError
+from secure_xcom.ops.jobs.gc import collect
+from secure_xcom.ops.xcom_table import Database
+from secure_xcom.stores import StoredObject
+from tests.support.servers.postgres_server import postgres_server
+from tests.support.upkeep_world import Upkeep
+from tests.support.xcom_table import XComTable
 
 LONG_AGO = datetime(2025, 1, 1, tzinfo=timezone.utc)
 ORPHAN_EVERY = 10

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # found through the line above
-from tests.support.servers.s3_server import REGION, S3Server, s3_server  # noqa: E402
+from tests.support.servers.s3_server import REGION, S3Server, s3_server
 
 MIB = 1 << 20
 ROUNDS = 3

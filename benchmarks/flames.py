@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.report import flame  # noqa: E402  # found through the line above
-from benchmarks.side import Side  # noqa: E402
+from benchmarks.report import flame
+from benchmarks.side import Side
 
 KB = 1_000
 

@@ -246,7 +246,7 @@ def _photograph_page(browser: Browser, made: Shown) -> None:
         ("ui-compartments", f"{made.page}?view=compartments", "article", "light", 900),
     )
     for name, url, until, scheme, height in places:
-        window.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        window.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # a literal
         window.set_viewport_size({"width": 1180, "height": height})
         window.goto(url)
         window.locator(f"[data-testid=secure-xcom] {until}").first.wait_for(timeout=60_000)
@@ -267,7 +267,7 @@ def reveal() -> None:
             airflow.migrate()
         with deployed(folder, airflow.database) as (_, deployment), _chromium() as browser:
             window = browser.new_page(viewport={"width": 1180, "height": 900}, color_scheme="light")
-            window.context.add_cookies([deployment.cookie()])  # type: ignore[list-item]
+            window.context.add_cookies([deployment.cookie()])  # type: ignore[list-item]  # a plain dict
             window.set_default_timeout(240_000)
             window.goto(deployment.tab("return_value"))
             window.get_by_role("button", name="Reveal return_value").click(timeout=60_000)
@@ -288,7 +288,7 @@ def reveal() -> None:
             # From the frame's button on: the tab above it is in the other picture.
             x, y = top["x"] - 20, top["y"] - 8
             clip = {"x": x, "y": y, "width": 1180 - x, "height": 1300 - y}
-            window.screenshot(path=PICTURES / "reveal-value.png", clip=clip)  # type: ignore[arg-type]
+            window.screenshot(path=PICTURES / "reveal-value.png", clip=clip)  # type: ignore[arg-type]  # a plain dict
 
 
 if __name__ == "__main__":
