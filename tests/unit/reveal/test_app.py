@@ -185,7 +185,7 @@ def test_a_row_of_another_attempt_is_refused(tmp_path: Path) -> None:
 
 
 def test_several_iterations_need_an_attempt(tmp_path: Path) -> None:
-    """A coordinate that stands for several iterations of a loop is refused; one that names its attempt is revealed."""
+    """A coordinate of several iterations of a loop is refused; one that names its attempt is revealed."""
     world = RevealWorld(tmp_path, Schema.ATTEMPTS)
     region, at = uuid.uuid4(), coordinate()
     for index in range(3):
