@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Ledger(Protocol):
-    """Where claims are kept: the first that is made for a target stays. Raises only errors of our tree."""
+    """The place of claims: the first that is made for a target stays. Raises only errors of our tree."""
 
     kind: str
-    """How heads name it: ``store`` or ``database``."""
+    """Its name in heads: ``store`` or ``database``."""
 
     uri: str
     """For people; without a password."""

@@ -33,7 +33,7 @@ PAGE_ROWS = 500
 TEXT_MAX_CHARACTERS = 128 << 10
 """A reference with the largest inline payload is shorter. With PAGE_ROWS it bounds a page to 64 MiB."""
 _NAMED = 5
-"""How many of the attempts that share a coordinate an error names."""
+"""The number of attempts that an error names, of those that share a coordinate."""
 
 
 class Database(AirflowDatabase):

@@ -1,4 +1,4 @@
-"""What the page is given of an XCom that may be revealed: sealed bytes for the browser, or the opened value.
+"""The part of an XCom that the page is given: sealed bytes for the browser, or the opened value.
 
 The two are the only difference between the modes once it is decided that a person may see an XCom.
 """
@@ -44,7 +44,7 @@ class TransitWrap:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the page is given.
+    """The bytes that the page is given.
 
     :ivar body: the sealed bytes, which a browser opens with one of ``wraps``; or the encoded value.
     :ivar is_open: whether it is the value.

@@ -26,7 +26,7 @@ ALGORITHMS = ("RS256", "ES256")
 """The signature algorithms that are accepted (RFC 7518, section 3.1). A key has one of them, and only one."""
 TOKEN_MAX_CHARACTERS = 16 << 10
 SKEW_SECONDS = 30
-"""How far the issuer's clock may be ahead of ours."""
+"""The largest difference by which the issuer's clock may be ahead of ours."""
 LIFETIME_MAX_SECONDS = 600
 """Tokens of our role last two minutes. One that lasts longer was made by a role that is not ours."""
 # An e-mail address (RFC 3696): 64 characters, an @ and 255.
@@ -49,7 +49,7 @@ _SIGNATURE_ALONE: Options = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks.
+    """The person who asks.
 
     :ivar name: the person's name at the identity provider, such as an e-mail address.
     :ivar groups: the names of the person's groups, as the token has them.
@@ -60,7 +60,7 @@ class Person:
 
 
 class KeySource(Protocol):
-    """Where the issuer's public keys come from."""
+    """The source of the issuer's public keys."""
 
     def key(self, key_id: str | None) -> jwt.PyJWK:
         """Return a public key.

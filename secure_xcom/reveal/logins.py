@@ -18,7 +18,7 @@ from secure_xcom.core.operator_errors import RevealBusy, RevealRequestInvalid
 
 KEEP_SECONDS = 120.0
 WAIT_SECONDS = 25.0
-"""How long a page waits in one request: less than the time that proxies usually let a request take."""
+"""The time that a page waits in one request: less than proxies usually let a request take."""
 LOGINS_MAX = 500
 _STATE = re.compile(r"[A-Za-z0-9_.~-]{16,256}")
 _CODE_MAX_CHARACTERS = 4096

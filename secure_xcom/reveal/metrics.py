@@ -22,7 +22,7 @@ class Metrics:
         self._seconds = 0.0
         self._bytes = 0
         self.in_progress = 0
-        """How many requests are being worked on."""
+        """The number of requests that are being worked on."""
 
     def answered(self, outcome: str, error: str, seconds: float, size: int = 0) -> None:
         """Count an answer.

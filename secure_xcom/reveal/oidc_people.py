@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from secure_xcom.core.access_policy.reveal import Reveal, RevealOidc
 
 SESSION_SECONDS = 600
-"""How long what the provider said of a person's groups is believed."""
+"""The time for which the groups that the provider told are believed."""
 _FIELDS = frozenset({"code", "code_verifier", "nonce"})
 _CODE_MAX_CHARACTERS = 4096
 # RFC 7636, section 4.1.

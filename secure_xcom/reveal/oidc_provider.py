@@ -27,7 +27,7 @@ _SCOPES = ("openid", "profile", "email", "groups")
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What a provider's discovery document says.
+    """The content of a provider's discovery document.
 
     :ivar exchange: the token endpoint. :ivar keys: the key set.
     :ivar scopes: what to ask for: ``openid``, and of what names a person or their groups what the provider knows.

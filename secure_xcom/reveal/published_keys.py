@@ -17,7 +17,7 @@ from secure_xcom.reveal.identity import ALGORITHMS
 
 KEEP_SECONDS = 300.0
 AGAIN_SECONDS = 10.0
-"""How long an unknown key id does not make us read the set again: anybody can name one."""
+"""The time in which an unknown key id does not make us read the set again: anybody can name one."""
 KEYS_MAX = 100
 # RFC 7518, section 3.3.
 _RSA_MIN_BITS = 2048
@@ -25,7 +25,7 @@ _RSA_MIN_BITS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What an issuer publishes: its name, and its keys by their ids."""
+    """The name of an issuer, and its published keys by their ids."""
 
     issuer: str
     keys: Mapping[str, jwt.PyJWK]

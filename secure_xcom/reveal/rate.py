@@ -1,4 +1,4 @@
-"""How many XComs a person may ask for in a minute."""
+"""Limit the number of XComs that a person may ask for in a minute."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _IDS = frozenset({"dag_id", "run_id", "task_id", "map_index", "key"})
 
 @dataclass(frozen=True, slots=True)
 class RevealRequest:
-    """What a person asks for.
+    """The XCom that a person asks for, and the reason.
 
     :ivar attempt: the UUID of the task instance that pushed; None for the current one.
     :ivar reason: for the access log.

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from secure_xcom.reveal.site import People, Session, Site
 
 HIDE_AFTER_SECONDS = 60
-"""How long the page shows a value."""
+"""The time for which the page shows a value."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes call. Threads may share it.
+    """The functions that the routes call. Threads may share it.
 
     :ivar policy: returns the access policy as the file is now: a change is in force with the next request.
     :ivar people: who may ask, which makes the mode.

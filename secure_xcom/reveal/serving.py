@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from secure_xcom.reveal.site import People
 
 STOP_SECONDS = 30
-"""How long requests that have begun may take after a SIGTERM: under a minute, as orchestrators grant."""
+"""The time for requests that have begun, after a SIGTERM: under a minute, as orchestrators grant."""
 
 LIMITS: dict[str, Any] = {
     # The address of a callback holds a code.
@@ -52,12 +52,12 @@ LIMITS: dict[str, Any] = {
     "timeout_keep_alive": 30,
     "timeout_graceful_shutdown": STOP_SECONDS,
 }
-"""What every mode's server has."""
+"""The settings of every mode's server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where the server listens.
+    """The address on which the server listens.
 
     :ivar certificate: a PEM file with the certificate chain, and :ivar key: of its private key; both or none.
     """
@@ -173,7 +173,7 @@ class Server(uvicorn.Server):
         self._tell = started
         self._stopping = stopping
         self.interrupted = False
-        """Whether Ctrl-C ended it."""
+        """True if Ctrl-C ended it."""
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)

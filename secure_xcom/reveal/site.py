@@ -1,4 +1,4 @@
-"""What a mode of the service says to browsers: where its page is, and who may talk to it."""
+"""The interface of a mode of the service: the place of its page, and the people who may use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Mode = Literal["browser", "service", "here"]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where the page is.
+    """The place of the page.
 
     :ivar origin: its own origin, from which alone requests are taken.
     :ivar framed_by: the origin of Airflow, whose tab frames the page; None if nothing may.
@@ -31,7 +31,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a login is exchanged for.
+    """The session that a login is exchanged for.
 
     :ivar token: the bearer token of `POST /v1/reveal`, good at this service alone.
     :ivar expires_in: its seconds; None if it ends with the service.
@@ -47,7 +47,7 @@ class Session:
 
 
 class People(Protocol):
-    """Who may ask, and how they prove it. Threads share it."""
+    """The people who may ask, and the way they prove it. Threads share it."""
 
     mode: Mode
 

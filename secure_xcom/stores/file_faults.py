@@ -1,4 +1,4 @@
-"""What a failure of the file system means for a store of files. Only a failure loads this module."""
+"""The meaning of file-system failures for a store of files. Only a failure loads this module."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ When = Literal[
 ]  # fmt: skip
 
 AT_ONCE: tuple[When, ...] = ("second_claim", "plaintext_seen", "sensitive_reveal")
-"""What a worker or the reveal service can detect by itself, from one event."""
+"""The conditions that a worker or the reveal service detects by itself, from one event."""
 
 _WebUrl = Annotated[str, Field(max_length=2048, pattern=r"^https?://[\w.:-]+(/[\w.,:;/@+=~%&?-]*)?$")]
 _ConnectionId = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w.-]+$")]

@@ -42,7 +42,7 @@ class RevealVault(Strict):
     scopes: Annotated[tuple[_Scope, ...], a_list(min_length=1)] = ("email", "profile")
     """The scopes that are asked for besides ``openid``. Many providers want ``groups`` for the groups."""
     token_ttl: Duration = "10m"  # noqa: S105 - a duration
-    """How long a person's token lasts. It is never renewed."""
+    """The lifetime of a person's token. It is never renewed."""
 
     @property
     def token_seconds(self) -> int:

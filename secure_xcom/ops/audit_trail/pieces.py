@@ -79,7 +79,7 @@ class Piece:
 
 
 class Source(Protocol):
-    """What one sink has written and can be read back."""
+    """The part of an access log that one sink has written and that can be read back."""
 
     uri: str
 

@@ -42,7 +42,7 @@ ARCHIVES = (
     "_airflow_deleted__xcom_v2__",
     "_xcom_archive",
 )
-"""How the tables begin that keep XComs of earlier times: the archives of `airflow db clean`, up to Airflow 3.3 and
+"""The beginnings of names of tables with earlier XComs: archives of `airflow db clean`, up to Airflow 3.3 and
 from 3.4 on, and the pickled XComs of Airflow 2 that the upgrade to 3.0 put aside (airflow/utils/db_cleanup.py)."""
 
 

@@ -28,7 +28,7 @@ from secure_xcom.stores import Store
 log = logging.getLogger(__name__)
 
 CLAIM_KEPT = timedelta(hours=24)
-"""How old a claim is when it is removed: longer than any pull takes, with the clocks of two machines between."""
+"""The age at which a claim is removed: longer than any pull takes, with the clocks of two machines between."""
 
 
 def shred_finished(

@@ -27,7 +27,7 @@ from secure_xcom.ops.audit_trail.rotated_files import opener
 SERVICE = "vault"
 
 VIEWERS_POLICY = "secure-xcom-viewers-"
-"""How the names of the policies begin that `secure-xcom policy compile` makes for viewers."""
+"""The beginning of the names of the policies that `secure-xcom policy compile` makes for viewers."""
 
 
 @dataclass(slots=True)

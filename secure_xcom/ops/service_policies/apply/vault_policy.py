@@ -12,7 +12,7 @@ from secure_xcom.ops.service_policies.apply.vault_setup import read
 
 
 class ComparedPolicy(NamedTuple):
-    """What to do with a policy: its path, its state, and its diff if it changes."""
+    """The plan for a policy: its path, its state, and its diff if it changes."""
 
     path: str
     state: ObjectState

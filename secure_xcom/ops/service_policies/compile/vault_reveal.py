@@ -22,7 +22,7 @@ from secure_xcom.ops.service_policies.rights import Known, Scope, scope_of, toge
 from secure_xcom.ops.service_policies.vault_grants import transit_grant
 
 MARK = "# secure_xcom: viewers "
-"""What the text of each viewers' policy begins with."""
+"""The beginning of the text of each viewers' policy."""
 ACCESSOR = "{ACCESSOR}"
 """Stands for the accessor of the OIDC mount, which only its Vault knows."""
 # The service checks an identity token at once, so it need not live longer.
