@@ -42,6 +42,7 @@ class AirflowProcesses:
     :param environment: more environment variables for the components.
     :param triggerer: also start a triggerer, for deferrable tasks; with these arguments, if it is a list.
     :param python: the interpreter that has Airflow.
+    :param port: the API server's, on loopback; by default a free one.
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class AirflowProcesses:
         environment: Mapping[str, str] | None = None,
         triggerer: bool | Sequence[str] = False,
         python: str = sys.executable,
+        port: int | None = None,
     ) -> None:
         self.folder = Path(folder).absolute()
         self.dags_folder = Path(dags_folder).absolute() if dags_folder else self.folder / "dags"
         self.database = self.folder / "airflow.db"
         self.logs = self.folder / "logs"
         self.output = self.folder / "output"
-        self.port = _free_port()
+        self.port = port or _free_port()
         self._password = secrets.token_urlsafe(24)
         self.rest = RestApi(self.port, USER, self._password)
         self.python = python

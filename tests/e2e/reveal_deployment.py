@@ -135,18 +135,14 @@ def _airflow_and_service(
     settings = {
         "core.xcom_backend": "secure_xcom.SecureXComBackend",
         "core.sensitive_var_conn_names": "iban",
-        "api.port": str(airflow_port),
         "api.base_url": address,
-        "core.execution_api_server_url": f"http://127.0.0.1:{airflow_port}/execution/",
         "secure_xcom.access_policy": str(policy_file),
         "secure_xcom.audit_sinks": f"file://{folder}/audit/access-log.jsonl",
         "secure_xcom.ui_audit_url": f"file://{folder}/audit/access-log.jsonl",
     }
-    airflow = LocalAirflow(folder / "airflow", settings, environment={"PYTHONPATH": str(REPOSITORY)})
-    airflow.port = airflow_port
-    airflow._components["api-server"] = (
-        "api-server", "--host", "127.0.0.1", "--port", str(airflow_port), "--workers", "1",
-    )  # fmt: skip
+    airflow = LocalAirflow(
+        folder / "airflow", settings, environment={"PYTHONPATH": str(REPOSITORY)}, port=airflow_port
+    )
     with ExitStack() as stack:
         stack.enter_context(airflow)
         shutil.copy(database, airflow.database)
