@@ -129,7 +129,6 @@ LONG: dict[str, str] = {
     "ops/jobs/gc.py": "the order that keeps a live payload safe, from listing to deleting, on one page",
     "ops/jobs/rewrap.py": "the two ways to a new wrap beside each other: in a key service, and through here",
     "ops/xcom_table.py": "one class, the rows with XComs in both of Airflow's schemas: reading, compare and swap",
-    "ops/audit_trail/tlog/anchored_log.py": "the order of writes that a kill between any two of them leaves sound",
     "ops/checks/vault.py": "what a check knows of a Vault: one function for each finding",
     "airflow/backend.py": "every way in which Airflow calls a backend: old and new hooks, async and sync",
     "core/config.py": "every option with its text, once: Airflow, the parser and the documentation read this list",

@@ -20,7 +20,8 @@ from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.entries import Entry
 from secure_xcom.ops.audit_trail.pieces import RawLine, Source
 from secure_xcom.ops.audit_trail.read import raw_lines
-from secure_xcom.ops.audit_trail.tlog.anchored_log import Anchor, AnchoredLog, ChainEnd, source_name
+from secure_xcom.ops.audit_trail.tlog.anchor_record import Anchor, ChainEnd, source_name
+from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.tlog.layout import ENTRY_MAX_BYTES
 from secure_xcom.ops.audit_trail.tlog.note import Signer
 

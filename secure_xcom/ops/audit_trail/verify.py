@@ -21,7 +21,8 @@ from secure_xcom.ops.audit_trail.entries import Entry
 from secure_xcom.ops.audit_trail.findings import log_finding
 from secure_xcom.ops.audit_trail.pieces import RawLine, Source
 from secure_xcom.ops.audit_trail.tamper_diagnosis import Seen, explain
-from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog, source_name
+from secure_xcom.ops.audit_trail.tlog.anchor_record import source_name
+from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.verify_log import AnchoredEnd, LogState, anchored_entries, check_log
 
 SLACK = timedelta(seconds=60)

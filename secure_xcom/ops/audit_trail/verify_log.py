@@ -12,7 +12,8 @@ from secure_xcom.core.findings import Finding
 from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.findings import log_finding
-from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog, source_named
+from secure_xcom.ops.audit_trail.tlog.anchor_record import source_named
+from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 from secure_xcom.ops.audit_trail.tlog.layout import WIDTH, bundle_path, tile_path
 from secure_xcom.ops.audit_trail.tlog.merkle import leaf_hash, root, whole

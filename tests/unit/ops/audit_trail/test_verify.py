@@ -18,7 +18,8 @@ from secure_xcom.ops.audit_trail.anchor import Anchored, anchor
 from secure_xcom.ops.audit_trail.findings import is_tampering
 from secure_xcom.ops.audit_trail.findings import where as where_of
 from secure_xcom.ops.audit_trail.read import source
-from secure_xcom.ops.audit_trail.tlog.anchored_log import Anchor, AnchoredLog, ChainEnd
+from secure_xcom.ops.audit_trail.tlog.anchor_record import Anchor, ChainEnd
+from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 from secure_xcom.ops.audit_trail.tlog.merkle import leaf_hash
 from secure_xcom.ops.audit_trail.tlog.note import Verifier

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.core.operator_errors import SealedLogInvalid, SealRaced, SigningKeyError
 from secure_xcom.ops.audit_trail.tlog import merkle
-from secure_xcom.ops.audit_trail.tlog.anchored_log import Anchor, AnchoredLog, ChainEnd
+from secure_xcom.ops.audit_trail.tlog.anchor_record import Anchor, ChainEnd
+from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 from secure_xcom.ops.audit_trail.tlog.layout import bundle_index, bundle_path, tile_path
 from secure_xcom.ops.audit_trail.tlog.note import Verifier, checked_name, open_note, sign_note
