@@ -58,6 +58,7 @@ RUN_BY = {
             ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
         ),
     },
+    "docs/how-to/for-dag-authors.md": {"": "tests/e2e/test_for_dag_authors.py"},
     "docs/ui.md": {
         "make demo-ui": "tests/e2e/test_demo.py",
         "secure-xcom ui migrate": "tests/unit/airflow/plugin/ui/test_count.py",
