@@ -355,7 +355,7 @@ class AuditError(SecureXComError):
 class ClaimError(SecureXComError):
     """An exclusive XCom cannot be claimed."""
 
-    remedy = "see docs/exclusive.md for who may pull an exclusive XCom, and how"
+    remedy = "see docs/how-to/exclusive-xcoms.md for who may pull an exclusive XCom, and how"
 
 
 class ClaimRefused(ClaimError):

@@ -46,7 +46,7 @@ class DatabaseUnknown(MaintenanceError):
 
     remedy = (
         "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
-        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/operations.md)"
+        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/how-to/operate.md)"
     )
 
 
@@ -55,7 +55,7 @@ class DatabaseFailed(MaintenanceError):
 
     remedy = (
         "check that this machine reaches the database and has its driver, and that the user has the rights that "
-        "docs/operations.md names; then run the same command again: it continues where it stopped"
+        "docs/how-to/operate.md names; then run the same command again: it continues where it stopped"
     )
 
 
@@ -186,4 +186,4 @@ class RevealBusy(RevealError):
 class RevealNotSetUp(RevealError):
     """The access policy or the command does not set up the reveal service."""
 
-    remedy = "see docs/reveal.md for the section `reveal` of the access policy"
+    remedy = "see docs/how-to/reveal-a-value.md for the section `reveal` of the access policy"

@@ -75,4 +75,4 @@ class VaultDenied(VaultTrouble):
 class VaultRefused(VaultTrouble):
     """Vault accepts the identity, but not the request."""
 
-    remedy = "compare the version of Vault with docs/vault.md, and run `secure-xcom check`"
+    remedy = "compare the version of Vault with docs/reference/vault.md, and run `secure-xcom check`"
