@@ -9,12 +9,16 @@ class AccessLogUnreadable(SecureXComError):
     """The access log cannot be read back from a sink."""
 
     remedy = "run the command as a user who may read the access log, and restore damaged parts from a backup"
+    met_by = "an operator who reads the access log, and the page in Airflow's UI"
+    page = "docs/reference/access-log.md"
 
 
 class SealedLogError(SecureXComError):
     """The anchored log (the Merkle log of access logs) cannot be read or extended."""
 
     remedy = "run `secure-xcom audit verify`"
+    met_by = "an operator who anchors, verifies or prunes the access log, and the maintenance DAG"
+    page = "docs/reference/access-log.md"
 
 
 class SealedLogInvalid(SealedLogError):
@@ -39,6 +43,9 @@ class SigningKeyError(SealedLogError):
 
 class MaintenanceError(SecureXComError):
     """A maintenance job stopped. Run it again to continue from there."""
+
+    met_by = "an operator who runs a maintenance job, and the maintenance DAG"
+    page = "docs/how-to/operate.md"
 
 
 class DatabaseUnknown(MaintenanceError):
@@ -82,6 +89,8 @@ class AwsTrouble(SecureXComError):
     """AWS, or a server with its API, did not carry out a request."""
 
     remedy = "check that the endpoint, the region and the credentials belong to an operator of this account"
+    met_by = "an operator who applies or verifies the access policy on AWS"
+    page = "docs/reference/access-policy.md"
 
 
 class AwsDenied(AwsTrouble):
@@ -110,6 +119,8 @@ class UiError(SecureXComError):
     """The page in Airflow's UI cannot answer a request."""
 
     remedy = "reload the page"
+    met_by = "a person at the page in Airflow's UI"
+    page = "docs/reference/ui.md"
 
 
 class RequestInvalid(UiError):
@@ -135,6 +146,8 @@ class CommandError(SecureXComError):
     """A command cannot do this here."""
 
     remedy = "see `secure-xcom --help`"
+    met_by = "whoever runs the command"
+    page = "docs/reference/commands.md"
 
 
 class ThrowawayFailed(CommandError):
@@ -147,6 +160,8 @@ class RevealError(SecureXComError):
     """The reveal service cannot answer a request."""
 
     remedy = "reload the page"
+    met_by = "a person who reveals a value, and whoever runs the reveal service"
+    page = "docs/how-to/reveal-a-value.md"
 
 
 class RevealRequestInvalid(RevealError):

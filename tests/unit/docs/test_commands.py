@@ -31,6 +31,7 @@ RUN_BY = {
     "CONTRIBUTING.md": {"make test": ".ci/run"},
     "docs/reference/commands.md": {
         "secure-xcom completion": "tests/unit/cli/test_completion.py",
+        "secure-xcom explain SXC": "tests/unit/cli/test_explain.py",
         "secure-xcom": "tests/unit/docs/test_readme.py",
     },
     "docs/reference/access-policy.md": {
