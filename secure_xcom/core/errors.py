@@ -14,7 +14,7 @@ from __future__ import annotations
 class SecureXComError(Exception):
     """The root of the tree.
 
-    `secure-xcom explain` and docs/api/errors.md read the docstring of each class and these attributes.
+    `secure-xcom explain` and docs/reference/errors.md read the docstring of each class and these attributes.
 
     :cvar met_by: who meets the error; :cvar page: the page that has more about it, if there is one.
     :param what: what happened, one clause without a full stop.
@@ -58,7 +58,7 @@ class ConfigurationError(SecureXComError):
 
     remedy = "correct the option in [secure_xcom] and run `secure-xcom check`"
     met_by = "every process with these settings: tasks, the DAG processor, the API server and commands"
-    page = "docs/settings.md"
+    page = "docs/reference/settings.md"
 
 
 class SettingMissing(ConfigurationError):
@@ -94,7 +94,7 @@ class CodecError(SecureXComError):
     """A value cannot be encoded or decoded."""
 
     met_by = "a task that pushes or pulls such a value"
-    page = "docs/codecs.md"
+    page = "docs/reference/codecs.md"
 
 
 class ValueNotSerialisable(CodecError):
@@ -186,7 +186,7 @@ class AttemptMismatch(CoordinateMismatch):
 class AccessError(SecureXComError):
     """The access policy does not allow this."""
 
-    page = "docs/policies.md"
+    page = "docs/reference/access-policy.md"
 
 
 class PolicyInvalid(AccessError):
@@ -230,7 +230,7 @@ class PlacementRefused(AccessError):
     """A task would run in a place that the access policy does not allow, or cannot be sent to its place."""
 
     met_by = "the author of the DAG, when it is parsed, and a task that was to be scheduled in such a place"
-    page = "docs/identity-boundary.md"
+    page = "docs/concepts/identity-boundary.md"
     remedy = (
         "leave queue, pool, executor and service account out of the DAG: the access policy's tasks_run_on says "
         "where its tasks run"
@@ -329,7 +329,7 @@ class StoreError(SecureXComError):
     """The store failed to store or return a payload."""
 
     remedy = "run `secure-xcom check` on this machine"
-    page = "docs/stores.md"
+    page = "docs/reference/stores.md"
 
 
 class StoreUnavailable(StoreError):
@@ -373,15 +373,15 @@ class AuditError(SecureXComError):
     """The access log cannot be written, so no value is returned."""
 
     remedy = "make the sink of [secure_xcom] audit_sinks writable for this worker"
-    page = "docs/audit.md"
+    page = "docs/reference/access-log.md"
 
 
 class ClaimError(SecureXComError):
     """An exclusive XCom cannot be claimed."""
 
-    remedy = "see docs/exclusive.md for who may pull an exclusive XCom, and how"
+    remedy = "see docs/how-to/exclusive-xcoms.md for who may pull an exclusive XCom, and how"
     met_by = "a task that pulls an exclusive XCom"
-    page = "docs/exclusive.md"
+    page = "docs/how-to/exclusive-xcoms.md"
 
 
 class ClaimRefused(ClaimError):

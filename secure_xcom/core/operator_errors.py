@@ -10,7 +10,7 @@ class AccessLogUnreadable(SecureXComError):
 
     remedy = "run the command as a user who may read the access log, and restore damaged parts from a backup"
     met_by = "an operator who reads the access log, and the page in Airflow's UI"
-    page = "docs/audit.md"
+    page = "docs/reference/access-log.md"
 
 
 class SealedLogError(SecureXComError):
@@ -18,7 +18,7 @@ class SealedLogError(SecureXComError):
 
     remedy = "run `secure-xcom audit verify`"
     met_by = "an operator who anchors, verifies or prunes the access log, and the maintenance DAG"
-    page = "docs/audit.md"
+    page = "docs/reference/access-log.md"
 
 
 class SealedLogInvalid(SealedLogError):
@@ -45,7 +45,7 @@ class MaintenanceError(SecureXComError):
     """A maintenance job stopped. Run it again to continue from there."""
 
     met_by = "an operator who runs a maintenance job, and the maintenance DAG"
-    page = "docs/operations.md"
+    page = "docs/how-to/operate.md"
 
 
 class DatabaseUnknown(MaintenanceError):
@@ -53,7 +53,7 @@ class DatabaseUnknown(MaintenanceError):
 
     remedy = (
         "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
-        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/operations.md)"
+        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/how-to/operate.md)"
     )
 
 
@@ -62,7 +62,7 @@ class DatabaseFailed(MaintenanceError):
 
     remedy = (
         "check that this machine reaches the database and has its driver, and that the user has the rights that "
-        "docs/operations.md names; then run the same command again: it continues where it stopped"
+        "docs/how-to/operate.md names; then run the same command again: it continues where it stopped"
     )
 
 
@@ -90,7 +90,7 @@ class AwsTrouble(SecureXComError):
 
     remedy = "check that the endpoint, the region and the credentials belong to an operator of this account"
     met_by = "an operator who applies or verifies the access policy on AWS"
-    page = "docs/policies.md"
+    page = "docs/reference/access-policy.md"
 
 
 class AwsDenied(AwsTrouble):
@@ -120,7 +120,7 @@ class UiError(SecureXComError):
 
     remedy = "reload the page"
     met_by = "a person at the page in Airflow's UI"
-    page = "docs/ui.md"
+    page = "docs/reference/ui.md"
 
 
 class RequestInvalid(UiError):
@@ -147,7 +147,7 @@ class CommandError(SecureXComError):
 
     remedy = "see `secure-xcom --help`"
     met_by = "whoever runs the command"
-    page = "docs/commands.md"
+    page = "docs/reference/commands.md"
 
 
 class ThrowawayFailed(CommandError):
@@ -161,7 +161,7 @@ class RevealError(SecureXComError):
 
     remedy = "reload the page"
     met_by = "a person who reveals a value, and whoever runs the reveal service"
-    page = "docs/reveal.md"
+    page = "docs/how-to/reveal-a-value.md"
 
 
 class RevealRequestInvalid(RevealError):
@@ -201,4 +201,4 @@ class RevealBusy(RevealError):
 class RevealNotSetUp(RevealError):
     """The access policy or the command does not set up the reveal service."""
 
-    remedy = "see docs/reveal.md for the section `reveal` of the access policy"
+    remedy = "see docs/how-to/reveal-a-value.md for the section `reveal` of the access policy"

@@ -61,7 +61,7 @@ class AlarmNotTold(SecureXComError):
 
     remedy = "correct the alarm's `notify` in the access policy, and inform them yourself this time"
     met_by = "an operator who verifies, reconciles or watches the access log, and the maintenance DAG"
-    page = "docs/audit.md"
+    page = "docs/reference/access-log.md"
 
 
 class ClaimsUnavailable(ClaimError):

@@ -1,4 +1,4 @@
-"""Explain each error of the tree from its class, for `secure-xcom explain` and for docs/api/errors.md."""
+"""Explain each error of the tree from its class, for `secure-xcom explain` and for docs/reference/errors.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.suggest import did_you_mean
 
-PAGE = "docs/api/errors.md"
+PAGE = "docs/reference/errors.md"
 _PREFIX = "sxc-"
 
 

@@ -19,15 +19,15 @@ from secure_xcom.ops.checks.tested_releases import TESTED
 from secure_xcom.ops.explain_error import PAGE as ERRORS_PAGE
 from secure_xcom.ops.explain_error import explanations
 from secure_xcom.sinks.database import DDL
-from tests.support import policies_page
+from tests.support import pages_by_kind, policies_page
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-SETTINGS = ROOT / "docs" / "settings.md"
-AUDIT = ROOT / "docs" / "audit.md"
+SETTINGS = ROOT / "docs" / "reference" / "settings.md"
+AUDIT = ROOT / "docs" / "reference" / "access-log.md"
 ERRORS = ROOT / ERRORS_PAGE
-TESTING = ROOT / "docs" / "testing.md"
-COMMANDS = ROOT / "docs" / "commands.md"
+TESTING = ROOT / "docs" / "evidence" / "tests.md"
+COMMANDS = ROOT / "docs" / "reference" / "commands.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 
 
@@ -110,7 +110,9 @@ def overview() -> str:
         below = [sub for sub, each in getattr(command, "commands", {}).items() if not each.hidden]
         first = f"secure-xcom-{name}" + (f"-{below[0]}" if below else "")
         words = f"`secure-xcom {name}`" + (f" {', '.join(below)}" if below else "")
-        lines.append(f"| [{words}](docs/commands.md#{first}) | {command.get_short_help_str(limit=200)} |")
+        lines.append(
+            f"| [{words}](docs/reference/commands.md#{first}) | {command.get_short_help_str(limit=200)} |"
+        )
     return "\n".join(lines)
 
 
@@ -155,6 +157,7 @@ def _top() -> Any:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "contents": pages_by_kind.contents,
     "settings": settings,
     "event": event,
     "event_table": event_table,
@@ -167,7 +170,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "file_rules": policies_page.file_rules,
     "document_rules": policies_page.document_rules,
 }
-PAGES = (README, SETTINGS, AUDIT, COMMANDS, ERRORS, TESTING, policies_page.PAGE)
+# The start page comes last: it has the lengths of the others.
+PAGES = (README, SETTINGS, AUDIT, COMMANDS, ERRORS, TESTING, policies_page.PAGE, pages_by_kind.START)
 
 
 def written(text: str) -> str:

@@ -12,10 +12,10 @@ from tests.support.documented import ROOT
 
 
 def test_the_documented_example_is_what_the_command_prints() -> None:
-    """docs/commands.md shows the real output."""
+    """docs/reference/commands.md shows the real output."""
     done = CliRunner().invoke(app, ["explain", "SXC-HeadTampered"], env={"COLUMNS": "40"})
     assert done.exit_code == 0
-    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
     assert f"```\n$ secure-xcom explain SXC-HeadTampered\n{done.stdout}```" in page
 
 
