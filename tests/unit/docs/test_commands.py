@@ -55,6 +55,7 @@ RUN_BY = {
     "docs/how-to/deploy-on-kubernetes.md": {
         "kubectl patch --local": "tests/real/test_kubernetes_quickstart.py",
     },
+    "docs/how-to/for-dag-authors.md": {"": "tests/e2e/test_for_dag_authors.py"},
     "docs/how-to/install.md": {
         "make dist": "tests/unit/scripts/test_build_dist.py",
         "cd dist && sha256sum": "tests/unit/scripts/test_build_dist.py",
