@@ -263,4 +263,4 @@ def _checks(out: Console, checks: list[Check], seconds: float) -> None:
         out.print(f"\n{failed} of {len(checks)} checks FAILED, in {seconds:.0f} s.", style=_BAD)
     else:
         out.print(f"\nAll {len(checks)} checks passed, in {seconds:.0f} s.", style=f"bold {_GOOD}")
-        out.print("What no XCom backend can stop is listed in docs/concepts/threat-model.md.", style="dim")
+        out.print("What no XCom backend can stop is listed in docs/concepts/what-bypasses-xcom.md.", style="dim")
