@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.cli.declare import contract_of
-from secure_xcom.core import errors, operator_errors, service_errors, vault_errors
+from secure_xcom.core import errors, operator_errors, placement_errors, service_errors, vault_errors
 from secure_xcom.core.config import OPTIONS
 from secure_xcom.core.event_fields import FIELDS
 from secure_xcom.ops.checks.tested_releases import TESTED
@@ -57,7 +57,7 @@ def event_table() -> str:
 def remedies() -> str:
     """Every error in the order of its tree, with what it says of itself and what to do about it."""
     lines = ["| error | means | what to do, where the message says nothing closer |", "|---|---|---|"]
-    rooms = (errors, service_errors, vault_errors, operator_errors)
+    rooms = (errors, placement_errors, service_errors, vault_errors, operator_errors)
     for name, found, module in ((name, found, room) for room in rooms for name, found in vars(room).items()):
         if (
             isinstance(found, type)

@@ -113,7 +113,8 @@ MIGRATIONS = ("secure_xcom.claims.migrations", "secure_xcom.numbers.migrations")
 TABLES = ("secure_xcom.connections.sql.airflow_tables", "secure_xcom.connections.sql.xcom_rows")
 # Exceptions that no caller sees, because foreign code stands between.
 ERRORS = tuple(
-    f"secure_xcom.core.{name}" for name in ("errors", "operator_errors", "service_errors", "vault_errors")
+    f"secure_xcom.core.{name}"
+    for name in ("errors", "operator_errors", "placement_errors", "service_errors", "vault_errors")
 )
 SIGNALS = {
     "secure_xcom.core.waiting.NoTurn",  # The access log says why nothing was written.
@@ -331,7 +332,16 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
     # The other two import the class that Airflow's own setting xcom_backend names.
     backend = {"secure_xcom.deployment.airflow_config", "secure_xcom.ops.checks.backend_class"}
     assert wrong == {"secure_xcom.core.load_adapter"} | backend
-    tables = ("keys", "stores", "sinks.interface", "claims", "core.codecs.registry", "airflow.process")
+    tables = (
+        "keys",
+        "stores",
+        "sinks.interface",
+        "sinks.access_log",
+        "claims",
+        "core.cobblestone",
+        "core.codecs.registry",
+        "airflow.process",
+    )
     assert {source for source, *_ in _adapters()} == {f"secure_xcom.{room}" for room in tables}
 
 
@@ -547,7 +557,7 @@ def test_ciphers_come_from_one_place() -> None:
         if name.startswith((*banned, "cryptography"))
     }
     signing = {found for found in used if found[0] == "secure_xcom.ops.audit_trail.tlog.ed25519"}
-    hashing = {found for found in used if found[0] == "secure_xcom.core.hashed_ids"}
+    hashing = {found for found in used if found[0] == "secure_xcom.sinks.hashed_ids"}
     composing = {found for found in used if found[0] == "secure_xcom.core.composed_cobblestone"}
     others = used - signing - hashing - composing
     assert [found for found in others if found[1].startswith(banned)] == []

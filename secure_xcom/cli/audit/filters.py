@@ -18,8 +18,8 @@ from secure_xcom.core.operator_errors import CommandError
 
 if TYPE_CHECKING:
     from secure_xcom.cli.audit.locations import Place
-    from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.ops.audit_trail.search.query import Query
+    from secure_xcom.sinks.hashed_ids import IdHasher
 
 
 def _option(metavar: str, text: str) -> Any:
@@ -88,7 +88,7 @@ class Filters:
 
         :raises SettingInvalid: the option's file cannot be used.
         """
-        from secure_xcom.core.hashed_ids import IdHasher
+        from secure_xcom.sinks.hashed_ids import IdHasher
 
         if self.hash_key:
             return IdHasher.load(self.hash_key)

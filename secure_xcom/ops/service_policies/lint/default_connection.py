@@ -8,8 +8,8 @@ from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.connections.connection_ids import DEFAULT, leave_default_out, names_default, variable
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
-from secure_xcom.core.errors import ConnectionUnknown
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.service_errors import ConnectionUnknown
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _SINKS = "AIRFLOW__SECURE_XCOM__AUDIT_SINKS"
