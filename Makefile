@@ -23,7 +23,7 @@ help:
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
-	@echo "make flames       flame graphs of a push and a pull, into docs/performance"
+	@echo "make flames       flame graphs of a push and a pull, into docs/evidence/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
 	@echo "make test-another-day  the tests that need no server, on four other days"
 	@echo "make matrix       the same on each tested Airflow, the oldest and newest on each Python, in clean environments"

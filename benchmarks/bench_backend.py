@@ -4,7 +4,7 @@
 
 Each claim is a ratio of two processes that are told to do the same thing in turns; the median of the rounds
 counts, and the spread is that of the ratios. The servers (SeaweedFS; Vault or OpenBao) run on loopback.
-``--write`` puts the table and the charts into docs/performance.md.
+``--write`` puts the table and the charts into docs/evidence/performance.md.
 """
 
 from __future__ import annotations
@@ -415,7 +415,7 @@ def main() -> None:
     """Measure, show, and say by the exit code whether every target was reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write docs/evidence/performance.md")
     parser.add_argument("--only", default="", help="a word: small first vault dict frame mapped raw large")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="secure_xcom_bench_"))

@@ -1,4 +1,4 @@
-"""Where the time of a push and of a pull goes, as flame graphs: docs/performance/flame-*.svg.
+"""Where the time of a push and of a pull goes, as flame graphs: docs/evidence/performance/flame-*.svg.
 
     python benchmarks/flames.py [--seconds SECONDS]
 

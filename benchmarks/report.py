@@ -1,4 +1,4 @@
-"""The figures as a table, and as docs/performance.md with its charts."""
+"""The figures as a table, and as docs/evidence/performance.md with its charts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.bench_backend import Claim
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "evidence" / "performance.md"
 BEGIN, END = "<!-- benchmarks begin -->", "<!-- benchmarks end -->"
 
 
@@ -74,7 +74,7 @@ def write(claims: Sequence[Claim], charts: Mapping[str, str]) -> None:
 
 
 def chart(name: str, title: str, label: str, sizes: Sequence[float], lines: Mapping[str, Sequence[float]]) -> None:
-    """Seconds over sizes, both in powers of ten, as docs/performance/NAME.svg."""
+    """Seconds over sizes, both in powers of ten, as docs/evidence/performance/NAME.svg."""
     import matplotlib as mpl
 
     mpl.use("svg")

@@ -1,4 +1,4 @@
-"""Check the models of docs/models with Spin: each must hold, and the checker must refute each broken variant.
+"""Check the models of the models with Spin: each must hold, and the checker must refute each broken variant.
 
 It prints one line for each check and ends with 1 if one came out otherwise than expected.
 """
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-MODELS = Path(__file__).resolve().parent.parent / "docs" / "models"
+MODELS = Path(__file__).resolve().parent.parent / "docs" / "evidence" / "models"
 # Without this limit a state space that grew by mistake would fill the machine's memory.
 _MEMORY_MIB = 4096
 _DEPTH = 2_000_000

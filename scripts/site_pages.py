@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://github.com/secure-xcom/secure-xcom/tree/main"
-BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "policies/README.md")
+# Pages of the repository that have another place in the site, or come from beside docs/.
+BESIDE = {
+    "README.md": "index.md",
+    "docs/README.md": "contents.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "SECURITY.md": "SECURITY.md",
+    "policies/README.md": "policies/README.md",
+}
 _LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?(\))")
 # What a heading's anchor leaves out, as on GitHub: all that is no letter, digit, hyphen, underscore or blank.
 _NO_ANCHOR = re.compile(r"[^\w\- ]")
@@ -38,8 +46,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages from beside docs/, and the files that pages link to."""
-    for name in BESIDE:
-        files.append(File.generated(config, _in_site(name), abs_src_path=str(ROOT / name)))
+    for name, place in BESIDE.items():
+        files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))
     for page in [file for file in files if file.is_documentation_page()]:
         for _, name, _, _ in _LINK.findall(page.content_string):
             target = _target(page.src_uri, name)
@@ -67,20 +75,18 @@ def _anchor(text: str, separator: str) -> str:
 
 
 def _with(section: Any, decisions: dict[str, list[str]]) -> Any:
-    if isinstance(section, dict) and "Change this code" in section:
-        return {"Change this code": [*section["Change this code"], decisions]}
+    if isinstance(section, dict) and "Contribute" in section:
+        return {"Contribute": [*section["Contribute"], decisions]}
     return section
 
 
 def _in_site(name: str) -> str:
     """Where a file of the repository is in the site."""
-    return "index.md" if name == "README.md" else name.removeprefix("docs/")
+    return BESIDE.get(name) or name.removeprefix("docs/")
 
 
 def _in_repository(src_uri: str) -> str:
-    if src_uri == "index.md":
-        return "README.md"
-    return src_uri if src_uri in BESIDE else f"docs/{src_uri}"
+    return next((name for name, place in BESIDE.items() if place == src_uri), f"docs/{src_uri}")
 
 
 def _target(src_uri: str, link: str) -> str:

@@ -1,6 +1,6 @@
 """Attempts and loops of Airflow 3.4: which iteration a task instance is in, and which one a question reaches.
 
-What a reader knows of the answer, and what it cannot know, is in docs/spec.md, "Attempts and iterations".
+docs/reference/format.md, "Attempts and iterations", says what a reader knows of the answer and what it cannot.
 """
 
 from __future__ import annotations

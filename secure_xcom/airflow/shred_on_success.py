@@ -29,7 +29,7 @@ class TaskRows:
     """XComs as they are kept, through Airflow's execution API: `secure_xcom.claims.shred.Rows`.
 
     The API has no write on a condition. A push of the same XCom that falls between the read and the write, a few
-    milliseconds, would be lost to a named error: see docs/exclusive.md.
+    milliseconds, would be lost to a named error: see docs/how-to/exclusive-xcoms.md.
     """
 
     def __init__(self, xcom: Any) -> None:

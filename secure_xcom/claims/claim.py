@@ -1,4 +1,7 @@
-"""A claim: who claimed which push, proved with the data key; dump and strict parse (docs/spec.md, "Claims")."""
+"""A claim: who claimed which push, proved with the data key; dump and strict parse.
+
+Its bytes are specified in docs/reference/format.md, "Claims".
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from secure_xcom.cli import audit as audit_commands
-from secure_xcom.cli import check, completion, declare, doctor, inspect_reference, open_xcom, output
+from secure_xcom.cli import check, completion, declare, doctor, explain, inspect_reference, open_xcom, output
 from secure_xcom.cli import claims as claims_commands
 from secure_xcom.cli import demo as demo_command
 from secure_xcom.cli import init as init_command
@@ -141,6 +141,15 @@ declare.add(
 )
 add_job(app, registry.DOCTOR, doctor.show, kind="repairs", group=_SET_UP)
 app.add_typer(policy_commands.app, name="policy", rich_help_panel=_SET_UP)
+declare.add(
+    app,
+    "explain",
+    explain.explain,
+    "Explain an error, or list all of them.",
+    kind="reads",
+    examples=("secure-xcom explain HeadTampered", "secure-xcom explain SXC-KeyServiceDenied --json"),
+    group=_SET_UP,
+)
 declare.add(
     app,
     "inspect",

@@ -84,6 +84,7 @@ def show_error(error: SecureXComError, *, as_json: bool) -> None:
     if error.where:
         out.print(f"where: {clean(error.where)}", soft_wrap=True)
     out.print(f"what to do: {clean(error.remedy)}", soft_wrap=True)
+    out.print(f"more: secure-xcom explain {error.error_id()}", soft_wrap=True)
 
 
 def findings_json(findings: Iterable[Finding]) -> list[dict[str, str]]:

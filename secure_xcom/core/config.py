@@ -1,7 +1,7 @@
 """One frozen Settings from Airflow's ``[secure_xcom]`` section.
 
 The fields of `Settings` are the only declaration of the options. `OPTIONS` is made from them, for Airflow's
-``config list`` and for docs/settings.md.
+``config list`` and for docs/reference/settings.md.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Settings:
         (),
         "Names that are not sensitive although they contain a sensitive name, comma-separated, as names or globs "
         "(* and ?) of the whole name, spelled like sensitive_names, which they override. In addition to "
-        "built-in ones such as total_tokens, next_page_token and secret_name (docs/masking.md).",
+        "built-in ones such as total_tokens, next_page_token and secret_name (docs/how-to/mask-secrets.md).",
         example="session_token_kind,*_token_label",
     )
     mask_values: str = _option(
@@ -162,7 +162,7 @@ class Settings:
     audit_sinks: tuple[str, ...] = _option(
         (),
         "Sink URIs of the access log, comma-separated (file, bucket, database, syslog, logger: "
-        "docs/audit.md). Each must accept an event before a value is given out, except those with "
+        "docs/reference/access-log.md). Each must accept an event before a value is given out, except those with "
         "?optional=true. Empty: secure_xcom/access-log.jsonl below [logging] base_log_folder.",
         example="file:///var/log/airflow/access-log.jsonl",
         sensitive=True,
@@ -212,7 +212,7 @@ class Settings:
     ui: bool = _option(
         True,
         "Show sealed XComs in Airflow's UI: a tab on task instances and a page under Browse, served by the "
-        "API server without a key or a store (docs/ui.md). False also turns refuse_rest_writes off.",
+        "API server without a key or a store (docs/reference/ui.md). False also turns refuse_rest_writes off.",
     )
     ui_audit_url: str | None = _option(
         None,

@@ -22,7 +22,7 @@ MAP_INDEX_MAX = 2**31 - 1
 """Airflow's column is an INTEGER (models/xcom.py), which PostgreSQL and MySQL keep in four bytes: a database must
 not be asked for a larger one."""
 
-# Ten digits, as docs/spec.md has it.
+# Ten digits, as docs/reference/format.md has it.
 _INDEX_MAX = 9_999_999_999
 
 # File systems and SeaweedFS take 255 bytes in one path segment, S3 takes 1,024 in a key. Three id segments of

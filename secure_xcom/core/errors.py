@@ -14,12 +14,17 @@ from __future__ import annotations
 class SecureXComError(Exception):
     """The root of the tree.
 
+    `secure-xcom explain` and docs/reference/errors.md read the docstring of each class and these attributes.
+
+    :cvar met_by: who meets the error; :cvar page: the page that has more about it, if there is one.
     :param what: what happened, one clause without a full stop.
     :param where: the coordinate, URI or option it happened at.
     :param remedy: what an operator does about it, one sentence without a full stop.
     """
 
     remedy = "report this, with the line of the access log, at https://github.com/secure-xcom/secure-xcom/issues"
+    met_by = "a task that pushes or pulls, and a command or a page that does so for a person"
+    page = ""
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         self.what = what
@@ -29,7 +34,12 @@ class SecureXComError(Exception):
 
     def __str__(self) -> str:
         place = f" [{self.where}]" if self.where else ""
-        return f"{self.what}{place}. What to do: {self.remedy}."
+        return f"{self.what}{place}. What to do: {self.remedy}. See {self.error_id()}."
+
+    @classmethod
+    def error_id(cls) -> str:
+        """Return the id that the documentation and `secure-xcom explain` know, such as `SXC-HeadTampered`."""
+        return f"SXC-{cls.__name__}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not pickle by themselves, and executors pickle errors.
@@ -47,6 +57,8 @@ class ConfigurationError(SecureXComError):
     """The deployment's settings are invalid."""
 
     remedy = "correct the option in [secure_xcom] and run `secure-xcom check`"
+    met_by = "every process with these settings: tasks, the DAG processor, the API server and commands"
+    page = "docs/reference/settings.md"
 
 
 class SettingMissing(ConfigurationError):
@@ -76,6 +88,9 @@ class CoordinateInvalid(SecureXComError):
 
 class CodecError(SecureXComError):
     """A value cannot be encoded or decoded."""
+
+    met_by = "a task that pushes or pulls such a value"
+    page = "docs/reference/codecs.md"
 
 
 class ValueNotSerialisable(CodecError):
@@ -111,6 +126,7 @@ class ReferenceRefused(SecureXComError):
     """A row in Airflow's database is not a reference that may be opened."""
 
     remedy = "clear the producing task so that it pushes again, and find out who wrote this row"
+    met_by = "a task that pulls, and a command or a page that reads the row for a person"
 
 
 class PlaintextRefused(ReferenceRefused):
@@ -166,11 +182,14 @@ class AttemptMismatch(CoordinateMismatch):
 class AccessError(SecureXComError):
     """The access policy does not allow this."""
 
+    page = "docs/reference/access-policy.md"
+
 
 class PolicyInvalid(AccessError):
     """The access policy file is invalid."""
 
     remedy = "correct the access policy file and run `secure-xcom policy lint`"
+    met_by = "every process that reads the access policy: tasks, the DAG processor, the scheduler and commands"
 
 
 class CompartmentUnknown(AccessError):
@@ -207,6 +226,7 @@ class SealError(SecureXComError):
     """A sealed payload cannot be opened."""
 
     remedy = "clear the producing task so that it pushes again, and find out who changed this XCom"
+    met_by = "a task that pulls, and a command or a page that opens the XCom for a person"
 
 
 class HeadTampered(SealError):
@@ -281,6 +301,7 @@ class StoreError(SecureXComError):
     """The store failed to store or return a payload."""
 
     remedy = "run `secure-xcom check` on this machine"
+    page = "docs/reference/stores.md"
 
 
 class StoreUnavailable(StoreError):
@@ -324,12 +345,15 @@ class AuditError(SecureXComError):
     """The access log cannot be written, so no value is returned."""
 
     remedy = "make the sink of [secure_xcom] audit_sinks writable for this worker"
+    page = "docs/reference/access-log.md"
 
 
 class ClaimError(SecureXComError):
     """An exclusive XCom cannot be claimed."""
 
-    remedy = "see docs/exclusive.md for who may pull an exclusive XCom, and how"
+    remedy = "see docs/how-to/exclusive-xcoms.md for who may pull an exclusive XCom, and how"
+    met_by = "a task that pulls an exclusive XCom"
+    page = "docs/how-to/exclusive-xcoms.md"
 
 
 class ClaimRefused(ClaimError):

@@ -1,6 +1,6 @@
 """One event of the access log, as the code that records it sees it.
 
-The fields of the written event are declared in `secure_xcom.core.event_fields`; docs/audit.md describes them.
+`secure_xcom.core.event_fields` declares the fields of the written event; docs/reference/access-log.md has them.
 """
 
 from __future__ import annotations

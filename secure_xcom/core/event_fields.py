@@ -1,7 +1,8 @@
 """The fields of an event as it is written: the only place where their names, types and meanings are declared.
 
 Made from this table: the JSON schema and what a reader accepts (`secure_xcom.ops.audit_trail.event_schema`,
-`...entries`), the columns of an export and of a search, the database sink's table, and the table in docs/audit.md.
+`...entries`), the columns of an export and of a search, the database sink's table, and the table in
+docs/reference/access-log.md.
 Fields may be added. None is renamed, dropped or given another meaning.
 """
 

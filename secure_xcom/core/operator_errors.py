@@ -9,12 +9,16 @@ class AccessLogUnreadable(SecureXComError):
     """The access log cannot be read back from a sink."""
 
     remedy = "run the command as a user who may read the access log, and restore damaged parts from a backup"
+    met_by = "an operator who reads the access log, and the page in Airflow's UI"
+    page = "docs/reference/access-log.md"
 
 
 class SealedLogError(SecureXComError):
     """The anchored log (the Merkle log of access logs) cannot be read or extended."""
 
     remedy = "run `secure-xcom audit verify`"
+    met_by = "an operator who anchors, verifies or prunes the access log, and the maintenance DAG"
+    page = "docs/reference/access-log.md"
 
 
 class SealedLogInvalid(SealedLogError):
@@ -40,13 +44,16 @@ class SigningKeyError(SealedLogError):
 class MaintenanceError(SecureXComError):
     """A maintenance job stopped. Run it again to continue from there."""
 
+    met_by = "an operator who runs a maintenance job, and the maintenance DAG"
+    page = "docs/how-to/operate.md"
+
 
 class DatabaseUnknown(MaintenanceError):
     """The metadata database is not configured."""
 
     remedy = (
         "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
-        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/operations.md)"
+        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/how-to/operate.md)"
     )
 
 
@@ -55,7 +62,7 @@ class DatabaseFailed(MaintenanceError):
 
     remedy = (
         "check that this machine reaches the database and has its driver, and that the user has the rights that "
-        "docs/operations.md names; then run the same command again: it continues where it stopped"
+        "docs/how-to/operate.md names; then run the same command again: it continues where it stopped"
     )
 
 
@@ -82,6 +89,8 @@ class AwsTrouble(SecureXComError):
     """AWS, or a server with its API, did not carry out a request."""
 
     remedy = "check that the endpoint, the region and the credentials belong to an operator of this account"
+    met_by = "an operator who applies or verifies the access policy on AWS"
+    page = "docs/reference/access-policy.md"
 
 
 class AwsDenied(AwsTrouble):
@@ -110,6 +119,8 @@ class UiError(SecureXComError):
     """The page in Airflow's UI cannot answer a request."""
 
     remedy = "reload the page"
+    met_by = "a person at the page in Airflow's UI"
+    page = "docs/reference/ui.md"
 
 
 class RequestInvalid(UiError):
@@ -135,6 +146,8 @@ class CommandError(SecureXComError):
     """A command cannot do this here."""
 
     remedy = "see `secure-xcom --help`"
+    met_by = "whoever runs the command"
+    page = "docs/reference/commands.md"
 
 
 class ThrowawayFailed(CommandError):
@@ -147,6 +160,8 @@ class RevealError(SecureXComError):
     """The reveal service cannot answer a request."""
 
     remedy = "reload the page"
+    met_by = "a person who reveals a value, and whoever runs the reveal service"
+    page = "docs/how-to/reveal-a-value.md"
 
 
 class RevealRequestInvalid(RevealError):
@@ -186,4 +201,4 @@ class RevealBusy(RevealError):
 class RevealNotSetUp(RevealError):
     """The access policy or the command does not set up the reveal service."""
 
-    remedy = "see docs/reveal.md for the section `reveal` of the access policy"
+    remedy = "see docs/how-to/reveal-a-value.md for the section `reveal` of the access policy"

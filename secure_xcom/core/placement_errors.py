@@ -17,6 +17,8 @@ class OriginRefused(AccessRefused):
 class PlacementRefused(AccessError):
     """A task would run in a place that the access policy does not allow, or cannot be sent to its place."""
 
+    met_by = "the author of the DAG, when it is parsed, and a task that was to be scheduled in such a place"
+    page = "docs/concepts/identity-boundary.md"
     remedy = (
         "leave queue, pool, executor and service account out of the DAG: the access policy's tasks_run_on says "
         "where its tasks run"

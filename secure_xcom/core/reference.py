@@ -1,6 +1,6 @@
 """The reference: the JSON record kept in Airflow's database in place of the value. Dump and strict parse.
 
-The wire format is docs/spec.md; it is a promise, so a change is a new version and old ones open for ever.
+The wire format is docs/reference/format.md. It is a promise: a change is a new version; old ones open for ever.
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ class AlarmNotTold(SecureXComError):
     """An alarm was raised, but a recipient could not be notified."""
 
     remedy = "correct the alarm's `notify` in the access policy, and inform them yourself this time"
+    met_by = "an operator who verifies, reconciles or watches the access log, and the maintenance DAG"
+    page = "docs/reference/access-log.md"
 
 
 class ClaimsUnavailable(ClaimError):

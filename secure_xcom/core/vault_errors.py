@@ -12,6 +12,11 @@ from secure_xcom.core.errors import SecureXComError
 class VaultTrouble(SecureXComError):
     """Vault did not carry out a request."""
 
+    met_by = (
+        "an operator's command that administers Vault; a task meets it as an error of the key service or store"
+    )
+    page = "docs/reference/vault.md"
+
     retry = False
     """Whether the same request may succeed in a moment."""
 
@@ -75,4 +80,4 @@ class VaultDenied(VaultTrouble):
 class VaultRefused(VaultTrouble):
     """Vault accepts the identity, but not the request."""
 
-    remedy = "compare the version of Vault with docs/vault.md, and run `secure-xcom check`"
+    remedy = "compare the version of Vault with docs/reference/vault.md, and run `secure-xcom check`"

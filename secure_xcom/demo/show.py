@@ -268,4 +268,4 @@ def _checks(out: Console, checks: list[Check], seconds: float) -> None:
             terminal.show_finding(out, finding)
     else:
         out.print(f"\nAll {len(checks)} checks passed, in {seconds:.0f} s.", style=f"bold {_GOOD}")
-        out.print("What no XCom backend can stop is listed in docs/threat-model.md.", style="dim")
+        out.print("What no XCom backend can stop is listed in docs/concepts/threat-model.md.", style="dim")

@@ -282,5 +282,5 @@ def _of_way(error: Exception) -> _Said:
     return _Said(
         KeyServiceLoginRefused,
         f"the connection's login failed ({type(error).__name__})",
-        "correct the connection; docs/aws-kms.md has an example for each way to log in",
+        "correct the connection; docs/reference/aws-kms.md has an example for each way to log in",
     )

@@ -4,9 +4,9 @@
     db+postgresql://user@host:5432/audit        a SQLAlchemy URL behind ``db+``; db+sqlite:////path/audit.db
 
 Options: ``table=NAME`` (``secure_xcom_events``), ``optional=true``; all others go to the driver. An administrator
-creates the table with `DDL` (docs/audit.md); the worker's user needs ``INSERT`` on it. Keep a password in the
-Airflow connection, or in the driver's own file (``~/.pgpass``), rather than in the URI. The database must store
-UTF-8.
+creates the table with `DDL` (docs/reference/access-log.md); the worker's user needs ``INSERT`` on it. Keep a
+password in the Airflow connection or in the driver's own file (``~/.pgpass``), not in the URI. The database
+must store UTF-8.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ class DatabaseSink:
         return AuditError(
             f"the database did not accept the event ({driver_error_name(error)})",
             where=self.uri,
-            remedy="check that the database answers, that it has the table from docs/audit.md, and that this "
-            "worker's user may INSERT into it",
+            remedy="check that the database answers, that it has the table from docs/reference/access-log.md, and "
+            "that this worker's user may INSERT into it",
         )
 
 

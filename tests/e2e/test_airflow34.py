@@ -144,7 +144,7 @@ def test_every_iteration_gets_its_own_values(house: House) -> None:
         ("all, row of iteration 0 at 1", "CoordinateMismatch"),
         ("all, row of iteration 0 at 2", "CoordinateMismatch"),
         ("own, row of the try before", "AttemptMismatch"),
-        # Airflow does not tell a task which attempt of another one is the live one: docs/spec.md.
+        # Airflow does not tell a task which attempt of another one is the live one: docs/reference/format.md.
         ("own of another task, row of the try before", {"try": 1, "iteration": 1}),
     ],
 )

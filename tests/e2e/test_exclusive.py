@@ -32,7 +32,7 @@ DAG = "exclusive_ways"
 
 sends_from_tasks = pytest.mark.skipif(
     installed_series() < (3, 2),
-    reason="Airflow 3.1 has no span in a task's process, and sends no metric at its end (docs/observability.md)",
+    reason="Airflow 3.1 has no span in a task's process, and sends no metric at its end (metrics.md)",
 )
 
 

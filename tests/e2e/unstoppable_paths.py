@@ -1,6 +1,6 @@
 """The leak hunt's paths that no backend, mask or hook reaches, and where each leaves its value.
 
-The table of docs/threat-model.md lists the same paths. The raw bytes of the database's file, where they are found
+The table of threat-model.md lists the same paths. The raw bytes of the database's file, where they are found
 as well, are left out here. The tests require that they are found, so that a change of Airflow's is noticed.
 """
 

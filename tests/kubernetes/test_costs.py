@@ -1,4 +1,4 @@
-"""What a task's pod costs beside one with Airflow's own backend. The figures are in docs/performance.md."""
+"""What a task's pod costs beside one with Airflow's own backend. The figures are in performance.md."""
 
 from __future__ import annotations
 

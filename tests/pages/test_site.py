@@ -155,7 +155,7 @@ def _all_classes(site: Site) -> set[str]:
 
 def test_the_public_interface_is_described(site: Site) -> None:
     """Backend, mark, interfaces and settings have their place, and so has each error."""
-    ids = set().union(*(html.ids for page, html in site.pages.items() if page.startswith("api/")))
+    ids = set().union(*(html.ids for page, html in site.pages.items() if page.startswith("reference/")))
     named = {
         "airflow.backend.SecureXComBackend",
         "claims.exclusive.exclusive",

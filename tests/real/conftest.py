@@ -42,7 +42,7 @@ def audited(
 ) -> Iterator[tuple[Realm, Path]]:
     """A server of a file's own that writes an audit log, and the log.
 
-    OpenBao has its audit device from its configuration, as docs/vault.md shows, since its API refuses to make one.
+    OpenBao has its audit device from its configuration, as vault.md shows, since its API refuses to make one.
     """
     folder = tmp_path_factory.mktemp("audited")
     log = folder / "audit.log"

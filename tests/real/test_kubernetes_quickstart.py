@@ -1,4 +1,4 @@
-"""docs/quickstart-kubernetes.md without a cluster: Vault, the bucket, and check as a pod of the shipped template.
+"""docs/quickstart/kubernetes.md without a cluster: Vault, the bucket, and check as a pod of the shipped template.
 
 OpenBao and the S3 server are real, and so are the commands of the page. Of the cluster there is a stand-in for
 what these two ask of it: keys and reviews of service accounts' tokens. What a pod's container would get
@@ -29,7 +29,7 @@ from tests.support.servers.token_issuer import ISSUER, TokenIssuer, token_issuer
 from tests.support.servers.vault_found import binary_of
 from tests.support.servers.vault_server import VaultServer, dev_server
 
-PAGE = ROOT / "docs" / "quickstart-kubernetes.md"
+PAGE = ROOT / "docs" / "quickstart" / "kubernetes.md"
 POLICY = "access_policy_vault.yaml"
 ACCOUNTS = ("xcom-risk", "xcom-sandbox")
 BUCKETS = ("example-xcom", "example-xcom-audit")

@@ -53,7 +53,7 @@ from tests.support.xcom_table import XComTable
 
 AT = Coordinate("finance_daily", "manual__2026-11-01T00:00:00+00:00", "extract", -1, "return_value")
 VALUE = {"iban": "DE02-canary", "amounts": [1, 2, 3]}
-# What it needs, and no more: docs/reveal.md.
+# What it needs, and no more: docs/how-to/reveal-a-value.md.
 TABLES = {
     Schema.COORDINATES: ("xcom",),
     Schema.ATTEMPTS: ("xcom_v1", "xcom_v2", "legacy_task_data_owner", "task_instance", "dynamic_region"),
@@ -168,7 +168,7 @@ def _unmasked(_secrets: Secrets) -> None:
 
 
 def _reader(table: XComTable) -> str:
-    """Make a database user that may read what docs/reveal.md says, and return its URL."""
+    """Make a database user that may read what docs/how-to/reveal-a-value.md says, and return its URL."""
     name = f"reveal_{os.urandom(4).hex()}"
     table.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'read-only'")
     for each in TABLES[table.schema]:
@@ -189,7 +189,7 @@ def opened(scene: Scene, answer: dict[str, Any], vault_token: str) -> bytes:
 
 @pytest.mark.parametrize("schema", list(Schema))
 def test_the_rights_of_the_page_are_enough(postgres: PostgresServer, schema: Schema) -> None:
-    """A user with SELECT on the tables that docs/reveal.md names reads a row in each schema, and writes none."""
+    """A user with SELECT on the tables of reveal-a-value.md reads a row in each schema, and writes none."""
     table = XComTable(postgres.new_database(), schema)
     table.put(AT, {"some": "value"})
     database = Database(_reader(table))
@@ -201,7 +201,7 @@ def test_the_rights_of_the_page_are_enough(postgres: PostgresServer, schema: Sch
     assert database.shown(AT, attempt=attempt) == row
     with pytest.raises(DatabaseFailed):
         database.delete(row)
-    page = (Path(__file__).parents[2] / "docs" / "reveal.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "reveal-a-value.md").read_text()
     assert all(f"`{name}`" in page for name in TABLES[schema])
     database.close()
     table.close()

@@ -425,7 +425,7 @@ def edited(answer: dict[str, Any], what: str) -> None:
 def test_what_was_changed_is_refused(
     context: BrowserContext, double: Double, what: str, error: str, by: str
 ) -> None:
-    """Each change ends in the class of docs/spec.md, and nothing of the value is shown."""
+    """Each change ends in the class of docs/reference/format.md, and nothing of the value is shown."""
     edited(double.answers["return_value"], what)
     page = revealed(context, double)
     said = page.get_by_role("alert").inner_text()

@@ -1,4 +1,4 @@
-"""docs/quickstart-two-teams.md, word by word, on a real Vault or OpenBao and a real S3 server.
+"""docs/quickstart/two-teams.md, word by word, on a real Vault or OpenBao and a real S3 server.
 
 What the page writes in place of addresses and logins (step 1) is the test servers'.
 """
@@ -24,7 +24,7 @@ from tests.support.documented import ROOT
 from tests.support.servers.s3_server import Identity, S3Server, s3_server
 from tests.support.servers.vault_server import VaultServer
 
-PAGE = ROOT / "docs" / "quickstart-two-teams.md"
+PAGE = ROOT / "docs" / "quickstart" / "two-teams.md"
 TEAMS = ("finance", "marketing")
 
 

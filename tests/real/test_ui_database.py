@@ -53,7 +53,7 @@ class TestPostgres(BrowsingContract):
 def log(postgres: PostgresServer) -> AuditTable:
     """The documented table and index, a worker that may INSERT, and a reader that may SELECT."""
     table = AuditTable(postgres)
-    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "access-log.md").read_text()
     index = re.search(r"CREATE INDEX secure_xcom_events_xcom [^;]+", page)
     assert index is not None
     table.run(index.group())
@@ -67,7 +67,7 @@ def log(postgres: PostgresServer) -> AuditTable:
 
 
 def reader(log: AuditTable) -> str:
-    """The URL of a user who may SELECT and nothing else, as docs/audit.md makes one."""
+    """The URL of a user who may SELECT and nothing else, as docs/reference/access-log.md makes one."""
     name = f"reader_{log.worker.username}"
     log.run(
         f"CREATE ROLE {name} LOGIN PASSWORD 'canary-password'", f"GRANT SELECT ON secure_xcom_events TO {name}"

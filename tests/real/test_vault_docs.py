@@ -1,4 +1,4 @@
-"""The commands of docs/vault.md, run in their order against real servers."""
+"""The commands of docs/reference/vault.md, run in their order against real servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.servers.vault_server import dev_server
 pytestmark = pytest.mark.usefixtures("fresh")
 
 REPOSITORY = Path(__file__).parents[2]
-PAGE = REPOSITORY / "docs" / "vault.md"
+PAGE = REPOSITORY / "docs" / "reference" / "vault.md"
 
 
 def blocks(language: str) -> list[str]:

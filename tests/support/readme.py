@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -14,20 +13,21 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.cli.declare import contract_of
-from secure_xcom.core import errors, operator_errors, placement_errors, service_errors, vault_errors
 from secure_xcom.core.config import OPTIONS
 from secure_xcom.core.event_fields import FIELDS
 from secure_xcom.ops.checks.tested_releases import TESTED
+from secure_xcom.ops.explain_error import PAGE as ERRORS_PAGE
+from secure_xcom.ops.explain_error import explanations
 from secure_xcom.sinks.database import DDL
-from tests.support import policies_page
+from tests.support import pages_by_kind, policies_page
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-SETTINGS = ROOT / "docs" / "settings.md"
-AUDIT = ROOT / "docs" / "audit.md"
-ERRORS = ROOT / "docs" / "api" / "errors.md"
-TESTING = ROOT / "docs" / "testing.md"
-COMMANDS = ROOT / "docs" / "commands.md"
+SETTINGS = ROOT / "docs" / "reference" / "settings.md"
+AUDIT = ROOT / "docs" / "reference" / "access-log.md"
+ERRORS = ROOT / ERRORS_PAGE
+TESTING = ROOT / "docs" / "evidence" / "tests.md"
+COMMANDS = ROOT / "docs" / "reference" / "commands.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 
 
@@ -54,22 +54,20 @@ def event_table() -> str:
     return f"```sql\n{DDL.rstrip()};\n```"
 
 
-def remedies() -> str:
-    """Every error in the order of its tree, with what it says of itself and what to do about it."""
-    lines = ["| error | means | what to do, where the message says nothing closer |", "|---|---|---|"]
-    rooms = (errors, placement_errors, service_errors, vault_errors, operator_errors)
-    for name, found, module in ((name, found, room) for room in rooms for name, found in vars(room).items()):
-        if (
-            isinstance(found, type)
-            and issubclass(found, errors.SecureXComError)
-            and found.__module__ == module.__name__
-        ):
-            means = (inspect.getdoc(found) or "").partition("\n")[0]
-            own = "remedy" in vars(found)
-            lines.append(
-                f"| `{name}` | {means} | {f'{found.remedy}' if own else f'as `{found.__mro__[1].__name__}`'} |"
-            )
-    return "\n".join(lines)
+def error_sections() -> str:
+    """Every error in the order of its tree, a heading for each, with what `secure-xcom explain` says."""
+    sections = []
+    for one in explanations():
+        more = [f"[{page}]({os.path.relpath(ROOT / page, ERRORS.parent)})" for page in one.pages[1:]]
+        lines = [
+            f"### {one.id}\n\n{one.what}\n",
+            f"- What to do: {one.remedy}.",
+            f"- Met by {one.met_by}.",
+        ]
+        lines += [f"- Also caught as {', '.join(f'`{kind}`' for kind in one.kinds)}."] if one.kinds else []
+        lines += [f"- More: {', '.join(more)}."] if more else []
+        sections.append("\n".join(lines))
+    return "\n\n".join(sections)
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -112,7 +110,9 @@ def overview() -> str:
         below = [sub for sub, each in getattr(command, "commands", {}).items() if not each.hidden]
         first = f"secure-xcom-{name}" + (f"-{below[0]}" if below else "")
         words = f"`secure-xcom {name}`" + (f" {', '.join(below)}" if below else "")
-        lines.append(f"| [{words}](docs/commands.md#{first}) | {command.get_short_help_str(limit=200)} |")
+        lines.append(
+            f"| [{words}](docs/reference/commands.md#{first}) | {command.get_short_help_str(limit=200)} |"
+        )
     return "\n".join(lines)
 
 
@@ -157,6 +157,7 @@ def _top() -> Any:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "contents": pages_by_kind.contents,
     "settings": settings,
     "event": event,
     "event_table": event_table,
@@ -164,12 +165,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "contract": contract,
     "releases": releases,
     "overview": overview,
-    "errors": remedies,
+    "errors": error_sections,
     "fields": policies_page.fields,
     "file_rules": policies_page.file_rules,
     "document_rules": policies_page.document_rules,
 }
-PAGES = (README, SETTINGS, AUDIT, COMMANDS, ERRORS, TESTING, policies_page.PAGE)
+# The start page comes last: it has the lengths of the others.
+PAGES = (README, SETTINGS, AUDIT, COMMANDS, ERRORS, TESTING, policies_page.PAGE, pages_by_kind.START)
 
 
 def written(text: str) -> str:

@@ -1,6 +1,6 @@
 """How the release before attempts reads a head: frozen, so that a test sees what its workers make of a new one.
 
-Its strict parse is docs/spec.md, "Reading", step 1, with the fields that it knew. It shares no code with the
+Its strict parse is format.md, "Reading", step 1, with the fields that it knew. It shares no code with the
 product.
 """
 

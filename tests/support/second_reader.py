@@ -1,4 +1,4 @@
-"""A second implementation of docs/spec.md, written from C2SP's text and not from our code.
+"""A second implementation of docs/reference/format.md, written from C2SP's text and not from our code.
 
 It imports nothing of the package and nothing of ``cryptography.cobblestone``: HKDF-Expand is `hmac` with SHA-512
 (RFC 5869, section 2.3), the AEAD is AES-256-GCM, and the rest is https://c2sp.org/chunked-encryption line by line.
@@ -98,7 +98,7 @@ def canonical(record: Mapping[str, str]) -> bytes:
 
 
 def segment(text: str) -> str:
-    """One id as a segment of an object's path: docs/spec.md, "Where the payload lies"."""
+    """One id as a segment of an object's path: docs/reference/format.md, "Where the payload lies"."""
     plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
     raw = text.encode()
     dots = set(raw) == {0x2E}
@@ -128,7 +128,7 @@ def encryption_context(head: Mapping[str, str]) -> dict[str, str]:
 
 
 def claims_folder(head: Mapping[str, str]) -> str:
-    """The path of the folder in which the claims on a coordinate's payloads lie: docs/spec.md, "Claims"."""
+    """The path of the folder in which the claims on a coordinate's payloads lie: format.md, "Claims"."""
     compartment, _, rest = folder(head).partition("/")
     return f"~claims/{compartment}/{rest}"
 
@@ -172,7 +172,7 @@ def claimant(record: Mapping[str, Any], head: Mapping[str, str], data_key: bytes
 
 
 def check_asked(head: Mapping[str, str], asked: Mapping[str, Any]) -> None:
-    """See that a head is the one that was asked for: docs/spec.md, "Attempts and iterations".
+    """See that a head is the one that was asked for: docs/reference/format.md, "Attempts and iterations".
 
     :raises Refused: a field differs that both name.
     """
@@ -210,7 +210,7 @@ def unwrap(keyring: Mapping[str, Any], wrapped: str, context: Mapping[str, str])
 
 
 def routes(record: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What Airflow's scheduler reads of a branching task's record, without any key: docs/spec.md, "The reference".
+    """What Airflow's scheduler reads of a branching task's record, without any key: format.md, "The reference".
 
     :raises Refused: it stands in another XCom's record, or is no list of ids.
     """

@@ -1,4 +1,4 @@
-"""Writes the stored chains of docs/audit.md: events of every action, and the lines that they have for ever.
+"""Writes the stored chains of access-log.md: events of every action, and the lines that they have for ever.
 
     python -m tests.vectors.audit_chains
 

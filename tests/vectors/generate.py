@@ -1,8 +1,8 @@
-"""Writes the test vectors of docs/spec.md: one scenario in each file, and the result that any reader must give.
+"""Writes the test vectors of format.md: one scenario in each file, and the result that any reader must give.
 
     python -m tests.vectors.generate
 
-The files' form is described in docs/spec.md, "Test vectors". A test makes them again and compares.
+The files' form is described in docs/reference/format.md, "Test vectors". A test makes them again and compares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The stored vectors, read by the modules of the reveal page in Node: a third implementation of docs/spec.md."""
+"""The stored vectors, read by the modules of the reveal page in Node: a third implementation of format.md."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class _Late:
 
 
 class SecureXComPlugin(AirflowPlugin):
-    """Names the package in ``airflow plugins``, and brings the page in Airflow's UI (docs/ui.md).
+    """Names the package in ``airflow plugins``, and brings the page in Airflow's UI (docs/reference/ui.md).
 
     It brings no listener on purpose: Airflow refuses every DAG with ``end_from_trigger=True`` as soon as any
     plugin has one (airflow/dag_processing/dagbag.py, bag_dag), and existing DAGs must not change.

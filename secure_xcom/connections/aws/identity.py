@@ -124,7 +124,7 @@ def _hook(conn_id: str) -> Any:
         raise SettingInvalid(
             f"Airflow's AWS hook does not take the connection ({type(error).__name__})",
             where=where,
-            remedy="correct the connection; docs/aws-kms.md has an example for each login method",
+            remedy="correct the connection; docs/reference/aws-kms.md has an example for each login method",
         ) from None
     if unknown:
         log.warning("The extra of connection %s has options of no effect: %s", conn_id, ", ".join(unknown))

@@ -185,7 +185,7 @@ class ConnectionSource:
             raise SettingInvalid(
                 complaint.group() if complaint else f"the hook rejects the connection ({type(error).__name__})",
                 where=self._where,
-                remedy="correct the connection; docs/vault.md has an example for each auth method",
+                remedy="correct the connection; docs/reference/vault.md has an example for each auth method",
             ) from None
 
     def _refusal(self, error: Exception) -> VaultTrouble:

@@ -44,7 +44,7 @@ class Reader(Strict):
 
 
 class Viewer(Strict):
-    """People who may have values revealed to them (docs/reveal.md). Every given field must match."""
+    """People who may have values revealed to them (docs/how-to/reveal-a-value.md). Each given field must match."""
 
     group: GroupName
     """A group of the identity provider, exactly as the provider writes it."""

@@ -99,7 +99,7 @@ def text_of(error: Mapping[str, Any]) -> str:
     field = names[-1] if names else "the file"
     kind, context = error["type"], error.get("ctx") or {}
     if kind == "string_pattern_mismatch":
-        form = FORMS.get(field) or FORMS.get(context["pattern"], "see docs/policies.md")
+        form = FORMS.get(field) or FORMS.get(context["pattern"], "see docs/reference/access-policy.md")
         return f"{field} has characters that are not allowed, or is not of its form: write {form}"
     if kind == "extra_forbidden":
         like = _intended(error["loc"])

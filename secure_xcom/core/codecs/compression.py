@@ -1,6 +1,6 @@
 """Compression before sealing: whole for what is small, in a stream for what is large.
 
-The head says which, ``none`` or ``zstd``, and a zstd frame always says how much it holds (docs/spec.md).
+The head says which, ``none`` or ``zstd``; a zstd frame always says how much it holds (docs/reference/format.md).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def decompress(pieces: Iterable[bytes], how: str, *, max_bytes: int, where: str 
     """Undo either, giving at most ``max_bytes``.
 
     :raises ValueTooLarge: the value is over the limit.
-    :raises ValueNotDecodable: the bytes are not exactly one frame that says its size (docs/spec.md).
+    :raises ValueNotDecodable: the bytes are not exactly one frame that says its size (docs/reference/format.md).
     :raises CodecUnknown: this release has no compression of this name.
     """
     if how == NO_COMPRESSION:

@@ -32,7 +32,7 @@ from secure_xcom.stores import store
 
 Role = Literal["worker", "maintenance"]
 
-# Ends of transit paths that no role needs (docs/vault.md).
+# Ends of transit paths that no role needs (docs/reference/vault.md).
 _BEYOND_ANY = ("rotate", "config", "trim")
 _HARMLESS = {"deny", "list", "read"}
 _COMPARE = "compare its policy with the one that `secure-xcom policy compile` writes"

@@ -19,7 +19,7 @@ def settings_of_workers(executor: str, result_backend: str, *, remote: bool) -> 
                 "[core] executor has the EdgeExecutor: its workers share [api_auth] jwt_secret, and each says "
                 "itself which queues it takes, so its queues keep no teams apart"
             ),
-            "give the places of the access policy to workers of another executor (docs/identity-boundary.md)",
+            "give the places of the policy to workers of another executor (docs/concepts/identity-boundary.md)",
         )
     if "CeleryExecutor" not in executor:
         return
@@ -29,7 +29,7 @@ def settings_of_workers(executor: str, result_backend: str, *, remote: bool) -> 
                 "[celery] result_backend is a database: Celery stores results there as pickles, so a worker that "
                 "can write one runs code in the scheduler"
             ),
-            "use a Redis with a separate login for each worker (docs/deploying.md)",
+            "use a Redis with a separate login for each worker (docs/how-to/deploy.md)",
         )
     if remote:
         yield (
@@ -37,5 +37,5 @@ def settings_of_workers(executor: str, result_backend: str, *, remote: bool) -> 
                 "[celery] worker_enable_remote_control is on: whoever can publish to the broker can tell "
                 "every worker which queues to consume"
             ),
-            "set it to False, and give each queue's workers a broker login of their own (docs/deploying.md)",
+            "set it to False, and give each queue's workers a broker login of their own (docs/how-to/deploy.md)",
         )

@@ -311,5 +311,5 @@ def _audit(key: VaultTransit) -> Iterator[Finding]:
             "warning",
             "Vault has no audit device: unwraps are not logged",
             "run `vault audit enable file file_path=/var/log/vault_audit.log`; OpenBao's API refuses it: add the "
-            "stanza `audit` of docs/vault.md to its configuration and restart it",
+            "stanza `audit` of docs/reference/vault.md to its configuration and restart it",
         )

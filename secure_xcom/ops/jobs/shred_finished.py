@@ -2,7 +2,7 @@
 
 The claim outlives what it is on. A pull that looked for a claim before this one was made found none. If it is
 suspended there, it still has the payload and the data key in memory, and it must find this claim when it goes on
-and makes its own: without it, there would be a second reader (docs/models/claim.pml).
+and makes its own: without it, there would be a second reader (docs/evidence/models/claim.pml).
 
 Maintenance has no data key, so it cannot know whether a claim is proved, and whoever may claim can put one there.
 So a claim alone destroys nothing: the row that it is on must say that its XCom is exclusive, and that this is its

@@ -1,6 +1,6 @@
 // Cobblestone-256 of C2SP chunked-encryption, version 1 (https://c2sp.org/chunked-encryption), opened with WebCrypto.
 //
-// The third implementation of docs/spec.md, "The sealed payload". WebCrypto's own HKDF always extracts first, so
+// The third implementation of docs/reference/format.md, "The sealed payload". WebCrypto's own HKDF always extracts first, so
 // HKDF-Expand (RFC 5869, section 2.3) is made of HMAC-SHA-512 here.
 
 export const SALT_BYTES = 24;

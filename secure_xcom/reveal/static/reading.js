@@ -1,4 +1,4 @@
-// The steps of docs/spec.md, "Reading", that are the browser's: compare the head with what was asked for, the payload
+// The steps of docs/reference/format.md, "Reading", that are the browser's: compare the head with what was asked for, the payload
 // with its seal, and open it.
 
 import { HEADER_BYTES, NotOpened, open } from "./cobblestone.js";
@@ -55,7 +55,7 @@ export function canonical(head) {
   return new TextEncoder().encode(`{${members.join(",")}}`);
 }
 
-/** Return the context of a Vault key's wrap: docs/spec.md, "The data key and its wraps". */
+/** Return the context of a Vault key's wrap: docs/reference/format.md, "The data key and its wraps". */
 export async function vaultContext(head) {
   const parts = [head.compartment, head.dag_id, head.task_id, `${head.map_index}\n${head.run_id}`];
   const digests = parts.map((part) => crypto.subtle.digest("SHA-384", new TextEncoder().encode(part)));

@@ -1,4 +1,4 @@
-// Exactly one zstd frame (RFC 8878) that says what it holds, as docs/spec.md asks; the work is fzstd's (vendor/).
+// Exactly one zstd frame (RFC 8878) that says what it holds, as docs/reference/format.md asks; the work is fzstd's (vendor/).
 
 import { Problem } from "./problems.js";
 import { decompress } from "./vendor/fzstd.js";

@@ -49,8 +49,8 @@ COMMANDS = dict(tree(typer.main.get_command(app)))
 SHOWN = {path: command for path, command in COMMANDS.items() if not command.hidden}
 # Verbs with which a summary may begin: imperatives, in the words of the documentation.
 VERBS = {
-    "Anchor", "Apply", "Check", "Compare", "Count", "Create", "Delete", "Diagnose", "Evaluate", "Find", "Migrate",
-    "Open", "Print", "Rewrap", "Run", "Show", "Shred", "Try", "Write",
+    "Anchor", "Apply", "Check", "Compare", "Count", "Create", "Delete", "Diagnose", "Evaluate", "Explain", "Find",
+    "Migrate", "Open", "Print", "Rewrap", "Run", "Show", "Shred", "Try", "Write",
 }  # fmt: skip
 # Exit codes that need a server or minutes, and the test that shows them.
 ELSEWHERE = {
@@ -184,6 +184,10 @@ COORDINATE = str(coordinate()).replace(" ", "")
 LINES: dict[tuple[str, ...], tuple[Callable[[Site], None] | None, list[tuple[str, int]]]] = {
     ("demo",): (None, [("demo --shout", 2)]),
     ("reveal",): (None, [("reveal", 2), ("reveal --here --opens", 2)]),
+    ("explain",): (
+        None,
+        [("explain", 0), ("explain HeadTampered", 0), ("explain sxc-headtampered", 0), ("explain HeadTemper", 2)],
+    ),
     ("completion",): (None, [("completion zsh", 0), ("completion tcsh", 2)]),
     ("init",): (
         None,

@@ -125,8 +125,8 @@ def test_whoever_selects_fields_names_declared_ones() -> None:
 
 
 def test_the_table_of_the_documentation_is_the_schema() -> None:
-    """docs/audit.md has one row for each name of the schema, with its words, in its order."""
-    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    """docs/reference/access-log.md has one row for each name of the schema, with its words, in its order."""
+    text = (ROOT / "docs" / "reference" / "access-log.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| \w+ \| (yes)? ?\| [\d.]+ \| (.*) \|$", text, re.MULTILINE)
     assert rows == [
         (name, "yes" if name in SCHEMA["required"] else "", schema["description"])

@@ -26,7 +26,7 @@ from secure_xcom.core.pipeline.telemetry.measuring import COUNTERS, TIMERS, Tele
 from tests.support.world import World, coordinate
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "observability"
-PAGE = Path(__file__).parents[3] / "docs" / "observability.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
 
 def strict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

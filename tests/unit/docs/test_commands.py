@@ -29,11 +29,12 @@ SHOWN = [command for page in PAGES for command in documented.shown(page)]
 RUN_BY = {
     "README.md": {"make demo": "tests/e2e/test_demo.py", "make test": ".ci/run"},
     "CONTRIBUTING.md": {"make test": ".ci/run"},
-    "docs/commands.md": {
+    "docs/reference/commands.md": {
         "secure-xcom completion": "tests/unit/cli/test_completion.py",
+        "secure-xcom explain SXC": "tests/unit/cli/test_explain.py",
         "secure-xcom": "tests/unit/docs/test_readme.py",
     },
-    "docs/policies.md": {
+    "docs/reference/access-policy.md": {
         "secure-xcom policy show": "tests/unit/docs/test_policies.py",
         "secure-xcom policy lint": "tests/unit/docs/test_policies.py",
         "secure-xcom policy compile": "tests/unit/docs/test_policies.py",
@@ -41,46 +42,48 @@ RUN_BY = {
         "secure-xcom policy verify": "tests/real/test_policies_verify.py",
         "export SECURE_XCOM_VERIFY": "tests/real/test_policies_verify.py",
     },
-    "docs/audit.md": {
+    "docs/reference/access-log.md": {
         # Below, because it has no end.
         "secure-xcom audit tail --follow": "tests/unit/docs/test_commands.py",
         "secure-xcom audit reconcile --vault-log": "tests/real/test_audit_reconcile.py",
     },
-    "docs/deploying.md": {
+    "docs/how-to/deploy.md": {
         "./make-secrets": "tests/unit/deploy/test_compose.py",
         "kubectl patch --local": "tests/real/test_kubernetes_quickstart.py",
     },
-    "docs/operations.md": {
+    "docs/how-to/operate.md": {
         "make dist": "tests/unit/scripts/test_build_dist.py",
         "cd dist && sha256sum": "tests/unit/scripts/test_build_dist.py",
         **dict.fromkeys(
             ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
         ),
     },
-    "docs/ui.md": {
+    "docs/reference/ui.md": {
         "make demo-ui": "tests/e2e/test_demo.py",
         "secure-xcom ui migrate": "tests/unit/airflow/plugin/ui/test_count.py",
     },
-    "docs/quickstart-two-teams.md": dict.fromkeys(
+    "docs/quickstart/two-teams.md": dict.fromkeys(
         ("export", "secure-xcom", "aws s3 mb"), "tests/real/test_two_teams.py"
     ),
-    "docs/quickstart-kubernetes.md": dict.fromkeys(
+    "docs/quickstart/kubernetes.md": dict.fromkeys(
         ("export", "secure-xcom", "vault", "kubectl patch --local"), "tests/real/test_kubernetes_quickstart.py"
     ),
-    "docs/reveal.md": {
+    "docs/how-to/reveal-a-value.md": {
         "secure-xcom reveal": "tests/real/test_reveal.py",
         "secure-xcom policy apply": "tests/real/test_reveal_opens.py",
     },
-    "docs/vault.md": {"": "tests/real/test_vault_docs.py"},
+    "docs/reference/vault.md": {"": "tests/real/test_vault_docs.py"},
 }
 # Page -> beginning of a command -> why no test runs it.
 NOT_RUN = {
     "README.md": {
         "pip install": "the tests run on the package as the checkout installs it; extras are held below"
     },
-    "docs/aws-kms.md": {"aws kms": "there is no AWS here; what keys are used for is in tests/real/test_kms.py"},
-    "docs/deploying.md": {
-        "docker": "no image registry is asked; docs/deploying.md says what is held",
+    "docs/reference/aws-kms.md": {
+        "aws kms": "there is no AWS here; what keys are used for is in tests/real/test_kms.py"
+    },
+    "docs/how-to/deploy.md": {
+        "docker": "no image registry is asked; docs/how-to/deploy.md says what is held",
         "kubectl": "there is no cluster; manifests are held by tests/unit/deploy/test_kubernetes.py",
         "helm": "there is no cluster; values are held by tests/unit/deploy/test_kubernetes.py",
         "vault": "Vault's Kubernetes method needs a cluster",
@@ -88,25 +91,25 @@ NOT_RUN = {
         "terraform": "its providers are not fetched; held by tests/unit/deploy/test_terraform.py",
         "aws cloudformation": "there is no AWS here; held by tests/unit/deploy/test_terraform.py",
     },
-    "docs/models/README.md": {
-        "make models": "Spin is not installed for the tests; docs/testing.md has the last run",
+    "docs/evidence/models/README.md": {
+        "make models": "Spin is not installed for the tests; docs/evidence/tests.md has the last run",
         ".venv/bin/python": "the same",
     },
-    "docs/operations.md": {
+    "docs/how-to/operate.md": {
         "pip install": "a wheel by its path; the tests run on the package as the checkout installs it"
     },
-    "docs/quickstart-kubernetes.md": {
+    "docs/quickstart/kubernetes.md": {
         "kubectl": "there is no cluster; manifests are held by tests/unit/deploy/test_kubernetes.py",
         "helm": "there is no cluster; values are held by tests/unit/deploy/test_kubernetes.py",
     },
-    "docs/quickstart-two-teams.md": {
+    "docs/quickstart/two-teams.md": {
         "airflow celery worker": "it needs a broker; such workers run in tests/e2e/test_distributed.py"
     },
-    "docs/reveal.md": {
+    "docs/how-to/reveal-a-value.md": {
         "pip install": "the tests run on the package as the checkout installs it",
         "export SECURE_XCOM_DB": "a variable, set in tests/real/test_reveal.py",
     },
-    "docs/observability.md": {
+    "docs/reference/metrics.md": {
         "export OTEL": "variables of OpenTelemetry, set in tests/real/test_open_telemetry.py"
     },
 }
@@ -193,12 +196,12 @@ def _deployed(folder: Path) -> Place:
 
 PLACES = {
     "README.md": _set_up,
-    "docs/audit.md": _audited,
-    "docs/deploying.md": _deployed,
-    "docs/operations.md": _maintained,
+    "docs/reference/access-log.md": _audited,
+    "docs/how-to/deploy.md": _deployed,
+    "docs/how-to/operate.md": _maintained,
 }
 # Here each command finds the folder as the first one did: one takes away what another is shown with.
-ANEW = ("docs/operations.md",)
+ANEW = ("docs/how-to/operate.md",)
 
 
 @pytest.mark.file_times
@@ -225,8 +228,8 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_command_that_follows_shows_what_comes(tmp_path: Path) -> None:
-    """`audit tail --follow` of docs/audit.md prints an event at once that is written while it waits."""
-    (line,) = [one for one in SHOWN if one.page == "docs/audit.md" and "--follow" in one.words]
+    """`audit tail --follow` of access-log.md prints an event at once that is written while it waits."""
+    (line,) = [one for one in SHOWN if one.page == "docs/reference/access-log.md" and "--follow" in one.words]
     events = [event for event in chain(2) if b'"action":"pull"' in event]
     place = _audited(tmp_path)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.documented import ROOT
 
-PAGES = ("CONTRIBUTING.md", "docs/architecture.md")
+PAGES = ("CONTRIBUTING.md", "docs/concepts/architecture.md")
 NAMED = re.compile(r"`([\w.]+(?:/[\w.]+)+/?|[\w]+\.py)`")
 # The rooms of the package are named from inside it, as the reader sees them there.
 BASES = (ROOT, ROOT / "secure_xcom", ROOT / "secure_xcom/ops/jobs", ROOT / "secure_xcom/core/access_policy")
@@ -25,7 +25,7 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
 
 def test_every_room_is_on_the_map() -> None:
     """The table of rooms in the architecture page names every package that has modules."""
-    text = (ROOT / "docs/architecture.md").read_text()
+    text = (ROOT / "docs/concepts/architecture.md").read_text()
     rooms = {
         path.parent.relative_to(ROOT / "secure_xcom").parts[0]
         for path in (ROOT / "secure_xcom").glob("*/*.py")

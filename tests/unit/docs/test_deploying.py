@@ -1,4 +1,4 @@
-"""docs/deploying.md: its services and files are there, and its table names every variant."""
+"""docs/how-to/deploy.md: its services and files are there, and its table names every variant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from tests.support import deployed
 from tests.support.deployed import COMPOSE, HELM, ROOT
 
-TEXT = (ROOT / "docs/deploying.md").read_text()
+TEXT = (ROOT / "docs/how-to/deploy.md").read_text()
 
 
 def test_every_service_that_the_page_calls_is_in_the_compose_file() -> None:

@@ -1,4 +1,4 @@
-"""docs/identity-boundary.md: each way has somebody who refuses it and a test that is there, or is open."""
+"""identity-boundary.md: each way has somebody who refuses it and a test that is there, or is open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[
     next(up for up, one in enumerate(Path(__file__).parents) if one.name == "tests") + 1
 ]
-PAGE = (REPOSITORY / "docs" / "identity-boundary.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "concepts" / "identity-boundary.md").read_text(encoding="utf-8")
 REFUSERS = {
     "scheduler", "Airflow", "broker", "Kubernetes", "Vault", "KMS", "bucket", "our process", "policy file",
     "deployment",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import documented
+from tests.support import documented, pages_by_kind
 from tests.support.documented import PAGES, ROOT
 
 NAMES = [documented.name_of(page) for page in PAGES]
+NAV = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
 # What a link leads to: a heading's words in lower case, joined by hyphens, without what is no letter.
 _NO_ANCHOR = re.compile(r"[^\w\- ]")
 
@@ -66,7 +68,7 @@ def test_pictures_say_what_they_show(page: Path) -> None:
         assert len(text) > 20, target
         picture = (page.parent / target).resolve()
         assert picture.is_file()
-        assert picture.parent in (ROOT / "docs" / "pictures", ROOT / "docs" / "performance")
+        assert picture.parent in (ROOT / "docs" / "pictures", ROOT / "docs" / "evidence" / "performance")
 
 
 def test_pictures_are_small_shown_and_fetch_nothing() -> None:
@@ -83,15 +85,51 @@ def test_pictures_are_small_shown_and_fetch_nothing() -> None:
 
 
 def test_every_page_is_in_the_sites_navigation() -> None:
-    """mkdocs.yml names each page, but for decision records, which are added by themselves."""
-    named = set(navigated(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
-    pages = {name.removeprefix("docs/") for name in NAMES if not name.startswith("docs/adr/")}
-    assert named == pages - {"README.md"} | {"index.md"}
+    """mkdocs.yml names each page once, but for decision records, which are added by themselves."""
+    named = list(navigated(NAV))
+    pages = {name.removeprefix("docs/") for name in NAMES if not name.startswith(("docs/adr/", "docs/README.md"))}
+    assert sorted(named) == sorted(pages - {"README.md"} | {"index.md", "contents.md"})
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
-    """Who begins at the README finds each page of docs."""
-    text = (ROOT / "README.md").read_text()
-    assert [page.name for page in ROOT.glob("docs/*.md") if f"(docs/{page.name}" not in text] == []
+def test_each_part_of_the_navigation_has_pages_of_one_kind() -> None:
+    """A page stands under the heading of its kind, which is that of its folder."""
+    for section in NAV:
+        ((heading, entries),) = section.items()
+        kinds = {pages_by_kind.kind(_source(name)) for name in navigated(entries)}
+        assert kinds == ({heading} if heading in pages_by_kind.KINDS.values() else {None}), heading
+    assert set(pages_by_kind.KINDS.values()) <= {heading for section in NAV for heading in section}
+
+
+def _source(name: str) -> Path:
+    beside = {"index.md": "README.md", "contents.md": "docs/README.md"}
+    return next(
+        path for path in (ROOT / beside.get(name, ""), ROOT / "docs" / name, ROOT / name) if path.is_file()
+    )
+
+
+def test_every_page_has_a_kind() -> None:
+    """Each page of docs/ lies in the folder of a kind; only the start page and decision records do not."""
+    without = {name for page, name in zip(PAGES, NAMES, strict=True) if not pages_by_kind.kind(page)}
+    beside = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/README.md"}
+    assert {name for name in without if not name.startswith("docs/adr/")} == beside
+
+
+def test_every_decision_is_listed() -> None:
+    """Who looks for a decision finds it on the page of decisions."""
     listed = (ROOT / "docs/adr/README.md").read_text()
     assert [page.name for page in ROOT.glob("docs/adr/0*.md") if f"({page.name})" not in listed] == []
+
+
+def test_former_addresses_lead_to_a_page() -> None:
+    """Each page and anchor that the site once had leads to a page and an anchor that are there."""
+    table = json.loads((ROOT / "docs/redirects.json").read_text())
+    lost = []
+    for old, moved in table.items():
+        assert not (ROOT / "docs" / old).exists(), f"{old} is a page again"
+        for anchor, target in moved.items():
+            name, _, to = target.partition("#")
+            page = ROOT / "docs" / name
+            if not page.is_file() or (to and to not in anchors(page)):
+                lost.append(f"{old}#{anchor} -> {target}")
+    assert lost == []
+    assert sum(map(len, table.values())) > 300

@@ -1,4 +1,4 @@
-"""docs/policies.md: its file is a policy, its commands do what it shows, its tables are those of the code."""
+"""access-policy.md: its file is a policy, its commands do what it shows, its tables are those of the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README, docs/commands.md and docs/settings.md say what the code does."""
+"""The README, docs/reference/commands.md and docs/reference/settings.md say what the code does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.support import readme
 
 ROOT = Path(__file__).parents[3]
-# Releases of the command's library lay out its help differently; docs/commands.md shows that of the pinned one.
+# Releases of the command's library lay out its help differently; commands.md shows that of the pinned one.
 PINNED = re.search(r"^typer==([0-9.]+)", (ROOT / "requirements/dev.txt").read_text(), re.MULTILINE)
 
 

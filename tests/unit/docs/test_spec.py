@@ -1,4 +1,4 @@
-"""docs/spec.md says what the code does: its tables, limits, names and its example are held against it."""
+"""format.md says what the code does: its tables, limits, names and its example are held against it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from secure_xcom.stores.paths import PATH_MAX_BYTES
 from tests.support import second_reader
 
 ROOT = Path(__file__).parents[3]
-SPEC = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
+SPEC = (ROOT / "docs" / "reference" / "format.md").read_text(encoding="utf-8")
 EXAMPLE: dict[str, Any] = json.loads(re.findall(r"```json\n(.*?)```", SPEC, re.DOTALL)[-1])
 
 

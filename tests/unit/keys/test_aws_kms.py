@@ -873,7 +873,7 @@ class TestCheck:
 
 # --- the page -------------------------------------------------------------------------------------------------
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "aws-kms.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "aws-kms.md").read_text(encoding="utf-8")
 
 
 def test_the_page_names_errors_that_there_are() -> None:

@@ -89,7 +89,9 @@ def test_one_sink_must_be_required(uris: list[str]) -> None:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     """A SQLite database with the table of the documentation."""
-    [ddl] = re.findall(r"```sql\n(CREATE TABLE.*?)```", (ROOT / "docs" / "audit.md").read_text(), re.DOTALL)
+    [ddl] = re.findall(
+        r"```sql\n(CREATE TABLE.*?)```", (ROOT / "docs" / "reference" / "access-log.md").read_text(), re.DOTALL
+    )
     assert ddl.rstrip().rstrip(";") == DDL.rstrip()
     connection = sqlite3.connect(tmp_path / "audit.db")
     connection.execute(DDL)

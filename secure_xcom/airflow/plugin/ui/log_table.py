@@ -22,7 +22,8 @@ _MILLISECONDS = 3_000
 _SINKS: dict[str, DatabaseSink] = {}
 _LOCK = threading.Lock()
 _REMEDY = (
-    "give the user of [secure_xcom] ui_audit_url SELECT on the table, and the table the index of docs/audit.md"
+    "give the user of [secure_xcom] ui_audit_url SELECT on the table, and create the index that "
+    "docs/reference/access-log.md shows"
 )
 
 

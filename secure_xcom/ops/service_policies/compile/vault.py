@@ -76,7 +76,7 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
         return None
     head = (
         f"# secure_xcom: identity {identity.name}. Compiled from the access policy: change that, not this.\n"
-        "# What is not allowed here is denied. A context is a digest of ids (docs/spec.md).\n"
+        "# What is not allowed here is denied. A context is a digest of ids (docs/reference/format.md).\n"
     )
     return head + "\n" + "\n".join(dict.fromkeys(blocks))
 

@@ -109,7 +109,7 @@ def _policy_hcl(policy: AccessPolicy, group: str, known: Known) -> str:
     ]
     head = (
         f"{MARK}{group}. Compiled from the access policy: change that, not this.\n"
-        "# What is not allowed here is denied. A context is a digest of ids (docs/spec.md).\n"
+        "# What is not allowed here is denied. A context is a digest of ids (docs/reference/format.md).\n"
     )
     return head + "\n" + "\n".join(blocks) + _OF_EVERYBODY.format(name=REVEAL_NAME)
 

@@ -1,7 +1,7 @@
 # Templates of Vault policies: what one identity may do with one transit key. `secure-xcom policy compile` and
 # `secure-xcom init --vault` put policies together from the blocks below; ${...} is filled in, and a line that begins
 # with "#:" names the block that follows and is not written. Where a grant is limited by context, the block with
-# `scoped` behind its name is taken. docs/policies.md says which identity gets which block, and why.
+# `scoped` behind its name is taken. docs/reference/access-policy.md says which identity gets which block, and why.
 #
 # Never in any of them:
 #   create   on encrypt makes a key of any name that is not there yet, with settings that nobody chose;
@@ -14,7 +14,7 @@ path "${mount}/encrypt/${key}" {
   capabilities = ["update"]
 }
 
-# The context is four digests of 64 base64 characters each (docs/spec.md): compartment, DAG, task, run. A prefix of
+# The context is four digests of 64 base64 characters each (docs/reference/format.md): compartment, DAG, task, run. A prefix of
 # them limits the grant. `required_parameters` makes the context part of every request; `allowed_parameters` lets
 # nothing else through, `batch_input` above all, into which Vault does not look.
 

@@ -1,5 +1,5 @@
 # secure_xcom: identity caretaker. Compiled from the access policy: change that, not this.
-# What is not allowed here is denied. A context is a digest of ids (docs/spec.md).
+# What is not allowed here is denied. A context is a digest of ids (docs/reference/format.md).
 
 # In finance.
 # Rewrap to the newest version, without seeing a data key. One at a time, within these contexts: Vault does not see into a batch.

@@ -1,5 +1,5 @@
 # secure_xcom: identity finance-worker. Compiled from the access policy: change that, not this.
-# What is not allowed here is denied. A context is a digest of ids (docs/spec.md).
+# What is not allowed here is denied. A context is a digest of ids (docs/reference/format.md).
 
 # In finance.
 # Push: wrap data keys. Never `create`: it would make a key of any name that is not there yet. One at a time, within these contexts: Vault does not see into a batch.
