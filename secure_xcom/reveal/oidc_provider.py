@@ -59,10 +59,10 @@ class OidcProvider:
 
         :raises IdentityProviderFailed: it does not say them as it should.
         """
-        known = self._endpoints
-        if known is None or self._now() - known[0] > KEEP_SECONDS:
-            known = self._endpoints = (self._now(), self._discover())
-        return known[1]
+        cached = self._endpoints
+        if cached is None or self._now() - cached[0] > KEEP_SECONDS:
+            cached = self._endpoints = (self._now(), self._discover())
+        return cached[1]
 
     def claims(self, code: str, code_verifier: str, redirect_uri: str, nonce: str) -> Mapping[str, Any]:
         """Exchange a code, and return the verified claims of the ID token.
@@ -88,8 +88,8 @@ class OidcProvider:
         # Nothing else in the answer is read: only the ID token is signed.
         claims = verified_claims(token, self._keys)
         self._check_audience(claims)
-        given = claims.get("nonce")
-        if not isinstance(given, str) or not secrets.compare_digest(given.encode(), nonce.encode()):
+        nonce_claim = claims.get("nonce")
+        if not isinstance(nonce_claim, str) or not secrets.compare_digest(nonce_claim.encode(), nonce.encode()):
             raise IdentityRefused("the ID token is of another login (nonce)", where="the ID token")
         return claims
 

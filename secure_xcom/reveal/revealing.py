@@ -127,14 +127,14 @@ class Revealer:
             check_compartment(reference.head, policy)
             max_bytes = min(MAX_BYTES, self._settings.max_bytes)
             checked = _checked(reference, compartment, max_bytes, where)
-            given = self._giver.give(reference, checked, max_bytes, draft, where)
+            content = self._giver.give(reference, checked, max_bytes, draft, where)
         return Revealed(
             record.ids[0],
             person.name,
             compartment.name,
             verdict.rule,
             reference,
-            given,
+            content,
             mask_mode([compartment], self._settings.mask_values) == "all",
         )
 

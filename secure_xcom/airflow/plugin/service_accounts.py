@@ -88,8 +88,8 @@ def _placed_dictionary(pod: dict[str, Any], account: str | None) -> dict[str, An
     metadata = {**metadata, "labels": {**(labels if isinstance(labels, dict) else {}), **LABELS}}
     if account is None:
         return {**pod, "metadata": metadata}
-    kept = {key: value for key, value in (spec if isinstance(spec, dict) else {}).items() if key not in _NAMES}
-    return {**pod, "metadata": metadata, "spec": {**kept, "serviceAccountName": account}}
+    others = {key: value for key, value in (spec if isinstance(spec, dict) else {}).items() if key not in _NAMES}
+    return {**pod, "metadata": metadata, "spec": {**others, "serviceAccountName": account}}
 
 
 @cache

@@ -103,14 +103,14 @@ class Filters:
             return None
 
 
-def _check(option: str, value: str | None, known: Sequence[str]) -> None:
+def _check(option: str, value: str | None, choices: Sequence[str]) -> None:
     from secure_xcom.core.suggest import did_you_mean
 
-    if value is not None and value not in known:
+    if value is not None and value not in choices:
         raise CommandError(
             f"no event has {value!r:.40}",
             where=option,
-            remedy=did_you_mean(value, known, f"write one of {', '.join(known)}"),
+            remedy=did_you_mean(value, choices, f"write one of {', '.join(choices)}"),
         )
 
 

@@ -45,10 +45,10 @@ class _Cache:
     def get(self) -> Deployment:
         with self._lock:
             settings = _settings()
-            seen = settings if isinstance(settings, Deployment) else (settings, _version(settings.access_policy))
-            if self._deployment is None or seen != self._seen:
+            source = settings if isinstance(settings, Deployment) else (settings, _version(settings.access_policy))
+            if self._deployment is None or source != self._seen:
                 self._deployment = settings if isinstance(settings, Deployment) else _read(settings)
-                self._seen = seen
+                self._seen = source
             return self._deployment
 
 

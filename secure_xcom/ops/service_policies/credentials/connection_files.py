@@ -114,9 +114,9 @@ def parse(text: str | None, where: str) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = json.loads(text)
+        connections = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        connections = None
+    if not isinstance(connections, dict):
         raise SettingInvalid("the file is no JSON object", where=where, remedy="move it away and run this again")
-    return found
+    return connections

@@ -48,11 +48,13 @@ def airflow_has_default() -> bool:
 
 
 def _uris(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    for index, own in enumerate(policy.compartments):
+    for index, compartment in enumerate(policy.compartments):
         path: Path = ("compartments", index)
-        yield own.store_uri, (*path, "store_uri")
+        yield compartment.store_uri, (*path, "store_uri")
         yield from (
-            (uri, (*path, "former_store_uris", number)) for number, uri in enumerate(own.former_store_uris)
+            (uri, (*path, "former_store_uris", number)) for number, uri in enumerate(compartment.former_store_uris)
         )
-        yield from ((route.store_uri, (*path, "routes", n, "store_uri")) for n, route in enumerate(own.routes))
+        yield from (
+            (route.store_uri, (*path, "routes", n, "store_uri")) for n, route in enumerate(compartment.routes)
+        )
     yield from ((uri, ()) for uri in map(str.strip, environment.get(_SINKS, "").split(",")))
