@@ -174,20 +174,17 @@ def _entry_point(group: str, purpose: str) -> Finding:
 
 def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
     """Report the compartments of the access policy."""
+    path, told = deployment.settings.access_policy, deployment.told
+    if not path:
+        text = "no file: a single compartment has every DAG, and every DAG may pull"
+        return Finding("access policy", "ok", text)
+    if told is not None:
+        try:
+            check_told(policy.compartments, told, where=path, identities=policy.identities)
+        except SecureXComError as error:
+            return as_finding("access policy", error)
     names = ", ".join(compartment.name for compartment in policy.compartments)
-    if deployment.settings.access_policy:
-        if deployment.told is not None:
-            try:
-                check_told(
-                    policy.compartments,
-                    deployment.told,
-                    where=deployment.settings.access_policy,
-                    identities=policy.identities,
-                )
-            except SecureXComError as error:
-                return as_finding("access policy", error)
-        return Finding("access policy", "ok", f"{deployment.settings.access_policy}: {names}")
-    return Finding("access policy", "ok", "no file: a single compartment has every DAG, and every DAG may pull")
+    return Finding("access policy", "ok", f"{path}: {names}")
 
 
 def connections(
