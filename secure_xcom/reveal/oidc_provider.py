@@ -115,8 +115,12 @@ class OidcProvider:
         methods = record.get("code_challenge_methods_supported")
         if methods is not None and "S256" not in methods:
             raise IdentityProviderFailed("it does not support PKCE with S256", where=where)
-        known = record.get("scopes_supported")
-        scopes = [scope for scope in _SCOPES if scope in known] if isinstance(known, list) else list(_SCOPES[:3])
+        supported = record.get("scopes_supported")
+        scopes = (
+            [scope for scope in _SCOPES if scope in supported]
+            if isinstance(supported, list)
+            else list(_SCOPES[:3])
+        )
         names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
         authorization, exchange, keys = (self._url(record.get(name), name, where) for name in names)
         return Endpoints(authorization, exchange, keys, " ".join(dict.fromkeys(["openid", *scopes])))

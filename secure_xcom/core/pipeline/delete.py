@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -76,23 +76,22 @@ def _unheld(policy: Decisions, coordinate: Coordinate, compartment: Rules) -> Ru
 
 
 def shred_claimed(
-    claimed: dict[str, Wanted],
+    claimed: Mapping[str, Wanted],
     claimant: Claimant,
     rows: Rows,
     policy: Decisions,
     open_store: Callable[[str], Store],
     recorder: Callable[[Action, Sequence[Draft]], AbstractContextManager[Record]],
-) -> list[Shredded]:
-    """Destroy what a task instance claimed: see `Pipeline.shred`. It is not claimed here any more."""
-    shredded = []
-    for name, wanted in list(claimed.items()):
+) -> Iterator[tuple[str, Shredded | None]]:
+    """Destroy what a task instance claimed (see `Pipeline.shred`), and yield each name that is done with.
+
+    :param claimed: the payload's name -> what was claimed.
+    :returns: each name, and what became of its XCom; None where a legal hold keeps it.
+    """
+    for name, wanted in claimed.items():
         # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
         if wanted.claimant == claimant and wanted.target.coordinate.iteration in (None, claimant.iteration):
-            result = _shred_unless_held(wanted.target, rows, policy, open_store, recorder)
-            if result is not None:
-                shredded.append(result)
-            del claimed[name]
-    return shredded
+            yield name, _shred_unless_held(wanted.target, rows, policy, open_store, recorder)
 
 
 def _shred_unless_held(

@@ -256,7 +256,12 @@ class Pipeline:
         from secure_xcom.core.pipeline.delete import shred_claimed
 
         recorder = partial(self.recording, task=self._keys.task)
-        return shred_claimed(self.claimed, claimant, rows, self.policy, self.store, recorder)
+        shredded = []
+        for name, result in shred_claimed(dict(self.claimed), claimant, rows, self.policy, self.store, recorder):
+            del self.claimed[name]
+            if result is not None:
+                shredded.append(result)
+        return shredded
 
     @property
     def keys(self) -> DataKeys:

@@ -88,8 +88,10 @@ def look(stored: StoredXCom, policy: AccessPolicy | None) -> XCom:
     try:
         reference = parse(value)
     except (SecureXComError, RecursionError, ValueError) as error:
-        ours = error if isinstance(error, SecureXComError) else ReferenceMalformed("the record cannot be read")
-        return XCom(stored, "unreadable", refusal=ours, compartment=compartment)
+        shown_error = (
+            error if isinstance(error, SecureXComError) else ReferenceMalformed("the record cannot be read")
+        )
+        return XCom(stored, "unreadable", refusal=shown_error, compartment=compartment)
     return _of_reference(stored, reference, policy, preview)
 
 

@@ -25,9 +25,9 @@ def who_had_it(
     :raises AccessLogUnreadable: the log cannot be read; :raises RequestInvalid: ``after`` is none.
     """
     # Clocks of workers differ.
-    wanted = Search.of(coordinate, since - SKEW if since.year > 1 else since)
+    query = Search.of(coordinate, since - SKEW if since.year > 1 else since)
     search = log_file.search if place.state == "file" else log_table.search
-    return search(place.uri, wanted, after=after, limit=limit)
+    return search(place.uri, query, after=after, limit=limit)
 
 
 def shown(events: Iterable[Event], viewer: Viewer, dag_id: str) -> list[dict[str, Any]]:

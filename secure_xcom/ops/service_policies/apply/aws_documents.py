@@ -73,7 +73,7 @@ def _changes_policies(statement: Mapping[str, Any], account: str) -> bool:
         return denies
     principal = statement.get("Principal")
     who = _many(principal.get("AWS", []) if isinstance(principal, Mapping) else principal or [])
-    everyone = any(one in ("*", account) or f"::{account}:root" in str(one) for one in who)
+    everyone = any(name in ("*", account) or f"::{account}:root" in str(name) for name in who)
     actions = {str(action).lower() for action in _many(statement.get("Action") or [])}
     about = any(_begins(action, "kms:putkeypolicy") for action in actions)
     return everyone and about and (denies or "Condition" not in statement)

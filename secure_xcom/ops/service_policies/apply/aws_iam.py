@@ -164,7 +164,7 @@ class _Holder:
         return self._aws.ask("iam", name, absent=absent, **self._who, **request)
 
 
-def _document(found: Any) -> Document:
+def _document(returned: Any) -> Document:
     # boto3 parses it; other clients of the same API return the text.
-    document: Document = json.loads(found) if isinstance(found, str) else found
+    document: Document = json.loads(returned) if isinstance(returned, str) else returned
     return document

@@ -43,11 +43,11 @@ def plan(aws: AwsAccount, policy: AccessPolicy, dags: Sequence[str] = ()) -> Ite
 
 def _key(aws: AwsAccount, key: KmsKey, desired: Document) -> Iterator[Change]:
     region: dict[str, Any] = {"region": key.region}
-    found = aws.ask("kms", "describe_key", KeyId=key.request_id, absent=("NotFoundException",), **region)
+    described = aws.ask("kms", "describe_key", KeyId=key.request_id, absent=("NotFoundException",), **region)
     root = next(statement for statement in desired["Statement"] if "root" in str(statement.get("Principal")))
     account = root["Principal"]["AWS"].split(":")[4]
     where = f"key {key.request_id}"
-    if found is None:
+    if described is None:
         if not key.alias:
             raise AwsRefused(
                 "the key does not exist", where=where, remedy="correct the key URI: KMS assigns key ids"
@@ -55,7 +55,7 @@ def _key(aws: AwsAccount, key: KmsKey, desired: Document) -> Iterator[Change]:
         refuse_lock_out(desired, account, where)
         yield Change(f"{where}: make it, with its policy", "make", lambda: _make(aws, key, desired))
         return
-    about = found["KeyMetadata"]
+    about = described["KeyMetadata"]
     arn = about["Arn"]
     if arn.split(":")[4] != account:
         raise AwsRefused(

@@ -53,11 +53,11 @@ def changes(client: VaultClient, policy: AccessPolicy, compiled: Compiled) -> li
     def doing(step: Step) -> Callable[[], None]:
         return lambda: vault_setup.apply(client, [step])
 
-    found = [
+    engine_changes = [
         Change(planned.step.text, planned.step.state, doing(planned.step), planned.diff)
         for planned in plan(client, policy, compiled)
     ]
-    return [*found, *vault_reveal.changes(client, policy, compiled)]
+    return [*engine_changes, *vault_reveal.changes(client, policy, compiled)]
 
 
 def _engines(client: VaultClient, policy: AccessPolicy) -> Iterator[Planned]:

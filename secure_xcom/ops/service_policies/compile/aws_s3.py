@@ -135,7 +135,7 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
 
     A lifecycle has no legal holds, so a compartment with one has no expiration: ``secure-xcom expire`` deletes.
     """
-    found: dict[str, list[Statement]] = {}
+    by_bucket: dict[str, list[Statement]] = {}
     for compartment in policy.compartments:
         for place in buckets(compartment.all_store_uris, "s3"):
             prefix = below(place, compartment)
@@ -150,7 +150,7 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
                 # A reference expires to the second; S3 counts days, so the object is deleted a day later.
                 rule["Expiration"] = {"Days": math.ceil(longest / 86_400) + 1}
                 rule["NoncurrentVersionExpiration"] = {"NoncurrentDays": 1}
-            rules = found.setdefault(place.bucket, [])
+            rules = by_bucket.setdefault(place.bucket, [])
             if rule not in rules:
                 rules.append(rule)
             if compartment.exclusive and "Expiration" in rule:
@@ -163,4 +163,4 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
                 }
                 if claim_rule not in rules:
                     rules.append(claim_rule)
-    return {bucket: {"Rules": rules} for bucket, rules in sorted(found.items())}
+    return {bucket: {"Rules": rules} for bucket, rules in sorted(by_bucket.items())}

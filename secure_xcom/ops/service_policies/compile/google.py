@@ -36,7 +36,7 @@ _IN_ONE_CONDITION = 10
 
 def bindings(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
     """Return bucket -> bindings. ``PROJECT`` in a role's name is the project of the custom roles."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_bucket_name: dict[str, list[dict[str, Any]]] = {}
     for right in rights:
         if right.identity.google is None or right.act == "look":
             continue
@@ -48,7 +48,7 @@ def bindings(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
             names = [f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{text}")' for text in texts]
             for start in range(0, len(names), _IN_ONE_CONDITION):
                 expression = " || ".join(names[start : start + _IN_ONE_CONDITION])
-                found.setdefault(bucket, []).append(_binding(right, _ROLE[right.act], title, expression))
+                by_bucket_name.setdefault(bucket, []).append(_binding(right, _ROLE[right.act], title, expression))
             claims = [place.prefix for place in claim_prefixes(right, "gs") if place.bucket == bucket]
             for role in _CLAIMS.get(right.act, ()) if claims else ():
                 names = [
@@ -56,11 +56,11 @@ def bindings(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
                 ]
                 for start in range(0, len(names), _IN_ONE_CONDITION):
                     expression = " || ".join(names[start : start + _IN_ONE_CONDITION])
-                    found[bucket].append(_binding(right, role, f"{title} claims", expression))
+                    by_bucket_name[bucket].append(_binding(right, role, f"{title} claims", expression))
             if right.act == "rewrap":
                 expression = f'resource.name == "projects/_/buckets/{bucket}"'
-                found[bucket].append(_binding(right, "secureXcomList", f"{title} list", expression))
-    return dict(sorted(found.items()))
+                by_bucket_name[bucket].append(_binding(right, "secureXcomList", f"{title} list", expression))
+    return dict(sorted(by_bucket_name.items()))
 
 
 def _binding(right: Right, role: str, title: str, expression: str) -> dict[str, Any]:

@@ -81,10 +81,10 @@ def plan(
         file = folder / identity.name / FILE
         if file.parent.is_symlink() or file.parent.exists():
             check_private_folder(file.parent, file.parent.lstat())
-        ids, mine = ids_of(policy, identity), logins.get(identity.name, {})
+        ids, by_service = ids_of(policy, identity), logins.get(identity.name, {})
         existing = parse(read_private(file), str(file))
         kept = {}
-        for service, of_service in mine.items():
+        for service, of_service in by_service.items():
             login = login_in(existing, getattr(ids, service))
             if login is not None and of_service.works(login):
                 kept[service] = login
@@ -92,20 +92,20 @@ def plan(
             identity,
             file,
             ids,
-            mine,
+            by_service,
             workers_of(policy, identity),
             "there",
             existing,
             kept,
             tuple(_notes(identity, ids)),
         )
-        if not mine:
+        if not by_service:
             handout.state = "none"
         elif not existing:
             handout.state = "make"
         elif rotate:
             handout.state = "rotate"
-        elif len(kept) < len(mine) or _connections(handout, kept, services) != existing:
+        elif len(kept) < len(by_service) or _connections(handout, kept, services) != existing:
             handout.state = "change"
         yield handout
 

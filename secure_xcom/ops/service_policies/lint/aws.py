@@ -157,7 +157,7 @@ def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Findi
 
 def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
     """Find principals that may ReEncrypt in the contexts of several compartments."""
-    found: dict[str, dict[str, tuple[set[str], Path]]] = {}
+    movers: dict[str, dict[str, tuple[set[str], Path]]] = {}
     for statement, path in pairs:
         if any(_allows(statement, action) for action in _MOVE):
             same_key = _condition(statement, "Bool", "kms:ReEncryptOnSameKey") == "true"
@@ -165,11 +165,11 @@ def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding
             keys = sorted(_texts(statement, "Resource")) if same_key else ["any"]
             for who in _who(statement):
                 for key in keys:
-                    names, _ = found.setdefault(who, {}).setdefault(
+                    names, _ = movers.setdefault(who, {}).setdefault(
                         f"{key} {_aliases(statement) if same_key else ''}", (set(), path)
                     )
                     names.update(_compartments(statement))
-    for who, by_key in found.items():
+    for who, by_key in movers.items():
         for names, path in by_key.values():
             if len(names) > 1:
                 yield lint_finding(

@@ -69,8 +69,8 @@ def _first_uses(policy: AccessPolicy) -> dict[str, Path]:
         for place, route in enumerate(compartment.routes):
             uris.append((route.store_uri, (*path, "routes", place, "store_uri")))
             uris += [(uri, (*path, "routes", place, "key_uris", n)) for n, uri in enumerate(route.key_uris or ())]
-        for uri, at in uris:
+        for uri, uri_path in uris:
             conn_id = connection_id(uri)
             if conn_id is not None:
-                uses.setdefault(conn_id, at)
+                uses.setdefault(conn_id, uri_path)
     return uses

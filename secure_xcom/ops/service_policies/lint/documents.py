@@ -25,7 +25,11 @@ def lint_documents(path: Path) -> Iterator[Finding]:
 
     :raises PolicyInvalid: it cannot be read, or the folder holds no policy.
     """
-    files = sorted(one for one in path.rglob("*") if one.suffix in (".hcl", ".json")) if path.is_dir() else [path]
+    files = (
+        sorted(entry for entry in path.rglob("*") if entry.suffix in (".hcl", ".json"))
+        if path.is_dir()
+        else [path]
+    )
     if not files:
         raise PolicyInvalid(
             "the folder holds no .hcl and no .json",

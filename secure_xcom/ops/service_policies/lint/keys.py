@@ -49,7 +49,7 @@ def _shared(policy: AccessPolicy) -> Iterator[Finding]:
             other, first = users.setdefault(key, (compartment, name))
             if other is compartment:
                 continue
-            left, right = (whole.get(one.name, set()) for one in (compartment, other))
+            left, right = (whole.get(owner.name, set()) for owner in (compartment, other))
             status: Status = "error" if left != right else "warning"
             who = ", ".join(sorted(left ^ right)[:5])
             yield lint_finding(

@@ -116,10 +116,10 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Finding]:
             )
         if identity.vault is None or identity.vault.auth != "kubernetes":
             continue
-        own = owned.get(f"identity {identity.name}", set()).union(
+        own_places = owned.get(f"identity {identity.name}", set()).union(
             *(owned.get(f"compartment {name}", set()) for name in identity.workers_of)
         )
-        for account in sorted(set(identity.vault.service_accounts) - own):
+        for account in sorted(set(identity.vault.service_accounts) - own_places):
             yield lint_finding(
                 "no-owner",
                 "warning",

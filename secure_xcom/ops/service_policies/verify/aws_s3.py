@@ -144,11 +144,11 @@ class S3Verifier:
             # A name with the compartment's folder as its prefix, and a folder beside it.
             above = inside.removesuffix(f"{path_segment(compartment.name)}/")
             for folder in (f"{inside[:-1]}-{self._probe}/", f"{above}{self._probe}/"):
-                at = {"Bucket": store.bucket}
+                arguments = {"Bucket": store.bucket}
                 yield "beside", "create", self._put(name, compartment, store.bucket, f"{folder}verify")
-                yield "beside", "get", aws.may("s3", "get_object", **at, Key=f"{folder}none")
-                yield "beside", "list", aws.may("s3", "list_objects_v2", **at, Prefix=folder, MaxKeys=1)
-                yield "beside", "delete", aws.may("s3", "delete_object", **at, Key=f"{folder}none")
+                yield "beside", "get", aws.may("s3", "get_object", **arguments, Key=f"{folder}none")
+                yield "beside", "list", aws.may("s3", "list_objects_v2", **arguments, Prefix=folder, MaxKeys=1)
+                yield "beside", "delete", aws.may("s3", "delete_object", **arguments, Key=f"{folder}none")
             for bucket in sorted(others):
                 allowed = aws.may("s3", "list_objects_v2", Bucket=bucket, Prefix=inside, MaxKeys=1)
                 yield "another bucket", "list", allowed
