@@ -67,6 +67,11 @@ def languages(page: Path) -> Iterator[tuple[int, str]]:
         yield text.count("\n", 0, found.start()) + 1, found[1]
 
 
+def blocks(page: Path, language: str) -> list[str]:
+    """The text of each fenced block of a language."""
+    return [found[2] for found in _FENCED.finditer(page.read_text()) if found[1] == language]
+
+
 def shown(page: Path) -> Iterator[Shown]:
     """Each command of a page's shell blocks."""
     text = page.read_text()
