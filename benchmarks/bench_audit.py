@@ -32,7 +32,8 @@ from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.ops.keyring import create_keyring
-from secure_xcom.sinks import AccessLog, Sink, sink
+from secure_xcom.sinks.access_log import AccessLog
+from secure_xcom.sinks.interface import Sink, sink
 from secure_xcom.sinks.objects import ObjectSink
 from secure_xcom.sinks.sink_uri import SinkUri
 from tests.support.doubles import MemoryStore

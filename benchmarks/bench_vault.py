@@ -34,7 +34,7 @@ from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.keys.vault_context import transit_context
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.doubles import MemorySink
 from tests.support.servers.faulty_proxy import faulty_proxy
 from tests.support.servers.vault_binary import openbao_binary, vault_binary

@@ -2,5 +2,6 @@
 
 from secure_xcom.core.errors import *  # noqa: F403  # every name of these files, as it was
 from secure_xcom.core.operator_errors import *  # noqa: F403  # as above
+from secure_xcom.core.placement_errors import *  # noqa: F403  # as above
 from secure_xcom.core.service_errors import *  # noqa: F403  # as above
 from secure_xcom.core.vault_errors import *  # noqa: F403  # as above

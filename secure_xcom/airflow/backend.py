@@ -20,18 +20,9 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.asked import asked, asking, guard_sequences, wants_unopened
-from secure_xcom.airflow.process import (
-    Rows,
-    Value,
-    may_purge,
-    pull_each,
-    purge_row,
-    push_value,
-    take_back,
-)
+from secure_xcom.airflow.process import Rows, Value, pull_each, push_value
 from secure_xcom.airflow.refused_push import payload_of_refused_row_deleted
 from secure_xcom.core.coordinate import Asked, Coordinate
-from secure_xcom.core.errors import WriteRefused
 from secure_xcom.core.reference import is_reference
 
 if TYPE_CHECKING:
@@ -89,11 +80,13 @@ class SecureXComBackend(BaseXCom):
         :param coordinate: Airflow's `XComCoordinate`.
         :raises SecureXComError: nothing was kept, and the task fails.
         """
+        from secure_xcom.airflow import loops
+
         storing = _storing.get()
         known = storing is not None and storing.coordinate is coordinate
-        map_index = storing.map_index if storing is not None and known else task_context.map_index_of(coordinate)
+        map_index = storing.map_index if storing is not None and known else loops.map_index_of(coordinate)
         ids = coordinate.dag_id, coordinate.run_id, coordinate.task_id
-        return push_value(value, Coordinate(*ids, map_index, key, task_context.attempt_of(coordinate)))
+        return push_value(value, Coordinate(*ids, map_index, key, loops.attempt_of_push(coordinate)))
 
     @staticmethod
     def serialize_value(
@@ -127,12 +120,12 @@ class SecureXComBackend(BaseXCom):
         def set(cls, key: str, value: Any, **place: Any) -> None:
             """Push. Nothing is kept of a row that Airflow refuses."""
             row = cls.serialize_value(value, key=key, **{name: place.get(name) for name in _IDS})
-            with payload_of_refused_row_deleted(partial(take_back, row)):
+            with payload_of_refused_row_deleted(partial(_take_back, row)):
                 Rows.set(key, row, **place)
 
     @classmethod
     def _send_set(cls, msg: Any) -> None:
-        with payload_of_refused_row_deleted(partial(take_back, msg.value)):
+        with payload_of_refused_row_deleted(partial(_take_back, msg.value)):
             super()._send_set(msg)  # type: ignore[misc]  # Airflow 3.4's
 
     @classmethod
@@ -145,8 +138,8 @@ class SecureXComBackend(BaseXCom):
         from secure_xcom.airflow import async_calls
 
         ids = {name: place.get(name) for name in _IDS}
-        row = await async_calls.sealed(partial(cls.serialize_value, value, key=key, **ids), take_back)
-        await async_calls.sent(partial(Rows.aset, key, row, **place), partial(take_back, row))
+        row = await async_calls.sealed(partial(cls.serialize_value, value, key=key, **ids), _take_back)
+        await async_calls.sent(partial(Rows.aset, key, row, **place), partial(_take_back, row))
 
     @classmethod
     async def _abuild_set_message(
@@ -154,7 +147,7 @@ class SecureXComBackend(BaseXCom):
     ) -> Any:
         from secure_xcom.airflow import async_calls
 
-        row = await async_calls.sealed(partial(cls._store, coordinate, map_index, key, value), take_back)
+        row = await async_calls.sealed(partial(cls._store, coordinate, map_index, key, value), _take_back)
         more = {"dag_result": dag_result, "mapped_length": mapped_length}
         make = cls._make_set_message  # type: ignore[attr-defined]  # Airflow 3.4's
         return make(coordinate, map_index, key, row, **more)
@@ -164,7 +157,7 @@ class SecureXComBackend(BaseXCom):
         from secure_xcom.airflow import async_calls
 
         send = super()._asend_set  # type: ignore[misc]  # Airflow 3.4's
-        await async_calls.sent(partial(send, msg), partial(take_back, msg.value))
+        await async_calls.sent(partial(send, msg), partial(_take_back, msg.value))
 
     @classmethod
     def load_value(cls, stored: Any) -> Any:
@@ -246,11 +239,9 @@ class SecureXComBackend(BaseXCom):
         :raises WriteRefused: this task is of another compartment, or not known, so Airflow is not to delete the
             row either.
         """
-        if not is_reference(xcom.value):
-            return
-        left = purge_row(xcom.value, asked(), task_context.acting())
-        if isinstance(left, WriteRefused):
-            raise left
+        from secure_xcom.airflow import deletion
+
+        deletion.purge(xcom.value, asked())
 
     @classmethod
     def delete(cls, key: str, task_id: str, dag_id: str, run_id: str, map_index: int | None = None) -> None:
@@ -264,9 +255,17 @@ class SecureXComBackend(BaseXCom):
                 row = cls._get_xcom_db_ref(
                     key=key, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index
                 ).value
-                if is_reference(row) and not may_purge(row):
+                from secure_xcom.airflow import deletion
+
+                if is_reference(row) and not deletion.may_purge(row):
                     cls.purge(Value(row))
             super().delete(key, task_id, dag_id, run_id, map_index)
+
+
+def _take_back(row: Any) -> None:
+    from secure_xcom.airflow import deletion
+
+    deletion.take_back(row)
 
 
 def _open_row(row: Any) -> Any:
@@ -316,7 +315,11 @@ def _attempt_of(ids: tuple[str, str, str]) -> Attempt | None:
         return None
     coordinate = storing.coordinate
     is_own = (coordinate.dag_id, coordinate.run_id, coordinate.task_id) == ids
-    return task_context.attempt_of(coordinate) if is_own else None
+    if not is_own:
+        return None
+    from secure_xcom.airflow import loops
+
+    return loops.attempt_of_push(coordinate)
 
 
 guard_sequences(_pull_of_sequence)

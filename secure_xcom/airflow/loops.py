@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from secure_xcom.airflow import task_context
 from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.coordinate import Asked, TaskTry
 
@@ -45,6 +46,21 @@ def attempt_of(stored: Any, task: TaskTry | None, instance: Any = None) -> Attem
         if is_own or (stored.ti_id is None and instance is not None and _in_own_loop(stored.task_id, instance)):
             iteration = task.iteration
     return Attempt.of(stored.ti_id, stored.region_id, stored.region_index, iteration)
+
+
+def attempt_of_push(coordinate: Any) -> Attempt | None:
+    """Return the attempt whose XCom the running task or trigger pushes, as far as Airflow tells: see `attempt_of`.
+
+    :param coordinate: Airflow's ``XComCoordinate``.
+    """
+    return attempt_of(coordinate, task_context.acting(), task_context.current_instance())
+
+
+def map_index_of(coordinate: Any) -> int:
+    """Return the map index of a push that names its task instance only; -1 where it is not the caller's own."""
+    instance = task_context.current_instance()
+    is_own = instance is not None and str(instance.id) == str(coordinate.ti_id)
+    return -1 if not is_own or instance.map_index is None else int(instance.map_index)
 
 
 def reach(asked: Asked, instance: Any, *, previous: bool = False, several: bool = False) -> Asked:

@@ -11,14 +11,11 @@ import sys
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from secure_xcom.connections import in_triggerer
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
-
-if TYPE_CHECKING:
-    from secure_xcom.core.attempt import Attempt
 
 DAG_PROCESSOR = "airflow.dag_processing.manager"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
@@ -101,7 +98,7 @@ def consumer() -> TaskTry | None:
 
 def reach(asked: Asked, *, previous: bool = False, several: bool = False) -> Asked:
     """Return a question with what the task or trigger that asks knows of the answer: see `loops.reach`."""
-    instance = _instance()
+    instance = current_instance()
     if getattr(instance, "region_id", None) is None:
         # Before Airflow 3.4 no two task instances share a coordinate.
         return asked
@@ -110,7 +107,7 @@ def reach(asked: Asked, *, previous: bool = False, several: bool = False) -> Ask
     return loops.reach(asked, instance, previous=previous, several=several)
 
 
-def _instance() -> Any:
+def current_instance() -> Any:
     """Return Airflow's own task instance, of the running task or of the one that waits for this trigger."""
     from airflow.sdk import get_current_context
 
@@ -130,23 +127,6 @@ def _named_by_airflow34() -> Any:
     from airflow.sdk.bases import xcom
 
     return getattr(xcom, "_current_trigger_ti", None)
-
-
-def attempt_of(coordinate: Any) -> Attempt | None:
-    """Return the attempt whose XCom is pushed, as far as Airflow 3.4 tells: see `loops.attempt_of`.
-
-    :param coordinate: Airflow's `XComCoordinate`.
-    """
-    from secure_xcom.airflow import loops
-
-    return loops.attempt_of(coordinate, acting(), _instance())
-
-
-def map_index_of(coordinate: Any) -> int:
-    """Return the map index of a push that names its task instance only; -1 where it is not the caller's own."""
-    instance = _instance()
-    is_own = instance is not None and str(instance.id) == str(coordinate.ti_id)
-    return -1 if not is_own or instance.map_index is None else int(instance.map_index)
 
 
 # Who acts on a thread that was given work by a trigger, as found on the trigger's own thread.

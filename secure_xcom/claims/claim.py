@@ -20,9 +20,9 @@ from secure_xcom.core.attempt import INDEX_MAX
 from secure_xcom.core.canonical_json import canonical_json
 from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate
 from secure_xcom.core.errors import ClaimTampered, CoordinateInvalid
+from secure_xcom.core.reference import TIME_FORMAT
 
 TAG = "secure_xcom_claim"
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 PROOF_BYTES = 72
 """A sealed payload of no plaintext."""
 RECORD_MAX_BYTES = 32_768

@@ -7,19 +7,11 @@ grant on payloads, to delete them say, is one on claims.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from secure_xcom.claims.claim import RECORD_MAX_BYTES, Claim
 from secure_xcom.claims.claimant import Target
-from secure_xcom.core.coordinate import claims_folder, object_path, object_uri
-from secure_xcom.core.errors import (
-    ClaimTampered,
-    ObjectExists,
-    ObjectMissing,
-    PathInvalid,
-    StoreDenied,
-    StoreError,
-)
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError
 from secure_xcom.stores import Store
 
 _REMEDY = (
@@ -29,7 +21,7 @@ _REMEDY = (
 
 
 class ClaimObjects:
-    """Claims in the stores of their payloads.
+    """Claims in the stores of their payloads. Maintenance lists them (`secure_xcom.claims.claim_listing`).
 
     :param stores: store URI -> store.
     """
@@ -38,7 +30,7 @@ class ClaimObjects:
     uri = "the store of each payload"
 
     def __init__(self, stores: Callable[[str], Store]) -> None:
-        self._stores = stores
+        self.stores = stores
 
     def find_many(self, targets: Sequence[Target]) -> list[Claim | None]:
         """Return the claim of each target."""
@@ -48,7 +40,7 @@ class ClaimObjects:
             by_store.setdefault(target.store_uri, []).append(index)
         for uri, indexes in by_store.items():
             paths = [targets[index].path for index in indexes]
-            records = self._stores(uri).get_many(paths, [RECORD_MAX_BYTES] * len(paths))
+            records = self.stores(uri).get_many(paths, [RECORD_MAX_BYTES] * len(paths))
             answers.update(zip(indexes, records, strict=True))
         return [self._claim(answers[index], target) for index, target in enumerate(targets)]
 
@@ -66,50 +58,9 @@ class ClaimObjects:
     def create(self, target: Target, claim: Claim) -> bool:
         """Put the object, unless there is one."""
         try:
-            self._stores(target.store_uri).put(target.path, (claim.dump(),))
+            self.stores(target.store_uri).put(target.path, (claim.dump(),))
         except ObjectExists:
             return False
         except StoreDenied as error:
             raise StoreDenied(error.what, where=error.where, remedy=_REMEDY) from None
         return True
-
-    def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
-        """Yield every claim of these compartments in these stores; claims removed meanwhile are skipped.
-
-        What cannot be read stands in its claim's place: whoever may put objects can put one that nobody else may
-        read (with a key of their own, in an archive, as a file of another mode), which is no trouble of the store.
-        """
-        for uri, compartment in dict.fromkeys(places):
-            store = self._stores(uri)
-            for entry in store.list(claims_folder(compartment)):
-                where = f"{uri}/{entry.path}"
-                for answer in store.get_many([entry.path], [RECORD_MAX_BYTES]):
-                    if isinstance(answer, bytes):
-                        yield _of_place(Claim.read(answer, where), uri, compartment, entry.path, where)
-                    elif isinstance(answer, PathInvalid):
-                        yield ClaimTampered("the object's name is not that of a claim", where=repr(where))
-                    elif not isinstance(answer, ObjectMissing):
-                        yield ClaimTampered(
-                            f"the object cannot be read: {answer.what}",
-                            where=where,
-                            remedy=f"{answer.remedy}; if the others can be read, look for who put it there",
-                        )
-
-    def remove(self, target: Target) -> None:
-        """Delete the object."""
-        [failed] = self._stores(target.store_uri).delete_many([target.path])
-        if failed is not None:
-            raise failed
-
-
-def _of_place(
-    claim: Claim | ClaimTampered, uri: str, compartment: str, path: str, where: str
-) -> Claim | ClaimTampered:
-    """Return the claim, or an error if its place is for another target: permissions to claim are for a folder."""
-    if isinstance(claim, ClaimTampered):
-        return claim
-    payload = object_path(compartment, claim.coordinate, claim.object[-36:])
-    expected = Target(compartment, claim.coordinate, uri, object_uri(uri, payload))
-    if expected.path != path or (claim.compartment, claim.object) != (expected.compartment, expected.object):
-        return ClaimTampered("the claim is in the place of another one", where=where)
-    return claim

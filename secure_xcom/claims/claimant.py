@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from secure_xcom.core.coordinate import Coordinate, claim_path
+from secure_xcom.core.coordinate import CLAIMS, Coordinate, object_path, path_segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +55,19 @@ class Target:
     def path(self) -> str:
         """Return the path under which a store keeps the claim."""
         return claim_path(self.compartment, self.coordinate, self.unique)
+
+
+def claims_folder(compartment: str) -> str:
+    """``~claims/COMPARTMENT/``: where a store keeps the claims on a compartment's exclusive XComs.
+
+    Beside the payloads' folders and not in them: a grant on payloads, to delete them say, is none on claims.
+    """
+    return f"{CLAIMS}/{path_segment(compartment)}/"
+
+
+def claim_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
+    """Return where a store keeps the claim on a payload: as `object_path`, in the folder of claims.
+
+    :param unique: the payload's own.
+    """
+    return claims_folder(compartment) + object_path(compartment, coordinate, unique).partition("/")[2]

@@ -6,13 +6,16 @@ import logging
 import random
 import time
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from secure_xcom.claims.claim import PROOF_BYTES, Claim
 from secure_xcom.claims.claimant import Claimant, Target
-from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core.errors import ClaimError, ClaimRefused, ClaimTampered, SealError
 from secure_xcom.core.reference import HEADER_BYTES
 from secure_xcom.core.seal import seal, unseal
+
+if TYPE_CHECKING:
+    from secure_xcom.claims.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -29,6 +29,10 @@ class Ledger(Protocol):
     def create(self, target: Target, claim: Claim) -> bool:
         """Create the claim; return False if one exists, whoever made it. Atomic across all processes."""
 
+
+class ListedLedger(Ledger, Protocol):
+    """A ledger as maintenance needs it."""
+
     def list(self, places: Iterable[tuple[str, str]]) -> Iterator[Claim | ClaimTampered]:
         """Yield every claim in these places (a store URI and a compartment each), or the error of its record."""
 

@@ -70,10 +70,10 @@ def contract_of(command: Any) -> Contract:
 
 
 def _epilog(contract: Contract) -> str:
-    found = f", 1 {contract.found}" if contract.found else ""
+    exit_code = f", 1 {contract.found}" if contract.found else ""
     examples = "\n".join(f"  {example}" for example in contract.examples)
     # The formatter leaves paragraphs that begin with this mark as they are.
-    return f"Exit codes: 0 nothing to do or all done{found}, 2 could not run.\n\n\b\nExamples:\n{examples}"
+    return f"Exit codes: 0 nothing to do or all done{exit_code}, 2 could not run.\n\n\b\nExamples:\n{examples}"
 
 
 def is_of_typer(error: Exception) -> bool:

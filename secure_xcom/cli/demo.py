@@ -68,11 +68,11 @@ def _show_ui(folder: Path, *, keep: bool, plain: bool, as_json: bool) -> None:
     from secure_xcom.demo import ui
 
     try:
-        with ui.shown(folder, _Progress(plain or as_json).step) as made:
+        with ui.shown(folder, _Progress(plain or as_json).step) as shown:
             if as_json:
-                output.show_json(ui.places(made))
+                output.show_json(ui.places(shown))
             else:
-                ui.show(output.console(plain=plain), made)
+                ui.show(output.console(plain=plain), shown)
             ui.wait_for_interrupt()
     finally:
         if not keep:
@@ -86,7 +86,7 @@ def _check_installation() -> None:
 
     from secure_xcom.core.operator_errors import CommandError
 
-    if not any(found.name == "secure_xcom" for found in metadata.entry_points(group="airflow.policy")):
+    if not any(entry_point.name == "secure_xcom" for entry_point in metadata.entry_points(group="airflow.policy")):
         raise CommandError(
             "secure-xcom is not installed in this Python environment, so Airflow would not find its hooks",
             where=sys.prefix,

@@ -27,23 +27,23 @@ def explain(
     if error is None:
         every = list(explain_error.explanations())
         if as_json:
-            output.show_json([one.record() for one in every])
+            output.show_json([entry.record() for entry in every])
             return
-        width = max(len(one.id) for one in every)
-        for one in every:
-            out.print(f"{one.id:<{width}}  {one.what}", soft_wrap=True)
+        width = max(len(entry.id) for entry in every)
+        for entry in every:
+            out.print(f"{entry.id:<{width}}  {entry.what}", soft_wrap=True)
         return
-    found = explain_error.explain(error)
+    explanation = explain_error.explain(error)
     if as_json:
-        output.show_json(found.record())
+        output.show_json(explanation.record())
         return
-    out.print(found.id, style="bold")
+    out.print(explanation.id, style="bold")
     for label, text in (
-        ("what happened", found.what),
-        ("what to do", f"{found.remedy}."),
-        ("who meets it", f"{found.met_by}."),
-        ("also caught as", ", ".join(found.kinds)),
-        ("written up in", ", ".join(found.pages)),
+        ("what happened", explanation.what),
+        ("what to do", f"{explanation.remedy}."),
+        ("who meets it", f"{explanation.met_by}."),
+        ("also caught as", ", ".join(explanation.kinds)),
+        ("written up in", ", ".join(explanation.pages)),
     ):
         if text:
             out.print(f"{label}: {text}", soft_wrap=True)

@@ -55,14 +55,14 @@ def inspect(
         if not reference.is_reference(value):
             # A plaintext value may be a secret, so it is not shown.
             raise PlaintextRefused("this value is not a reference: it is stored in plaintext", where=source)
-        found = reference.parse(value)
+        parsed = reference.parse(value)
         if is_deep(value, _LEVELS_MAX):
             raise ReferenceMalformed(f"it is nested more than {_LEVELS_MAX} levels deep", where=source)
     except ReferenceRefused as error:
         output.show_error(error, as_json=as_json)
         raise typer.Exit(output.FOUND_SOMETHING) from None
-    moved = row is not None and _is_moved(row, found.head)
-    record = _record(found, value, row, moved)
+    moved = row is not None and _is_moved(row, parsed.head)
+    record = _record(parsed, value, row, moved)
     if as_json:
         output.show_json(record)
     else:
@@ -81,13 +81,13 @@ def _is_moved(row: StoredRow, head: Head) -> bool:
     return False
 
 
-def _record(found: Reference, value: Any, row: StoredRow | None, moved: bool) -> dict[str, Any]:
+def _record(parsed: Reference, value: Any, row: StoredRow | None, moved: bool) -> dict[str, Any]:
     record: dict[str, Any] = {
-        "coordinate": str(found.head.coordinate),
-        "head": found.head.dump(),
-        "keys": [{"uri": key.uri, "wrapped": shortened(key.wrapped)} for key in found.keys],
-        "sealed_bytes": found.size,
-        "inline": found.payload is not None,
+        "coordinate": str(parsed.head.coordinate),
+        "head": parsed.head.dump(),
+        "keys": [{"uri": key.uri, "wrapped": shortened(key.wrapped)} for key in parsed.keys],
+        "sealed_bytes": parsed.size,
+        "inline": parsed.payload is not None,
         "reference_bytes": len(json.dumps(value)),
         "verified": False,
         "preview_for_people": value.get("preview"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.connections import in_triggerer
-from secure_xcom.core.errors import ConnectionUnknown
+from secure_xcom.core.service_errors import ConnectionUnknown
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

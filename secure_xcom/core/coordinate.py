@@ -168,22 +168,6 @@ CLAIMS = "~claims"
 """The folder of all claims in a store: no compartment's segment begins with a tilde."""
 
 
-def claims_folder(compartment: str) -> str:
-    """``~claims/COMPARTMENT/``: where a store keeps the claims on a compartment's exclusive XComs.
-
-    Beside the payloads' folders and not in them: a grant on payloads, to delete them say, is none on claims.
-    """
-    return f"{CLAIMS}/{path_segment(compartment)}/"
-
-
-def claim_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
-    """Return where a store keeps the claim on a payload: as `object_path`, in the folder of claims.
-
-    :param unique: the payload's own.
-    """
-    return claims_folder(compartment) + object_path(compartment, coordinate, unique).partition("/")[2]
-
-
 @dataclass(frozen=True, slots=True)
 class TaskTry:
     """One try of a task instance: who pushes or pulls, as Airflow's context tells it.

@@ -4,8 +4,8 @@ No foreign error leaves the package: each room turns what its library raises int
 carries ids, URIs and names of settings; it never carries a value, a key, a wrapped key or a preview, because
 Airflow writes it to the task's log.
 
-Errors of services, of Vault's client and of operators' commands are declared in files of their own, which few
-tasks load. Users import all of them from `secure_xcom.errors`.
+Errors of services, of Vault's client, of where tasks run and of operators' commands are declared in files of their
+own, which few tasks load. Users import all of them from `secure_xcom.errors`.
 """
 
 from __future__ import annotations
@@ -75,10 +75,6 @@ class UriInvalid(ConfigurationError):
 
 class ExtraMissing(ConfigurationError):
     """A URI names a service whose optional dependency is not installed."""
-
-
-class ConnectionUnknown(ConfigurationError):
-    """A URI names a connection that Airflow does not have."""
 
 
 class CoordinateInvalid(SecureXComError):
@@ -217,26 +213,6 @@ class WriteRefused(AccessRefused):
     )
 
 
-class OriginRefused(AccessRefused):
-    """A DAG does not come from a bundle or team of its compartment, or its origin is unknown."""
-
-    remedy = (
-        "move the DAG file to a bundle of the compartment, rename the DAG, or add the bundle or team to the "
-        "compartment in the access policy"
-    )
-
-
-class PlacementRefused(AccessError):
-    """A task would run in a place that the access policy does not allow, or cannot be sent to its place."""
-
-    met_by = "the author of the DAG, when it is parsed, and a task that was to be scheduled in such a place"
-    page = "docs/concepts/identity-boundary.md"
-    remedy = (
-        "leave queue, pool, executor and service account out of the DAG: the access policy's tasks_run_on says "
-        "where its tasks run"
-    )
-
-
 class ContextRefused(AccessError):
     """The reference names a key or an object outside its compartment."""
 
@@ -284,10 +260,6 @@ class KeyServiceUnavailable(KeyServiceError):
 
 class KeyServiceDenied(KeyServiceError):
     """The key service's policy denies this identity."""
-
-
-class KeyDisabled(KeyServiceError):
-    """The wrapping key is disabled or in an unusable state."""
 
 
 class KeyVersionUnknown(KeyServiceError):

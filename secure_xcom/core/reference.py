@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from secure_xcom.core.canonical_json import canonical_json
-from secure_xcom.core.coordinate import ID_MAX_CHARACTERS, Coordinate
+from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import CoordinateInvalid, ReferenceMalformed, ReferenceVersionUnknown
 
 TAG = "secure_xcom"
@@ -36,7 +36,6 @@ TARGET_BYTES = 2048
 ROUTES_KEY = "skipmixin_key"
 ROUTES = ("followed", "skipped")
 """The XCom of a branching task, and its fields that Airflow's scheduler reads (airflow/sdk/bases/skipmixin.py)."""
-_ROUTES_MAX = 65_536
 
 # Caps of the strict parse. The longest legal record has ids of 250 and 512 characters of four bytes, twice
 # (once in the object's path), and a few wrapped keys.
@@ -108,6 +107,7 @@ _REQUIRED = frozenset({TAG, "head", "keys", "seal"})
 _OPTIONAL = frozenset({"payload", "preview", *ROUTES})
 _SEAL_REQUIRED = frozenset({"header", "size"})
 _KEY_REQUIRED = frozenset({"uri", "wrapped"})
+_ROUTES = frozenset(ROUTES)
 _NONE: frozenset[str] = frozenset()
 
 
@@ -170,22 +170,6 @@ class Reference:
         return record
 
 
-def routes_of(key: str, structure: object) -> dict[str, list[str]] | None:
-    """Return the ids of tasks by which a branching task tells Airflow's scheduler what to skip, or None.
-
-    The scheduler reads these rows itself, past every backend and without a key, when it schedules what was cleared
-    and what is mapped (airflow/ti_deps/deps/not_previously_skipped_dep.py). So they stand beside the sealed value.
-    """
-    if key != ROUTES_KEY or not isinstance(structure, dict) or not structure or set(structure) - set(ROUTES):
-        return None
-    try:
-        _routes(structure, key)
-    except ReferenceMalformed:
-        # Some other value under this key, which no reader would take as ids.
-        return None
-    return dict(structure)
-
-
 def is_reference(value: object) -> bool:
     """Return whether a value from the database carries the tag; `parse` checks whether it may be opened."""
     return isinstance(value, Mapping) and TAG in value
@@ -210,7 +194,10 @@ def parse(value: object) -> Reference:
     _fields(record, required=_REQUIRED, optional=_OPTIONAL, where="the record")
 
     head = _head(record["head"])
-    _routes(record, head.key)
+    if not _ROUTES.isdisjoint(record):
+        from secure_xcom.core.branch_routes import check_routes
+
+        check_routes(record, head.key)
     keys = record["keys"]
     if not isinstance(keys, list) or not 1 <= len(keys) <= _KEYS_MAX:
         raise ReferenceMalformed(f"keys is not a list of 1 to {_KEYS_MAX} entries", where="keys")
@@ -248,7 +235,7 @@ def _shredded(record: Mapping[str, object]) -> Reference:
     head = _head(record["head"])
     if head.exclusive is None or record["keys"] != []:
         raise ReferenceMalformed("only an exclusive XCom without keys is shredded", where="shredded")
-    shredded = _text(record["shredded"], "shredded", _FIELD_MAX_CHARACTERS)
+    shredded = checked_text(record["shredded"], "shredded", _FIELD_MAX_CHARACTERS)
     if not _is_time(shredded):
         raise ReferenceMalformed("shredded is not in its canonical form", where="shredded")
     header, size = _seal(record["seal"])
@@ -259,7 +246,7 @@ def _head(value: object) -> Head:
     record = _mapping(value, "head")
     _fields(record, required=_HEAD_REQUIRED, optional=_HEAD_OPTIONAL, where="head")
     for name, text in record.items():
-        _text(text, f"head.{name}", _FIELD_MAX_CHARACTERS)
+        checked_text(text, f"head.{name}", _FIELD_MAX_CHARACTERS)
     for name, is_canonical in (
         ("map_index", _MAP_INDEX.fullmatch),
         ("created", _is_time),
@@ -292,25 +279,12 @@ def _is_time(text: str) -> bool:
         return False
 
 
-def _routes(record: Mapping[str, object], key: str) -> None:
-    for name in ROUTES:
-        if name not in record:
-            continue
-        if key != ROUTES_KEY:
-            raise ReferenceMalformed(f"the field {name!r} is unknown", where="the record")
-        ids = record[name]
-        if not isinstance(ids, list) or len(ids) > _ROUTES_MAX:
-            raise ReferenceMalformed(f"not a list of at most {_ROUTES_MAX} ids", where=name)
-        for entry in ids:
-            _text(entry, name, ID_MAX_CHARACTERS)
-
-
 def _wrapped_key(value: object, where: str) -> WrappedKey:
     record = _mapping(value, where)
     _fields(record, required=_KEY_REQUIRED, optional=_NONE, where=where)
     return WrappedKey(
-        _text(record["uri"], f"{where}.uri", URI_MAX_CHARACTERS),
-        _text(record["wrapped"], f"{where}.wrapped", _FIELD_MAX_CHARACTERS),
+        checked_text(record["uri"], f"{where}.uri", URI_MAX_CHARACTERS),
+        checked_text(record["wrapped"], f"{where}.wrapped", _FIELD_MAX_CHARACTERS),
     )
 
 
@@ -329,7 +303,12 @@ def _fields(
         raise ReferenceMalformed(f"the field {min(map(str, unknown))!r:.60} is unknown", where=where)
 
 
-def _text(value: object, where: str, limit: int) -> str:
+def checked_text(value: object, where: str, limit: int) -> str:
+    """Return a field that is a non-empty text.
+
+    :param where: the field, for errors; :param limit: the most characters.
+    :raises ReferenceMalformed: it is not.
+    """
     if not isinstance(value, str) or not value:
         raise ReferenceMalformed("not a non-empty string", where=where)
     if len(value) > limit:
@@ -342,7 +321,7 @@ def _text(value: object, where: str, limit: int) -> str:
 
 
 def _base64(value: object, where: str, limit: int) -> bytes:
-    text = _text(value, where, limit)
+    text = checked_text(value, where, limit)
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

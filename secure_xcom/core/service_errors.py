@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secure_xcom.core.errors import (
     ClaimError,
-    KeyDisabled,
+    ConfigurationError,
     KeyServiceDenied,
     KeyServiceError,
     KeyServiceUnavailable,
@@ -12,6 +12,10 @@ from secure_xcom.core.errors import (
     StoreError,
     UnwrapRefused,
 )
+
+
+class ConnectionUnknown(ConfigurationError):
+    """A URI names a connection that Airflow does not have."""
 
 
 class KeyServiceTimeout(KeyServiceUnavailable):
@@ -36,6 +40,10 @@ class KeyServiceLoginRefused(KeyServiceDenied):
 
 class KeyNotFound(KeyServiceError):
     """The key service has no such key."""
+
+
+class KeyDisabled(KeyServiceError):
+    """The wrapping key is disabled or in an unusable state."""
 
 
 class KeyPendingDeletion(KeyDisabled):

@@ -24,7 +24,7 @@ from secure_xcom.core.pipeline.push_and_pull import Pipeline, Row
 from secure_xcom.core.reference import HEADER_BYTES
 from secure_xcom.core.seal import unseal
 from secure_xcom.keys import KeyService
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import sys
 from configparser import RawConfigParser
@@ -27,18 +26,6 @@ def load() -> Settings:
         # in the environment.
         section[name] = option(SECTION, name)
     return Settings.parse(section)
-
-
-def chosen(*names: str) -> Settings:
-    """Return settings in which only these options are read; the others have their defaults.
-
-    For a process that must not learn what the others hold, such as the API server.
-
-    :raises SettingInvalid: one of them has a value that cannot be read or used.
-    """
-    if any(OPTIONS[name].sensitive for name in names):
-        _declare_sensitive_options()
-    return Settings.parse({name: option(SECTION, name) for name in names})
 
 
 def is_written(name: str) -> bool:
@@ -84,19 +71,6 @@ def traces_on() -> bool:
     return _is_on("traces", "otel_on")
 
 
-def origins_told() -> frozenset[str]:
-    """Return what this Airflow tells of where DAGs come from, in the words of
-    `secure_xcom.core.access_policy.check_told`."""
-    told = {"bundles"}
-    if multi_team() and "team_name" in _fields_of_a_run():
-        told.add("teams")
-    from airflow.policies import task_instance_mutation_hook
-
-    if "dag_run" in inspect.signature(task_instance_mutation_hook).parameters:
-        told.add("placed bundles")
-    return frozenset(told)
-
-
 def multi_team() -> bool:
     """Return whether Airflow keeps teams apart, bundles and executors included: ``[core] multi_team``."""
     return is_true(option("core", "multi_team"))
@@ -121,14 +95,6 @@ def option(section: str, name: str) -> str | None:
             remedy="write each % of the value as %% in airflow.cfg, or look at `airflow config get-value`",
         ) from None
     return None if text is None else str(text)
-
-
-def _fields_of_a_run() -> frozenset[str]:
-    try:
-        from airflow.sdk.api.datamodels._generated import DagRun
-    except ImportError:
-        return frozenset()
-    return frozenset(DagRun.model_fields)
 
 
 def _is_on(section: str, name: str) -> bool:
@@ -158,14 +124,14 @@ def _unknown_options() -> list[str]:
         for suffix in ("cmd", "secret")
     }
     if written & indirect:
-        _declare_sensitive_options()
+        declare_sensitive_options()
     unknown = written - set(OPTIONS) - indirect
     of_environment = {name for name in upper if name.removeprefix(ENVIRONMENT).lower() in unknown}
     of_file = unknown - {name.removeprefix(ENVIRONMENT).lower() for name in of_environment}
     return sorted({*of_file, *of_environment, *set(variables).difference(upper)})
 
 
-def _declare_sensitive_options() -> None:
+def declare_sensitive_options() -> None:
     """Tell Airflow 3.1 which of our options it has to look up.
 
     It reads the descriptions of providers' options where a component starts, not in every process. Later releases

@@ -13,16 +13,17 @@ from secure_xcom.core.load_adapter import load
 from secure_xcom.core.per_process import unlocked_property
 
 if TYPE_CHECKING:
-    from secure_xcom.claims.ledger import Ledger
+    from secure_xcom.claims.ledger import ListedLedger
     from secure_xcom.core.access_policy.interface import Decisions
     from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.codecs import Codecs
-    from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.core.masking.secrets_of_value import Secrets
     from secure_xcom.core.masking.sensitive_names import SensitiveNames
     from secure_xcom.core.pipeline.push_and_pull import Pipeline
     from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
-    from secure_xcom.sinks import AccessLog, Sink
+    from secure_xcom.sinks.access_log import AccessLog
+    from secure_xcom.sinks.hashed_ids import IdHasher
+    from secure_xcom.sinks.interface import Sink
 
 
 def default_sink(log_folder: Path) -> str:
@@ -37,8 +38,7 @@ class Deployment:
     :ivar source: where the settings were read, for people.
     :ivar backend: whether Airflow uses our backend there.
     :ivar log_folder: our folder below Airflow's logs, with the default access log and the policy's last digest.
-    :ivar told: what this Airflow tells of where DAGs come from (`secure_xcom.core.access_policy.check_told`); None
-        where the settings are not this Airflow's.
+    :ivar of_this_airflow: whether the settings are this Airflow's.
     :ivar multi_team: whether Airflow keeps teams apart.
     """
 
@@ -46,7 +46,7 @@ class Deployment:
     source: str
     backend: bool
     log_folder: Path
-    told: frozenset[str] | None = None
+    of_this_airflow: bool = False
     multi_team: bool = False
 
     @classmethod
@@ -62,7 +62,7 @@ class Deployment:
             "Airflow's configuration",
             airflow_config.backend_is_ours(),
             airflow_config.log_folder(),
-            told=airflow_config.origins_told(),
+            of_this_airflow=True,
             multi_team=airflow_config.multi_team(),
         )
 
@@ -70,6 +70,16 @@ class Deployment:
     def sinks(self) -> tuple[str, ...]:
         """The sink URIs of the access log: those of the settings, else a file beside Airflow's logs."""
         return self.settings.audit_sinks or (default_sink(self.log_folder),)
+
+    @unlocked_property
+    def told(self) -> frozenset[str] | None:
+        """What this Airflow tells of where DAGs come from (`secure_xcom.deployment.dag_origins`).
+
+        None where the settings are not this Airflow's.
+        """
+        from secure_xcom.deployment.dag_origins import origins_told
+
+        return origins_told() if self.of_this_airflow else None
 
     @unlocked_property
     def policy(self) -> AccessPolicy:
@@ -107,7 +117,9 @@ class Deployment:
 
         :raises ConfigurationError: the policy is invalid; a sink is invalid, or lies in a folder of payloads.
         """
-        from secure_xcom.sinks import AccessLog, PolicyDigestFile, check_apart
+        from secure_xcom.sinks.access_log import AccessLog
+        from secure_xcom.sinks.apart_from_payloads import check_apart
+        from secure_xcom.sinks.policy_digest import PolicyDigestFile
 
         policy, hash_key = self.decisions, self.settings.audit_hash_key
         check_apart(policy, self.sinks)
@@ -121,7 +133,7 @@ class Deployment:
         )
 
     @unlocked_property
-    def ledger(self) -> Ledger | None:
+    def ledger(self) -> ListedLedger | None:
         """The database of claims, or None where claims are kept in the stores.
 
         :raises ConfigurationError: its URI cannot be used.
@@ -130,7 +142,7 @@ class Deployment:
             return None
         from secure_xcom.claims import IMPLEMENTATIONS
 
-        ledger: Ledger = load(IMPLEMENTATIONS, "database")(self.settings.claims_uri)
+        ledger: ListedLedger = load(IMPLEMENTATIONS, "database")(self.settings.claims_uri)
         return ledger
 
     @unlocked_property
@@ -177,9 +189,10 @@ class Deployment:
 
 
 def _hasher(key: str, ids: tuple[str, ...]) -> IdHasher:
-    from secure_xcom.core.hashed_ids import IdHasher
+    from secure_xcom.sinks.access_log import IMPLEMENTATIONS
 
-    return IdHasher.load(key, ids)
+    hasher: IdHasher = load(IMPLEMENTATIONS, "hashed ids").load(key, ids)
+    return hasher
 
 
 def airflow_is_installed() -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from secure_xcom.core.errors import (
-    KeyDisabled,
     KeyServiceDenied,
     KeyServiceError,
     KeyServiceUnavailable,
@@ -18,6 +17,7 @@ from secure_xcom.core.errors import (
     UnwrapRefused,
 )
 from secure_xcom.core.service_errors import (
+    KeyDisabled,
     KeyMismatch,
     KeyNotFound,
     KeyPendingDeletion,

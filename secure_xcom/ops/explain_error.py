@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from secure_xcom.core import errors, operator_errors, service_errors, vault_errors
+from secure_xcom.core import errors, operator_errors, placement_errors, service_errors, vault_errors
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.suggest import did_you_mean
@@ -43,7 +43,7 @@ class Explanation:
 
 def explanations() -> Iterator[Explanation]:
     """Yield every error in the order of the files that declare them: those of a task first."""
-    for room in (errors, service_errors, vault_errors, operator_errors):
+    for room in (errors, placement_errors, service_errors, vault_errors, operator_errors):
         for found in vars(room).values():
             if (
                 isinstance(found, type)

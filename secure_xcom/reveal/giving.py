@@ -25,7 +25,7 @@ from secure_xcom.stores.read_many import read_all
 from secure_xcom.stores.size_limit import whole
 
 if TYPE_CHECKING:
-    from secure_xcom.sinks import Draft
+    from secure_xcom.sinks.recording import Draft
 
 
 @dataclass(frozen=True, slots=True)

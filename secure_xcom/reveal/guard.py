@@ -42,7 +42,7 @@ class Guard:
             return
         path = scope["path"]
         # Until the access policy was read, nothing is allowed.
-        ours = headers(None)
+        own_headers = headers(None)
         started = False
         problem: SecureXComError | None = None
         status = 500
@@ -51,12 +51,12 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message).update(ours)
+                MutableHeaders(scope=message).update(own_headers)
             await send(message)
 
         try:
             site = self._site()
-            ours = headers(site, framed=path == "/", popup=path in _POPUPS)
+            own_headers = headers(site, framed=path == "/", popup=path in _POPUPS)
             _check_host(site, scope)
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:

@@ -191,7 +191,7 @@ def named_person(name: object, groups: object) -> Person:
     if (
         not isinstance(groups, list)
         or len(groups) > _GROUPS_MAX
-        or not all(isinstance(each, str) for each in groups)
+        or not all(isinstance(group, str) for group in groups)
     ):
         raise IdentityRefused("the token has no list of groups", where="the identity token")
     return Person(name, frozenset(groups))

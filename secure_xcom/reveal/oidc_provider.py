@@ -59,10 +59,10 @@ class OidcProvider:
 
         :raises IdentityProviderFailed: it does not say them as it should.
         """
-        known = self._endpoints
-        if known is None or self._now() - known[0] > KEEP_SECONDS:
-            known = self._endpoints = (self._now(), self._discover())
-        return known[1]
+        cached = self._endpoints
+        if cached is None or self._now() - cached[0] > KEEP_SECONDS:
+            cached = self._endpoints = (self._now(), self._discover())
+        return cached[1]
 
     def claims(self, code: str, code_verifier: str, redirect_uri: str, nonce: str) -> Mapping[str, Any]:
         """Exchange a code, and return the verified claims of the ID token.
@@ -88,8 +88,8 @@ class OidcProvider:
         # Nothing else in the answer is read: only the ID token is signed.
         claims = verified_claims(token, self._keys)
         self._check_audience(claims)
-        given = claims.get("nonce")
-        if not isinstance(given, str) or not secrets.compare_digest(given.encode(), nonce.encode()):
+        nonce_claim = claims.get("nonce")
+        if not isinstance(nonce_claim, str) or not secrets.compare_digest(nonce_claim.encode(), nonce.encode()):
             raise IdentityRefused("the ID token is of another login (nonce)", where="the ID token")
         return claims
 
@@ -115,8 +115,12 @@ class OidcProvider:
         methods = record.get("code_challenge_methods_supported")
         if methods is not None and "S256" not in methods:
             raise IdentityProviderFailed("it does not support PKCE with S256", where=where)
-        known = record.get("scopes_supported")
-        scopes = [scope for scope in _SCOPES if scope in known] if isinstance(known, list) else list(_SCOPES[:3])
+        supported = record.get("scopes_supported")
+        scopes = (
+            [scope for scope in _SCOPES if scope in supported]
+            if isinstance(supported, list)
+            else list(_SCOPES[:3])
+        )
         names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
         authorization, exchange, keys = (self._url(record.get(name), name, where) for name in names)
         return Endpoints(authorization, exchange, keys, " ".join(dict.fromkeys(["openid", *scopes])))

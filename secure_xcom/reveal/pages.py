@@ -33,7 +33,7 @@ class PageFile:
 @cache
 def page_files() -> Mapping[str, PageFile]:
     """Return all files of the page by their path below ``static``, read once: a request never names a file."""
-    found: dict[str, PageFile] = {}
+    by_path: dict[str, PageFile] = {}
     waiting = [("", files("secure_xcom.reveal") / STATIC)]
     while waiting:
         prefix, folder = waiting.pop()
@@ -44,8 +44,8 @@ def page_files() -> Mapping[str, PageFile]:
             if entry.is_dir():
                 waiting.append((f"{prefix}{entry.name}/", entry))
             elif content_type is not None:
-                found[f"{prefix}{entry.name}"] = PageFile(entry.read_bytes(), content_type)
-    return found
+                by_path[f"{prefix}{entry.name}"] = PageFile(entry.read_bytes(), content_type)
+    return by_path
 
 
 def headers(site: Site | None, *, framed: bool = False, popup: bool = False) -> dict[str, str]:

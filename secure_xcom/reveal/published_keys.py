@@ -94,11 +94,11 @@ def signing_keys(record: Mapping[str, object]) -> dict[str, jwt.PyJWK] | None:
     if not isinstance(listed, list) or len(listed) > KEYS_MAX:
         return None
     keys: dict[str, jwt.PyJWK] = {}
-    for each in listed:
-        if not isinstance(each, dict) or each.get("use", "sig") != "sig":
+    for entry in listed:
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
             continue
         try:
-            key = jwt.PyJWK(each)
+            key = jwt.PyJWK(entry)
         except (jwt.PyJWTError, ValueError, TypeError):
             # An issuer may have keys of algorithms that we do not take; tokens by them are refused.
             continue

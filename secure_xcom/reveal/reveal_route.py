@@ -129,15 +129,15 @@ async def _place(places: anyio.Semaphore) -> AsyncIterator[None]:
         places.release()
 
 
-async def _send(send: Send, record: dict[str, Any], given: Given) -> None:
+async def _send(send: Send, record: dict[str, Any], content: Given) -> None:
     """Send a record and what is given in pieces, so that a slow reader is waited for and no copy is made."""
-    name = b"data" if given.is_open else b"payload"
+    name = b"data" if content.is_open else b"payload"
     before = json.dumps(record).encode().removesuffix(b"}") + b', "' + name + b'": "'
     after = b'"}'
-    length = len(before) + (len(given.body) + 2) // 3 * 4 + len(after)
+    length = len(before) + (len(content.body) + 2) // 3 * 4 + len(after)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(length).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for piece in chain((before,), _base64_pieces(given.body)):
+    for piece in chain((before,), _base64_pieces(content.body)):
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": after})
 

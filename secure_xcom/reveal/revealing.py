@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from secure_xcom.core.access_policy.viewers import judge_viewer
 from secure_xcom.core.errors import ClaimRefused
 from secure_xcom.core.masking.preview_names import has_sensitive_name
 from secure_xcom.core.pipeline.open_payload import Openable, key_uses, openable
@@ -23,7 +24,7 @@ from secure_xcom.ops.jobs.eligible_rows import check_compartment
 from secure_xcom.reveal.giving import Given, Giver, SealedBytes
 from secure_xcom.reveal.rate import RateLimit
 from secure_xcom.reveal.rows import asked_of, reference_of
-from secure_xcom.sinks import Draft, recording
+from secure_xcom.sinks.recording import Draft, recording
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.interface import Rules
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from secure_xcom.ops.xcom_table import Database
     from secure_xcom.reveal.identity import Person
     from secure_xcom.reveal.request import RevealRequest
-    from secure_xcom.sinks import AccessLog
+    from secure_xcom.sinks.access_log import AccessLog
 
 MAX_BYTES = 8 << 20
 """The largest value that is revealed. For a larger one there is `secure-xcom open`."""
@@ -126,20 +127,20 @@ class Revealer:
             check_compartment(reference.head, policy)
             max_bytes = min(MAX_BYTES, self._settings.max_bytes)
             checked = _checked(reference, compartment, max_bytes, where)
-            given = self._giver.give(reference, checked, max_bytes, draft, where)
+            content = self._giver.give(reference, checked, max_bytes, draft, where)
         return Revealed(
             record.ids[0],
             person.name,
             compartment.name,
             verdict.rule,
             reference,
-            given,
+            content,
             mask_mode([compartment], self._settings.mask_values) == "all",
         )
 
 
 def _viewers(policy: AccessPolicy, coordinate: Coordinate, person: Person) -> Verdict:
-    return policy.viewer_of(coordinate, person.groups)
+    return judge_viewer(policy, coordinate, person.groups)
 
 
 def _checked(reference: Reference, compartment: Rules, max_bytes: int, where: str) -> Openable:

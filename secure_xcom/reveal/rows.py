@@ -23,8 +23,15 @@ class StoredReference(NamedTuple):
 
 def asked_of(request: RevealRequest) -> Asked:
     """Return what a request asks of the database."""
-    at = request.coordinate
-    return Asked(at.dag_id, at.task_id, at.key, at.run_id, at.map_index, attempt=request.attempt)
+    coordinate = request.coordinate
+    return Asked(
+        coordinate.dag_id,
+        coordinate.task_id,
+        coordinate.key,
+        coordinate.run_id,
+        coordinate.map_index,
+        attempt=request.attempt,
+    )
 
 
 def reference_of(database: Database, request: RevealRequest) -> StoredReference:

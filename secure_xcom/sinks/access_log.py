@@ -26,9 +26,12 @@ from secure_xcom.sinks.policy_digest import PolicyDigestFile
 from secure_xcom.sinks.sink_uri import SinkUri
 
 if TYPE_CHECKING:
-    from secure_xcom.core.hashed_ids import IdHasher
+    from secure_xcom.sinks.hashed_ids import IdHasher
 
 log = logging.getLogger(__name__)
+
+IMPLEMENTATIONS = {"hashed ids": "secure_xcom.sinks.hashed_ids:IdHasher"}
+"""What is loaded where ids are hashed."""
 
 # XCOM_RETURN_KEY of airflow.models.xcom, which is not imported for it.
 _RETURN_KEY = "return_value"

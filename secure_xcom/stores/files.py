@@ -20,19 +20,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
 from io import FileIO
 from itertools import chain
 from urllib.parse import quote, unquote
 
-from secure_xcom.core import clock
-from secure_xcom.core.errors import (
-    ObjectExists,
-    ObjectMissing,
-    PathInvalid,
-    StoreError,
-    UriInvalid,
-)
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, PathInvalid, StoreError, UriInvalid
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.size_limit import whole, with_sizes
@@ -40,11 +32,8 @@ from secure_xcom.stores.size_limit import whole, with_sizes
 PIECE_BYTES = 1 << 20
 """The number of bytes that a streamed get reads at a time."""
 
-STAGED_HOURS = 24
-"""The age from which a staged file is listed: then its writer is dead, and ``secure-xcom gc`` may delete it."""
-
 # A path_segment never begins with this: it has a "~" only after at least 144 other bytes.
-_STAGED = ".part~"
+STAGED = ".part~"
 
 # On a busy machine a delete beside this one can remove a new folder again many times in a row.
 _MAKE_FOLDER_TRIES = 100
@@ -69,9 +58,9 @@ class FileStore:
         """
         target = self._full(path)
         folder, _, name = target.rpartition("/")
-        if name.startswith(_STAGED):
+        if name.startswith(STAGED):
             raise PathInvalid(f"{name!r:.80} is reserved for files that are being written", where=self.uri)
-        staged = f"{folder}/{_STAGED}{os.urandom(8).hex()}"
+        staged = f"{folder}/{STAGED}{os.urandom(8).hex()}"
         descriptor = self._stage(staged, folder, path)
         try:
             try:
@@ -119,29 +108,9 @@ class FileStore:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield every object below the prefix, in no order. Staged files are listed when they are a day old."""
-        prefix = checked_prefix(prefix, self.uri)
-        folders = [prefix]
-        stale = clock.now().timestamp() - STAGED_HOURS * 3600
-        while folders:
-            folder = folders.pop()
-            try:
-                with os.scandir(f"{self._root}/{folder}") as entries:
-                    for entry in entries:
-                        below = f"{folder}/{entry.name}" if folder else entry.name
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(below)
-                        elif entry.is_file(follow_symlinks=False):
-                            status = entry.stat(follow_symlinks=False)
-                            if entry.name.startswith(_STAGED) and status.st_mtime > stale:
-                                continue
-                            modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
-                            yield StoredObject(below, status.st_size, modified)
-            except (FileNotFoundError, NotADirectoryError) as error:
-                # A folder that was removed meanwhile has no objects; the store's own folder must exist.
-                if not os.path.isdir(self._root):
-                    raise self._error(error, folder) from None
-            except OSError as error:
-                raise self._error(error, folder) from None
+        from secure_xcom.stores.file_listing import listed
+
+        return listed(self._root, checked_prefix(prefix, self.uri), self._error)
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{checked_path(path, self.uri)}"

@@ -19,7 +19,7 @@ from secure_xcom.demo.local_airflow import LocalAirflow
 from secure_xcom.ops.jobs.shred import shred_all
 from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.ops.xcom_table import Database
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.e2e.deployment import REPOSITORY
 from tests.e2e.xcom_rows import select_xcoms
 from tests.support.airflow34 import installed_series

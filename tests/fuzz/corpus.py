@@ -17,7 +17,7 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.keys.local import LocalKeyring
 from secure_xcom.ops.keyring import create_keyring, rotate_keyring
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.doubles import MemorySink, MemoryStore
 
 KEY_URIS = ("local:///keys/first.json", "local:///keys/second.json")

@@ -28,7 +28,8 @@ from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.stock_objects import NoObjects
 from secure_xcom.ops.service_policies.vault_grants import transit_grant
-from secure_xcom.sinks import AccessLog, Draft, recording
+from secure_xcom.sinks.access_log import AccessLog
+from secure_xcom.sinks.recording import Draft, recording
 from tests.support import second_log_reader as second
 from tests.support.servers.vault_realm import Realm, connect
 from tests.support.world import World, coordinate

@@ -12,7 +12,8 @@ import sqlalchemy
 
 from secure_xcom.core.errors import AuditError
 from secure_xcom.core.event import Event
-from secure_xcom.sinks import AccessLog, sink
+from secure_xcom.sinks.access_log import AccessLog
+from secure_xcom.sinks.interface import sink
 from tests.support.audit_reading import read_chain, read_chains
 from tests.support.audit_table import AuditTable
 from tests.support.doubles import MemorySink

@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 import sqlalchemy
 
-from secure_xcom.claims.claim_objects import ClaimObjects
+from secure_xcom.claims.claim_listing import ListedClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claimant import Claimant
-from secure_xcom.claims.ledger import Ledger
+from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.claims.migrate import migrate
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
@@ -28,7 +28,7 @@ from secure_xcom.core.reference import parse
 from secure_xcom.core.service_errors import ClaimsUnavailable
 from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.ops.keyring import create_keyring
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store, store
 from tests.support.claim_contract import ClaimContract, a_day_later, claimant, taken, target
 from tests.support.killing import Killing, dies
@@ -75,7 +75,7 @@ class TestPostgres(ClaimContract):
         return "database", f"db+{postgres.new_database()}"
 
     @pytest.fixture
-    def ledger(self, race: tuple[str, str]) -> Ledger:
+    def ledger(self, race: tuple[str, str]) -> ListedLedger:
         table = ClaimTable(race[1])
         migrate(table)
         return table
@@ -95,9 +95,9 @@ class TestS3(ClaimContract):
         return "store", f"{place}?timeout=240"
 
     @pytest.fixture
-    def ledger(self, place: str) -> Ledger:
+    def ledger(self, place: str) -> ListedLedger:
         opened = store(place)
-        return ClaimObjects(lambda _: opened)
+        return ListedClaimObjects(lambda _: opened)
 
 
 def test_a_task_needs_two_rights_in_the_database(postgres: PostgresServer) -> None:
@@ -156,7 +156,7 @@ def test_a_reader_needs_a_prefix_of_its_own(s3: S3Server, monkeypatch: pytest.Mo
     reader = s3.identity(allow(["PutObject", "GetObject"], f"{bucket}/x/~claims/finance/*"))
     place = f"s3://{connect(monkeypatch, s3, reader)}@{bucket}/x"
     mine = store(place)
-    ledger = ClaimObjects(lambda _: mine)
+    ledger = ListedClaimObjects(lambda _: mine)
     at = target(place)
     assert taken(ledger, at, "a").claimant == claimant("a")
     with pytest.raises(ClaimRefused):
@@ -170,7 +170,7 @@ def test_a_reader_needs_a_prefix_of_its_own(s3: S3Server, monkeypatch: pytest.Mo
     nobody = s3.identity(allow(["GetObject"], f"{bucket}/x/finance/d/*"))
     other = store(f"s3://{connect(monkeypatch, s3, nobody)}@{bucket}/x")
     with pytest.raises(StoreDenied, match="`exclusive` of the compartment"):
-        taken(ClaimObjects(lambda _: other), target(place), "a")
+        taken(ListedClaimObjects(lambda _: other), target(place), "a")
 
 
 # --- killed at each step ----------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def deployment(folder: Path, step: str = "") -> Pipeline:
         Codecs(lambda value: value, lambda structure: structure),
         register=lambda secrets: None,
         stores=lambda _: opened,
-        ledger=Killing(ClaimObjects(lambda _: opened), "ledger", step),
+        ledger=Killing(ListedClaimObjects(lambda _: opened), "ledger", step),
     )
 
 
@@ -243,7 +243,7 @@ def maintain(folder: str, step: str) -> None:
     """Maintenance, when Airflow says that the reader has succeeded."""
     process = deployment(Path(folder), step)
     for _ in shred_finished(
-        process.ledger,
+        ListedClaimObjects(process.store),
         [(f"file://{folder}/store", "default")],
         succeeded=lambda who: who.task_id == "read",
         held=lambda dag, run: None,

@@ -39,7 +39,7 @@ from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.reveal.serving import STOP_SECONDS
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support import second_reader
 from tests.support.doubles import MemorySink
 from tests.support.reveal_process import RevealProcess, reveal_process

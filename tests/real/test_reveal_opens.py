@@ -31,7 +31,7 @@ from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.ops.keyring import create_keyring
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.doubles import MemorySink
 from tests.support.reveal_process import RevealProcess, reveal_process
 from tests.support.reveal_world import open_reveal_world

@@ -29,7 +29,7 @@ from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.shred import shred_all
 from secure_xcom.ops.jobs.stock_objects import NoObjects
 from secure_xcom.ops.keyring import rotate_keyring
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import store
 from tests.support.airflow34 import installed_series, python_of_airflow34
 from tests.support.airflow_schema import migrate, migrated_database

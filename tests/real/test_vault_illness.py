@@ -21,7 +21,7 @@ from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.service_errors import KeyServiceSealed, KeyServiceThrottled, KeyServiceTimeout
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.vault import VaultTransit
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import store
 from tests.support.doubles import MemorySink
 from tests.support.key_service_contract import CONTEXT, opened

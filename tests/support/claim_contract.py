@@ -24,11 +24,11 @@ from typing import Any
 import pytest
 
 from secure_xcom.claims.claim import PROOF_BYTES, Claim
-from secure_xcom.claims.claim_objects import ClaimObjects
+from secure_xcom.claims.claim_listing import ListedClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.claiming import Wanted, check_proof, take
-from secure_xcom.claims.ledger import Ledger
+from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.core import clock
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import ClaimRefused, ClaimTampered
@@ -56,7 +56,7 @@ def claimant(name: str) -> Claimant:
     return Claimant("reader", "run", name, -1, 1)
 
 
-def taken(ledger: Ledger, at: Target, name: str) -> Claim:
+def taken(ledger: ListedLedger, at: Target, name: str) -> Claim:
     """The claim that a task instance makes or has."""
     return take(ledger, Wanted(at, claimant(name)), DATA_KEY)
 
@@ -68,7 +68,7 @@ class ClaimContract:
     """In each of four processes."""
     ROUNDS = 3
 
-    def test_a_claim_is_made_once(self, ledger: Ledger, place: str) -> None:
+    def test_a_claim_is_made_once(self, ledger: ListedLedger, place: str) -> None:
         """The first claim stays, a second creation says so, and a repeated one of the same claimant is theirs."""
         at = target(place)
         assert ledger.find_many([at]) == [None]
@@ -81,7 +81,7 @@ class ClaimContract:
         with pytest.raises(ClaimTampered):
             check_proof(first, b"\x22" * 32)
 
-    def test_many_are_found_in_order(self, ledger: Ledger, place: str) -> None:
+    def test_many_are_found_in_order(self, ledger: ListedLedger, place: str) -> None:
         """Claims are found for each target by itself, with gaps."""
         targets = [target(place, map_index=number) for number in range(7)]
         for number in (1, 4):
@@ -90,14 +90,14 @@ class ClaimContract:
         assert [claim and claim.claimant.task_id for claim in found] == [None, "c1", None, None, "c4", None, None]
         assert ledger.find_many([]) == []
 
-    def test_unusual_ids(self, ledger: Ledger, place: str) -> None:
+    def test_unusual_ids(self, ledger: ListedLedger, place: str) -> None:
         """Ids of every character and of Airflow's full length are kept as they are."""
         at = target(place, dag_id="größe", run_id="r" * 250, task_id="\U0001f600" * 40, key='k"\n/~' * 100)
         assert ledger.find_many([at]) == [None]
         assert taken(ledger, at, "a").coordinate == at.coordinate
         assert [claim and claim.coordinate for claim in ledger.find_many([at])] == [at.coordinate]
 
-    def test_they_are_listed_by_compartment(self, ledger: Ledger, place: str) -> None:
+    def test_they_are_listed_by_compartment(self, ledger: ListedLedger, place: str) -> None:
         """Maintenance sees the claims of the compartments that it asks for, each once."""
         name, other = (f"c{uuid.uuid4().hex[:8]}" for _ in range(2))
         made = {taken(ledger, target(place, name, map_index=number), "a").object for number in range(5)}
@@ -106,7 +106,7 @@ class ClaimContract:
         assert sorted(claim.object for claim in found if isinstance(claim, Claim)) == sorted(made)
         assert len(found) == len(made)
 
-    def test_one_in_the_place_of_another_is_told(self, ledger: Ledger, place: str) -> None:
+    def test_one_in_the_place_of_another_is_told(self, ledger: ListedLedger, place: str) -> None:
         """A claim on one XCom in the place of another's, or of another compartment's, is listed as what it is."""
         name, other = (f"c{uuid.uuid4().hex[:8]}" for _ in range(2))
         for own, forged in (
@@ -117,7 +117,7 @@ class ClaimContract:
         found = list(ledger.list([(place, name), (place, other)]))
         assert [type(one) for one in found] == [ClaimTampered, ClaimTampered]
 
-    def test_a_removed_claim_is_gone(self, ledger: Ledger, place: str) -> None:
+    def test_a_removed_claim_is_gone(self, ledger: ListedLedger, place: str) -> None:
         """After its removal, and again after that, there is none."""
         at = target(place)
         taken(ledger, at, "a")
@@ -127,7 +127,9 @@ class ClaimContract:
         assert taken(ledger, at, "b").claimant == claimant("b")
 
     @pytest.mark.timeout(600)
-    def test_one_of_all_wins(self, ledger: Ledger, place: str, race: tuple[str, str], tmp_path: Path) -> None:
+    def test_one_of_all_wins(
+        self, ledger: ListedLedger, place: str, race: tuple[str, str], tmp_path: Path
+    ) -> None:
         """Of many claimants at once, threads of several processes, one wins each time, all others are refused."""
         targets = [target(place, map_index=number) for number in range(self.ROUNDS)]
         outcomes = run_race(race, targets, self.THREADS, tmp_path)
@@ -176,12 +178,12 @@ def _race(job: dict[str, Any], process: str) -> None:
     # Hundreds of refusals are nothing to be read, and Airflow may send logs where the outcome is awaited.
     logging.disable()
     kind, uri = job["race"]
-    ledger: Ledger
+    ledger: ListedLedger
     if kind == "database":
         ledger = ClaimTable(uri)
     else:
         opened = store(uri)
-        ledger = ClaimObjects(lambda _: opened)
+        ledger = ListedClaimObjects(lambda _: opened)
     # What is slow the first time is done before the start: clients, imports, connections, a bucket's volumes.
     taken(ledger, target(uri), "before")
     outcomes: list[list[tuple[str, str]]] = [[] for _ in job["targets"]]

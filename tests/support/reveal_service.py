@@ -30,7 +30,7 @@ from secure_xcom.reveal.people import VaultPeople
 from secure_xcom.reveal.rate import RateLimit
 from secure_xcom.reveal.revealing import Revealer
 from secure_xcom.reveal.service import Service
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store, store
 from tests.support.doubles import MemoryKeyService, MemorySink
 from tests.support.world import World, coordinate

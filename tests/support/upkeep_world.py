@@ -19,7 +19,7 @@ from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.ops.jobs.rewrap import rewrap
 from secure_xcom.ops.jobs.rewrap_plan import Plan, RewrapReport
 from secure_xcom.ops.keyring import create_keyring
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store, store
 from tests.support.doubles import MemorySink
 from tests.support.world import coordinate, own_task

@@ -18,7 +18,7 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 from secure_xcom.keys import KeyService
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store, store
 from tests.support.doubles import MemoryKeyService, MemorySink
 

@@ -46,7 +46,7 @@ FORMER_FILES = {
     "audit/event.schema.json": "core/event.schema.json",
 }
 """An editor's ``$schema`` line and the schema's own ``$id`` name them by their former paths."""
-ERRORS = ("errors", "operator_errors", "service_errors", "vault_errors")
+ERRORS = ("errors", "operator_errors", "placement_errors", "service_errors", "vault_errors")
 """The files of core that declare errors."""
 ONLY_FORMER = [
     "access", "access/schema", "backend", "claims/marking", "codecs", "codecs/registry", "config", "errors",

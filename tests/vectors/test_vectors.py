@@ -17,16 +17,17 @@ from secure_xcom.claims.claimant import Claimant
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.branch_routes import routes_of
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, Coordinate, object_path
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Row
-from secure_xcom.core.reference import HEADER_BYTES, routes_of
+from secure_xcom.core.reference import HEADER_BYTES
 from secure_xcom.core.seal import unseal
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.local import LocalKeyring
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support import second_reader
 from tests.support.doubles import MemorySink, MemoryStores
 from tests.vectors.build import CREATED, DATA_KEY

@@ -23,11 +23,11 @@ def watch() -> None:
     from sqlalchemy import event
     from sqlalchemy.orm import Mapper
 
-    known = getattr(sys.modules.get(_MODELS), _CLASS, None)
-    if known is None:
+    callback_class = getattr(sys.modules.get(_MODELS), _CLASS, None)
+    if callback_class is None:
         event.listen(Mapper, "mapper_configured", _listen_to)
     else:
-        _listen_to(known.__mapper__, known)
+        _listen_to(callback_class.__mapper__, callback_class)
 
 
 def _listen_to(_mapper: Any, model: Any) -> None:

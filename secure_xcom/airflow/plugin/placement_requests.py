@@ -16,7 +16,8 @@ import yaml
 from secure_xcom.airflow.plugin import executors, harmless_config, placement_settings, service_accounts
 from secure_xcom.core.access_policy.dag_placement import Placement
 from secure_xcom.core.access_policy.executors import Executor
-from secure_xcom.core.errors import PlacementRefused, SecureXComError
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.placement_errors import PlacementRefused
 
 ATTRIBUTES = ("queue", "pool", "executor", "run_as_user")
 """The attributes of a task, and of a task instance, that a place is written to."""
@@ -39,19 +40,19 @@ def check_task(placement: Placement, task: Any, where: str, *, in_task: bool = F
     :raises PlacementRefused: it asks for what is not its own.
     """
     config = task.executor_config or {}
-    asked = dict(_asked(task, placement, in_task=in_task))
+    requested = dict(_asked(task, placement, in_task=in_task))
     for account in service_accounts.service_accounts(config):
         placement.check({"service_account": account}, where)
-    placement.check(asked, where)
+    placement.check(requested, where)
     if not placement.closed:
         return
     defaults = {"queue": _default_queue(), "run_as_user": _default_user()}
     placement.check_defaults(
-        {field: value for field, value in defaults.items() if value and field not in asked}, where
+        {field: value for field, value in defaults.items() if value and field not in requested}, where
     )
     if in_task:
         return
-    executor = _checked_executor(placement, asked.get("executor"), where)
+    executor = _checked_executor(placement, requested.get("executor"), where)
     if _is_kubernetes(executor) and not any(True for _ in service_accounts.service_accounts(config)):
         template = _template_account()
         placement.check_defaults({"service_account": template} if template else {}, where)
@@ -66,17 +67,19 @@ def placed_config(placement: Placement, instance: Any, where: str) -> dict[str, 
 
     :raises PlacementRefused: it must not run.
     """
-    asked = instance.executor_config or {}
+    requested = instance.executor_config or {}
     account = placement.places.get("service_account")
     executor = _executor(placement, _text(getattr(instance, "executor", None)))
     placed = None
     if account is not None or (
-        placement.closed and _is_kubernetes(executor) and (asked or service_accounts.can_place())
+        placement.closed and _is_kubernetes(executor) and (requested or service_accounts.can_place())
     ):
-        placed = service_accounts.placed(asked, account) if asked else service_accounts.of_the_policy(account)
+        placed = (
+            service_accounts.placed(requested, account) if requested else service_accounts.of_the_policy(account)
+        )
     # What is written here is the access policy's, as it was the last time; what the task asked for is looked at.
-    alone = not asked or (placed is not None and asked == service_accounts.of_the_policy(account))
-    check_task(placement, _Placed(instance, placement.places, {} if alone else placed or asked), where)
+    alone = not requested or (placed is not None and requested == service_accounts.of_the_policy(account))
+    check_task(placement, _Placed(instance, placement.places, {} if alone else placed or requested), where)
     return placed
 
 
@@ -86,8 +89,8 @@ def check_callback(placement: Placement, executor: object, where: str, *, queue:
     :param queue: Airflow's own callbacks name none; what a DAG file's process hands over may.
     :raises PlacementRefused: that is not its own place.
     """
-    asked = {"executor": executor, "queue": queue}
-    placement.check({field: value for field, value in asked.items() if value is not None}, where)
+    requested = {"executor": executor, "queue": queue}
+    placement.check({field: value for field, value in requested.items() if value is not None}, where)
     if placement.closed:
         chosen = _checked_executor(placement, executor, where)
         if chosen is None or chosen.kind is None or chosen.kind.splits_by == "queue":
@@ -141,13 +144,13 @@ def _asked(task: Any, placement: Placement, *, in_task: bool) -> Iterator[tuple[
         yield field, value
 
 
-def _checked_executor(placement: Placement, asked: object, where: str) -> Executor | None:
+def _checked_executor(placement: Placement, requested: object, where: str) -> Executor | None:
     """The executor that a task will run on, where Airflow's configuration names it.
 
     :raises PlacementRefused: it is Airflow's default, and somebody else's or of a class that nobody knows.
     """
-    executor = _executor(placement, _text(asked))
-    if executor is None or "executor" in placement.places or asked:
+    executor = _executor(placement, _text(requested))
+    if executor is None or "executor" in placement.places or requested:
         return executor
     placement.check_defaults({"executor": executor}, where)
     if executor.kind is None and not placement.may_use("executor", executor):
@@ -161,9 +164,9 @@ def _checked_executor(placement: Placement, asked: object, where: str) -> Execut
     return executor
 
 
-def _executor(placement: Placement, asked: str | None) -> Executor | None:
+def _executor(placement: Placement, requested: str | None) -> Executor | None:
     names = executors.configured()
-    name = placement.places.get("executor") or asked
+    name = placement.places.get("executor") or requested
     return names.default(placement.team) if not name else names.find(name, placement.team)
 
 

@@ -18,8 +18,9 @@ from secure_xcom.core.access_policy.dag_placement import Placement, placement
 from secure_xcom.core.access_policy.executors import Executors
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.watched_policy import watched
-from secure_xcom.core.errors import PlacementRefused, PolicyInvalid, SecureXComError
-from secure_xcom.deployment import airflow_config
+from secure_xcom.core.errors import PolicyInvalid, SecureXComError
+from secure_xcom.core.placement_errors import PlacementRefused
+from secure_xcom.deployment import airflow_config, dag_origins
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ HOLD = "held by secure_xcom: see the log of the scheduler and the API server"
 # A process's settings do not change while it runs, and these are read for each task instance.
 path = cache(settings.placing_policy)
 _multi_team = cache(airflow_config.multi_team)
-_told = cache(airflow_config.origins_told)
+_told = cache(dag_origins.origins_told)
 # A file's path is resolved once, not for each of its tasks.
 _bundle_of = lru_cache(maxsize=256)(placement_settings.bundle_of)
 

@@ -14,7 +14,7 @@ from importlib import util
 from typing import Any
 
 from secure_xcom.airflow.plugin.harmless_config import LABELS, POD_OVERRIDE, plain
-from secure_xcom.core.errors import PlacementRefused
+from secure_xcom.core.placement_errors import PlacementRefused
 
 # Kubernetes reads the second where the first is empty; both are written in Python's and in JSON's way.
 POD_FORM = "pod_override is a kubernetes.client.models.V1Pod"
@@ -88,8 +88,8 @@ def _placed_dictionary(pod: dict[str, Any], account: str | None) -> dict[str, An
     metadata = {**metadata, "labels": {**(labels if isinstance(labels, dict) else {}), **LABELS}}
     if account is None:
         return {**pod, "metadata": metadata}
-    kept = {key: value for key, value in (spec if isinstance(spec, dict) else {}).items() if key not in _NAMES}
-    return {**pod, "metadata": metadata, "spec": {**kept, "serviceAccountName": account}}
+    others = {key: value for key, value in (spec if isinstance(spec, dict) else {}).items() if key not in _NAMES}
+    return {**pod, "metadata": metadata, "spec": {**others, "serviceAccountName": account}}
 
 
 @cache

@@ -151,7 +151,7 @@ def mask_rendered_fields() -> None:
     def masked(task: Any) -> dict[str, Any]:
         return {field: redact(value, field) for field, value in serialize(task).items()}
 
-    helpers.redact = redact
+    helpers.redact = redact  # type: ignore[attr-defined]  # imported there for its own use
     task_runner._serialize_rendered_fields = masked
     setattr(task_runner, _MASKED_FIELDS, True)
 

@@ -18,8 +18,8 @@ from secure_xcom.core.operator_errors import CommandError
 
 if TYPE_CHECKING:
     from secure_xcom.cli.audit.locations import Place
-    from secure_xcom.core.hashed_ids import IdHasher
     from secure_xcom.ops.audit_trail.search.query import Query
+    from secure_xcom.sinks.hashed_ids import IdHasher
 
 
 def _option(metavar: str, text: str) -> Any:
@@ -88,7 +88,7 @@ class Filters:
 
         :raises SettingInvalid: the option's file cannot be used.
         """
-        from secure_xcom.core.hashed_ids import IdHasher
+        from secure_xcom.sinks.hashed_ids import IdHasher
 
         if self.hash_key:
             return IdHasher.load(self.hash_key)
@@ -103,14 +103,14 @@ class Filters:
             return None
 
 
-def _check(option: str, value: str | None, known: Sequence[str]) -> None:
+def _check(option: str, value: str | None, choices: Sequence[str]) -> None:
     from secure_xcom.core.suggest import did_you_mean
 
-    if value is not None and value not in known:
+    if value is not None and value not in choices:
         raise CommandError(
             f"no event has {value!r:.40}",
             where=option,
-            remedy=did_you_mean(value, known, f"write one of {', '.join(known)}"),
+            remedy=did_you_mean(value, choices, f"write one of {', '.join(choices)}"),
         )
 
 

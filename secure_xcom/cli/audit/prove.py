@@ -53,8 +53,8 @@ def prove(
     sealed_log = Place(config, log=log, key=key, name=name, verifiers=verifier).log()
     line = b""
     if extends is not None:
-        kept = Checkpoint.open(read_file(extends), sealed_log.verifiers, str(extends))
-        proof = audit_trail_prove.consistency(sealed_log, kept)
+        checkpoint = Checkpoint.open(read_file(extends), sealed_log.verifiers, str(extends))
+        proof = audit_trail_prove.consistency(sealed_log, checkpoint)
     else:
         if index < 0:
             index, line = audit_trail_prove.find(sealed_log, event_id=event, chain=chain, sequence=sequence)

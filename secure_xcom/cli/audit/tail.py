@@ -69,7 +69,7 @@ def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dic
     from secure_xcom.ops.audit_trail.entries import event_of
 
     newest: list[tuple[str, str, dict[str, Any]]] = []
-    kept: set[str] = set()
+    ids: set[str] = set()
     for piece in (piece for source in sources for piece in reversed(source.pieces()) if count):
         if len(newest) == count and piece.written and text_of(piece.written + _CLOCKS) < newest[0][0]:
             continue
@@ -80,12 +80,12 @@ def _newest(sources: Sequence[Source], matcher: Matcher, count: int) -> list[dic
             # The same event may be in several sinks.
             identity = f"{record.get('id')} {record.get('chain')} {record.get('sequence')}"
             match = (str(record["time"]), identity, record)
-            if identity not in kept and (len(newest) < count or match[:2] > newest[0][:2]):
-                kept.add(identity)
+            if identity not in ids and (len(newest) < count or match[:2] > newest[0][:2]):
+                ids.add(identity)
                 if len(newest) < count:
                     heappush(newest, match)
                 else:
-                    kept.remove(heapreplace(newest, match)[1])
+                    ids.remove(heapreplace(newest, match)[1])
     return [record for *_, record in sorted(newest, key=itemgetter(0, 1))]
 
 

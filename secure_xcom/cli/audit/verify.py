@@ -56,11 +56,11 @@ def verify(
     from secure_xcom.ops.audit_trail.findings import is_tampering, record, where
 
     place = Place(config, sinks=sink, log=log, key=key, name=name, verifiers=verifier)
-    kept = [(str(path), read_file(path)) for path in trusted or ()]
+    checkpoints = [(str(path), read_file(path)) for path in trusted or ()]
     anchored_log = None if chains_only else place.log()
     with progress.shown(wanted=not as_json) as tell:
         done = audit_trail_verify.verify(
-            place.sources(), anchored_log, trusted=kept, quiet_seconds=quiet, progress=tell
+            place.sources(), anchored_log, trusted=checkpoints, quiet_seconds=quiet, progress=tell
         )
     tampered = [finding for finding in done.found if is_tampering(finding)]
     texts = [f"{finding.rule}: {finding.text} [{where(finding)}]" for finding in tampered]

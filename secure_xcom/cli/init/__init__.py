@@ -76,21 +76,21 @@ def init(
     from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.setup import plan, prepare
 
-    made = None
+    prepared = None
     if use_vault:
-        made = vault.prepare(key, store, vault.Asked(tuple(approle or ()), connections, dry_run))
+        prepared = vault.prepare(key, store, vault.Asked(tuple(approle or ()), connections, dry_run))
     elif approle or connections:
         raise CommandError("--approle and --connections go with --vault")
     if dry_run:
-        planned = [*(made.findings if made else ()), *plan(key, store)]
-        _show_plan(planned, made.policies if made else {}, as_json=as_json)
+        planned = [*(prepared.findings if prepared else ()), *plan(key, store)]
+        _show_plan(planned, prepared.policies if prepared else {}, as_json=as_json)
         drift = any(finding.details.get("changes") for finding in planned)
         raise typer.Exit(output.FOUND_SOMETHING if drift else output.exit_code(planned))
-    findings = [*(made.findings if made else ()), *prepare(key, store)]
+    findings = [*(prepared.findings if prepared else ()), *prepare(key, store)]
     settings = {"core.xcom_backend": "secure_xcom.SecureXComBackend"}
     settings["secure_xcom.key_uris"] = ",".join(key)
     settings["secure_xcom.store_uri"] = store
-    lines = made.lines if made else []
+    lines = prepared.lines if prepared else []
     steps = [*steps_for_logins([*key, store], approle=bool(approle)), *_NEXT]
     if as_json:
         output.show_json({**_record(findings, settings, steps), **({"connections": lines} if lines else {})})

@@ -56,10 +56,10 @@ def prepare(key_uris: list[str], store_uri: str, asked: Asked) -> Made:
     :raises CommandError: the options do not go together.
     :raises SecureXComError: Vault refuses.
     """
-    conn_id, wanted = _wanted(key_uris, store_uri, asked)
+    conn_id, desired = _wanted(key_uris, store_uri, asked)
     operator = vault_client("default")
-    steps = plan(operator, wanted)
-    policies = {wanted.policy(role): text for role, text in wanted.policy_texts().items()}
+    steps = plan(operator, desired)
+    policies = {desired.policy(role): text for role, text in desired.policy_texts().items()}
     findings = [_finding(step, dry_run=asked.dry_run) for step in steps]
     if asked.dry_run:
         return Made(findings, policies)
@@ -73,9 +73,9 @@ def prepare(key_uris: list[str], store_uri: str, asked: Asked) -> Made:
         )
     apply(operator, steps)
     lines = []
-    for role in wanted.approles:
-        named = conn_id if role == wanted.approles[0] else f"{conn_id}_{role}"
-        line = airflow_connection_line(operator, wanted, credentials(operator, wanted, role), named)
+    for role in desired.approles:
+        named = conn_id if role == desired.approles[0] else f"{conn_id}_{role}"
+        line = airflow_connection_line(operator, desired, credentials(operator, desired, role), named)
         lines.append(line)
         if named == conn_id:
             name, _, value = line.partition("=")

@@ -50,9 +50,9 @@ def policy_apply(
     from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 
     policy = AccessPolicy.load(str(file))
-    made = compile_policy(policy, dag or ())
-    planned = list(_plan(policy, made, dag or (), set(to or Target), create_users=create_users))
-    notes = [*made.notes, *(note for change in planned for note in change.notes)]
+    compiled = compile_policy(policy, dag or ())
+    planned = list(_plan(policy, compiled, dag or (), set(to or Target), create_users=create_users))
+    notes = [*compiled.notes, *(note for change in planned for note in change.notes)]
     if not as_json:
         screen = output.console()
         for change in planned:
@@ -71,7 +71,7 @@ def policy_apply(
 
 
 def _plan(
-    policy: AccessPolicy, made: Compiled, dags: Sequence[str], targets: set[Target], *, create_users: bool
+    policy: AccessPolicy, compiled: Compiled, dags: Sequence[str], targets: set[Target], *, create_users: bool
 ) -> Iterator[Change]:
     """Yield the changes for every requested service that the file needs."""
     from secure_xcom.connections.vault.client import VaultClient
@@ -79,15 +79,15 @@ def _plan(
     from secure_xcom.ops.service_policies.apply import vault as apply_vault
     from secure_xcom.ops.service_policies.aws_account import AwsAccount
 
-    if Target.vault in targets and any(path.startswith("vault/") for path in made.files):
-        yield from apply_vault.changes(VaultClient("default"), policy, made)
-    if not any(path.startswith("aws/") for path in made.files) or targets == {Target.vault}:
+    if Target.vault in targets and any(path.startswith("vault/") for path in compiled.files):
+        yield from apply_vault.changes(VaultClient("default"), policy, compiled)
+    if not any(path.startswith("aws/") for path in compiled.files) or targets == {Target.vault}:
         return
     aws = AwsAccount()
     # Keys and buckets name roles and users, so IAM comes first.
     if Target.iam in targets:
-        yield from aws_iam.plan(aws, policy, made, create_users=create_users)
+        yield from aws_iam.plan(aws, policy, compiled, create_users=create_users)
     if Target.kms in targets:
         yield from aws_kms.plan(aws, policy, dags)
     if Target.s3 in targets:
-        yield from aws_s3.plan(aws, made)
+        yield from aws_s3.plan(aws, compiled)

@@ -26,13 +26,13 @@ def policy_compile(
     from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.compile.all_services import compile_policy, write
 
-    made = compile_policy(AccessPolicy.load(str(file)), dag or ())
-    changed = write(made, out, dry_run=dry_run)
+    compiled = compile_policy(AccessPolicy.load(str(file)), dag or ())
+    changed = write(compiled, out, dry_run=dry_run)
     if as_json:
-        output.show_json({"files": sorted(made.files), "changed": changed, "notes": made.notes})
+        output.show_json({"files": sorted(compiled.files), "changed": changed, "notes": compiled.notes})
     else:
         screen, verb = output.console(), "would change" if dry_run else "changed"
-        screen.print(f"{len(made.files)} files in {output.clean(out)}, {len(changed)} {verb}", soft_wrap=True)
-        for note in made.notes:
+        screen.print(f"{len(compiled.files)} files in {output.clean(out)}, {len(changed)} {verb}", soft_wrap=True)
+        for note in compiled.notes:
             screen.print(f"! {output.clean(note)}", style="yellow", soft_wrap=True)
-    raise typer.Exit(output.FOUND_SOMETHING if made.notes or (dry_run and changed) else output.FINE)
+    raise typer.Exit(output.FOUND_SOMETHING if compiled.notes or (dry_run and changed) else output.FINE)

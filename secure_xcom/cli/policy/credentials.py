@@ -109,12 +109,12 @@ def _show(done: list[dict[str, Any]]) -> None:
 def _named(policy: AccessPolicy, names: list[str]) -> list[Identity]:
     from secure_xcom.core.errors import SettingInvalid
 
-    known = {identity.name for identity in policy.identities}
-    if unknown := sorted(set(names) - known):
+    names_known = {identity.name for identity in policy.identities}
+    if unknown := sorted(set(names) - names_known):
         raise SettingInvalid(
             f"the access policy has no identity {unknown[0]!r:.80}",
             where="--identity",
-            remedy=f"name one of: {', '.join(sorted(known))}",
+            remedy=f"name one of: {', '.join(sorted(names_known))}",
         )
     return [identity for identity in policy.identities if not names or identity.name in names]
 
@@ -126,17 +126,17 @@ def _logins(policy: AccessPolicy, identities: Sequence[Identity]) -> dict[str, d
     from secure_xcom.ops.service_policies.credentials.connection_files import ids_of
     from secure_xcom.ops.service_policies.credentials.logins import AccessKeys, AppRole
 
-    found: dict[str, dict[str, Logins]] = {}
+    logins: dict[str, dict[str, Logins]] = {}
     vault, aws = None, None
     for identity in identities:
-        ids, mine = ids_of(policy, identity), found.setdefault(identity.name, {})
+        ids, services = ids_of(policy, identity), logins.setdefault(identity.name, {})
         if identity.vault is not None and identity.vault.auth == "approle" and ids.vault:
             vault = vault or VaultClient("default")
-            mine["vault"] = AppRole(vault, identity)
+            services["vault"] = AppRole(vault, identity)
         if identity.aws is not None and ":user/" in identity.aws.principal and ids.s3:
             aws = aws or AwsAccount()
-            mine["s3"] = AccessKeys(aws, identity.aws.principal)
-    return found
+            services["s3"] = AccessKeys(aws, identity.aws.principal)
+    return logins
 
 
 def _services(logins: dict[str, dict[str, Logins]], vault_addr: str | None, s3_endpoint: str | None) -> Services:
@@ -146,7 +146,7 @@ def _services(logins: dict[str, dict[str, Logins]], vault_addr: str | None, s3_e
     from secure_xcom.ops.service_policies.credentials.handing_out import Services
 
     server = None
-    if any("vault" in mine for mine in logins.values()):
+    if any("vault" in services for services in logins.values()):
         server = endpoint_from_environment()
         if vault_addr is not None:
             server = replace(server, address=checked_address(vault_addr, "--vault-addr"))

@@ -43,9 +43,9 @@ def policy_lint(
     from secure_xcom.ops.service_policies.lint.document_rules import DOCUMENT_RULES
 
     allowed = set(allow or ())
-    known = {*RULES, *DOCUMENT_RULES}
-    for name in sorted(allowed - known):
-        remedy = did_you_mean(name, known, "see lint's rules in docs/reference/lint-rules.md")
+    rules = {*RULES, *DOCUMENT_RULES}
+    for name in sorted(allowed - rules):
+        remedy = did_you_mean(name, rules, "see lint's rules in docs/reference/lint-rules.md")
         raise CommandError(f"there is no rule {name!r:.80}", where="--allow", remedy=remedy)
     every = [finding for path in paths for finding in _lint(path, dag or ())]
     findings = [finding for finding in every if finding.rule not in allowed]

@@ -29,7 +29,9 @@ def policy_show(
     if dag is not None:
         _show_dag(policy, file, dag, as_json=as_json)
         return
-    record = [_compartment(policy, own, identities) for own, identities in _with_identities(policy)]
+    record = [
+        _compartment(policy, compartment, identities) for compartment, identities in _with_identities(policy)
+    ]
     if as_json:
         output.show_json(
             {
@@ -47,14 +49,14 @@ def policy_show(
     )
     for column in ("compartment", "DAGs that push", "who may pull", "identities", "keys", "stores"):
         table.add_column(column, overflow="fold")
-    for one in record:
+    for entry in record:
         table.add_row(
-            one["name"] + ("\n(default)" if one["default"] else ""),
-            "\n".join(one["dags"]) or "(none)",
-            "\n".join(["its own", *one["readers"]]),
-            "\n".join(f"{name}: {', '.join(roles)}" for name, roles in one["identities"].items()) or "(none)",
-            "\n".join(one["key_uris"]),
-            "\n".join([one["store_uri"], *one["routes"]]),
+            entry["name"] + ("\n(default)" if entry["default"] else ""),
+            "\n".join(entry["dags"]) or "(none)",
+            "\n".join(["its own", *entry["readers"]]),
+            "\n".join(f"{name}: {', '.join(roles)}" for name, roles in entry["identities"].items()) or "(none)",
+            "\n".join(entry["key_uris"]),
+            "\n".join([entry["store_uri"], *entry["routes"]]),
         )
     output.table_console().print(table)
 
@@ -62,11 +64,11 @@ def policy_show(
 def _with_identities(policy: AccessPolicy) -> list[tuple[Compartment, dict[str, list[str]]]]:
     from secure_xcom.ops.service_policies.grants import grants_of
 
-    found: dict[str, dict[str, list[str]]] = {own.name: {} for own in policy.compartments}
+    by_compartment: dict[str, dict[str, list[str]]] = {compartment.name: {} for compartment in policy.compartments}
     for identity in policy.identities:
         for grant in grants_of(policy, identity):
-            found[grant.compartment].setdefault(identity.name, []).append(_grant(grant))
-    return [(own, found[own.name]) for own in policy.compartments]
+            by_compartment[grant.compartment].setdefault(identity.name, []).append(_grant(grant))
+    return [(compartment, by_compartment[compartment.name]) for compartment in policy.compartments]
 
 
 def _grant(grant: Grant) -> str:
@@ -87,21 +89,23 @@ def _reader(reader: Reader) -> str:
     return ", ".join(words) or "every DAG"
 
 
-def _compartment(policy: AccessPolicy, own: Compartment, identities: dict[str, list[str]]) -> dict[str, Any]:
+def _compartment(
+    policy: AccessPolicy, compartment: Compartment, identities: dict[str, list[str]]
+) -> dict[str, Any]:
     return {
-        "name": own.name,
-        "default": own is policy.default,
-        "dags": list(own.dags),
-        "readers": [_reader(reader) for reader in own.readers],
+        "name": compartment.name,
+        "default": compartment is policy.default,
+        "dags": list(compartment.dags),
+        "readers": [_reader(reader) for reader in compartment.readers],
         "identities": identities,
-        "key_uris": list(own.key_uris),
-        "store_uri": own.store_uri,
-        "former_store_uris": list(own.former_store_uris),
+        "key_uris": list(compartment.key_uris),
+        "store_uri": compartment.store_uri,
+        "former_store_uris": list(compartment.former_store_uris),
         "routes": [
             f"{' '.join(['sensitive'] * bool(route.sensitive) + list(route.keys or ()))} -> {route.store_uri}"
-            for route in own.routes
+            for route in compartment.routes
         ],
-        **own.model_dump(
+        **compartment.model_dump(
             mode="json",
             include={"retention", "max_bytes", "mask_values", "hide_return_values", "exclusive", "tasks_run_on"},
             exclude_none=True,
@@ -135,37 +139,41 @@ def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> N
     from secure_xcom.ops.service_policies.explain import why
 
     reason = why(policy, read_bytes(str(file)), dag, where=str(file))
-    own, runner = reason.compartment, policy.runner(dag)
-    identities = {} if own is None else next(names for one, names in _with_identities(policy) if one is own)
+    compartment, runner = reason.compartment, policy.runner(dag)
+    identities = (
+        {}
+        if compartment is None
+        else next(names for listed, names in _with_identities(policy) if listed is compartment)
+    )
     record = {
         "dag": dag,
-        "compartment": None if own is None else own.name,
+        "compartment": None if compartment is None else compartment.name,
         "why": reason.text,
         "line": reason.line,
         "later": [f"{glob} of {name}" for name, glob in reason.later],
-        **({} if own is None else {"is": _compartment(policy, own, identities)}),
+        **({} if compartment is None else {"is": _compartment(policy, compartment, identities)}),
     }
     if as_json:
         output.show_json(record)
     else:
         screen = output.console()
-        name = "no compartment: it may neither push nor pull" if own is None else own.name
+        name = "no compartment: it may neither push nor pull" if compartment is None else compartment.name
         screen.print(f"{output.clean(dag)}: {name}", style="bold", soft_wrap=True)
         screen.print(f"  because {reason.text}", soft_wrap=True)
         for later in record["later"] if isinstance(record["later"], list) else ():
             screen.print(f"  {later} also matches it, but comes later", soft_wrap=True)
-        if own is not None:
-            shown = _compartment(policy, own, identities)
+        if compartment is not None:
+            shown = _compartment(policy, compartment, identities)
             screen.print(f"  who may pull: {'; '.join(['its own DAGs', *shown['readers']])}", soft_wrap=True)
             for identity, roles in identities.items():
                 screen.print(f"  identity {identity}: {', '.join(roles)}", soft_wrap=True)
-            screen.print(f"  keys: {' '.join(own.key_uris)}", soft_wrap=True)
-            screen.print(f"  store: {own.store_uri}", soft_wrap=True)
-            if runner is None and own.tasks_run_on is not None:
-                words = ", ".join(f"{field} {value}" for field, value in own.tasks_run_on.places)
-                words += ", and are refused elsewhere" if own.tasks_run_on.refuse_elsewhere else ""
+            screen.print(f"  keys: {' '.join(compartment.key_uris)}", soft_wrap=True)
+            screen.print(f"  store: {compartment.store_uri}", soft_wrap=True)
+            if runner is None and compartment.tasks_run_on is not None:
+                words = ", ".join(f"{field} {value}" for field, value in compartment.tasks_run_on.places)
+                words += ", and are refused elsewhere" if compartment.tasks_run_on.refuse_elsewhere else ""
                 screen.print(f"  its tasks run on: {words}", soft_wrap=True)
         if runner is not None and runner.runs_on is not None:
             words = ", ".join(f"{field} {value}" for field, value in runner.runs_on.places)
             screen.print(f"  its tasks run on: {words}, by runs_on of identity {runner.name}", soft_wrap=True)
-    raise typer.Exit(output.FOUND_SOMETHING if own is None else output.FINE)
+    raise typer.Exit(output.FOUND_SOMETHING if compartment is None else output.FINE)

@@ -67,24 +67,26 @@ def policy_verify(
 
     policy = AccessPolicy.load(str(file))
     services = set(on or Service)
-    found = _Matrix()
+    matrix = _Matrix()
     if Service.vault in services:
-        _in_vault(policy, dag or (), found)
+        _in_vault(policy, dag or (), matrix)
     if services & {Service.s3, Service.kms}:
-        _in_aws(policy, dag or (), services, found)
-    if not found.rows:
+        _in_aws(policy, dag or (), services, matrix)
+    if not matrix.rows:
         raise SettingMissing(
             "there are no credentials of any identity",
             remedy="set SECURE_XCOM_VERIFY_NAME, or SECURE_XCOM_VERIFY_NAME_AWS, for each identity",
         )
-    allowed_rows = _allowed(found.rows, allow or ())
-    surprises = [row for row in found.rows if row.surprise and row not in allowed_rows]
+    allowed_rows = _allowed(matrix.rows, allow or ())
+    surprises = [row for row in matrix.rows if row.surprise and row not in allowed_rows]
     if as_json:
-        record = [{**asdict(row), "surprise": row.surprise, "accepted": row in allowed_rows} for row in found.rows]
-        output.show_json({"matrix": record, "left_out": found.left_out, "notes": found.notes})
+        record = [
+            {**asdict(row), "surprise": row.surprise, "accepted": row in allowed_rows} for row in matrix.rows
+        ]
+        output.show_json({"matrix": record, "left_out": matrix.left_out, "notes": matrix.notes})
     else:
         screen = output.console()
-        for line in grouped(found.rows):
+        for line in grouped(matrix.rows):
             where = f"{line.identity} | {line.service} | {line.compartment} | {output.clean(line.place)}"
             screen.print(where, soft_wrap=True)
             for word, actions in (("allowed", line.allowed), ("denied", line.denied)):
@@ -92,17 +94,17 @@ def policy_verify(
                     screen.print(f"  {word:8}{', '.join(actions)}", soft_wrap=True)
             for surprise in line.surprises:
                 screen.print(f"  UNEXPECTED {surprise}", style="bold red", soft_wrap=True)
-        tried, succeeded = len(found.rows), sum(row.allowed for row in found.rows)
+        tried, succeeded = len(matrix.rows), sum(row.allowed for row in matrix.rows)
         accepted = f", {len(allowed_rows)} accepted (--allow)" if allowed_rows else ""
         screen.print(
             f"{tried} tried: {succeeded} allowed, {tried - succeeded} denied, {len(surprises)} unexpected"
             f"{accepted}"
         )
-        for name in found.left_out:
+        for name in matrix.left_out:
             screen.print(f"! {name}: no credentials, not tried", style="yellow", soft_wrap=True)
-        for note in found.notes:
+        for note in matrix.notes:
             screen.print(f"! {output.clean(note)}", style="yellow", soft_wrap=True)
-    found_any = found.left_out or found.notes or surprises
+    found_any = matrix.left_out or matrix.notes or surprises
     raise typer.Exit(output.FOUND_SOMETHING if found_any else output.FINE)
 
 
@@ -114,49 +116,49 @@ def _allowed(rows: Sequence[Trial], allow: Sequence[str]) -> set[Trial]:
     from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.core.suggest import did_you_mean
 
-    known = {row.action for row in rows} | {f"{row.identity}/{row.action}" for row in rows}
+    actions = {row.action for row in rows} | {f"{row.identity}/{row.action}" for row in rows}
     for name in allow:
-        if name not in known:
+        if name not in actions:
             raise CommandError(
                 f"nothing was tried that is called {name!r:.80}",
                 where="--allow",
-                remedy=did_you_mean(name, known, "write ACTION or IDENTITY/ACTION as the matrix shows them"),
+                remedy=did_you_mean(name, actions, "write ACTION or IDENTITY/ACTION as the matrix shows them"),
             )
     return {
         row for row in rows if row.surprise and not {row.action, f"{row.identity}/{row.action}"}.isdisjoint(allow)
     }
 
 
-def _given(names: Sequence[str], ending: str, found: _Matrix) -> dict[str, str]:
-    given = {
+def _given(names: Sequence[str], ending: str, matrix: _Matrix) -> dict[str, str]:
+    options = {
         name: os.environ.get(f"SECURE_XCOM_VERIFY_{re.sub(r'[^A-Z0-9]', '_', name.upper())}{ending}")
         for name in names
     }
-    left_out = [name for name, value in given.items() if not value and name not in found.left_out]
-    found.left_out += left_out
-    return {name: value for name, value in given.items() if value}
+    left_out = [name for name, value in options.items() if not value and name not in matrix.left_out]
+    matrix.left_out += left_out
+    return {name: value for name, value in options.items() if value}
 
 
-def _in_vault(policy: AccessPolicy, dags: Sequence[str], found: _Matrix) -> None:
+def _in_vault(policy: AccessPolicy, dags: Sequence[str], matrix: _Matrix) -> None:
     from secure_xcom.connections.vault.client import VaultClient
     from secure_xcom.ops.service_policies.verify.vault import verify
     from secure_xcom.ops.service_policies.verify.vault_viewers import verified_groups, verify_viewers
 
     names = [identity.name for identity in policy.identities if identity.vault is not None]
-    if tokens := _given(names, "", found):
-        found.rows += verify(VaultClient("default").wire, policy, tokens, dags)
-    if viewers := _given(list(verified_groups(policy)), "", found):
-        found.rows += verify_viewers(VaultClient("default").wire, policy, viewers, dags)
+    if tokens := _given(names, "", matrix):
+        matrix.rows += verify(VaultClient("default").wire, policy, tokens, dags)
+    if viewers := _given(list(verified_groups(policy)), "", matrix):
+        matrix.rows += verify_viewers(VaultClient("default").wire, policy, viewers, dags)
 
 
-def _in_aws(policy: AccessPolicy, dags: Sequence[str], services: set[Service], found: _Matrix) -> None:
+def _in_aws(policy: AccessPolicy, dags: Sequence[str], services: set[Service], matrix: _Matrix) -> None:
     from secure_xcom.ops.service_policies.aws_account import AwsAccount
     from secure_xcom.ops.service_policies.rights import Known, rights_of
     from secure_xcom.ops.service_policies.verify.aws_kms import KmsVerifier
     from secure_xcom.ops.service_policies.verify.aws_s3 import S3Verifier
 
     names = [identity.name for identity in policy.identities if identity.aws is not None]
-    accounts = {name: AwsAccount(profile) for name, profile in _given(names, "_AWS", found).items()}
+    accounts = {name: AwsAccount(profile) for name, profile in _given(names, "_AWS", matrix).items()}
     if not accounts:
         return
     known = Known(tuple(sorted(set(dags))))
@@ -164,5 +166,5 @@ def _in_aws(policy: AccessPolicy, dags: Sequence[str], services: set[Service], f
     for service, kind in ((Service.s3, S3Verifier), (Service.kms, KmsVerifier)):
         if service in services:
             verifier = kind(policy, accounts, rights)
-            found.rows += verifier.rows()
-            found.notes += verifier.left
+            matrix.rows += verifier.rows()
+            matrix.notes += verifier.left

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.coordinate import TaskTry
-from secure_xcom.core.errors import OriginRefused, PolicyInvalid
+from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.placement_errors import OriginRefused
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.identities import Identity

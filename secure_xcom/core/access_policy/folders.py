@@ -11,19 +11,15 @@ connection.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 from secure_xcom.core.coordinate import CLAIMS, path_segment
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.interface import Rules
-
-_LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|::1")
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +86,9 @@ def _folders(uri: str, below: tuple[str, ...], local_folders: LocalFolders) -> I
         path = os.path.normpath("/" + "/".join([unquote(place).strip("/"), *below]))
         yield from ((path, folder) for folder in local_folders.folders(path))
         return
-    authority, _, path = place.partition("/")
-    # A proxy may decode a path once more than we do, so two spellings of one path count as the same path.
-    parts = [unquote(part) for part in path.split("/") if part]
-    if scheme == "vault-kv":
-        # MOUNT/PREFIX, or MOUNT/WITH/SLASHES/data/PREFIX: `secure_xcom.stores.vault_kv_uri`.
-        position = parts.index("data", 1) if "data" in parts[1:] else 0
-        name, parts = "/".join(parts[: position or 1]), parts[position + 1 :]
-    else:
-        name = authority.rpartition("@")[2].lower()
-    inside = tuple("/".join([*parts, *below]).split("/"))
-    shown = f"{scheme}://{'/'.join([name, *inside])}"
-    yield shown, Folder((scheme, name), inside, _server(scheme, query))
+    from secure_xcom.core.access_policy.bucket_folders import bucket_folder
 
-
-def _server(scheme: str, query: str) -> str:
-    options = dict(parse_qsl(query))
-    if endpoint := options.get("endpoint"):
-        try:
-            parts = urlsplit(endpoint)
-            host, port = (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
-        except ValueError:
-            # Whoever uses the URI reports what is wrong with it.
-            return ""
-        return f"{'localhost' if _LOOPBACK.fullmatch(host) else host}:{port}"
-    return options.get("account", "").lower() if scheme == "abfs" else ""
+    yield bucket_folder(scheme, place, query, below)
 
 
 class LocalFolders:

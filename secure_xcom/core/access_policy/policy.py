@@ -7,7 +7,7 @@ a hostile worker, the policies of the key service and the bucket hold.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -224,16 +224,6 @@ class AccessPolicy:
             if wrong is not None:
                 return Verdict(compartment, f"producer.{wrong.field}", wrong.refusal)
         return Verdict(compartment, "own")
-
-    def viewer_of(self, coordinate: Coordinate, groups: Collection[str]) -> Verdict:
-        """Decide whether a person in these groups may see an XCom, by the viewers of its compartment alone.
-
-        :param groups: the person's groups, as the identity provider names them in a verified token.
-        :raises CompartmentUnknown: the XCom's DAG belongs to no compartment.
-        """
-        from secure_xcom.core.access_policy.viewers import judge_viewer
-
-        return judge_viewer(self.resolve(coordinate), coordinate, groups)
 
     def decide(self, coordinate: Coordinate, compartment: str, consumer: TaskTry | None) -> Verdict:
         """Decide whether this consumer may pull, before any key is asked for.

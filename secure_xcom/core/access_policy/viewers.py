@@ -1,18 +1,30 @@
-"""The decision about a person: the compartment's viewers admit one of the groups, or not."""
+"""The decision about a person: the compartment's viewers admit one of the groups, or not.
+
+The reveal service alone decides about people; no task loads this.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.globs import any_matches
 from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import AccessRefused
 
+if TYPE_CHECKING:
+    from secure_xcom.core.access_policy.policy import AccessPolicy
 
-def judge_viewer(compartment: Compartment, coordinate: Coordinate, groups: Collection[str]) -> Verdict:
-    """Decide whether a compartment's viewers admit a person in these groups. Groups are compared exactly."""
+
+def judge_viewer(policy: AccessPolicy, coordinate: Coordinate, groups: Collection[str]) -> Verdict:
+    """Decide whether a person in these groups may see an XCom, by the viewers of its compartment alone.
+
+    :param groups: the person's groups, as the identity provider names them in a verified token. They are compared
+        exactly.
+    :raises CompartmentUnknown: the XCom's DAG belongs to no compartment.
+    """
+    compartment = policy.resolve(coordinate)
     nearest: tuple[int, str] | None = None
     for number, viewer in enumerate(compartment.viewers):
         if viewer.group not in groups:

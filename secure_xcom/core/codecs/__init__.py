@@ -19,7 +19,7 @@ from secure_xcom.core.codecs.compression import (
     decompress,
 )
 from secure_xcom.core.codecs.plain_json import Parts, from_json, plain_parts, to_json
-from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable, ValueTooLarge
+from secure_xcom.core.errors import SecureXComError, ValueNotDecodable, ValueNotSerialisable
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
@@ -108,7 +108,12 @@ class Codecs:
             data = bytes(value)  # type: ignore[call-overload]  # of one of these types
             return Encoded(type(value).__name__, (data,), data)
         try:
-            return self._encode_by_type(value, where) or self._encode_json(value)
+            if type(value) not in _PLAIN:
+                from secure_xcom.core.codecs.registry import encode_by_type
+
+                if (encoded := encode_by_type(value, where)) is not None:
+                    return encoded
+            return self._encode_json(value)
         except SecureXComError:
             raise
         except Exception as error:  # noqa: BLE001  # a class's own serialize may raise anything, and quote the value
@@ -117,27 +122,6 @@ class Codecs:
             part = failing_part.find(value, self._encode_json, error, self._names, where)
             what = f"the value cannot be serialised at {part.text}"
             raise ValueNotSerialisable(what, where=where, remedy=part.remedy) from None
-
-    def _encode_by_type(self, value: object, where: str) -> Encoded | None:
-        if type(value) in _PLAIN:
-            return None
-        from secure_xcom.core.codecs.registry import codec_for
-
-        chosen = codec_for(value)
-        if chosen is None:
-            return None
-        name, codec = chosen
-        try:
-            buffers = codec.encode(value)
-            return None if buffers is None else Encoded(name, tuple(buffers), codec.picture(value))
-        except SecureXComError:
-            raise
-        except Exception as error:  # noqa: BLE001  # a library's own error may quote the value
-            raise ValueNotSerialisable(
-                f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be encoded by codec "
-                f"{name!r:.40} ({type(error).__name__})",
-                where=where,
-            ) from None
 
     def _encode_json(self, value: object) -> Encoded:
         parts = plain_parts(value)
@@ -157,34 +141,15 @@ class Codecs:
         if codec == "bytearray":
             return Decoded(bytearray(data), data)
         if codec != "json":
-            return self._decode_by_name(codec, data, max_bytes, where)
+            from secure_xcom.core.codecs.registry import decode_by_name
+
+            return decode_by_name(codec, data, max_bytes, where)
         try:
             structure = from_json(data)
         except (ValueError, RecursionError) as error:
             raise ValueNotDecodable(f"not JSON ({type(error).__name__})", where=where) from None
         parts = plain_parts(structure, decoded=True)
         return Decoded(self.restore(structure, where=where) if parts is None else structure, structure, parts)
-
-    @staticmethod
-    def _decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> Decoded:
-        from secure_xcom.core.codecs.registry import Unfolding, codec_named
-
-        codec = codec_named(name, where=where)
-        try:
-            if isinstance(codec, Unfolding):
-                _check_unfolded(codec.unfolded(data), max_bytes, where)
-            value = codec.decode(data)
-            return Decoded(value, codec.picture(value))
-        except ValueTooLarge:
-            raise
-        except ImportError as error:
-            raise ValueNotDecodable(
-                f"the codec {name!r:.40} needs a library that this worker does not have: {error.name}", where=where
-            ) from None
-        except Exception as error:  # noqa: BLE001  # a library's own error may quote the value
-            raise ValueNotDecodable(
-                f"not of the codec {name!r:.40} ({type(error).__name__})", where=where
-            ) from None
 
     def restore(self, structure: object, *, where: str = "") -> Any:
         """Return Airflow's deserialisation of a plain structure.
@@ -198,13 +163,6 @@ class Codecs:
             raise ValueNotDecodable(str(error), where=where) from None
         except Exception as error:  # noqa: BLE001  # a class's own deserialize may do so as well
             raise ValueNotDecodable(f"{type(error).__name__} while it was built anew", where=where) from None
-
-
-def _check_unfolded(size: int, max_bytes: int, where: str) -> None:
-    if size > max_bytes:
-        raise ValueTooLarge(
-            f"what is compressed in the value unfolds to {size} bytes, {max_bytes} are allowed", where=where
-        )
 
 
 def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[bytes | memoryview], int | None]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from secure_xcom.core.codecs.compression import NO_COMPRESSION, ZSTD, ZSTD_LEVEL
+import zstandard
+
+from secure_xcom.core.codecs.compression import NO_COMPRESSION, ZSTD
+from secure_xcom.core.codecs.zstd import LEVEL
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -30,12 +33,10 @@ def compress_stream(buffers: Sequence[Buffer], how: str) -> tuple[str, Iterator[
 
 
 def _pays(views: Sequence[memoryview]) -> bool:
-    import zstandard
-
     size = sum(map(len, views))
     step = max(1, size // _SAMPLES)
     samples = [_cut(views, place * step, _SAMPLE_BYTES) for place in range(_SAMPLES)]
-    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+    compressor = zstandard.ZstdCompressor(level=LEVEL)
     smaller = sum(len(compressor.compress(sample)) for sample in samples)
     return smaller < _PAYS * sum(map(len, samples))
 
@@ -54,9 +55,7 @@ def _cut(views: Sequence[memoryview], start: int, size: int) -> bytes:
 
 
 def _compressed(pieces: Iterable[memoryview], size: int) -> Iterator[bytes]:
-    import zstandard
-
-    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=False).compressobj(size=size)
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False).compressobj(size=size)
     for piece in pieces:
         if smaller := compressor.compress(piece):
             yield smaller

@@ -15,7 +15,14 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from secure_xcom.core.errors import CodecUnknown
+from secure_xcom.core.codecs import Decoded, Encoded
+from secure_xcom.core.errors import (
+    CodecUnknown,
+    SecureXComError,
+    ValueNotDecodable,
+    ValueNotSerialisable,
+    ValueTooLarge,
+)
 from secure_xcom.core.load_adapter import load
 
 if TYPE_CHECKING:
@@ -96,6 +103,58 @@ def codec_named(name: str, *, where: str = "") -> Codec:
     if name not in IMPLEMENTATIONS and name not in _others():
         raise CodecUnknown(f"no codec is named {name!r:.40}", where=where)
     return _codec(name)
+
+
+def encode_by_type(value: object, where: str) -> Encoded | None:
+    """Encode a value with the codec for its type; None where Airflow's serialisation is to take it.
+
+    :param where: the coordinate, for errors.
+    :raises ValueNotSerialisable: the codec fails.
+    """
+    chosen = codec_for(value)
+    if chosen is None:
+        return None
+    name, codec = chosen
+    try:
+        buffers = codec.encode(value)
+        return None if buffers is None else Encoded(name, tuple(buffers), codec.picture(value))
+    except SecureXComError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a library's own error may quote the value
+        raise ValueNotSerialisable(
+            f"a value of type {type(value).__module__}.{type(value).__qualname__} cannot be encoded by codec "
+            f"{name!r:.40} ({type(error).__name__})",
+            where=where,
+        ) from None
+
+
+def decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> Decoded:
+    """Decode bytes with the codec that their head names.
+
+    :param max_bytes: to how many bytes what is compressed within them may unfold.
+    :raises CodecUnknown, ValueTooLarge, ValueNotDecodable: as `Codecs.decode`.
+    """
+    codec = codec_named(name, where=where)
+    try:
+        if isinstance(codec, Unfolding):
+            _check_unfolded(codec.unfolded(data), max_bytes, where)
+        value = codec.decode(data)
+        return Decoded(value, codec.picture(value))
+    except ValueTooLarge:
+        raise
+    except ImportError as error:
+        raise ValueNotDecodable(
+            f"the codec {name!r:.40} needs a library that this worker does not have: {error.name}", where=where
+        ) from None
+    except Exception as error:  # noqa: BLE001  # a library's own error may quote the value
+        raise ValueNotDecodable(f"not of the codec {name!r:.40} ({type(error).__name__})", where=where) from None
+
+
+def _check_unfolded(size: int, max_bytes: int, where: str) -> None:
+    if size > max_bytes:
+        raise ValueTooLarge(
+            f"what is compressed in the value unfolds to {size} bytes, {max_bytes} are allowed", where=where
+        )
 
 
 def forget() -> None:

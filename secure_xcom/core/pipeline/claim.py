@@ -11,15 +11,15 @@ from secure_xcom.claims import claiming
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.claiming import Wanted
-from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core.coordinate import Asked
 from secure_xcom.core.errors import ClaimRefused
 from secure_xcom.core.event import Action
 from secure_xcom.core.pipeline.decide import Admitted, exclusive_of
 from secure_xcom.core.reference import Reference
-from secure_xcom.sinks import Draft, Record
+from secure_xcom.sinks.recording import Draft, Record
 
 if TYPE_CHECKING:
+    from secure_xcom.claims.ledger import Ledger
     from secure_xcom.core.access_policy.interface import Rules
 
 Recorder: TypeAlias = Callable[[Action, Sequence[Draft]], AbstractContextManager[Record]]

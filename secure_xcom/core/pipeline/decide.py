@@ -13,7 +13,7 @@ from secure_xcom.core.errors import PlaintextRefused
 from secure_xcom.core.pipeline.open_payload import key_uses, openable
 from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.keys.data_keys import Candidates
-from secure_xcom.sinks import Record
+from secure_xcom.sinks.recording import Record
 
 if TYPE_CHECKING:
     from secure_xcom.claims.claimant import Claimant

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ from secure_xcom.core.event import Action
 from secure_xcom.core.pipeline.decide import Row
 from secure_xcom.core.pipeline.open_payload import key_uses, place_within
 from secure_xcom.core.reference import is_reference, parse
-from secure_xcom.sinks import Draft, Record
+from secure_xcom.sinks.recording import Draft, Record
 from secure_xcom.stores import Store
 
 if TYPE_CHECKING:
-    from secure_xcom.claims.claimant import Target
+    from secure_xcom.claims.claimant import Claimant, Target
+    from secure_xcom.claims.claiming import Wanted
     from secure_xcom.claims.shred import Rows, Shredded
     from secure_xcom.core.access_policy.interface import Decisions, Rules
 
@@ -74,7 +75,26 @@ def _unheld(policy: Decisions, coordinate: Coordinate, compartment: Rules) -> Ru
     return compartment
 
 
-def shred_unless_held(
+def shred_claimed(
+    claimed: Mapping[str, Wanted],
+    claimant: Claimant,
+    rows: Rows,
+    policy: Decisions,
+    open_store: Callable[[str], Store],
+    recorder: Callable[[Action, Sequence[Draft]], AbstractContextManager[Record]],
+) -> Iterator[tuple[str, Shredded | None]]:
+    """Destroy what a task instance claimed (see `Pipeline.shred`), and yield each name that is done with.
+
+    :param claimed: the payload's name -> what was claimed.
+    :returns: each name, and what became of its XCom; None where a legal hold keeps it.
+    """
+    for name, wanted in claimed.items():
+        # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
+        if wanted.claimant == claimant and wanted.target.coordinate.iteration in (None, claimant.iteration):
+            yield name, _shred_unless_held(wanted.target, rows, policy, open_store, recorder)
+
+
+def _shred_unless_held(
     target: Target,
     rows: Rows,
     policy: Decisions,

@@ -15,7 +15,7 @@ from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.pipeline.decide import Admitted
 from secure_xcom.core.reference import Reference
 from secure_xcom.keys.data_keys import Candidates, DataKeys, Unwrapped
-from secure_xcom.sinks import Record
+from secure_xcom.sinks.recording import Record
 from secure_xcom.stores import Store
 from secure_xcom.stores.read_many import Payload, read_all
 

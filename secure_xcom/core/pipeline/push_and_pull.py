@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from secure_xcom.claims.claimant import Claimant
 from secure_xcom.claims.exclusive import Exclusive
-from secure_xcom.claims.ledger import Ledger
 from secure_xcom.core.codecs import Codecs, Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry, encryption_context
@@ -38,12 +36,15 @@ from secure_xcom.core.pipeline.telemetry import NotMeasured
 from secure_xcom.core.reference import LEDGER_STORE
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.data_keys import DataKeys, KeysOfTasks, Unwrapped
-from secure_xcom.sinks import AccessLog, Draft, Record, recording
+from secure_xcom.sinks.access_log import AccessLog
+from secure_xcom.sinks.recording import Draft, Record, recording
 from secure_xcom.stores import Store, store
 
 if TYPE_CHECKING:
     from secure_xcom.claims.claim import Claim
+    from secure_xcom.claims.claimant import Claimant
     from secure_xcom.claims.claiming import Wanted
+    from secure_xcom.claims.ledger import Ledger
     from secure_xcom.claims.shred import Rows, Shredded
     from secure_xcom.core.access_policy.interface import Decisions
     from secure_xcom.core.masking.secrets_of_value import Secrets
@@ -252,17 +253,14 @@ class Pipeline:
 
         :raises SecureXComError: a row cannot be read or written; :raises AuditError: the access log cannot be.
         """
-        from secure_xcom.core.pipeline.delete import shred_unless_held
+        from secure_xcom.core.pipeline.delete import shred_claimed
 
+        recorder = partial(self.recording, task=self._keys.task)
         shredded = []
-        for name, wanted in list(self.claimed.items()):
-            # A process may run several tasks (`dag.test()`), and the others' right to pull is theirs.
-            if wanted.claimant == claimant and wanted.target.coordinate.iteration in (None, claimant.iteration):
-                recorder = partial(self.recording, task=self._keys.task)
-                result = shred_unless_held(wanted.target, rows, self.policy, self.store, recorder)
-                if result is not None:
-                    shredded.append(result)
-                del self.claimed[name]
+        for name, result in shred_claimed(dict(self.claimed), claimant, rows, self.policy, self.store, recorder):
+            del self.claimed[name]
+            if result is not None:
+                shredded.append(result)
         return shredded
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from secure_xcom.core.errors import CoordinateMismatch
 from secure_xcom.core.pipeline.decide import Admitted
-from secure_xcom.sinks import Record
+from secure_xcom.sinks.recording import Record
 
 
 def check_order(admitted: Sequence[Admitted | None], order: int, record: Record) -> None:

@@ -150,7 +150,11 @@ def reference_of(sealed: Sealed, payload: bytes | None, structure: object) -> Re
 
     :param payload: the payload, where it stays in the reference.
     """
-    routes = reference.routes_of(sealed.head.key, structure)
+    routes = None
+    if sealed.head.key == reference.ROUTES_KEY:
+        from secure_xcom.core.branch_routes import routes_of
+
+        routes = routes_of(sealed.head.key, structure)
     return Reference(sealed.head, sealed.keys, sealed.header, sealed.pieces.size, payload, routes)
 
 

@@ -15,7 +15,6 @@ from secure_xcom.core.config import RELEASE
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import SecureXComError, UriInvalid
 from secure_xcom.core.findings import Finding, as_finding
-from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
 from secure_xcom.ops.checks import backend_class, task_pods
@@ -24,7 +23,9 @@ from secure_xcom.ops.checks.misspelled_settings import misspelled_settings, sect
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
 from secure_xcom.ops.checks.served_compartments import Served, served
 from secure_xcom.ops.checks.tested_releases import examine_release
-from secure_xcom.sinks import check_apart, sink
+from secure_xcom.sinks.apart_from_payloads import check_apart
+from secure_xcom.sinks.hashed_ids import IdHasher
+from secure_xcom.sinks.interface import sink
 from secure_xcom.sinks.sink_uri import SinkUri, shown
 from secure_xcom.stores import store
 
@@ -135,20 +136,17 @@ def _entry_point(group: str, purpose: str) -> Finding:
 
 def access_policy(deployment: Deployment, policy: AccessPolicy) -> Finding:
     """Report the compartments of the access policy."""
+    path, told = deployment.settings.access_policy, deployment.told
+    if not path:
+        text = "no file: a single compartment has every DAG, and every DAG may pull"
+        return Finding("access policy", "ok", text)
+    if told is not None:
+        try:
+            check_told(policy.compartments, told, where=path, identities=policy.identities)
+        except SecureXComError as error:
+            return as_finding("access policy", error)
     names = ", ".join(compartment.name for compartment in policy.compartments)
-    if deployment.settings.access_policy:
-        if deployment.told is not None:
-            try:
-                check_told(
-                    policy.compartments,
-                    deployment.told,
-                    where=deployment.settings.access_policy,
-                    identities=policy.identities,
-                )
-            except SecureXComError as error:
-                return as_finding("access policy", error)
-        return Finding("access policy", "ok", f"{deployment.settings.access_policy}: {names}")
-    return Finding("access policy", "ok", "no file: a single compartment has every DAG, and every DAG may pull")
+    return Finding("access policy", "ok", f"{path}: {names}")
 
 
 def connections(

@@ -27,7 +27,7 @@ from secure_xcom.keys import KeyUri, key_service
 from secure_xcom.ops.checks.doctor_workers import settings_of_workers
 from secure_xcom.ops.checks.stored_connections import examine_connections, used_by
 from secure_xcom.ops.xcom_table import Database
-from secure_xcom.sinks import check_apart
+from secure_xcom.sinks.apart_from_payloads import check_apart
 from secure_xcom.stores import store
 
 Role = Literal["worker", "maintenance"]

@@ -19,8 +19,8 @@ from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.connections.connection_ids import connection_id, variable
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import ConnectionUnknown
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.service_errors import ConnectionUnknown
 from secure_xcom.deployment import airflow_config
 
 # Set by the executor in every pod that it starts (airflow.providers.cncf.kubernetes.pod_generator).

@@ -19,7 +19,8 @@ from secure_xcom.core.reference import Reference, is_reference, parse
 from secure_xcom.ops.jobs.eligible_rows import check_compartment, value_of
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.xcom_table import Database, StoredRow
-from secure_xcom.sinks import AccessLog, Draft, recording
+from secure_xcom.sinks.access_log import AccessLog
+from secure_xcom.sinks.recording import Draft, recording
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.rate_limit import Pace
 from secure_xcom.ops.jobs.report_text import add_example, bytes_text, example_lines
 from secure_xcom.ops.xcom_table import Database, StoredRow
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store, store
 
 GRACE = timedelta(hours=1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from secure_xcom.core.errors import SecureXComError
     from secure_xcom.deployment import Deployment
     from secure_xcom.ops.xcom_table import Database
-    from secure_xcom.sinks import AccessLog
+    from secure_xcom.sinks.access_log import AccessLog
 
 log = logging.getLogger(__name__)
 

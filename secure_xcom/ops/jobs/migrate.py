@@ -34,7 +34,8 @@ from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.row_errors import concerns_all, is_of_the_payload
 from secure_xcom.ops.jobs.stock_objects import OldObjects
 from secure_xcom.ops.xcom_table import Database, StoredRow
-from secure_xcom.sinks import AccessLog, Draft, recording
+from secure_xcom.sinks.access_log import AccessLog
+from secure_xcom.sinks.recording import Draft, recording
 
 # JSON may need six characters for one.
 _SPELLING_MAX = 6

@@ -32,7 +32,7 @@ from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.report_text import add_example
 from secure_xcom.ops.jobs.rewrap_plan import Plan, RewrapReport
 from secure_xcom.ops.xcom_table import Database
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 
 _KEYS_MAX = 8
 

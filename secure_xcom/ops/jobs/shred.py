@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any
 
 from secure_xcom.claims.claim import Claim
-from secure_xcom.claims.claim_objects import ClaimObjects
+from secure_xcom.claims.claim_listing import ListedClaimObjects
 from secure_xcom.claims.claimant import Claimant, Target
-from secure_xcom.claims.ledger import Ledger
+from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
@@ -24,7 +24,7 @@ from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.report_text import add_example, example_lines
 from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.ops.xcom_table import Database, StoredRow
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store, store
 
 
@@ -136,7 +136,7 @@ def shred_all(
     *,
     delete: bool = False,
     operator: str,
-    ledger: Ledger | None = None,
+    ledger: ListedLedger | None = None,
     stores: Callable[[str], Store] = store,
     progress: Progress = silent,
 ) -> ShredReport:
@@ -186,7 +186,7 @@ def shred_all(
 
     places = [(uri, compartment.name) for compartment in policy.compartments for uri in compartment.all_store_uris]
     for claim, done in shred_finished(
-        ledger or ClaimObjects(opened),
+        ledger or ListedClaimObjects(opened),
         places,
         succeeded=succeeded,
         held=policy.held,

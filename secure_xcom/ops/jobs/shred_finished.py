@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claimant import Claimant, Target
-from secure_xcom.claims.ledger import Ledger
+from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.claims.shred import Keys, Rows, Shredded, of_push, shred
 from secure_xcom.core import clock
 from secure_xcom.core.coordinate import object_path, object_uri
@@ -32,7 +32,7 @@ CLAIM_KEPT = timedelta(hours=24)
 
 
 def shred_finished(
-    ledger: Ledger,
+    ledger: ListedLedger,
     places: Iterable[tuple[str, str]],
     *,
     succeeded: Callable[[Claimant], bool],

@@ -33,22 +33,22 @@ def why(policy: AccessPolicy, raw: bytes, dag_id: str, *, where: str) -> Reason:
     """
     _, marks = yaml_reader.read_with_marks(raw, where=where)
     taking = [
-        (own, glob, ("compartments", index, "dags", number))
-        for index, own in enumerate(policy.compartments)
-        for number, glob in enumerate(own.dags)
+        (compartment, glob, ("compartments", index, "dags", number))
+        for index, compartment in enumerate(policy.compartments)
+        for number, glob in enumerate(compartment.dags)
         if matches(glob, dag_id)
     ]
-    own = policy.resolve_dag(dag_id)
+    compartment = policy.resolve_dag(dag_id)
     path: Path
     if taking:
         first, glob, path = taking[0]
         text = f"{glob!r} of {first.name!r} is the first glob that takes it"
-    elif own is not None:
+    elif compartment is not None:
         path = ("defaults", "compartment")
-        text = f"no glob takes it, and {own.name!r} is the default"
+        text = f"no glob takes it, and {compartment.name!r} is the default"
     else:
         path = ()
         text = "no glob takes it, and there is no default"
     line, _ = place(marks, path)
-    later = tuple((other.name, glob) for other, glob, _ in taking[1:] if other is not own)
-    return Reason(own, f"{text} (line {line})" if path else text, line, later)
+    later = tuple((other.name, glob) for other, glob, _ in taking[1:] if other is not compartment)
+    return Reason(compartment, f"{text} (line {line})" if path else text, line, later)

@@ -37,9 +37,9 @@ class GlobIndex:
         head, tail = _ends(glob)
         # A glob without a head is found by its tail.
         if head:
-            places = ((one, other) for one in _meeting(self._heads, head) for other in self._tails_of(one, tail))
+            places = ((end, other) for end in _meeting(self._heads, head) for other in self._tails_of(end, tail))
         else:
-            places = ((other, one) for one in _meeting(self._tails, tail) for other in self._by_tail[one])
+            places = ((other, end) for end in _meeting(self._tails, tail) for other in self._by_tail[end])
         # Two globs with one star each overlap if their ends do: the longer ends of both make a matching text.
         simple = _simple(glob)
         for place in places:
@@ -75,19 +75,19 @@ def _beginnings(text: str) -> list[str]:
 
 
 def _nested(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    nested: dict[str, list[str]] = {}
     for outer, inner in sorted(pairs):
-        found.setdefault(outer, []).append(inner)
-    return found
+        nested.setdefault(outer, []).append(inner)
+    return nested
 
 
 def _meeting(listed: list[str], text: str) -> Iterator[str]:
     """Yield those of sorted, distinct texts that are prefixes of this text or start with it."""
     for beginning in _beginnings(text)[:-1]:
-        at = bisect_left(listed, beginning)
-        if at < len(listed) and listed[at] == beginning:
+        position = bisect_left(listed, beginning)
+        if position < len(listed) and listed[position] == beginning:
             yield beginning
-    for at in range(bisect_left(listed, text), len(listed)):
-        if not listed[at].startswith(text):
+    for position in range(bisect_left(listed, text), len(listed)):
+        if not listed[position].startswith(text):
             return
-        yield listed[at]
+        yield listed[position]

@@ -24,18 +24,18 @@ def grants_of(policy: AccessPolicy, identity: Identity) -> tuple[Grant, ...]:
     ``dags`` and ``tasks`` of a grant are None for all, and may contain globs. Grants may repeat and overlap;
     together they are the identity's rights.
     """
-    found: dict[tuple[object, ...], Grant] = {}
-    theirs = (grant for name in identity.workers_of for grant in _of_workers(policy, name))
-    for grant in (*theirs, *identity.grants):
-        found.setdefault((grant.compartment, grant.role, grant.dags, grant.tasks), grant)
-    return tuple(found.values())
+    grants: dict[tuple[object, ...], Grant] = {}
+    of_workers = (grant for name in identity.workers_of for grant in _of_workers(policy, name))
+    for grant in (*of_workers, *identity.grants):
+        grants.setdefault((grant.compartment, grant.role, grant.dags, grant.tasks), grant)
+    return tuple(grants.values())
 
 
-def consumers(policy: AccessPolicy, own: Compartment, reader: Reader) -> frozenset[str]:
+def consumers(policy: AccessPolicy, owner: Compartment, reader: Reader) -> frozenset[str]:
     """Return the other compartments whose tasks a reader admits. Services do not see single tasks."""
     if reader.compartment is not None:
-        theirs = policy.compartment(reader.compartment)
-        return frozenset({theirs.name} if _meet(policy, reader, theirs) else ())
+        source = policy.compartment(reader.compartment)
+        return frozenset({source.name} if _meet(policy, reader, source) else ())
     names: set[str] = set()
     for glob in reader.dags:
         if is_glob(glob):
@@ -43,18 +43,18 @@ def consumers(policy: AccessPolicy, own: Compartment, reader: Reader) -> frozens
             if policy.default is not None:
                 # The DAGs of the default compartment are not known in advance.
                 names.add(policy.default.name)
-        elif (found := policy.resolve_dag(glob)) is not None:
-            names.add(found.name)
-    return frozenset(names - {own.name})
+        elif (compartment := policy.resolve_dag(glob)) is not None:
+            names.add(compartment.name)
+    return frozenset(names - {owner.name})
 
 
-def _meet(policy: AccessPolicy, reader: Reader, theirs: Compartment) -> bool:
+def _meet(policy: AccessPolicy, reader: Reader, source: Compartment) -> bool:
     """Check whether a DAG that the reader names may belong to a compartment."""
     for glob in reader.dags:
         if not is_glob(glob):
-            if policy.resolve_dag(glob) is theirs:
+            if policy.resolve_dag(glob) is source:
                 return True
-        elif theirs is policy.default or any(overlap(glob, taken) for taken in theirs.dags):
+        elif source is policy.default or any(overlap(glob, listed) for listed in source.dags):
             return True
     return False
 
@@ -75,7 +75,9 @@ class _Readers:
 
     def __init__(self, policy: AccessPolicy) -> None:
         self._policy = policy
-        self._all = [(own, reader) for own in policy.compartments for reader in own.readers]
+        self._all = [
+            (compartment, reader) for compartment in policy.compartments for reader in compartment.readers
+        ]
         self._named: dict[str, list[int]] = {}
         globs = []
         self._of_default: list[int] = []
@@ -88,21 +90,23 @@ class _Readers:
                     globs.append((glob, number))
                     # The DAGs of the default compartment are not known in advance.
                     self._of_default.append(number)
-                elif (found := policy.resolve_dag(glob)) is not None:
-                    self._named.setdefault(found.name, []).append(number)
+                elif (named := policy.resolve_dag(glob)) is not None:
+                    self._named.setdefault(named.name, []).append(number)
         self._globs = GlobIndex(globs)
 
-    def admitting(self, theirs: Compartment) -> Iterator[tuple[Compartment, Reader]]:
+    def admitting(self, consumer: Compartment) -> Iterator[tuple[Compartment, Reader]]:
         """Yield the readers of other compartments that may admit DAGs of this one, in the file's order."""
-        found = set(self._named.get(theirs.name, ()))
-        for glob in theirs.dags:
-            found.update(self._globs.overlapping(glob))
-        if theirs is self._policy.default:
-            found.update(self._of_default)
-        for number in sorted(found):
-            own, reader = self._all[number]
-            if own is not theirs and (reader.compartment is None or _meet(self._policy, reader, theirs)):
-                yield own, reader
+        numbers = set(self._named.get(consumer.name, ()))
+        for glob in consumer.dags:
+            numbers.update(self._globs.overlapping(glob))
+        if consumer is self._policy.default:
+            numbers.update(self._of_default)
+        for number in sorted(numbers):
+            compartment, reader = self._all[number]
+            if compartment is not consumer and (
+                reader.compartment is None or _meet(self._policy, reader, consumer)
+            ):
+                yield compartment, reader
 
 
 @lru_cache(maxsize=2)
@@ -113,8 +117,8 @@ def _readers(policy: AccessPolicy) -> _Readers:
 def _of_workers(policy: AccessPolicy, name: str) -> Iterator[Grant]:
     """Yield the grants of identities that run a compartment's tasks."""
     yield _grant(name, "both")
-    for own, reader in _readers(policy).admitting(policy.compartment(name)):
-        yield _grant(own.name, "reader", reader.of_dags, reader.of_tasks)
+    for compartment, reader in _readers(policy).admitting(policy.compartment(name)):
+        yield _grant(compartment.name, "reader", reader.of_dags, reader.of_tasks)
 
 
 @lru_cache(maxsize=8192)

@@ -28,12 +28,14 @@ def buckets(uris: tuple[str, ...], scheme: str) -> Iterator[BucketUri]:
 
 def prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
     """Return a right's prefixes: of the compartment or its DAGs. Paths have tasks only after the run."""
-    own = right.compartment
-    uris = own.written_store_uris if right.act == "push" else own.all_store_uris
-    found = [
-        Prefix(place.bucket, below(place, own, dag)) for place in buckets(uris, scheme) for dag in right.scope.dags
+    compartment = right.compartment
+    uris = compartment.written_store_uris if right.act == "push" else compartment.all_store_uris
+    places = [
+        Prefix(place.bucket, below(place, compartment, dag))
+        for place in buckets(uris, scheme)
+        for dag in right.scope.dags
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(places))
 
 
 def claim_prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
@@ -41,15 +43,15 @@ def claim_prefixes(right: Right, scheme: str) -> tuple[Prefix, ...]:
 
     Empty if no key of the compartment is exclusive, or the right reads nothing exclusive.
     """
-    own = right.compartment
-    if not own.exclusive or not right.claims or right.act not in ("pull", "rewrap"):
+    compartment = right.compartment
+    if not compartment.exclusive or not right.claims or right.act not in ("pull", "rewrap"):
         return ()
-    found = [
-        Prefix(place.bucket, below(place, own, dag, claims=True))
-        for place in buckets(own.all_store_uris, scheme)
+    places = [
+        Prefix(place.bucket, below(place, compartment, dag, claims=True))
+        for place in buckets(compartment.all_store_uris, scheme)
         for dag in right.scope.dags
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(places))
 
 
 def below(place: BucketUri, compartment: Compartment, dag: str | None = None, *, claims: bool = False) -> str:

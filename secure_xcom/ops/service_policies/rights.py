@@ -92,13 +92,13 @@ def rights_of(policy: AccessPolicy, identity: Identity, known: Known) -> tuple[R
     grants: dict[str, list[Grant]] = {}
     for grant in grants_of(policy, identity):
         grants.setdefault(grant.compartment, []).append(grant)
-    found = []
+    rights = []
     for compartment in policy.compartments:
-        mine = grants.get(compartment.name)
-        if mine is None:
+        granted = grants.get(compartment.name)
+        if granted is None:
             continue
         for act in ("push", "pull", "rewrap", "look"):
-            giving = [grant for grant in mine if act in ACTS[grant.role]]
+            giving = [grant for grant in granted if act in ACTS[grant.role]]
             if giving:
                 scope = together(
                     [
@@ -111,8 +111,8 @@ def rights_of(policy: AccessPolicy, identity: Identity, known: Known) -> tuple[R
                     # An identity of the reveal service has grants of one role alone (`loading`).
                     role = giving[0].role
                     keys, claims = role != "fetcher", role not in ("fetcher", "revealer")
-                    found.append(Right(identity, compartment, act, scope, maintained, keys, claims))
-    return tuple(found)
+                    rights.append(Right(identity, compartment, act, scope, maintained, keys, claims))
+    return tuple(rights)
 
 
 def maintained_by(policy: AccessPolicy, identity: Identity) -> tuple[Compartment, ...]:
@@ -123,11 +123,11 @@ def maintained_by(policy: AccessPolicy, identity: Identity) -> tuple[Compartment
 
 @lru_cache(maxsize=2)
 def _maintained(policy: AccessPolicy) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    dags: dict[str, set[str]] = {}
     for identity in policy.identities:
-        names = found.setdefault(_principal(identity), set())
+        names = dags.setdefault(_principal(identity), set())
         names.update(grant.compartment for grant in identity.grants if "rewrap" in ACTS[grant.role])
-    return found
+    return dags
 
 
 def _principal(identity: Identity) -> str:

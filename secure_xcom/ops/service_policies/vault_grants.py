@@ -50,12 +50,12 @@ def kv_grant(roles: KvRole | Sequence[KvRole], mount: str, prefix: str, below: s
     for role in [roles] if isinstance(roles, str) else roles:
         text = _template("kv")[role].substitute(mount=mount, path=path)
         for reason, place, words in _BLOCK.findall(text):
-            reasons, given = blocks.setdefault(place, ([], []))
+            reasons, capabilities = blocks.setdefault(place, ([], []))
             reasons.append(f"# {reason}\n")
-            given += [word for word in words.split(", ") if word not in given]
+            capabilities += [word for word in words.split(", ") if word not in capabilities]
     return "\n".join(
-        f'{"".join(reasons)}path "{place}" {{\n  capabilities = [{", ".join(given)}]\n}}\n'
-        for place, (reasons, given) in blocks.items()
+        f'{"".join(reasons)}path "{place}" {{\n  capabilities = [{", ".join(capabilities)}]\n}}\n'
+        for place, (reasons, capabilities) in blocks.items()
     )
 
 

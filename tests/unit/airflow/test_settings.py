@@ -16,7 +16,7 @@ from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow.plugin import placement_settings
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import SettingInvalid
-from secure_xcom.deployment import Deployment, airflow_config
+from secure_xcom.deployment import Deployment, airflow_config, dag_origins
 from tests.support.airflow_here import airflow_here
 
 __all__ = ["airflow_here"]
@@ -193,7 +193,7 @@ def test_teams_are_those_of_bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     """A bundle's team is the configuration's, and there is none while [core] multi_team is off."""
     _bundles(monkeypatch, _local("one", tmp_path, team_name="finance"), _local("other", tmp_path, team_name=None))
     assert placement_settings.team_of("one") is None
-    assert "teams" not in airflow_config.origins_told()
+    assert "teams" not in dag_origins.origins_told()
     monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
     assert [placement_settings.team_of(name) for name in ("one", "other", "third", None)] == [
         "finance",
@@ -202,7 +202,7 @@ def test_teams_are_those_of_bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         None,
     ]
     newest = Version(metadata.version("apache-airflow-core")) >= Version("3.3")
-    assert airflow_config.origins_told() == ({"bundles", "teams", "placed bundles"} if newest else {"bundles"})
+    assert dag_origins.origins_told() == ({"bundles", "teams", "placed bundles"} if newest else {"bundles"})
 
 
 def test_metrics_and_traces_are_on_where_airflow_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from secure_xcom import exclusive
 from secure_xcom.claims.claim import Claim
+from secure_xcom.claims.claim_listing import ListedClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claimant import Claimant
 from secure_xcom.claims.claiming import ALARM
@@ -42,7 +43,7 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import TIME_FORMAT, parse
 from secure_xcom.ops.jobs.shred_finished import shred_finished
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.claim_contract import a_day_later
 from tests.support.doubles import MemoryStore
 from tests.support.world import World, coordinate, own_task
@@ -662,7 +663,7 @@ def maintain(
     process = there.process()
     return list(
         shred_finished(
-            process.ledger,
+            ListedClaimObjects(process.store),
             [(there.store_uri, name) for name in compartments],
             succeeded=lambda who: done and who == claimant(FIRST),
             held=there.policy.held,
@@ -801,8 +802,12 @@ def test_a_claim_stays_while_anything_can_be_opened() -> None:
     def run() -> list[Any]:
         return list(
             shred_finished(
-                process.ledger, [(there.store_uri, "finance")], succeeded=lambda _: True, held=held,
-                rows=rows, stores=process.store,
+                ListedClaimObjects(process.store),
+                [(there.store_uri, "finance")],
+                succeeded=lambda _: True,
+                held=held,
+                rows=rows,
+                stores=process.store,
             )
         )  # fmt: skip
 
@@ -846,7 +851,7 @@ def test_a_pull_that_was_suspended_finds_the_claim_of_what_was_shredded() -> Non
         assert pull(reader, reference) == "opensesame"
         places = [(there.store_uri, "finance")]
         finished = shred_finished(
-            reader.ledger,
+            ListedClaimObjects(reader.store),
             places,
             succeeded=lambda _: True,
             held=lambda dag, run: None,

@@ -14,7 +14,7 @@ import sqlalchemy
 
 from secure_xcom import exclusive
 from secure_xcom.claims.claim import Claim
-from secure_xcom.claims.claim_objects import ClaimObjects
+from secure_xcom.claims.claim_listing import ListedClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.migrate import migrate
@@ -23,7 +23,7 @@ from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import ClaimTampered
 from secure_xcom.core.pipeline.push_and_pull import Row
 from secure_xcom.ops.jobs.shred import ShredReport, shred_all
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import store
 from tests.support.claim_contract import a_day_later
 from tests.support.hostile_rows import ODD, variants
@@ -154,7 +154,7 @@ def test_an_object_that_only_its_writer_may_read(upkeep: Upkeep) -> None:
     opened = Denying(upkeep.store_uri)
     for end in ("00", "11"):
         opened.put(f"~claims/pay/orders/run/evil/-1/{str(uuid.uuid4())[:-2]}{end}", [b"x"])
-    found = list(ClaimObjects(lambda _: opened).list([(upkeep.store_uri, "pay")]))
+    found = list(ListedClaimObjects(lambda _: opened).list([(upkeep.store_uri, "pay")]))
     assert sorted(type(one).__name__ for one in found) == ["Claim", "ClaimTampered", "ClaimTampered"]
     assert {"HTTP 400" in one.what for one in found if isinstance(one, ClaimTampered)} == {True}
 

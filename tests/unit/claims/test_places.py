@@ -13,14 +13,14 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from secure_xcom.claims.claim import RECORD_MAX_BYTES
-from secure_xcom.claims.claim_objects import ClaimObjects
+from secure_xcom.claims.claim_listing import ListedClaimObjects
 from secure_xcom.claims.claim_table import ClaimTable
-from secure_xcom.claims.ledger import Ledger
+from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.claims.migrate import VERSION_TABLE, migrate, version
 from secure_xcom.claims.table_schema import claim_xcom
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import ClaimTampered, ConnectionUnknown, StoreError, UriInvalid
-from secure_xcom.core.service_errors import ClaimsUnavailable
+from secure_xcom.core.errors import ClaimTampered, StoreError, UriInvalid
+from secure_xcom.core.service_errors import ClaimsUnavailable, ConnectionUnknown
 from secure_xcom.stores import store
 from tests.support.claim_contract import ClaimContract, taken, target
 from tests.support.doubles import MemoryStore
@@ -35,9 +35,9 @@ class TestFolder(ClaimContract):
         return f"file://{tmp_path}/store"
 
     @pytest.fixture
-    def ledger(self, place: str) -> Ledger:
+    def ledger(self, place: str) -> ListedLedger:
         opened = store(place)
-        return ClaimObjects(lambda _: opened)
+        return ListedClaimObjects(lambda _: opened)
 
     @pytest.fixture
     def race(self, place: str) -> tuple[str, str]:
@@ -58,13 +58,13 @@ def test_a_claim_that_somebody_made_huge() -> None:
     at = target(opened.uri)
     opened.put(at.path, [bytes(1 << 20)])
     with pytest.raises(ClaimTampered, match=f"over {RECORD_MAX_BYTES} bytes"):
-        ClaimObjects(lambda _: opened).find_many([at])
+        ListedClaimObjects(lambda _: opened).find_many([at])
 
 
 def test_a_claim_of_an_odd_name(tmp_path: Path) -> None:
     """What bears a name that no claim can have is told in its place, and those behind it are listed."""
     opened = store(f"file://{tmp_path}")
-    ledger = ClaimObjects(lambda _: opened)
+    ledger = ListedClaimObjects(lambda _: opened)
     taken(ledger, target(opened.uri, "finance"), "a")
     (tmp_path / "~claims" / "finance" / "a b").write_bytes(b"")
     found = list(ledger.list([(opened.uri, "finance")]))
@@ -83,7 +83,7 @@ class TestSqlite(ClaimContract):
         return "database", f"db+sqlite:///{tmp_path}/claims.db"
 
     @pytest.fixture
-    def ledger(self, race: tuple[str, str]) -> Ledger:
+    def ledger(self, race: tuple[str, str]) -> ListedLedger:
         table = ClaimTable(race[1])
         migrate(table)
         return table

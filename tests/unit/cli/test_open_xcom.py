@@ -27,7 +27,7 @@ from secure_xcom.core.seal import seal
 from secure_xcom.keys import DataKey, key_service
 from secure_xcom.ops.jobs.break_glass import break_glass
 from secure_xcom.ops.jobs.opener import Opener
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import store
 from tests.support.audit_reading import read_chains
 from tests.support.upkeep_world import Upkeep

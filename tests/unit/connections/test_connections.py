@@ -11,7 +11,8 @@ from sqlalchemy.engine import make_url
 
 from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.connections.sql import database_url, with_driver
-from secure_xcom.core.errors import ConnectionUnknown, UriInvalid
+from secure_xcom.core.errors import UriInvalid
+from secure_xcom.core.service_errors import ConnectionUnknown
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.connections.connection_ids import leave_default_out, names_default
 from secure_xcom.core.access_policy.watched_policy import watched
-from secure_xcom.core.errors import ConnectionUnknown
+from secure_xcom.core.service_errors import ConnectionUnknown
 from secure_xcom.core.setup_commands import vault_preview, vault_setup
 from secure_xcom.keys.vault_errors import no_key
-from secure_xcom.sinks import sink
+from secure_xcom.sinks.interface import sink
 from secure_xcom.stores import store
 from tests.support.deployed import HELM
 

@@ -16,7 +16,6 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from secure_xcom.core import hashed_ids
 from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.canonical_json import canonical_json
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
@@ -26,7 +25,8 @@ from secure_xcom.core.event_fields import FIELDS, schema_of
 from secure_xcom.keys import version_of
 from secure_xcom.ops.audit_trail import event_schema
 from secure_xcom.ops.audit_trail.search.query import PATHS
-from secure_xcom.sinks import AccessLog, python_logging
+from secure_xcom.sinks import hashed_ids, python_logging
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.audit_reading import SCHEMA, read_chain, read_chains
 from tests.support.doubles import MemorySink
 from tests.support.world import coordinate

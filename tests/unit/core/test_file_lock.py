@@ -23,7 +23,7 @@ from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.ops import keyring as ops_keyring
 from secure_xcom.ops.jobs.gc_inventory import locked
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.world import coordinate
 
 _HOLDER = """

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_xcom.core.branch_routes import routes_of
 from secure_xcom.core.errors import ReferenceMalformed, ReferenceRefused, ReferenceVersionUnknown
-from secure_xcom.core.reference import Head, Reference, WrappedKey, is_reference, parse, routes_of
+from secure_xcom.core.reference import Head, Reference, WrappedKey, is_reference, parse
 
 HEAD = Head(
     dag_id="orders",

@@ -9,7 +9,7 @@ import pytest
 from secure_xcom.core.errors import UriInvalid
 from secure_xcom.keys import key_service
 from secure_xcom.ops.audit_trail.tlog.signers import signer
-from secure_xcom.sinks import sink
+from secure_xcom.sinks.interface import sink
 from secure_xcom.stores import store
 
 

@@ -27,7 +27,7 @@ from secure_xcom.connections.aws.s3_access import s3_access
 from secure_xcom.connections.connection_ids import names_default
 from secure_xcom.connections.vault.auth import token_source
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.sinks import sink
+from secure_xcom.sinks.interface import sink
 from tests.support import deployed
 from tests.support.deployed import DEPLOY, HELM, ROOT
 

@@ -19,8 +19,6 @@ from secure_xcom import errors
 from secure_xcom.connections.aws.identity import forget_identities
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import (
-    ConnectionUnknown,
-    KeyDisabled,
     KeyServiceDenied,
     KeyServiceError,
     KeyServiceUnavailable,
@@ -30,6 +28,8 @@ from secure_xcom.core.errors import (
     UriInvalid,
 )
 from secure_xcom.core.service_errors import (
+    ConnectionUnknown,
+    KeyDisabled,
     KeyMismatch,
     KeyNotFound,
     KeyPendingDeletion,

@@ -23,7 +23,7 @@ from secure_xcom.reveal.giving import OpenedValue
 from secure_xcom.reveal.here import OnePerson, own_rights
 from secure_xcom.reveal.revealing import Revealer
 from secure_xcom.reveal.service import Service
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.reveal_service import body
 from tests.support.upkeep_world import Upkeep
 from tests.support.world import coordinate

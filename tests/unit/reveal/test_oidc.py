@@ -24,7 +24,7 @@ from secure_xcom.reveal.oidc_people import OidcPeople
 from secure_xcom.reveal.revealing import Revealer
 from secure_xcom.reveal.service import Service
 from secure_xcom.reveal.sessions import SESSIONS_MAX, Sessions
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.oidc_double import CLIENT, Provider, provider_double
 from tests.support.reveal_service import AIRFLOW, ORIGIN, Issuer, RevealWorld, body, policy_text, rsa_key
 

@@ -25,7 +25,8 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.keys.local import LocalKeyring
 from secure_xcom.ops.keyring import create_keyring
-from secure_xcom.sinks import AccessLog, sink
+from secure_xcom.sinks.access_log import AccessLog
+from secure_xcom.sinks.interface import sink
 from secure_xcom.stores import store
 from tests.support.audit_reading import read_chain, read_chains
 from tests.support.doubles import MemorySink
@@ -239,7 +240,7 @@ def test_how_a_process_ends(how: str, tmp_path: Path) -> None:
     code, closed = ENDS[how]
     text = f"""\
         import os, sys
-        from secure_xcom.sinks import AccessLog; from secure_xcom.core.event import Event
+        from secure_xcom.sinks.access_log import AccessLog; from secure_xcom.core.event import Event
         log = AccessLog.open([{(tmp_path / LOG).as_uri()!r}], version="1")
         log.record([Event("push", "ok")])
         {code}

@@ -19,11 +19,13 @@ import pytest
 
 from secure_xcom.core.errors import AuditError, ConfigurationError, ExtraMissing, SettingInvalid, UriInvalid
 from secure_xcom.core.event import Event
-from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.ops.keyring import create_keyring
-from secure_xcom.sinks import AccessLog, PolicyDigestFile, sink
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.sinks.database import DDL
+from secure_xcom.sinks.hashed_ids import IdHasher
+from secure_xcom.sinks.interface import sink
 from secure_xcom.sinks.objects import ObjectSink
+from secure_xcom.sinks.policy_digest import PolicyDigestFile
 from secure_xcom.sinks.sink_uri import SinkUri
 from secure_xcom.stores import store
 from tests.support.audit_reading import read_chain, read_chains
@@ -229,7 +231,7 @@ def test_a_logger_that_drops_is_no_sink(logger: logging.Logger) -> None:
     """Without a handler, or over the level INFO, the event is not taken."""
     # In a process of its own, because pytest gives every logger a handler.
     code = (
-        "import logging\nfrom secure_xcom.sinks import sink\n"
+        "import logging\nfrom secure_xcom.sinks.interface import sink\n"
         "logging.getLogger('audit').setLevel(logging.INFO)\nsink('log://audit').write([])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

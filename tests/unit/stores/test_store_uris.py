@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure_xcom.core.errors import ConfigurationError, ConnectionUnknown, SettingInvalid, UriInvalid
+from secure_xcom.core.errors import ConfigurationError, SettingInvalid, UriInvalid
+from secure_xcom.core.service_errors import ConnectionUnknown
 from secure_xcom.stores import store
 from secure_xcom.stores.bucket_uri import BucketUri
 from secure_xcom.stores.s3 import S3Bucket

@@ -26,7 +26,8 @@ from secure_xcom.core.errors import (
     UriInvalid,
 )
 from secure_xcom.stores import Store, store
-from secure_xcom.stores.files import STAGED_HOURS, FileStore
+from secure_xcom.stores.file_listing import STAGED_HOURS
+from secure_xcom.stores.files import FileStore
 from tests.support.store_contract import StoreContract
 
 

@@ -118,19 +118,19 @@ class _Scan:
 
     def run(self, start: _Position | None) -> Page:
         """Take rows until the answer is full, enough was looked at, or nothing is left."""
-        at, back_to = start, None
+        position, back_to = start, None
         for run, row in self._in_order(start):
             if row is None:
-                at = start if start is not None and start.run == run.id else _Position(run.run_after, run.id)
+                position = start if start is not None and start.run == run.id else _Position(run.run_after, run.id)
                 if self._runs >= RUNS_MAX:
-                    return self._page(at, back_to)
+                    return self._page(position, back_to)
                 back_to = run.run_after
                 self._runs += 1
                 continue
             if len(self._found) == self._limit or self._rows >= ROWS_MAX:
-                return self._page(at, back_to)
+                return self._page(position, back_to)
             self._rows += 1
-            at = _Position(run.run_after, run.id, row.place)
+            position = _Position(run.run_after, run.id, row.place)
             xcom = self._look_at(row)
             if self._filters.takes(xcom):
                 self._found.append(xcom)

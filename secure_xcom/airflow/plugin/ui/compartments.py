@@ -36,24 +36,26 @@ _NEVER = "Nothing was counted yet: the maintenance DAG counts each day, and `sec
 _NOT_MADE = "There is no table for the numbers yet: run `secure-xcom ui migrate`, then `secure-xcom ui count`."
 
 
-def compartments(known: Deployment, counted: Counted, *, start: int) -> dict[str, Any]:
+def compartments(deployment: Deployment, counted: Counted, *, start: int) -> dict[str, Any]:
     """Return the compartments from the numbered one on; what is about all of them comes with the first."""
-    policy = known.policy
+    policy = deployment.policy
     every = () if policy is None else policy.compartments
-    names = [own.name for own in every[start : start + PAGE]]
+    names = [compartment.name for compartment in every[start : start + PAGE]]
     holders = {} if policy is None else _identities_of(policy, frozenset(names))
     answer: dict[str, Any] = {
         "policy": {
-            "state": known.state,
-            "text": known.text,
-            "remedy": known.remedy,
+            "state": deployment.state,
+            "text": deployment.text,
+            "remedy": deployment.remedy,
             "digest": None if policy is None else policy.digest,
         },
         "counted": text_of(counted.time),
         "counted_text": "" if counted.every else (_NEVER if counted.made else _NOT_MADE),
         "compartments": [
-            _compartment(policy, own, holders.get(own.name, []), counted.every.get(own.name))
-            for own in every[start : start + PAGE]
+            _compartment(
+                policy, compartment, holders.get(compartment.name, []), counted.every.get(compartment.name)
+            )
+            for compartment in every[start : start + PAGE]
             if policy is not None
         ],
     }
@@ -61,9 +63,9 @@ def compartments(known: Deployment, counted: Counted, *, start: int) -> dict[str
         lists = {
             "identities": []
             if policy is None
-            else [_identity(policy, one) for one in policy.identities[:LIST_MAX]],
+            else [_identity(policy, identity) for identity in policy.identities[:LIST_MAX]],
             "legal_holds": [] if policy is None else [_hold(hold) for hold in policy.legal_holds[:LIST_MAX]],
-            "findings": _findings(known),
+            "findings": _findings(deployment),
         }
         whole = {
             "identities": 0 if policy is None else len(policy.identities),
@@ -72,22 +74,22 @@ def compartments(known: Deployment, counted: Counted, *, start: int) -> dict[str
         }
         answer |= {name: items[:LIST_MAX] for name, items in lists.items()}
         answer["cut"] = [name for name, size in whole.items() if size > LIST_MAX]
-        answer["outside"] = _outside(counted, {own.name for own in every})
+        answer["outside"] = _outside(counted, {compartment.name for compartment in every})
     return answer
 
 
 def _compartment(
-    policy: AccessPolicy, own: Compartment, identities: Sequence[str], numbers: Numbers | None
+    policy: AccessPolicy, compartment: Compartment, identities: Sequence[str], numbers: Numbers | None
 ) -> dict[str, Any]:
     return {
-        "name": own.name,
-        "default": own is policy.default,
-        "dags": list(own.dags),
-        "bundles": None if own.bundles is None else list(own.bundles),
-        "teams": None if own.teams is None else list(own.teams),
-        "key_uris": list(own.key_uris),
-        "store_uri": own.store_uri,
-        "former_store_uris": list(own.former_store_uris),
+        "name": compartment.name,
+        "default": compartment is policy.default,
+        "dags": list(compartment.dags),
+        "bundles": None if compartment.bundles is None else list(compartment.bundles),
+        "teams": None if compartment.teams is None else list(compartment.teams),
+        "key_uris": list(compartment.key_uris),
+        "store_uri": compartment.store_uri,
+        "former_store_uris": list(compartment.former_store_uris),
         "routes": [
             {
                 "keys": list(route.keys or ()),
@@ -95,21 +97,23 @@ def _compartment(
                 "store_uri": route.store_uri,
                 "key_uris": None if route.key_uris is None else list(route.key_uris),
             }
-            for route in own.routes
+            for route in compartment.routes
         ],
         "readers": [
             {"text": who(reader, of=True), **reader.model_dump(mode="json", include=_READER)}
-            for reader in own.readers
+            for reader in compartment.readers
         ],
-        "retention": own.retention,
-        "retention_of": [{"keys": list(one.keys), "retention": one.retention} for one in own.retention_of],
-        "exclusive": list(own.exclusive),
-        "max_bytes": own.max_bytes,
+        "retention": compartment.retention,
+        "retention_of": [
+            {"keys": list(entry.keys), "retention": entry.retention} for entry in compartment.retention_of
+        ],
+        "exclusive": list(compartment.exclusive),
+        "max_bytes": compartment.max_bytes,
         "runs_on": []
-        if own.tasks_run_on is None
-        else [{"field": field, "value": value} for field, value in own.tasks_run_on.places],
+        if compartment.tasks_run_on is None
+        else [{"field": field, "value": value} for field, value in compartment.tasks_run_on.places],
         "identities": list(identities),
-        "legal_holds": [hold.name for hold in holds_in(policy, own)],
+        "legal_holds": [hold.name for hold in holds_in(policy, compartment)],
         "numbers": None if numbers is None else _numbers(numbers),
     }
 
@@ -153,10 +157,10 @@ def _identity(policy: AccessPolicy, identity: Identity) -> dict[str, Any]:
 
 
 def _principals(identity: Identity) -> list[str]:
-    found = [] if identity.vault is None else [f"Vault: {identity.vault.auth}"]
-    found += [] if identity.aws is None else [f"AWS: {identity.aws.principal}"]
-    found += [] if identity.google is None else [f"Google: {identity.google.member}"]
-    return found + ([] if identity.azure is None else [f"Entra: {identity.azure.principal_id}"])
+    principals = [] if identity.vault is None else [f"Vault: {identity.vault.auth}"]
+    principals += [] if identity.aws is None else [f"AWS: {identity.aws.principal}"]
+    principals += [] if identity.google is None else [f"Google: {identity.google.member}"]
+    return principals + ([] if identity.azure is None else [f"Entra: {identity.azure.principal_id}"])
 
 
 def _grant(grant: Grant) -> dict[str, Any]:
@@ -174,18 +178,18 @@ def _hold(hold: Any) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _identities_of(policy: AccessPolicy, names: frozenset[str]) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = {name: {} for name in names}
+    by_compartment: dict[str, dict[str, None]] = {name: {} for name in names}
     for identity in policy.identities:
         for grant in grants_of(policy, identity):
-            if grant.compartment in found:
-                found[grant.compartment][identity.name] = None
-    return {name: list(identities) for name, identities in found.items()}
+            if grant.compartment in by_compartment:
+                by_compartment[grant.compartment][identity.name] = None
+    return {name: list(identities) for name, identities in by_compartment.items()}
 
 
-def _findings(known: Deployment) -> list[dict[str, Any]]:
-    if known.raw is None:
+def _findings(deployment: Deployment) -> list[dict[str, Any]]:
+    if deployment.raw is None:
         return []
-    return [_NOT_TRIED, *(_finding(finding) for finding in _lint_findings(known.raw, known.text))]
+    return [_NOT_TRIED, *(_finding(finding) for finding in _lint_findings(deployment.raw, deployment.text))]
 
 
 @lru_cache(maxsize=2)

@@ -33,12 +33,12 @@ class Counted:
     @property
     def time(self) -> datetime | None:
         """The time of the count."""
-        return max((one.counted for one in self.every.values() if one.counted is not None), default=None)
+        return max((entry.counted for entry in self.every.values() if entry.counted is not None), default=None)
 
     def first_sealed(self, compartment: str | None) -> datetime | None:
         """Return when the first XCom of a compartment was sealed, of those that were there at the count."""
-        found = self.every.get(compartment or "")
-        return None if found is None else found.first_pushed
+        entry = self.every.get(compartment or "")
+        return None if entry is None else entry.first_pushed
 
 
 class _Cache:
@@ -78,9 +78,9 @@ def _read(session: Session) -> Counted:
     connection = session.connection()
     if not numbers.is_made(connection):
         return Counted()
-    every = {one.compartment: one for one in numbers.read(connection)}
+    every = {entry.compartment: entry for entry in numbers.read(connection)}
     newest: dict[str, int] = {}
-    for one in every.values():
-        for uri, (_, latest) in one.versions.items():
+    for entry in every.values():
+        for uri, (_, latest) in entry.versions.items():
             newest[uri] = max(latest, newest.get(uri, latest))
     return Counted(True, every, newest)

@@ -7,10 +7,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
+from secure_xcom.airflow.plugin.ui.chosen_settings import chosen
 from secure_xcom.core.access_policy.policy import AccessPolicy, read_bytes
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import SecureXComError
-from secure_xcom.deployment import airflow_config
 
 READ = ("access_policy", "key_uris", "store_uri", "on_plaintext", "preview", "max_bytes", "refuse_rest_writes")
 """The options that are read here."""
@@ -45,10 +45,10 @@ class _Cache:
     def get(self) -> Deployment:
         with self._lock:
             settings = _settings()
-            seen = settings if isinstance(settings, Deployment) else (settings, _version(settings.access_policy))
-            if self._deployment is None or seen != self._seen:
+            source = settings if isinstance(settings, Deployment) else (settings, _version(settings.access_policy))
+            if self._deployment is None or source != self._seen:
                 self._deployment = settings if isinstance(settings, Deployment) else _read(settings)
-                self._seen = seen
+                self._seen = source
             return self._deployment
 
 
@@ -62,7 +62,7 @@ def deployment() -> Deployment:
 
 def _settings() -> Settings | Deployment:
     try:
-        return airflow_config.chosen(*READ)
+        return chosen(*READ)
     except SecureXComError as error:
         return Deployment(Settings(), None, "unknown", f"The settings cannot be used: {error.what}.", error.remedy)
 

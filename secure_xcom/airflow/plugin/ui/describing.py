@@ -21,50 +21,50 @@ from secure_xcom.keys import version_of
 _SERVICES = {"vault": "Vault", "aws-kms": "AWS KMS", "local": "local keyring"}
 
 
-def row(xcom: XCom, known: Deployment, newest: Mapping[str, int]) -> dict[str, Any]:
+def row(xcom: XCom, deployment: Deployment, newest: Mapping[str, int]) -> dict[str, Any]:
     """Return an XCom as it stands in a list."""
-    return _row(xcom, known, findings(xcom, known, newest))
+    return _row(xcom, deployment, findings(xcom, deployment, newest))
 
 
 def whole(
     xcom: XCom,
-    known: Deployment,
+    deployment: Deployment,
     newest: Mapping[str, int],
     *,
     written_by: dict[str, Any] | None,
     claim: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return an XCom with all that is known of it."""
-    found = findings(xcom, known, newest)
-    preview, frame, trouble = _preview(xcom, known)
-    found += trouble
-    at = xcom.coordinate
-    opens = xcom.head is not None and xcom.head.exclusive is None and _may_open(xcom, known)
+    problems = findings(xcom, deployment, newest)
+    preview, frame, trouble = _preview(xcom, deployment)
+    problems += trouble
+    coordinate = xcom.coordinate
+    opens = xcom.head is not None and xcom.head.exclusive is None and _may_open(xcom, deployment)
     return {
-        **_row(xcom, known, found),
-        "findings": [finding.as_json() for finding in found],
+        **_row(xcom, deployment, problems),
+        "findings": [finding.as_json() for finding in problems],
         "written_by": written_by,
-        "may_pull": who_may(xcom, known),
-        "may_pull_unknown": known.text if known.policy is None else None,
+        "may_pull": who_may(xcom, deployment),
+        "may_pull_unknown": deployment.text if deployment.policy is None else None,
         "preview": preview,
         "frame": frame,
         "claim": claim,
-        "open_command": open_command(at) if at is not None and opens else None,
-        "search_command": None if at is None else search_command(at),
-        "reveal": _reveal(xcom, known),
+        "open_command": open_command(coordinate) if coordinate is not None and opens else None,
+        "search_command": None if coordinate is None else search_command(coordinate),
+        "reveal": _reveal(xcom, deployment),
     }
 
 
-def _may_open(xcom: XCom, known: Deployment) -> bool:
+def _may_open(xcom: XCom, deployment: Deployment) -> bool:
     if xcom.state == "expired":
         run = xcom.stored.run
-        return known.policy is not None and known.policy.held(run.dag_id, run.run_id) is not None
+        return deployment.policy is not None and deployment.policy.held(run.dag_id, run.run_id) is not None
     return xcom.state == "sealed"
 
 
-def _reveal(xcom: XCom, known: Deployment) -> dict[str, Any] | None:
+def _reveal(xcom: XCom, deployment: Deployment) -> dict[str, Any] | None:
     """Return where people may look at the value, None where nobody may: a picture, since the service decides."""
-    policy, head, compartment = known.policy, xcom.head, xcom.compartment
+    policy, head, compartment = deployment.policy, xcom.head, xcom.compartment
     if policy is None or policy.reveal is None or compartment is None or head is None:
         return None
     if xcom.state != "sealed" or head.exclusive is not None:
@@ -77,10 +77,10 @@ def _reveal(xcom: XCom, known: Deployment) -> dict[str, Any] | None:
     return {"origin": policy.reveal.origin, "attempt": head.attempt}
 
 
-def _row(xcom: XCom, known: Deployment, found: list[Finding]) -> dict[str, Any]:
+def _row(xcom: XCom, deployment: Deployment, problems: list[Finding]) -> dict[str, Any]:
     stored, head, reference = xcom.stored, xcom.head, xcom.reference
     run, place = stored.run, stored.place
-    hold = None if known.policy is None else known.policy.held(run.dag_id, run.run_id)
+    hold = None if deployment.policy is None else deployment.policy.held(run.dag_id, run.run_id)
     return {
         "dag_id": run.dag_id,
         "run_id": run.run_id,
@@ -101,8 +101,8 @@ def _row(xcom: XCom, known: Deployment, found: list[Finding]) -> dict[str, Any]:
         "shredded": None if reference is None else reference.shredded,
         "exclusive": head is not None and head.exclusive is not None,
         "legal_hold": None if hold is None else {"name": hold.name, "reason": hold.reason},
-        "worst": worst(found),
-        "finding_count": len(found),
+        "worst": worst(problems),
+        "finding_count": len(problems),
     }
 
 
@@ -130,7 +130,7 @@ def _key(key: WrappedKey) -> dict[str, Any]:
     return {"uri": key.uri, "text": f"{service} {name}{number}", "version": version}
 
 
-def _preview(xcom: XCom, known: Deployment) -> tuple[dict[str, Any], dict[str, Any] | None, list[Finding]]:
+def _preview(xcom: XCom, deployment: Deployment) -> tuple[dict[str, Any], dict[str, Any] | None, list[Finding]]:
     nothing = {"kind": "none", "value": None}
     if xcom.preview is None or xcom.head is None:
         return nothing, None, []
@@ -143,5 +143,5 @@ def _preview(xcom: XCom, known: Deployment) -> tuple[dict[str, Any], dict[str, A
             "Look for who can write to Airflow's database.",
         )
         return nothing, None, [trouble]
-    kind = known.settings.preview if known.settings.preview != "none" else "shape"
+    kind = deployment.settings.preview if deployment.settings.preview != "none" else "shape"
     return {"kind": kind, "value": picture}, previews.frame(xcom.head.codec, picture), []

@@ -48,27 +48,27 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def worst(found: list[Finding]) -> Severity | None:
+def worst(problems: list[Finding]) -> Severity | None:
     """Return the worst severity, None where nothing was found."""
-    return min((finding.severity for finding in found), key=_ORDER.index, default=None)
+    return min((finding.severity for finding in problems), key=_ORDER.index, default=None)
 
 
-def findings(xcom: XCom, known: Deployment, newest: Mapping[str, int]) -> list[Finding]:
+def findings(xcom: XCom, deployment: Deployment, newest: Mapping[str, int]) -> list[Finding]:
     """Return what is to be said of an XCom.
 
     :param newest: the newest version of each wrapping key, as far as maintenance has counted.
     """
     if xcom.state == "plaintext":
-        return [_plaintext(xcom, known)]
+        return [_plaintext(xcom, deployment)]
     if xcom.reference is None:
         return [] if xcom.refusal is None else [Finding.of_error(xcom.refusal)]
-    found = list(_of_reference(xcom, xcom.reference, known))
+    problems = list(_of_reference(xcom, xcom.reference, deployment))
     if xcom.state != "shredded":
-        found += _old_wraps(xcom.reference, newest)
-    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
+        problems += _old_wraps(xcom.reference, newest)
+    return sorted(problems, key=lambda finding: _ORDER.index(finding.severity))
 
 
-def _plaintext(xcom: XCom, known: Deployment) -> Finding:
+def _plaintext(xcom: XCom, deployment: Deployment) -> Finding:
     if xcom.stored.place.key.startswith(LINK_PREFIX):
         return Finding(
             "operator-link",
@@ -78,12 +78,12 @@ def _plaintext(xcom: XCom, known: Deployment) -> Finding:
         )
     text = "This value is stored in plaintext: it was written past the backend."
     remedy = "Seal it with `secure-xcom migrate --apply`, or delete the row; then see what wrote it."
-    if known.settings.on_plaintext == "refuse":
+    if deployment.settings.on_plaintext == "refuse":
         text += " A pull refuses it."
     return Finding("plaintext-row", "error", text, remedy)
 
 
-def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterator[Finding]:
+def _of_reference(xcom: XCom, reference: Reference, deployment: Deployment) -> Iterator[Finding]:
     head, now = reference.head, clock.now()
     where = ""
     if xcom.state == "shredded":
@@ -94,7 +94,7 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
             "Nothing is to be done; clear the producing task if the value is needed again.",
         )
     if xcom.state == "expired":
-        yield from _expired(xcom, reference, known, now)
+        yield from _expired(xcom, reference, deployment, now)
     if head.created > (now + SKEW).strftime(TIME_FORMAT):
         yield Finding(
             "created-in-the-future",
@@ -102,11 +102,13 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
             f"It says that it was pushed at {head.created}, over an hour after this machine's clock.",
             "Compare the clocks of the workers and of the API server; then find out who wrote this row.",
         )
-    if known.policy is None:
+    if deployment.policy is None:
         return
-    own = compartment_of(xcom, known)
-    if own is None or own.name != head.compartment:
-        belongs = "no compartment takes its DAG" if own is None else f"its DAG belongs to {own.name}"
+    compartment = compartment_of(xcom, deployment)
+    if compartment is None or compartment.name != head.compartment:
+        belongs = (
+            "no compartment takes its DAG" if compartment is None else f"its DAG belongs to {compartment.name}"
+        )
         yield Finding(
             "CompartmentUnknown",
             "error",
@@ -117,7 +119,7 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
         return
     try:
         check_restrictions(reference, where)
-        check_content(reference, known.settings.max_bytes, where)
+        check_content(reference, deployment.settings.max_bytes, where)
         place_within(reference, xcom.compartment, where)
     except SecureXComError as error:
         yield Finding.of_error(error)
@@ -138,9 +140,9 @@ def _of_reference(xcom: XCom, reference: Reference, known: Deployment) -> Iterat
         )
 
 
-def _expired(xcom: XCom, reference: Reference, known: Deployment, now: datetime) -> Iterator[Finding]:
+def _expired(xcom: XCom, reference: Reference, deployment: Deployment, now: datetime) -> Iterator[Finding]:
     run = xcom.stored.run
-    hold = None if known.policy is None else known.policy.held(run.dag_id, run.run_id)
+    hold = None if deployment.policy is None else deployment.policy.held(run.dag_id, run.run_id)
     over = expiry_of(reference.head, None)
     if hold is not None:
         yield Finding(

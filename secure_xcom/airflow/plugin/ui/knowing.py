@@ -111,7 +111,9 @@ def about(*, may_see_compartments: bool) -> dict[str, Any]:
         "rest_writes": "refused" if refuses(known.settings) else "possible",
         "access_log": {"state": log.state, "text": log.text},
         "may": {"compartments": may_see_compartments},
-        "compartments": [one.name for one in known.policy.compartments[:1000]] if shown and known.policy else [],
+        "compartments": [compartment.name for compartment in known.policy.compartments[:1000]]
+        if shown and known.policy
+        else [],
         "states": list(STATES),
         "notices": notices,
     }

@@ -22,9 +22,9 @@ class Search:
     since: str
 
     @classmethod
-    def of(cls, at: Coordinate, since: datetime) -> Search:
+    def of(cls, coordinate: Coordinate, since: datetime) -> Search:
         """Return the search for an XCom's events from a time on (UTC)."""
-        return cls(at, since.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0"))
+        return cls(coordinate, since.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0"))
 
     @property
     def needles(self) -> tuple[bytes, ...]:

@@ -34,7 +34,7 @@ class _Block:
         self.data = data
 
     def newest(self) -> str:
-        return max((found.decode() for found in _TIME.findall(self.data)), default="")
+        return max((time.decode() for time in _TIME.findall(self.data)), default="")
 
 
 def search(uri: str, wanted: Search, *, after: str | None, limit: int) -> Found:
@@ -75,8 +75,8 @@ def search(uri: str, wanted: Search, *, after: str | None, limit: int) -> Found:
 def _name(piece: Piece) -> str:
     """Return what tells a file from others also after it was rotated: the time of its first event, or its name."""
     with _readable(piece), piece.open() as file:
-        found = _TIME.search(file.read(64 << 10))
-    return found.group(1).decode() if found else piece.place
+        match = _TIME.search(file.read(64 << 10))
+    return match.group(1).decode() if match else piece.place
 
 
 def _backwards(piece: Piece, end: int | None) -> Iterator[_Block]:
@@ -104,15 +104,15 @@ def _backwards(piece: Piece, end: int | None) -> Iterator[_Block]:
 def _unpacked(piece: Piece, end: int | None) -> Iterator[_Block]:
     """A compressed file is read from its front; what was read is kept, up to a bound."""
     blocks: list[_Block] = []
-    start = kept = 0
+    start = held_bytes = 0
     with _readable(piece):
         for _, data in piece.blocks(BLOCK_BYTES):
             if end is not None and start >= end:
                 break
             blocks.append(_Block(start, data if end is None else data[: end - start]))
-            start, kept = start + len(data), kept + len(data)
-            while kept > BYTES_MAX:
-                kept -= len(blocks.pop(0).data)
+            start, held_bytes = start + len(data), held_bytes + len(data)
+            while held_bytes > BYTES_MAX:
+                held_bytes -= len(blocks.pop(0).data)
     yield from reversed(blocks)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+from secure_xcom.airflow.plugin.ui.chosen_settings import chosen
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.deployment import airflow_config
 from secure_xcom.deployment.deployment import default_sink
@@ -40,7 +41,7 @@ class LogPlace:
 def log_place() -> LogPlace:
     """Return where the access log is read; of state ``unknown`` where it is not."""
     try:
-        settings = airflow_config.chosen("ui_audit_url", "audit_hash_key")
+        settings = chosen("ui_audit_url", "audit_hash_key")
         if settings.audit_hash_key:
             return LogPlace("unknown", _HASHED)
         if settings.ui_audit_url:

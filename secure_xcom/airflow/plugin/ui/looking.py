@@ -64,32 +64,34 @@ class XCom:
 
 def look(stored: StoredXCom, policy: AccessPolicy | None) -> XCom:
     """Return what a row is. It raises nothing, whatever the row holds."""
-    own = None if policy is None else policy.resolve_dag(stored.run.dag_id)
+    compartment = None if policy is None else policy.resolve_dag(stored.run.dag_id)
     if stored.text is None:
         if not stored.tagged:
-            return XCom(stored, "plaintext", compartment=own)
+            return XCom(stored, "plaintext", compartment=compartment)
         return XCom(
             stored,
             "unreadable",
             refusal=ReferenceMalformed(f"the record is longer than {TEXT_MAX} characters", where="the record"),
-            compartment=own,
+            compartment=compartment,
         )
     try:
         value = json.loads(stored.text)
     except (ValueError, RecursionError) as error:
         # PostgreSQL and MySQL keep JSON that Python does not read: very deep, or with a number of many digits.
         if not stored.tagged and f'"{TAG}"' not in stored.text:
-            return XCom(stored, "plaintext", compartment=own)
+            return XCom(stored, "plaintext", compartment=compartment)
         refusal = ReferenceMalformed(f"the record cannot be read as JSON ({type(error).__name__})")
-        return XCom(stored, "unreadable", refusal=refusal, compartment=own)
+        return XCom(stored, "unreadable", refusal=refusal, compartment=compartment)
     if not is_reference(value):
-        return XCom(stored, "plaintext", compartment=own)
+        return XCom(stored, "plaintext", compartment=compartment)
     preview = value.get("preview")
     try:
         reference = parse(value)
     except (SecureXComError, RecursionError, ValueError) as error:
-        ours = error if isinstance(error, SecureXComError) else ReferenceMalformed("the record cannot be read")
-        return XCom(stored, "unreadable", refusal=ours, compartment=own)
+        shown_error = (
+            error if isinstance(error, SecureXComError) else ReferenceMalformed("the record cannot be read")
+        )
+        return XCom(stored, "unreadable", refusal=shown_error, compartment=compartment)
     return _of_reference(stored, reference, policy, preview)
 
 

@@ -72,18 +72,18 @@ def frame(codec: str, preview: object) -> dict[str, Any] | None:
     if not isinstance(columns, dict):
         return None
     rows = body.get("rows")
-    found, more = [], 0
+    columns_drawn, more = [], 0
     for label, cells in columns.items():
         cut = _MORE.fullmatch(cells) if label == "..." and isinstance(cells, str) else None
         if cut:
             more = int(cut[1])
         else:
-            found.append({"name": label, "type": _type(cells)})
+            columns_drawn.append({"name": label, "type": _type(cells)})
     return {
         "type": name,
         "rows": rows if isinstance(rows, int) and not isinstance(rows, bool) else None,
-        "columns": found[:_COLUMNS_MAX],
-        "more": more + max(0, len(found) - _COLUMNS_MAX),
+        "columns": columns_drawn[:_COLUMNS_MAX],
+        "more": more + max(0, len(columns_drawn) - _COLUMNS_MAX),
     }
 
 

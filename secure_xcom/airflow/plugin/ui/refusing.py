@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any
 
+from secure_xcom.airflow.plugin.ui.chosen_settings import chosen
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.deployment import airflow_config
@@ -51,7 +52,7 @@ class RefuseXComWrites:
 
 def _is_on() -> bool:
     try:
-        return refuses(airflow_config.chosen("refuse_rest_writes", "on_plaintext"))
+        return refuses(chosen("refuse_rest_writes", "on_plaintext"))
     except SecureXComError:
         # On is the safe side; pushing and pulling say what is wrong with the settings.
         return airflow_config.backend_is_ours()

@@ -34,15 +34,15 @@ def access(
     after: After = None,
 ) -> Answer:
     """Return who had an XCom, newest first."""
-    here = Knowing(session, viewer)
-    found = here.one(dag_id, run_id, task_id, map_index, key, attempts)
-    place, at = log_place(), found.coordinate
-    command = None if at is None else search_command(at)
+    knowing = Knowing(session, viewer)
+    xcom = knowing.one(dag_id, run_id, task_id, map_index, key, attempts)
+    place, coordinate = log_place(), xcom.coordinate
+    command = None if coordinate is None else search_command(coordinate)
     source = {"state": place.state, "text": place.text}
-    if place.state == "unknown" or at is None:
+    if place.state == "unknown" or coordinate is None:
         looked = {"bytes": 0, "back_to": None, "all": False}
         return Answer({"events": [], "next": None, "source": source, "looked": looked, "search_command": command})
-    events = who_had_it(place, at, since=_pushed(found), after=after, limit=limit)
+    events = who_had_it(place, coordinate, since=_pushed(xcom), after=after, limit=limit)
     return Answer(
         {
             "events": shown(events.events, viewer, dag_id),
@@ -54,7 +54,7 @@ def access(
     )
 
 
-def _pushed(found: XCom) -> datetime:
-    head = found.head
-    time = found.stored.written if head is None else time_of(head.created, "created")
+def _pushed(xcom: XCom) -> datetime:
+    head = xcom.head
+    time = xcom.stored.written if head is None else time_of(head.created, "created")
     return time or datetime(1, 1, 1, tzinfo=timezone.utc)

@@ -47,22 +47,24 @@ def task_instance(
     after: After = None,
 ) -> Answer:
     """Return the XComs of a task instance, or of all instances of a mapped task."""
-    here = Knowing(session, viewer)
-    run = here.run(dag_id, run_id)
+    knowing = Knowing(session, viewer)
+    run = knowing.run(dag_id, run_id)
     behind = decoded(after, (str, int, str, str), optional=1)
     place = None if behind is None else Place(*behind)  # type: ignore[arg-type]  # the kinds are checked
     wanted = Narrow(Wanted(task_id), map_index, Wanted(key) if key else None, attempts)
-    rows = here.tables.of_task(run, wanted, after=place, limit=limit + 1)
-    if not rows and place is None and not here.tables.has_task(run, task_id):
+    rows = knowing.tables.of_task(run, wanted, after=place, limit=limit + 1)
+    if not rows and place is None and not knowing.tables.has_task(run, task_id):
         raise XComNotFound("the run has no such task", where=task_id[:100])
-    count = here.tables.count(run, wanted)
+    count = knowing.tables.count(run, wanted)
     return Answer(
         {
-            "xcoms": [here.whole(look(row, here.deployment.policy)) for row in rows[:limit]],
+            "xcoms": [knowing.whole(look(row, knowing.deployment.policy)) for row in rows[:limit]],
             "next": encoded(rows[limit - 1].place.parts) if len(rows) > limit else None,
             "count": min(count, COUNT_MAX),
             "count_is_least": count > COUNT_MAX,
-            "attempts": [{**asdict(one), "xcoms": xcoms} for one, xcoms in here.tables.attempts(run, wanted)],
+            "attempts": [
+                {**asdict(attempt), "xcoms": xcoms} for attempt, xcoms in knowing.tables.attempts(run, wanted)
+            ],
         }
     )
 
@@ -79,8 +81,8 @@ def xcom(
     map_index: MapIndex = -1,
 ) -> Answer:
     """Return one XCom."""
-    here = Knowing(session, viewer)
-    return Answer(here.whole(here.one(dag_id, run_id, task_id, map_index, key, attempts)))
+    knowing = Knowing(session, viewer)
+    return Answer(knowing.whole(knowing.one(dag_id, run_id, task_id, map_index, key, attempts)))
 
 
 @router.get("/xcoms", dependencies=[READ_XCOMS])
@@ -100,7 +102,7 @@ def xcoms(
     after: After = None,
 ) -> Answer:
     """Return XComs of the DAGs that this person may read, the newest runs first."""
-    here = Knowing(session, viewer)
+    knowing = Knowing(session, viewer)
     filters = Filters(
         readable if not dag_id else readable & {dag_id},
         run_id=Wanted.of(run_id),
@@ -111,10 +113,10 @@ def xcoms(
         since=time_of(since, "since"),
         until=time_of(until, "until"),
     )
-    page = browse(here.tables, here.deployment.policy, filters, after=after, limit=limit)
+    page = browse(knowing.tables, knowing.deployment.policy, filters, after=after, limit=limit)
     return Answer(
         {
-            "xcoms": [describing.row(found, here.deployment, here.newest) for found in page.xcoms],
+            "xcoms": [describing.row(entry, knowing.deployment, knowing.newest) for entry in page.xcoms],
             "next": page.next,
             "looked": page.looked(),
         }

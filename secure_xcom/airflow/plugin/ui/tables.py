@@ -92,8 +92,8 @@ class Tables:
         It is the one filter with an index of its own (``idx_xcom_key``), by which a rare key is found at once.
         """
         query = sa.select(XCOM.c.dag_run_id).where(XCOM.c.key == key).limit(_RARE_MAX + 1)
-        found = [number for (number,) in self._session.execute(query)]
-        return set(found) if len(found) <= _RARE_MAX else None
+        numbers = [number for (number,) in self._session.execute(query)]
+        return set(numbers) if len(numbers) <= _RARE_MAX else None
 
     # --- XComs ----------------------------------------------------------------------------------------------
 
@@ -123,10 +123,10 @@ class Tables:
             sa.select(self._of_run(run, wanted, None if number else after).limit(limit).subquery())
             for number, run in enumerate(runs)
         ]
-        found = self._rows(sa.union_all(*parts) if len(parts) > 1 else parts[0], {run.id: run for run in runs})
+        rows = self._rows(sa.union_all(*parts) if len(parts) > 1 else parts[0], {run.id: run for run in runs})
         order = {run.id: number for number, run in enumerate(runs)}
         # The database's collation decides on the order within a run, and a stable sort keeps it.
-        return sorted(found, key=lambda row: order[row.run.id])
+        return sorted(rows, key=lambda row: order[row.run.id])
 
     def _of_run(self, run: Run, wanted: Narrow, after: Place | None, *, whole: bool = True) -> Any:
         """Return the query for XComs of a run, in order; not whole: for counting, without values and order."""

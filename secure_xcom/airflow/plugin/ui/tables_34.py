@@ -82,11 +82,11 @@ class Tables34(Tables):
         return sa.select(*columns).select_from(ATTEMPT)
 
     def _rows(self, query: Any, runs: dict[int, Run]) -> list[StoredXCom]:
-        found = []
+        rows = []
         for number, task_id, index, key, ti, text, tagged, written, *rest in self._session.execute(query):
             place = Place(task_id, index, key, ti.hex)
-            found.append(StoredXCom(runs[number], place, text, bool(tagged), written, _attempt(ti, *rest)))
-        return found
+            rows.append(StoredXCom(runs[number], place, text, bool(tagged), written, _attempt(ti, *rest)))
+        return rows
 
 
 _ATTEMPTS_MAX = 100
@@ -103,16 +103,16 @@ def _narrowed(query: Any, run: Run, wanted: Narrow, *, every: bool = False) -> A
         query = query.where(wanted.task_id.clause(ATTEMPT.c.task_id))
     if wanted.map_index is not None:
         query = query.where(ATTEMPT.c.region_index == wanted.map_index)
-    asked = wanted.attempts
-    if asked is None or every:
+    attempts = wanted.attempts
+    if attempts is None or every:
         return query
-    if asked == Attempts():
+    if attempts == Attempts():
         return query.where(ATTEMPT.c.working_set.is_(True))
     for column, value in (
-        (ATTEMPT.c.id, asked.ti_id),
-        (ATTEMPT.c.try_number, asked.try_number),
-        (ATTEMPT.c.region_id, asked.region_id),
-        (ATTEMPT.c.region_index, asked.region_index),
+        (ATTEMPT.c.id, attempts.ti_id),
+        (ATTEMPT.c.try_number, attempts.try_number),
+        (ATTEMPT.c.region_id, attempts.region_id),
+        (ATTEMPT.c.region_index, attempts.region_index),
     ):
         if value is not None:
             query = query.where(column == value)

@@ -11,9 +11,9 @@ def text_of(time: datetime | None) -> str | None:
     """Return a time's text, None where there is none."""
     if time is None:
         return None
-    known = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
-    form = "%Y-%m-%dT%H:%M:%S.%fZ" if known.microsecond else "%Y-%m-%dT%H:%M:%SZ"
-    return known.astimezone(timezone.utc).strftime(form)
+    aware = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
+    form = "%Y-%m-%dT%H:%M:%S.%fZ" if aware.microsecond else "%Y-%m-%dT%H:%M:%SZ"
+    return aware.astimezone(timezone.utc).strftime(form)
 
 
 def time_of(text: str | None, where: str) -> datetime | None:

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from secure_xcom.airflow.plugin.ui.permissions import Viewer
 
 
-def who_had_it(place: LogPlace, at: Coordinate, *, since: datetime, after: str | None, limit: int) -> Found:
+def who_had_it(
+    place: LogPlace, coordinate: Coordinate, *, since: datetime, after: str | None, limit: int
+) -> Found:
     """Return the events of an XCom.
 
     :param since: when it was pushed: what is older is about another value of the same coordinate.
     :raises AccessLogUnreadable: the log cannot be read; :raises RequestInvalid: ``after`` is none.
     """
     # Clocks of workers differ.
-    wanted = Search.of(at, since - SKEW if since.year > 1 else since)
+    query = Search.of(coordinate, since - SKEW if since.year > 1 else since)
     search = log_file.search if place.state == "file" else log_table.search
-    return search(place.uri, wanted, after=after, limit=limit)
+    return search(place.uri, query, after=after, limit=limit)
 
 
 def shown(events: Iterable[Event], viewer: Viewer, dag_id: str) -> list[dict[str, Any]]:
@@ -42,16 +44,16 @@ def _shown(event: Event, viewer: Viewer, *, by_hand: bool) -> dict[str, Any]:
     reader = consumer.get("dag_id") if isinstance(consumer, Mapping) else None
     hidden = isinstance(reader, str) and not viewer.may_read_dag(reader)
     names = ("dag_id", "run_id", "task_id", "map_index", "try_number")
-    by = None
+    consumer_ids = None
     if isinstance(consumer, Mapping) and reader is not None and not hidden:
-        by = {name: consumer.get(name) for name in names}
+        consumer_ids = {name: consumer.get(name) for name in names}
     return {
         "time": event.get("time"),
         "action": event.get("action"),
         "outcome": event.get("outcome"),
         "error": event.get("error"),
         "rule": event.get("rule"),
-        "by": by,
+        "by": consumer_ids,
         "hidden": hidden,
         "operator": event.get("operator") if by_hand else None,
         "reason": event.get("reason") if by_hand else None,

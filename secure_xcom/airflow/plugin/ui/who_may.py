@@ -12,10 +12,10 @@ from secure_xcom.core.access_policy.globs import matches
 Line = dict[str, str]
 
 
-def who_may(xcom: XCom, known: Deployment) -> list[Line]:
+def who_may(xcom: XCom, deployment: Deployment) -> list[Line]:
     """Return who may pull an XCom, as lines with a kind; nothing where the policy is not known."""
     if xcom.state == "plaintext":
-        refused = known.settings.on_plaintext == "refuse"
+        refused = deployment.settings.on_plaintext == "refuse"
         text = "nobody: a pull refuses plaintext" if refused else "every task that Airflow lets read it"
         return [_line("nobody" if refused else "everybody", text)]
     if xcom.state in ("shredded", "unreadable"):
@@ -24,19 +24,22 @@ def who_may(xcom: XCom, known: Deployment) -> list[Line]:
         return [_line("nobody", "nobody: a pull refuses it since it expired")]
     if xcom.head is not None and xcom.head.exclusive is not None:
         return [_line("claim", "the first task instance that pulls it, and nobody else")]
-    if known.policy is None:
+    if deployment.policy is None:
         return []
-    if known.state == "single":
+    if deployment.state == "single":
         return [_line("everybody", "every task: one compartment takes all DAGs")]
     if xcom.compartment is None:
         return [_line("nobody", "nobody: the access policy has no such compartment")]
-    own, at = xcom.compartment, xcom.stored
+    compartment, stored = xcom.compartment, xcom.stored
     readers = (
         reader
-        for reader in own.readers
-        if _any(reader.of_dags, at.run.dag_id) and _any(reader.of_tasks, at.place.task_id)
+        for reader in compartment.readers
+        if _any(reader.of_dags, stored.run.dag_id) and _any(reader.of_tasks, stored.place.task_id)
     )
-    return [_line("own", f"every DAG of {own.name}"), *(_line("reader", who(reader)) for reader in readers)]
+    return [
+        _line("own", f"every DAG of {compartment.name}"),
+        *(_line("reader", who(reader)) for reader in readers),
+    ]
 
 
 def who(reader: Reader, *, of: bool = False) -> str:
@@ -59,9 +62,9 @@ def _words(reader: Reader, *, of: bool) -> Iterator[str]:
                 yield f"{name} {' '.join(globs)} pushed"
 
 
-def compartment_of(xcom: XCom, known: Deployment) -> Compartment | None:
+def compartment_of(xcom: XCom, deployment: Deployment) -> Compartment | None:
     """Return the compartment that the policy gives an XCom's DAG."""
-    return None if known.policy is None else known.policy.resolve_dag(xcom.stored.run.dag_id)
+    return None if deployment.policy is None else deployment.policy.resolve_dag(xcom.stored.run.dag_id)
 
 
 def _line(kind: str, text: str) -> Line:

@@ -8,13 +8,13 @@ from typing import Any
 
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import SecureXComError, UriInvalid
-from secure_xcom.core.hashed_ids import is_hashed
 from secure_xcom.keys.vault import split_uri
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.pieces import Source
 from secure_xcom.ops.audit_trail.read import raw_lines
 from secure_xcom.ops.audit_trail.reconcile.match import EventUse
 from secure_xcom.ops.audit_trail.reconcile.vault_log import seconds_of
+from secure_xcom.sinks.hashed_ids import is_hashed
 
 Namer = Callable[[Mapping[str, str]], str]
 """Returns an encryption context in the form of a service's log."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from secure_xcom.core.hashed_ids import IdHasher
+from secure_xcom.sinks.hashed_ids import IdHasher
 
 
 def _compared(*path: str) -> Any:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secure_xcom.core.errors import ExtraMissing
 from secure_xcom.core.event_fields import python_type, schema_of
-from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.pieces import BLOCK_BYTES, TIME, Source
 from secure_xcom.ops.audit_trail.search.query import PATHS, Matcher, Query
+from secure_xcom.sinks.hashed_ids import IdHasher
 
 if TYPE_CHECKING:
     import pyarrow as pa

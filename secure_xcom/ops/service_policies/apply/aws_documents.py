@@ -19,13 +19,13 @@ def is_ours(statement: Mapping[str, Any], name: str = "Sid") -> bool:
     return str(statement.get(name) or "").startswith(SID)
 
 
-def merged(there: Document | None, wanted: Document) -> Document:
+def merged(current: Document | None, desired: Document) -> Document:
     """Return the existing document with every foreign statement unchanged, followed by ours."""
-    if there is None:
-        return wanted
-    foreign = [one for one in _many(there.get("Statement") or []) if not is_ours(one)]
+    if current is None:
+        return desired
+    foreign = [statement for statement in _many(current.get("Statement") or []) if not is_ours(statement)]
     # The version stays: others' statements may mean something else under another version, and ours do not.
-    return {**there, "Statement": [*foreign, *wanted["Statement"]]}
+    return {**current, "Statement": [*foreign, *desired["Statement"]]}
 
 
 def same(one: Document | None, other: Document | None) -> bool:
@@ -33,11 +33,13 @@ def same(one: Document | None, other: Document | None) -> bool:
     return _plain(one) == _plain(other)
 
 
-def difference(there: object, wanted: object) -> tuple[str, ...]:
+def difference(current: object, desired: object) -> tuple[str, ...]:
     """Return the change as a diff; empty if nothing exists yet."""
-    if there is None:
+    if current is None:
         return ()
-    before, after = (json.dumps(_plain(one), indent=2, sort_keys=True).splitlines() for one in (there, wanted))
+    before, after = (
+        json.dumps(_plain(document), indent=2, sort_keys=True).splitlines() for document in (current, desired)
+    )
     return tuple(difflib.unified_diff(before, after, "there", "wanted", lineterm="", n=2))
 
 
@@ -50,8 +52,12 @@ def refuse_lock_out(document: Document, account: str, where: str) -> None:
     :raises AwsRefused: nobody in the account could change it.
     """
     statements = _many(document["Statement"])
-    gives = any(one["Effect"] == "Allow" and _changes_policies(one, account) for one in statements)
-    takes = any(one["Effect"] == "Deny" and _changes_policies(one, account) for one in statements)
+    gives = any(
+        statement["Effect"] == "Allow" and _changes_policies(statement, account) for statement in statements
+    )
+    takes = any(
+        statement["Effect"] == "Deny" and _changes_policies(statement, account) for statement in statements
+    )
     if not gives or takes:
         raise AwsRefused(
             "with this policy, nobody in the account could change the key's policy again",
@@ -67,7 +73,7 @@ def _changes_policies(statement: Mapping[str, Any], account: str) -> bool:
         return denies
     principal = statement.get("Principal")
     who = _many(principal.get("AWS", []) if isinstance(principal, Mapping) else principal or [])
-    everyone = any(one in ("*", account) or f"::{account}:root" in str(one) for one in who)
+    everyone = any(name in ("*", account) or f"::{account}:root" in str(name) for name in who)
     actions = {str(action).lower() for action in _many(statement.get("Action") or [])}
     about = any(_begins(action, "kms:putkeypolicy") for action in actions)
     return everyone and about and (denies or "Condition" not in statement)
@@ -84,28 +90,28 @@ def _many(value: Any) -> list[Any]:
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {
-            str(key): sorted(_many(one))
+            str(key): sorted(_many(item))
             if key in _LISTS
-            else _principal(one)
+            else _principal(item)
             if key == "Principal"
-            else _plain(one)
-            for key, one in value.items()
+            else _plain(item)
+            for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        plain = [_plain(one) for one in value]
+        plain = [_plain(item) for item in value]
         return _unlisted(plain)
     return value
 
 
 def _principal(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): sorted(map(str, _many(one))) for key, one in value.items()}
+        return {str(key): sorted(map(str, _many(names))) for key, names in value.items()}
     return value
 
 
 def _unlisted(values: Iterable[object]) -> object:
     """Return a list of texts sorted, and a single text by itself, as AWS returns conditions."""
-    found = list(values)
-    if found and all(isinstance(one, str) for one in found):
-        return sorted(map(str, found)) if len(found) > 1 else found[0]
-    return found
+    items = list(values)
+    if items and all(isinstance(item, str) for item in items):
+        return sorted(map(str, items)) if len(items) > 1 else items[0]
+    return items

@@ -27,7 +27,9 @@ _VERSIONS_MAX = 5
 _ABSENT = ("NoSuchEntity",)
 
 
-def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled, *, create_users: bool = False) -> Iterator[Change]:
+def plan(
+    aws: AwsAccount, policy: AccessPolicy, compiled: Compiled, *, create_users: bool = False
+) -> Iterator[Change]:
     """Yield the changes to make. Reads only.
 
     :param create_users: whether a user that does not exist is one of them.
@@ -36,7 +38,7 @@ def plan(aws: AwsAccount, policy: AccessPolicy, made: Compiled, *, create_users:
         respond.
     """
     for identity in policy.identities:
-        text = made.files.get(f"aws/identities/{identity.name}.json")
+        text = compiled.files.get(f"aws/identities/{identity.name}.json")
         if identity.aws is None or text is None:
             continue
         holder = _Holder(aws, identity, identity.aws.principal, create_user=create_users)
@@ -69,18 +71,18 @@ class _Holder:
         self._aws = aws
         self._who = {f"{self.kind.title()}Name": path.rsplit("/", 1)[-1]}
         self._policy = f"secure-xcom-{identity.name}"
-        found = self._ask("get_{}", absent=_ABSENT)
-        self.absent = found is None and create_user and self.kind == "user"
+        answer = self._ask("get_{}", absent=_ABSENT)
+        self.absent = answer is None and create_user and self.kind == "user"
         if self.absent:
             return
-        if found is None:
+        if answer is None:
             raise AwsRefused(
                 f"there is no {self.kind} of this name",
                 where=principal,
                 remedy=f"create the {self.kind} and run this again"
                 + (", or with --create-users" if self.kind == "user" else ": an operator decides whom it trusts"),
             )
-        arn = found[self.kind.title()]["Arn"]
+        arn = answer[self.kind.title()]["Arn"]
         if arn != principal:
             raise AwsRefused(
                 f"these credentials lead to {arn!r:.120}, which the access policy does not name",
@@ -94,41 +96,41 @@ class _Holder:
 
     def inline(self, document: Document, text: str) -> Change:
         """Return the change of the policy in the role or user itself."""
-        found = self._ask("get_{}_policy", PolicyName=self._policy, absent=_ABSENT)
-        there = None if found is None else _document(found["PolicyDocument"])
-        self._refuse_foreign(there)
+        answer = self._ask("get_{}_policy", PolicyName=self._policy, absent=_ABSENT)
+        current = None if answer is None else _document(answer["PolicyDocument"])
+        self._refuse_foreign(current)
         return Change(
             f"{self.kind} {self.principal}: policy {self._policy}",
-            state_of(there, same=same(there, document)),
+            state_of(current, same=same(current, document)),
             lambda: self._ask("put_{}_policy", PolicyName=self._policy, PolicyDocument=text),
-            () if there is None or same(there, document) else difference(there, document),
+            () if current is None or same(current, document) else difference(current, document),
         )
 
     def managed(self, document: Document, text: str) -> Iterator[Change]:
         """Yield the changes of a managed policy and its attachment."""
         partition, account = self.principal.split(":")[1], self.principal.split(":")[4]
         arn = f"arn:{partition}:iam::{account}:policy/{self._policy}"
-        found = self._aws.ask("iam", "get_policy", PolicyArn=arn, absent=_ABSENT)
-        there = None
-        if found is not None:
-            version = found["Policy"]["DefaultVersionId"]
+        existing = self._aws.ask("iam", "get_policy", PolicyArn=arn, absent=_ABSENT)
+        current = None
+        if existing is not None:
+            version = existing["Policy"]["DefaultVersionId"]
             answer = self._aws.ask("iam", "get_policy_version", PolicyArn=arn, VersionId=version)
-            there = _document(answer["PolicyVersion"]["Document"]) if answer else None
-            self._refuse_foreign(there)
+            current = _document(answer["PolicyVersion"]["Document"]) if answer else None
+            self._refuse_foreign(current)
 
         def write() -> None:
-            if there is None:
+            if current is None:
                 tags = [{"Key": TAG, "Value": self._policy}]
                 self._aws.ask("iam", "create_policy", PolicyName=self._policy, PolicyDocument=text, Tags=tags)
                 return
             self._make_room(arn)
             self._aws.ask("iam", "create_policy_version", PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
 
-        equal = same(there, document)
-        diff = () if there is None or equal else difference(there, document)
-        yield Change(f"managed policy {arn}", state_of(there, same=equal), write, diff)
+        equal = same(current, document)
+        diff = () if current is None or equal else difference(current, document)
+        yield Change(f"managed policy {arn}", state_of(current, same=equal), write, diff)
         listed = self._ask("list_attached_{}_policies", absent=_ABSENT) or {}
-        attached = any(one["PolicyArn"] == arn for one in listed.get("AttachedPolicies", ()))
+        attached = any(attachment["PolicyArn"] == arn for attachment in listed.get("AttachedPolicies", ()))
         yield Change(
             f"{self.kind} {self.principal}: has the policy {self._policy}",
             "there" if attached else "make",
@@ -140,14 +142,17 @@ class _Holder:
         listed = self._aws.ask("iam", "list_policy_versions", PolicyArn=arn) or {}
         versions = listed.get("Versions", [])
         if len(versions) >= _VERSIONS_MAX:
-            old = min((one for one in versions if not one["IsDefaultVersion"]), key=lambda one: one["CreateDate"])
-            self._aws.ask("iam", "delete_policy_version", PolicyArn=arn, VersionId=old["VersionId"])
+            oldest = min(
+                (version for version in versions if not version["IsDefaultVersion"]),
+                key=lambda version: version["CreateDate"],
+            )
+            self._aws.ask("iam", "delete_policy_version", PolicyArn=arn, VersionId=oldest["VersionId"])
 
-    def _refuse_foreign(self, there: Document | None) -> None:
-        if there is None:
+    def _refuse_foreign(self, current: Document | None) -> None:
+        if current is None:
             return
-        statements = there["Statement"] if isinstance(there["Statement"], list) else [there["Statement"]]
-        if not all(is_ours(one) for one in statements):
+        statements = current["Statement"] if isinstance(current["Statement"], list) else [current["Statement"]]
+        if not all(is_ours(statement) for statement in statements):
             raise AwsRefused(
                 f"the policy {self._policy!r} has statements that secure_xcom did not make",
                 where=self.principal,
@@ -159,7 +164,7 @@ class _Holder:
         return self._aws.ask("iam", name, absent=absent, **self._who, **request)
 
 
-def _document(found: Any) -> Document:
+def _document(returned: Any) -> Document:
     # boto3 parses it; other clients of the same API return the text.
-    document: Document = json.loads(found) if isinstance(found, str) else found
+    document: Document = json.loads(returned) if isinstance(returned, str) else returned
     return document

@@ -36,26 +36,26 @@ def plan(aws: AwsAccount, policy: AccessPolicy, dags: Sequence[str] = ()) -> Ite
     known = Known(tuple(sorted(set(dags))))
     rights = [right for identity in policy.identities for right in rights_of(policy, identity, known)]
     documents = key_policies(policy, rights)
-    keys = {key.request_id: key for own in policy.compartments for key in kms_keys(own)}
+    keys = {key.request_id: key for compartment in policy.compartments for key in kms_keys(compartment)}
     for name, document in documents.items():
         yield from _key(aws, keys[name], document)
 
 
-def _key(aws: AwsAccount, key: KmsKey, wanted: Document) -> Iterator[Change]:
-    at: dict[str, Any] = {"region": key.region}
-    found = aws.ask("kms", "describe_key", KeyId=key.request_id, absent=("NotFoundException",), **at)
-    root = next(one for one in wanted["Statement"] if "root" in str(one.get("Principal")))
+def _key(aws: AwsAccount, key: KmsKey, desired: Document) -> Iterator[Change]:
+    region: dict[str, Any] = {"region": key.region}
+    described = aws.ask("kms", "describe_key", KeyId=key.request_id, absent=("NotFoundException",), **region)
+    root = next(statement for statement in desired["Statement"] if "root" in str(statement.get("Principal")))
     account = root["Principal"]["AWS"].split(":")[4]
     where = f"key {key.request_id}"
-    if found is None:
+    if described is None:
         if not key.alias:
             raise AwsRefused(
                 "the key does not exist", where=where, remedy="correct the key URI: KMS assigns key ids"
             )
-        refuse_lock_out(wanted, account, where)
-        yield Change(f"{where}: make it, with its policy", "make", lambda: _make(aws, key, wanted))
+        refuse_lock_out(desired, account, where)
+        yield Change(f"{where}: make it, with its policy", "make", lambda: _make(aws, key, desired))
         return
-    about = found["KeyMetadata"]
+    about = described["KeyMetadata"]
     arn = about["Arn"]
     if arn.split(":")[4] != account:
         raise AwsRefused(
@@ -67,67 +67,67 @@ def _key(aws: AwsAccount, key: KmsKey, wanted: Document) -> Iterator[Change]:
         raise AwsRefused("the key is managed by AWS, or pending deletion", where=where, remedy="name another key")
 
     def read() -> Document:
-        answer = aws.ask("kms", "get_key_policy", KeyId=arn, PolicyName="default", **at) or {}
+        answer = aws.ask("kms", "get_key_policy", KeyId=arn, PolicyName="default", **region) or {}
         document: Document = json.loads(answer["Policy"])
         return document
 
     def write() -> None:
-        whole = merged(read(), wanted)
+        whole = merged(read(), desired)
         refuse_lock_out(whole, account, where)
-        aws.ask("kms", "put_key_policy", KeyId=arn, PolicyName="default", Policy=json.dumps(whole), **at)
+        aws.ask("kms", "put_key_policy", KeyId=arn, PolicyName="default", Policy=json.dumps(whole), **region)
 
-    there = read()
-    whole = merged(there, wanted)
+    current = read()
+    whole = merged(current, desired)
     refuse_lock_out(whole, account, where)
-    equal = same(there, whole)
-    foreign = [one for one in whole["Statement"] if not is_ours(one)]
+    equal = same(current, whole)
+    foreign = [statement for statement in whole["Statement"] if not is_ours(statement)]
     notes = tuple(
-        f"{where}: its statement {one.get('Sid', 'without a Sid')!r} does not belong to this policy and stays; "
-        "check that it lets nobody use the key"
-        for one in foreign
-        if one["Effect"] == "Allow"
+        f"{where}: its statement {statement.get('Sid', 'without a Sid')!r} does not belong to this policy and "
+        "stays; check that it lets nobody use the key"
+        for statement in foreign
+        if statement["Effect"] == "Allow"
     )
-    diff = () if equal else difference(there, whole)
-    yield Change(f"{where}: policy", state_of(there, same=equal), write, diff, notes)
+    diff = () if equal else difference(current, whole)
+    yield Change(f"{where}: policy", state_of(current, same=equal), write, diff, notes)
     if about.get("Origin", "AWS_KMS") == "AWS_KMS":
-        status = aws.ask("kms", "get_key_rotation_status", KeyId=arn, **at) or {}
+        status = aws.ask("kms", "get_key_rotation_status", KeyId=arn, **region) or {}
         on = bool(status.get("KeyRotationEnabled"))
         yield Change(
             f"{where}: rotated every year",
             "there" if on else "make",
-            lambda: aws.ask("kms", "enable_key_rotation", KeyId=arn, **at),
+            lambda: aws.ask("kms", "enable_key_rotation", KeyId=arn, **region),
         )
 
 
-def _make(aws: AwsAccount, key: KmsKey, wanted: Document) -> None:
+def _make(aws: AwsAccount, key: KmsKey, desired: Document) -> None:
     """Create a key, its alias and its rotation. Reuse a key that an earlier run left without an alias."""
-    at: dict[str, Any] = {"region": key.region}
+    region: dict[str, Any] = {"region": key.region}
     alias = key.request_id.rpartition(":")[2]
-    arn = _begun(aws, alias, at)
+    arn = _begun(aws, alias, region)
     if arn is None:
-        made = aws.ask(
+        answer = aws.ask(
             "kms",
             "create_key",
-            Policy=json.dumps(wanted),
+            Policy=json.dumps(desired),
             Description="Wrapping key of secure_xcom",
             Tags=[{"TagKey": TAG, "TagValue": alias}],
-            **at,
+            **region,
         )
-        arn = (made or {})["KeyMetadata"]["Arn"]
-    aws.ask("kms", "create_alias", AliasName=alias, TargetKeyId=arn, **at)
-    aws.ask("kms", "enable_key_rotation", KeyId=arn, **at)
+        arn = (answer or {})["KeyMetadata"]["Arn"]
+    aws.ask("kms", "create_alias", AliasName=alias, TargetKeyId=arn, **region)
+    aws.ask("kms", "enable_key_rotation", KeyId=arn, **region)
 
 
-def _begun(aws: AwsAccount, alias: str, at: dict[str, Any]) -> str | None:
+def _begun(aws: AwsAccount, alias: str, region: dict[str, Any]) -> str | None:
     marker: dict[str, Any] = {}
     while True:
-        page = aws.ask("kms", "list_keys", **marker, **at) or {}
-        for one in page.get("Keys", ()):
+        page = aws.ask("kms", "list_keys", **marker, **region) or {}
+        for entry in page.get("Keys", ()):
             tags = aws.ask(
-                "kms", "list_resource_tags", KeyId=one["KeyId"], absent=("AccessDeniedException",), **at
+                "kms", "list_resource_tags", KeyId=entry["KeyId"], absent=("AccessDeniedException",), **region
             )
             if any(tag == {"TagKey": TAG, "TagValue": alias} for tag in (tags or {}).get("Tags", ())):
-                return str(one["KeyArn"])
+                return str(entry["KeyArn"])
         if not page.get("Truncated"):
             return None
         marker = {"Marker": page["NextMarker"]}

@@ -20,49 +20,49 @@ from secure_xcom.ops.service_policies.compile.all_services import Compiled
 _POLICY_MAX_BYTES = 20_480
 
 
-def plan(aws: AwsAccount, made: Compiled) -> Iterator[Change]:
+def plan(aws: AwsAccount, compiled: Compiled) -> Iterator[Change]:
     """Yield the changes to make. Reads only.
 
     :raises AwsTrouble: a bucket does not exist, its policy would be too long, or the server does not respond.
     """
-    for path in made.files:
+    for path in compiled.files:
         if path.startswith("aws/buckets/") and path.endswith(".policy.json"):
             bucket = path.removeprefix("aws/buckets/").removesuffix(".policy.json")
             if aws.ask("s3", "head_bucket", Bucket=bucket, absent=("404", "NoSuchBucket")) is None:
                 raise AwsRefused(
                     "the bucket does not exist", where=f"bucket {bucket}", remedy="create it; then run this again"
                 )
-            yield _public_access(aws, bucket, made)
-            yield _policy(aws, bucket, json.loads(made.files[path]))
-            yield _lifecycle(aws, bucket, made)
+            yield _public_access(aws, bucket, compiled)
+            yield _policy(aws, bucket, json.loads(compiled.files[path]))
+            yield _lifecycle(aws, bucket, compiled)
 
 
-def _public_access(aws: AwsAccount, bucket: str, made: Compiled) -> Change:
-    wanted: Document = json.loads(made.files[f"aws/buckets/{bucket}.public-access.json"])
+def _public_access(aws: AwsAccount, bucket: str, compiled: Compiled) -> Change:
+    desired: Document = json.loads(compiled.files[f"aws/buckets/{bucket}.public-access.json"])
     text = f"bucket {bucket}: no public access"
     absent = ("NoSuchPublicAccessBlockConfiguration",)
     try:
-        found = aws.ask("s3", "get_public_access_block", Bucket=bucket, absent=absent)
+        answer = aws.ask("s3", "get_public_access_block", Bucket=bucket, absent=absent)
     except AwsUnsupported:
         note = f"{bucket}: this server has no public access block, so only its policies keep strangers out"
         return Change(text, "there", lambda: None, notes=(note,))
-    there = None if found is None else found["PublicAccessBlockConfiguration"]
+    current = None if answer is None else answer["PublicAccessBlockConfiguration"]
     return Change(
         text,
-        state_of(there, same=there == wanted),
-        lambda: aws.ask("s3", "put_public_access_block", Bucket=bucket, PublicAccessBlockConfiguration=wanted),
-        () if there is None or there == wanted else difference(there, wanted),
+        state_of(current, same=current == desired),
+        lambda: aws.ask("s3", "put_public_access_block", Bucket=bucket, PublicAccessBlockConfiguration=desired),
+        () if current is None or current == desired else difference(current, desired),
     )
 
 
-def _policy(aws: AwsAccount, bucket: str, wanted: Document) -> Change:
+def _policy(aws: AwsAccount, bucket: str, desired: Document) -> Change:
     def read() -> Document | None:
-        found = aws.ask("s3", "get_bucket_policy", Bucket=bucket, absent=("NoSuchBucketPolicy",))
-        document: Document | None = None if found is None else json.loads(found["Policy"])
+        answer = aws.ask("s3", "get_bucket_policy", Bucket=bucket, absent=("NoSuchBucketPolicy",))
+        document: Document | None = None if answer is None else json.loads(answer["Policy"])
         return document
 
-    def text(there: Document | None) -> str:
-        small = json.dumps(merged(there, wanted), separators=(",", ":"))
+    def text(current: Document | None) -> str:
+        small = json.dumps(merged(current, desired), separators=(",", ":"))
         if len(small.encode()) > _POLICY_MAX_BYTES:
             raise AwsRefused(
                 f"the bucket's policy would have {len(small)} characters, and S3 accepts {_POLICY_MAX_BYTES}",
@@ -82,18 +82,18 @@ def _policy(aws: AwsAccount, bucket: str, wanted: Document) -> Change:
             raise AwsRefused(
                 f"{refused.what}: the server does not support a statement of the bucket's policy",
                 where=f"bucket {bucket}",
-                remedy=f"the credentials are right. Look for what the server knows of {_unusual(wanted)}",
+                remedy=f"the credentials are right. Look for what the server knows of {_unusual(desired)}",
             ) from None
 
-    there = read()
-    text(there)
-    whole = merged(there, wanted)
-    equal = same(there, whole)
+    current = read()
+    text(current)
+    whole = merged(current, desired)
+    equal = same(current, whole)
     return Change(
         f"bucket {bucket}: policy",
-        state_of(there, same=equal),
+        state_of(current, same=equal),
         write,
-        () if there is None or equal else difference(there, whole),
+        () if current is None or equal else difference(current, whole),
     )
 
 
@@ -107,30 +107,30 @@ def _unusual(policy: Document) -> str:
     return "; ".join(named[:6]) or "its principals, actions and resources"
 
 
-def _lifecycle(aws: AwsAccount, bucket: str, made: Compiled) -> Change:
-    wanted: list[Document] = json.loads(made.files[f"aws/buckets/{bucket}.lifecycle.json"])["Rules"]
+def _lifecycle(aws: AwsAccount, bucket: str, compiled: Compiled) -> Change:
+    desired: list[Document] = json.loads(compiled.files[f"aws/buckets/{bucket}.lifecycle.json"])["Rules"]
 
     def read() -> tuple[list[Document] | None, dict[str, Any]]:
         absent = ("NoSuchLifecycleConfiguration",)
-        found = aws.ask("s3", "get_bucket_lifecycle_configuration", Bucket=bucket, absent=absent)
-        if found is None:
+        answer = aws.ask("s3", "get_bucket_lifecycle_configuration", Bucket=bucket, absent=absent)
+        if answer is None:
             return None, {}
         # Other fields are written back unchanged, or S3 would reset them to their defaults.
         name = "TransitionDefaultMinimumObjectSize"
-        return found["Rules"], {name: found[name]} if name in found else {}
+        return answer["Rules"], {name: answer[name]} if name in answer else {}
 
-    def whole(there: list[Document] | None) -> list[Document]:
-        return [*(one for one in there or () if not is_ours(one, "ID")), *wanted]
+    def whole(current: list[Document] | None) -> list[Document]:
+        return [*(rule for rule in current or () if not is_ours(rule, "ID")), *desired]
 
     def write() -> None:
-        there, more = read()
-        rules = {"Rules": whole(there)}
+        current, more = read()
+        rules = {"Rules": whole(current)}
         aws.ask("s3", "put_bucket_lifecycle_configuration", Bucket=bucket, LifecycleConfiguration=rules, **more)
 
-    there, _ = read()
-    equal = there is not None and _by_id(there) == _by_id(whole(there))
-    diff = () if there is None or equal else difference(_by_id(there), _by_id(whole(there)))
-    return Change(f"bucket {bucket}: lifecycle", state_of(there, same=equal), write, diff)
+    current, _ = read()
+    equal = current is not None and _by_id(current) == _by_id(whole(current))
+    diff = () if current is None or equal else difference(_by_id(current), _by_id(whole(current)))
+    return Change(f"bucket {bucket}: lifecycle", state_of(current, same=equal), write, diff)
 
 
 def _by_id(rules: list[Document]) -> dict[str, Document]:

@@ -35,6 +35,6 @@ def apply(changes: Iterable[Change]) -> None:
             change.do()
 
 
-def state_of(there: object, *, same: bool) -> ObjectState:
+def state_of(current: object, *, same: bool) -> ObjectState:
     """Return the state of an existing object, or None, compared with the wanted one."""
-    return "make" if there is None else "there" if same else "change"
+    return "make" if current is None else "there" if same else "change"

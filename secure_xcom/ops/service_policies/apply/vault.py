@@ -33,18 +33,18 @@ class Planned:
     diff: tuple[str, ...] = ()
 
 
-def plan(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[Planned]:
+def plan(client: VaultClient, policy: AccessPolicy, compiled: Compiled) -> list[Planned]:
     """Return the steps, in order. Reads only, so a run after a failed one does the rest.
 
     :raises VaultRefused: a foreign object has one of our names; :raises VaultTrouble: Vault does not respond or
         denies this to the operator.
     """
-    found = [*_engines(client, policy), *_policies(client, policy, made), *_roles(client, policy, made)]
+    planned = [*_engines(client, policy), *_policies(client, policy, compiled), *_roles(client, policy, compiled)]
     # Two keys of one mount plan the mount twice, because neither has created it yet.
-    return list({(one.step.method, one.step.path, one.step.text): one for one in found}.values())
+    return list({(entry.step.method, entry.step.path, entry.step.text): entry for entry in planned}.values())
 
 
-def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[Change]:
+def changes(client: VaultClient, policy: AccessPolicy, compiled: Compiled) -> list[Change]:
     """Return the same as `Change` objects, each of which does its own step.
 
     :raises VaultTrouble: see `plan`.
@@ -53,14 +53,20 @@ def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> list[C
     def doing(step: Step) -> Callable[[], None]:
         return lambda: vault_setup.apply(client, [step])
 
-    found = [
-        Change(one.step.text, one.step.state, doing(one.step), one.diff) for one in plan(client, policy, made)
+    engine_changes = [
+        Change(planned.step.text, planned.step.state, doing(planned.step), planned.diff)
+        for planned in plan(client, policy, compiled)
     ]
-    return [*found, *vault_reveal.changes(client, policy, made)]
+    return [*engine_changes, *vault_reveal.changes(client, policy, compiled)]
 
 
 def _engines(client: VaultClient, policy: AccessPolicy) -> Iterator[Planned]:
-    uris = (uri for own in policy.compartments for uri in own.all_store_uris if uri.startswith("vault-kv://"))
+    uris = (
+        uri
+        for compartment in policy.compartments
+        for uri in compartment.all_store_uris
+        if uri.startswith("vault-kv://")
+    )
     stores = sorted({split_uri(uri)[1:] for uri in uris})
     for mount, key in transit_settings(policy):
         # Stores are part of a key's plan: the store of a compartment without a key in Vault is not created here.
@@ -69,17 +75,17 @@ def _engines(client: VaultClient, policy: AccessPolicy) -> Iterator[Planned]:
             yield from _of_setup(client, Wanted(transit=mount, key=key, kv=store))
 
 
-def _of_setup(client: VaultClient, wanted: Wanted) -> Iterator[Planned]:
-    for step in vault_setup.plan(client, wanted):
+def _of_setup(client: VaultClient, desired: Wanted) -> Iterator[Planned]:
+    for step in vault_setup.plan(client, desired):
         # Its policies are for a whole key; here each identity has its own policy.
         if not step.path.startswith("sys/policies/"):
             yield Planned(step)
 
 
-def _policies(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterator[Planned]:
+def _policies(client: VaultClient, policy: AccessPolicy, compiled: Compiled) -> Iterator[Planned]:
     for identity in policy.identities:
         name = policy_name(identity)
-        text = made.files.get(f"vault/policies/{name}.hcl")
+        text = compiled.files.get(f"vault/policies/{name}.hcl")
         if text is None:
             continue
         remedy = "rename the identity, or review and delete that policy"
@@ -88,10 +94,10 @@ def _policies(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iter
         yield Planned(step, compared.diff)
 
 
-def _roles(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterator[Planned]:
+def _roles(client: VaultClient, policy: AccessPolicy, compiled: Compiled) -> Iterator[Planned]:
     methods = read(client, "sys/auth")
     for identity in policy.identities:
-        file = made.files.get(f"vault/roles/{identity.name}.json")
+        file = compiled.files.get(f"vault/roles/{identity.name}.json")
         if file is None or identity.vault is None:
             continue
         role = json.loads(file)
@@ -106,19 +112,19 @@ def _roles(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterato
                 where=client.server.address,
                 remedy="enable and configure it, because an operator decides whom it trusts; then run this again",
             )
-        there = read(client, role["path"]) if method else {}
-        if there and policy_name(identity) not in (there.get("token_policies") or ()):
+        current = read(client, role["path"]) if method else {}
+        if current and policy_name(identity) not in (current.get("token_policies") or ()):
             raise VaultRefused(
                 f"secure_xcom did not make the role {role['path']!r}",
                 where=client.server.address,
                 remedy="give the identity another role, or review and delete that role",
             )
-        yield _role(identity.name, role, there)
+        yield _role(identity.name, role, current)
 
 
-def _role(name: str, role: Mapping[str, Any], there: Mapping[str, Any]) -> Planned:
+def _role(name: str, role: Mapping[str, Any], current: Mapping[str, Any]) -> Planned:
     body = role["body"]
-    changed = {field: value for field, value in body.items() if there.get(field) != value}
-    state = state_of(there or None, same=not changed)
-    lines = tuple(f"{field}: {there.get(field)!r} -> {value!r}" for field, value in changed.items())
+    changed = {field: value for field, value in body.items() if current.get(field) != value}
+    state = state_of(current or None, same=not changed)
+    lines = tuple(f"{field}: {current.get(field)!r} -> {value!r}" for field, value in changed.items())
     return Planned(Step(f"role of {name}", state, "POST", role["path"], body), lines if state == "change" else ())

@@ -26,13 +26,13 @@ def compared_policy(client: VaultClient, name: str, text: str, *, mark: str, rem
     :raises VaultRefused: there is one that secure_xcom did not make.
     """
     path = f"sys/policies/acl/{name}"
-    there = read(client, path).get("policy")
-    if isinstance(there, str) and not there.startswith(mark):
+    current = read(client, path).get("policy")
+    if isinstance(current, str) and not current.startswith(mark):
         raise VaultRefused(
             f"secure_xcom did not make the policy {name!r}", where=client.server.address, remedy=remedy
         )
-    state = state_of(there, same=there == text)
+    state = state_of(current, same=current == text)
     if state != "change":
         return ComparedPolicy(path, state, ())
-    lines = difflib.unified_diff(str(there).splitlines(), text.splitlines(), "there", "wanted", lineterm="")
+    lines = difflib.unified_diff(str(current).splitlines(), text.splitlines(), "there", "wanted", lineterm="")
     return ComparedPolicy(path, state, tuple(lines))

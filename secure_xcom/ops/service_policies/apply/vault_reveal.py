@@ -32,7 +32,7 @@ _HEADERS_OF_VAULT = {
 }  # fmt: skip
 
 
-def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterator[Change]:
+def changes(client: VaultClient, policy: AccessPolicy, compiled: Compiled) -> Iterator[Change]:
     """Yield the steps, in order. Planning reads only.
 
     :raises VaultRefused: there is no OIDC method, or a foreign object has one of our names.
@@ -45,18 +45,18 @@ def changes(client: VaultClient, policy: AccessPolicy, made: Compiled) -> Iterat
     if reveal is None or reveal.vault is None:
         return
     accessor = _accessor(client, reveal.vault)
-    for each in vault_reveal.objects(policy):
-        if each.path == "sys/config/cors":
-            yield _cors(client, reveal.vault, reveal.origin, each.body)
+    for entry in vault_reveal.objects(policy):
+        if entry.path == "sys/config/cors":
+            yield _cors(client, reveal.vault, reveal.origin, entry.body)
         else:
-            body = _with_accessor(each.body, accessor)
-            there = read(client, each.path)
-            changed = {field: value for field, value in body.items() if not _same(there.get(field), value)}
-            state = state_of(there or None, same=not changed)
-            diff = tuple(f"{field}: {there.get(field)!r} -> {value!r}" for field, value in changed.items())
-            yield _change(client, each.about, state, ("POST", each.path, body), diff)
+            body = _with_accessor(entry.body, accessor)
+            current = read(client, entry.path)
+            changed = {field: value for field, value in body.items() if not _same(current.get(field), value)}
+            state = state_of(current or None, same=not changed)
+            diff = tuple(f"{field}: {current.get(field)!r} -> {value!r}" for field, value in changed.items())
+            yield _change(client, entry.about, state, ("POST", entry.path, body), diff)
     for group in groups:
-        yield _policy(client, group, made.files[f"vault/policies/{viewers_name(group)}.hcl"])
+        yield _policy(client, group, compiled.files[f"vault/policies/{viewers_name(group)}.hcl"])
         yield _group(client, group, reveal.origin, accessor)
 
 
@@ -79,9 +79,9 @@ def _with_accessor(body: Mapping[str, Any], accessor: str) -> dict[str, Any]:
     }
 
 
-def _same(there: object, wanted: object) -> bool:
+def _same(current: object, desired: object) -> bool:
     # Vault gives back null for an empty list.
-    return there == wanted or (not there and not wanted)
+    return current == desired or (not current and not desired)
 
 
 def _change(
@@ -104,16 +104,16 @@ def _group(client: VaultClient, group: str, origin: str, accessor: str) -> Chang
     name = viewers_name(group)
     path = f"identity/group/name/{name}"
     body = vault_reveal.group_body(group, origin)
-    there = read(client, path)
-    if there and not _ours(there):
+    current = read(client, path)
+    if current and not _ours(current):
         raise VaultRefused(
             f"secure_xcom did not make the identity group {name!r}",
             where=client.server.address,
             remedy="review and delete that group",
         )
-    alias = there.get("alias") or {}
+    alias = current.get("alias") or {}
     linked = alias.get("name") == group and alias.get("mount_accessor") == accessor
-    same = linked and all(_same(there.get(field), value) for field, value in body.items())
+    same = linked and all(_same(current.get(field), value) for field, value in body.items())
 
     def do() -> None:
         # The alias needs the id that Vault gives to the group, and an alias of another mount stands in its way.
@@ -125,7 +125,7 @@ def _group(client: VaultClient, group: str, origin: str, accessor: str) -> Chang
             whole = {"name": group, "mount_accessor": accessor, "canonical_id": read(client, path).get("id")}
             vault_setup.apply(client, [Step(f"alias of {name}", "make", "POST", "identity/group-alias", whole)])
 
-    return Change(f"group {name} of the provider's group {group}", state_of(there or None, same=same), do)
+    return Change(f"group {name} of the provider's group {group}", state_of(current or None, same=same), do)
 
 
 def _cors(client: VaultClient, vault: RevealVault, origin: str, body: Mapping[str, Any]) -> Change:
@@ -135,18 +135,18 @@ def _cors(client: VaultClient, vault: RevealVault, origin: str, body: Mapping[st
             f"{text}: Vault has these settings in its root namespace alone, so an operator of it adds the origin"
         )
         return Change(text, "there", lambda: None, notes=(note,))
-    there = read(client, "sys/config/cors")
-    origins = list(there.get("allowed_origins") or ()) if there.get("enabled") else []
-    headers = [name for name in there.get("allowed_headers") or () if name not in _HEADERS_OF_VAULT]
+    current = read(client, "sys/config/cors")
+    origins = list(current.get("allowed_origins") or ()) if current.get("enabled") else []
+    headers = [name for name in current.get("allowed_headers") or () if name not in _HEADERS_OF_VAULT]
     # What others have set stays, but for the origin that this service had before.
     role = read(client, f"auth/{vault.mount}/role/{REVEAL_NAME}")
     former = {uri.removesuffix("/callback") for uri in role.get("allowed_redirect_uris") or ()} - {origin}
-    wanted = [each for each in origins if each not in former]
-    wanted += [origin] if origin not in wanted and "*" not in wanted else []
+    desired = [listed for listed in origins if listed not in former]
+    desired += [origin] if origin not in desired and "*" not in desired else []
     more = [name for name in body["allowed_headers"] if name not in headers]
-    state = state_of(origins or None, same=wanted == origins and not more)
-    whole = {"allowed_origins": wanted, "allowed_headers": [*headers, *more]}
-    diff = (f"allowed_origins: {origins!r} -> {wanted!r}",)
+    state = state_of(origins or None, same=desired == origins and not more)
+    whole = {"allowed_origins": desired, "allowed_headers": [*headers, *more]}
+    diff = (f"allowed_origins: {origins!r} -> {desired!r}",)
     return _change(client, text, state, ("POST", "sys/config/cors", whole), diff)
 
 
@@ -154,18 +154,18 @@ def _ours(group: Mapping[str, Any]) -> bool:
     return (group.get("metadata") or {}).get("made_by") == "secure_xcom"
 
 
-def _withdrawals(client: VaultClient, policy: AccessPolicy, wanted: set[str]) -> Iterator[Change]:
+def _withdrawals(client: VaultClient, policy: AccessPolicy, desired: set[str]) -> Iterator[Change]:
     """Yield the removal of each group of viewers, or of its policy, that the policy file no longer has."""
     try:
         names = {*_listed(client, "identity/group/name"), *_listed(client, "sys/policies/acl")}
     except VaultDenied:
-        if wanted:
+        if desired:
             raise
         # Whoever never had viewers may apply with a token that sees no groups.
         return
     origin = policy.reveal.origin if policy.reveal is not None else None
     opens = {f'path "{mount}/decrypt/{key}"' for mount, key in transit_settings(policy)}
-    for name in sorted(name for name in names if name.startswith(VIEWERS_PREFIX) and name not in wanted):
+    for name in sorted(name for name in names if name.startswith(VIEWERS_PREFIX) and name not in desired):
         group = read(client, f"identity/group/name/{name}")
         text = str(read(client, f"sys/policies/acl/{name}").get("policy") or "")
         made_here = _ours(group) if group else text.startswith(vault_reveal.MARK)

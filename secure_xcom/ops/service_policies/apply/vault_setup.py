@@ -102,11 +102,11 @@ def plan(client: VaultClient, wanted: Wanted) -> list[Step]:
     steps += _kv_steps(wanted, mounts)
     for role, text in wanted.policy_texts().items():
         name = wanted.policy(role)
-        there = read(client, f"sys/policies/acl/{name}").get("policy")
+        current = read(client, f"sys/policies/acl/{name}").get("policy")
         steps.append(
             Step(
                 f"policy {name}",
-                "make" if there is None else "there" if there == text else "change",
+                "make" if current is None else "there" if current == text else "change",
                 "PUT",
                 f"sys/policies/acl/{name}",
                 {"policy": text},
@@ -235,9 +235,9 @@ def _approle_steps(client: VaultClient, wanted: Wanted) -> Iterator[Step]:
             "secret_id_ttl": wanted.secret_id_hours * 3600,
             "secret_id_num_uses": 0,
         }
-        there = read(client, path) if mount else {}
-        same = all(there.get(field) == value for field, value in body.items())
-        state = state_of(there or None, same=same)
+        current = read(client, path) if mount else {}
+        same = all(current.get(field) == value for field, value in body.items())
+        state = state_of(current or None, same=same)
         yield Step(f"AppRole {name}", state, "POST", path, body)
 
 

@@ -45,56 +45,56 @@ def compile_policy(policy: AccessPolicy, dags: Sequence[str] = ()) -> Compiled:
     for dag in dags:
         if not dag.isprintable():
             raise PolicyInvalid("a DAG id cannot contain this character", where=f"--dag {dag!r:.80}")
-    made, known = Compiled(), Known(tuple(sorted(set(dags))))
+    compiled, known = Compiled(), Known(tuple(sorted(set(dags))))
     rights: list[Right] = []
     for identity in policy.identities:
-        mine = rights_of(policy, identity, known)
-        rights += mine
+        granted = rights_of(policy, identity, known)
+        rights += granted
         if identity.vault is not None:
-            hcl = vault.policy_hcl(policy, identity, mine, known.notes)
+            hcl = vault.policy_hcl(policy, identity, granted, known.notes)
             if hcl is not None:
                 name = vault.policy_name(identity)
-                made.add(f"vault/policies/{name}.hcl", hcl, f"Vault's ACL for {identity.name}: control 1")
+                compiled.add(f"vault/policies/{name}.hcl", hcl, f"Vault's ACL for {identity.name}: control 1")
                 role = vault.role(identity)
                 if role is not None:
                     path, body = role
                     about = f"who gets the policy {name}"
-                    made.add(f"vault/roles/{identity.name}.json", {"path": path, "body": body}, about)
+                    compiled.add(f"vault/roles/{identity.name}.json", {"path": path, "body": body}, about)
         if identity.aws is not None:
-            document = aws_iam.identity_policy(mine)
+            document = aws_iam.identity_policy(granted)
             if document is not None:
                 about = f"IAM policy of {identity.aws.principal}: controls 1 (KMS) and 2 (S3)"
-                made.add(f"aws/identities/{identity.name}.json", document, about)
+                compiled.add(f"aws/identities/{identity.name}.json", document, about)
     for name, hcl in vault_reveal.policies(policy, known).items():
-        made.add(f"vault/policies/{name}.hcl", hcl, "Vault's ACL for a group of viewers: control 1")
+        compiled.add(f"vault/policies/{name}.hcl", hcl, "Vault's ACL for a group of viewers: control 1")
     if login := vault_reveal.record(policy):
-        made.add("vault/reveal.json", {"reveal": login}, "how viewers log in, and their groups")
+        compiled.add("vault/reveal.json", {"reveal": login}, "how viewers log in, and their groups")
     for (mount, name), settings in vault.transit_settings(policy).items():
         about = "settings of a transit key: derived, not exportable, rotated"
         # A tilde is in no mount's name, so no two keys share a file.
-        made.add(f"vault/transit/{mount.replace('/', '~')}~{name}.json", settings, about)
-    _shared_aws(made, policy, rights, known.notes)
+        compiled.add(f"vault/transit/{mount.replace('/', '~')}~{name}.json", settings, about)
+    _shared_aws(compiled, policy, rights, known.notes)
     for bucket, bindings in google.bindings(rights).items():
-        made.add(
+        compiled.add(
             f"google/{bucket}.bindings.json",
             bindings,
             f"IAM bindings of the bucket {bucket}, with uniform access and policy version 3: control 2",
         )
-        made.add("google/roles.json", google.ROLES, "custom roles that the bindings name")
+        compiled.add("google/roles.json", google.ROLES, "custom roles that the bindings name")
     for container, assignments in azure.assignments(rights).items():
         about = f"role assignments on the container {container}: control 2"
-        made.add(f"azure/{container}.assignments.json", assignments, about)
-        made.add("azure/roles.json", azure.roles(), "custom roles that the assignments name")
-    made.notes = list(dict.fromkeys(known.notes))
-    made.files = dict(sorted(made.files.items()))
-    made.files[INDEX] = _index(policy, made)
-    return made
+        compiled.add(f"azure/{container}.assignments.json", assignments, about)
+        compiled.add("azure/roles.json", azure.roles(), "custom roles that the assignments name")
+    compiled.notes = list(dict.fromkeys(known.notes))
+    compiled.files = dict(sorted(compiled.files.items()))
+    compiled.files[INDEX] = _index(policy, compiled)
+    return compiled
 
 
-def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], notes: list[str]) -> None:
+def _shared_aws(compiled: Compiled, policy: AccessPolicy, rights: Sequence[Right], notes: list[str]) -> None:
     for key, document in aws_kms.key_policies(policy, rights).items():
         name = key.replace("/", "~").replace(":", "+")
-        made.add(f"aws/keys/{name}.json", document, f"key policy of {key}: control 1")
+        compiled.add(f"aws/keys/{name}.json", document, f"key policy of {key}: control 1")
     if not any(right.identity.aws for right in rights):
         return
     for right in rights:
@@ -106,20 +106,21 @@ def _shared_aws(made: Compiled, policy: AccessPolicy, rights: Sequence[Right], n
                     "for the other"
                 )
     for bucket, document in aws_s3.bucket_policies(policy, rights).items():
-        made.add(f"aws/buckets/{bucket}.policy.json", document, f"bucket policy of {bucket}: control 2")
+        compiled.add(f"aws/buckets/{bucket}.policy.json", document, f"bucket policy of {bucket}: control 2")
         about = f"no public access to {bucket}, whatever a policy says"
-        made.add(f"aws/buckets/{bucket}.public-access.json", aws_s3.NO_PUBLIC_ACCESS, about)
-    for own in policy.compartments:
-        holds = holds_in(policy, own)
-        if holds and own.longest_retention_seconds is not None:
+        compiled.add(f"aws/buckets/{bucket}.public-access.json", aws_s3.NO_PUBLIC_ACCESS, about)
+    for compartment in policy.compartments:
+        holds = holds_in(policy, compartment)
+        if holds and compartment.longest_retention_seconds is not None:
             notes.append(
-                f"{own.name}: no bucket deletes what expired by itself, for the legal hold {holds[0].name!r}"
+                f"{compartment.name}: no bucket deletes what expired by itself, for the legal hold "
+                f"{holds[0].name!r}"
             )
     for bucket, rules in aws_s3.lifecycles(policy).items():
-        made.add(f"aws/buckets/{bucket}.lifecycle.json", rules, f"when payloads in {bucket} go")
+        compiled.add(f"aws/buckets/{bucket}.lifecycle.json", rules, f"when payloads in {bucket} go")
 
 
-def _index(policy: AccessPolicy, made: Compiled) -> str:
+def _index(policy: AccessPolicy, compiled: Compiled) -> str:
     lines = [
         _MARK,
         "# Compiled from the access policy",
@@ -128,13 +129,13 @@ def _index(policy: AccessPolicy, made: Compiled) -> str:
     ]
     lines[-1] += "compile again."
     lines += ["", "| file | what it is |", "|---|---|"]
-    lines += [f"| `{path}` | {made.about[path]} |" for path in made.files]
-    if made.notes:
-        lines += ["", "Notes:", "", *(f"- {note}" for note in made.notes)]
+    lines += [f"| `{path}` | {compiled.about[path]} |" for path in compiled.files]
+    if compiled.notes:
+        lines += ["", "Notes:", "", *(f"- {note}" for note in compiled.notes)]
     return "\n".join(lines) + "\n"
 
 
-def write(made: Compiled, folder: Path, *, dry_run: bool = False) -> tuple[str, ...]:
+def write(compiled: Compiled, folder: Path, *, dry_run: bool = False) -> tuple[str, ...]:
     """Write the files, delete those of an earlier run that are not needed any more, and return the changed paths.
 
     :param dry_run: only return the paths that would change.
@@ -150,11 +151,11 @@ def write(made: Compiled, folder: Path, *, dry_run: bool = False) -> tuple[str, 
         changed = []
         for line in former.splitlines():
             path = line.split("`")[1] if line.startswith("| `") else ""
-            if path and path not in made.files and ".." not in path and (folder / path).is_file():
+            if path and path not in compiled.files and ".." not in path and (folder / path).is_file():
                 changed.append(path)
                 if not dry_run:
                     (folder / path).unlink()
-        for path, text in made.files.items():
+        for path, text in compiled.files.items():
             target = folder / path
             if not target.exists() or target.read_text() != text:
                 changed.append(path)

@@ -58,20 +58,20 @@ def key_resource(key: KmsKey, principal: str) -> tuple[str, str | None]:
 
 
 def _s3_of_identity(right: Right) -> Iterator[Statement]:
-    found = prefixes(right, "s3")
-    if not found or right.act == "look":
+    payloads = prefixes(right, "s3")
+    if not payloads or right.act == "look":
         return
     partition = right.identity.aws.principal.split(":")[1] if right.identity.aws else "aws"
     name = right.compartment.name
-    resources = [f"arn:{partition}:s3:::{one.bucket}/{one.prefix}*" for one in found]
+    resources = [f"arn:{partition}:s3:::{place.bucket}/{place.prefix}*" for place in payloads]
     yield allow(sid_of("S3", right.act, name), S3_ACTIONS[right.act], resources)
     claims = claim_prefixes(right, "s3")
     if claims:
-        resources = [f"arn:{partition}:s3:::{one.bucket}/{one.prefix}*" for one in claims]
+        resources = [f"arn:{partition}:s3:::{place.bucket}/{place.prefix}*" for place in claims]
         yield allow(sid_of("S3Claims", right.act, name), CLAIM_ACTIONS[right.act], resources)
     if right.act == "rewrap":
-        for bucket in dict.fromkeys(one.bucket for one in found):
-            mine = [f"{one.prefix}*" for one in (*found, *claims) if one.bucket == bucket]
-            condition = {"StringLike": {"s3:prefix": mine}}
+        for bucket in dict.fromkeys(place.bucket for place in payloads):
+            patterns = [f"{place.prefix}*" for place in (*payloads, *claims) if place.bucket == bucket]
+            condition = {"StringLike": {"s3:prefix": patterns}}
             sid = sid_of("S3", "list", name, 0, bucket)
             yield allow(sid, ("s3:ListBucket",), [f"arn:{partition}:s3:::{bucket}"], condition)

@@ -38,8 +38,8 @@ _ADMINISTER = (
 def kms_keys(compartment: Compartment, *, pushing: bool = False) -> tuple[KmsKey, ...]:
     """Return the KMS keys of a compartment."""
     uris = map(KeyUri.parse, compartment.all_key_uris)
-    kept = [uri for uri in uris if uri.name.startswith("aws-kms://") and not (pushing and uri.wrap == "never")]
-    return tuple({key.request_id: key for key in (KmsKey.parse(uri.service) for uri in kept)}.values())
+    used = [uri for uri in uris if uri.name.startswith("aws-kms://") and not (pushing and uri.wrap == "never")]
+    return tuple({key.request_id: key for key in (KmsKey.parse(uri.service) for uri in used)}.values())
 
 
 def usable_keys(right: Right) -> tuple[KmsKey, ...]:
@@ -78,7 +78,7 @@ def key_policies(policy: AccessPolicy, rights: Sequence[Right]) -> dict[str, Sta
         for key in kms_keys(compartment):
             owners.setdefault(key.request_id, []).append(compartment.name)
             keys[key.request_id] = key
-    found = {}
+    documents = {}
     for name, compartments in sorted(owners.items()):
         users = [
             right
@@ -86,8 +86,8 @@ def key_policies(policy: AccessPolicy, rights: Sequence[Right]) -> dict[str, Sta
             if right.identity.aws and any(key.request_id == name for key in usable_keys(right))
         ]
         if users:
-            found[name] = document(_key_statements(keys[name], sorted(compartments), users))
-    return found
+            documents[name] = document(_key_statements(keys[name], sorted(compartments), users))
+    return documents
 
 
 def _key_statements(key: KmsKey, compartments: list[str], users: list[Right]) -> Iterator[Statement]:

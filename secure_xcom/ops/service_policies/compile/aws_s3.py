@@ -33,7 +33,9 @@ NO_PUBLIC_ACCESS = {
 
 def bucket_policies(policy: AccessPolicy, rights: Sequence[Right]) -> dict[str, Statement]:
     """Return bucket -> its policy."""
-    names = {place.bucket for own in policy.compartments for place in buckets(own.all_store_uris, "s3")}
+    names = {
+        place.bucket for compartment in policy.compartments for place in buckets(compartment.all_store_uris, "s3")
+    }
     return {bucket: document(_bucket(policy, rights, bucket)) for bucket in sorted(names)}
 
 
@@ -41,13 +43,13 @@ def _bucket(policy: AccessPolicy, rights: Sequence[Right], bucket: str) -> Itera
     partitions = {right.identity.aws.principal.split(":")[1] for right in rights if right.identity.aws}
     arn = f"arn:{min(partitions, default='aws')}:s3:::{bucket}"
     yield deny(f"{SID}TlsOnly", ["s3:*"], [arn, f"{arn}/*"], {"Bool": {"aws:SecureTransport": "false"}})
-    own = _prefixes_of(policy, bucket)
+    prefixes_here = _prefixes_of(policy, bucket)
     # Parts of a large object are put without the header, but become an object only with it.
     create_only = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
     claims = _prefixes_of(policy, bucket, claims=True)
-    resources = [f"{arn}/{prefix}*" for _, prefix in (*own, *claims)]
+    resources = [f"{arn}/{prefix}*" for _, prefix in (*prefixes_here, *claims)]
     yield deny(f"{SID}CreateNeverOverwrite", ["s3:PutObject"], resources, create_only)
-    for name, prefix in own:
+    for name, prefix in prefixes_here:
         yield from _others(arn, bucket, name, prefix, rights)
     for name, prefix in claims:
         yield from _others_than_claimants(arn, bucket, name, prefix, rights)
@@ -74,14 +76,14 @@ def _others(arn: str, bucket: str, name: str, prefix: str, rights: Sequence[Righ
             if right.identity.aws
             and right.act == act
             and right.compartment.name == name
-            and any(one.bucket == bucket and one.prefix.startswith(prefix) for one in prefixes(right, "s3"))
+            and any(place.bucket == bucket and place.prefix.startswith(prefix) for place in prefixes(right, "s3"))
         }
         condition = {"ArnNotEquals": {"aws:PrincipalArn": sorted(who)}} if who else {}
         word = {"push": "push", "pull": "pull", "rewrap": "delete"}[act]
-        kept = [action for action in actions if action != "s3:AbortMultipartUpload"]
+        allowed = [action for action in actions if action != "s3:AbortMultipartUpload"]
         # A versioned bucket has more actions that read and delete. Nobody gets these.
-        kept += {"pull": ["s3:GetObjectVersion"], "delete": ["s3:DeleteObjectVersion"]}.get(word, [])
-        yield deny(sid_of("NobodyElse", word, name, 0, prefix), kept, [f"{arn}/{prefix}*"], condition)
+        allowed += {"pull": ["s3:GetObjectVersion"], "delete": ["s3:DeleteObjectVersion"]}.get(word, [])
+        yield deny(sid_of("NobodyElse", word, name, 0, prefix), allowed, [f"{arn}/{prefix}*"], condition)
 
 
 def _others_than_claimants(
@@ -99,7 +101,9 @@ def _others_than_claimants(
             if right.identity.aws
             and right.act in acts
             and right.compartment.name == name
-            and any(one.bucket == bucket and one.prefix.startswith(prefix) for one in claim_prefixes(right, "s3"))
+            and any(
+                place.bucket == bucket and place.prefix.startswith(prefix) for place in claim_prefixes(right, "s3")
+            )
         }
         condition = {"ArnNotEquals": {"aws:PrincipalArn": sorted(who)}} if who else {}
         word = "-".join(act.split())
@@ -108,20 +112,20 @@ def _others_than_claimants(
 
 def _grants(arn: str, bucket: str, rights: Sequence[Right]) -> Iterator[Statement]:
     for right in rights:
-        mine = [one.prefix for one in prefixes(right, "s3") if one.bucket == bucket]
-        if not mine or right.identity.aws is None or right.act == "look":
+        payloads = [place.prefix for place in prefixes(right, "s3") if place.bucket == bucket]
+        if not payloads or right.identity.aws is None or right.act == "look":
             continue
-        resources = [f"{arn}/{prefix}*" for prefix in mine]
+        resources = [f"{arn}/{prefix}*" for prefix in payloads]
         who = {"AWS": right.identity.aws.principal}
         sid = sid_of(right.identity.name, right.act, right.compartment.name)
         yield {**allow(sid, S3_ACTIONS[right.act], resources), "Principal": who}
-        claims = [one.prefix for one in claim_prefixes(right, "s3") if one.bucket == bucket]
+        claims = [place.prefix for place in claim_prefixes(right, "s3") if place.bucket == bucket]
         if claims:
             sid = sid_of(right.identity.name, f"{right.act}-claims", right.compartment.name)
             resources = [f"{arn}/{prefix}*" for prefix in claims]
             yield {**allow(sid, CLAIM_ACTIONS[right.act], resources), "Principal": who}
         if right.act == "rewrap":
-            condition = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in (*mine, *claims)]}}
+            condition = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in (*payloads, *claims)]}}
             sid = sid_of(right.identity.name, "list", right.compartment.name)
             yield {**allow(sid, ("s3:ListBucket",), [arn], condition), "Principal": who}
 
@@ -131,28 +135,32 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
 
     A lifecycle has no legal holds, so a compartment with one has no expiration: ``secure-xcom expire`` deletes.
     """
-    found: dict[str, list[Statement]] = {}
-    for own in policy.compartments:
-        for place in buckets(own.all_store_uris, "s3"):
-            prefix = below(place, own)
+    by_bucket: dict[str, list[Statement]] = {}
+    for compartment in policy.compartments:
+        for place in buckets(compartment.all_store_uris, "s3"):
+            prefix = below(place, compartment)
             rule: Statement = {
-                "ID": sid_of(own.name, "lifecycle", "", 0, prefix),
+                "ID": sid_of(compartment.name, "lifecycle", "", 0, prefix),
                 "Status": "Enabled",
                 "Filter": {"Prefix": prefix},
                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
             }
-            longest = own.longest_retention_seconds
-            if longest is not None and not holds_in(policy, own):
+            longest = compartment.longest_retention_seconds
+            if longest is not None and not holds_in(policy, compartment):
                 # A reference expires to the second; S3 counts days, so the object is deleted a day later.
                 rule["Expiration"] = {"Days": math.ceil(longest / 86_400) + 1}
                 rule["NoncurrentVersionExpiration"] = {"NoncurrentDays": 1}
-            rules = found.setdefault(place.bucket, [])
+            rules = by_bucket.setdefault(place.bucket, [])
             if rule not in rules:
                 rules.append(rule)
-            if own.exclusive and "Expiration" in rule:
+            if compartment.exclusive and "Expiration" in rule:
                 # A claim is created after its payload, so it is never deleted before it.
-                claims = below(place, own, claims=True)
-                made = {**rule, "ID": sid_of(own.name, "claims", "", 0, claims), "Filter": {"Prefix": claims}}
-                if made not in rules:
-                    rules.append(made)
-    return {bucket: {"Rules": rules} for bucket, rules in sorted(found.items())}
+                claims = below(place, compartment, claims=True)
+                claim_rule = {
+                    **rule,
+                    "ID": sid_of(compartment.name, "claims", "", 0, claims),
+                    "Filter": {"Prefix": claims},
+                }
+                if claim_rule not in rules:
+                    rules.append(claim_rule)
+    return {bucket: {"Rules": rules} for bucket, rules in sorted(by_bucket.items())}

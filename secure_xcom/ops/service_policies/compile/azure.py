@@ -67,25 +67,27 @@ def assignments(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
     Azure keeps one assignment for each scope, role and principal (RoleAssignmentExists), so all rights of a
     principal with a role in a container are one assignment. Its prefixes are alternatives of one condition.
     """
-    found: dict[tuple[str, str, Act, str], tuple[Right, list[str], list[str]]] = {}
+    roles: dict[tuple[str, str, Act, str], tuple[Right, list[str], list[str]]] = {}
     for right in rights:
         if right.identity.azure is None or right.act == "look":
             continue
-        own = right.compartment
-        for place in buckets(own.written_store_uris if right.act == "push" else own.all_store_uris, "abfs"):
+        compartment = right.compartment
+        for place in buckets(
+            compartment.written_store_uris if right.act == "push" else compartment.all_store_uris, "abfs"
+        ):
             account = place.options.get("account", "{ACCOUNT}")
             key = (place.bucket, account, right.act, right.identity.azure.principal_id)
-            _, names, texts = found.setdefault(key, (right, [], []))
-            names += [f"{right.identity.name} in {own.name}"]
-            texts += [below(place, own, dag) for dag in right.scope.dags]
+            _, names, texts = roles.setdefault(key, (right, [], []))
+            names += [f"{right.identity.name} in {compartment.name}"]
+            texts += [below(place, compartment, dag) for dag in right.scope.dags]
             # A pull creates and reads claims; maintenance reads and deletes them.
-            for act in _CLAIMS.get(right.act, ()) if own.exclusive and right.claims else ():
+            for act in _CLAIMS.get(right.act, ()) if compartment.exclusive and right.claims else ():
                 more = (place.bucket, account, act, right.identity.azure.principal_id)
-                _, names, texts = found.setdefault(more, (right, [], []))
-                names += [f"{right.identity.name} in {own.name}"]
-                texts += [below(place, own, dag, claims=True) for dag in right.scope.dags]
+                _, names, texts = roles.setdefault(more, (right, [], []))
+                names += [f"{right.identity.name} in {compartment.name}"]
+                texts += [below(place, compartment, dag, claims=True) for dag in right.scope.dags]
     rows: dict[str, list[dict[str, Any]]] = {}
-    for (container, account, act, principal), (right, names, texts) in found.items():
+    for (container, account, act, principal), (right, names, texts) in roles.items():
         kind = right.identity.azure.principal_type if right.identity.azure else "ServicePrincipal"
         rows.setdefault(container, []).append(
             {
@@ -112,6 +114,6 @@ def _condition(act: Act, prefixes: Sequence[str]) -> str:
         return f"((!({reads})) OR ({paths})) AND (!({lists}))"
     clauses = [f"((!(ActionMatches{{'{action}'}})) OR ({paths}))" for action in _ACTIONS[act]]
     if act == "rewrap":
-        asked = " OR ".join(f"@Request[{_BLOBS}:prefix] StringStartsWith '{prefix}'" for prefix in prefixes)
-        clauses += [f"(!({reads}))", f"((!({lists})) OR ({asked}))"]
+        listings = " OR ".join(f"@Request[{_BLOBS}:prefix] StringStartsWith '{prefix}'" for prefix in prefixes)
+        clauses += [f"(!({reads}))", f"((!({lists})) OR ({listings}))"]
     return " AND ".join(clauses)

@@ -36,31 +36,31 @@ _IN_ONE_CONDITION = 10
 
 def bindings(rights: Sequence[Right]) -> dict[str, list[dict[str, Any]]]:
     """Return bucket -> bindings. ``PROJECT`` in a role's name is the project of the custom roles."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_bucket_name: dict[str, list[dict[str, Any]]] = {}
     for right in rights:
         if right.identity.google is None or right.act == "look":
             continue
         by_bucket: dict[str, list[str]] = {}
-        for one in prefixes(right, "gs"):
-            by_bucket.setdefault(one.bucket, []).append(one.prefix)
+        for place in prefixes(right, "gs"):
+            by_bucket.setdefault(place.bucket, []).append(place.prefix)
         for bucket, texts in by_bucket.items():
             title = f"secure-xcom {right.act} {right.compartment.name}"
             names = [f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{text}")' for text in texts]
-            for at in range(0, len(names), _IN_ONE_CONDITION):
-                expression = " || ".join(names[at : at + _IN_ONE_CONDITION])
-                found.setdefault(bucket, []).append(_binding(right, _ROLE[right.act], title, expression))
-            claims = [one.prefix for one in claim_prefixes(right, "gs") if one.bucket == bucket]
+            for start in range(0, len(names), _IN_ONE_CONDITION):
+                expression = " || ".join(names[start : start + _IN_ONE_CONDITION])
+                by_bucket_name.setdefault(bucket, []).append(_binding(right, _ROLE[right.act], title, expression))
+            claims = [place.prefix for place in claim_prefixes(right, "gs") if place.bucket == bucket]
             for role in _CLAIMS.get(right.act, ()) if claims else ():
                 names = [
                     f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{text}")' for text in claims
                 ]
-                for at in range(0, len(names), _IN_ONE_CONDITION):
-                    expression = " || ".join(names[at : at + _IN_ONE_CONDITION])
-                    found[bucket].append(_binding(right, role, f"{title} claims", expression))
+                for start in range(0, len(names), _IN_ONE_CONDITION):
+                    expression = " || ".join(names[start : start + _IN_ONE_CONDITION])
+                    by_bucket_name[bucket].append(_binding(right, role, f"{title} claims", expression))
             if right.act == "rewrap":
                 expression = f'resource.name == "projects/_/buckets/{bucket}"'
-                found[bucket].append(_binding(right, "secureXcomList", f"{title} list", expression))
-    return dict(sorted(found.items()))
+                by_bucket_name[bucket].append(_binding(right, "secureXcomList", f"{title} list", expression))
+    return dict(sorted(by_bucket_name.items()))
 
 
 def _binding(right: Right, role: str, title: str, expression: str) -> dict[str, Any]:

@@ -30,12 +30,12 @@ def transit_keys(uris: Sequence[str], *, pushing: bool = False) -> dict[tuple[st
 
     :param pushing: True to leave out keys that only open (``wrap=never``).
     """
-    found: dict[tuple[str, str], bool] = {}
+    keys: dict[tuple[str, str], bool] = {}
     for uri in map(KeyUri.parse, uris):
         if uri.name.startswith("vault://") and not (pushing and uri.wrap == "never"):
             _, mount, name, scoped = split_key(uri.service)
-            found[mount, name] = found.get((mount, name), True) and scoped
-    return found
+            keys[mount, name] = keys.get((mount, name), True) and scoped
+    return keys
 
 
 def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right], notes: list[str]) -> str | None:
@@ -44,27 +44,27 @@ def policy_hcl(policy: AccessPolicy, identity: Identity, rights: Sequence[Right]
     transit: dict[tuple[Act, str, str], tuple[list[str], set[str]]] = {}
     kv: dict[tuple[str, str, str], list[KvRole]] = {}
     for right in rights:
-        own = right.compartment
-        keys = transit_keys(own.all_key_uris, pushing=right.act == "push") if right.keys else {}
+        compartment = right.compartment
+        keys = transit_keys(compartment.all_key_uris, pushing=right.act == "push") if right.keys else {}
         for (mount, name), single in keys.items():
             scopes, names = transit.setdefault((right.act, mount, name), ([], set()))
-            names.add(own.name)
+            names.add(compartment.name)
             if right.act != "look" and limited_by_context(policy, right, (mount, name), single=single):
-                scopes += _scopes(own.name, right.scope)
+                scopes += _scopes(compartment.name, right.scope)
                 if not single:
                     notes.append(
-                        f"{identity.name}: {right.act} in {own.name} is limited by context, so its key URI for "
-                        f"{name} needs ?grant=scoped: Vault refuses batches there"
+                        f"{identity.name}: {right.act} in {compartment.name} is limited by context, so its key "
+                        f"URI for {name} needs ?grant=scoped: Vault refuses batches there"
                     )
-        uris = own.written_store_uris if right.act == "push" else own.all_store_uris
+        uris = compartment.written_store_uris if right.act == "push" else compartment.all_store_uris
         for uri in uris:
             if uri.startswith("vault-kv://") and right.act != "look":
                 _, mount, prefix = split_kv(uri)
                 for dag in right.scope.dags:
-                    below = path_segment(own.name) + ("" if dag is None else f"/{path_segment(dag)}")
+                    below = path_segment(compartment.name) + ("" if dag is None else f"/{path_segment(dag)}")
                     roles = kv.setdefault((mount, prefix, below), [])
                     roles += [role for role in (_ROLE[right.act],) if role not in roles]
-                    if own.exclusive and right.claims and right.act != "push":
+                    if compartment.exclusive and right.claims and right.act != "push":
                         role: KvRole = "claimant" if right.act == "pull" else "maintenance"
                         kv.setdefault((mount, prefix, f"{CLAIMS}/{below}"), []).append(role)
     blocks = [
@@ -91,11 +91,11 @@ def limited_by_context(policy: AccessPolicy, right: Right, key: tuple[str, str],
 
 @lru_cache(maxsize=2)
 def _owners(policy: AccessPolicy) -> dict[tuple[str, str], set[str]]:
-    found: dict[tuple[str, str], set[str]] = {}
-    for own in policy.compartments:
-        for key in transit_keys(own.all_key_uris):
-            found.setdefault(key, set()).add(own.name)
-    return found
+    owners: dict[tuple[str, str], set[str]] = {}
+    for compartment in policy.compartments:
+        for key in transit_keys(compartment.all_key_uris):
+            owners.setdefault(key, set()).add(compartment.name)
+    return owners
 
 
 def _scopes(compartment: str, scope: Scope) -> list[str]:

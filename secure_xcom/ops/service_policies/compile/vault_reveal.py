@@ -82,7 +82,7 @@ def policies(policy: AccessPolicy, known: Known) -> dict[str, str]:
     if policy.reveal is None or policy.reveal.vault is None:
         return {}
     taken = {policy_name(identity): identity.name for identity in policy.identities}
-    found = {}
+    documents = {}
     for group in viewer_groups(policy):
         name = viewers_name(group)
         if name in taken:
@@ -91,18 +91,18 @@ def policies(policy: AccessPolicy, known: Known) -> dict[str, str]:
                 where="identities",
                 remedy="give the identity a name that does not begin with 'viewers-'",
             )
-        found[name] = _policy_hcl(policy, group, known)
-    return found
+        documents[name] = _policy_hcl(policy, group, known)
+    return documents
 
 
 def _policy_hcl(policy: AccessPolicy, group: str, known: Known) -> str:
     # One block for each path, with the contexts of all compartments that share the key.
     keys: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
-    for own, scope in scopes_of(policy, group, known):
-        for key in transit_keys(own.all_key_uris):
+    for compartment, scope in scopes_of(policy, group, known):
+        for key in transit_keys(compartment.all_key_uris):
             names, contexts = keys.setdefault(key, ([], []))
-            names.append(own.name)
-            contexts += [transit_scope(own.name, dag, task) for dag, task in scope.pairs()]
+            names.append(compartment.name)
+            contexts += [transit_scope(compartment.name, dag, task) for dag, task in scope.pairs()]
     blocks = [
         f"# In {', '.join(names)}.\n{transit_grant('reader', mount, key, list(dict.fromkeys(contexts)))}"
         for (mount, key), (names, contexts) in keys.items()
@@ -182,10 +182,10 @@ def group_body(group: str, origin: str) -> dict[str, Any]:
 def record(policy: AccessPolicy) -> list[dict[str, Any]]:
     """Return all objects and groups, as they are compiled into a file. Empty if people do not log in at Vault."""
     origin = policy.reveal.origin if policy.reveal else ""
-    found = [{"about": each.about, "path": each.path, "body": each.body} for each in objects(policy)]
-    for group in viewer_groups(policy) if found else ():
+    listed = [{"about": entry.about, "path": entry.path, "body": entry.body} for entry in objects(policy)]
+    for group in viewer_groups(policy) if listed else ():
         path = f"identity/group/name/{viewers_name(group)}"
-        found.append(
+        listed.append(
             {"about": f"the group {group}", "path": path, "body": group_body(group, origin), "alias": group}
         )
-    return found
+    return listed

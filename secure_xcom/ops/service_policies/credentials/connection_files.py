@@ -87,8 +87,8 @@ def vault_connection(server: VaultEndpoint, mount: str, login: Login) -> dict[st
 
 def s3_connection(endpoint: str | None, region: str | None, login: Login) -> dict[str, Any]:
     """Return the connection of an IAM user. It holds the secret key: never log it."""
-    given = {"endpoint_url": endpoint, "region_name": region}
-    extra = {name: value for name, value in given.items() if value}
+    options = {"endpoint_url": endpoint, "region_name": region}
+    extra = {name: value for name, value in options.items() if value}
     return {"conn_type": "aws", "login": login.name, "password": login.secret, "extra": extra}
 
 
@@ -114,9 +114,9 @@ def parse(text: str | None, where: str) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = json.loads(text)
+        connections = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        connections = None
+    if not isinstance(connections, dict):
         raise SettingInvalid("the file is no JSON object", where=where, remedy="move it away and run this again")
-    return found
+    return connections

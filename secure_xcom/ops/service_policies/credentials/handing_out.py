@@ -81,31 +81,31 @@ def plan(
         file = folder / identity.name / FILE
         if file.parent.is_symlink() or file.parent.exists():
             check_private_folder(file.parent, file.parent.lstat())
-        ids, mine = ids_of(policy, identity), logins.get(identity.name, {})
-        there = parse(read_private(file), str(file))
+        ids, by_service = ids_of(policy, identity), logins.get(identity.name, {})
+        existing = parse(read_private(file), str(file))
         kept = {}
-        for service, of_service in mine.items():
-            login = login_in(there, getattr(ids, service))
+        for service, of_service in by_service.items():
+            login = login_in(existing, getattr(ids, service))
             if login is not None and of_service.works(login):
                 kept[service] = login
         handout = Handout(
             identity,
             file,
             ids,
-            mine,
+            by_service,
             workers_of(policy, identity),
             "there",
-            there,
+            existing,
             kept,
             tuple(_notes(identity, ids)),
         )
-        if not mine:
+        if not by_service:
             handout.state = "none"
-        elif not there:
+        elif not existing:
             handout.state = "make"
         elif rotate:
             handout.state = "rotate"
-        elif len(kept) < len(mine) or _connections(handout, kept, services) != there:
+        elif len(kept) < len(by_service) or _connections(handout, kept, services) != existing:
             handout.state = "change"
         yield handout
 
@@ -121,14 +121,14 @@ def hand_out(handout: Handout, services: Services) -> None:
     open_private_folder(handout.file.parent.parent)
     open_private_folder(handout.file.parent)
     kept = {} if handout.state == "rotate" else dict(handout.kept)
-    made: dict[str, Login] = {}
+    created: dict[str, Login] = {}
     try:
         for service, of_service in handout.logins.items():
             if service not in kept:
-                made[service] = of_service.make()
-        write_private(handout.file, dump(_connections(handout, {**kept, **made}, services)))
+                created[service] = of_service.make()
+        write_private(handout.file, dump(_connections(handout, {**kept, **created}, services)))
     except BaseException:
-        for service, login in made.items():
+        for service, login in created.items():
             handout.logins[service].take_back(login)
         raise
 
@@ -150,7 +150,12 @@ def end_old(handout: Handout, *, dry_run: bool = False) -> list[str]:
 def workers_of(policy: AccessPolicy, identity: Identity) -> str:
     """Return whose file it is, in words: the places of the identity's workers."""
     compartments = [policy.compartment(name) for name in identity.workers_of]
-    run_on = [place for own in compartments if own.tasks_run_on for place in own.tasks_run_on.places]
+    run_on = [
+        place
+        for compartment in compartments
+        if compartment.tasks_run_on
+        for place in compartment.tasks_run_on.places
+    ]
     run_on += identity.runs_on.places if identity.runs_on else ()
     # A pool counts slots and does not decide which worker runs a task.
     places = [f"{label} {value}" for label, value in run_on if label != "pool"]
@@ -165,15 +170,15 @@ def workers_of(policy: AccessPolicy, identity: Identity) -> str:
 
 def _connections(handout: Handout, logins: dict[str, Login], services: Services) -> dict[str, Any]:
     # What an operator put beside ours stays.
-    found = dict(handout.there)
+    connections = dict(handout.there)
     if "vault" in logins and services.vault is not None:
         mount = (handout.identity.vault and handout.identity.vault.mount) or "approle"
         for conn_id in handout.ids.vault:
-            found[conn_id] = vault_connection(services.vault, mount, logins["vault"])
+            connections[conn_id] = vault_connection(services.vault, mount, logins["vault"])
     if "s3" in logins:
         for conn_id in handout.ids.s3:
-            found[conn_id] = s3_connection(services.s3_endpoint, services.s3_region, logins["s3"])
-    return found
+            connections[conn_id] = s3_connection(services.s3_endpoint, services.s3_region, logins["s3"])
+    return connections
 
 
 def _notes(identity: Identity, ids: Ids) -> Iterator[str]:

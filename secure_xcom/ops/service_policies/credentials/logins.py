@@ -55,11 +55,11 @@ class AppRole:
     """The role of an identity at Vault's or OpenBao's AppRole method."""
 
     def __init__(self, client: VaultClient, identity: Identity) -> None:
-        found = role(identity)
-        if found is None:
+        approle = role(identity)
+        if approle is None:
             raise VaultRefused(f"{identity.name} has no role that is managed here", where=client.server.address)
         self._client = client
-        self._path = found[0]
+        self._path = approle[0]
         self.text = f"secret id of {self._path}"
 
     def works(self, login: Login) -> bool:
@@ -84,10 +84,10 @@ class AppRole:
 
     def others(self, login: Login) -> list[str]:
         """See `Logins.others`; the ids are accessors."""
-        kept = self._accessor(login)
+        current = self._accessor(login)
         answer = self._client.call("LIST", f"{self._path}/secret-id", accept=(404,))
         accessors = answer.data.get("keys") if answer.ok else None
-        return [str(accessor) for accessor in accessors or () if accessor != kept]
+        return [str(accessor) for accessor in accessors or () if accessor != current]
 
     def end(self, ids: list[str]) -> None:
         """See `Logins.end`."""
@@ -167,5 +167,5 @@ class AccessKeys:
                 where=self._aws.where,
                 remedy="create it (`aws iam create-user`), or run `secure-xcom policy apply FILE --create-users`",
             )
-        found: list[dict[str, Any]] = answer.get("AccessKeyMetadata", [])
-        return found
+        keys: list[dict[str, Any]] = answer.get("AccessKeyMetadata", [])
+        return keys

@@ -49,20 +49,20 @@ def lint(
     """
     data, marks = yaml_reader.read_with_marks(raw, where=where)
     file, problems = loading.check(data)
-    found = list(problems)
+    findings = list(problems)
     if file is not None and not problems:
         policy = AccessPolicy.of(file, digest=hashlib.sha256(raw).hexdigest())
         for rules in (lint_dags, places, readers, keys, identities, maintenance, viewers):
-            found.extend(rules.findings(policy))
-        found.extend(compiled.findings(policy, dags))
-        found.extend(transport.findings(policy, environment or {}))
-        found.extend(sinks.findings(policy, environment or {}))
+            findings.extend(rules.findings(policy))
+        findings.extend(compiled.findings(policy, dags))
+        findings.extend(transport.findings(policy, environment or {}))
+        findings.extend(sinks.findings(policy, environment or {}))
         for more in beside:
-            found.extend(more(policy))
-    return sorted(_placed(found, marks, where), key=position)
+            findings.extend(more(policy))
+    return sorted(_placed(findings, marks, where), key=position)
 
 
-def _placed(found: Iterable[Finding], marks: Marks, where: str) -> Iterator[Finding]:
-    for finding in found:
+def _placed(findings: Iterable[Finding], marks: Marks, where: str) -> Iterator[Finding]:
+    for finding in findings:
         line, column = loading.place(marks, finding.path)
         yield replace(finding, subject=where, line=line, column=column)

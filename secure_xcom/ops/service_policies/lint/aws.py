@@ -26,20 +26,22 @@ _COMPARTMENT = "kms:encryptioncontext:compartment"
 
 def of_document(document: Mapping[str, Any]) -> Iterator[Finding]:
     """Return the findings about a policy document."""
-    there = document.get("Statement")
-    several = isinstance(there, list)
+    listed = document.get("Statement")
+    several = isinstance(listed, list)
     pairs: list[tuple[Mapping[str, Any], Path]] = [
-        (one, ("Statement", index) if several else ("Statement",))
-        for index, one in enumerate(_listed(there))
-        if isinstance(one, Mapping)
+        (statement, ("Statement", index) if several else ("Statement",))
+        for index, statement in enumerate(_listed(listed))
+        if isinstance(statement, Mapping)
     ]
-    for one, path in pairs:
-        yield from _of_statement(one, path)
+    for statement, path in pairs:
+        yield from _of_statement(statement, path)
     yield from _two_hats(pairs)
     yield from _across(pairs)
     if _of_bucket(pairs):
         yield from _bucket(pairs)
-    if any("Principal" in one and any(_allows(one, action) for action in _USE) for one, _ in pairs):
+    if any(
+        "Principal" in statement and any(_allows(statement, action) for action in _USE) for statement, _ in pairs
+    ):
         yield from _key(pairs)
 
 
@@ -48,7 +50,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _texts(statement: Mapping[str, Any], name: str) -> list[str]:
-    return [str(one) for one in _listed(statement.get(name))]
+    return [str(text) for text in _listed(statement.get(name))]
 
 
 def _allows(statement: Mapping[str, Any], action: str) -> bool:
@@ -57,20 +59,20 @@ def _allows(statement: Mapping[str, Any], action: str) -> bool:
 
 def _names(statement: Mapping[str, Any], action: str) -> bool:
     if "NotAction" in statement:
-        return not any(matches(one.lower(), action.lower()) for one in _texts(statement, "NotAction"))
-    return any(matches(one.lower(), action.lower()) for one in _texts(statement, "Action"))
+        return not any(matches(pattern.lower(), action.lower()) for pattern in _texts(statement, "NotAction"))
+    return any(matches(pattern.lower(), action.lower()) for pattern in _texts(statement, "Action"))
 
 
-def _of_statement(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    allow = one.get("Effect") == "Allow"
+def _of_statement(statement: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    allow = statement.get("Effect") == "Allow"
     for name in ("NotAction", "NotResource", "NotPrincipal"):
-        if name in one:
+        if name in statement:
             status: Status = "error" if allow else "warning"
             text = "allows everything except what it names" if allow else "denies everything except what it names"
             yield lint_finding("aws-not", status, (*path, name), f"{name} {text}", f"write {name[3:]}")
     if not allow:
         return
-    for action in _texts(one, "Action"):
+    for action in _texts(statement, "Action"):
         if "*" in action or "?" in action:
             yield lint_finding(
                 "aws-wildcard-action",
@@ -79,13 +81,13 @@ def _of_statement(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
                 f"{action!r} also allows actions that AWS adds later",
                 "name each action",
             )
-    yield from _resources(one, path)
-    if _anybody(one.get("Principal")):
+    yield from _resources(statement, path)
+    if _anybody(statement.get("Principal")):
         yield lint_finding(
             "aws-wildcard-principal", "error", (*path, "Principal"), "everyone is allowed", "name the principals"
         )
-    if any(_names(one, action) for action in _USE):
-        yield from _context(one, path)
+    if any(_names(statement, action) for action in _USE):
+        yield from _context(statement, path)
 
 
 def _anybody(principal: Any) -> bool:
@@ -93,11 +95,11 @@ def _anybody(principal: Any) -> bool:
     return any(text == "*" for value in named for text in _listed(value))
 
 
-def _resources(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    condition = one.get("Condition")
-    for resource in _texts(one, "Resource"):
+def _resources(statement: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    condition = statement.get("Condition")
+    for resource in _texts(statement, "Resource"):
         text = ""
-        if resource == "*" and "Principal" not in one:
+        if resource == "*" and "Principal" not in statement:
             text = "everything is allowed"
         elif ":s3:::" in resource and resource.partition(":s3:::")[2].partition("/")[2].startswith(("*", "?")):
             text = f"{resource!r} is a whole bucket, with every compartment in it"
@@ -113,8 +115,8 @@ def _resources(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
             )
 
 
-def _context(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    condition = one.get("Condition")
+def _context(statement: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    condition = statement.get("Condition")
     tests = {
         str(operator): {str(key).lower(): value for key, value in keys.items()}
         for operator, keys in (condition.items() if isinstance(condition, Mapping) else ())
@@ -137,11 +139,11 @@ def _context(one: Mapping[str, Any], path: Path) -> Iterator[Finding]:
 def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
     opens: dict[str, Path] = {}
     rules: dict[str, Path] = {}
-    for one, path in pairs:
-        for who in _who(one):
-            if any(_allows(one, action) for action in _OPEN):
+    for statement, path in pairs:
+        for who in _who(statement):
+            if any(_allows(statement, action) for action in _OPEN):
                 opens.setdefault(who, path)
-            if any(_allows(one, action) for action in _ADMINISTER):
+            if any(_allows(statement, action) for action in _ADMINISTER):
                 rules.setdefault(who, path)
     for who in sorted(set(opens) & set(rules)):
         yield lint_finding(
@@ -155,19 +157,19 @@ def _two_hats(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Findi
 
 def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
     """Find principals that may ReEncrypt in the contexts of several compartments."""
-    found: dict[str, dict[str, tuple[set[str], Path]]] = {}
-    for one, path in pairs:
-        if any(_allows(one, action) for action in _MOVE):
-            kept = _condition(one, "Bool", "kms:ReEncryptOnSameKey") == "true"
+    movers: dict[str, dict[str, tuple[set[str], Path]]] = {}
+    for statement, path in pairs:
+        if any(_allows(statement, action) for action in _MOVE):
+            same_key = _condition(statement, "Bool", "kms:ReEncryptOnSameKey") == "true"
             # If kept on one key, only wraps of that key can be rewrapped for another compartment.
-            keys = sorted(_texts(one, "Resource")) if kept else ["any"]
-            for who in _who(one):
+            keys = sorted(_texts(statement, "Resource")) if same_key else ["any"]
+            for who in _who(statement):
                 for key in keys:
-                    names, _ = found.setdefault(who, {}).setdefault(
-                        f"{key} {_aliases(one) if kept else ''}", (set(), path)
+                    names, _ = movers.setdefault(who, {}).setdefault(
+                        f"{key} {_aliases(statement) if same_key else ''}", (set(), path)
                     )
-                    names.update(_compartments(one))
-    for who, by_key in found.items():
+                    names.update(_compartments(statement))
+    for who, by_key in movers.items():
         for names, path in by_key.values():
             if len(names) > 1:
                 yield lint_finding(
@@ -181,8 +183,8 @@ def _across(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding
                 break
 
 
-def _compartments(one: Mapping[str, Any]) -> set[str]:
-    condition = one.get("Condition")
+def _compartments(statement: Mapping[str, Any]) -> set[str]:
+    condition = statement.get("Condition")
     tests = condition.get("StringEquals") if isinstance(condition, Mapping) else None
     values = (
         [value for key, value in tests.items() if str(key).lower() == _COMPARTMENT]
@@ -192,14 +194,14 @@ def _compartments(one: Mapping[str, Any]) -> set[str]:
     return {str(text) for value in values for text in _listed(value)}
 
 
-def _aliases(one: Mapping[str, Any]) -> str:
-    condition = one.get("Condition")
+def _aliases(statement: Mapping[str, Any]) -> str:
+    condition = statement.get("Condition")
     tests = condition.get("ForAnyValue:StringEquals") if isinstance(condition, Mapping) else None
     return str(tests.get("kms:ResourceAliases")) if isinstance(tests, Mapping) else ""
 
 
-def _who(one: Mapping[str, Any]) -> list[str]:
-    principal = one.get("Principal")
+def _who(statement: Mapping[str, Any]) -> list[str]:
+    principal = statement.get("Principal")
     if principal is None:
         return [""]
     values = principal.values() if isinstance(principal, Mapping) else [principal]
@@ -208,19 +210,25 @@ def _who(one: Mapping[str, Any]) -> list[str]:
 
 def _of_bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> bool:
     return any(
-        ("Principal" in one or "NotPrincipal" in one)
+        ("Principal" in statement or "NotPrincipal" in statement)
         and any(
-            action.lower().startswith("s3:") for name in ("Action", "NotAction") for action in _texts(one, name)
+            action.lower().startswith("s3:")
+            for name in ("Action", "NotAction")
+            for action in _texts(statement, name)
         )
-        for one, _ in pairs
+        for statement, _ in pairs
     )
 
 
 def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
-    denies = [one for one, _ in pairs if one.get("Effect") == "Deny" and _anybody(one.get("Principal"))]
+    denies = [
+        statement
+        for statement, _ in pairs
+        if statement.get("Effect") == "Deny" and _anybody(statement.get("Principal"))
+    ]
     if not any(
-        "s3:*" in _texts(one, "Action") and _condition(one, "Bool", "aws:SecureTransport") == "false"
-        for one in denies
+        "s3:*" in _texts(statement, "Action") and _condition(statement, "Bool", "aws:SecureTransport") == "false"
+        for statement in denies
     ):
         yield lint_finding(
             "aws-no-tls",
@@ -230,7 +238,8 @@ def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding
             'deny s3:* where {"Bool": {"aws:SecureTransport": "false"}}',
         )
     if not any(
-        _names(one, "s3:PutObject") and _condition(one, "Null", "s3:if-none-match") == "true" for one in denies
+        _names(statement, "s3:PutObject") and _condition(statement, "Null", "s3:if-none-match") == "true"
+        for statement in denies
     ):
         yield lint_finding(
             "aws-overwrite",
@@ -242,12 +251,16 @@ def _bucket(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding
 
 
 def _key(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
-    for one, _ in pairs:
-        denied = one.get("Effect") == "Deny" and _anybody(one.get("Principal"))
+    for statement, _ in pairs:
+        denied = statement.get("Effect") == "Deny" and _anybody(statement.get("Principal"))
         whole = denied and all(
-            _names(one, action) for action in ("kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom")
+            _names(statement, action) for action in ("kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom")
         )
-        if whole and "StringNotEquals" in str(one.get("Condition")) and _COMPARTMENT in str(one).lower():
+        if (
+            whole
+            and "StringNotEquals" in str(statement.get("Condition"))
+            and _COMPARTMENT in str(statement).lower()
+        ):
             return
     yield lint_finding(
         "aws-key-open",
@@ -258,8 +271,8 @@ def _key(pairs: Sequence[tuple[Mapping[str, Any], Path]]) -> Iterator[Finding]:
     )
 
 
-def _condition(one: Mapping[str, Any], operator: str, key: str) -> str | None:
-    condition = one.get("Condition")
+def _condition(statement: Mapping[str, Any], operator: str, key: str) -> str | None:
+    condition = statement.get("Condition")
     keys = condition.get(operator) if isinstance(condition, Mapping) else None
     value = keys.get(key) if isinstance(keys, Mapping) else None
     listed = _listed(value)

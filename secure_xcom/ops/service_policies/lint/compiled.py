@@ -22,40 +22,40 @@ def findings(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Finding]:
     yield from _of_viewers(policy, known)
     if not policy.identities:
         return
-    for index, own in enumerate(policy.compartments):
-        for number, reader in enumerate(own.readers):
+    for index, compartment in enumerate(policy.compartments):
+        for number, reader in enumerate(compartment.readers):
             path: Path = ("compartments", index, "readers", number)
-            yield from _dags(policy, own, reader.of_dags, (*path, "of_dags"), known)
-            unnamed = "*" in reader.of_dags and not _any(policy, own, known)
-            yield from _tasks(own, reader.of_tasks, (*path, "of_tasks"), widened=unnamed)
+            yield from _dags(policy, compartment, reader.of_dags, (*path, "of_dags"), known)
+            unnamed = "*" in reader.of_dags and not _any(policy, compartment, known)
+            yield from _tasks(compartment, reader.of_tasks, (*path, "of_tasks"), widened=unnamed)
     for index, identity in enumerate(policy.identities):
         for number, grant in enumerate(identity.grants):
             path = ("identities", index, "grants", number)
-            own = policy.compartment(grant.compartment)
-            yield from _dags(policy, own, grant.dags or (), (*path, "dags"), known)
-            unnamed = "*" in (grant.dags or ()) and not _any(policy, own, known)
-            yield from _tasks(own, grant.tasks or ("*",), (*path, "tasks"), widened=unnamed)
+            compartment = policy.compartment(grant.compartment)
+            yield from _dags(policy, compartment, grant.dags or (), (*path, "dags"), known)
+            unnamed = "*" in (grant.dags or ()) and not _any(policy, compartment, known)
+            yield from _tasks(compartment, grant.tasks or ("*",), (*path, "tasks"), widened=unnamed)
     yield from _single(policy)
 
 
 def _of_viewers(policy: AccessPolicy, known: Sequence[str]) -> Iterator[Finding]:
     if policy.reveal is None or policy.reveal.vault is None:
         return
-    for index, own in enumerate(policy.compartments):
-        for number, viewer in enumerate(own.viewers):
+    for index, compartment in enumerate(policy.compartments):
+        for number, viewer in enumerate(compartment.viewers):
             path: Path = ("compartments", index, "viewers", number)
-            yield from _dags(policy, own, viewer.dags, (*path, "dags"), known)
-            unnamed = "*" in viewer.dags and not _any(policy, own, known)
-            yield from _tasks(own, viewer.tasks, (*path, "tasks"), widened=unnamed)
+            yield from _dags(policy, compartment, viewer.dags, (*path, "dags"), known)
+            unnamed = "*" in viewer.dags and not _any(policy, compartment, known)
+            yield from _tasks(compartment, viewer.tasks, (*path, "tasks"), widened=unnamed)
 
 
 def _dags(
-    policy: AccessPolicy, own: Compartment, globs: Sequence[str], path: Path, known: Sequence[str]
+    policy: AccessPolicy, compartment: Compartment, globs: Sequence[str], path: Path, known: Sequence[str]
 ) -> Iterator[Finding]:
     for number, glob in enumerate(globs):
         if not is_glob(glob) or glob == "*":
             continue
-        ids = [dag for dag in known if matches(glob, dag) and policy.resolve_dag(dag) is own]
+        ids = [dag for dag in known if matches(glob, dag) and policy.resolve_dag(dag) is compartment]
         if ids:
             yield lint_finding(
                 "glob-known",
@@ -68,17 +68,17 @@ def _dags(
                 "glob-whole",
                 "warning",
                 (*path, number),
-                f"services have no globs: {glob!r} is compiled to all of {own.name!r}, and only the process "
-                "checks the DAG",
+                f"services have no globs: {glob!r} is compiled to all of {compartment.name!r}, and only the "
+                "process checks the DAG",
                 "name DAGs by their ids, or give the compiler the existing ids (--dag)",
             )
 
 
-def _any(policy: AccessPolicy, own: Compartment, known: Sequence[str]) -> bool:
-    return any(policy.resolve_dag(dag) is own for dag in known)
+def _any(policy: AccessPolicy, compartment: Compartment, known: Sequence[str]) -> bool:
+    return any(policy.resolve_dag(dag) is compartment for dag in known)
 
 
-def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool) -> Iterator[Finding]:
+def _tasks(compartment: Compartment, tasks: Sequence[str], path: Path, *, widened: bool) -> Iterator[Finding]:
     """Return the findings about task ids.
 
     :param widened: True if they are for all DAGs, and the DAG ids are not known.
@@ -91,7 +91,7 @@ def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool)
                 "glob-tasks",
                 "warning",
                 (*path, number),
-                f"services have no globs: {glob!r} is compiled to all tasks of these DAGs of {own.name!r}",
+                f"services have no globs: {glob!r} is compiled to all tasks of these DAGs of {compartment.name!r}",
                 "name tasks by their ids",
             )
             return
@@ -100,7 +100,8 @@ def _tasks(own: Compartment, tasks: Sequence[str], path: Path, *, widened: bool)
             "glob-whole",
             "warning",
             path,
-            f"services know a task only within its DAG: tasks of every DAG are compiled to all of {own.name!r}",
+            f"services know a task only within its DAG: tasks of every DAG are compiled to all of "
+            f"{compartment.name!r}",
             "name the DAGs as well, or give the compiler the existing ids (--dag)",
         )
 
@@ -113,9 +114,9 @@ def _single(policy: AccessPolicy) -> Iterator[Finding]:
             for grant in grants_of(policy, identity):
                 if grant.dags is not None and not any(is_glob(dag) for dag in grant.dags):
                     limited.setdefault(grant.compartment, []).append(identity.name)
-    for index, own in enumerate(policy.compartments):
-        names = list(dict.fromkeys(limited.get(own.name, ())))
-        for number, uri in enumerate(own.key_uris if names else ()):
+    for index, compartment in enumerate(policy.compartments):
+        names = list(dict.fromkeys(limited.get(compartment.name, ())))
+        for number, uri in enumerate(compartment.key_uris if names else ()):
             if uri.startswith("vault://") and "grant=scoped" not in uri.partition("?")[2].split("&"):
                 yield lint_finding(
                     "batch-in-limited-key",

@@ -23,14 +23,14 @@ def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[F
     backends = [name for name in _BACKENDS if environment.get(name)]
     shared = [name for name in backends if not environment[name].endswith(_LOCAL)]
     uses = _first_uses(policy)
-    seen = {conn_id: path for conn_id, path in uses.items() if variable(conn_id) in environment}
-    unseen = {conn_id: path for conn_id, path in uses.items() if conn_id not in seen}
-    if seen and any(name.startswith(_SIGNS) for name in environment):
+    defined = {conn_id: path for conn_id, path in uses.items() if variable(conn_id) in environment}
+    unseen = {conn_id: path for conn_id, path in uses.items() if conn_id not in defined}
+    if defined and any(name.startswith(_SIGNS) for name in environment):
         yield lint_finding(
             "server-connection",
             "error",
-            next(iter(seen.values())),
-            f"{', '.join(map(variable, list(seen)[:5]))} in an environment that signs tasks' tokens "
+            next(iter(defined.values())),
+            f"{', '.join(map(variable, list(defined)[:5]))} in an environment that signs tasks' tokens "
             f"({_SIGNS}...): what an API server has there, every task of every team reads with get_connection",
             "give each worker its own login in its own environment, take it out of this one, and revoke this "
             "login, because every task could read it",
@@ -58,17 +58,19 @@ def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[F
 
 def _first_uses(policy: AccessPolicy) -> dict[str, Path]:
     """Return each connection with the place of the first URI that names it."""
-    found: dict[str, Path] = {}
-    for index, own in enumerate(policy.compartments):
+    uses: dict[str, Path] = {}
+    for index, compartment in enumerate(policy.compartments):
         path: Path = ("compartments", index)
-        uris = [(uri, (*path, "key_uris", number)) for number, uri in enumerate(own.key_uris)]
-        uris.append((own.store_uri, (*path, "store_uri")))
-        uris += [(uri, (*path, "former_store_uris", number)) for number, uri in enumerate(own.former_store_uris)]
-        for place, route in enumerate(own.routes):
+        uris = [(uri, (*path, "key_uris", number)) for number, uri in enumerate(compartment.key_uris)]
+        uris.append((compartment.store_uri, (*path, "store_uri")))
+        uris += [
+            (uri, (*path, "former_store_uris", number)) for number, uri in enumerate(compartment.former_store_uris)
+        ]
+        for place, route in enumerate(compartment.routes):
             uris.append((route.store_uri, (*path, "routes", place, "store_uri")))
             uris += [(uri, (*path, "routes", place, "key_uris", n)) for n, uri in enumerate(route.key_uris or ())]
-        for uri, at in uris:
+        for uri, uri_path in uris:
             conn_id = connection_id(uri)
             if conn_id is not None:
-                found.setdefault(conn_id, at)
-    return found
+                uses.setdefault(conn_id, uri_path)
+    return uses

@@ -36,7 +36,7 @@ def _globs(policy: AccessPolicy) -> Iterator[Finding]:
     ]
     index = GlobIndex((glob, place) for place, (glob, _, _) in enumerate(flat))
     for place, (glob, compartment, path) in enumerate(flat):
-        wider = min((found for found in index.covering(glob) if found < place), default=None)
+        wider = min((position for position in index.covering(glob) if position < place), default=None)
         if wider is not None:
             other, owner, _ = flat[wider]
             yield _unreachable(glob, other, compartment, owner, path)

@@ -8,8 +8,8 @@ from secure_xcom.connections.airflow_connections import airflow_connection
 from secure_xcom.connections.connection_ids import DEFAULT, leave_default_out, names_default, variable
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
-from secure_xcom.core.errors import ConnectionUnknown
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.service_errors import ConnectionUnknown
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _SINKS = "AIRFLOW__SECURE_XCOM__AUDIT_SINKS"
@@ -48,11 +48,13 @@ def airflow_has_default() -> bool:
 
 
 def _uris(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    for index, own in enumerate(policy.compartments):
+    for index, compartment in enumerate(policy.compartments):
         path: Path = ("compartments", index)
-        yield own.store_uri, (*path, "store_uri")
+        yield compartment.store_uri, (*path, "store_uri")
         yield from (
-            (uri, (*path, "former_store_uris", number)) for number, uri in enumerate(own.former_store_uris)
+            (uri, (*path, "former_store_uris", number)) for number, uri in enumerate(compartment.former_store_uris)
         )
-        yield from ((route.store_uri, (*path, "routes", n, "store_uri")) for n, route in enumerate(own.routes))
+        yield from (
+            (route.store_uri, (*path, "routes", n, "store_uri")) for n, route in enumerate(compartment.routes)
+        )
     yield from ((uri, ()) for uri in map(str.strip, environment.get(_SINKS, "").split(",")))

@@ -25,7 +25,11 @@ def lint_documents(path: Path) -> Iterator[Finding]:
 
     :raises PolicyInvalid: it cannot be read, or the folder holds no policy.
     """
-    files = sorted(one for one in path.rglob("*") if one.suffix in (".hcl", ".json")) if path.is_dir() else [path]
+    files = (
+        sorted(entry for entry in path.rglob("*") if entry.suffix in (".hcl", ".json"))
+        if path.is_dir()
+        else [path]
+    )
     if not files:
         raise PolicyInvalid(
             "the folder holds no .hcl and no .json",
@@ -111,10 +115,10 @@ def _of_json(data: Any, marks: Marks) -> Iterator[Finding]:
     elif isinstance(data, dict) and "Rules" in data:
         # A lifecycle only deletes payloads.
         return
-    elif isinstance(data, list) and data and all(isinstance(one, dict) for one in data):
-        for index, one in enumerate(data):
-            yield from _of_entry(one, index)
-    elif isinstance(data, dict) and data and all("includedPermissions" in str(one) for one in data.values()):
+    elif isinstance(data, list) and data and all(isinstance(entry, dict) for entry in data):
+        for index, entry in enumerate(data):
+            yield from _of_entry(entry, index)
+    elif isinstance(data, dict) and data and all("includedPermissions" in str(entry) for entry in data.values()):
         return
     else:
         yield lint_finding("unknown-document", "ok", (), "not a known kind of policy")
@@ -124,36 +128,36 @@ def _blocks(paths: dict[str, Any], marks: Marks) -> Iterator[Block]:
     """Yield the blocks of a policy in JSON, which Vault also accepts."""
     for name, fields in paths.items():
         if isinstance(fields, dict):
-            at = ("path", name)
+            block_path = ("path", name)
             places = {field: marks[("path", name, field)] for field in fields}
-            line, column = marks[at]
+            line, column = marks[block_path]
             yield Block(name, line, column, fields, places)
 
 
-def _of_entry(one: dict[str, Any], index: int) -> Iterator[Finding]:
+def _of_entry(entry: dict[str, Any], index: int) -> Iterator[Finding]:
     """Return the findings about a Google binding or an Azure role assignment."""
-    if "members" in one:
-        if re.search("allUsers|allAuthenticatedUsers", str(one["members"])):
+    if "members" in entry:
+        if re.search("allUsers|allAuthenticatedUsers", str(entry["members"])):
             yield lint_finding(
                 "google-public", "error", (index, "members"), "anybody is allowed", "name the members"
             )
-        condition = one.get("condition")
+        condition = entry.get("condition")
         if "resource.name" not in str(condition.get("expression") if isinstance(condition, dict) else ""):
             yield lint_finding(
                 "google-no-condition",
                 "error",
                 (index,),
-                f"{one.get('role')} applies to all objects of the bucket",
+                f"{entry.get('role')} applies to all objects of the bucket",
                 'add a condition: resource.name.startsWith("projects/_/buckets/BUCKET/objects/PREFIX/")',
             )
-    elif "principalId" in one:
-        text = str(one.get("condition") or "")
+    elif "principalId" in entry:
+        text = str(entry.get("condition") or "")
         if "blobs:path]" not in text and "blobs:prefix]" not in text:
             yield lint_finding(
                 "azure-no-condition",
                 "error",
                 (index,),
-                f"{one.get('roleName')} applies to all blobs of the scope",
+                f"{entry.get('roleName')} applies to all blobs of the scope",
                 "add a condition on the path of the blob",
             )
 

@@ -44,9 +44,9 @@ class _Token:
 class _Refused(Exception):
     """The text is not of this form; `read` returns its place and text."""
 
-    def __init__(self, at: int, text: str) -> None:
+    def __init__(self, offset: int, text: str) -> None:
         super().__init__(text)
-        self.at = at
+        self.at = offset
 
 
 def read(text: str) -> tuple[list[Block], tuple[int, int, str] | None]:
@@ -57,8 +57,8 @@ def read(text: str) -> tuple[list[Block], tuple[int, int, str] | None]:
         return [], (*_place(text, refused.at), str(refused))
 
 
-def _place(text: str, at: int) -> tuple[int, int]:
-    return text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
+def _place(text: str, offset: int) -> tuple[int, int]:
+    return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
 
 
 class _Reader:
@@ -68,14 +68,14 @@ class _Reader:
         self._at = 0
 
     def _read(self) -> Iterator[_Token]:
-        at = 0
-        while at < len(self._text):
-            found = _TOKEN.match(self._text, at)
-            if found is None:
-                raise _Refused(at, "not HCL as Vault's policies have it")
-            if found.lastgroup != "space":
-                yield _Token(str(found.lastgroup), found.group(), at)
-            at = found.end()
+        offset = 0
+        while offset < len(self._text):
+            token = _TOKEN.match(self._text, offset)
+            if token is None:
+                raise _Refused(offset, "not HCL as Vault's policies have it")
+            if token.lastgroup != "space":
+                yield _Token(str(token.lastgroup), token.group(), offset)
+            offset = token.end()
         yield _Token("end", "", len(self._text))
 
     def _take(self, kind: str, text: str | None = None) -> _Token:

@@ -88,33 +88,33 @@ def _two_hats(identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iter
 def _scopes(policy: AccessPolicy, identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iterator[Finding]:
     whole = {(grant.compartment, grant.role) for grant in grants if grant.dags is None}
     for number, grant in enumerate(identity.grants):
-        at = (*path, "grants", number)
+        grant_path = (*path, "grants", number)
         scoped = grant.dags is not None
         if scoped and ({(grant.compartment, grant.role), (grant.compartment, "both")} & whole):
             yield lint_finding(
                 "grant-swallowed",
                 "warning",
-                at,
+                grant_path,
                 f"{identity.name!r} may do this in all of {grant.compartment!r} anyway",
                 "leave it out, or leave out what is wider",
             )
-        own = policy.compartment(grant.compartment)
+        compartment = policy.compartment(grant.compartment)
         for place, dag in enumerate(grant.dags or ()):
-            if not is_glob(dag) and policy.resolve_dag(dag) is not own:
+            if not is_glob(dag) and policy.resolve_dag(dag) is not compartment:
                 yield lint_finding(
                     "grant-never",
                     "error",
-                    (*at, "dags", place),
-                    f"the DAG {dag!r} does not belong to {own.name!r}",
+                    (*grant_path, "dags", place),
+                    f"the DAG {dag!r} does not belong to {compartment.name!r}",
                     "correct the id",
                 )
 
 
 def _same_principal(policy: AccessPolicy) -> Iterator[Finding]:
-    seen: dict[tuple[str, ...], str] = {}
+    names: dict[tuple[str, ...], str] = {}
     for index, identity in enumerate(policy.identities):
         for field, principal in _principals(identity):
-            other = seen.setdefault((field, *principal), identity.name)
+            other = names.setdefault((field, *principal), identity.name)
             if other != identity.name:
                 yield lint_finding(
                     "shared-principal",

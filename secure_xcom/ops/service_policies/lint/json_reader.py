@@ -43,12 +43,12 @@ def _marks_of(text: str) -> tuple[Marks, list[Trouble]]:
     twice: list[Trouble] = []
     # For each open object or list: its path, and the next key or index.
     stack: list[tuple[Path, list[str | int | None]]] = [((), [None])]
-    line, line_begins, seen = 1, 0, 0
-    for found in _TOKEN.finditer(text):
-        sign, at = found.group(), found.start()
-        line += text.count("\n", seen, at)
-        line_begins = text.rfind("\n", 0, at) + 1 if "\n" in text[seen:at] else line_begins
-        seen = at
+    line, line_begins, counted_to = 1, 0, 0
+    for token in _TOKEN.finditer(text):
+        sign, offset = token.group(), token.start()
+        line += text.count("\n", counted_to, offset)
+        line_begins = text.rfind("\n", 0, offset) + 1 if "\n" in text[counted_to:offset] else line_begins
+        counted_to = offset
         path, following = stack[-1]
         if sign in "}]":
             stack.pop()
@@ -62,8 +62,8 @@ def _marks_of(text: str) -> tuple[Marks, list[Trouble]]:
                 if (*path, key) in marks:
                     twice.append(((*path, key), f"{key!r:.60} occurs twice"))
                 continue
-            here = path if part is None else (*path, part)
-            marks[here] = (line, at - line_begins + 1)
+            value_path = path if part is None else (*path, part)
+            marks[value_path] = (line, offset - line_begins + 1)
             if sign in "{[":
-                stack.append((here, [0 if sign == "[" else None]))
+                stack.append((value_path, [0 if sign == "[" else None]))
     return marks, twice

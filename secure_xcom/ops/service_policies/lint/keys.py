@@ -39,19 +39,19 @@ def _shared(policy: AccessPolicy) -> Iterator[Finding]:
         for grant in grants_of(policy, identity):
             if grant.dags is None:
                 whole.setdefault(grant.compartment, set()).add(identity.name)
-    seen: dict[tuple[str, str], tuple[Compartment, str]] = {}
+    users: dict[tuple[str, str], tuple[Compartment, str]] = {}
     for index, compartment in enumerate(policy.compartments):
         for uri, path in _keys(compartment, ("compartments", index)):
             name = uri.partition("?")[0]
             scheme, _, rest = name.partition("://")
             # Another connection may lead to the same server, and then the key is the same.
             key = (scheme, rest if scheme == "local" else rest.partition("/")[2])
-            other, first = seen.setdefault(key, (compartment, name))
+            other, first = users.setdefault(key, (compartment, name))
             if other is compartment:
                 continue
-            mine, theirs = (whole.get(one.name, set()) for one in (compartment, other))
-            status: Status = "error" if mine != theirs else "warning"
-            who = ", ".join(sorted(mine ^ theirs)[:5])
+            left, right = (whole.get(owner.name, set()) for owner in (compartment, other))
+            status: Status = "error" if left != right else "warning"
+            who = ", ".join(sorted(left ^ right)[:5])
             yield lint_finding(
                 "shared-key",
                 status,
@@ -64,7 +64,7 @@ def _shared(policy: AccessPolicy) -> Iterator[Finding]:
 
 
 def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Finding]:
-    for field, at, uris in (
+    for field, uri_path, uris in (
         ("key_uris", path, compartment.key_uris),
         *(("key_uris", (*path, "routes", n), route.key_uris or ()) for n, route in enumerate(compartment.routes)),
     ):
@@ -72,7 +72,7 @@ def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Fi
             yield lint_finding(
                 "no-key-wraps",
                 "error",
-                (*at, field),
+                (*uri_path, field),
                 "no key may wrap, so nothing can be pushed",
                 "leave ?wrap=never out of at least one key URI",
             )

@@ -53,14 +53,18 @@ def _maintained(policy: AccessPolicy, identity: Identity) -> list[Compartment]:
 
 
 def _several(identity: Identity, maintained: list[Compartment], path: Path) -> Finding:
-    schemes = {uri.partition("://")[0] for own in maintained for uri in (*own.all_key_uris, *own.all_store_uris)}
+    schemes = {
+        uri.partition("://")[0]
+        for compartment in maintained
+        for uri in (*compartment.all_key_uris, *compartment.all_store_uris)
+    }
     means = [text for field, of, text in _MEANS if getattr(identity, field) is not None and schemes & set(of)]
     return lint_finding(
         "shared-maintenance",
         "ok",
         path,
-        f"one identity maintains {', '.join(own.name for own in maintained[:5])}: whoever takes it over can "
-        "delete in all of them" + "".join(f". {text}" for text in means),
+        f"one identity maintains {', '.join(compartment.name for compartment in maintained[:5])}: whoever takes "
+        "it over can delete in all of them" + "".join(f". {text}" for text in means),
     )
 
 
@@ -68,10 +72,10 @@ def _of_shared_keys(identity: Identity, maintained: list[Compartment], path: Pat
     if identity.aws is None:
         return
     owners: dict[str, list[str]] = {}
-    for own in maintained:
-        for name in dict.fromkeys(map(_key_name, own.all_key_uris)):
+    for compartment in maintained:
+        for name in dict.fromkeys(map(_key_name, compartment.all_key_uris)):
             if name:
-                owners.setdefault(name, []).append(own.name)
+                owners.setdefault(name, []).append(compartment.name)
     for name, names in owners.items():
         if len(names) > 1:
             yield lint_finding(
@@ -95,12 +99,12 @@ def _of_contexts(
     policy: AccessPolicy, identity: Identity, maintained: list[Compartment], path: Path
 ) -> Iterator[Finding]:
     """Return where somebody may open a part of a KMS key, and maintenance decides what is in that part."""
-    for own in maintained if identity.aws is not None else ():
-        if not any(_key_name(uri) for uri in own.all_key_uris):
+    for compartment in maintained if identity.aws is not None else ():
+        if not any(_key_name(uri) for uri in compartment.all_key_uris):
             continue
-        limited = any(reader.of_dags != ("*",) or reader.of_tasks != ("*",) for reader in own.readers)
+        limited = any(reader.of_dags != ("*",) or reader.of_tasks != ("*",) for reader in compartment.readers)
         limited |= any(
-            grant.compartment == own.name and grant.dags is not None and grant.role != "maintenance"
+            grant.compartment == compartment.name and grant.dags is not None and grant.role != "maintenance"
             for other in policy.identities
             for grant in other.grants
         )
@@ -109,7 +113,7 @@ def _of_contexts(
                 "rewrap-changes-context",
                 "ok",
                 path,
-                f"some may open a part of {own.name!r} only, and no condition of KMS compares the two contexts of "
-                f"a ReEncrypt: {identity.name!r} could wrap what is of one DAG as if it were of another (Vault's "
-                "rewrap cannot)",
+                f"some may open a part of {compartment.name!r} only, and no condition of KMS compares the two "
+                f"contexts of a ReEncrypt: {identity.name!r} could wrap what is of one DAG as if it "
+                "were of another (Vault's rewrap cannot)",
             )

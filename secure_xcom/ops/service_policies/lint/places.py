@@ -35,10 +35,10 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
 def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterator[Finding]:
     """Find compartments with their own workers to which their tasks are not sent."""
     for index, compartment in enumerate(policy.compartments):
-        here = compartment.tasks_run_on
-        if compartment.name not in workers or (here is not None and here.carries_identity):
+        place = compartment.tasks_run_on
+        if compartment.name not in workers or (place is not None and place.carries_identity):
             continue
-        only = " (a pool counts slots and says nothing of the worker)" if here is not None and here.pool else ""
+        only = " (a pool counts slots and says nothing of the worker)" if place is not None and place.pool else ""
         yield lint_finding(
             "no-place",
             "warning",
@@ -51,20 +51,20 @@ def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterat
 def _shared(
     policy: AccessPolicy, workers: dict[str, set[str]], *, between_compartments: bool
 ) -> Iterator[Finding]:
-    taken: dict[tuple[str, str], tuple[Owner, str]] = {}
+    owners: dict[tuple[str, str], tuple[Owner, str]] = {}
     by_name = {identity.name: identity for identity in policy.identities}
     for owner, field, value, _ in every_place(policy):
         if field == "executor" and _serves_many(owner, value):
             continue
         text = Executors.unknown(value) if field == "executor" else spelled(field, value)
-        other, theirs = taken.setdefault((field, text), (owner, value))
+        other, spelling = owners.setdefault((field, text), (owner, value))
         if (other.kind, other.name) == (owner.kind, owner.name) or _belong_together(owner, other, by_name):
             continue
         if owner.kind == other.kind == "compartment" and (
             not between_compartments or workers.get(other.name) == workers.get(owner.name)
         ):
             continue
-        same = f"{value!r}" if value == theirs else f"{value!r}, which some broker takes for {theirs!r},"
+        same = f"{value!r}" if value == spelling else f"{value!r}, which some broker takes for {spelling!r},"
         yield lint_finding(
             "shared-place",
             "warning",
@@ -80,9 +80,9 @@ def _serves_many(owner: Owner, executor: str) -> bool:
     return len(owner.fields) > 1 if kind is None else kind.splits_by in owner.fields
 
 
-def _belong_together(one: Owner, other: Owner, identities: dict[str, Identity]) -> bool:
+def _belong_together(owner: Owner, other: Owner, identities: dict[str, Identity]) -> bool:
     """Check whether one of them is an identity that runs the tasks of the other, a compartment."""
-    pairs = ((one, other), (other, one))
+    pairs = ((owner, other), (other, owner))
     return any(
         first.kind == "identity"
         and second.kind == "compartment"
@@ -116,10 +116,10 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Finding]:
             )
         if identity.vault is None or identity.vault.auth != "kubernetes":
             continue
-        own = owned.get(f"identity {identity.name}", set()).union(
+        own_places = owned.get(f"identity {identity.name}", set()).union(
             *(owned.get(f"compartment {name}", set()) for name in identity.workers_of)
         )
-        for account in sorted(set(identity.vault.service_accounts) - own):
+        for account in sorted(set(identity.vault.service_accounts) - own_places):
             yield lint_finding(
                 "no-owner",
                 "warning",

@@ -35,25 +35,25 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
             yield from _superfluous(compartment.readers[:number], reader, path)
             yield from _wider(policy, compartment, reader, path)
             if policy.identities:
-                theirs = consumers(policy, compartment, reader)
-                who = sorted({name for consumer in theirs for name in workers.get(consumer, ())})
+                consumer_dags = consumers(policy, compartment, reader)
+                who = sorted({name for consumer in consumer_dags for name in workers.get(consumer, ())})
                 yield from _by_identity(reader, path, who, granted=compartment.name in granted)
 
 
-def _nobody(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -> Iterator[Finding]:
+def _nobody(policy: AccessPolicy, owner: Compartment, reader: Reader, path: Path) -> Iterator[Finding]:
     for number, glob in enumerate(reader.dags):
         if is_glob(glob):
             continue
-        found = policy.resolve_dag(glob)
-        if found is own:
+        compartment = policy.resolve_dag(glob)
+        if compartment is owner:
             yield lint_finding(
                 "reader-of-itself",
                 "warning",
                 (*path, "dags", number),
-                f"{glob!r} belongs to {own.name!r}, whose tasks may always pull",
+                f"{glob!r} belongs to {owner.name!r}, whose tasks may always pull",
                 "remove it",
             )
-        elif found is None:
+        elif compartment is None:
             yield lint_finding(
                 "reader-unknown",
                 "warning",
@@ -61,15 +61,15 @@ def _nobody(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) 
                 f"the DAG {glob!r} belongs to no compartment, so it has no workers and cannot push",
                 "correct the id, or give the DAG a compartment",
             )
-        elif reader.compartment is not None and found.name != reader.compartment:
+        elif reader.compartment is not None and compartment.name != reader.compartment:
             yield lint_finding(
                 "reader-never",
                 "error",
                 (*path, "dags", number),
-                f"{glob!r} belongs to {found.name!r}, not to {reader.compartment!r}",
+                f"{glob!r} belongs to {compartment.name!r}, not to {reader.compartment!r}",
                 "correct one of the two",
             )
-    if reader.compartment is not None and not consumers(policy, own, reader):
+    if reader.compartment is not None and not consumers(policy, owner, reader):
         yield lint_finding(
             "reader-never",
             "error",
@@ -77,22 +77,22 @@ def _nobody(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) 
             f"no DAG of {reader.compartment!r} is one of these",
             "correct compartment or dags",
         )
-    if own is policy.default:
+    if owner is policy.default:
         return
     for number, glob in enumerate(reader.of_dags):
-        elsewhere = policy.resolve_dag(glob) is not own if not is_glob(glob) else not _meets(glob, own)
+        elsewhere = policy.resolve_dag(glob) is not owner if not is_glob(glob) else not _meets(glob, owner)
         if elsewhere:
             yield lint_finding(
                 "reader-never",
                 "error",
                 (*path, "of_dags", number),
-                f"no DAG of {own.name!r} is {glob!r}",
+                f"no DAG of {owner.name!r} is {glob!r}",
                 "correct the id or the glob",
             )
 
 
-def _meets(glob: str, own: Compartment) -> bool:
-    return any(overlap(glob, taken) for taken in own.dags)
+def _meets(glob: str, compartment: Compartment) -> bool:
+    return any(overlap(glob, listed) for listed in compartment.dags)
 
 
 def _superfluous(before: Sequence[Reader], reader: Reader, path: Path) -> Iterator[Finding]:
@@ -110,10 +110,10 @@ def _superfluous(before: Sequence[Reader], reader: Reader, path: Path) -> Iterat
 
 
 def _covered(wide: Sequence[str], narrow: Sequence[str]) -> bool:
-    return all(any(covers(one, glob) for one in wide) for glob in narrow)
+    return all(any(covers(wider, glob) for wider in wide) for glob in narrow)
 
 
-def _wider(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -> Iterator[Finding]:
+def _wider(policy: AccessPolicy, compartment: Compartment, reader: Reader, path: Path) -> Iterator[Finding]:
     if reader.compartment is not None:
         return
     for number, glob in enumerate(reader.dags):
@@ -122,11 +122,11 @@ def _wider(policy: AccessPolicy, own: Compartment, reader: Reader, path: Path) -
                 "reader-everybody",
                 "warning",
                 (*path, "dags", number),
-                f"every DAG may pull from {own.name!r}, including DAGs of no compartment",
+                f"every DAG may pull from {compartment.name!r}, including DAGs of no compartment",
                 "name a compartment or DAGs",
             )
         elif is_glob(glob):
-            names = sorted(consumers(policy, own, Reader(dags=(glob,))))
+            names = sorted(consumers(policy, compartment, Reader(dags=(glob,))))
             if len(names) > 1:
                 yield lint_finding(
                     "reader-wider",

@@ -28,20 +28,20 @@ def findings(policy: AccessPolicy, *, multi_team: bool) -> Iterator[Finding]:
 
     :param multi_team: True if Airflow separates teams.
     """
-    for index, own in enumerate(policy.compartments):
+    for index, compartment in enumerate(policy.compartments):
         for other in policy.compartments[:index]:
-            if multi_team and not _one_team(own, other):
+            if multi_team and not _one_team(compartment, other):
                 continue
             why = (
                 "may have one team, or none" if multi_team else "are in one Airflow, and [core] multi_team is off"
             )
-            text = f"compartments {other.name!r} and {own.name!r} {why}: a task of one {_ANYBODYS}"
+            text = f"compartments {other.name!r} and {compartment.name!r} {why}: a task of one {_ANYBODYS}"
             yield lint_finding("rows-of-all", "ok", ("compartments", index), text, _REMEDY)
             break
 
 
-def _one_team(own: Compartment, other: Compartment) -> bool:
-    if own.teams is None or other.teams is None:
+def _one_team(compartment: Compartment, other: Compartment) -> bool:
+    if compartment.teams is None or other.teams is None:
         # A compartment that names none may have DAGs of any team; one with teams has none of the others.
-        return own.teams is other.teams
-    return not set(map(str.lower, own.teams)).isdisjoint(map(str.lower, other.teams))
+        return compartment.teams is other.teams
+    return not set(map(str.lower, compartment.teams)).isdisjoint(map(str.lower, other.teams))

@@ -15,14 +15,14 @@ _SINKS = "AIRFLOW__SECURE_XCOM__AUDIT_SINKS"
 def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Return the findings about sinks."""
     for uri in filter(None, map(str.strip, environment.get(_SINKS, "").split(","))):
-        found = sink_inside(policy.compartments, uri)
-        if found is not None:
-            own, folder = found
+        overlap = sink_inside(policy.compartments, uri)
+        if overlap is not None:
+            compartment, folder = overlap
             yield lint_finding(
                 "access-log-in-store",
                 "error",
-                ("compartments", policy.compartments.index(own), "store_uri"),
-                f"a sink of the access log ({_SINKS}) and the folder {folder:.200} of {own.name!r} lie in each "
-                "other, so whoever has a right on the one has it on the other",
+                ("compartments", policy.compartments.index(compartment), "store_uri"),
+                f"a sink of the access log ({_SINKS}) and the folder {folder:.200} of {compartment.name!r} lie in "
+                "each other, so whoever has a right on the one has it on the other",
                 "give the access log a bucket of its own, or a prefix or folder beside the store's",
             )

@@ -28,14 +28,14 @@ _DEFAULTS = {
 def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Return the findings about connections to services."""
     told: dict[str, tuple[str, str] | None] = {}
-    for index, own in enumerate(policy.compartments):
-        for uri, path in _uris(own, ("compartments", index)):
+    for index, compartment in enumerate(policy.compartments):
+        for uri, path in _uris(compartment, ("compartments", index)):
             if uri not in told:
                 told[uri] = _plain(uri, environment)
-            found = told[uri]
-            if found is None:
+            faults = told[uri]
+            if faults is None:
                 continue
-            address, source = found
+            address, source = faults
             scheme = uri.partition("://")[0]
             what = "the key service" if scheme in ("vault", "aws-kms") else "the store"
             if _HERE.fullmatch(address):
@@ -52,14 +52,16 @@ def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[F
                 )
 
 
-def _uris(own: Compartment, path: Path) -> Iterator[tuple[str, Path]]:
-    yield from ((uri, (*path, "key_uris", number)) for number, uri in enumerate(own.key_uris))
-    yield own.store_uri, (*path, "store_uri")
-    yield from ((uri, (*path, "former_store_uris", number)) for number, uri in enumerate(own.former_store_uris))
-    for place, route in enumerate(own.routes):
-        at = (*path, "routes", place)
-        yield route.store_uri, (*at, "store_uri")
-        yield from ((uri, (*at, "key_uris", number)) for number, uri in enumerate(route.key_uris or ()))
+def _uris(compartment: Compartment, path: Path) -> Iterator[tuple[str, Path]]:
+    yield from ((uri, (*path, "key_uris", number)) for number, uri in enumerate(compartment.key_uris))
+    yield compartment.store_uri, (*path, "store_uri")
+    yield from (
+        (uri, (*path, "former_store_uris", number)) for number, uri in enumerate(compartment.former_store_uris)
+    )
+    for place, route in enumerate(compartment.routes):
+        route_path = (*path, "routes", place)
+        yield route.store_uri, (*route_path, "store_uri")
+        yield from ((uri, (*route_path, "key_uris", number)) for number, uri in enumerate(route.key_uris or ()))
 
 
 def _plain(uri: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
@@ -80,8 +82,8 @@ def _plain(uri: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _http(address: str, source: str) -> tuple[str, str] | None:
-    found = _HTTP.match(address)
-    return (found.group(), source) if found else None
+    match = _HTTP.match(address)
+    return (match.group(), source) if match else None
 
 
 def _address(text: str) -> str:
@@ -108,5 +110,9 @@ def _address(text: str) -> str:
         return f"{'https' if tls else 'http'}://{host}"
     services = extra.get("service_config")
     configs = [extra, *(services.values() if isinstance(services, dict) else ())]
-    urls = [str(one["endpoint_url"]) for one in configs if isinstance(one, dict) and one.get("endpoint_url")]
+    urls = [
+        str(config["endpoint_url"])
+        for config in configs
+        if isinstance(config, dict) and config.get("endpoint_url")
+    ]
     return next((url for url in urls if url.lower().startswith("http:")), "")

@@ -27,8 +27,8 @@ _BUCKETS = ("s3", "gs", "abfs", "memory")
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
     """Return the findings about URIs."""
-    for index, own in enumerate(policy.compartments):
-        for read, uri, path in _uris(own, ("compartments", index)):
+    for index, compartment in enumerate(policy.compartments):
+        for read, uri, path in _uris(compartment, ("compartments", index)):
             try:
                 read(uri)
             except UriInvalid as error:
@@ -36,13 +36,13 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
                 yield lint_finding("unreadable-uri", "error", path, f"{error.what} [{error.where}]", error.remedy)
 
 
-def _uris(own: Compartment, path: Path) -> Iterator[tuple[Callable[[str], object], str, Path]]:
-    for number, uri in enumerate(own.key_uris):
+def _uris(compartment: Compartment, path: Path) -> Iterator[tuple[Callable[[str], object], str, Path]]:
+    for number, uri in enumerate(compartment.key_uris):
         yield _key, uri, (*path, "key_uris", number)
-    yield _store, own.store_uri, (*path, "store_uri")
-    for number, uri in enumerate(own.former_store_uris):
+    yield _store, compartment.store_uri, (*path, "store_uri")
+    for number, uri in enumerate(compartment.former_store_uris):
         yield _store, uri, (*path, "former_store_uris", number)
-    for place, route in enumerate(own.routes):
+    for place, route in enumerate(compartment.routes):
         yield _store, route.store_uri, (*path, "routes", place, "store_uri")
         for number, uri in enumerate(route.key_uris or ()):
             yield _key, uri, (*path, "routes", place, "key_uris", number)

@@ -30,9 +30,9 @@ def place_of(path: str) -> tuple[str, str, str]:
     segments = path.split("/")
     if segments[0] in ("sys", "auth", "identity"):
         return "system", segments[0], "/".join(segments[1:])
-    for at, segment in enumerate(segments[1:], start=1):
+    for position, segment in enumerate(segments[1:], start=1):
         if segment in _TRANSIT or segment in _KV:
-            return "transit" if segment in _TRANSIT else "kv", segment, "/".join(segments[at + 1 :])
+            return "transit" if segment in _TRANSIT else "kv", segment, "/".join(segments[position + 1 :])
     return "other", "", path
 
 
@@ -71,9 +71,9 @@ def _block_finding(block: Block, rule: str, status: Status, text: str, remedy: s
 def capabilities(block: Block) -> set[str]:
     """Return a block's capabilities, with the words of Vault's first releases translated."""
     listed = block.fields.get("capabilities")
-    found = {str(word) for word in listed} if isinstance(listed, list) else set()
+    words = {str(word) for word in listed} if isinstance(listed, list) else set()
     old = {"write": {"create", "read", "update", "delete", "list"}, "read": {"read", "list"}, "sudo": {"sudo"}}
-    return found | old.get(str(block.fields.get("policy", "")), set())
+    return words | old.get(str(block.fields.get("policy", "")), set())
 
 
 def _does(block: Block, operations: tuple[str, ...], needed: set[str]) -> bool:
@@ -193,7 +193,11 @@ def _limits(block: Block) -> Iterator[Finding]:
             "allowed_parameters",
         )
     contexts = allowed.get("context")
-    wrong = [one for one in contexts if not _SCOPE.fullmatch(str(one))] if isinstance(contexts, list) else []
+    wrong = (
+        [context for context in contexts if not _SCOPE.fullmatch(str(context))]
+        if isinstance(contexts, list)
+        else []
+    )
     if not contexts or wrong:
         yield _block_finding(
             block,
@@ -248,17 +252,17 @@ def of_role(document: dict[str, Any]) -> Iterator[Finding]:
 
 def of_transit(document: dict[str, Any]) -> Iterator[Finding]:
     """Return the findings about a key's settings: ``create`` and ``config``."""
-    wanted = {
+    required = {
         ("create", "derived"): (True, "a wrap opens with any context"),
         ("create", "exportable"): (False, "the key can be taken out of Vault"),
         ("create", "allow_plaintext_backup"): (False, "the key can be taken out of Vault"),
         ("config", "deletion_allowed"): (False, "the key, and with it every value, can be deleted"),
         ("create", "convergent_encryption"): (False, "the same data key wraps to the same text"),
     }
-    for (part, name), (right, text) in wanted.items():
+    for (part, name), (right, text) in required.items():
         settings = document.get(part)
-        there = settings.get(name, False) if isinstance(settings, dict) else False
-        if there is not right:
+        current = settings.get(name, False) if isinstance(settings, dict) else False
+        if current is not right:
             yield lint_finding(
                 "vault-key-weak", "error", (part, name), text, f"write {name}: {str(right).lower()}"
             )

@@ -24,14 +24,14 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
     for index, compartment in enumerate(policy.compartments):
         path: Path = ("compartments", index)
         for number, viewer in enumerate(compartment.viewers):
-            at: Path = (*path, "viewers", number)
-            yield from _of_viewer(policy, compartment, number, viewer, at)
+            viewer_path: Path = (*path, "viewers", number)
+            yield from _of_viewer(policy, compartment, number, viewer, viewer_path)
             other = seen.setdefault(viewer.group.lower(), viewer.group)
             if other != viewer.group:
                 yield lint_finding(
                     "viewer-case",
                     "error",
-                    (*at, "group"),
+                    (*viewer_path, "group"),
                     f"{viewer.group!r} and {other!r} differ in case alone: Vault takes them for one group, so "
                     "people of one may get the rights of the other",
                     "write the group as the provider does",
@@ -43,18 +43,18 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
 
 
 def _of_viewer(
-    policy: AccessPolicy, own: Compartment, number: int, viewer: Viewer, path: Path
+    policy: AccessPolicy, compartment: Compartment, number: int, viewer: Viewer, path: Path
 ) -> Iterator[Finding]:
     for place, dag in enumerate(viewer.dags):
-        if not is_glob(dag) and policy.resolve_dag(dag) is not own:
+        if not is_glob(dag) and policy.resolve_dag(dag) is not compartment:
             yield lint_finding(
                 "viewer-never",
                 "error",
                 (*path, "dags", place),
-                f"the DAG {dag!r} does not belong to {own.name!r}",
+                f"the DAG {dag!r} does not belong to {compartment.name!r}",
                 "correct the id",
             )
-    for earlier in own.viewers[:number]:
+    for earlier in compartment.viewers[:number]:
         if (
             earlier.group == viewer.group
             and _covered(earlier.dags, viewer.dags)
@@ -71,10 +71,10 @@ def _of_viewer(
 
 
 def _covered(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
-    return all(any(covers(glob, each) for glob in wide) for each in narrow)
+    return all(any(covers(glob, inner) for glob in wide) for inner in narrow)
 
 
-def _of_compartment(policy: AccessPolicy, own: Compartment, path: Path) -> Iterator[Finding]:
+def _of_compartment(policy: AccessPolicy, compartment: Compartment, path: Path) -> Iterator[Finding]:
     reveal = policy.reveal
     if reveal is None:
         yield lint_finding(
@@ -85,33 +85,36 @@ def _of_compartment(policy: AccessPolicy, own: Compartment, path: Path) -> Itera
             "add reveal at the top, or remove the viewers",
         )
         return
-    if "*" in own.exclusive:
+    if "*" in compartment.exclusive:
         yield lint_finding(
             "viewers-of-exclusive",
             "warning",
             (*path, "viewers"),
-            f"every XCom of {own.name!r} is exclusive, and exclusive XComs are never revealed",
+            f"every XCom of {compartment.name!r} is exclusive, and exclusive XComs are never revealed",
             "remove the viewers",
         )
-    if reveal.vault is not None and not any(uri.startswith("vault://") for uri in own.key_uris):
-        for number, uri in enumerate(own.key_uris):
+    if reveal.vault is not None and not any(uri.startswith("vault://") for uri in compartment.key_uris):
+        for number, uri in enumerate(compartment.key_uris):
             yield lint_finding(
                 "viewer-key-elsewhere",
                 "warning",
                 (*path, "key_uris", number),
                 f"browsers unwrap at Vault, and {uri.partition('?')[0]!r} is no key of it: nobody is shown "
-                f"anything of {own.name!r}",
+                f"anything of {compartment.name!r}",
                 "add a Vault key, or run the service with --opens (reveal.oidc)",
             )
     role = "fetcher" if reveal.vault is not None else "revealer"
     grants = (grant for identity in policy.identities for grant in identity.grants)
-    if policy.identities and not any(grant.compartment == own.name and grant.role == role for grant in grants):
+    if policy.identities and not any(
+        grant.compartment == compartment.name and grant.role == role for grant in grants
+    ):
         yield lint_finding(
             "reveal-without-rights",
             "warning",
             (*path, "viewers"),
-            f"no identity is a {role} in {own.name!r}, so nothing gives the reveal service its rights there",
-            f"grant it {{compartment: {own.name}, as: {role}}}",
+            f"no identity is a {role} in {compartment.name!r}, so nothing gives the reveal service its "
+            "rights there",
+            f"grant it {{compartment: {compartment.name}, as: {role}}}",
         )
 
 

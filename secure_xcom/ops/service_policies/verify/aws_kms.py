@@ -48,27 +48,27 @@ class KmsVerifier:
         :raises AwsTrouble: KMS does not respond.
         """
         wrapped: list[_Wrapped] = []
-        for own in self._policy.compartments:
-            for key in kms_keys(own):
-                wrap = self._wrap(own, key)
+        for compartment in self._policy.compartments:
+            for key in kms_keys(compartment):
+                wrap = self._wrap(compartment, key)
                 if wrap is not None:
-                    wrapped.append(_Wrapped(own, key, *wrap))
+                    wrapped.append(_Wrapped(compartment, key, *wrap))
                 else:
                     self.left.append(
                         f"{key.request_id}: no identity with credentials may wrap, so only wrapping was tried"
                     )
                 for identity in self._policy.identities:
                     if identity.name in self._accounts:
-                        yield from self._of_key(identity, own, key, wrap)
+                        yield from self._of_key(identity, compartment, key, wrap)
         for source in wrapped:
             for target in wrapped:
                 yield from self._across(source, target)
 
-    def _wrap(self, own: Compartment, key: KmsKey) -> tuple[bytes, str] | None:
+    def _wrap(self, compartment: Compartment, key: KmsKey) -> tuple[bytes, str] | None:
         for name, aws in self._accounts.items():
             for right in self._rights[name]:
-                if right.act == "push" and right.compartment is own:
-                    context = self._context(own.name, *next(right.scope.pairs()))
+                if right.act == "push" and right.compartment is compartment:
+                    context = self._context(compartment.name, *next(right.scope.pairs()))
                     try:
                         answer = aws.ask("kms", "encrypt", **_at(key), Plaintext=_PLAIN, EncryptionContext=context)
                     except AwsTrouble:
@@ -79,33 +79,35 @@ class KmsVerifier:
         return None
 
     def _of_key(
-        self, identity: Identity, own: Compartment, key: KmsKey, made: tuple[bytes, str] | None
+        self, identity: Identity, compartment: Compartment, key: KmsKey, wrapped: tuple[bytes, str] | None
     ) -> Iterator[Trial]:
         aws, name = self._accounts[identity.name], identity.name
-        mine = {right.act: right for right in self._rights[name] if right.compartment is own and right.keys}
-        if "rewrap" in mine and key not in usable_keys(mine["rewrap"]):
-            del mine["rewrap"]
+        by_act = {
+            right.act: right for right in self._rights[name] if right.compartment is compartment and right.keys
+        }
+        if "rewrap" in by_act and key not in usable_keys(by_act["rewrap"]):
+            del by_act["rewrap"]
         # Some operations accept no alias, and a wrap tells the key's ARN.
-        wrap, arn = made or (None, key.request_id)
+        wrap, arn = wrapped or (None, key.request_id)
         for operation, act in _ACTS.items():
             if wrap is None and operation != "encrypt":
                 continue
-            for place, context, expected in self._contexts(own, mine.get(act)):
+            for place, context, expected in self._contexts(compartment, by_act.get(act)):
                 allowed = self._may(aws, operation, key, wrap, context)
-                yield Trial(name, "kms", operation, own.name, place, allowed, expected)
-        for place, context, _ in self._contexts(own, None):
+                yield Trial(name, "kms", operation, compartment.name, place, allowed, expected)
+        for place, context, _ in self._contexts(compartment, None):
             request = {**_at(key), "NumberOfBytes": 32, "EncryptionContext": context}
             allowed = aws.may("kms", "generate_data_key", **request)
-            yield Trial(name, "kms", "make a data key", own.name, place, allowed, expected=False)
+            yield Trial(name, "kms", "make a data key", compartment.name, place, allowed, expected=False)
         if wrap is None:
             return
         for action, operation in _LOOKS.items():
             allowed = aws.may("kms", operation, region=key.region, KeyId=arn)
-            yield Trial(name, "kms", action, own.name, "the key", allowed, "look" in mine)
+            yield Trial(name, "kms", action, compartment.name, "the key", allowed, "look" in by_act)
         for action, operation in _NEVER.items():
             more = {"PolicyName": "default"} if operation == "get_key_policy" else {}
             allowed = aws.may("kms", operation, region=key.region, KeyId=arn, **more)
-            yield Trial(name, "kms", action, own.name, "the key", allowed, expected=False)
+            yield Trial(name, "kms", action, compartment.name, "the key", allowed, expected=False)
 
     def _across(self, source: _Wrapped, target: _Wrapped) -> Iterator[Trial]:
         """Try to rewrap from one key to another, or for another compartment, in the identity's own contexts."""
@@ -115,7 +117,7 @@ class KmsVerifier:
             # No request can name both keys.
             return
         for name, aws in self._accounts.items():
-            ends = [self._end(name, one) for one in (source, target)]
+            ends = [self._end(name, wrapped) for wrapped in (source, target)]
             (right, of_source), (other, of_target) = ends
             expected = right is not None and right is other and len(right.maintained) == 1
             allowed = aws.may(
@@ -131,34 +133,44 @@ class KmsVerifier:
             place = f"with {target.key.request_id} of {target.own.name}"
             yield Trial(name, "kms", "rewrap to another key", source.own.name, place, allowed, expected)
 
-    def _end(self, name: str, one: _Wrapped) -> tuple[Right | None, dict[str, str]]:
+    def _end(self, name: str, wrapped: _Wrapped) -> tuple[Right | None, dict[str, str]]:
         """Return the right to rewrap with a key, and a context that it covers."""
-        of_here = (right for right in self._rights[name] if right.act == "rewrap" and right.compartment is one.own)
+        of_here = (
+            right for right in self._rights[name] if right.act == "rewrap" and right.compartment is wrapped.own
+        )
         right = next(of_here, None)
         pair = next(right.scope.pairs()) if right is not None else (None, None)
-        return right if right and one.key in usable_keys(right) else None, self._context(one.own.name, *pair)
+        return right if right and wrapped.key in usable_keys(right) else None, self._context(
+            wrapped.own.name, *pair
+        )
 
-    def _contexts(self, own: Compartment, right: Right | None) -> Iterator[tuple[str, dict[str, str], bool]]:
+    def _contexts(
+        self, compartment: Compartment, right: Right | None
+    ) -> Iterator[tuple[str, dict[str, str], bool]]:
         """Yield place, encryption context and expected result, for every limit of anybody's right here."""
         limits = {
             pair: None
             for rights in self._rights.values()
-            for one in rights
-            if one.compartment is own and one.act != "look"
-            for pair in one.scope.pairs()
+            for other_right in rights
+            if other_right.compartment is compartment and other_right.act != "look"
+            for pair in other_right.scope.pairs()
         }
         whole = right is not None and right.scope.whole
-        mine = set(right.scope.pairs()) if right is not None else set()
-        yield INSIDE if whole or right is None else "another DAG", self._context(own.name, None, None), whole
+        pairs = set(right.scope.pairs()) if right is not None else set()
+        yield (
+            INSIDE if whole or right is None else "another DAG",
+            self._context(compartment.name, None, None),
+            whole,
+        )
         for dag, task in limits:
             if dag is not None:
                 place = f"DAG {dag}" + ("" if task is None else f", task {task}")
-                covered = whole or bool({(dag, task), (dag, None)} & mine)
-                yield place, self._context(own.name, dag, task), covered
+                covered = whole or bool({(dag, task), (dag, None)} & pairs)
+                yield place, self._context(compartment.name, dag, task), covered
                 if task is not None:
-                    covered = whole or (dag, None) in mine
-                    yield f"another task of DAG {dag}", self._context(own.name, dag, None), covered
-                    yield "another DAG", self._context(own.name, None, task), whole
+                    covered = whole or (dag, None) in pairs
+                    yield f"another task of DAG {dag}", self._context(compartment.name, dag, None), covered
+                    yield "another DAG", self._context(compartment.name, None, task), whole
         dag, task = next(iter(limits), (None, None))
         yield "another compartment", self._context(self._probe, dag, task), False
         yield "no context", {}, False

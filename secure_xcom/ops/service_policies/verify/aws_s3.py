@@ -46,8 +46,8 @@ class S3Verifier:
         """
         places = list(self._places())
         try:
-            for own, bucket, folder, _ in places:
-                self._put_probe(own, bucket, folder)
+            for compartment, bucket, folder, _ in places:
+                self._put_probe(compartment, bucket, folder)
             for identity in self._policy.identities:
                 if identity.name in self._accounts:
                     yield from self._of_identity(identity, places)
@@ -56,31 +56,31 @@ class S3Verifier:
 
     def _places(self) -> Iterator[tuple[Compartment, str, str, str | None]]:
         """Yield compartment, bucket, a DAG's folder with a slash, and the DAG; None for one without a grant."""
-        found: dict[tuple[str, str, str | None], tuple[Compartment, str, str, str | None]] = {}
-        for own in self._policy.compartments:
+        places: dict[tuple[str, str, str | None], tuple[Compartment, str, str, str | None]] = {}
+        for compartment in self._policy.compartments:
             dags = {
-                dag for rights in self._rights.values() for right in rights if right.compartment is own
+                dag for rights in self._rights.values() for right in rights if right.compartment is compartment
                 for dag in right.scope.dags
             }  # fmt: skip
-            for place in buckets(own.all_store_uris, "s3"):
-                for dag in (None, *sorted(one for one in dags if one is not None)):
-                    folder = below(place, own, dag or self._probe)
-                    found.setdefault((place.bucket, folder, dag), (own, place.bucket, folder, dag))
-        yield from found.values()
+            for place in buckets(compartment.all_store_uris, "s3"):
+                for dag in (None, *sorted(dag_id for dag_id in dags if dag_id is not None)):
+                    folder = below(place, compartment, dag or self._probe)
+                    places.setdefault((place.bucket, folder, dag), (compartment, place.bucket, folder, dag))
+        yield from places.values()
 
-    def _covers(self, name: str, act: Act, own: Compartment, bucket: str, folder: str) -> bool:
+    def _covers(self, name: str, act: Act, compartment: Compartment, bucket: str, folder: str) -> bool:
         return any(
             right.act == act
-            and right.compartment is own
-            and any(one.bucket == bucket and folder.startswith(one.prefix) for one in prefixes(right, "s3"))
+            and right.compartment is compartment
+            and any(place.bucket == bucket and folder.startswith(place.prefix) for place in prefixes(right, "s3"))
             for right in self._rights[name]
         )
 
-    def _put_probe(self, own: Compartment, bucket: str, folder: str) -> None:
+    def _put_probe(self, compartment: Compartment, bucket: str, folder: str) -> None:
         key = f"{folder}{self._probe}/verify/-1/there"
-        pushing = [name for name in self._rights if self._covers(name, "push", own, bucket, folder)]
+        pushing = [name for name in self._rights if self._covers(name, "push", compartment, bucket, folder)]
         for name in pushing:
-            if name in self._accounts and self._put(name, own, bucket, key):
+            if name in self._accounts and self._put(name, compartment, bucket, key):
                 self._there[bucket, folder] = key
                 return
         if pushing:
@@ -89,101 +89,105 @@ class S3Verifier:
                 f"{bucket}/{folder}: no identity with credentials may put a probe, so reading was not tried"
             )
 
-    def _put(self, name: str, own: Compartment, bucket: str, key: str, **more: Any) -> bool:
+    def _put(self, name: str, compartment: Compartment, bucket: str, key: str, **more: Any) -> bool:
         request = {"Bucket": bucket, "Key": key, "Body": b"", "IfNoneMatch": "*", **more}
-        kept = {word: value for word, value in request.items() if value is not None}
-        if not self._accounts[name].may("s3", "put_object", **kept):
+        arguments = {word: value for word, value in request.items() if value is not None}
+        if not self._accounts[name].may("s3", "put_object", **arguments):
             return False
-        self._made[bucket, key] = own
+        self._made[bucket, key] = compartment
         return True
 
     def _of_identity(
         self, identity: Identity, places: Sequence[tuple[Compartment, str, str, str | None]]
     ) -> Iterator[Trial]:
         name = identity.name
-        for own, bucket, folder, dag in places:
-            mine = [right for right in self._rights[name] if right.compartment is own and right.act != "look"]
-            limited = any(not right.scope.whole for right in mine)
+        for compartment, bucket, folder, dag in places:
+            rights = [
+                right for right in self._rights[name] if right.compartment is compartment and right.act != "look"
+            ]
+            limited = any(not right.scope.whole for right in rights)
             place = INSIDE if not limited else "another DAG"
             if dag is not None:
                 # Also if only other identities are limited to this DAG: their objects must not be open to
                 # everyone.
                 place = f"DAG {dag}"
-            for action, allowed, act in self._acts(name, own, bucket, folder):
-                expected = act is not None and self._covers(name, act, own, bucket, folder)
-                yield Trial(name, "s3", action, own.name, place, allowed, expected)
+            for action, allowed, act in self._acts(name, compartment, bucket, folder):
+                expected = act is not None and self._covers(name, act, compartment, bucket, folder)
+                yield Trial(name, "s3", action, compartment.name, place, allowed, expected)
             copied = self._copy(name, bucket, folder)
             if copied is not None:
                 yield Trial(
                     name,
                     "s3",
                     "copy out",
-                    own.name,
+                    compartment.name,
                     place,
                     copied,
-                    self._covers(name, "pull", own, bucket, folder),
+                    self._covers(name, "pull", compartment, bucket, folder),
                 )
-        for own in dict.fromkeys(own for own, _, _, _ in places):
-            for place, action, allowed in self._beside(name, own, places):
-                yield Trial(name, "s3", action, own.name, place, allowed, expected=False)
+        for compartment in dict.fromkeys(compartment for compartment, _, _, _ in places):
+            for place, action, allowed in self._beside(name, compartment, places):
+                yield Trial(name, "s3", action, compartment.name, place, allowed, expected=False)
         for bucket in dict.fromkeys(bucket for _, bucket, _, _ in places):
             for action, allowed in self._of_bucket(name, bucket, places[0][0]):
                 yield Trial(name, "s3", action, "-", SERVICE, allowed, expected=False)
 
     def _beside(
-        self, name: str, own: Compartment, places: Sequence[tuple[Compartment, str, str, str | None]]
+        self, name: str, compartment: Compartment, places: Sequence[tuple[Compartment, str, str, str | None]]
     ) -> Iterator[tuple[str, str, bool]]:
         """Yield place, action and result, for places where no compartment has anything."""
         aws = self._accounts[name]
-        others = {bucket for whose, bucket, _, _ in places if whose is not own}
-        for store in buckets(own.all_store_uris, "s3"):
+        others = {bucket for whose, bucket, _, _ in places if whose is not compartment}
+        for store in buckets(compartment.all_store_uris, "s3"):
             others.discard(store.bucket)
-            inside = below(store, own)
+            inside = below(store, compartment)
             # A name with the compartment's folder as its prefix, and a folder beside it.
-            above = inside.removesuffix(f"{path_segment(own.name)}/")
+            above = inside.removesuffix(f"{path_segment(compartment.name)}/")
             for folder in (f"{inside[:-1]}-{self._probe}/", f"{above}{self._probe}/"):
-                at = {"Bucket": store.bucket}
-                yield "beside", "create", self._put(name, own, store.bucket, f"{folder}verify")
-                yield "beside", "get", aws.may("s3", "get_object", **at, Key=f"{folder}none")
-                yield "beside", "list", aws.may("s3", "list_objects_v2", **at, Prefix=folder, MaxKeys=1)
-                yield "beside", "delete", aws.may("s3", "delete_object", **at, Key=f"{folder}none")
+                arguments = {"Bucket": store.bucket}
+                yield "beside", "create", self._put(name, compartment, store.bucket, f"{folder}verify")
+                yield "beside", "get", aws.may("s3", "get_object", **arguments, Key=f"{folder}none")
+                yield "beside", "list", aws.may("s3", "list_objects_v2", **arguments, Prefix=folder, MaxKeys=1)
+                yield "beside", "delete", aws.may("s3", "delete_object", **arguments, Key=f"{folder}none")
             for bucket in sorted(others):
                 allowed = aws.may("s3", "list_objects_v2", Bucket=bucket, Prefix=inside, MaxKeys=1)
                 yield "another bucket", "list", allowed
 
     def _acts(
-        self, name: str, own: Compartment, bucket: str, folder: str
+        self, name: str, compartment: Compartment, bucket: str, folder: str
     ) -> Iterator[tuple[str, bool, Act | None]]:
         """Yield action, result, and the act that grants it."""
-        aws, at = self._accounts[name], {"Bucket": bucket}
+        aws, arguments = self._accounts[name], {"Bucket": bucket}
         new = f"{folder}{self._probe}/verify/-1/{secrets.token_hex(8)}"
-        yield "create", self._put(name, own, bucket, new), "push"
+        yield "create", self._put(name, compartment, bucket, new), "push"
         # At an unused name: a put that could overwrite must be forbidden.
-        yield "put without If-None-Match", self._put(name, own, bucket, f"{new}-w", IfNoneMatch=None), None
+        yield "put without If-None-Match", self._put(name, compartment, bucket, f"{new}-w", IfNoneMatch=None), None
         large = self._large(name, bucket, f"{new}-l")
         yield "begin a large object", large is not None, "push"
         if large is not None:
             yield "end a large object", large, "push"
-        there = self._there.get((bucket, folder))
-        if there is not None:
-            yield "get", aws.may("s3", "get_object", **at, Key=there), "pull"
-            yield "head", aws.may("s3", "head_object", **at, Key=there), "pull"
-            yield from _row("get a version", aws, "get_object", None, **at, Key=there, VersionId="null")
+        probe = self._there.get((bucket, folder))
+        if probe is not None:
+            yield "get", aws.may("s3", "get_object", **arguments, Key=probe), "pull"
+            yield "head", aws.may("s3", "head_object", **arguments, Key=probe), "pull"
+            yield from _row("get a version", aws, "get_object", None, **arguments, Key=probe, VersionId="null")
             for action, operation in (("read acl", "get_object_acl"), ("read tags", "get_object_tagging")):
-                yield from _row(action, aws, operation, None, **at, Key=there)
-        yield "list", aws.may("s3", "list_objects_v2", **at, Prefix=folder, MaxKeys=1), "rewrap"
-        yield "list versions", aws.may("s3", "list_object_versions", **at, Prefix=folder, MaxKeys=1), None
-        yield "delete", aws.may("s3", "delete_object", **at, Key=f"{new}-none"), "rewrap"
-        yield from _row("delete a version", aws, "delete_object", None, **at, Key=f"{new}-none", VersionId="null")
+                yield from _row(action, aws, operation, None, **arguments, Key=probe)
+        yield "list", aws.may("s3", "list_objects_v2", **arguments, Prefix=folder, MaxKeys=1), "rewrap"
+        yield "list versions", aws.may("s3", "list_object_versions", **arguments, Prefix=folder, MaxKeys=1), None
+        yield "delete", aws.may("s3", "delete_object", **arguments, Key=f"{new}-none"), "rewrap"
+        yield from _row(
+            "delete a version", aws, "delete_object", None, **arguments, Key=f"{new}-none", VersionId="null"
+        )
 
     def _large(self, name: str, bucket: str, key: str) -> bool | None:
         """Check whether the identity may abort its upload; None if it may not start one."""
-        aws, at = self._accounts[name], {"Bucket": bucket, "Key": key}
+        aws, arguments = self._accounts[name], {"Bucket": bucket, "Key": key}
         try:
-            answer = aws.ask("s3", "create_multipart_upload", **at) or {}
+            answer = aws.ask("s3", "create_multipart_upload", **arguments) or {}
         except AwsDenied:
             return None
-        ended = aws.may("s3", "abort_multipart_upload", **at, UploadId=answer["UploadId"])
+        ended = aws.may("s3", "abort_multipart_upload", **arguments, UploadId=answer["UploadId"])
         if not ended:
             self.left.append(f"{bucket}/{key}: an upload that was begun and may not be ended")
         return ended
@@ -191,40 +195,40 @@ class S3Verifier:
     def _copy(self, name: str, bucket: str, folder: str) -> bool | None:
         """Copy from a place to one where the identity may push; None if there is no probe or no such place."""
         source = self._there.get((bucket, folder))
-        for (where, target_folder), there in self._there.items():
-            own = self._made[where, there]
-            if source is None or not self._covers(name, "push", own, where, target_folder):
+        for (where, target_folder), probe in self._there.items():
+            compartment = self._made[where, probe]
+            if source is None or not self._covers(name, "push", compartment, where, target_folder):
                 continue
             target = f"{target_folder}{self._probe}/verify/-1/{secrets.token_hex(8)}"
             request: dict[str, Any] = {"Bucket": where, "Key": target, "IfNoneMatch": "*"}
             request["CopySource"] = {"Bucket": bucket, "Key": source}
             allowed = self._accounts[name].may("s3", "copy_object", **request)
             if allowed:
-                self._made[where, target] = own
+                self._made[where, target] = compartment
             return allowed
         return None
 
-    def _of_bucket(self, name: str, bucket: str, own: Compartment) -> Iterator[tuple[str, bool]]:
-        aws, at = self._accounts[name], {"Bucket": bucket}
-        yield "list all", aws.may("s3", "list_objects_v2", **at, MaxKeys=1)
-        yield "list versions", aws.may("s3", "list_object_versions", **at, MaxKeys=1)
-        yield "list uploads", aws.may("s3", "list_multipart_uploads", **at, MaxUploads=1)
-        yield "put elsewhere", self._put(name, own, bucket, f"{self._probe}/verify")
-        yield "delete elsewhere", aws.may("s3", "delete_object", **at, Key=f"{self._probe}/none")
-        yield "read the policy", aws.may("s3", "get_bucket_policy", **at)
+    def _of_bucket(self, name: str, bucket: str, compartment: Compartment) -> Iterator[tuple[str, bool]]:
+        aws, arguments = self._accounts[name], {"Bucket": bucket}
+        yield "list all", aws.may("s3", "list_objects_v2", **arguments, MaxKeys=1)
+        yield "list versions", aws.may("s3", "list_object_versions", **arguments, MaxKeys=1)
+        yield "list uploads", aws.may("s3", "list_multipart_uploads", **arguments, MaxUploads=1)
+        yield "put elsewhere", self._put(name, compartment, bucket, f"{self._probe}/verify")
+        yield "delete elsewhere", aws.may("s3", "delete_object", **arguments, Key=f"{self._probe}/none")
+        yield "read the policy", aws.may("s3", "get_bucket_policy", **arguments)
         # An invalid policy, which no server accepts.
-        yield "write the policy", aws.may("s3", "put_bucket_policy", **at, Policy="verify")
+        yield "write the policy", aws.may("s3", "put_bucket_policy", **arguments, Policy="verify")
         for action, operation in (
             ("read the lifecycle", "get_bucket_lifecycle_configuration"),
             ("read the acl", "get_bucket_acl"),
         ):
-            for row in _row(action, aws, operation, None, **at):
+            for row in _row(action, aws, operation, None, **arguments):
                 yield row[:2]
 
     def _delete_probes(self) -> None:
-        for (bucket, key), own in self._made.items():
+        for (bucket, key), compartment in self._made.items():
             for name in self._accounts:
-                if self._covers(name, "rewrap", own, bucket, key) and self._deleted(name, bucket, key):
+                if self._covers(name, "rewrap", compartment, bucket, key) and self._deleted(name, bucket, key):
                     break
             else:
                 self.left.append(f"{bucket}/{key}: a probe that no identity with credentials may delete")

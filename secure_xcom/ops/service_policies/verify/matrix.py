@@ -52,11 +52,11 @@ def grouped(rows: Sequence[Trial]) -> list[Lines]:
     return [
         Lines(
             *of,
-            allowed=tuple(row.action for row in found if row.allowed and row.expected),
-            denied=tuple(row.action for row in found if not row.allowed and not row.expected),
+            allowed=tuple(row.action for row in actions if row.allowed and row.expected),
+            denied=tuple(row.action for row in actions if not row.allowed and not row.expected),
             surprises=tuple(
-                f"{row.action} {'allowed' if row.allowed else 'denied'}" for row in found if row.surprise
+                f"{row.action} {'allowed' if row.allowed else 'denied'}" for row in actions if row.surprise
             ),
         )
-        for of, found in groups.items()
+        for of, actions in groups.items()
     ]

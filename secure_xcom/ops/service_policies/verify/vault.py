@@ -35,9 +35,9 @@ def verify(
             continue
         asker = CapabilityChecker(wire, token)
         rights = rights_of(policy, identity, Known(tuple(dags)))
-        for own in policy.compartments:
-            yield from vault_transit.rows(asker, policy, identity, own, rights)
-            yield from vault_kv.rows(asker, identity, own, rights)
+        for compartment in policy.compartments:
+            yield from vault_transit.rows(asker, policy, identity, compartment, rights)
+            yield from vault_kv.rows(asker, identity, compartment, rights)
         mount, role = "approle", identity.name
         if identity.vault is not None:
             mount, role = identity.vault.mount or identity.vault.auth, identity.vault.role or identity.name
@@ -70,6 +70,6 @@ def system_rows(
         "seal": "sys/seal",
         **(more or {}),
     }
-    found = asker.capabilities(list(ways.values()))
+    capabilities = asker.capabilities(list(ways.values()))
     for action, path in ways.items():
-        yield Trial(identity.name, "vault", action, "-", SERVICE, allowed=bool(found[path]), expected=False)
+        yield Trial(identity.name, "vault", action, "-", SERVICE, allowed=bool(capabilities[path]), expected=False)

@@ -49,4 +49,6 @@ class CapabilityChecker:
     def beside(self, path: str) -> list[str]:
         """Return the path with each of its segments replaced in turn: a wildcard in its place would match."""
         parts = path.split("/")
-        return ["/".join([*parts[:at], self.probe, *parts[at + 1 :]]) for at in range(len(parts))]
+        return [
+            "/".join([*parts[:position], self.probe, *parts[position + 1 :]]) for position in range(len(parts))
+        ]

@@ -48,7 +48,7 @@ def rows(
     asker: CapabilityChecker,
     policy: AccessPolicy,
     identity: Identity,
-    own: Compartment,
+    compartment: Compartment,
     rights: Sequence[Right],
     *,
     always_limited: bool = False,
@@ -57,28 +57,28 @@ def rows(
 
     :param always_limited: True for people, whose policies never allow a batch.
     """
-    mine = {right.act: right for right in rights if right.compartment is own and right.keys}
-    for (mount, key), single in transit_keys(own.all_key_uris).items():
+    by_act = {right.act: right for right in rights if right.compartment is compartment and right.keys}
+    for (mount, key), single in transit_keys(compartment.all_key_uris).items():
         for operation, act in _ACTS.items():
-            if act == "push" and (mount, key) not in transit_keys(own.all_key_uris, pushing=True):
+            if act == "push" and (mount, key) not in transit_keys(compartment.all_key_uris, pushing=True):
                 continue
-            right = mine.get(act)
+            right = by_act.get(act)
             limited = right is not None and (
                 always_limited or limited_by_context(policy, right, (mount, key), single=single)
             )
             path = f"{mount}/{operation}/{key}"
-            for place, action, body, expected in _requests(asker, operation, own, right, limited=limited):
+            for place, action, body, expected in _requests(asker, operation, compartment, right, limited=limited):
                 allowed = asker.may("POST", path, body)
-                yield Trial(identity.name, "vault", action, own.name, place, allowed, expected)
-        yield from _of_keys(asker, identity, own, rights, (mount, key))
+                yield Trial(identity.name, "vault", action, compartment.name, place, allowed, expected)
+        yield from _of_keys(asker, identity, compartment, rights, (mount, key))
 
 
 def _requests(
-    asker: CapabilityChecker, operation: str, own: Compartment, right: Right | None, *, limited: bool
+    asker: CapabilityChecker, operation: str, compartment: Compartment, right: Right | None, *, limited: bool
 ) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
     """Yield place, action, body and expected result."""
     text = {"plaintext": _PLAIN} if operation == "encrypt" else {"ciphertext": _NO_WRAP}
-    other, named = asker.probe, own.name
+    other, named = asker.probe, compartment.name
     if right is None:
         body = {**text, "context": _context(named, other, other)}
         yield INSIDE, operation, body, False
@@ -114,7 +114,11 @@ def _requests(
 
 
 def _of_keys(
-    asker: CapabilityChecker, identity: Identity, own: Compartment, rights: Sequence[Right], key: tuple[str, str]
+    asker: CapabilityChecker,
+    identity: Identity,
+    compartment: Compartment,
+    rights: Sequence[Right],
+    key: tuple[str, str],
 ) -> Iterator[Trial]:
     mount, name = key
     acts = {
@@ -122,30 +126,32 @@ def _of_keys(
         for right in rights
         if right.keys and key in transit_keys(right.compartment.all_key_uris, pushing=right.act == "push")
     }
-    wanted: list[tuple[str, str, str, set[str]]] = []
+    expected: list[tuple[str, str, str, set[str]]] = []
     for operation, act in _ACTS.items():
         path = f"{mount}/{operation}/{name}"
-        wanted.append(("the key", f"{operation} other than by update", path, {"update"} if act in acts else set()))
+        expected.append(
+            ("the key", f"{operation} other than by update", path, {"update"} if act in acts else set())
+        )
     looks = {"read"} if "look" in acts else set()
-    wanted.append(("the key", "make, change or delete", f"{mount}/keys/{name}", looks))
-    wanted += [("the key", action, f"{mount}/{path.format(name)}", set()) for action, path in _NEVER.items()]
+    expected.append(("the key", "make, change or delete", f"{mount}/keys/{name}", looks))
+    expected += [("the key", action, f"{mount}/{path.format(name)}", set()) for action, path in _NEVER.items()]
     for operation in (*_ACTS, "keys", "datakey/plaintext"):
         action = "make or see" if operation == "keys" else operation
         for ending in (f"-{asker.probe}", f"/{asker.probe}"):
-            wanted.append(("another key", action, f"{mount}/{operation}/{name}{ending}", set()))
-        wanted.append(("another key", action, f"{mount}/{operation}/{asker.probe}", set()))
+            expected.append(("another key", action, f"{mount}/{operation}/{name}{ending}", set()))
+        expected.append(("another key", action, f"{mount}/{operation}/{asker.probe}", set()))
         beside = [f"{one}/{operation}/{name}" for one in asker.beside(mount)]
-        wanted += [("another mount", action, path, set()) for path in beside]
-    wanted += [("the mount", action, f"{mount}/{path}", set()) for action, path in _OF_THE_MOUNT.items()]
-    found = asker.capabilities([path for _, _, path, _ in wanted])
+        expected += [("another mount", action, path, set()) for path in beside]
+    expected += [("the mount", action, f"{mount}/{path}", set()) for action, path in _OF_THE_MOUNT.items()]
+    capabilities = asker.capabilities([path for _, _, path, _ in expected])
     together: dict[tuple[str, str], bool] = {}
-    for place, action, path, given in wanted:
+    for place, action, path, given in expected:
         # One row for all names of another key or mount.
-        together[place, action] = together.get((place, action), False) or bool(found[path] - given)
+        together[place, action] = together.get((place, action), False) or bool(capabilities[path] - given)
     allowed = asker.may("GET", f"{mount}/keys/{name}")
-    yield Trial(identity.name, "vault", "look", own.name, "the key", allowed, bool(looks))
+    yield Trial(identity.name, "vault", "look", compartment.name, "the key", allowed, bool(looks))
     for (place, action), more in together.items():
-        yield Trial(identity.name, "vault", action, own.name, place, more, expected=False)
+        yield Trial(identity.name, "vault", action, compartment.name, place, more, expected=False)
 
 
 def _context(compartment: str, dag: str, task: str) -> str:

@@ -40,13 +40,13 @@ def verify_viewers(
         # Of an identity, the trials need the name alone.
         viewer = Identity.model_construct(name=name)
         scopes = scopes_of(policy, group, Known(tuple(dags)))
-        rights = [Right(viewer, own, "pull", scope, claims=False) for own, scope in scopes]
-        for own in policy.compartments:
-            yield from vault_transit.rows(asker, policy, viewer, own, rights, always_limited=True)
+        rights = [Right(viewer, compartment, "pull", scope, claims=False) for compartment, scope in scopes]
+        for compartment in policy.compartments:
+            yield from vault_transit.rows(asker, policy, viewer, compartment, rights, always_limited=True)
             # Sealed payloads come from the reveal service, which has rights of its own.
-            yield from vault_kv.rows(asker, viewer, own, ())
-        given = asker.may("GET", f"identity/oidc/token/{REVEAL_NAME}")
-        yield Trial(name, "vault", "identity token", "-", SERVICE, allowed=given, expected=True)
+            yield from vault_kv.rows(asker, viewer, compartment, ())
+        may_get_token = asker.may("GET", f"identity/oidc/token/{REVEAL_NAME}")
+        yield Trial(name, "vault", "identity token", "-", SERVICE, allowed=may_get_token, expected=True)
         more = {
             "change own group": f"identity/group/name/{viewers_name(group)}",
             "change the token role": f"identity/oidc/role/{REVEAL_NAME}",

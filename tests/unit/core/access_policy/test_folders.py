@@ -10,15 +10,15 @@ from urllib.parse import quote
 
 import pytest
 
+from secure_xcom.claims.claimant import claims_folder
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.nested_folders import nested
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.coordinate import claims_folder
 from secure_xcom.core.errors import PolicyInvalid, SettingInvalid
 from secure_xcom.ops.checks.doctor_host import examine_files
 from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.ops.service_policies.lint.access_policy import lint
-from secure_xcom.sinks import check_apart
+from secure_xcom.sinks.apart_from_payloads import check_apart
 from secure_xcom.stores import store
 from secure_xcom.stores.bucket_uri import BucketUri
 from secure_xcom.stores.files import FileStore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.access_policy.viewers import judge_viewer
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import AccessRefused, CompartmentUnknown, PolicyInvalid
 
@@ -51,7 +52,7 @@ def coordinate(dag_id: str, task_id: str = "extract") -> Coordinate:
 )
 def test_a_viewer_may_see_what_its_entry_has(dag_id: str, task_id: str, groups: set[str], rule: str) -> None:
     """The first entry that fits one of the person's groups, the DAG and the task admits."""
-    verdict = policy().viewer_of(coordinate(dag_id, task_id), groups)
+    verdict = judge_viewer(policy(), coordinate(dag_id, task_id), groups)
     assert verdict.rule == rule
     assert verdict.enforce().name == dag_id.partition("_")[0]
 
@@ -68,7 +69,7 @@ def test_a_viewer_may_see_what_its_entry_has(dag_id: str, task_id: str, groups: 
 )
 def test_anybody_else_is_refused(dag_id: str, task_id: str, groups: set[str], rule: str) -> None:
     """Another group, spelling, DAG or task is refused with the nearest rule."""
-    verdict = policy().viewer_of(coordinate(dag_id, task_id), groups)
+    verdict = judge_viewer(policy(), coordinate(dag_id, task_id), groups)
     assert verdict.rule == rule
     with pytest.raises(AccessRefused) as refused:
         verdict.enforce()
@@ -81,13 +82,13 @@ def test_anybody_else_is_refused(dag_id: str, task_id: str, groups: set[str], ru
 def test_an_xcom_of_no_compartment_has_no_viewers() -> None:
     """It is refused as for a pull."""
     with pytest.raises(CompartmentUnknown):
-        policy().viewer_of(coordinate("other"), {"finance-oncall"})
+        judge_viewer(policy(), coordinate("other"), {"finance-oncall"})
 
 
 def test_a_compartment_without_viewers_shows_nobody_anything() -> None:
     """No viewers means none, not all."""
     without = policy("    viewers: [{group: marketing-oncall}]\n", "")
-    assert without.viewer_of(coordinate("marketing_daily"), {"marketing-oncall", ""}).refusal is not None
+    assert judge_viewer(without, coordinate("marketing_daily"), {"marketing-oncall", ""}).refusal is not None
 
 
 def test_where_people_log_in() -> None:

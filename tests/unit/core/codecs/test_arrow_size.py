@@ -21,7 +21,7 @@ from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import ValueNotDecodable, ValueTooLarge
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.world import World, coordinate
 
 CODECS = Codecs(lambda value: value, lambda structure: structure)

@@ -18,7 +18,6 @@ from secure_xcom.core.errors import (
     CompartmentUnknown,
     ContextRefused,
     KeyServiceDenied,
-    OriginRefused,
     PolicyInvalid,
     ReferenceExpired,
     SecureXComError,
@@ -26,6 +25,7 @@ from secure_xcom.core.errors import (
     WriteRefused,
 )
 from secure_xcom.core.pipeline.push_and_pull import Push, Row
+from secure_xcom.core.placement_errors import OriginRefused
 from secure_xcom.stores import store
 from tests.support.world import World, coordinate, own_task
 

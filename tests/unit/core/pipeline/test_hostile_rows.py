@@ -43,7 +43,7 @@ from secure_xcom.ops.jobs.rewrap_plan import Plan
 from secure_xcom.ops.jobs.stock_objects import NoObjects
 from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 from secure_xcom.ops.xcom_table import Database
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import store
 from tests.support.doubles import MemorySink
 from tests.support.hostile_rows import ODD, TEXTS, WHOLE, several, variants

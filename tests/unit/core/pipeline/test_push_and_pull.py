@@ -16,7 +16,6 @@ from secure_xcom.core.errors import (
     AuditError,
     CodecUnknown,
     CompartmentUnknown,
-    ConnectionUnknown,
     ContextRefused,
     CoordinateMismatch,
     HeadTampered,
@@ -34,6 +33,7 @@ from secure_xcom.core.errors import (
     ValueTooLarge,
 )
 from secure_xcom.core.pipeline.push_and_pull import Push, Row
+from secure_xcom.core.service_errors import ConnectionUnknown
 from secure_xcom.stores import Store, store
 from tests.support.doubles import MemoryStores
 from tests.support.world import World, coordinate

@@ -22,12 +22,12 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.core.errors import UriInvalid
 from secure_xcom.core.event_chain import Chain
-from secure_xcom.core.hashed_ids import IdHasher
 from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.audit_trail.search.export import COLUMNS, export
 from secure_xcom.ops.audit_trail.search.follow import Followed, FollowedFile
 from secure_xcom.ops.audit_trail.search.query import Matcher, Query
 from secure_xcom.ops.audit_trail.search.scan import Hit, Scan
+from secure_xcom.sinks.hashed_ids import IdHasher
 from tests.support.access_logs import START, chain, event, text, write
 
 IDS = st.sampled_from(["orders", "refunds", "żluťý", 'quo"te', "a\\b", "load", "*", "\u2028"])

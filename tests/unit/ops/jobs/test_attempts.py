@@ -24,7 +24,7 @@ from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.gc_report import GcReport
 from secure_xcom.ops.jobs.shred import ShredReport, shred_all
 from secure_xcom.ops.keyring import rotate_keyring
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.upkeep_world import ZERO, Upkeep, settle
 from tests.support.world import coordinate, own_task
 

@@ -16,7 +16,7 @@ from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.core.errors import AuditError, ReferenceExpired, StoreUnavailable
 from secure_xcom.ops.jobs.expire import ExpireReport, expire
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import store
 from tests.support.doubles import MemorySink, MemoryStore
 from tests.support.each_step import Wrap, every_step

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.connections.sql import url_of_connection
-from secure_xcom.core.errors import ConnectionUnknown, UriInvalid
+from secure_xcom.core.errors import UriInvalid
 from secure_xcom.core.operator_errors import UnsafeRefused
-from secure_xcom.core.service_errors import AlarmNotTold
+from secure_xcom.core.service_errors import AlarmNotTold, ConnectionUnknown
 from secure_xcom.ops.jobs.maintenance_dag import counts, maintenance_dag, run_step
 from secure_xcom.ops.jobs.registry import STEPS
 from tests.support import alarm_callbacks

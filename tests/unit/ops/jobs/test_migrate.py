@@ -23,7 +23,7 @@ from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
 from secure_xcom.ops.jobs.migrate_report import MigrateReport
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.stock_objects import NoObjects, OldObjects, StockObjects
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import store
 from tests.support.airflow_here import airflow_here
 from tests.support.doubles import MemoryStore

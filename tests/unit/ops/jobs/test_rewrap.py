@@ -18,7 +18,7 @@ from secure_xcom.keys import KeyService, key_service
 from secure_xcom.ops.jobs.rewrap import rewrap
 from secure_xcom.ops.jobs.rewrap_plan import Plan
 from secure_xcom.ops.keyring import create_keyring, rotate_keyring
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from tests.support.each_step import Wrap, every_step
 from tests.support.upkeep_world import Upkeep
 from tests.support.world import coordinate

@@ -22,7 +22,7 @@ from secure_xcom.core.coordinate import TaskTry
 from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.event import Event
 from secure_xcom.ops.audit_trail.alarm_windows import Evaluator, State
-from secure_xcom.sinks import AccessLog
+from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.sinks.alarms.notifiers import AlarmSink, notify
 from secure_xcom.sinks.alarms.rules import Raised
 from tests.support import alarm_callbacks

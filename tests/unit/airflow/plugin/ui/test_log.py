@@ -206,7 +206,7 @@ def test_what_the_backend_writes_is_found(tmp_path: Path) -> None:
     from secure_xcom.core.config import Settings
     from secure_xcom.core.masking.sensitive_names import SensitiveNames
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
-    from secure_xcom.sinks import AccessLog
+    from secure_xcom.sinks.access_log import AccessLog
     from tests.support.world import World, coordinate
 
     world, uri = World(), (tmp_path / "log.jsonl").as_uri()
