@@ -51,6 +51,8 @@ RUN_BY = {
         "./make-secrets": "tests/unit/deploy/test_compose.py",
         "kubectl patch --local": "tests/real/test_kubernetes_quickstart.py",
     },
+    "docs/evidence/approval/incidents.md": {"": "tests/real/test_incidents.py"},
+    "docs/evidence/approval/metadata-and-erasure.md": {"": "tests/unit/docs/test_approval.py"},
     "docs/how-to/for-dag-authors.md": {"": "tests/e2e/test_for_dag_authors.py"},
     "docs/how-to/operate.md": {
         "make dist": "tests/unit/scripts/test_build_dist.py",
