@@ -262,7 +262,7 @@ def candidates(python: str) -> Iterator[str]:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the rows as a Markdown table, ready for docs/evidence/tests.md."""
+    """Yield the rows as a Markdown table, ready for docs/evidence/pythons-and-airflows.md."""
     yield f"| {' | '.join(HEADS)} |"
     yield f"|{'---|' * len(HEADS)}"
     for row in rows:

@@ -55,7 +55,7 @@ def on_post_build(*, config: MkDocsConfig) -> None:
 
 def address(page: str) -> str:
     """Return the place in the site of a page of docs/."""
-    path = PurePosixPath(page)
+    path = PurePosixPath("contents.md" if page == "README.md" else page)
     return str(path.with_name("index.html") if path.name == "README.md" else path.with_suffix(".html"))
 
 

@@ -1,5 +1,5 @@
 # One OpenBao with its storage in a volume. TLS is left out because only this project's own network reaches it:
-# anything that others reach needs a certificate here (docs/how-to/deploy.md).
+# anything that others reach needs a certificate here (docs/how-to/deploy-with-compose.md).
 storage "raft" {
   path    = "/openbao/file"
   node_id = "one"

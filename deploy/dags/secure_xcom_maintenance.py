@@ -1,4 +1,4 @@
-"""The maintenance DAG of secure_xcom, to be copied into a DAG bundle of Airflow (docs/how-to/operate.md)."""
+"""The maintenance DAG of secure_xcom, to be copied into a DAG bundle of Airflow (docs/how-to/maintain.md)."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class MaintenanceError(SecureXComError):
     """A maintenance job stopped. Run it again to continue from there."""
 
     met_by = "an operator who runs a maintenance job, and the maintenance DAG"
-    page = "docs/how-to/operate.md"
+    page = "docs/how-to/maintain.md"
 
 
 class DatabaseUnknown(MaintenanceError):
@@ -53,7 +53,7 @@ class DatabaseUnknown(MaintenanceError):
 
     remedy = (
         "set SECURE_XCOM_DB in the environment to the SQLAlchemy URL of Airflow's database, for a user with "
-        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/how-to/operate.md)"
+        "rights on Airflow's tables of XComs, and with exclusive XComs on task_instance (docs/how-to/maintain.md)"
     )
 
 
@@ -62,7 +62,7 @@ class DatabaseFailed(MaintenanceError):
 
     remedy = (
         "check that this machine reaches the database and has its driver, and that the user has the rights that "
-        "docs/how-to/operate.md names; then run the same command again: it continues where it stopped"
+        "docs/how-to/maintain.md names; then run the same command again: it continues where it stopped"
     )
 
 

@@ -50,7 +50,7 @@ def secure_xcom_demo() -> None:
     @task
     def log_in() -> None:
         # Pulled in here: of what is handed over as an argument, Airflow keeps the numbers in plaintext, as a
-        # rendered template field (docs/concepts/threat-model.md).
+        # rendered template field (docs/concepts/what-bypasses-xcom.md).
         login = get_current_context()["ti"].xcom_pull(task_ids="get_login")
         print(f"logging in to {login['host']} with {login['password']} and {login['access_token']}")
         _received("login", login)

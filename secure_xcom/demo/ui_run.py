@@ -8,6 +8,7 @@ Airflow's own ``dag.test()`` runs them in seconds, without a scheduler.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 import sys
 from contextlib import closing
@@ -42,12 +43,33 @@ def keep_one_api() -> None:
         supervisor.in_process_api_server = functools.lru_cache(maxsize=1)(supervisor.in_process_api_server)
 
 
+def store_dags(dag_id: str) -> None:
+    """Have Airflow's database know the DAGs of its bundles, unless it knows this one.
+
+    ``dag.test()`` does so from Airflow 3.1.1 on, and 3.1.0 refuses a DAG that is not stored.
+    """
+    from airflow.models.dag_version import DagVersion
+
+    if importlib.metadata.version("apache-airflow-core") != "3.1.0" or DagVersion.get_latest_version(dag_id):
+        return
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.models.dagbag import DagBag, sync_bag_to_db
+
+    bundles = DagBundlesManager()
+    bundles.sync_bundles_to_db()
+    for bundle in bundles.get_all_dag_bundles():
+        bundle.initialize()
+        found = DagBag(bundle.path, bundle_path=bundle.path, include_examples=False)
+        sync_bag_to_db(found, bundle.name, bundle.version)
+
+
 def _run(file: str, name: str, conf: dict[str, Any]) -> str:
     spec = importlib.util.spec_from_file_location("teams", file)
     if spec is None or spec.loader is None:
         raise SystemExit(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    store_dags(name)
     now = clock.now()
     return str(getattr(module, name).test(run_after=now, logical_date=now, run_conf=conf).run_id)
 

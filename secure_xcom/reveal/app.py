@@ -1,4 +1,4 @@
-"""The HTTP interface of the reveal service. docs/how-to/reveal-a-value.md describes it."""
+"""The HTTP interface of the reveal service. docs/reference/reveal-http.md describes it."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     what = "there is nothing here" if status == 404 else "the request cannot be answered"
     problem = RevealError(
-        what, where=f"{request.method} {request.url.path!r:.200}", remedy="see docs/how-to/reveal-a-value.md"
+        what, where=f"{request.method} {request.url.path!r:.200}", remedy="see docs/reference/reveal-http.md"
     )
     return JSONResponse(error_record(problem), status)
 

@@ -11,7 +11,7 @@ import importlib.util
 import sys
 from datetime import datetime
 
-from secure_xcom.demo.ui_run import keep_one_api
+from secure_xcom.demo.ui_run import keep_one_api, store_dags
 
 
 def main(file: str, *runs: str) -> None:
@@ -24,6 +24,7 @@ def main(file: str, *runs: str) -> None:
     spec.loader.exec_module(module)
     for run in runs:
         dag_id, logical_date, *leave_out = run.split("@", 2)
+        store_dags(dag_id)
         date = datetime.fromisoformat(logical_date)
         # The run's id is made of the moment after which it may run.
         getattr(module, dag_id).test(

@@ -28,7 +28,7 @@ from tests.e2e.hunt import Hunt, canary
 from tests.support.audit_reading import read_chains
 
 COUNT = 1000 if os.environ.get("SECURE_XCOM_TEST_WHOLE") == "true" else 60
-DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "operate.md"
+DOCS = Path(__file__).parents[2] / "docs" / "evidence" / "faults.md"
 RUN = "ways"
 WAYS = ("produce", "double", "gather", "before it defers", "after it deferred")
 
@@ -77,7 +77,7 @@ ROWS = (
 
 
 def table() -> str:
-    """The fault table of docs/how-to/operate.md."""
+    """The fault table of docs/evidence/faults.md."""
     lines = ["| fault | the try's log says | then | left behind |", "|---|---|---|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(row.cells())} |" for row in ROWS)])
 
@@ -298,7 +298,7 @@ def test_our_code_with_its_checks_patched_out_is_refused_too(stolen: dict[str, A
     """Without our decisions each step ends at a server, but for the sealed bytes of a DAG with a shared task."""
     refused = {name: status for name, status in stolen["patched"].items() if status != "opened"}
     assert set(refused.values()) == {"KeyServiceDenied", "StoreDenied"}
-    # Buckets know no tasks (docs/reference/access-policy.md): sealed bytes, whose key Vault does not give.
+    # Buckets know no tasks (docs/reference/service-policies.md): sealed bytes, whose key Vault does not give.
     assert set(stolen["patched"]) - set(refused) == {"our code: get of row 0"}
 
 
@@ -353,7 +353,7 @@ def test_nothing_is_lost(site: Distributed, disturbed: dict[str, Disturbed], tea
 
 
 def test_the_page_has_the_fault_table(record_property: Callable[[str, object], None]) -> None:
-    """docs/how-to/operate.md shows the table that these tests hold true; it is printed with every run."""
+    """docs/evidence/faults.md shows the table that these tests hold true; it is printed with every run."""
     record_property("faults", table())
     assert table() in DOCS.read_text()
 

@@ -56,9 +56,9 @@ class House:
 
     def raised(self, task_id: str) -> str:
         """The class of the error that ended a task."""
-        lines = self.airflow.log_text(DAG, self.run_id, task_id).splitlines()
-        details = [detail for line in lines for detail in json.loads(line).get("error_detail", ())]
-        return str(details[0]["exc_type"])
+        lines = map(json.loads, self.airflow.log_text(DAG, self.run_id, task_id).splitlines())
+        [ending] = [line for line in lines if line["event"] == "Task failed with exception"]
+        return str(ending["error_detail"][0]["exc_type"])
 
     def row(self, task_id: str) -> dict[str, Any]:
         """What Airflow's database keeps of a task's XCom."""

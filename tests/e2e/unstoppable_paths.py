@@ -1,6 +1,6 @@
 """The leak hunt's paths that no backend, mask or hook reaches, and where each leaves its value.
 
-The table of threat-model.md lists the same paths. The raw bytes of the database's file, where they are found
+The table of what-bypasses-xcom.md lists the same paths. The raw bytes of the database's file, where they are found
 as well, are left out here. The tests require that they are found, so that a change of Airflow's is noticed.
 """
 
@@ -11,7 +11,7 @@ from importlib import metadata
 
 from packaging.version import Version
 
-AIRFLOW = Version(metadata.version("apache-airflow-core")).release[:2]
+AIRFLOW = Version(metadata.version("apache-airflow-core")).release
 TASK_LOG = "task log"
 OUTPUT = "output of the scheduler"
 _RENDERED = "table rendered_task_instance_fields.rendered_fields"
@@ -41,6 +41,11 @@ _SINCE = {"task state store": (3, 3), "asset state store": (3, 3), "reason of a 
 # From 3.4 on Airflow masks the body in its action log, and logs an event's payload at the level DEBUG only.
 _GONE_IN_34 = {"REST write of an XCom": {"table log.extra"}, "trigger event payload": {TASK_LOG}}
 _NAMES_IN_34 = {_XCOM: "table xcom_v2.value", _RENDERED: "table rtif_v2.rendered_fields"}
+# What Airflow 3.1 leaves besides: it logs the rendered name of a map index. 3.1.0 also keeps what a trigger gave.
+_BESIDES_IN_31 = {"map_index_template": {TASK_LOG}}
+_BESIDES_IN_310 = {"trigger event payload": {"table task_instance.next_kwargs"}}
+COPIED = {OUTPUT} if AIRFLOW >= (3, 2) else set()
+"""Where Airflow copies the lines of a task's log: 3.1 copies none."""
 
 
 def _here(place: str) -> str:
@@ -49,7 +54,13 @@ def _here(place: str) -> str:
 
 def _unstoppable() -> Iterator[tuple[str, set[str]]]:
     for path, every in EVERY_PATH.items():
-        places = every - _GONE_IN_34.get(path, set()) if AIRFLOW >= (3, 4) else every
+        places = every - {OUTPUT} | (COPIED & every)
+        if AIRFLOW >= (3, 4):
+            places -= _GONE_IN_34.get(path, set())
+        if AIRFLOW < (3, 2):
+            places |= _BESIDES_IN_31.get(path, set())
+        if AIRFLOW == (3, 1, 0):
+            places |= _BESIDES_IN_310.get(path, set())
         if _SINCE.get(path, AIRFLOW) <= AIRFLOW and places:
             yield path, set(map(_here, places))
 

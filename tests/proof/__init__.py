@@ -1,1 +1,1 @@
-"""What a worker's process does in the proof of docs/reference/access-policy.md: it pushes, pulls, or attacks."""
+"""What a worker's process does in the proof of docs/evidence/access-policy.md: it pushes, pulls, or attacks."""

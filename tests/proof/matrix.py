@@ -1,4 +1,4 @@
-"""The matrix of `secure-xcom policy verify` as a table of docs/reference/access-policy.md."""
+"""The matrix of `secure-xcom policy verify` as a table of docs/evidence/access-policy.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "access-policy.md"
+PAGE = Path(__file__).parents[2] / "docs" / "evidence" / "access-policy.md"
 BEGIN, END = "<!-- matrix: written by tests/real/test_proof.py -->", "<!-- end of the matrix -->"
 SERVICES = {"vault": "Vault", "s3": "bucket"}
 

@@ -1,4 +1,4 @@
-"""The drill of operate.md: what is lost, what it looks like, and that the page's commands bring it back.
+"""The drill of recover.md: what is lost, what it looks like, and that the page's commands bring it back.
 
 PostgreSQL, an S3 server, a Vault with raft storage and TLS, and a KMS. The commands are those of the page, run by
 bash in its words; what happens between them is what the page tells.
@@ -46,7 +46,7 @@ from tests.support.upkeep_world import ZERO, Upkeep, settle
 from tests.support.world import coordinate, own_task
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "how-to" / "operate.md"
+PAGE = ROOT / "docs" / "how-to" / "recover.md"
 BLOCKS = dict(re.findall(r"^```sh\n# ([a-zA-Z ]+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
 # One compartment has Vault alone, the other Vault and KMS.
 POLICY = """\

@@ -182,5 +182,5 @@ def test_every_weakened_statement_is_a_surprise_to_verify(site: Site, tmp_path: 
     assert [one for one in missed if not one.endswith("without s3:AbortMultipartUpload")] == []
     assert len(missed) == 2
     # The page tells these numbers.
-    page = (Path(__file__).parents[2] / "docs" / "reference" / "access-policy.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "evidence" / "access-policy.md").read_text()
     assert f"{counts['weakened']} weakened and {counts['narrowed']} narrowed; `verify`" in page

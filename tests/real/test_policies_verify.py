@@ -109,6 +109,6 @@ def test_every_weakened_line_is_a_surprise(realm: Realm, policies: dict[str, str
     print(f"{counts['weakened']} weakened and {counts['narrowed']} narrowed lines, not noticed: {missed}")
     assert missed == []
     # The page tells these numbers.
-    page = (Path(__file__).parents[2] / "docs" / "reference" / "access-policy.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "evidence" / "access-policy.md").read_text()
     told = f"{counts['weakened']} lines weakened and {counts['narrowed']} narrowed"
     assert (told in page) if whole else counts["weakened"] > 30, told

@@ -348,8 +348,8 @@ def test_vault_denies_each_route(attack: list[dict[str, Any]]) -> None:
 def test_the_bucket_denies_each_route(attack: list[dict[str, Any]]) -> None:
     """With the data key at hand, the process would still need the sealed payload, and the bucket denies it.
 
-    By prefix a reader of one task of a DAG may fetch what its other tasks pushed (access-policy.md): row 0. Vault
-    alone keeps that shut, and denies it above.
+    By prefix a reader of one task of a DAG may fetch what its other tasks pushed (service-policies.md): row 0.
+    Vault alone keeps that shut, and denies it above.
     """
     rows = [row for row in attack if row["wall"] == "bucket"]
     for row in rows:
@@ -454,7 +454,7 @@ def test_the_whole_matrix_is_as_the_file_says(site: Site, monkeypatch: pytest.Mo
     before = there()
     code, record = site.verify(monkeypatch)
     odd = [row for row in record["matrix"] if row["surprise"]]
-    # It does not know the condition key of create-only (access-policy.md), so its writers may overwrite.
+    # It does not know the condition key of create-only (service-policies.md), so its writers may overwrite.
     assert {(row["service"], row["action"], row["allowed"]) for row in odd} == {
         ("s3", "put without If-None-Match", True)
     }

@@ -298,7 +298,7 @@ def test_viewers_that_go_lose_their_rights(tmp_path_factory: pytest.TempPathFact
 def test_how_long_rights_outlive_their_end(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A person who leaves the group keeps the token that is out until it ends, and gets no other one.
 
-    With short lives, which are the same rules as for ten minutes: docs/how-to/reveal-a-value.md has the table.
+    With short lives, which are the same rules as for ten minutes: let-people-see-values.md has the table.
     """
     with open_reveal_world(tmp_path_factory.mktemp("leaving"), own_flavours()[-1]) as world:
         short = {**world.vault.do("GET", "auth/oidc/role/secure-xcom-reveal")["data"], "token_ttl": 8}

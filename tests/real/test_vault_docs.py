@@ -1,4 +1,4 @@
-"""The commands of docs/reference/vault.md, run in their order against real servers."""
+"""The commands of the quickstart for Vault and of docs/reference/vault.md, in their order, on real servers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from tests.support.servers.vault_server import dev_server
 pytestmark = pytest.mark.usefixtures("fresh")
 
 REPOSITORY = Path(__file__).parents[2]
-PAGE = REPOSITORY / "docs" / "reference" / "vault.md"
+PAGES = [REPOSITORY / "docs" / name for name in ("quickstart/vault-and-s3.md", "reference/vault.md")]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
 def blocks(language: str) -> list[str]:
-    """The page's blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    """The blocks of a language, in the order of the pages."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("flavour", own_flavours())
@@ -79,7 +80,7 @@ def test_the_table_of_errors_is_complete() -> None:
     """Each error of the table is one of the package's, with what is said of sending again."""
     from secure_xcom import errors
 
-    rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|no) \|$", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (yes|no) \|$", TEXT, re.MULTILINE)
     assert len(rows) == 11
     for name, again in rows:
         family = getattr(errors, name)

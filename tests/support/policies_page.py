@@ -1,4 +1,4 @@
-"""The tables of access-policy.md that the code knows better: fields of the file, and lint's rules."""
+"""The tables of the access policy that the code knows better: fields of the file, and lint's rules."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from secure_xcom.ops.service_policies.lint.access_policy_rules import RULES
 from secure_xcom.ops.service_policies.lint.document_rules import DOCUMENT_RULES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "access-policy.md"
+LINT_PAGE = PAGE.with_name("lint-rules.md")
 # Each part of the file: its model in the schema, and where it stands.
 _PARTS = {
     "": "At the top",

@@ -26,7 +26,7 @@ README = ROOT / "README.md"
 SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 AUDIT = ROOT / "docs" / "reference" / "access-log.md"
 ERRORS = ROOT / ERRORS_PAGE
-TESTING = ROOT / "docs" / "evidence" / "tests.md"
+TESTING = ROOT / "docs" / "evidence" / "pythons-and-airflows.md"
 COMMANDS = ROOT / "docs" / "reference" / "commands.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 
@@ -171,7 +171,17 @@ PARTS: dict[str, Callable[[], str]] = {
     "document_rules": policies_page.document_rules,
 }
 # The start page comes last: it has the lengths of the others.
-PAGES = (README, SETTINGS, AUDIT, COMMANDS, ERRORS, TESTING, policies_page.PAGE, pages_by_kind.START)
+PAGES = (
+    README,
+    SETTINGS,
+    AUDIT,
+    COMMANDS,
+    ERRORS,
+    TESTING,
+    policies_page.PAGE,
+    policies_page.LINT_PAGE,
+    pages_by_kind.START,
+)
 
 
 def written(text: str) -> str:

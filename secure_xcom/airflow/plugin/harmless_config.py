@@ -85,7 +85,7 @@ _POD = {
         "serviceAccountName": _anything,
         "serviceAccount": _anything,
         "automountServiceAccountToken": _false,
-        # Nodes are no identity: docs/reference/access-policy.md says what that asks of a cluster.
+        # Nodes are no identity: docs/concepts/placement.md says what that asks of a cluster.
         "nodeSelector": _anything,
         "affinity": _anything,
         "tolerations": _anything,
@@ -151,7 +151,7 @@ def check(config: object, kind: Kind | None, executor: str) -> None:
         raise PlacementRefused(
             f"it asks for {field:.120}, which is not known to leave the identity of a task of {executor} alone",
             remedy="leave it out of the DAG; what every task needs belongs to the executor's own configuration or "
-            "pod template, and docs/reference/access-policy.md lists what a task may ask for",
+            "pod template, and docs/concepts/placement.md lists what a task may ask for",
         )
 
 

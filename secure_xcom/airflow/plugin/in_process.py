@@ -15,7 +15,10 @@ from secure_xcom.deployment import airflow_config
 
 def mask_output() -> None:
     """Put Airflow's masker before the renderers of this process's logs, and before its standard streams."""
-    if not (airflow_config.backend_is_ours() and airflow_settings.switched_on("mask_component_logs")):
+    if not airflow_config.backend_is_ours():
+        return
+    supervisor.mask_rendered_fields()
+    if not airflow_settings.switched_on("mask_component_logs"):
         return
     supervisor.mask_component_logs()
     for name in ("stdout", "stderr"):

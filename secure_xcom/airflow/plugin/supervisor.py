@@ -21,6 +21,8 @@ from secure_xcom.deployment import airflow_config
 log = logging.getLogger(__name__)
 
 _MASKED_TYPES = frozenset({str, int, float, bool, type(None)})
+# Set on Airflow's task runner once it masks what it stores.
+_MASKED_FIELDS = "_secure_xcom_masks_rendered_fields"
 
 
 def before_fork() -> None:
@@ -30,6 +32,7 @@ def before_fork() -> None:
             say_unused()
             return
         teach_masker()
+        mask_rendered_fields()
         read_policy()
         if airflow_settings.switched_on("mask_component_logs"):
             mask_component_logs()
@@ -128,6 +131,29 @@ def teach_masker() -> None:
         original(secret, name)
 
     masker.add_mask = add_mask
+
+
+def mask_rendered_fields() -> None:
+    """Mask a task's rendered template fields before they are stored, where this Airflow does not.
+
+    Airflow 3.1.0 to 3.1.3 stores them as they are, and up to 3.1.5 it shortens long ones before the masker that
+    knows the secrets of tasks has seen them (airflow/sdk/execution_time/task_runner.py).
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    if hasattr(task_runner, "_serialize_template_field") or hasattr(task_runner, _MASKED_FIELDS):
+        return
+    from airflow.sdk._shared.secrets_masker import redact
+    from airflow.serialization import helpers
+
+    serialize = task_runner._serialize_rendered_fields
+
+    def masked(task: Any) -> dict[str, Any]:
+        return {field: redact(value, field) for field, value in serialize(task).items()}
+
+    helpers.redact = redact
+    task_runner._serialize_rendered_fields = masked
+    setattr(task_runner, _MASKED_FIELDS, True)
 
 
 def mask_component_logs() -> None:

@@ -35,7 +35,7 @@ def policy_lint(
 
     In an access policy: rules that are never reached, overlapping globs, readers that admit more than they seem
     to, shared keys. In service policies: wildcards, create on encrypt, batches, NotAction, missing TLS.
-    docs/reference/access-policy.md lists the rules.
+    docs/reference/lint-rules.md lists the rules.
     """
     from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.core.suggest import did_you_mean
@@ -45,7 +45,7 @@ def policy_lint(
     allowed = set(allow or ())
     known = {*RULES, *DOCUMENT_RULES}
     for name in sorted(allowed - known):
-        remedy = did_you_mean(name, known, "see lint's rules in docs/reference/access-policy.md")
+        remedy = did_you_mean(name, known, "see lint's rules in docs/reference/lint-rules.md")
         raise CommandError(f"there is no rule {name!r:.80}", where="--allow", remedy=remedy)
     every = [finding for path in paths for finding in _lint(path, dag or ())]
     findings = [finding for finding in every if finding.rule not in allowed]

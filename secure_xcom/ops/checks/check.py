@@ -33,19 +33,6 @@ _ENTRY_POINTS = {
     "airflow.plugins": "Airflow lists the plugin",
     "airflow.policy": "the hooks that place tasks, hide return values and mask component logs",
 }
-# Faults of older Airflows in rendered template fields, and the release that fixed each: the first by
-# https://github.com/apache/airflow/pull/58767, the second by the task SDK's own serializer of these fields.
-_RENDERED_FIELDS = (
-    ("3.1.4", "stores in plaintext what templates and TaskFlow arguments pulled"),
-    (
-        "3.1.6",
-        (
-            "cuts rendered fields of over [core] max_templated_field_length characters (4,096 by default) before "
-            "it masks them, so the rest of a cut secret is stored in plaintext"
-        ),
-    ),
-)
-_RENDERED_FIELDS_MENDED = _RENDERED_FIELDS[-1][0]
 _DISTRIBUTIONS = ("apache-airflow", "cryptography", "obstore")
 
 
@@ -121,9 +108,7 @@ def airflow_uses_the_backend(deployment: Deployment, backend: str) -> Iterator[F
     if not airflow_is_installed():
         yield Finding("hooks", "ok", "not checked: Airflow is not installed on this machine")
         return
-    airflow = metadata.version("apache-airflow-core")
-    yield from examine_release(airflow)
-    yield from rendered_fields(airflow)
+    yield from examine_release(metadata.version("apache-airflow-core"))
     for group, purpose in _ENTRY_POINTS.items():
         yield _entry_point(group, purpose)
     for name, leak in (
@@ -133,29 +118,6 @@ def airflow_uses_the_backend(deployment: Deployment, backend: str) -> Iterator[F
     ):
         if not getattr(deployment.settings, name):
             yield Finding(f"[secure_xcom] {name}", "warning", f"is off: {leak}", f"set {name} = True")
-
-
-def rendered_fields(release: str) -> Iterator[Finding]:
-    """Report rendered template fields that an Airflow release stores unmasked in its database.
-
-    :param release: the version of apache-airflow-core.
-    """
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        version = Version(release)
-    except InvalidVersion:
-        # A custom build can have any name.
-        return
-    for mended, fault in _RENDERED_FIELDS:
-        if version < Version(mended):
-            yield Finding(
-                "rendered template fields",
-                "warning",
-                f"Airflow {release} {fault} (fixed in {mended})",
-                f"upgrade Airflow to {_RENDERED_FIELDS_MENDED} or later; until then pull secrets with xcom_pull "
-                "inside the task",
-            )
 
 
 def _entry_point(group: str, purpose: str) -> Finding:

@@ -29,7 +29,7 @@ def settings_of_workers(executor: str, result_backend: str, *, remote: bool) -> 
                 "[celery] result_backend is a database: Celery stores results there as pickles, so a worker that "
                 "can write one runs code in the scheduler"
             ),
-            "use a Redis with a separate login for each worker (docs/how-to/deploy.md)",
+            "use a Redis with a separate login for each worker (docs/how-to/separate-queues.md)",
         )
     if remote:
         yield (
@@ -37,5 +37,5 @@ def settings_of_workers(executor: str, result_backend: str, *, remote: bool) -> 
                 "[celery] worker_enable_remote_control is on: whoever can publish to the broker can tell "
                 "every worker which queues to consume"
             ),
-            "set it to False, and give each queue's workers a broker login of their own (docs/how-to/deploy.md)",
+            "set it to False, and give each queue's workers a broker login (docs/how-to/separate-queues.md)",
         )

@@ -44,7 +44,7 @@ _CREDENTIALS = {
     "gs": ("GOOGLE_APPLICATION_CREDENTIALS",),
     "abfs": ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_SECRET", "AZURE_STORAGE_ACCOUNT_KEY"),
 }
-_TRY_THERE = "run `secure-xcom check` in a pod of the template (docs/how-to/deploy.md)"
+_TRY_THERE = "run `secure-xcom check` in a pod of the template (docs/how-to/deploy-on-kubernetes.md)"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The Airflow releases and database revisions that this release was tested with, and findings outside of them.
 
-The table of versions in docs/evidence/tests.md and the environments of ``make matrix`` are made from this list.
+The table in docs/evidence/pythons-and-airflows.md and the environments of ``make matrix`` are made from this list.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _untested(subject: str, but: str) -> Finding:
         _SUBJECT,
         "warning",
         f"{subject} was not tested with secure-xcom {RELEASE}{but} (tested: {TESTED[0].airflow} to {newest}, "
-        "see docs/evidence/tests.md)",
+        "see docs/evidence/pythons-and-airflows.md)",
         "upgrade secure-xcom if a newer release names it; otherwise try your DAGs on a copy of this deployment",
         rule="untested-airflow",
     )

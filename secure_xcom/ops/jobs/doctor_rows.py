@@ -178,7 +178,7 @@ def _plaintext(row: StoredRow, by_rule: _RowFindings) -> None:
             "link-row",
             "warning",
             "addresses of operator extra links, which Airflow writes and reads in plaintext, past every backend",
-            "keep secrets out of the links of your operators (docs/concepts/threat-model.md)",
+            "keep secrets out of the links of your operators (docs/concepts/what-bypasses-xcom.md)",
             row.where,
         )
         return
@@ -186,7 +186,7 @@ def _plaintext(row: StoredRow, by_rule: _RowFindings) -> None:
         "plaintext-row",
         "error",
         "rows with a plaintext value: older than the backend, or from REST writes or triggers",
-        "run `secure-xcom migrate --apply`; then find what bypasses the backend (docs/concepts/threat-model.md)",
+        "run `secure-xcom migrate --apply`; find what bypasses the backend (docs/concepts/what-bypasses-xcom.md)",
         row.where,
     )
 

@@ -1,4 +1,4 @@
-"""OpenBao in a pod, with TLS, its Kubernetes method and a log of its own, as docs/how-to/deploy.md sets it up."""
+"""OpenBao in a pod, with TLS, its Kubernetes method and a log of its own, as deploy-on-kubernetes.md says."""
 
 from __future__ import annotations
 

@@ -153,8 +153,8 @@ def test_the_queues_are_those_of_the_access_policy() -> None:
 
 
 def test_the_page_says_what_each_login_may(users: dict[str, User]) -> None:
-    """The table of docs/how-to/deploy.md has each login's keys, commands and channels, and no others."""
-    page = (deployed.ROOT / "docs/how-to/deploy.md").read_text()
+    """The table of docs/how-to/separate-queues.md has each login's keys, commands and channels, and no others."""
+    page = (deployed.ROOT / "docs/how-to/separate-queues.md").read_text()
     table = page.partition("| login | who has it |")[2].partition("\n\n")[0]
     told: dict[str, list[Rules]] = {}
     login = ""

@@ -91,7 +91,7 @@ class TestChart:
         assert beyond_restricted(yaml.safe_load(values(variant)["podTemplate"])["spec"]) == set()
         for name, spec in pods(objects).items():
             assert beyond_restricted(spec) == {"runAsNonRoot", "seccompProfile"}, name
-        page = (DEPLOY.parent / "docs/how-to/deploy.md").read_text()
+        page = (DEPLOY.parent / "docs/how-to/deploy-on-kubernetes.md").read_text()
         [shown] = re.findall(r"^```yaml\n(securityContexts:.*?)^```$", page, re.MULTILINE | re.DOTALL)
         (tmp_path / "values.yaml").write_text(shown)
         mended = render(variant, tmp_path / "values.yaml")

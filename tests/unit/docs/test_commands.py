@@ -34,33 +34,37 @@ RUN_BY = {
         "secure-xcom explain SXC": "tests/unit/cli/test_explain.py",
         "secure-xcom": "tests/unit/docs/test_readme.py",
     },
-    "docs/reference/access-policy.md": {
-        "secure-xcom policy show": "tests/unit/docs/test_policies.py",
-        "secure-xcom policy lint": "tests/unit/docs/test_policies.py",
+    "docs/how-to/add-a-team.md": {"secure-xcom policy": "tests/unit/docs/test_policies.py"},
+    "docs/reference/lint-rules.md": {"secure-xcom policy lint": "tests/unit/docs/test_policies.py"},
+    "docs/reference/service-policies.md": {
         "secure-xcom policy compile": "tests/unit/docs/test_policies.py",
+        "secure-xcom policy apply": "tests/real/test_policies_apply.py",
+        "secure-xcom policy verify": "tests/real/test_policies_verify.py",
+    },
+    "docs/how-to/apply-the-access-policy.md": {
         "secure-xcom policy apply": "tests/real/test_policies_apply.py",
         "secure-xcom policy verify": "tests/real/test_policies_verify.py",
         "export SECURE_XCOM_VERIFY": "tests/real/test_policies_verify.py",
     },
-    "docs/reference/access-log.md": {
+    "docs/how-to/audit-a-question.md": {
         # Below, because it has no end.
         "secure-xcom audit tail --follow": "tests/unit/docs/test_commands.py",
-        "secure-xcom audit reconcile --vault-log": "tests/real/test_audit_reconcile.py",
     },
-    "docs/how-to/deploy.md": {
-        "./make-secrets": "tests/unit/deploy/test_compose.py",
+    "docs/how-to/reconcile.md": {"secure-xcom audit reconcile --vault-log": "tests/real/test_audit_reconcile.py"},
+    "docs/how-to/deploy-with-compose.md": {"./make-secrets": "tests/unit/deploy/test_compose.py"},
+    "docs/how-to/deploy-on-kubernetes.md": {
         "kubectl patch --local": "tests/real/test_kubernetes_quickstart.py",
     },
     "docs/evidence/approval/incidents.md": {"": "tests/real/test_incidents.py"},
     "docs/evidence/approval/metadata-and-erasure.md": {"": "tests/unit/docs/test_approval.py"},
     "docs/how-to/for-dag-authors.md": {"": "tests/e2e/test_for_dag_authors.py"},
-    "docs/how-to/operate.md": {
+    "docs/how-to/install.md": {
         "make dist": "tests/unit/scripts/test_build_dist.py",
         "cd dist && sha256sum": "tests/unit/scripts/test_build_dist.py",
-        **dict.fromkeys(
-            ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
-        ),
     },
+    "docs/how-to/recover.md": dict.fromkeys(
+        ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
+    ),
     "docs/reference/ui.md": {
         "make demo-ui": "tests/e2e/test_demo.py",
         "secure-xcom ui migrate": "tests/unit/airflow/plugin/ui/test_count.py",
@@ -71,10 +75,13 @@ RUN_BY = {
     "docs/quickstart/kubernetes.md": dict.fromkeys(
         ("export", "secure-xcom", "vault", "kubectl patch --local"), "tests/real/test_kubernetes_quickstart.py"
     ),
-    "docs/how-to/reveal-a-value.md": {
+    "docs/how-to/reveal-a-value.md": {"secure-xcom reveal": "tests/real/test_reveal.py"},
+    "docs/how-to/reveal-on-your-own-machine.md": {"secure-xcom reveal": "tests/real/test_reveal.py"},
+    "docs/how-to/reveal-with-a-service-that-opens.md": {
         "secure-xcom reveal": "tests/real/test_reveal.py",
         "secure-xcom policy apply": "tests/real/test_reveal_opens.py",
     },
+    "docs/quickstart/vault-and-s3.md": {"": "tests/real/test_vault_docs.py"},
     "docs/reference/vault.md": {"": "tests/real/test_vault_docs.py"},
 }
 # Page -> beginning of a command -> why no test runs it.
@@ -85,20 +92,27 @@ NOT_RUN = {
     "docs/reference/aws-kms.md": {
         "aws kms": "there is no AWS here; what keys are used for is in tests/real/test_kms.py"
     },
-    "docs/how-to/deploy.md": {
-        "docker": "no image registry is asked; docs/how-to/deploy.md says what is held",
+    "docs/how-to/deploy-with-compose.md": {
+        "docker": "no image registry is asked; docs/evidence/deployments.md says what is held",
+        "cd deploy/compose": "a change of the folder; tests/unit/deploy/test_compose.py runs there",
+    },
+    "docs/how-to/deploy-on-kubernetes.md": {
+        "docker": "no image registry is asked; docs/evidence/deployments.md says what is held",
         "kubectl": "there is no cluster; manifests are held by tests/unit/deploy/test_kubernetes.py",
         "helm": "there is no cluster; values are held by tests/unit/deploy/test_kubernetes.py",
         "vault": "Vault's Kubernetes method needs a cluster",
-        "secure-xcom policy apply": "these need AWS or a cluster; tests/real/test_policies_apply.py has others",
+        "secure-xcom policy apply": "it needs a cluster; tests/real/test_policies_apply.py has others",
+    },
+    "docs/how-to/deploy-with-terraform.md": {
         "terraform": "its providers are not fetched; held by tests/unit/deploy/test_terraform.py",
         "aws cloudformation": "there is no AWS here; held by tests/unit/deploy/test_terraform.py",
+        "secure-xcom policy apply": "it needs AWS; tests/real/test_policies_apply.py has others",
     },
     "docs/evidence/models/README.md": {
         "make models": "Spin is not installed for the tests; docs/evidence/tests.md has the last run",
         ".venv/bin/python": "the same",
     },
-    "docs/how-to/operate.md": {
+    "docs/how-to/install.md": {
         "pip install": "a wheel by its path; the tests run on the package as the checkout installs it"
     },
     "docs/quickstart/kubernetes.md": {
@@ -197,14 +211,30 @@ def _deployed(folder: Path) -> Place:
     return Place(folder, {"access_policy.yaml": str(helm / "access_policy_irsa.yaml"), **paths})
 
 
+MAINTAINED = tuple(
+    f"docs/how-to/{name}.md"
+    for name in (
+        "break-glass",
+        "collect-garbage",
+        "diagnose",
+        "maintain",
+        "migrate",
+        "recover",
+        "retention-and-legal-hold",
+        "rotate",
+    )
+)
 PLACES = {
     "README.md": _set_up,
-    "docs/reference/access-log.md": _audited,
-    "docs/how-to/deploy.md": _deployed,
-    "docs/how-to/operate.md": _maintained,
+    "docs/how-to/anchor-and-verify.md": _audited,
+    "docs/how-to/audit-a-question.md": _audited,
+    "docs/how-to/reconcile.md": _audited,
+    "docs/how-to/deploy-on-kubernetes.md": _deployed,
+    "docs/how-to/deploy-with-terraform.md": _deployed,
+    **dict.fromkeys(MAINTAINED, _maintained),
 }
 # Here each command finds the folder as the first one did: one takes away what another is shown with.
-ANEW = ("docs/how-to/operate.md",)
+ANEW = MAINTAINED
 
 
 @pytest.mark.file_times
@@ -231,8 +261,8 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_command_that_follows_shows_what_comes(tmp_path: Path) -> None:
-    """`audit tail --follow` of access-log.md prints an event at once that is written while it waits."""
-    (line,) = [one for one in SHOWN if one.page == "docs/reference/access-log.md" and "--follow" in one.words]
+    """`audit tail --follow` of audit-a-question.md prints an event at once that is written while it waits."""
+    (line,) = [one for one in SHOWN if one.page == "docs/how-to/audit-a-question.md" and "--follow" in one.words]
     events = [event for event in chain(2) if b'"action":"pull"' in event]
     place = _audited(tmp_path)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}

@@ -1,4 +1,4 @@
-"""docs/how-to/deploy.md: its services and files are there, and its table names every variant."""
+"""The pages about deploying: their services and files are there, and they name every variant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import re
 from tests.support import deployed
 from tests.support.deployed import COMPOSE, HELM, ROOT
 
-TEXT = (ROOT / "docs/how-to/deploy.md").read_text()
+PAGES = (
+    "how-to/deploy-with-compose.md",
+    "how-to/separate-queues.md",
+    "how-to/deploy-on-kubernetes.md",
+    "how-to/deploy-with-terraform.md",
+    "evidence/deployments.md",
+)
+TEXT = "".join((ROOT / "docs" / page).read_text() for page in PAGES)
 
 
 def test_every_service_that_the_page_calls_is_in_the_compose_file() -> None:

@@ -13,7 +13,10 @@ import pytest
 REPOSITORY = Path(__file__).parents[
     next(up for up, one in enumerate(Path(__file__).parents) if one.name == "tests") + 1
 ]
-PAGE = (REPOSITORY / "docs" / "concepts" / "identity-boundary.md").read_text(encoding="utf-8")
+FOLDER = REPOSITORY / "docs" / "concepts"
+PAGE = "".join(
+    (FOLDER / name).read_text(encoding="utf-8") for name in ("identity-boundary.md", "airflow-processes.md")
+)
 REFUSERS = {
     "scheduler", "Airflow", "broker", "Kubernetes", "Vault", "KMS", "bucket", "our process", "policy file",
     "deployment",

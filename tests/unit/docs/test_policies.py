@@ -1,4 +1,4 @@
-"""access-policy.md: its file is a policy, its commands do what it shows, its tables are those of the code."""
+"""The pages of the access policy: the file is one, commands do what is shown, tables are those of the code."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from tests.support import policies_page, readme
+from tests.support.documented import ROOT
 
-TEXT = policies_page.PAGE.read_text()
+TEXT = "".join((ROOT / "docs" / name).read_text() for name in ("how-to/add-a-team.md", "reference/lint-rules.md"))
 FILE = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 # A line with the command, and what it prints, where the page shows it.
 SHOWN = re.findall(r"```\n\$ (secure-xcom [^\n]*)\n(.*?)```", TEXT, re.DOTALL)
@@ -30,8 +31,13 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_tables_are_those_of_the_code() -> None:
     """Fields and rules stand as the schema and lint have them; `python -m tests.support.readme` writes them."""
-    assert readme.written(TEXT) == TEXT
-    assert {"fields", "file_rules", "document_rules"} <= set(re.findall(r"<!-- begin: (\w+)", TEXT))
+    for page, parts in (
+        (policies_page.PAGE, {"fields"}),
+        (policies_page.LINT_PAGE, {"file_rules", "document_rules"}),
+    ):
+        text = page.read_text()
+        assert readme.written(text) == text
+        assert parts == set(re.findall(r"<!-- begin: (\w+)", text))
 
 
 @pytest.mark.parametrize(("line", "output"), SHOWN, ids=[line for line, _ in SHOWN])

@@ -35,7 +35,7 @@ def test_an_example_is_what_its_comment_says(example: Path, tmp_path: Path) -> N
 
 
 def test_there_is_an_example_for_each_common_set_up() -> None:
-    """The set-ups that people come with have an example each, and access-policy.md leads to all of them."""
+    """The set-ups that people come with have an example each, and add-a-team.md leads to all of them."""
     names = {path.name for path in EXAMPLES}
     assert {
         "celery-queues.yaml",
@@ -45,7 +45,7 @@ def test_there_is_an_example_for_each_common_set_up() -> None:
         "vault-and-any-s3.yaml",
         "secrets-to-vault-kv.yaml",
     } <= names
-    for text in ((ROOT / "docs/reference/access-policy.md").read_text(), (FOLDER / "README.md").read_text()):
+    for text in ((ROOT / "docs/how-to/add-a-team.md").read_text(), (FOLDER / "README.md").read_text()):
         assert set(re.findall(r"[a-z0-9-]+\.yaml", text)) >= names
 
 

@@ -1,4 +1,4 @@
-"""docs/concepts/threat-model.md names the paths that the leak hunt finds with our backend, and no others."""
+"""docs/concepts/what-bypasses-xcom.md names the paths that the leak hunt finds with our backend, and no others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.e2e.unstoppable_paths import EVERY_PATH
 
-PAGE = (Path(__file__).parents[3] / "docs" / "concepts" / "threat-model.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "concepts" / "what-bypasses-xcom.md").read_text(encoding="utf-8")
 # A file is found in a folder of its own, which has its name.
 FOLDER = "folder written-by-a-task.txt"
 

@@ -66,8 +66,8 @@ def _accessor(client: VaultClient, vault: RevealVault) -> str:
         raise VaultRefused(
             f"there is no auth method oidc at {vault.mount!r}",
             where=client.server.address,
-            remedy="enable it and configure its provider and client (docs/how-to/reveal-a-value.md), because an "
-            "operator decides whom Vault trusts; then run this again",
+            remedy="enable it, set its provider and client (docs/how-to/let-people-see-values.md), because "
+            "an operator decides whom Vault trusts; then run this again",
         )
     return str(method["accessor"])
 

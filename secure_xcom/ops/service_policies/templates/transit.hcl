@@ -1,7 +1,7 @@
 # Templates of Vault policies: what one identity may do with one transit key. `secure-xcom policy compile` and
 # `secure-xcom init --vault` put policies together from the blocks below; ${...} is filled in, and a line that begins
 # with "#:" names the block that follows and is not written. Where a grant is limited by context, the block with
-# `scoped` behind its name is taken. docs/reference/access-policy.md says which identity gets which block, and why.
+# `scoped` behind its name is taken. docs/reference/service-policies.md says which identity gets which block, and why.
 #
 # Never in any of them:
 #   create   on encrypt makes a key of any name that is not there yet, with settings that nobody chose;

@@ -224,6 +224,29 @@ def test_a_supervisor_takes_a_list_in_one_go(tmp_path: Path) -> None:
     assert float(next(line for line in lines if line.startswith("TOOK")).split()[1]) < 3
 
 
+def test_rendered_fields_are_masked_before_they_are_stored(tmp_path: Path) -> None:
+    """A task's own rendered fields hide what it has pulled, and those that Airflow shortens are masked first."""
+    code = (
+        SUPERVISE
+        + """
+from airflow.sdk import BaseOperator
+from airflow.sdk.execution_time import task_runner
+
+class Takes(BaseOperator):
+    template_fields = ("op_args", "text")
+    op_args, text = [{"note": "can" + "ary-41a7"}], "x" * 4008 + "can" + "ary-41a7" + "x" * 200
+
+fork(); fork()
+mask_secret(["can" + "ary-41a7"])
+fields = task_runner._serialize_rendered_fields(Takes(task_id="takes"))
+print("FIELDS", fields["op_args"], "cana" in fields["text"], "x" * 5000 in fields["text"])
+"""
+    )
+    lines = run(code, tmp_path).stdout.splitlines()
+    fields = next(line for line in lines if line.startswith("FIELDS"))
+    assert fields == "FIELDS [{'note': '***'}] False False"
+
+
 CHILDS_MODULES = """
 import json, threading
 child = os.fork()

@@ -32,7 +32,7 @@ NAME = "audit.example.com/airflow"
 LATER = START + timedelta(hours=2)
 A, B, C = (uuid7_at(START, number) for number in (1, 2, 3))
 FORGED = uuid7_at(START + timedelta(seconds=30), 9)
-DOCS = Path(__file__).parents[4] / "docs" / "reference" / "access-log.md"
+DOCS = Path(__file__).parents[4] / "docs" / "how-to" / "anchor-and-verify.md"
 
 
 class Deployment:
@@ -455,7 +455,7 @@ def test_a_log_that_grew_extends_the_kept_checkpoint(deployment: Deployment) -> 
 
 
 def table() -> str:
-    """The tamper table of docs/reference/access-log.md."""
+    """The tamper table of docs/how-to/anchor-and-verify.md."""
     rows = ["| tampering | chain alone | after a seal | where |", "|---|---|---|---|"]
     for case in FILES:
         cells = [f"`{one[0]}`" if one else "not found" for one in (case.before, case.after)]
@@ -470,6 +470,6 @@ def table() -> str:
 
 
 def test_the_page_has_the_tamper_table(record_property: Callable[[str, object], None]) -> None:
-    """access-log.md shows the table that the tests above hold true; it is printed with every run."""
+    """anchor-and-verify.md shows the table that the tests above hold true; it is printed with every run."""
     record_property("tampering", table())
     assert table() in DOCS.read_text()

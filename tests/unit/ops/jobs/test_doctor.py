@@ -187,7 +187,7 @@ def test_settings_of_celery_that_give_away_another_identity(monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW__CELERY__RESULT_BACKEND", results)
     found = [one for one in examine_settings(Settings(), backend=True) if "[celery]" in one.text]
     assert [one.text.split()[1] for one in found] == ["result_backend", "worker_enable_remote_control"]
-    assert all("docs/how-to/deploy.md" in one.remedy for one in found)
+    assert all("docs/how-to/separate-queues.md" in one.remedy for one in found)
     monkeypatch.setenv("AIRFLOW__CELERY__RESULT_BACKEND", "redis://worker@redis:6379/0")
     monkeypatch.setenv("AIRFLOW__CELERY__WORKER_ENABLE_REMOTE_CONTROL", "False")
     assert not [one for one in examine_settings(Settings(), backend=True) if "[celery]" in one.text]

@@ -281,7 +281,7 @@ def test_every_weakened_statement_is_noticed() -> None:
     print(f"{counts['weakened']} weakened and {counts['narrowed']} narrowed statements, not noticed: {missed}")
     assert missed == []
     # The page tells these numbers.
-    page = (Path(__file__).parents[4] / "docs" / "reference" / "access-policy.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "evidence" / "access-policy.md").read_text()
     assert f"{counts['weakened']} weakened and {counts['narrowed']} narrowed, all noticed" in page
 
 
