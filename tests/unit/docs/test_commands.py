@@ -55,6 +55,8 @@ RUN_BY = {
     "docs/how-to/deploy-on-kubernetes.md": {
         "kubectl patch --local": "tests/real/test_kubernetes_quickstart.py",
     },
+    "docs/evidence/approval/incidents.md": {"": "tests/real/test_incidents.py"},
+    "docs/evidence/approval/metadata-and-erasure.md": {"": "tests/unit/docs/test_approval.py"},
     "docs/how-to/for-dag-authors.md": {"": "tests/e2e/test_for_dag_authors.py"},
     "docs/how-to/install.md": {
         "make dist": "tests/unit/scripts/test_build_dist.py",
