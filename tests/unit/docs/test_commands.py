@@ -27,7 +27,7 @@ from tests.support.world import coordinate
 SHOWN = [command for page in PAGES for command in documented.shown(page)]
 # Page -> beginning of a command -> the test that runs it, with servers and files of its own.
 RUN_BY = {
-    "README.md": {"make demo": "tests/e2e/test_demo.py"},
+    "README.md": {"make demo": "tests/e2e/test_demo.py", "make test": ".ci/run"},
     "CONTRIBUTING.md": {"make test": ".ci/run"},
     "docs/reference/commands.md": {
         "secure-xcom completion": "tests/unit/cli/test_completion.py",
