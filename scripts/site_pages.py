@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+RELEASE = ROOT / "secure_xcom/core/config.py"
 REPOSITORY = "https://github.com/secure-xcom/secure-xcom/tree/main"
 # Pages of the repository that have another place in the site, or come from beside docs/.
 BESIDE = {
@@ -36,7 +37,9 @@ _NO_ANCHOR = re.compile(r"[^\w\- ]")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Anchors as GitHub makes them, so that one link holds in both; every decision record in the navigation."""
+    """Make anchors as GitHub does, so that one link holds in both; list decision records; name the version."""
+    found = re.search(r'RELEASE = "([^"]+)"', RELEASE.read_text())
+    config.copyright = f"Documentation of secure_xcom {found[1]}" if found else None
     config.mdx_configs["toc"] = {**config.mdx_configs.get("toc", {}), "slugify": _anchor}
     records = sorted(path.name for path in (ROOT / "docs/adr").glob("0*.md"))
     decisions = {"Decisions": ["adr/README.md", *(f"adr/{name}" for name in records)]}

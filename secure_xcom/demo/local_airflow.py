@@ -40,6 +40,11 @@ class LocalAirflow(AirflowProcesses):
             status, answer = self.request("POST", f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns", body)
             if status == http.client.OK:
                 return str(answer["dag_run_id"])
+            if status >= http.client.INTERNAL_SERVER_ERROR:
+                # Another process wrote to SQLite at the same time, and nothing was stored.
+                self.check_time(end, f"the run was not made: HTTP {status} {answer} [{dag_id}]", "api-server")
+                time.sleep(1)
+                continue
             if status != http.client.NOT_FOUND:
                 raise ThrowawayFailed(f"the run was not made: HTTP {status} {answer}", where=dag_id)
             for broken in self.api("GET", "/api/v2/importErrors")["import_errors"]:

@@ -43,6 +43,8 @@ _GONE_IN_34 = {"REST write of an XCom": {"table log.extra"}, "trigger event payl
 _NAMES_IN_34 = {_XCOM: "table xcom_v2.value", _RENDERED: "table rtif_v2.rendered_fields"}
 # What Airflow 3.1 leaves besides: it logs the rendered name of a map index. 3.1.0 also keeps what a trigger gave.
 _BESIDES_IN_31 = {"map_index_template": {TASK_LOG}}
+# The API server of Airflow 3.2 logs what it gets of an event.
+_BESIDES_IN_32 = {"asset event extra": {"output of the api-server"}}
 _BESIDES_IN_310 = {"trigger event payload": {"table task_instance.next_kwargs"}}
 COPIED = {OUTPUT} if AIRFLOW >= (3, 2) else set()
 """Where Airflow copies the lines of a task's log: 3.1 copies none."""
@@ -59,6 +61,8 @@ def _unstoppable() -> Iterator[tuple[str, set[str]]]:
             places -= _GONE_IN_34.get(path, set())
         if AIRFLOW < (3, 2):
             places |= _BESIDES_IN_31.get(path, set())
+        if AIRFLOW[:2] == (3, 2):
+            places |= _BESIDES_IN_32.get(path, set())
         if AIRFLOW == (3, 1, 0):
             places |= _BESIDES_IN_310.get(path, set())
         if _SINCE.get(path, AIRFLOW) <= AIRFLOW and places:

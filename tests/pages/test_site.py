@@ -15,8 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import secure_xcom
 from secure_xcom import errors
 from tests.support.documented import PAGES, ROOT, name_of
+from tests.support.servers.browser import chromium
 
 # Built once, whoever runs the tests.
 pytestmark = pytest.mark.xdist_group("pages")
@@ -117,7 +119,8 @@ def test_it_is_built_without_a_warning(site: Site) -> None:
 
 def test_every_page_of_the_repository_is_in_it(site: Site) -> None:
     """No page is left out."""
-    names = [name_of(page).removeprefix("docs/").removesuffix(".md") for page in PAGES]
+    start = {"docs/README.md": "contents.md"}
+    names = [start.get(name_of(page), name_of(page)).removeprefix("docs/").removesuffix(".md") for page in PAGES]
     places = {re.sub(r"(^|/)README$", r"\1index", name) + ".html" for name in names}
     assert places - set(site.pages) == set()
     assert len(places) > 30
@@ -175,7 +178,42 @@ def test_the_public_interface_is_described(site: Site) -> None:
     assert len(tree) > 40
 
 
+def test_each_page_names_the_version(site: Site) -> None:
+    """A folder that is found somewhere says which release it is about."""
+    text = (site.folder / "how-to" / "recover.html").read_text()
+    assert f"Documentation of secure_xcom {secure_xcom.__version__}" in text
+
+
 def test_no_path_of_the_machine_is_in_it(site: Site) -> None:
     """Where it was built is nobody's business."""
     files = [path for path in site.folder.rglob("*") if path.suffix in (".html", ".json", ".xml", ".svg")]
     assert [path.name for path in files if str(ROOT) in path.read_text()] == []
+
+
+def test_it_is_read_and_searched_from_files(site: Site) -> None:
+    """Without a server, search finds pages, former addresses lead to their sections, and no host is asked."""
+    foreign: list[str] = []
+    failed: list[str] = []
+    with chromium() as browser:
+        page = browser.new_page()
+        page.on("request", lambda asked: None if asked.url.startswith("file:") else foreign.append(asked.url))
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        page.goto((site.folder / "how-to" / "recover.html").as_uri())
+        page.click(".md-search__input")
+        page.keyboard.type("legal hold")
+        page.wait_for_selector(".md-search-result__link")
+        results = [link.get_attribute("href") or "" for link in page.query_selector_all(".md-search-result__link")]
+        assert any("how-to/retention-and-legal-hold.html" in link for link in results)
+        for old, new in (
+            ("operations.html#take-a-backup", "how-to/recover.html#take-a-backup"),
+            ("operations.html#revoke", "how-to/revoke.html"),
+            ("policies.html", "reference/access-policy.html"),
+            # An id of the Python interface is in no table.
+            (
+                "api/services.html#secure_xcom.keys.KeyService",
+                "reference/python/services.html#secure_xcom.keys.KeyService",
+            ),
+        ):
+            page.goto(f"{site.folder.as_uri()}/{old}")
+            page.wait_for_url(f"{site.folder.as_uri()}/{new}")
+    assert (foreign, failed) == ([], [])

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import typer
@@ -21,7 +22,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("poli
 # A block without a language is one of commands; what is neither says what it is.
 SHELL = ("", "sh", "console")
 OTHERS = ("ini", "json", "python", "sql", "text", "toml", "yaml")
-_FENCED = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A block may be indented, as in an item of a list.
+_FENCED = re.compile(r"^ *```([^\n`]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # Not shlex's own comments: they begin within a word, too.
 _COMMENT = re.compile(r"(?:^|\s)# .*")
 _CODE = re.compile(r"`([^`]+)`")
@@ -69,7 +71,7 @@ def languages(page: Path) -> Iterator[tuple[int, str]]:
 
 def blocks(page: Path, language: str) -> list[str]:
     """The text of each fenced block of a language."""
-    return [found[2] for found in _FENCED.finditer(page.read_text()) if found[1] == language]
+    return [dedent(found[2]) for found in _FENCED.finditer(page.read_text()) if found[1] == language]
 
 
 def shown(page: Path) -> Iterator[Shown]:
@@ -77,7 +79,7 @@ def shown(page: Path) -> Iterator[Shown]:
     text = page.read_text()
     for found in _FENCED.finditer(text):
         if found[1] in SHELL:
-            yield from _commands(name_of(page), text.count("\n", 0, found.start()) + 2, found[2])
+            yield from _commands(name_of(page), text.count("\n", 0, found.start()) + 2, dedent(found[2]))
 
 
 def _commands(page: str, first: int, block: str) -> Iterator[Shown]:

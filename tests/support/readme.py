@@ -15,6 +15,7 @@ from secure_xcom.cli import app
 from secure_xcom.cli.declare import contract_of
 from secure_xcom.core.config import OPTIONS
 from secure_xcom.core.event_fields import FIELDS
+from secure_xcom.core.uri_faults import FORMS
 from secure_xcom.ops.checks.tested_releases import TESTED
 from secure_xcom.ops.explain_error import PAGE as ERRORS_PAGE
 from secure_xcom.ops.explain_error import explanations
@@ -22,12 +23,12 @@ from secure_xcom.sinks.database import DDL
 from tests.support import pages_by_kind, policies_page
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
 SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 AUDIT = ROOT / "docs" / "reference" / "access-log.md"
 ERRORS = ROOT / ERRORS_PAGE
 TESTING = ROOT / "docs" / "evidence" / "pythons-and-airflows.md"
 COMMANDS = ROOT / "docs" / "reference" / "commands.md"
+URIS = ROOT / "docs" / "reference" / "uris.md"
 _PART = re.compile(r"(<!-- begin: (\w+) [^\n]*-->\n)(.*?)(<!-- end: \2 -->)", re.DOTALL)
 
 
@@ -110,9 +111,7 @@ def overview() -> str:
         below = [sub for sub, each in getattr(command, "commands", {}).items() if not each.hidden]
         first = f"secure-xcom-{name}" + (f"-{below[0]}" if below else "")
         words = f"`secure-xcom {name}`" + (f" {', '.join(below)}" if below else "")
-        lines.append(
-            f"| [{words}](docs/reference/commands.md#{first}) | {command.get_short_help_str(limit=200)} |"
-        )
+        lines.append(f"| [{words}](#{first}) | {command.get_short_help_str(limit=200)} |")
     return "\n".join(lines)
 
 
@@ -142,6 +141,19 @@ def contract() -> str:
     return "\n".join(lines)
 
 
+def uris() -> str:
+    """Return the form of each URI with an example, a table for each kind."""
+    tables = []
+    for kind, forms in FORMS.items():
+        lines = [f"## {kind.capitalize()}", "", "| form | example |", "|---|---|"]
+        for text in forms.values():
+            form, _, example = text.partition(", such as ")
+            form, also, others = form.partition(" (")
+            lines.append(f"| `{form}`{also}{others} | `{example}` |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
 def releases() -> str:
     """Return the releases of Airflow that the tests run on, as a table."""
     lines = ["| Airflow | revision of its database | Python from | `requirements/` |", "|---|---|---|---|"]
@@ -164,6 +176,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "help": help_texts,
     "contract": contract,
     "releases": releases,
+    "uris": uris,
     "overview": overview,
     "errors": error_sections,
     "fields": policies_page.fields,
@@ -172,10 +185,10 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 # The start page comes last: it has the lengths of the others.
 PAGES = (
-    README,
     SETTINGS,
     AUDIT,
     COMMANDS,
+    URIS,
     ERRORS,
     TESTING,
     policies_page.PAGE,

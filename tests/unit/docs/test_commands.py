@@ -27,7 +27,7 @@ from tests.support.world import coordinate
 SHOWN = [command for page in PAGES for command in documented.shown(page)]
 # Page -> beginning of a command -> the test that runs it, with servers and files of its own.
 RUN_BY = {
-    "README.md": {"make demo": "tests/e2e/test_demo.py", "make test": ".ci/run"},
+    "README.md": {"make demo": "tests/e2e/test_demo.py"},
     "CONTRIBUTING.md": {"make test": ".ci/run"},
     "docs/reference/commands.md": {
         "secure-xcom completion": "tests/unit/cli/test_completion.py",
@@ -55,6 +55,8 @@ RUN_BY = {
     "docs/how-to/deploy-on-kubernetes.md": {
         "kubectl patch --local": "tests/real/test_kubernetes_quickstart.py",
     },
+    "docs/evidence/approval/incidents.md": {"": "tests/real/test_incidents.py"},
+    "docs/evidence/approval/metadata-and-erasure.md": {"": "tests/unit/docs/test_approval.py"},
     "docs/how-to/for-dag-authors.md": {"": "tests/e2e/test_for_dag_authors.py"},
     "docs/how-to/install.md": {
         "make dist": "tests/unit/scripts/test_build_dist.py",
@@ -67,6 +69,10 @@ RUN_BY = {
         "make demo-ui": "tests/e2e/test_demo.py",
         "secure-xcom ui migrate": "tests/unit/airflow/plugin/ui/test_count.py",
     },
+    "docs/quickstart/demo.md": {"make demo": "tests/e2e/test_demo.py"},
+    "docs/quickstart/aws-kms-and-s3.md": dict.fromkeys(
+        ("export", "secure-xcom", "aws", "KEY_ID="), "tests/real/test_aws_quickstart.py"
+    ),
     "docs/quickstart/two-teams.md": dict.fromkeys(
         ("export", "secure-xcom", "aws s3 mb"), "tests/real/test_two_teams.py"
     ),
@@ -107,7 +113,7 @@ NOT_RUN = {
         "secure-xcom policy apply": "it needs AWS; tests/real/test_policies_apply.py has others",
     },
     "docs/evidence/models/README.md": {
-        "make models": "Spin is not installed for the tests; docs/evidence/tests.md has the last run",
+        "make models": "Spin is not installed for the tests; docs/evidence/test-environment.md has the last run",
         ".venv/bin/python": "the same",
     },
     "docs/how-to/install.md": {
@@ -116,6 +122,9 @@ NOT_RUN = {
     "docs/quickstart/kubernetes.md": {
         "kubectl": "there is no cluster; manifests are held by tests/unit/deploy/test_kubernetes.py",
         "helm": "there is no cluster; values are held by tests/unit/deploy/test_kubernetes.py",
+    },
+    "docs/quickstart/aws-kms-and-s3.md": {
+        "pip install": "the tests run on the package as the checkout installs it",
     },
     "docs/quickstart/two-teams.md": {
         "airflow celery worker": "it needs a broker; such workers run in tests/e2e/test_distributed.py"

@@ -95,7 +95,7 @@ def test_each_part_of_the_navigation_has_pages_of_one_kind() -> None:
     """A page stands under the heading of its kind, which is that of its folder."""
     for section in NAV:
         ((heading, entries),) = section.items()
-        kinds = {pages_by_kind.kind(_source(name)) for name in navigated(entries)}
+        kinds = {pages_by_kind.kind(_source(name)) for name in navigated([entries])}
         assert kinds == ({heading} if heading in pages_by_kind.KINDS.values() else {None}), heading
     assert set(pages_by_kind.KINDS.values()) <= {heading for section in NAV for heading in section}
 
@@ -112,6 +112,16 @@ def test_every_page_has_a_kind() -> None:
     without = {name for page, name in zip(PAGES, NAMES, strict=True) if not pages_by_kind.kind(page)}
     beside = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/README.md"}
     assert {name for name in without if not name.startswith("docs/adr/")} == beside
+
+
+def test_no_page_is_too_long() -> None:
+    """Outside of Reference, which is looked up and not read, a page has at most 2,500 words."""
+    long = {
+        name: pages_by_kind.words(page)
+        for page, name in zip(PAGES, NAMES, strict=True)
+        if pages_by_kind.kind(page) not in ("Reference", None) and pages_by_kind.words(page) > 2500
+    }
+    assert long == {}
 
 
 def test_every_decision_is_listed() -> None:
