@@ -32,7 +32,7 @@ def decompress(data: bytes, max_bytes: int, where: str) -> bytes:
     """Return what one frame holds.
 
     :raises ValueTooLarge: it holds more than the limit.
-    :raises ValueNotDecodable: it is not exactly one frame that says its size (docs/spec.md).
+    :raises ValueNotDecodable: it is not exactly one frame that says its size (docs/reference/format.md).
     """
     try:
         size = zstandard.frame_content_size(data)
