@@ -113,7 +113,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         airflow.api("POST", "/api/v2/connections", connection)
         for dag_id in DAG_IDS:
             airflow.trigger(dag_id, run_id=RUN)
-        states = {dag_id: airflow.wait(dag_id, RUN, timeout=400) for dag_id in DAG_IDS}
+        states = {dag_id: airflow.wait(dag_id, RUN, timeout=1500) for dag_id in DAG_IDS}
         airflow.stop()
         outcomes = defaultdict(list)
         for record in map(json.loads, notes.read_text().splitlines()):

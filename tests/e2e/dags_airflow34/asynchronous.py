@@ -48,7 +48,7 @@ def gathers() -> None:
         pushes = [instance.axcom_push(f"k{number}", {"password": f"p{number}"}) for number in range(20)]
         pull = instance.axcom_pull(task_ids="make")
         try:
-            value, *_ = await asyncio.wait_for(asyncio.gather(pull, *pushes), 30)
+            value, *_ = await asyncio.wait_for(asyncio.gather(pull, *pushes), 300)
         except asyncio.TimeoutError:
             note("gather", "hangs")
             raise

@@ -19,6 +19,8 @@ from asgiref.sync import sync_to_async
 # A task that is resumed before its executor has seen it pause is failed by Airflow.
 PAUSE_SECONDS = 5
 GATHER_SECONDS = 30
+# What hangs does so for ever; a pull takes longer than half a minute on a machine that does much else.
+ACT_SECONDS = 300
 _arrived: dict[str, set[str]] = defaultdict(set)
 
 
@@ -57,7 +59,7 @@ class Waiting(BaseTrigger):
         try:
             # Where a call blocks it has to stay on this task, whose portal Airflow made.
             blocks = self.way in ("get_one", "set")
-            outcome = await (self._act() if blocks else asyncio.wait_for(self._act(), GATHER_SECONDS))
+            outcome = await (self._act() if blocks else asyncio.wait_for(self._act(), ACT_SECONDS))
         except Exception as error:  # noqa: BLE001  # noted
             outcome = f"{type(error).__name__}: {error}"
         note(name, outcome)
@@ -97,7 +99,7 @@ class Defers(BaseOperator):
         own = {name: getattr(instance, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
         source = {"key": "return_value", "dag_id": self.dag_id, "run_id": instance.run_id, "task_id": "make"}
         trigger = Waiting(self.way, own, source, self.together)
-        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=240))
+        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=600))
 
     def resume(self, context: Any, event: Any) -> None:
         if context["ti"].try_number == 1 and self.retries:
