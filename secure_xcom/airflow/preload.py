@@ -74,11 +74,13 @@ def _import_for(scheme: str, rest: str) -> None:
     """Our own modules first, then the clients that they will ask for."""
     # The access log that is written where no other is set, and what each pipeline is made with.
     import secure_xcom.airflow.lazy_sequence
+    import secure_xcom.core.access_policy.single
     import secure_xcom.core.codecs.registry
     import secure_xcom.core.codecs.zstd
     import secure_xcom.core.masking.masker_registration
     import secure_xcom.core.pipeline.push_and_pull
     import secure_xcom.deployment.dag_origins
+    import secure_xcom.sinks.apart_from_payloads
     import secure_xcom.sinks.file
 
     if airflow_config.metrics_on() or airflow_config.traces_on():
