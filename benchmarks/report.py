@@ -91,7 +91,7 @@ def chart(name: str, title: str, label: str, sizes: Sequence[float], lines: Mapp
 
 
 def flame(name: str, title: str, stacks: Mapping[tuple[str, ...], int]) -> None:
-    """Sampled stacks, outermost call first, as docs/evidence/performance/NAME.svg: calls hang below their callers."""
+    """Sampled stacks, outermost call first, as docs/evidence/performance/NAME.svg: calls hang below callers."""
     import matplotlib as mpl
 
     mpl.use("svg")
