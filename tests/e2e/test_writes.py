@@ -242,7 +242,7 @@ def test_triggers_that_block_do_not_stop_the_triggerer(house: House) -> None:
 
 
 def test_a_trigger_pulls_in_each_try_what_it_pushed(house: House) -> None:
-    """Each try is recorded, and each pull succeeds: other triggers of the process may have had the data key dropped."""
+    """Each try is recorded, and each pull succeeds, though other triggers may have had the data key dropped."""
     pushes = house.events("push", dag_id="waits_together", task_id="pushes")
     assert [event["task"]["try_number"] for event in pushes] == [1, 2]
     pulls = house.events("pull", dag_id="waits_together", task_id="pushes")

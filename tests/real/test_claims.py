@@ -243,7 +243,7 @@ def maintain(folder: str, step: str) -> None:
     """Maintenance, when Airflow says that the reader has succeeded."""
     process = deployment(Path(folder), step)
     for _ in shred_finished(
-        ListedClaimObjects(process.store),
+        cast(ListedLedger, Killing(ListedClaimObjects(process.store), "ledger", step)),
         [(f"file://{folder}/store", "default")],
         succeeded=lambda who: who.task_id == "read",
         held=lambda dag, run: None,
