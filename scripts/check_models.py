@@ -1,4 +1,4 @@
-"""Check the models of the models with Spin: each must hold, and the checker must refute each broken variant.
+"""Check the models of the protocols with Spin: each must hold, and the checker must refute each broken variant.
 
 It prints one line for each check and ends with 1 if one came out otherwise than expected.
 """

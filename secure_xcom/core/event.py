@@ -1,6 +1,6 @@
 """One event of the access log, as the code that records it sees it.
 
-`secure_xcom.core.event_fields` declares the fields of the written event; docs/reference/access-log.md has them.
+`secure_xcom.core.event_fields` declares the written fields; docs/reference/access-log.md describes them.
 """
 
 from __future__ import annotations
