@@ -40,16 +40,15 @@ class LocalAirflow(AirflowProcesses):
             status, answer = self.request("POST", f"/api/v2/dags/{quote(dag_id, safe='')}/dagRuns", body)
             if status == http.client.OK:
                 return str(answer["dag_run_id"])
-            if status >= http.client.INTERNAL_SERVER_ERROR:
-                # Another process wrote to SQLite at the same time, and nothing was stored.
-                self.check_time(end, f"the run was not made: HTTP {status} {answer} [{dag_id}]", "api-server")
-                time.sleep(1)
-                continue
-            if status != http.client.NOT_FOUND:
-                raise ThrowawayFailed(f"the run was not made: HTTP {status} {answer}", where=dag_id)
-            for broken in self.api("GET", "/api/v2/importErrors")["import_errors"]:
-                raise ThrowawayFailed(f"a DAG file fails:\n{broken['stack_trace']}", where=broken["filename"])
-            self.check_time(end, f"the DAG {dag_id!r} was not found in time", "dag-processor")
+            fault, component = f"the run was not made: HTTP {status} {answer}", "api-server"
+            if status == http.client.NOT_FOUND:
+                for broken in self.api("GET", "/api/v2/importErrors")["import_errors"]:
+                    raise ThrowawayFailed(f"a DAG file fails:\n{broken['stack_trace']}", where=broken["filename"])
+                fault, component = f"the DAG {dag_id!r} was not found in time", "dag-processor"
+            elif status < http.client.INTERNAL_SERVER_ERROR:
+                raise ThrowawayFailed(fault, where=dag_id)
+            # Airflow answers 500 where SQLite is locked by another process, and has stored nothing then.
+            self.check_time(end, fault, component, where=dag_id)
             time.sleep(0.3)
 
     def wait(self, dag_id: str, run_id: str, timeout: float = 240) -> str:

@@ -21,8 +21,6 @@ from secure_xcom.deployment import airflow_config
 log = logging.getLogger(__name__)
 
 _MASKED_TYPES = frozenset({str, int, float, bool, type(None)})
-# Set on Airflow's task runner once it masks what it stores.
-_MASKED_FIELDS = "_secure_xcom_masks_rendered_fields"
 
 
 def before_fork() -> None:
@@ -32,10 +30,10 @@ def before_fork() -> None:
             say_unused()
             return
         teach_masker()
-        mask_rendered_fields()
         read_policy()
         if airflow_settings.switched_on("mask_component_logs"):
             mask_component_logs()
+        mask_rendered_fields()
         import_ahead()
         configure_models()
     except Exception as error:  # noqa: BLE001  # a component must run on, whatever Airflow's logging looks like
@@ -133,6 +131,7 @@ def teach_masker() -> None:
     masker.add_mask = add_mask
 
 
+@cache
 def mask_rendered_fields() -> None:
     """Mask a task's rendered template fields before they are stored, where this Airflow does not.
 
@@ -141,7 +140,7 @@ def mask_rendered_fields() -> None:
     """
     from airflow.sdk.execution_time import task_runner
 
-    if hasattr(task_runner, "_serialize_template_field") or hasattr(task_runner, _MASKED_FIELDS):
+    if hasattr(task_runner, "_serialize_template_field"):
         return
     from airflow.sdk._shared.secrets_masker import redact
     from airflow.serialization import helpers
@@ -153,7 +152,6 @@ def mask_rendered_fields() -> None:
 
     helpers.redact = redact  # type: ignore[attr-defined]  # imported there for its own use
     task_runner._serialize_rendered_fields = masked
-    setattr(task_runner, _MASKED_FIELDS, True)
 
 
 def mask_component_logs() -> None:
