@@ -83,7 +83,8 @@ class KmsDouble:
     - ``faults``: what the next requests meet, one each, from the front;
     - ``allows``: a policy; a request for which it is False is answered with AccessDeniedException;
     - ``requests``: all requests, and ``count`` by operation;
-    - ``delay``: how long each answer takes, in seconds; ``most_at_once``: requests under way at a time.
+    - ``together``: no answer before so many requests were under way at a time, or 45 seconds have passed;
+    - ``delay``: how long each answer takes after that, in seconds; ``most_at_once``: requests under way at a time.
     """
 
     def __init__(self) -> None:
@@ -92,11 +93,13 @@ class KmsDouble:
         self.faults: list[Fault]
         self.allows: Callable[[Request], bool]
         self.requests: list[Request]
+        self.together: int
         self.delay: float
         self.most_at_once: int
         self._at_once = 0
         self.calm()
         self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
         handler = type("Handler", (_Handler,), {"double": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -117,7 +120,7 @@ class KmsDouble:
         """Behave, and forget the requests. Keys stay."""
         self.faults, self.requests = [], []
         self.allows = lambda request: True
-        self.delay, self.most_at_once = 0.0, 0
+        self.together, self.delay, self.most_at_once = 0, 0.0, 0
 
     @property
     def count(self) -> Counter[str]:
@@ -163,6 +166,8 @@ class KmsDouble:
         with self._lock:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
+            self._arrived.notify_all()
+            self._arrived.wait_for(lambda: self.most_at_once >= self.together, timeout=45)
         try:
             time.sleep(self.delay)
             return _OPERATIONS[request.operation](self, request)
