@@ -66,8 +66,9 @@ def _full_disk() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 
 
-def _policy(text: str) -> None:
-    file = _root() / "policy.yaml"
+def _policy(name: str, text: str) -> None:
+    """Use an access policy of one's own: the tasks that push run side by side."""
+    file = _root() / f"policy-{name}.yaml"
     file.write_text(text)
     _set(access_policy=str(file))
 
@@ -114,8 +115,8 @@ PUSHES: dict[str, Fault] = {
         lambda: _set(audit_sinks=f"file://{_root()}/airflow.cfg/log.jsonl"), "AuditError"
     ),
     "no access policy file": Fault(lambda: _set(access_policy="/nowhere/policy.yaml"), "PolicyInvalid"),
-    "an access policy that is broken": Fault(lambda: _policy("version: [1"), "PolicyInvalid"),
-    "an access policy without this DAG": Fault(lambda: _policy(_POLICY), "CompartmentUnknown"),
+    "an access policy that is broken": Fault(lambda: _policy("broken", "version: [1"), "PolicyInvalid"),
+    "an access policy without this DAG": Fault(lambda: _policy("elsewhere", _POLICY), "CompartmentUnknown"),
     "a value that is too large": Fault(lambda: _set(max_bytes="1000"), "ValueTooLarge"),
 }
 PULLS: dict[str, tuple[Callable[[Path], Any], str]] = {
