@@ -61,6 +61,9 @@ def _holds(operator: str, key: str, wanted: Sequence[str], context: Mapping[str,
         return False
     if operator in ("StringEquals", "Bool"):
         return given[0] in wanted
+    if operator == "DateLessThan":
+        # All in UTC and in one form, which sorts by time.
+        return given[0] < wanted[0]
     if operator == "StringLike":
         return any(like(pattern, given[0]) for pattern in wanted)
     if operator == "ForAnyValue:StringEquals":

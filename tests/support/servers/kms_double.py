@@ -244,6 +244,18 @@ class KmsDouble:
         sealed = _sealed(key, plain, request.body.get("EncryptionContext", {}))
         return {"KeyId": key.arn, "Plaintext": _text(plain), "CiphertextBlob": _text(sealed)}
 
+    def _schedule_deletion(self, request: Request) -> dict[str, Any]:
+        # An alias is no KeyId here.
+        if request.body["KeyId"].startswith("alias/"):
+            raise KmsRefusal("NotFoundException", "Invalid keyId")
+        key = self._key(request, request.body["KeyId"])
+        key.state = "PendingDeletion"
+        return {
+            "KeyId": key.arn,
+            "KeyState": key.state,
+            "PendingWindowInDays": request.body["PendingWindowInDays"],
+        }
+
     def _policy(self, request: Request) -> dict[str, Any]:
         self._key(request, request.body["KeyId"])
         return {"Policy": "{}", "PolicyName": "default"}
@@ -286,6 +298,7 @@ _OPERATIONS: dict[str, Callable[[KmsDouble, Request], dict[str, Any]]] = {
     "DescribeKey": KmsDouble._describe,
     "GetKeyRotationStatus": KmsDouble._rotation,
     "GenerateDataKey": KmsDouble._generate,
+    "ScheduleKeyDeletion": KmsDouble._schedule_deletion,
     "GetKeyPolicy": KmsDouble._policy,
     "ListGrants": KmsDouble._grants,
     "ListResourceTags": KmsDouble._tags,
