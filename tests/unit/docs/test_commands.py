@@ -110,7 +110,7 @@ NOT_RUN = {
     "docs/how-to/apply-the-access-policy.md": {
         "terraform": "its providers are not fetched; held by tests/unit/deploy/test_terraform.py",
         "aws cloudformation": "there is no AWS here; held by tests/unit/deploy/test_terraform.py",
-        "secure-xcom policy apply access_policy_irsa.yaml": "it needs AWS; tests/real/test_policies_apply.py has others",
+        "secure-xcom policy apply access_policy_irsa.yaml": "it needs AWS; test_policies_apply.py has others",
     },
     "docs/evidence/models/README.md": {
         "make models": "Spin is not installed for the tests; docs/evidence/test-environment.md has the last run",
