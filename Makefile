@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz fuzz-coverage bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -21,6 +21,7 @@ help:
 	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
 	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make fuzz-coverage  coverage-guided fuzzing of every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
 	@echo "make flames       flame graphs of a push and a pull, into docs/evidence/performance"
@@ -72,6 +73,11 @@ docs: dev
 fuzz: dev
 	SECURE_XCOM_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/pytest -m fuzz -n 2 --timeout=0 $(PYTEST_ARGS)
 
+# Without the tests' libraries; what was found and where to go on from is in build/fuzz.
+fuzz-coverage:
+	@scripts/setup-venv $(VENV)-fuzz fuzz
+	$(VENV)-fuzz/bin/python -m tests.fuzz.coverage_guided --seconds $(FUZZ_SECONDS)
+
 # The peers' libraries do not go with the newest of ours, so they have an environment of their own.
 bench:
 	@scripts/setup-venv $(VENV)-bench bench
@@ -122,5 +128,5 @@ core:
 	@scripts/setup-venv $(VENV) core
 
 clean:
-	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-airflow34 $(VENV)-bench $(VENV)-matrix build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-airflow34 $(VENV)-bench $(VENV)-fuzz $(VENV)-matrix build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ which downloads one where it may.
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shutil
 import subprocess
@@ -250,7 +251,9 @@ def candidates(python: str) -> Iterator[str]:
         yield named
     yield from filter(None, [shutil.which(f"python{python}")])
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    yield from map(str, sorted(pyenv.glob(f"{python}.*/bin/python{python}"), reverse=True))
+    # Unlike Path.glob, this passes over a folder that this user may not read.
+    own = glob.glob(f"{python}.*/bin/python{python}", root_dir=pyenv)
+    yield from (str(pyenv / found) for found in sorted(own, reverse=True))
     uv = ROOT / ".venv/bin/uv"
     if uv.exists():
         for words in (("find",), ("install",), ("find",)):

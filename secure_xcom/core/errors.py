@@ -33,8 +33,10 @@ class SecureXComError(Exception):
         super().__init__(what, where, self.remedy)
 
     def __str__(self) -> str:
-        place = f" [{self.where}]" if self.where else ""
-        return f"{self.what}{place}. What to do: {self.remedy}. See {self.error_id()}."
+        place = f" [{_on_one_line(self.where)}]" if self.where else ""
+        # The demonstration's errors quote a log of several lines.
+        what = "\n".join(map(_on_one_line, self.what.split("\n")))
+        return f"{what}{place}. What to do: {_on_one_line(self.remedy)}. See {self.error_id()}."
 
     @classmethod
     def error_id(cls) -> str:
@@ -44,6 +46,19 @@ class SecureXComError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with keyword-only arguments do not pickle by themselves, and executors pickle errors.
         return _rebuild, (type(self), self.what, self.where, self.remedy)
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text with each character that cannot be printed as its escape.
+
+    A URI or an option may hold any: a newline would begin a line of its own in the task's log, and a lone
+    surrogate, as the environment has for bytes that are not UTF-8 (PEP 383), could not be written at all.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
 
 
 def _rebuild(cls: type[SecureXComError], what: str, where: str, remedy: str) -> SecureXComError:

@@ -65,8 +65,16 @@ class SinkUri:
         return replace(self, options={known: value for known, value in self.options.items() if known != name})
 
     def file_path(self) -> tuple[Path, bool]:
-        """Return the path of a ``file`` URI, and whether it names a folder."""
-        path = urlsplit(self.place).path
+        """Return the path of a ``file`` URI, and whether it names a folder.
+
+        :raises UriInvalid: it has a host that is none.
+        """
+        try:
+            path = urlsplit(self.place).path
+        except ValueError:
+            raise UriInvalid(
+                "the host of the URI is invalid", where=self.where, remedy="write three slashes"
+            ) from None
         return Path(unquote(path)), path.endswith("/")
 
     @classmethod

@@ -137,7 +137,7 @@ def read_options(
     for name, value in place.options.items():
         if name in _TRANSPORT:
             low, high = _TRANSPORT[name]
-            if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+            if not value.isascii() or not value.isdigit() or len(value) > 9 or not low <= int(value) <= high:
                 raise UriInvalid(
                     f"the option {name} is not a whole number from {low} to {high}",
                     where=where,

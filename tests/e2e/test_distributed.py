@@ -54,21 +54,21 @@ class Row:
     def cells(self) -> list[str]:
         """As the table has it."""
         left = [
-            "what it had put, for `gc`" if self.payloads else "",
+            "the payloads it stored, for `gc`" if self.payloads else "",
             "an open chain (`interrupted`)" if self.chain else "",
             "an unwrap without an event (`outside`)" if self.unwrap else "",
         ]
         says = f"`{self.says}`" if self.says else "nothing; Airflow misses its heartbeat"
-        return [self.fault, says, "a later try ends right", "; ".join(filter(None, left)) or "nothing"]
+        return [self.fault, says, "a later try succeeds", "; ".join(filter(None, left)) or "nothing"]
 
 
 _KILLED = "the worker and its tasks are killed (`kill -9`)"
 # Each task had pushed an XCom before, but for those that met a sealed Vault or no bucket with their first one.
 ROWS = (
-    Row(f"{_KILLED} in mid-push, before the put", KILLED, "finance", "pushes", "", 1, chain=True),
-    Row(f"{_KILLED} in mid-push, after the put", KILLED, "marketing", "pushes", "", 2, chain=True),
-    Row(f"{_KILLED} in mid-pull, before the get", KILLED, "finance", "pulls", "", 1, chain=True, unwrap=True),
-    Row(f"{_KILLED} in mid-pull, after the get", KILLED, "marketing", "pulls", "", 1, chain=True, unwrap=True),
+    Row(f"{_KILLED} during a push, before the put", KILLED, "finance", "pushes", "", 1, chain=True),
+    Row(f"{_KILLED} during a push, after the put", KILLED, "marketing", "pushes", "", 2, chain=True),
+    Row(f"{_KILLED} during a pull, before the get", KILLED, "finance", "pulls", "", 1, chain=True, unwrap=True),
+    Row(f"{_KILLED} during a pull, after the get", KILLED, "marketing", "pulls", "", 1, chain=True, unwrap=True),
     Row("Vault is sealed before a push", SEALED, "finance", "pushes", "KeyServiceSealed"),
     Row("Vault is sealed between a push and a pull", SEALED, "finance", "pulls", "KeyServiceSealed", 1),
     Row("the bucket is down before a push", DOWN, "finance", "pushes", "StoreUnavailable"),

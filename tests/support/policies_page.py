@@ -15,12 +15,12 @@ LINT_PAGE = PAGE.with_name("lint-rules.md")
 # Each part of the file: its model in the schema, and where it stands.
 _PARTS = {
     "": "At the top",
-    "Defaults": "`defaults`: what holds where a compartment does not say",
+    "Defaults": "`defaults`: values for compartments that do not set a field",
     "Compartment": "Each of `compartments`",
-    "Reader": "Each of a compartment's `readers`: all that is given must hold",
-    "Viewer": "Each of a compartment's `viewers`: all that is given must hold",
-    "Route": "Each of a compartment's `routes`: the first that takes an XCom wins",
-    "KeyRetention": "Each of a compartment's `retention_of`: the first that names a key wins",
+    "Reader": "Each of a compartment's `readers`: all fields that are set must match",
+    "Viewer": "Each of a compartment's `viewers`: all fields that are set must match",
+    "Route": "Each of a compartment's `routes`: the first one that matches an XCom wins",
+    "KeyRetention": "Each of a compartment's `retention_of`: the first one that matches a key wins",
     "RunOn": "A compartment's `tasks_run_on`",
     "Identity": "Each of `identities`",
     "RunsOn": "An identity's `runs_on`",
@@ -28,17 +28,17 @@ _PARTS = {
     "VaultAppRole": "An identity's `vault` with `auth: approle`",
     "VaultKubernetes": "... with `auth: kubernetes`",
     "VaultJwt": "... with `auth: jwt`",
-    "VaultOther": "... with `auth: other`: the policy is compiled, the role is somebody else's",
+    "VaultOther": "... with `auth: other`: the policy is compiled, the role is managed elsewhere",
     "Aws": "An identity's `aws`",
     "Google": "An identity's `google`",
     "Azure": "An identity's `azure`",
     "Reveal": "`reveal`: the service that shows values to viewers",
     "RevealVault": "`vault` of `reveal`: people log in at Vault, and their browsers unwrap",
     "RevealOidc": "`oidc` of `reveal`: people log in at the company's provider, and the service unwraps",
-    "OpenPlaces": "`open_places`: what every DAG may name",
+    "OpenPlaces": "`open_places`: places that every DAG may name",
     "LegalHold": "Each of `legal_holds`",
-    "Alarm": "Each of `alarms`: what is watched for in the access log",
-    "Notify": "Each of an alarm's `notify`: one of log, webhook (or connection) and callback",
+    "Alarm": "Each of `alarms`: events to watch for in the access log",
+    "Notify": "Each of an alarm's `notify`: exactly one of log, webhook (or connection) and callback",
 }
 
 
@@ -48,7 +48,7 @@ def fields() -> str:
     tables = []
     for model, title in _PARTS.items():
         part = whole["$defs"][model] if model else whole
-        lines = [f"**{title}**", "", "| field | form | left out | meaning |", "|---|---|---|---|"]
+        lines = [f"**{title}**", "", "| field | form | default | meaning |", "|---|---|---|---|"]
         lines += _rows(part, whole["$defs"])
         tables.append("\n".join(lines))
     assert set(_PARTS) - {""} == set(whole["$defs"]), "a part of the file has no table"

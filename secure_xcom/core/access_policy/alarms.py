@@ -54,7 +54,7 @@ class Alarm(Strict):
     sensitive name.
     reconcile_gap, tampering: ``audit reconcile`` or ``audit verify`` found something."""
     over: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """With refusals and reveals: how many raise no alarm yet."""
+    """With refusals and reveals: how many are tolerated before an alarm is raised."""
     within: Duration = "1m"
     """With refusals and reveals: the time in which they are counted."""
     compartments: Annotated[tuple[Name, ...], a_list(min_length=1)] | None = None

@@ -146,8 +146,8 @@ class Compartment(Strict):
     """Other retentions for some keys. The first entry that matches a key wins."""
     archived_retention: Duration | None = None
     """How long XComs of archived attempts (Airflow 3.4: tries before a retry or a clearing) are kept after the end
-    of their DAG run, unless ``retention`` ends before. By default they go once the run has ended, as exclusive
-    ones always do."""
+    of their DAG run, unless ``retention`` ends earlier. By default they are deleted once the run has ended, as
+    exclusive ones always are."""
     max_bytes: Bytes | None = None
     """The largest encoded value that may be pushed, in bytes, if it is less than ``[secure_xcom] max_bytes``."""
     mask_values: Literal["named", "all", "none"] | None = None

@@ -89,8 +89,8 @@ class PolicyFile(Strict):
     reveal: Reveal | None = None
     """The service that shows values to ``viewers``, and where they log in."""
     open_places: OpenPlaces = OpenPlaces()
-    """Places that every DAG may name. Once the file gives anybody a place, all others are closed."""
+    """Places that every DAG may name. Once the file assigns any place, all others are closed."""
     alarms: Annotated[tuple[Alarm, ...], a_list(max_length=1000)] = ()
-    """Events of the access log that somebody is notified of."""
+    """Events of the access log that trigger a notification."""
     legal_holds: Annotated[tuple[LegalHold, ...], a_list()] = ()
     """XComs that this product does not delete while the hold stands."""

@@ -40,7 +40,7 @@ class RevealVault(Strict):
     groups_claim: ClaimName = "groups"
     """The claim that lists the person's groups."""
     scopes: Annotated[tuple[_Scope, ...], a_list(min_length=1)] = ("email", "profile")
-    """The scopes that are asked for besides ``openid``. Many providers want ``groups`` for the groups."""
+    """The scopes requested in addition to ``openid``. Many providers need ``groups`` to include the groups."""
     token_ttl: Duration = "10m"  # noqa: S105 - a duration
     """The lifetime of a person's token. It is never renewed."""
 
@@ -62,14 +62,14 @@ class RevealOidc(Strict):
     groups_claim: ClaimName = "groups"
     """The claim that lists the person's groups."""
     scopes: Annotated[tuple[_Scope, ...], a_list(min_length=1)] = ("email", "profile")
-    """The scopes that are asked for besides ``openid``. Many providers want ``groups`` for the groups."""
+    """The scopes requested in addition to ``openid``. Many providers need ``groups`` to include the groups."""
 
 
 class Reveal(Strict):
     """The service that shows values to viewers. Exactly one of ``vault`` and ``oidc`` is given."""
 
     origin: _Origin
-    """The service's own origin, as browsers have it."""
+    """The origin of the service itself, as browsers see it."""
     airflow_origin: _Origin
     """Airflow's origin, the only one whose pages may frame the service's page."""
     vault: RevealVault | None = None

@@ -62,7 +62,9 @@ class State:
             )
         except FileNotFoundError:
             return cls()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+        ) as error:  # fmt: skip
             raise CommandError(
                 f"the state of the last evaluation cannot be read ({type(error).__name__})",
                 where=str(path),

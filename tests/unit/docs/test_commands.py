@@ -42,7 +42,7 @@ RUN_BY = {
         "secure-xcom policy verify": "tests/real/test_policies_verify.py",
     },
     "docs/how-to/apply-the-access-policy.md": {
-        "secure-xcom policy apply": "tests/real/test_policies_apply.py",
+        "secure-xcom policy apply access_policy.yaml": "tests/real/test_policies_apply.py",
         "secure-xcom policy verify": "tests/real/test_policies_verify.py",
         "export SECURE_XCOM_VERIFY": "tests/real/test_policies_verify.py",
     },
@@ -107,10 +107,10 @@ NOT_RUN = {
         "vault": "Vault's Kubernetes method needs a cluster",
         "secure-xcom policy apply": "it needs a cluster; tests/real/test_policies_apply.py has others",
     },
-    "docs/how-to/deploy-with-terraform.md": {
+    "docs/how-to/apply-the-access-policy.md": {
         "terraform": "its providers are not fetched; held by tests/unit/deploy/test_terraform.py",
         "aws cloudformation": "there is no AWS here; held by tests/unit/deploy/test_terraform.py",
-        "secure-xcom policy apply": "it needs AWS; tests/real/test_policies_apply.py has others",
+        "secure-xcom policy apply access_policy_irsa.yaml": "it needs AWS; test_policies_apply.py has others",
     },
     "docs/evidence/models/README.md": {
         "make models": "Spin is not installed for the tests; docs/evidence/test-environment.md has the last run",
@@ -237,7 +237,7 @@ PLACES = {
     "docs/how-to/audit-a-question.md": _audited,
     "docs/how-to/reconcile.md": _audited,
     "docs/how-to/deploy-on-kubernetes.md": _deployed,
-    "docs/how-to/deploy-with-terraform.md": _deployed,
+    "docs/how-to/apply-the-access-policy.md": _deployed,
     **dict.fromkeys(MAINTAINED, _maintained),
 }
 # Here each command finds the folder as the first one did: one takes away what another is shown with.

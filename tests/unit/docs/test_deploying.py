@@ -11,7 +11,7 @@ PAGES = (
     "how-to/deploy-with-compose.md",
     "how-to/separate-queues.md",
     "how-to/deploy-on-kubernetes.md",
-    "how-to/deploy-with-terraform.md",
+    "how-to/apply-the-access-policy.md",
     "evidence/deployments.md",
 )
 TEXT = "".join((ROOT / "docs" / page).read_text() for page in PAGES)

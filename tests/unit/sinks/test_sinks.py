@@ -576,3 +576,9 @@ def test_the_backend_writes_as_the_settings_say(key_file: Path, tmp_path: Path) 
     assert first[0]["producer"]["task_id"] == "t"
     [copy] = (tmp_path / "folder").iterdir()
     assert copy.read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+
+
+def test_a_file_sink_with_half_an_address_is_refused() -> None:
+    """A bracket after two slashes begins an IPv6 address, which has to end."""
+    with pytest.raises(UriInvalid, match="the host of the URI is invalid"):
+        sink("file://[/log.jsonl")

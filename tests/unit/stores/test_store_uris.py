@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from secure_xcom.core.errors import ConfigurationError, SettingInvalid, UriInvalid
 from secure_xcom.core.service_errors import ConnectionUnknown
 from secure_xcom.stores import store
-from secure_xcom.stores.bucket_uri import BucketUri
+from secure_xcom.stores.bucket_uri import BucketUri, read_options
 from secure_xcom.stores.s3 import S3Bucket
 
 SECRET = "not-a-real-secret-0123456789"
@@ -250,3 +250,9 @@ def test_nothing_secret_in_reprs(monkeypatch: pytest.MonkeyPatch) -> None:
     made = S3Bucket("s3://c@bucket")
     assert SECRET not in repr(vars(made))
     assert SECRET not in repr(vars(store("s3://c@bucket")))
+
+
+def test_an_option_of_many_digits_is_out_of_range() -> None:
+    """A number of more digits than Python reads is refused like every other that is too large."""
+    with pytest.raises(UriInvalid, match="timeout is not a whole number from 1 to 3600"):
+        read_options(BucketUri.parse(f"s3://bucket/x?timeout={'9' * 5000}", "s3"), {})

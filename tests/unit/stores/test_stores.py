@@ -223,7 +223,7 @@ def test_full_disk(files: FileStore, tmp_path: Path) -> None:
 
 def test_full_volume(files: FileStore, tmp_path: Path) -> None:
     """On a real volume of 1 MiB that runs full: StoreFull, nothing left, and smaller objects still fit."""
-    mounted = 'mount -t tmpfs -o size=1m none $0 && exec $1 -c "$2" $3'
+    mounted = 'mount -t tmpfs -o size=1m none "$0" && exec "$1" -c "$2" "$3"'
     script = (
         "import sys; from secure_xcom.stores import store; from secure_xcom.core.errors import StoreFull\n"
         "s = store(sys.argv[1])\n"

@@ -16,7 +16,7 @@ from typing import Any
 from secure_xcom.core.operator_errors import AccessLogUnreadable, CommandError
 from secure_xcom.keys.aws_kms_format import CONTEXT_NAMES, kms_context
 from secure_xcom.ops.audit_trail.reconcile.match import UNKNOWN, ServerUse
-from secure_xcom.ops.audit_trail.reconcile.vault_log import seconds_of
+from secure_xcom.ops.audit_trail.reconcile.vault_log import mapping, seconds_of
 
 SERVICE = "aws-kms"
 _SUFFIXES = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
@@ -43,7 +43,7 @@ def read(paths: list[Path]) -> tuple[list[ServerUse], float | None, float | None
             try:
                 moment = seconds_of(str(record["eventTime"]))
                 source, operation = str(record["eventSource"]), str(record["eventName"])
-            except (KeyError, ValueError):
+            except (KeyError, ValueError, OverflowError):
                 raise CommandError(
                     "not a CloudTrail record", where=place, remedy="name files as CloudTrail delivers them"
                 ) from None
@@ -58,13 +58,14 @@ def read(paths: list[Path]) -> tuple[list[ServerUse], float | None, float | None
 
 
 def _use(record: Mapping[str, Any], moment: float, place: str) -> tuple[ServerUse, bool]:
-    parameters = record.get("requestParameters") or {}
-    context = parameters.get("encryptionContext") or {}
-    resources = record.get("resources") or []
+    parameters = mapping(record.get("requestParameters"))
+    context = mapping(parameters.get("encryptionContext"))
+    listed = record.get("resources")
+    resources = map(mapping, listed if isinstance(listed, list) else [])
     key = next(
         (str(resource["ARN"]) for resource in resources if "ARN" in resource), str(parameters.get("keyId", "?"))
     )
-    who = str((record.get("userIdentity") or {}).get("arn") or UNKNOWN)
+    who = str(mapping(record.get("userIdentity")).get("arn") or UNKNOWN)
     use = ServerUse(
         moment,
         SERVICE,
@@ -93,7 +94,7 @@ def _records(path: Path) -> Iterator[Mapping[str, Any]]:
         try:
             whole = json.loads(text) if text.lstrip()[:1] == b"{" and b'"Records"' in text[:4096] else None
             records = list(whole["Records"]) if whole else [json.loads(line) for line in text.splitlines() if line]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise CommandError(
                 "not CloudTrail records", where=str(file), remedy="name files as CloudTrail delivers them"
             ) from None

@@ -63,7 +63,7 @@ def read(paths: list[Path], keys: set[str]) -> VaultLog:
             try:
                 record = json.loads(line.data)
                 moment = seconds_of(str(record["time"]))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 raise CommandError(
                     "not a line of a Vault audit device", where=place, remedy="name the device's JSON file"
                 ) from None
@@ -82,10 +82,10 @@ def _read_response(
 ) -> tuple[list[ServerUse], list[Finding]]:
     uses: list[ServerUse] = []
     exports: list[Finding] = []
-    request = _mapping(record.get("request"))
+    request = mapping(record.get("request"))
     path = str(request.get("path", ""))
     failed = bool(record.get("error"))
-    auth = _mapping(record.get("auth"))
+    auth = mapping(record.get("auth"))
     who = str(auth.get("display_name") or UNKNOWN)
     accessor = str(auth.get("accessor") or request.get("client_token_accessor") or "")
     who = f"{who} {accessor[-12:]}".strip()
@@ -123,18 +123,19 @@ def _is_viewer(auth: Mapping[str, Any]) -> bool:
 
 def _contexts(record: Mapping[str, Any], request: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """Return the context of each entry of a decrypt request, and whether a plaintext was returned for it."""
-    data = _mapping(request.get("data"))
-    answer = _mapping(_mapping(record.get("response")).get("data"))
+    data = mapping(request.get("data"))
+    answer = mapping(mapping(record.get("response")).get("data"))
     batch = data.get("batch_input")
     if not isinstance(batch, list):
         yield str(data.get("context", "")), bool(answer.get("plaintext"))
         return
     results = answer.get("batch_results")
     for entry, result in zip_longest(batch, results[: len(batch)] if isinstance(results, list) else []):
-        yield str(_mapping(entry).get("context", "")), bool(_mapping(result).get("plaintext"))
+        yield str(mapping(entry).get("context", "")), bool(mapping(result).get("plaintext"))
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a part of a record that is an object; an empty one where it is something else."""
     return value if isinstance(value, dict) else {}
 
 

@@ -76,7 +76,7 @@ class Anchor:
                 tuple(str(uri) for uri in record["sources"]),
                 str(record["until"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise SealedLogInvalid("the record of an anchor is damaged", where=where) from None
         if version != 1:
             raise SealedLogInvalid(

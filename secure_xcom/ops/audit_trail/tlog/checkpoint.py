@@ -50,7 +50,8 @@ class Checkpoint:
             raise SealedLogInvalid("the note is not a checkpoint", where=where)
         try:
             root = base64.b64decode(lines[2], validate=True)
-        except binascii.Error:
+        except (binascii.Error, ValueError):
+            # Of a line that is not ASCII: any other ValueError.
             root = b""
         if len(root) != HASH_BYTES:
             raise SealedLogInvalid("the root of the checkpoint is not 32 bytes of base64", where=where)

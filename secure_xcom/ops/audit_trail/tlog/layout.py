@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 HEIGHT = 8
@@ -10,6 +11,10 @@ WIDTH = 1 << HEIGHT
 
 ENTRY_MAX_BYTES = 65_535
 """The length of an entry is stored in two bytes."""
+
+# Enough for 2**64 leaves, more than any log has (tlog-tiles, "Merkle Tree"). An object of any name may lie
+# in the store.
+_BUNDLE = re.compile(r"tile/entries/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
 
 
 def tile_path(level: int, index: int, width: int = WIDTH) -> str:
@@ -24,13 +29,11 @@ def bundle_path(index: int, width: int = WIDTH) -> str:
 
 def bundle_index(path: str) -> tuple[int, int] | None:
     """Return the number and the width of the bundle at a path, or None for any other path."""
-    if not path.startswith("tile/entries/"):
+    match = _BUNDLE.fullmatch(path)
+    if match is None:
         return None
-    number, _, width = path.removeprefix("tile/entries/").partition(".p/")
-    parts = [part.removeprefix("x") for part in number.split("/")]
-    if not all(len(part) == 3 and part.isdigit() for part in parts) or (width and not width.isdigit()):
-        return None
-    index = int("".join(parts))
+    number, width = match.groups()
+    index = int(number.replace("x", "").replace("/", ""))
     bundle = index, int(width or WIDTH)
     return bundle if bundle_path(*bundle) == path else None
 

@@ -56,14 +56,12 @@ class Verifier:
         """
         name, _, rest = text.strip().partition("+")
         key_id, _, encoded = rest.partition("+")
-        try:
-            raw = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            raw = b""
+        raw = _decoded(encoded)
         verifier = cls(name, raw[1:])
         if (
             raw[:1] != _ED25519
             or len(raw) != 33
+            or not _is_utf8(name)
             or str(verifier) != text.strip()
             or verifier.key_id.hex() != key_id
         ):
@@ -147,5 +145,15 @@ def open_note(note: bytes, verifiers: Sequence[Verifier], where: str) -> str:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except (binascii.Error, ValueError):
+        # Of a text that is not ASCII: any other ValueError.
         return b""
+
+
+def _is_utf8(text: str) -> bool:
+    # An argument of the command line that is not UTF-8 has lone surrogates (PEP 383).
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -24,7 +24,11 @@ class FileSigner:
     """
 
     def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
+        try:
+            parts = urlsplit(uri)
+        except ValueError:
+            # The text after two slashes begins like an IPv6 address.
+            parts = urlsplit("//host")
         self.uri = uri
         self.path = Path(unquote(parts.path))
         if parts.netloc or parts.query or parts.fragment or not self.path.name:

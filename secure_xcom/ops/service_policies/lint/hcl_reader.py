@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _MAX_DEPTH = 12
+_MAX_DIGITS = 18
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+|\#[^\n]*|//[^\n]*|/\*.*?\*/)"""
     r"""|(?P<string>"(?:[^"\\\n]|\\.)*")|(?P<word>[A-Za-z_][\w.-]*)|(?P<number>-?[0-9]+)|(?P<sign>[{}\[\]=,])""",
@@ -142,6 +143,9 @@ class _Reader:
         if token.kind == "string":
             return self._string(token)
         if token.kind == "number":
+            if len(token.text.lstrip("-")) > _MAX_DIGITS:
+                # Python does not even read one of thousands of digits.
+                raise _Refused(token.at, f"a number of over {_MAX_DIGITS} digits")
             return int(token.text)
         if token.kind == "word" and token.text in ("true", "false"):
             return token.text == "true"

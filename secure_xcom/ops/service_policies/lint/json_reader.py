@@ -33,6 +33,9 @@ def read(text: str) -> Read:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         return Read(fault=(error.lineno, error.colno, error.msg))
+    except ValueError:
+        # The one other error: a whole number of more digits than Python reads (sys.set_int_max_str_digits).
+        return Read(fault=(1, 1, "a number of thousands of digits"))
     except RecursionError:
         return Read(fault=(1, 1, "nested too deep"))
     return Read(data, *_marks_of(text))

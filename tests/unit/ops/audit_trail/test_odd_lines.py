@@ -16,6 +16,7 @@ import secure_xcom.core
 from secure_xcom.cli import app
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.alarms import Alarm, Notify, When
+from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.ops.audit_trail import evaluate_alarms
 from secure_xcom.ops.audit_trail.alarm_windows import State
 from secure_xcom.ops.audit_trail.entries import event_of
@@ -109,3 +110,11 @@ def test_verify_names_their_chain(path: Path) -> None:
     found = verify([source(path.as_uri())], None).found
     assert {one.details["chain"] for one in found if one.status == "error"} - {None} != set()
     assert json.loads(chain(1)[0])["chain"] not in {one.details["chain"] for one in found}
+
+
+@pytest.mark.parametrize("state", ["[" * 100_000, '{"since": "", "chains": {"c": [Infinity, ""]}}'])
+def test_an_odd_state_of_the_alarms_is_refused(tmp_path: Path, state: str) -> None:
+    """A state that is nested too deep, or has a number that is none, is refused with what to do."""
+    (tmp_path / "state.json").write_text(state)
+    with pytest.raises(CommandError, match="the state of the last evaluation cannot be read"):
+        State.load(tmp_path / "state.json")

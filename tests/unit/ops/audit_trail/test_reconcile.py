@@ -250,3 +250,33 @@ def test_hashed_and_cached_events_are_counted(tmp_path: Path) -> None:
         "transit/xcom-finance",
         "other/name",
     }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"requestParameters": "text"},
+        {"requestParameters": {"encryptionContext": 5}},
+        {"requestParameters": [], "resources": [1, None, "ARN"]},
+        {"resources": {"ARN": "x"}},
+        {"userIdentity": ["x"]},
+    ],
+)
+def test_odd_parts_of_cloudtrail_are_no_context(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """A record whose parts have other types has no context of ours, and stops nobody."""
+    plain = {"eventTime": "2026-11-22T10:00:00Z", "eventSource": "kms.amazonaws.com", "eventName": "Decrypt"}
+    path = tmp_path / "trail.json"
+    path.write_text(json.dumps({"Records": [{**plain, **changes}]}))
+    uses, first, last = cloudtrail.read([path])
+    assert uses == []
+    assert first == last is not None
+
+
+def test_logs_that_are_nested_too_deep_are_refused(tmp_path: Path) -> None:
+    """JSON deeper than Python reads is of neither service."""
+    path = tmp_path / "odd.json"
+    path.write_text("[" * 100_000 + "\n")
+    with pytest.raises(CommandError, match="not CloudTrail records"):
+        cloudtrail.read([path])
+    with pytest.raises(CommandError, match="not a line of a Vault audit device"):
+        read([path], {"transit/xcom"})

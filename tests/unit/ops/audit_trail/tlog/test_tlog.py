@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.core.errors import SettingInvalid, UriInvalid
 from secure_xcom.core.operator_errors import SealedLogInvalid, SealRaced, SigningKeyError
 from secure_xcom.ops.audit_trail.tlog import merkle
 from secure_xcom.ops.audit_trail.tlog.anchor_record import Anchor, ChainEnd
@@ -263,3 +263,53 @@ def test_a_signing_key_that_others_can_use_is_refused(tmp_path: Path) -> None:
     signer.path.write_text("no key")
     with pytest.raises(SigningKeyError, match="not hold an Ed25519 key"):
         signer.sign(b"text")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "tile/entries/00²",
+        "tile/entries/000.p/²",
+        "tile/entries/" + "x999/" * 2000 + "000",
+        "tile/entries/\u0660\u0660\u0660",
+    ],
+)
+def test_objects_of_odd_names_are_no_bundles(path: str) -> None:
+    """Digits of other scripts, and more of them than Python reads, are in no path of a bundle."""
+    assert bundle_index(path) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 5000, '{"secure_xcom_seal": 1, "chains": {"c": [Infinity, "", true]}}', '{"secure_xcom_seal": 1e999}'],
+)
+def test_odd_anchors_are_damaged(text: str) -> None:
+    """JSON that is nested too deep, and numbers that are none, are refused as what they are."""
+    with pytest.raises(SealedLogInvalid, match="the record of an anchor is damaged"):
+        Anchor.parse(text.encode(), "anchor")
+
+
+@pytest.mark.parametrize("text", [f"{NAME}+0+ä", "\udcff+0+AA==", "\udcff"])
+def test_verifier_keys_beyond_ascii_are_invalid(text: str) -> None:
+    """Neither letters beyond ASCII nor bytes that are not UTF-8 are in a verifier key."""
+    with pytest.raises(SettingInvalid, match="not a verifier key"):
+        Verifier.parse(text)
+
+
+def test_a_verifier_key_whose_name_is_not_utf_8_is_invalid() -> None:
+    """The name is hashed as UTF-8, which a lone surrogate has no form in."""
+    key = base64.b64encode(b"\x01" + bytes(32)).decode()
+    with pytest.raises(SettingInvalid, match="not a verifier key"):
+        Verifier.parse(f"\udcff+00000000+{key}")
+
+
+def test_a_root_beyond_ascii_is_none() -> None:
+    """A checkpoint whose third line is not ASCII has no root."""
+    with pytest.raises(SealedLogInvalid, match="32 bytes of base64"):
+        Checkpoint.parse(f"{NAME}\n1\nä\n", "note")
+
+
+def test_a_signing_key_uri_with_half_an_address_is_refused() -> None:
+    """A bracket after two slashes begins an IPv6 address, which has to end."""
+    with pytest.raises(UriInvalid, match="a signing key file is"):
+        FileSigner("file://[/key.pem")

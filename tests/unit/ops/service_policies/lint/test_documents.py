@@ -327,3 +327,16 @@ def test_any_document_is_looked_at(data: Any) -> None:
         {"path": "x", "body": data},
     ):
         findings_of_json(json.dumps(document))
+
+
+MANY_DIGITS = "9" * 5000
+"""Python reads no number of so many: its own limit of 4,300 digits raises a plain ValueError."""
+
+
+def test_numbers_of_many_digits_are_unreadable(tmp_path: Path) -> None:
+    """In HCL and in JSON they are a fault with its place."""
+    for name, text in (("a.hcl", f'path "x" {{\n a = -{MANY_DIGITS} }}'), ("a.json", f'{{"a": {MANY_DIGITS}}}')):
+        (tmp_path / name).write_text(text)
+        (finding,) = lint_documents(tmp_path / name)
+        assert (finding.rule, finding.line) == ("unreadable", 2 if name == "a.hcl" else 1)
+        assert "digits" in finding.text

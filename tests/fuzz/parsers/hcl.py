@@ -1,0 +1,51 @@
+"""Vault policies in HCL, as `secure-xcom policy lint` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.ops.service_policies.lint.documents import lint_documents
+from tests.fuzz.harness import Harness
+from tests.fuzz.scratch import file_of
+
+_COMPILED = Path(__file__).parents[2] / "unit/ops/service_policies/compiled/vault/policies"
+_ODD = b"""\
+path "transit/decrypt/+" { capabilities = ["update", "sudo"]
+  allowed_parameters = { "context" = ["AAAA*"], "batch_input" = [] }
+  min_wrapping_ttl = 5 }
+# comment
+path "a/*" { policy = "write" denied_parameters { "x" = [true, -1] } }
+/* another */ // and one
+"""
+
+
+def _lint(data: bytes) -> None:
+    for finding in lint_documents(file_of(data, "policy.hcl")):
+        assert (finding.line or 0) >= 1
+        assert (finding.column or 0) >= 1
+
+
+def _seeds() -> Iterator[bytes]:
+    yield _ODD
+    for path in sorted(_COMPILED.glob("*.hcl")):
+        yield path.read_bytes()
+
+
+HARNESS = Harness(
+    (_lint,),
+    (PolicyInvalid,),
+    _seeds,
+    words=(
+        "path",
+        "capabilities",
+        "allowed_parameters",
+        "required_parameters",
+        "policy",
+        "/*",
+        "*/",
+        "//",
+        "\\u0000",
+    ),
+)
