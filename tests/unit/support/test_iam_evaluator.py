@@ -53,8 +53,13 @@ ALIAS = doc(
 LIST = doc(Action="s3:ListBucket", Condition={"StringLike": {"s3:prefix": ["Development/*"]}})
 # IAM User Guide, "String condition operators": a negated operator holds where the key is missing.
 NOT = doc(Effect="Deny", Condition={"StringNotEquals": {"kms:EncryptionContext:AppName": "ExampleApp"}})
+# IAM User Guide, "Revoke IAM role temporary security credentials". A user's own keys have no such time.
+OLDER = doc(Effect="Deny", Condition={"DateLessThan": {"aws:TokenIssueTime": "2026-12-01T10:00:00Z"}})
 
 CASES: list[tuple[dict[str, Any], str, dict[str, str | list[str]], str]] = [
+    (OLDER, "kms:Decrypt", {"aws:TokenIssueTime": "2026-12-01T09:59:59Z"}, "deny"),
+    (OLDER, "kms:Decrypt", {"aws:TokenIssueTime": "2026-12-01T10:00:00Z"}, "none"),
+    (OLDER, "kms:Decrypt", {}, "none"),
     (APP, "kms:Decrypt", {"kms:EncryptionContext:AppName": "ExampleApp"}, "allow"),
     (APP, "kms:Decrypt", {"kms:EncryptionContext:AppName": "exampleapp"}, "none"),
     (APP, "kms:Decrypt", {}, "none"),
