@@ -475,8 +475,9 @@ def test_large_values_in_bounded_memory(scene: Scene, bob: str) -> None:
         time.sleep(0.02)
     assert {status for status, _ in answers} <= {200, 503}
     assert min(size for status, size in answers if status == 200) > 11_000_000
-    # Four payloads, each for a moment twice, and what the network has not taken yet.
-    assert peak - before < 120 << 20, (before >> 20, peak >> 20)
+    # Four payloads, each for a moment twice, what the network has not taken yet, and what malloc keeps. Sixteen at
+    # once would take 300 MiB.
+    assert peak - before < 160 << 20, (before >> 20, peak >> 20)
 
 
 # --- what fails ---------------------------------------------------------------------------------------------
