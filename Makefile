@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz fuzz-coverage bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz fuzz-coverage bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -11,6 +11,9 @@ PYTEST_ARGS =
 BENCH_ARGS =
 MATRIX_ARGS =
 FUZZ_SECONDS = 300
+AUDIT_ARGS =
+# What users install, what the tests run on, and what makes a release.
+AUDITED = wheel dev supply
 
 help:
 	@echo "make demo         a demonstration on a temporary Airflow"
@@ -31,7 +34,8 @@ help:
 	@echo "make matrix-e2e   whole Airflows of each tested release: demo, maintenance, exclusive, mapped, leak hunt"
 	@echo "make test-next    both on the newest Airflow of the package index, pre-releases included"
 	@echo "make models       check the models of the protocols with Spin, some minutes"
-	@echo "make dist         build the wheel and the sdist of the newest commit into dist/, with their checksums"
+	@echo "make dist         build the wheel and the sdist of the newest commit into dist/, with SBOM and checksums"
+	@echo "make audit        compare what is pinned with a database of known vulnerabilities"
 	@echo "make requirements compile requirements/ anew from pyproject.toml"
 	@echo "make clean        remove what the above made in this checkout"
 
@@ -50,8 +54,10 @@ coverage: dev
 		--cov-report=html:build/coverage $(PYTEST_ARGS)
 
 # Tests of Airflow 3.4 run beside those of the newest release; it needs Python 3.11, so elsewhere they are skipped.
+# The test of `make dist` needs the environment that writes the bill of materials.
 test: lint types
 	@scripts/setup-venv $(VENV)-airflow34 airflow34 || test "$$CI" != true
+	@scripts/setup-venv $(VENV)-supply supply || test "$$CI" != true
 	$(PYTEST) $(PYTEST_ARGS)
 
 # The first time it builds Kubernetes from its Go modules into the cache: about 20 minutes of processor time.
@@ -116,7 +122,14 @@ models: core
 	$(BIN)/python scripts/check_models.py
 
 dist: dev
-	VENV=$(VENV) scripts/build-dist
+	@scripts/setup-venv $(VENV)-supply supply
+	VENV=$(VENV) SUPPLY_VENV=$(VENV)-supply scripts/build-dist
+
+# Asks a database of known vulnerabilities, and fails where it cannot be reached: silence is no answer.
+audit:
+	@scripts/setup-venv $(VENV)-supply supply
+	@for name in $(AUDITED); do echo "requirements/$$name.txt" && $(VENV)-supply/bin/pip-audit --strict \
+		--require-hashes --disable-pip --progress-spinner off $(AUDIT_ARGS) -r "requirements/$$name.txt" || exit 1; done
 
 requirements: dev
 	scripts/compile-requirements
@@ -128,5 +141,5 @@ core:
 	@scripts/setup-venv $(VENV) core
 
 clean:
-	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-airflow34 $(VENV)-bench $(VENV)-fuzz $(VENV)-matrix build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-airflow34 $(VENV)-bench $(VENV)-fuzz $(VENV)-matrix $(VENV)-supply build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

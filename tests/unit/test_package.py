@@ -138,7 +138,7 @@ def _pins(name: str) -> dict[NormalizedName, Version]:
     return pins
 
 
-@pytest.mark.parametrize("name", ["dev", "core", "airflow31", "airflow34", "uv"])
+@pytest.mark.parametrize("name", ["dev", "core", "airflow31", "airflow34", "uv", "fuzz", "supply", "wheel"])
 def test_requirements_are_hashed_and_name_no_address(name: str) -> None:
     """Every line is a comment, one exact version or a SHA-256: no registry, no option, no path."""
     lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
@@ -159,6 +159,8 @@ def test_requirements_are_hashed_and_name_no_address(name: str) -> None:
         ("dev", ["vault", "aws", "gcp", "azure", "dataframe", "reveal", "dev"]),
         ("airflow31", ["vault", "aws", "dataframe", "dev"]),
         ("core", ["reveal"]),
+        ("wheel", []),
+        ("fuzz", ["dataframe"]),
     ],
 )
 def test_requirements_hold_what_the_package_asks_for(name: str, extras: list[str]) -> None:
