@@ -49,16 +49,12 @@ class SecureXComError(Exception):
 
 
 def _on_one_line(text: str) -> str:
-    """Return a text with each character that cannot be printed as its escape.
-
-    A URI or an option may hold any: a newline would begin a line of its own in the task's log, and a lone
-    surrogate, as the environment has for bytes that are not UTF-8 (PEP 383), could not be written at all.
-    """
+    """Return a text with each character that cannot be printed as its escape."""
+    # A URI may hold a newline, which would begin a line in the task's log, or a lone surrogate (PEP 383), which no
+    # log can hold.
     if text.isprintable():
         return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _rebuild(cls: type[SecureXComError], what: str, where: str, remedy: str) -> SecureXComError:
@@ -117,7 +113,7 @@ class ValueNotSerialisable(CodecError):
 class ValueTooLarge(CodecError):
     """The value is over [secure_xcom] max_bytes."""
 
-    remedy = "push a smaller value, or raise [secure_xcom] max_bytes"
+    remedy = "push a smaller value or its address, or ask your operators to raise the limit that is named"
 
 
 class CodecUnknown(CodecError):
@@ -373,6 +369,8 @@ class ClaimError(SecureXComError):
 
 class ClaimRefused(ClaimError):
     """Another task instance has claimed this XCom, or the pulling task instance is unknown."""
+
+    remedy = "clear the task that pushes it, so that it pushes again, and let only one task instance pull it"
 
 
 class ClaimTampered(ClaimError):

@@ -24,6 +24,7 @@ bytes."""
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,220})[a-z0-9]")
 # The form of Airflow's connection ids (airflow.utils.helpers, validate_key).
 _CONN_ID = re.compile(r"[\w.-]{1,250}", re.ASCII)
+_MEMORY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +162,18 @@ def read_options(
 
             raise unknown_option(name, {*_TRANSPORT, *texts}, where)
     return Transport(**numbers), service_options
+
+
+def memory_name(uri: str) -> str:
+    """Return the name in ``memory://NAME``.
+
+    :raises UriInvalid: it is none.
+    """
+    name = uri.removeprefix("memory://")
+    if not _MEMORY_NAME.fullmatch(name):
+        raise UriInvalid(
+            "not a memory store URI",
+            where=f"store URI {uri!r:.200}",
+            remedy="write memory://NAME with up to 64 letters, digits, _ or -",
+        )
+    return name

@@ -11,7 +11,6 @@ obstore is imported at the first use, never at import: its network threads do no
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,11 +23,11 @@ from secure_xcom.core.errors import (
     SecureXComError,
     StoreError,
     StoreUnavailable,
-    UriInvalid,
 )
 from secure_xcom.core.per_process import PerProcess
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.bucket import Bucket, Parts
+from secure_xcom.stores.bucket_uri import memory_name
 from secure_xcom.stores.errors import store_error
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.size_limit import whole, with_sizes
@@ -47,7 +46,6 @@ WINDOW = 16
 DELETE_BATCH = 1000
 """The number of objects that S3 deletes with one request. obstore splits it for Azure (256) and Google (1)."""
 
-_MEMORY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _memories: dict[str, MemoryStore] = {}
 # The process that started obstore's network threads. A process has one set of them, for all clients.
 _network_pid: int | None = None
@@ -255,15 +253,8 @@ class _Memory:
     attributes: Mapping[str, str] = {}
 
     def __init__(self, uri: str) -> None:
-        name = uri.removeprefix("memory://")
-        if not _MEMORY_NAME.fullmatch(name):
-            raise UriInvalid(
-                "not a memory store URI",
-                where=f"store URI {uri!r:.200}",
-                remedy="write memory://NAME with up to 64 letters, digits, _ or -",
-            )
+        self._name = memory_name(uri)
         self.uri = uri
-        self._name = name
 
     def client(self) -> MemoryStore:
         from obstore.store import MemoryStore

@@ -83,6 +83,8 @@ def find(value: object, check: Check, error: Exception, names: SensitiveNames | 
         return FailingPart(text, "give all cells of the column one class")
     if part is not value and (isinstance(part, (bytes, bytearray)) or codec_for(part)):
         return FailingPart(text, "push it as an XCom of its own: only a whole XCom can be of this class")
+    if kind.__module__ == "secure_xcom.claims.exclusive":
+        return FailingPart(text, "make the whole XCom exclusive, or push this part by xcom_push under its own key")
     if kind is int:
         return FailingPart(text, "push an integer of over 4,300 digits as text (hex(number))")
     return FailingPart(text)

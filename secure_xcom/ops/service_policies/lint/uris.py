@@ -17,12 +17,12 @@ from secure_xcom.keys.aws_kms_format import KmsKey
 from secure_xcom.keys.local import keyring_path
 from secure_xcom.keys.vault import split_uri as split_key
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
-from secure_xcom.stores.bucket_uri import BucketUri
+from secure_xcom.stores.bucket_uri import BucketUri, memory_name
 from secure_xcom.stores.files import FileStore
 from secure_xcom.stores.vault_kv_uri import split_uri as split_kv
 
 _KEYS: dict[str, Callable[[str], object]] = {"vault": split_key, "aws-kms": KmsKey.parse, "local": keyring_path}
-_BUCKETS = ("s3", "gs", "abfs", "memory")
+_BUCKETS = ("s3", "gs", "abfs")
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
@@ -60,6 +60,8 @@ def _store(uri: str) -> None:
     scheme = uri.partition("://")[0]
     if scheme in _BUCKETS:
         BucketUri.parse(uri, scheme)
+    elif scheme == "memory":
+        memory_name(uri)
     elif scheme == "vault-kv":
         split_kv(uri)
     elif scheme == "file":

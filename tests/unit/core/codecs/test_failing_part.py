@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from secure_xcom.claims.exclusive import exclusive
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.codecs.plain_json import plain_parts
 from secure_xcom.core.errors import ValueNotSerialisable
@@ -189,6 +190,13 @@ def test_the_part_is_named(name: str) -> None:
 def test_keys_that_may_be_secret_are_not_shown(value: object, where: str, expected: str) -> None:
     """Below a sensitive name, under a sensitive XCom key, and where a key does not look like a field's name."""
     assert expected in refusal(value, codecs=CODECS.with_names(SensitiveNames(["password", "iban"])), where=where)
+
+
+def test_an_exclusive_part_is_told_how_to_be_exclusive() -> None:
+    """Only a whole XCom is exclusive; the remedy for a class of one's own would lead nowhere."""
+    said = refusal({"a": exclusive(1)})
+    assert "$.a: Exclusive" in said
+    assert "make the whole XCom exclusive, or push this part by xcom_push" in said
 
 
 def test_a_value_that_contains_itself_costs_no_memory() -> None:

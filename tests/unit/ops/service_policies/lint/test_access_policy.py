@@ -289,6 +289,7 @@ URIS = (
     ("s3://xcom/sealed\n    tasks_run_on: {queue: audit", "s3://xcom/it's", "store_uri"),
     ("s3://xcom/sealed\n    tasks_run_on: {queue: audit", "s4://xcom/sealed", "store_uri"),
     ("s3://xcom/sealed\n    tasks_run_on: {queue: audit", "file://relative/x", "store_uri"),
+    ("s3://xcom/sealed\n    tasks_run_on: {queue: audit", "memory://ci/x", "store_uri"),
     ("vault-kv://vault_default/kv/xcom\n      - sensitive", "vault-kv://vault_default/+/xcom", "routes"),
 )
 
@@ -302,6 +303,15 @@ def test_uris_that_no_service_reads(old: str, new: str, field: str) -> None:
     assert (found.status, found.path[2]) == ("error", field)
     assert new in text.splitlines()[(found.line or 0) - 1]
     assert [one for one in lint_all(SOUND) if one.rule == "unreadable-uri"] == []
+
+
+def test_a_store_in_memory_has_any_name() -> None:
+    """What a store opens, lint reads: a name in memory is shorter than that of a bucket may be."""
+    text = SOUND.replace(
+        "s3://xcom/sealed\n    tasks_run_on: {queue: audit", "memory://ci\n    tasks_run_on: {queue: audit"
+    )
+    assert text != SOUND
+    assert [one for one in lint_all(text) if one.rule == "unreadable-uri"] == []
 
 
 def lint_all(text: str) -> list[Finding]:
