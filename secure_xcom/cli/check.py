@@ -25,7 +25,7 @@ def check(
 
     Run it as the user and in the environment of an Airflow component. It wraps and unwraps a data key; it writes,
     reads and deletes an object; it opens the access log and writes no event. Without --dag it tries every
-    compartment that this worker serves: those in which its Vault token or role has rights or, if neither tells,
+    compartment that this worker serves: those in which its Vault token or role has rights or, if neither says so,
     those whose keys do not refuse its login.
     """
     from secure_xcom.core.errors import ConfigurationError

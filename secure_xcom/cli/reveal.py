@@ -45,14 +45,14 @@ def reveal(
     ] = REVEALS_AT_ONCE,
     idle: Annotated[
         float,
-        typer.Option(metavar="MINUTES", min=0.01, max=480, help="With --here: end after so long without use."),
+        typer.Option(metavar="MINUTES", min=0.01, max=480, help="With --here: stop after this long without use."),
     ] = 15.0,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Run the reveal service until SIGTERM or Ctrl-C.
 
-    It checks who asks and records it, and gives sealed values to the browsers of viewers, which open them with the
+    It checks who asks, records the request, and gives sealed values to viewers' browsers, which open them with the
     person's own rights at Vault. The service has no key and no token of Vault. It needs the section `reveal` of
     the access policy, the right to read Airflow's tables and the stores, and a required sink of the access log.
 

@@ -181,7 +181,7 @@ class IdentityRefused(RevealError, AccessError):
 
 
 class IdentityProviderFailed(RevealError):
-    """The identity provider does not answer, or not as OpenID Connect says."""
+    """The identity provider does not answer, or its answer does not conform to OpenID Connect."""
 
     remedy = "check `reveal.oidc` of the access policy, and whether this machine reaches the provider"
 

@@ -67,7 +67,7 @@ declare.add(
     policy_credentials,
     "Create each identity's login and its workers' file.",
     kind="sets up",
-    found="with --dry-run: a login or a file is to be made, or old logins to be ended",
+    found="with --dry-run: a login or a file would be created, or old logins would be revoked",
     examples=(
         "secure-xcom policy credentials access_policy.yaml --out handout",
         "secure-xcom policy credentials access_policy.yaml --out handout --rotate --identity finance-workers",
@@ -80,7 +80,7 @@ declare.add(
     policy_verify,
     "Try at the services what the policy allows and forbids.",
     kind="reads",
-    found="a service allows or denies something else than the policy, or something could not be tried",
+    found="a service allows or denies something contrary to the policy, or something could not be tested",
     examples=(
         "secure-xcom policy verify access_policy.yaml --on vault",
         "secure-xcom policy verify access_policy.yaml --on s3 --allow 'put without If-None-Match'",
