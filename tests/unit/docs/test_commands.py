@@ -116,6 +116,16 @@ NOT_RUN = {
         "make models": "Spin is not installed for the tests; docs/evidence/test-environment.md has the last run",
         ".venv/bin/python": "the same",
     },
+    "docs/evidence/fuzzing.md": {
+        "make fuzz-coverage": "it takes an hour; tests/fuzz/test_parsers.py runs the harnesses on stored inputs"
+    },
+    "docs/how-to/release.md": {
+        "git clone": "tests/unit/scripts/test_build_dist.py builds twice and compares",
+        "python3 -m venv": "signing needs a person's login and a public log",
+        "cd dist": "the same",
+        "/tmp/signing": "the same",
+        "sha256sum": "tests/unit/scripts/test_build_dist.py compares the checksums",
+    },
     "docs/how-to/install.md": {
         "pip install": "a wheel by its path; the tests run on the package as the checkout installs it"
     },
