@@ -21,7 +21,11 @@ _ENDPOINT = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,300}(?:/[!-~]{0,300})?")
 
 def is_endpoint(text: str) -> bool:
     """Check whether a text is the URL of a service: ``https://HOST[:PORT][/PATH]``, or with http."""
-    return _ENDPOINT.fullmatch(text) is not None
+    try:
+        return _ENDPOINT.fullmatch(text) is not None and bool(urlsplit(text).hostname)
+    except ValueError:
+        # What stands in brackets is no IPv6 address.
+        return False
 
 
 @dataclass(frozen=True, slots=True)

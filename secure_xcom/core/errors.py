@@ -113,7 +113,7 @@ class ValueNotSerialisable(CodecError):
 class ValueTooLarge(CodecError):
     """The value is over [secure_xcom] max_bytes."""
 
-    remedy = "push a smaller value or its address, or ask your operators to raise the limit that is named"
+    remedy = "push a smaller value or its address, or raise max_bytes, of [secure_xcom] or of the compartment"
 
 
 class CodecUnknown(CodecError):

@@ -127,7 +127,11 @@ class OidcProvider:
 
     def _url(self, value: object, name: str, where: str) -> str:
         """Return an endpoint, which is as safe on its way as the issuer is."""
-        parts = urlsplit(value) if isinstance(value, str) else None
+        try:
+            parts = urlsplit(value) if isinstance(value, str) else None
+        except ValueError:
+            # What stands in brackets is no IPv6 address.
+            parts = None
         scheme = urlsplit(self._issuer).scheme
         if parts is None or parts.scheme not in ("https", scheme) or not parts.hostname or parts.fragment:
             raise IdentityProviderFailed(f"its {name} is missing, or not an address with HTTPS", where=where)

@@ -7,10 +7,18 @@ A task needs none of it. ``viewers`` of a compartment say who may see what
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from secure_xcom.core.access_policy.field_types import ClaimName, Duration, MountPath, Strict, a_list, seconds
+
+
+def _with_host(url: str) -> str:
+    """Return a URL, if what stands in brackets is an IPv6 address, which no pattern can tell."""
+    urlsplit(url)
+    return url
+
 
 # RFC 6454: scheme, host and port as browsers serialise them, in lower case and without a slash at the end.
 _Origin = Annotated[
@@ -19,8 +27,13 @@ _Origin = Annotated[
         max_length=255,
         pattern=r"^https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$",
     ),
+    AfterValidator(_with_host),
 ]
-_Issuer = Annotated[str, Field(max_length=1024, pattern=r"^https?://[\w.:\[\]-]+(/[\w.:/@~%+-]*)?$")]
+_Issuer = Annotated[
+    str,
+    Field(max_length=1024, pattern=r"^https?://[\w.:\[\]-]+(/[\w.:/@~%+-]*)?$"),
+    AfterValidator(_with_host),
+]
 _ClientId = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\w.:/@+~-]+$")]
 _Scope = Annotated[str, Field(max_length=255, pattern=r"^[\w.:/+-]+$")]
 _Namespace = Annotated[str, Field(max_length=255, pattern=r"^[\w-]+(/[\w-]+)*$")]

@@ -91,7 +91,11 @@ def _post(target: Notify, raised: Raised) -> None:
         )
         token = str(connection.password or "")
         url = url or str(connection.host or "")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # What stands in brackets is no IPv6 address.
+        parts = urlsplit("")
     # The path of a webhook may be its secret, so only its host is shown.
     where = f"webhook {parts.scheme}://{parts.hostname}" if target.webhook else f"connection {target.connection}"
     if parts.scheme not in ("http", "https") or not parts.hostname:

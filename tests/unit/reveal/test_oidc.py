@@ -255,6 +255,7 @@ def test_a_malformed_login_is_refused(opens: Opens, field: str, odd: Any) -> Non
         {"token_endpoint": None},
         {"token_endpoint": "ftp://127.0.0.1/token"},
         {"jwks_uri": "file:///etc/passwd"},
+        {"jwks_uri": "https://["},
         {"code_challenge_methods_supported": ["plain"]},
     ],
 )

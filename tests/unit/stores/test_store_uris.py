@@ -57,6 +57,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, extra: Any, **fields: Any) -> None:
         ("s3://bucket?region=", "give region a value"),
         ("s3://bucket?endpoint=localhost:9000", "not a URL.*https://HOST"),
         ("gs://bucket?endpoint=ftp://localhost", "not a URL"),
+        ("s3://bucket?endpoint=https://[", "not a URL"),
+        ("gs://bucket?endpoint=https://a]", "not a URL"),
         ("abfs://container?account=a&endpoint=http://", "not a URL"),
         ("s3://bucket?storage_class=STANDARD%0A", "cannot be"),
         ("s3://bucket?timeout=30s", "whole number from 1 to 3600"),

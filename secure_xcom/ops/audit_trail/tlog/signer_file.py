@@ -27,7 +27,7 @@ class FileSigner:
         try:
             parts = urlsplit(uri)
         except ValueError:
-            # The text after two slashes begins like an IPv6 address.
+            # What stands in brackets is no IPv6 address, so the URI has a host.
             parts = urlsplit("//host")
         self.uri = uri
         self.path = Path(unquote(parts.path))

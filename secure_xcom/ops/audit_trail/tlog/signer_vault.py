@@ -8,7 +8,6 @@ verifier keys of both versions.
 from __future__ import annotations
 
 import base64
-import binascii
 
 from secure_xcom.connections.vault.client import VaultClient, vault_client
 from secure_xcom.connections.vault.http import Answer
@@ -74,5 +73,5 @@ class VaultSigner:
 def _decoded(text: object) -> bytes:
     try:
         return base64.b64decode(str(text), validate=True)
-    except binascii.Error:
+    except ValueError:
         return b""

@@ -199,6 +199,17 @@ def test_a_webhook_that_does_not_take_it_is_said(hook: Any, status: int) -> None
     assert len(hook.taken) == 1
 
 
+def test_a_webhook_without_a_host_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in brackets in the connection is no IPv6 address."""
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_ALARM_HOOK", json.dumps({"conn_type": "http", "host": "https://[/secret-path"})
+    )
+    alarm = Alarm(name="x", when="tampering", notify=(Notify(connection="alarm_hook"), *LOUD))
+    (error,) = notify(alarm, Raised("x", "tampering", "", "text"))
+    assert "not an http or https URL" in error.what
+    assert "secret-path" not in str(error)
+
+
 def test_callbacks_are_called(hook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function gets the alarm as a dict; one that fails or is not there is said without its text."""
     names = (
