@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from hashlib import sha1
 from pathlib import Path
 
+from tests.fuzz import scratch
 from tests.fuzz.harness import WEIGHTS, inputs, load
 
 MEMORY_MIB = 2048
@@ -76,25 +79,39 @@ def _quoted(word: str) -> str:
     return f'"{"".join(letters)}"'
 
 
-def run(name: str, seconds: int, folder: Path) -> dict[str, object]:
+@dataclass(frozen=True)
+class Result:
+    """What became of one harness: ``ended`` is the exit code, ``findings`` are names of files."""
+
+    harness: str
+    seconds: int
+    executions: int
+    edges: int
+    ended: int
+    findings: list[str]
+
+
+def run(name: str, seconds: int, folder: Path) -> Result:
     """Fuzz one harness in a process of its own, and return what became of it."""
     command = [sys.executable, "-m", "tests.fuzz.coverage_guided", "--here", name]
     command += ["--seconds", str(seconds), "--into", str(folder)]
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / f"{name}.txt"
     before = _findings(folder / name)
-    with output.open("wb") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+    # Atheris ends its process without atexit, so the files of its harness are removed here.
+    with output.open("wb") as file, scratch.temporary() as place:
+        environment = {**os.environ, "TMPDIR": place}
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False)
     text = output.read_text(errors="replace")
     executed = [int(first or second) for first, second in _EXECUTIONS.findall(text)]
-    return {
-        "harness": name,
-        "seconds": seconds,
-        "executions": max(executed, default=0),
-        "edges": max(map(int, _EDGES.findall(text)), default=0),
-        "ended": done.returncode,
-        "findings": sorted(_findings(folder / name) - before),
-    }
+    return Result(
+        harness=name,
+        seconds=seconds,
+        executions=max(executed, default=0),
+        edges=max(map(int, _EDGES.findall(text)), default=0),
+        ended=done.returncode,
+        findings=sorted(_findings(folder / name) - before),
+    )
 
 
 def _findings(folder: Path) -> set[str]:
@@ -121,17 +138,14 @@ def main() -> int:
         return 0
     results = []
     for name, seconds in shares(arguments.seconds, names).items():
-        results.append(run(name, seconds, arguments.into))
-        print(
-            "{harness}: {executions} executions in {seconds} s, {edges} edges, findings: {findings}".format(
-                **{**results[-1], "findings": len(results[-1]["findings"]) or "none"}  # type: ignore[arg-type]  # a list
-            ),
-            flush=True,
-        )
-    (arguments.into / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    failed = [result["harness"] for result in results if result["ended"]]
+        result = run(name, seconds, arguments.into)
+        results.append(result)
+        reached = f"{result.executions} executions in {seconds} s, {result.edges} edges"
+        print(f"{name}: {reached}, findings: {len(result.findings) or 'none'}", flush=True)
+    (arguments.into / "results.json").write_text(json.dumps([asdict(one) for one in results], indent=1) + "\n")
+    failed = [result.harness for result in results if result.ended]
     if failed:
-        print(f"see {arguments.into} for what failed: {', '.join(map(str, failed))}", file=sys.stderr)
+        print(f"see {arguments.into} for what failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,11 +44,8 @@ def test_every_parser_has_a_harness_and_a_share() -> None:
     assert abs(sum(shares(3600, list(WEIGHTS)).values()) - 3600) < len(modules)
 
 
-def _harness(reader: object, **limits: float) -> Harness:
-    def seeds() -> Iterator[bytes]:
-        yield b""
-
-    return Harness((reader,), (UriInvalid,), seeds, **limits)  # type: ignore[arg-type]  # a callable, and limits
+def _harness(reader: Callable[[bytes], object], *, seconds: float = 5.0, mebibytes: int = 256) -> Harness:
+    return Harness((reader,), (UriInvalid,), lambda: [b""], seconds=seconds, mebibytes=mebibytes)
 
 
 def _raises(error: Exception) -> Harness:

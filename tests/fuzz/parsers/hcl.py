@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from secure_xcom.core.errors import PolicyInvalid
-from secure_xcom.ops.service_policies.lint.documents import lint_documents
 from tests.fuzz.harness import Harness
-from tests.fuzz.scratch import file_of
+from tests.fuzz.linting import lint_of
 
 _COMPILED = Path(__file__).parents[2] / "unit/ops/service_policies/compiled/vault/policies"
 _ODD = b"""\
@@ -21,12 +20,6 @@ path "a/*" { policy = "write" denied_parameters { "x" = [true, -1] } }
 """
 
 
-def _lint(data: bytes) -> None:
-    for finding in lint_documents(file_of(data, "policy.hcl")):
-        assert (finding.line or 0) >= 1
-        assert (finding.column or 0) >= 1
-
-
 def _seeds() -> Iterator[bytes]:
     yield _ODD
     for path in sorted(_COMPILED.glob("*.hcl")):
@@ -34,7 +27,7 @@ def _seeds() -> Iterator[bytes]:
 
 
 HARNESS = Harness(
-    (_lint,),
+    (lint_of("policy.hcl"),),
     (PolicyInvalid,),
     _seeds,
     words=(

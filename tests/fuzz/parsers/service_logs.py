@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from secure_xcom.core.operator_errors import AccessLogUnreadable, CommandError
 from secure_xcom.ops.audit_trail.reconcile import cloudtrail, vault_log
 from tests.fuzz.harness import Harness
 from tests.fuzz.scratch import file_of
 
-_VAULT = {
+_VAULT: dict[str, Any] = {
     "time": "2026-11-22T10:00:00.123456789Z",
     "type": "response",
     "auth": {"display_name": "approle", "accessor": "hmac-sha256:00aa", "policies": ["secure-xcom-viewers-pay"]},
@@ -45,7 +46,7 @@ def _cloudtrail(data: bytes) -> None:
 
 
 def _seeds() -> Iterator[bytes]:
-    export = {**_VAULT, "request": {**_VAULT["request"], "path": "transit/export/encryption-key/xcom"}}  # type: ignore[dict-item]  # a mapping
+    export = {**_VAULT, "request": {**_VAULT["request"], "path": "transit/export/encryption-key/xcom"}}
     for record in (_VAULT, export, _CLOUDTRAIL):
         yield json.dumps(record).encode() + b"\n"
     trail = json.dumps({"Records": [_CLOUDTRAIL]}).encode()

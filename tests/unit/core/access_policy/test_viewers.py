@@ -130,3 +130,10 @@ def test_what_is_no_origin_or_no_group_is_refused(old: str, new: str, said: str)
     with pytest.raises(PolicyInvalid) as refused:
         policy(old, new)
     assert said in refused.value.what
+
+
+def test_an_issuer_has_a_host() -> None:
+    """What stands in brackets is no IPv6 address: the policy is refused, and no later reader of the URL fails."""
+    oidc = "oidc: {issuer: 'https://[', client_id: reveal}"
+    with pytest.raises(PolicyInvalid, match="issuer"):
+        policy("vault: {address: 'https://vault.example.com:8200'}", oidc)
