@@ -26,7 +26,8 @@ FOLDER = ROOT / "docs" / "evidence" / "approval"
 PAGES = sorted(FOLDER.glob("*.md"))
 RECORD = (
     "Every push, pull, purge, open and reveal made through secure_xcom, refused ones included, is an event in the "
-    "access log, or nothing is given out. What goes past secure_xcom shows at most in the key service's own log."
+    "access log, or nothing is given out. What bypasses secure_xcom appears, if at all, only in "
+    "the key service's own log."
 )
 
 
