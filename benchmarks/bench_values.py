@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--places", default="files,S3")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--write", action="store_true", help="write the tables of docs/evidence/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the tables of performance-by-value.md")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="secure_xcom_bench_"))
     figures: list[Figure] = []

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.bench_values import Figure as Value
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "evidence" / "performance.md"
+VALUES_PAGE = PAGE.with_name("performance-by-value.md")
 BEGIN, END = "<!-- benchmarks begin -->", "<!-- benchmarks end -->"
 VALUES_BEGIN, VALUES_END = "<!-- values begin -->", "<!-- values end -->"
 
@@ -92,8 +93,8 @@ def write_values(figures: Sequence[Value]) -> None:
         for kind in dict.fromkeys(figure.kind for figure in figures):
             cells = [_ratio(found[place, way, kind, size]) for way in ("push", "pull") for size in sizes]
             lines.append(f"|{kind}|" + "|".join(cells) + "|")
-    before, _, rest = PAGE.read_text().partition(VALUES_BEGIN)
-    PAGE.write_text(before + "\n".join([*lines, "", VALUES_END]) + rest.partition(VALUES_END)[2])
+    before, _, rest = VALUES_PAGE.read_text().partition(VALUES_BEGIN)
+    VALUES_PAGE.write_text(before + "\n".join([*lines, "", VALUES_END]) + rest.partition(VALUES_END)[2])
 
 
 def _ratio(figure: Value) -> str:
