@@ -9,12 +9,12 @@ from typing import Any
 
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claim_listing import ListedClaimObjects
-from secure_xcom.claims.claimant import Claimant, Target
+from secure_xcom.claims.claimant import Claimant, Target, claims_folder
 from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import ClaimTampered, ContextRefused, ReferenceMalformed, SecureXComError
+from secure_xcom.core.errors import ClaimTampered, ContextRefused, ReferenceMalformed, SecureXComError, StoreDenied
 from secure_xcom.core.event import Event
 from secure_xcom.core.pipeline.open_payload import place_within
 from secure_xcom.core.reference import TAG, TIME_FORMAT
@@ -129,6 +129,14 @@ class DatabaseRows:
         return list(self._database.of_tasks([task_instance], key=coordinate.key))
 
 
+def _may_list(opened: Store, folder: str) -> bool:
+    try:
+        next(iter(opened.list(folder)), None)
+    except StoreDenied:
+        return False
+    return True
+
+
 def shred_all(
     policy: AccessPolicy,
     database: Database,
@@ -184,7 +192,13 @@ def shred_all(
         )
         access_log.record([event])
 
-    places = [(uri, compartment.name) for compartment in policy.compartments for uri in compartment.all_store_uris]
+    # Where nothing is exclusive, the compiled policies give no right to list claims, and none was made.
+    places = [
+        (uri, compartment.name)
+        for compartment in policy.compartments
+        for uri in compartment.all_store_uris
+        if ledger or compartment.exclusive or _may_list(opened(uri), claims_folder(compartment.name))
+    ]
     for claim, done in shred_finished(
         ledger or ListedClaimObjects(opened),
         places,
