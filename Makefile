@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz fuzz-coverage bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-kubernetes test-chart docs lint types fuzz fuzz-coverage bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -22,6 +22,7 @@ help:
 	@echo "make coverage     the fast tests, with a report of the lines that they run, in build/coverage"
 	@echo "make test         format, lint, types and every test, with real servers and whole Airflows"
 	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
+	@echo "make test-chart   the chart of SECURE_XCOM_TEST_AIRFLOW_CHART on the same Kubernetes, with helm and kubectl on PATH"
 	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make fuzz-coverage  coverage-guided fuzzing of every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -64,7 +65,11 @@ test: lint types
 # The first time it builds Kubernetes from its Go modules into the cache: about 20 minutes of processor time.
 test-kubernetes: dev
 	SECURE_XCOM_TEST_BUILD=true $(BIN)/python -m tests.support.kubernetes.within \
-		$(BIN)/pytest -p no:xdist -q tests/kubernetes $(PYTEST_ARGS)
+		$(BIN)/pytest -p no:xdist -q --ignore tests/kubernetes/test_chart.py tests/kubernetes $(PYTEST_ARGS)
+
+test-chart: dev
+	SECURE_XCOM_TEST_BUILD=true $(BIN)/python -m tests.support.kubernetes.within \
+		$(BIN)/pytest -p no:xdist -q tests/kubernetes/test_chart.py $(PYTEST_ARGS)
 
 lint: dev
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ from tests.support.kubernetes.node_files import ADDRESS, ISSUER, NODE, SERVICES,
 from tests.support.servers.certificates import PrivateCa
 from tests.support.servers.vault_server import free_port
 
-START_SECONDS = 120
+START_SECONDS = 600
 NAMESPACE = "k8s.io"
 # nodeipam and routes are the CNI plugin's here.
 CONTROLLERS = "*,-node-ipam-controller,-node-route-controller,-cloud-node-lifecycle-controller"
