@@ -26,11 +26,11 @@ from secure_xcom.core.event import Action
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.per_process import MadeOnce, unlocked_property
 from secure_xcom.core.pipeline.decide import Admitted, Row, decide, exclusive_of
+from secure_xcom.core.pipeline.decode_and_mask import Masker, Revealed, open_and_reveal, reveal_plain
 from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
 from secure_xcom.core.pipeline.open_payload import key_uses
 from secure_xcom.core.pipeline.push_routing import Destination, destination, mask_mode
-from secure_xcom.core.pipeline.reveal import Masker, Revealed, open_and_reveal, reveal_plain
 from secure_xcom.core.pipeline.seal_payload import Puts, Sealed, pack, preview_of, reference_of, seal_packed
 from secure_xcom.core.pipeline.telemetry import NotMeasured
 from secure_xcom.core.reference import LEDGER_STORE
