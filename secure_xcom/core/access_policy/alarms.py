@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from secure_xcom.core.access_policy.field_types import Duration, Name, Strict, a_list, seconds
+from secure_xcom.core.access_policy.field_types import Duration, Name, Strict, a_list
 
 When = Literal[
     "refusals", "second_claim", "first_consumer", "plaintext_seen", "opened", "first_reveal", "reveals",
@@ -64,8 +64,3 @@ class Alarm(Strict):
     sensitive_reveal), instead of `audit alarms`."""
     notify: Annotated[tuple[Notify, ...], a_list(min_length=1, max_length=8)]
     """Who is notified, and how."""
-
-    @property
-    def within_seconds(self) -> int:
-        """``within`` in seconds."""
-        return seconds(self.within)

@@ -172,4 +172,4 @@ def preview_of(bare: Reference, value: Maskable, mode: str, names: SensitiveName
         return None
     # What one reader may see is shown to nobody else, so of an exclusive value there are shapes at the most.
     shown = "shape" if bare.head.exclusive else mode
-    return preview(value.structure, mode=shown, names=names, key=value.key, max_bytes=room, clean=value.clean)
+    return preview(value.structure, mode=shown, names=names, key=value.key, max_bytes=room, known=value.known)
