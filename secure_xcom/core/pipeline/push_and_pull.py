@@ -4,8 +4,8 @@ push:  decide -> encode -> mask -> route -> seal -> put -> reference (with previ
 pull:  decide -> fetch (payloads and data keys at the same time) -> claim (if it is exclusive) -> open
        -> decode -> mask -> audit -> returned
 
-The stages of a pull are `decide`, `fetch`, `claim`, `open_payload` and `decode_and_mask` beside this file; those of a push
-are `push_routing` and `seal_payload`. `delete` has the purge and the shredding of exclusive XComs.
+The stages of a pull are `decide`, `fetch`, `claim`, `open_payload` and `decode_and_mask` beside this file; those
+of a push are `push_routing` and `seal_payload`. `delete` has the purge and the shredding of exclusive XComs.
 """
 
 from __future__ import annotations
