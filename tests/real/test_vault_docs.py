@@ -45,7 +45,7 @@ def test_the_page_leads_from_an_empty_vault_to_settings_that_work(
         (commands / name).chmod(0o755)
     steps = blocks("sh")
     assert len(steps) >= 12
-    # The page shows two ways: by one command, and then from nothing by hand. Both end with the settings and a check.
+    # The page shows two ways: by one command, and then from nothing by hand. Both end with a check.
     assert [step.startswith("secure-xcom init --vault") for step in steps[:3]] == [True, True, False]
     check = next(step for step in steps if "__XCOM_BACKEND=" in step)
     # A dry run ends with 1 where there is something to make.

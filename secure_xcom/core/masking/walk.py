@@ -32,8 +32,8 @@ from secure_xcom.core.masking.structure import (
     unwrap,
 )
 
-# Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames (`secure_xcom.codecs`)
-# have all alike: they tell nothing, and a log in which they are masked cannot be read.
+# Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames
+# (`secure_xcom.core.codecs`) share: they identify nothing, and a log in which they are masked cannot be read.
 _TELLING_NOTHING = frozenset(
     {
         *("https", "value", "username", "password"),

@@ -19,8 +19,8 @@ from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import StoreError
 from secure_xcom.core.masking.preview import preview
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.pipeline.decode_and_mask import Maskable
 from secure_xcom.core.pipeline.push_routing import Destination
-from secure_xcom.core.pipeline.reveal import Maskable
 from secure_xcom.core.reference import HEADER_BYTES, Head, Reference, WrappedKey
 from secure_xcom.core.seal import Counted, seal, sealed_size
 from secure_xcom.keys import DataKey

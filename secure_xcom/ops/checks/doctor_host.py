@@ -40,8 +40,8 @@ _HARMLESS = {"deny", "list", "read"}
 def _compare(role: Role) -> str:
     other = "worker" if role == "maintenance" else "maintenance"
     return (
-        f"run it with --role {other} if this is the login of that role; otherwise compare its policy with the one that "
-        "`secure-xcom policy compile` or `secure-xcom init --vault --dry-run` writes"
+        f"run it with --role {other} if this is the login of that role; otherwise compare its policy with the one "
+        "that `secure-xcom policy compile` or `secure-xcom init --vault --dry-run` writes"
     )
 
 

@@ -238,7 +238,7 @@ def _stale(versions: Counter[tuple[str, int]]) -> Iterator[Finding]:
                 uri,
                 "warning",
                 f"wraps by {uri} of version {min(stale)} and up, while version {latest} is in use",
-                "run `secure-xcom rewrap --apply`, and then raise min_decryption_version and min_encryption_version",
+                "run `secure-xcom rewrap --apply`, then raise min_decryption_version and min_encryption_version",
                 "stale-wrap",
                 count=sum(stale.values()),
             )

@@ -1,4 +1,4 @@
-"""The reveal stage: decode what was opened, and register its secrets with Airflow's masker."""
+"""Open and decode a payload; `Masker`, which the pipeline calls, registers the secrets."""
 
 from __future__ import annotations
 
