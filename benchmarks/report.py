@@ -144,8 +144,8 @@ def flame(name: str, title: str, stacks: Mapping[tuple[str, ...], int]) -> None:
             if width < _NARROWEST:
                 continue
             deepest = max(deepest, depth)
-            colour = plt.get_cmap("YlOrRd")(0.15 + zlib.crc32(call.encode()) % 40 / 100)
-            axes.add_patch(Rectangle((left, depth), width, 0.94, facecolor=colour, edgecolor="white"))
+            color = plt.get_cmap("YlOrRd")(0.15 + zlib.crc32(call.encode()) % 40 / 100)
+            axes.add_patch(Rectangle((left, depth), width, 0.94, facecolor=color, edgecolor="white"))
             room = int(width * 1.75)
             label = f"{call.partition(' ')[0]} {width:.0f} %"
             axes.text(left + 0.15, depth + 0.66, label[:room] if room > _SHORTEST else "", fontsize=6.5)

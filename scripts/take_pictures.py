@@ -79,7 +79,7 @@ def demo() -> None:
 
 
 def _on_a_terminal(command: list[str]) -> str:
-    """What a command prints on a terminal of our width, with its colours."""
+    """What a command prints on a terminal of our width, with its colors."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 400, COLUMNS, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
@@ -184,7 +184,7 @@ def _photograph(url: str, path: Path) -> None:
         page.keyboard.press("Control+End")
         page.get_by_text("preview").first.wait_for()
         page.mouse.move(0, 0)
-        # Until the last line has its colours.
+        # Until the last line has its colors.
         page.wait_for_timeout(2000)
         top, end = page.get_by_text("Logs", exact=True).first.bounding_box(), value.bounding_box()
         if top is None or end is None:

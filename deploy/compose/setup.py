@@ -57,7 +57,7 @@ class Vault:
 
 
 def start(vault: Vault, kept: Path) -> str:
-    """Initialise the server if nobody has, and give the operator's token, which is kept in a volume of its own."""
+    """Initialize the server if nobody has, and give the operator's token, which is kept in a volume of its own."""
     if not vault.call("GET", "sys/init")["initialized"]:
         # With an auto-unseal these are recovery keys: they allow a new root token, and open nothing.
         made = vault.call("PUT", "sys/init", {"recovery_shares": 1, "recovery_threshold": 1})

@@ -22,7 +22,7 @@ from secure_xcom.cli import options, output
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder, and say how to examine it.")] = False,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Print no colours and no boxes, as when the output is not a terminal.")
+        bool, typer.Option("--plain", help="Print no colors and no boxes, as when the output is not a terminal.")
     ] = False,
     as_json: options.AsJson = False,
     ui: Annotated[
@@ -126,6 +126,11 @@ class _Progress:
         if self._out.is_terminal and not os.environ.get("NO_COLOR"):
             with self._out.status(f"{what} ..."):
                 yield
+            self._say(what)
         else:
+            # Said before it begins: a step takes up to half a minute, and a log has no spinner.
+            self._say(f"{what} ...")
             yield
+
+    def _say(self, what: str) -> None:
         self._out.print(f"{time.monotonic() - self._started:5.1f} s  {what}", style="dim")

@@ -1,4 +1,4 @@
-"""Show what ``secure-xcom doctor`` found, in colour."""
+"""Show what ``secure-xcom doctor`` found, in color."""
 
 from __future__ import annotations
 

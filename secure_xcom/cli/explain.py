@@ -43,7 +43,7 @@ def explain(
         ("what to do", f"{explanation.remedy}."),
         ("who meets it", f"{explanation.met_by}."),
         ("also caught as", ", ".join(explanation.kinds)),
-        ("written up in", ", ".join(explanation.pages)),
+        ("documentation", explanation.documentation),
     ):
         if text:
             out.print(f"{label}: {text}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Print findings, errors and JSON, in colour on a terminal and plain elsewhere."""
+"""Print findings, errors and JSON, in color on a terminal and plain elsewhere."""
 
 from __future__ import annotations
 

@@ -263,13 +263,12 @@ class Settings:
             return
         missing = [name for name in ("key_uris", "store_uri") if not getattr(self, name)]
         if missing:
+            examples = {"key_uris": "local:///path/keyring.json", "store_uri": "file:///path"}
+            lines = " and ".join(f"`{name} = {examples[name]}`" for name in missing)
             raise SettingMissing(
                 f"{' and '.join(missing)} not set, so nothing can be sealed",
-                where=f"[{SECTION}]",
-                remedy=(
-                    "write `key_uris = local:///path/keyring.json` and `store_uri = file:///path` (or an "
-                    "access_policy) into [secure_xcom]; `secure-xcom init` makes the keyring and prints the lines"
-                ),
+                where=f"section {SECTION}",
+                remedy=f"write {lines} (or an access_policy) into [{SECTION}]; `secure-xcom init` prints them",
             )
 
 

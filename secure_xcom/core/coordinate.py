@@ -172,7 +172,7 @@ CLAIMS = "~claims"
 class TaskTry:
     """One try of a task instance: who pushes or pulls, as Airflow's context tells it.
 
-    Defence in depth: the process says so itself.
+    Defense in depth: the process says so itself.
 
     :ivar bundle: the DAG bundle that the scheduler told this process to load the DAG from, and
     :ivar team: the team that the API server says it belongs to; None where Airflow says none.

@@ -105,9 +105,9 @@ class CodecError(SecureXComError):
 
 
 class ValueNotSerialisable(CodecError):
-    """Airflow's serialisation does not support a class in the value."""
+    """Airflow's serialization does not support a class in the value."""
 
-    remedy = "convert it to a type that Airflow serialises, or give the class serialize() and deserialize()"
+    remedy = "convert it to a type that Airflow serializes, or give the class serialize() and deserialize()"
 
 
 class ValueTooLarge(CodecError):
@@ -168,7 +168,7 @@ class ReferenceExpired(ReferenceRefused):
 class ClockSkewed(ReferenceRefused):
     """The clocks of the producer and of this machine are too far apart to tell whether the XCom has expired."""
 
-    remedy = "synchronise this machine's clock (NTP)"
+    remedy = "synchronize this machine's clock (NTP)"
 
 
 class ReferenceShredded(ReferenceRefused):

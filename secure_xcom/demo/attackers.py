@@ -89,7 +89,7 @@ def forms(text: str) -> dict[str, bytes]:
     }
     for offset in range(3):
         # What stands before it shifts a text within base64's groups of three bytes; the characters at its ends
-        # that depend on its neighbours are left out.
+        # that depend on its neighbors are left out.
         first = -(-offset * 8 // 6)
         last = (offset + len(raw)) * 8 // 6
         for name, encode in (("base64", base64.b64encode), ("base64url", base64.urlsafe_b64encode)):

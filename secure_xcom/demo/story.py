@@ -67,10 +67,10 @@ class Story:
 
         :raises SecureXComError: the demo cannot be run here.
         """
-        with self._step("make a keyring and a store"):
+        with self._step("create a keyring and a store"):
             evidence = Evidence(self._prepare())
         with self.airflow:
-            with self._step("make the database of a throwaway Airflow"):
+            with self._step("create the database of a temporary Airflow"):
                 self.airflow.migrate()
             with self._step("start its API server, scheduler and DAG processor"):
                 self.airflow.start()

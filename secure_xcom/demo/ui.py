@@ -117,7 +117,7 @@ def shown(folder: Path, step: Step) -> Iterator[Shown]:
     with step("make keyrings, stores and an access policy"):
         airflow = make(folder)
     with airflow:
-        with step("make the database of a throwaway Airflow"):
+        with step("create the database of a temporary Airflow"):
             airflow.migrate()
         with step("run the DAGs of two teams"):
             run_id = run_dags(airflow)

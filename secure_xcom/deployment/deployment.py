@@ -164,7 +164,7 @@ class Deployment:
     ) -> Pipeline:
         """Return a new pipeline that pushes and pulls for this deployment.
 
-        :param codecs: the codecs, with the serialisation that the caller wants.
+        :param codecs: the codecs, with the serialization that the caller wants.
         :param register: registers sensitive values with a masker; without it, with Airflow's.
         :param telemetry: takes the measurements; without it, nobody does.
         :raises ConfigurationError: the settings or the policy cannot be used, or the policy relies on what this

@@ -36,6 +36,12 @@ class Explanation:
     kinds: tuple[str, ...]
     pages: tuple[str, ...]
 
+    @property
+    def documentation(self) -> str:
+        """Where to read more, by the names that pages have on the site and in the repository."""
+        section, *more = (page.removeprefix("docs/").partition("#")[0].removesuffix(".md") for page in self.pages)
+        return "; ".join((f"page {section}, section {self.id}", *(f"page {page}" for page in more)))
+
     def record(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         return asdict(self)

@@ -15,7 +15,7 @@ _ASCII_GLYPHS = {"ok": "+", "warning": "!", "error": "x"}
 
 
 def console(*, stderr: bool = False, plain: bool = False, width: int | None = None) -> Console:
-    """Return a console; rich omits colour where NO_COLOR is set or the output is no terminal."""
+    """Return a console; rich omits color where NO_COLOR is set or the output is no terminal."""
     from rich.console import Console
 
     return Console(

@@ -168,7 +168,7 @@ def _check_time(claims: Mapping[str, Any], now: float) -> None:
         raise IdentityRefused(
             "the token is not valid yet",
             where="the identity token",
-            remedy="synchronise the clocks of the reveal service and of the token's issuer (NTP)",
+            remedy="synchronize the clocks of the reveal service and of the token's issuer (NTP)",
         )
 
 

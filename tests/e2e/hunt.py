@@ -64,7 +64,7 @@ def forms(text: str) -> dict[str, bytes]:
     }
     for offset in range(3):
         # What stands before a text shifts it within base64's groups of three bytes; the characters at both ends
-        # that depend on the neighbours are left out.
+        # that depend on the neighbors are left out.
         first = -(-offset * 8 // 6)
         for name, encode in (("base64", base64.b64encode), ("base64, url-safe", base64.urlsafe_b64encode)):
             found[f"{name}, offset {offset}"] = encode(b"\0" * offset + raw)[first : (offset + len(raw)) * 8 // 6]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("e2e-live")
 # Rows that were replaced or deleted, and what is pulled within code and goes nowhere else: the bytes may be gone
 # when the hunt begins, whatever the backend.
 PASSING = {"push of a failed try", "push of try 1", "push of try 3", "push of try 2"}
-# Of the deployment with Airflow's object storage: what its own serialisation does not take.
+# Of the deployment with Airflow's object storage: what its own serialization does not take.
 ONLY_OURS_HAS = ("push with ", "a pull that fails")
 
 

@@ -17,7 +17,7 @@ from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.reference import is_reference
 from secure_xcom.keys import key_service
-from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognize
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.registry import STEPS
 from secure_xcom.ops.keyring import rotate_keyring
@@ -59,7 +59,7 @@ class Ran:
         try:
             for row in database.rows(dag_id=DAG):
                 if (row.run_id, row.task_id, row.key) == (run_id, task_id, "return_value"):
-                    found = recognise(row, policy, database)
+                    found = recognize(row, policy, database)
                     assert isinstance(found, EligibleRow)
                     key, sealed = opener.fetch(found.reference, found.compartment, where=row.where)
                     data = opener.open(found.reference, key, sealed, row.where)

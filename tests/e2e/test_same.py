@@ -170,7 +170,7 @@ def test_what_only_our_backend_gives_back(stock: Lived, ours: Lived) -> None:
 
 
 def test_a_type_that_is_not_taken_is_refused_by_name(stock: Lived, ours: Lived) -> None:
-    """What cannot be serialised is refused with our error, as it is with Airflow's backend."""
+    """What cannot be serialized is refused with our error, as it is with Airflow's backend."""
     for name in SHAPES:
         if name not in ours.notes.got and outcome(ours, name) == "no row" and name != "None":
             assert ours.notes.said[name][0] == "refused: ValueNotSerialisable"

@@ -430,7 +430,7 @@ def test_axe_finds_nothing(window: Window, here: World) -> None:
     found: dict[Any, Any] = {}
     for url, until in places:
         window.go(url, until)
-        # Colours on their way from one theme to the other are those of none.
+        # Colors on their way from one theme to the other are those of none.
         window.page.add_style_tag(content="* { transition: none !important; animation: none !important }")
         details = window.root.get_by_role("button", name=re.compile("^Show details of "))
         if "key=" in url:

@@ -170,7 +170,7 @@ class Drill:
         """A new one at the old address, with the snapshot of a backup and the unseal keys of its time."""
         old = self.vault.unseal_key, self.vault.token
         self.vault.start()
-        self.vault.initialise()
+        self.vault.initialize()
         assert (self.vault.unseal_key, self.vault.token) != old
         self.restore_vault(backup, *old)
 

@@ -85,7 +85,7 @@ def revealed(context: BrowserContext, double: Double, key: str = "return_value")
 
 
 def wrapped(name: str, data: Any, version: int = 1) -> dict[str, Any]:
-    """What Airflow's serialisation puts around an object."""
+    """What Airflow's serialization puts around an object."""
     return {"__classname__": name, "__version__": version, "__data__": data}
 
 

@@ -219,7 +219,7 @@ def test_verify_tries_a_viewers_own_token(world: RevealWorld) -> None:
 
 
 def test_another_apply_changes_nothing(world: RevealWorld) -> None:
-    """What is there is recognised, the group's alias and Vault's defaults included."""
+    """What is there is recognized, the group's alias and Vault's defaults included."""
     assert {step["state"] for step in world.apply()["steps"]} == {"there"}
 
 

@@ -45,11 +45,12 @@ def test_the_page_leads_from_an_empty_vault_to_settings_that_work(
         (commands / name).chmod(0o755)
     steps = blocks("sh")
     assert len(steps) >= 12
-    # The page shows two ways: by one command, and then from nothing by hand.
+    # The page shows two ways: by one command, and then from nothing by hand. Both end with a check.
     assert [step.startswith("secure-xcom init --vault") for step in steps[:3]] == [True, True, False]
+    check = next(step for step in steps if "__XCOM_BACKEND=" in step)
     # A dry run ends with 1 where there is something to make.
     steps[0] = f"{steps[0].rstrip()} || [ $? -eq 1 ]"
-    for number, way in enumerate((steps[:2], steps[2:])):
+    for number, way in enumerate(([*steps[:3], check], steps[3:])):
         folder = tmp_path / str(number)
         folder.mkdir()
         with dev_server(binary, folder, flavour) as server:

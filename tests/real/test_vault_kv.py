@@ -198,7 +198,7 @@ class TestFaults:
     def test_a_put_whose_answer_is_lost_is_not_refused_as_a_second_one(
         self, behind: Store, proxy: FaultyProxy
     ) -> None:
-        """The entry that the first attempt wrote is recognised by its bytes."""
+        """The entry that the first attempt wrote is recognized by its bytes."""
         proxy.faults = [Fault("lose", path="/data/")]
         behind.put("faults/lost", [b"sealed"])
         assert b"".join(behind.get("faults/lost")) == b"sealed"

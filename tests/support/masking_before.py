@@ -18,7 +18,7 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.walk import Leaf
 
 CLASSNAME, VERSION, DATA = "__classname__", "__version__", "__data__"
-"""What Airflow's serialisation puts around everything that is no plain structure (airflow/sdk/serde)."""
+"""What Airflow's serialization puts around everything that is no plain structure (airflow/sdk/serde)."""
 
 # {"name": "password", "value": "..."}: the shape of Kubernetes' env, of HTTP archives, of forms and tags.
 LABEL_KEYS = ("name", "key", "field", "header")
@@ -37,7 +37,7 @@ TEXT_MAX_CHARACTERS = 1 << 20
 
 
 def unwrap(node: dict[Any, Any]) -> tuple[str, object] | None:
-    """Return the class's full name and the data, if Airflow's serialisation wrote this dict around an object."""
+    """Return the class's full name and the data, if Airflow's serialization wrote this dict around an object."""
     classname = node.get(CLASSNAME)
     return (classname, node.get(DATA)) if isinstance(classname, str) else None
 
@@ -104,7 +104,7 @@ def decoded(data: bytes) -> str:
 
 
 def iso_moment(classname: str, data: object) -> str | None:
-    """Return a serialised date and time in ISO 8601, UTC; it is kept as seconds and a time zone."""
+    """Return a serialized date and time in ISO 8601, UTC; it is kept as seconds and a time zone."""
     if classname not in _MOMENTS or not isinstance(data, dict):
         return None
     try:
@@ -227,7 +227,7 @@ _TEXT_DEPTH_MAX = 4
 _BYTES_MAX = 1 << 20
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
-# Cells of data frames come as they are; elsewhere Airflow's serialisation has made text or numbers of these.
+# Cells of data frames come as they are; elsewhere Airflow's serialization has made text or numbers of these.
 _PRINTED = (Decimal, date, time, timedelta, UUID)
 
 

@@ -88,7 +88,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 def help_texts() -> str:
-    """``--help`` of every command, on a terminal of 80 columns without colour."""
+    """``--help`` of every command, on a terminal of 80 columns without color."""
     parts = []
     for path in commands():
         result = CliRunner().invoke(

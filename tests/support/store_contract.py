@@ -231,7 +231,7 @@ class StoreContract:
         assert sum(map(len, store.get(f"{folder}/large"))) == 12 << 20
 
     def test_delete_many(self, store: Store, folder: str) -> None:
-        """What is deleted is gone, its neighbours stay, and deleting again or deleting nothing is no error."""
+        """What is deleted is gone, its neighbors stay, and deleting again or deleting nothing is no error."""
         paths = [f"{folder}/{name}" for name in ("a", "b", "c")]
         for path in paths:
             store.put(path, [b"x"])

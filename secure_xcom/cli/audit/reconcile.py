@@ -1,4 +1,4 @@
-"""Show what ``secure-xcom audit reconcile`` found, in colour."""
+"""Show what ``secure-xcom audit reconcile`` found, in color."""
 
 from __future__ import annotations
 

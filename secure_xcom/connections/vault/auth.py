@@ -217,7 +217,7 @@ class ConnectionSource:
             return VaultLoginRefused(
                 f"the {self.method} login failed: by Vault's clock the JWT has expired or is not valid yet",
                 where=self._where,
-                remedy="give the worker a new JWT, and synchronise the clocks of Vault, of this machine and of "
+                remedy="give the worker a new JWT, and synchronize the clocks of Vault, of this machine and of "
                 "the JWT's issuer",
             )
         if status == 404:

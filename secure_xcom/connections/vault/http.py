@@ -206,7 +206,7 @@ def error_of_status(status: int, errors: Sequence[str], address: str) -> VaultTr
     if "sealed" in words:
         return VaultSealed("Vault is sealed", where=address)
     if status == 501:
-        return VaultRefused("Vault is not initialised", where=address, remedy="run `vault operator init`")
+        return VaultRefused("Vault is not initialized", where=address, remedy="run `vault operator init`")
     if status in (472, 473) or "not active" in words:
         return VaultUnreachable("this Vault is a standby node and reaches no active one", where=address)
     if status == 412 or status >= 500:

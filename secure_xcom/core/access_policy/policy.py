@@ -1,6 +1,6 @@
 """The access policy: which compartment an XCom belongs to, and who may pull it.
 
-These decisions hold as long as the worker runs our code: they are defence in depth and give clear errors. Against
+These decisions hold as long as the worker runs our code: they are defense in depth and give clear errors. Against
 a hostile worker, the policies of the key service and the bucket hold.
 """
 

@@ -20,7 +20,7 @@ def _with_host(url: str) -> str:
     return url
 
 
-# RFC 6454: scheme, host and port as browsers serialise them, in lower case and without a slash at the end.
+# RFC 6454: scheme, host and port as browsers serialize them, in lower case and without a slash at the end.
 _Origin = Annotated[
     str,
     Field(

@@ -1,6 +1,6 @@
 """Value <-> bytes. The head records the codec's name; an unknown one is refused (`CodecUnknown`).
 
-Airflow's own serialisation turns objects into plain structures and back, so every type that the stock backend
+Airflow's own serialization turns objects into plain structures and back, so every type that the stock backend
 takes comes back as the same type; it is handed in, because the core runs without Airflow.
 """
 
@@ -104,7 +104,7 @@ class Codecs:
         :raises ValueNotSerialisable: names the class and path of the part at fault, never the value.
         """
         if type(value) in (bytes, bytearray):
-            # Airflow's serialisation has no form for bytes at all; kept raw they cost nothing.
+            # Airflow's serialization has no form for bytes at all; kept raw they cost nothing.
             data = bytes(value)  # type: ignore[call-overload]  # of one of these types
             return Encoded(type(value).__name__, (data,), data)
         try:
@@ -120,7 +120,7 @@ class Codecs:
             from secure_xcom.core.codecs import failing_part
 
             part = failing_part.find(value, self._encode_json, error, self._names, where)
-            what = f"the value cannot be serialised at {part.text}"
+            what = f"the value cannot be serialized at {part.text}"
             raise ValueNotSerialisable(what, where=where, remedy=part.remedy) from None
 
     def _encode_json(self, value: object) -> Encoded:
@@ -152,7 +152,7 @@ class Codecs:
         return Decoded(self.restore(structure, where=where) if parts is None else structure, structure, parts)
 
     def restore(self, structure: object, *, where: str = "") -> Any:
-        """Return Airflow's deserialisation of a plain structure.
+        """Return Airflow's deserialization of a plain structure.
 
         :raises ValueNotDecodable: names the class that is missing or not allowed, when that is the cause.
         """

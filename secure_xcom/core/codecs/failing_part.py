@@ -1,6 +1,6 @@
-"""Find the part of a value that cannot be serialised, and name its class and the path to it, never the value.
+"""Find the part of a value that cannot be serialized, and name its class and the path to it, never the value.
 
-Imported only after a push failed. It asks the serialisation again about each part, from the outside in, so it
+Imported only after a push failed. It asks the serialization again about each part, from the outside in, so it
 needs no list of supported types; only the shapes of containers are known here.
 """
 
@@ -27,11 +27,11 @@ _DEPTH_MAX = 5_000
 _RESERVED_KEYS = ("__classname__", "__id__")
 
 Check = Callable[[object], object]
-"""Raises where the serialisation does not take a value."""
+"""Raises where the serialization does not take a value."""
 
 
 class FailingPart(NamedTuple):
-    """What could not be serialised, for an error message.
+    """What could not be serialized, for an error message.
 
     :ivar text: the path and the class: ``$.rows[3].path: PosixPath``, and more about the fault.
     :ivar remedy: what to do, empty where the class is the fault.
@@ -52,7 +52,7 @@ class _Step(NamedTuple):
 def find(value: object, check: Check, error: Exception, names: SensitiveNames | None, where: str) -> FailingPart:
     """Return the innermost part that fails alone.
 
-    :param check: the serialisation of a part.
+    :param check: the serialization of a part.
     :param error: what it raised for the whole value.
     :param names: the names below which no key is shown; without them, the built-in ones.
     :param where: the coordinate as text, ``dag/run/task:key``; where the key is sensitive, no key is shown.

@@ -2,7 +2,7 @@
 
 pandas' own notes in Arrow's schema bring most of a frame back. What they lose is kept beside them: which null an
 object column has, what its cells are, the frequency of an index. A frame that would still come back changed is
-left to Airflow's serialisation, which is what takes it without this product.
+left to Airflow's serialization, which is what takes it without this product.
 """
 
 from __future__ import annotations

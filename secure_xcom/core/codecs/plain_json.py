@@ -1,4 +1,4 @@
-"""Plain values: what Airflow's serialisation would only copy.
+"""Plain values: what Airflow's serialization would only copy.
 
 They are looked through, and turned into JSON and back, at the speed of C: every push and pull waits for it.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _KINDS = _SCALARS | {dict, list}
-# Airflow's serialisation ends at a depth of its own, and names the value; so this is the depth of what skips it.
+# Airflow's serialization ends at a depth of its own, and names the value; so this is the depth of what skips it.
 _DEPTH_MAX = 32
 # A level of fewer containers, or with fewer parts below it, costs no memory that matters.
 _CHECK_FROM, _PARTS_UNCHECKED = 100, 1_000_000
@@ -40,7 +40,7 @@ class Parts:
 def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
     """Return the parts of a value of JSON's own types; None where it has other types, or is too deep.
 
-    None, too, for keys with two leading underscores, to which Airflow's serialisation gives a meaning.
+    None, too, for keys with two leading underscores, to which Airflow's serialization gives a meaning.
 
     :param decoded: JSON was decoded to it, so that every key is a plain string.
     """

@@ -62,7 +62,7 @@ class Codec(Protocol):
     def encode(self, value: Any) -> Sequence[Buffer] | None:
         """Return the value as buffers, which joined are its bytes.
 
-        None where it would not come back equal and of the same type: then Airflow's own serialisation takes it.
+        None where it would not come back equal and of the same type: then Airflow's own serialization takes it.
         A view of the value's own memory costs no copy.
         """
 
@@ -82,7 +82,7 @@ class Unfolding(Codec, Protocol):
 
 
 def codec_for(value: object) -> tuple[str, Codec] | None:
-    """Return the codec for a value's type and its name; None where Airflow's serialisation is to take it."""
+    """Return the codec for a value's type and its name; None where Airflow's serialization is to take it."""
     kind = type(value)
     full_name = f"{kind.__module__}.{kind.__qualname__}"
     if full_name in _OURS_BY_TYPE:
@@ -106,7 +106,7 @@ def codec_named(name: str, *, where: str = "") -> Codec:
 
 
 def encode_by_type(value: object, where: str) -> Encoded | None:
-    """Encode a value with the codec for its type; None where Airflow's serialisation is to take it.
+    """Encode a value with the codec for its type; None where Airflow's serialization is to take it.
 
     :param where: the coordinate, for errors.
     :raises ValueNotSerialisable: the codec fails.

@@ -1,4 +1,4 @@
-"""Recognise names that contain a sensitive name and are not secret (docs/how-to/mask-secrets.md; why: ADR 0087).
+"""Recognize names that contain a sensitive name and are not secret (docs/how-to/mask-secrets.md; why: ADR 0087).
 
 The last word of a name says what the value is: a ``password_policy`` is a policy, a ``next_page_token`` is a place
 in a list. In doubt a name stays sensitive.

@@ -20,7 +20,7 @@ _PIECE_MAX_CHARACTERS = 4096
 CHARACTERS_MAX = 1 << 18
 """How many characters one push or pull registers at the most. Airflow's masker compiles all it knows anew for each
 registration, in the task and in its supervisor: about a second for each million characters."""
-# A decimal number, which Airflow's serialisation writes as a string.
+# A decimal number, which Airflow's serialization writes as a string.
 _DECIMAL = re.compile(r"[+-]?\d*\.\d+")
 # Strings of these characters only look the same in text, in a repr, in JSON and in a URL.
 _PLAIN = re.compile(r"[A-Za-z0-9_.~\-]*")

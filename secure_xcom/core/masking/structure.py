@@ -11,7 +11,7 @@ from typing import Any
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 
 CLASSNAME, VERSION, DATA = "__classname__", "__version__", "__data__"
-"""What Airflow's serialisation puts around everything that is no plain structure (airflow/sdk/serde)."""
+"""What Airflow's serialization puts around everything that is no plain structure (airflow/sdk/serde)."""
 
 # {"name": "password", "value": "..."}: the shape of Kubernetes' env, of HTTP archives, of forms and tags.
 LABEL_KEYS = ("name", "key", "field", "header")
@@ -32,7 +32,7 @@ TEXT_MAX_CHARACTERS = 1 << 20
 
 
 def unwrap(node: dict[Any, Any]) -> tuple[str, object] | None:
-    """Return the class's full name and the data, if Airflow's serialisation wrote this dict around an object."""
+    """Return the class's full name and the data, if Airflow's serialization wrote this dict around an object."""
     classname = node.get(CLASSNAME)
     return (classname, node.get(DATA)) if isinstance(classname, str) else None
 
@@ -100,7 +100,7 @@ def decoded(data: bytes) -> str:
 
 
 def iso_moment(classname: str, data: object) -> str | None:
-    """Return a serialised date and time in ISO 8601, UTC; it is kept as seconds and a time zone."""
+    """Return a serialized date and time in ISO 8601, UTC; it is kept as seconds and a time zone."""
     if classname not in _MOMENTS or not isinstance(data, dict):
         return None
     try:

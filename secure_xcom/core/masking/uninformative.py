@@ -1,4 +1,4 @@
-"""Recognise strings that carry no information: they keep no secret, and masked they make logs unreadable."""
+"""Recognize strings that carry no information: they keep no secret, and masked they make logs unreadable."""
 
 from __future__ import annotations
 

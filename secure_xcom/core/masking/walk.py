@@ -48,7 +48,7 @@ _BYTES_MAX = 1 << 20
 _TOGETHER = 8
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
-# Cells of data frames come as they are; elsewhere Airflow's serialisation has made text or numbers of these.
+# Cells of data frames come as they are; elsewhere Airflow's serialization has made text or numbers of these.
 _PRINTED = (Decimal, date, time, timedelta, UUID)
 
 

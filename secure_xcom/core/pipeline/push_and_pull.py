@@ -71,7 +71,7 @@ class Pulled(NamedTuple):
 class Pipeline:
     """Push, pull and purge for one process. Not to be shared across a fork.
 
-    :param codecs: with Airflow's serialisation handed in.
+    :param codecs: with Airflow's serialization handed in.
     :param register: registers sensitive values with a masker; without it, with Airflow's.
     :param services: key URI -> key service.
     :param stores: store URI -> store.

@@ -108,12 +108,12 @@ def _missing(
     for number in sorted(by_number):
         if number > following:
             # The line of the next event shows where in the file the missing one should be.
-            neighbour = by_number[number][0]
+            neighbor = by_number[number][0]
             text = "missing before this line"
             if number - following > 1:
                 text = f"{number - following} events up to {number - 1} are {text}"
             entry = anchored[following][1] if following in anchored else None
-            yield log_finding("removed", text, neighbour.place, neighbour.line, chain, following, entry)
+            yield log_finding("removed", text, neighbor.place, neighbor.line, chain, following, entry)
         following = max(following, number + 1)
     tail = sorted(number for number in anchored if number >= following)
     if tail and by_number:
@@ -152,7 +152,7 @@ def _links(
         if edited in anchored:
             continue
         seen = genuine[edited]
-        text = "not the event whose hash its neighbour names"
+        text = "not the event whose hash its neighbor names"
         yield log_finding("edited", text, seen.place, seen.line, chain, edited)
 
 

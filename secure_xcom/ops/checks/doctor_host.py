@@ -35,7 +35,14 @@ Role = Literal["worker", "maintenance"]
 # Ends of transit paths that no role needs (docs/reference/vault.md).
 _BEYOND_ANY = ("rotate", "config", "trim")
 _HARMLESS = {"deny", "list", "read"}
-_COMPARE = "compare its policy with the one that `secure-xcom policy compile` writes"
+
+
+def _compare(role: Role) -> str:
+    other = "worker" if role == "maintenance" else "maintenance"
+    return (
+        f"run it with --role {other} if this is the login of that role; otherwise compare its policy with the one "
+        "that `secure-xcom policy compile` or `secure-xcom init --vault --dry-run` writes"
+    )
 
 
 def examine_files(policy: AccessPolicy, sinks: tuple[str, ...]) -> Iterator[Finding]:
@@ -249,8 +256,8 @@ def _vault(uri: str, role: Role) -> Iterator[Finding]:
     for path, harmless in needed.items():
         excess = sorted(set(held.get(path) or ()) - harmless)
         if excess:
-            text = f"this identity has {', '.join(excess)} on {path}, which a {role} does not need"
-            yield Finding(uri, "error", text, _COMPARE, "vault-rights")
+            text = f"this identity has {', '.join(excess)} on {path}, which the role {role} does not need"
+            yield Finding(uri, "error", text, _compare(role), "vault-rights")
 
 
 def _bucket(uri: str, compartment: Compartment, role: Role) -> Iterator[Finding]:
@@ -264,8 +271,8 @@ def _bucket(uri: str, compartment: Compartment, role: Role) -> Iterator[Finding]
         yield _unknown(uri, error)
         return
     if role == "worker":
-        text = f"this identity can list {uri}/{folder}, which a worker does not need"
-        yield Finding(uri, "warning", text, _COMPARE, "store-rights")
+        text = f"this identity can list {uri}/{folder}, which the role worker does not need"
+        yield Finding(uri, "warning", text, _compare(role), "store-rights")
         return
     if first is None:
         return
@@ -274,8 +281,8 @@ def _bucket(uri: str, compartment: Compartment, role: Role) -> Iterator[Finding]
         next(target.get(first.path), None)
     except SecureXComError:
         return
-    text = f"this identity can read payloads of {uri}, which maintenance does not need"
-    yield Finding(uri, "warning", text, _COMPARE, "store-rights")
+    text = f"this identity can read payloads of {uri}, which the role maintenance does not need"
+    yield Finding(uri, "warning", text, _compare(role), "store-rights")
 
 
 def _unknown(uri: str, error: SecureXComError) -> Finding:

@@ -120,7 +120,7 @@ def _clock(store: Store, path: str) -> Finding:
             subject,
             "warning",
             f"this machine is {skew:+.0f} s off",
-            "synchronise the clocks of this machine and the store with NTP",
+            "synchronize the clocks of this machine and the store with NTP",
         )
     return Finding(subject, "ok", f"within {_SKEW_SECONDS} s")
 

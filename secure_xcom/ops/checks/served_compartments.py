@@ -43,7 +43,7 @@ def served(policy: AccessPolicy, coordinate: Coordinate) -> Served:
     """
     if len(policy.compartments) == 1 or not _separates(policy):
         return Served(policy.compartments)
-    identities, how = _recognised(policy)
+    identities, how = _recognized(policy)
     if identities:
         return _by_identity(policy, identities, how, coordinate)
     return _by_rights(policy, coordinate)
@@ -59,7 +59,7 @@ def _separates(policy: AccessPolicy) -> bool:
 # --- by the identity --------------------------------------------------------------------------------------
 
 
-def _recognised(policy: AccessPolicy) -> tuple[list[Identity], str]:
+def _recognized(policy: AccessPolicy) -> tuple[list[Identity], str]:
     """Return the policy's identities that this process is, and what told so."""
     names = {policy_name(identity): identity for identity in policy.identities}
     for uri in dict.fromkeys(uri for compartment in policy.compartments for uri in compartment.all_key_uris):

@@ -78,7 +78,7 @@ def _health(key: VaultTransit) -> Iterator[Finding]:
     answer = key.client.wire.send("GET", "sys/health", accept=_HEALTH, namespaced=False)
     version = str(answer.data.get("version", "unknown"))
     if answer.data.get("initialized") is False:
-        yield Finding(subject, "error", "Vault is not initialised", "run `vault operator init`")
+        yield Finding(subject, "error", "Vault is not initialized", "run `vault operator init`")
         return
     if answer.data.get("sealed"):
         yield Finding(subject, "error", f"Vault {version} is sealed", "unseal it (`vault operator unseal`)")
@@ -173,7 +173,7 @@ def _rights(key: VaultTransit) -> Iterator[Finding]:
                 "remove it: no worker creates, changes, exports or backs up keys",
             )
     if may:
-        roles = "; an identity that both pushes and pulls needs both" if len(may) == 1 else ""
+        roles = "; a worker that pushes and pulls needs wrap and unwrap" if len(may) == 1 else ""
         yield Finding(subject, "ok", f"this identity may {', '.join(may)}{roles}")
     else:
         yield Finding(

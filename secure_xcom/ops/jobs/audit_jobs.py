@@ -156,7 +156,7 @@ class ReconcileReport(Report):
         }
 
     def lines(self) -> list[str]:
-        """See `Report.lines`. The command shows gaps in colour instead."""
+        """See `Report.lines`. The command shows gaps in color instead."""
         return [*(gap.text for gap in self.compared.gaps), *self.summary()]
 
     def shown(self) -> Iterator[tuple[Finding, str]]:

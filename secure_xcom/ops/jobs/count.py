@@ -21,7 +21,7 @@ from secure_xcom.numbers import Numbers
 from secure_xcom.numbers.table import OUTSIDE
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.pieces import Source
-from secure_xcom.ops.jobs.eligible_rows import EligibleRow, is_airflows_own, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, is_airflows_own, recognize
 from secure_xcom.ops.jobs.expire import due
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -110,13 +110,13 @@ def count(
 def _take(
     row: StoredRow, policy: AccessPolicy, database: Database, every: Mapping[str, Numbers], now: datetime
 ) -> None:
-    recognised = recognise(row, policy, database)
-    if isinstance(recognised, EligibleRow):
-        _reference(recognised, every[recognised.compartment.name], now)
+    recognized = recognize(row, policy, database)
+    if isinstance(recognized, EligibleRow):
+        _reference(recognized, every[recognized.compartment.name], now)
         return
     compartment = policy.resolve_dag(row.dag_id)
     counted = every[OUTSIDE if compartment is None else compartment.name]
-    if isinstance(recognised, SecureXComError):
+    if isinstance(recognized, SecureXComError):
         counted.unreadable += 1
     elif not is_airflows_own(row):
         counted.plaintext += 1

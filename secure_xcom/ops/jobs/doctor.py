@@ -60,7 +60,7 @@ class DoctorReport(Report):
         return {**self._counts(), "kinds": len(kinds), "findings": kinds, "ailments": kinds, "found": self.found}
 
     def lines(self) -> list[str]:
-        """See `Report.lines`. The command shows findings in colour instead."""
+        """See `Report.lines`. The command shows findings in color instead."""
         return [f"{finding.subject}: {finding.text}" for finding, _ in self.shown()]
 
     def shown(self) -> Iterator[tuple[Finding, list[str]]]:

@@ -26,7 +26,7 @@ from secure_xcom.ops.jobs.eligible_rows import (
     check_compartment,
     is_of_loop,
     is_skip_decision,
-    recognise,
+    recognize,
 )
 from secure_xcom.ops.jobs.expire import due, is_over
 from secure_xcom.ops.jobs.gc import collect
@@ -112,16 +112,16 @@ def examine_rows(
     for page in database.pages():
         ended = database.ended_runs((row.dag_id, row.run_id) for row in page if row.archived)
         for row in page:
-            recognised = recognise(row, policy, database)
-            if recognised is None:
+            recognized = recognize(row, policy, database)
+            if recognized is None:
                 _plaintext(row, by_rule)
-            elif isinstance(recognised, SecureXComError):
-                by_rule.add_error(recognised, row.where)
+            elif isinstance(recognized, SecureXComError):
+                by_rule.add_error(recognized, row.where)
             else:
-                _reference(recognised, policy, by_rule, versions, now)
+                _reference(recognized, policy, by_rule, versions, now)
                 if row.archived:
-                    archived = Archived(archived.xcoms + 1, archived.bytes + recognised.reference.size)
-                    _archived(recognised, ended, by_rule, now)
+                    archived = Archived(archived.xcoms + 1, archived.bytes + recognized.reference.size)
+                    _archived(recognized, ended, by_rule, now)
         done += len(page)
         progress("reading rows", done, max(total, done))
     findings = [*by_rule.findings(), *_stale(versions), *_related_tables(database)]
@@ -238,7 +238,7 @@ def _stale(versions: Counter[tuple[str, int]]) -> Iterator[Finding]:
                 uri,
                 "warning",
                 f"wraps by {uri} of version {min(stale)} and up, while version {latest} is in use",
-                "run `secure-xcom rewrap --apply`, and then raise min_decryption_version",
+                "run `secure-xcom rewrap --apply`, then raise min_decryption_version and min_encryption_version",
                 "stale-wrap",
                 count=sum(stale.values()),
             )

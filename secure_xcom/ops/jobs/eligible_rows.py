@@ -72,7 +72,7 @@ def is_skip_decision(row: StoredRow) -> bool:
     )
 
 
-def recognise(row: StoredRow, policy: AccessPolicy, database: Database) -> EligibleRow | SecureXComError | None:
+def recognize(row: StoredRow, policy: AccessPolicy, database: Database) -> EligibleRow | SecureXComError | None:
     """Return a row's reference, the error of a refused reference, or None for a plaintext value.
 
     :raises DatabaseFailed: the database does not answer.

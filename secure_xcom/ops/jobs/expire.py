@@ -28,7 +28,7 @@ from secure_xcom.core.event import Event, Outcome
 from secure_xcom.core.expiry import moment_of
 from secure_xcom.core.pipeline.open_payload import SKEW, place_within
 from secure_xcom.ops.compartments import archived_retention_seconds
-from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, recognize
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -173,25 +173,25 @@ class _Run:
         self, row: StoredRow, ended: Mapping[tuple[str, str], datetime | None], report: ExpireReport
     ) -> EligibleRow | None:
         report.rows += 1
-        recognised = recognise(row, self.policy, self.database)
-        if recognised is None:
+        recognized = recognize(row, self.policy, self.database)
+        if recognized is None:
             return None
         report.references += 1
-        if isinstance(recognised, SecureXComError):
+        if isinstance(recognized, SecureXComError):
             report.unreadable += 1
             return None
-        expiry = due(recognised)
+        expiry = due(recognized)
         expired = expiry is not None and expiry <= self.now
-        if not expired and not is_over(recognised, ended, self.now):
+        if not expired and not is_over(recognized, ended, self.now):
             return None
         if self.policy.held(row.dag_id, row.run_id) is not None:
             report.held += 1
             return None
         report.expired += 1
         report.archived += not expired
-        report.expired_bytes += recognised.reference.size
+        report.expired_bytes += recognized.reference.size
         add_example(report.examples, row.where)
-        return recognised
+        return recognized
 
     def delete(self, expired: Sequence[EligibleRow], report: ExpireReport) -> None:
         # An access log that cannot be written stops the job before anything is deleted.

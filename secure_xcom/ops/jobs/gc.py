@@ -26,7 +26,7 @@ from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment
 from secure_xcom.core.errors import SecureXComError, StoreError
 from secure_xcom.core.operator_errors import UnsafeRefused
-from secure_xcom.ops.jobs.eligible_rows import mentioned, recognise
+from secure_xcom.ops.jobs.eligible_rows import mentioned, recognize
 from secure_xcom.ops.jobs.gc_inventory import Batch, Inventory, locked, name_of
 from secure_xcom.ops.jobs.gc_report import GcReport
 from secure_xcom.ops.jobs.payload_paths import PayloadPath, is_staged
@@ -209,24 +209,24 @@ class _Run:
         self, row: StoredRow, named: list[tuple[bytes, str, str | None]], kept: list[str], counts: dict[str, int]
     ) -> None:
         """Note what a row names, limited to payloads of its own task instance."""
-        recognised = recognise(row, self.policy, self.database)
-        if recognised is None:
+        recognized = recognize(row, self.policy, self.database)
+        if recognized is None:
             return
         counts["references"] += 1
-        if isinstance(recognised, SecureXComError):
+        if isinstance(recognized, SecureXComError):
             counts["unreadable"] += 1
             kept += [path for _, path in self._meant(row)]
             return
-        uri = recognised.reference.head.object
+        uri = recognized.reference.head.object
         if uri is None:
             return
-        place = self._place(uri, recognised.reference.head.coordinate)
+        place = self._place(uri, recognized.reference.head.coordinate)
         if place is None:
             # In a store that the policy no longer has, or of another task instance.
             counts["unreadable"] += self._is_in_a_store(uri)
             return
         # The row of a shredded exclusive XCom stays, and its payload is meant to be gone.
-        known = recognised.reference.shredded is None and place[0] in self._listed_units
+        known = recognized.reference.shredded is None and place[0] in self._listed_units
         named.append((name_of(uri), row.where, uri if known and self._must_be_listed(place) else None))
 
     def _place(self, uri: str, coordinate: Coordinate) -> tuple[_Unit, str] | None:
@@ -353,10 +353,10 @@ class _Run:
         return kept | named
 
     def _named_now(self, row: StoredRow) -> list[tuple[_Unit, str]]:
-        recognised = recognise(row, self.policy, self.database)
-        if isinstance(recognised, SecureXComError):
+        recognized = recognize(row, self.policy, self.database)
+        if isinstance(recognized, SecureXComError):
             return self._meant(row)
-        uri = None if recognised is None else recognised.reference.head.object
+        uri = None if recognized is None else recognized.reference.head.object
         place = None if uri is None else self._place(uri, row.coordinate)
         return [] if place is None else [place]
 

@@ -86,7 +86,7 @@ def maintenance_dag(
             multiple_outputs=False,
             **options,
         )
-        def summarise(
+        def summarize(
             params: Any = None, dag_run: Any = None, inlet_events: Any = None, outlet_events: Any = None
         ) -> dict[str, Any]:
             events = [event for event in inlet_events[reports] if event.source_run_id == dag_run.run_id]
@@ -109,7 +109,7 @@ def maintenance_dag(
         tasks = [step(name) for name in STEPS]
         for before, after in pairwise(tasks):
             before >> after
-        tasks[-1] >> summarise()
+        tasks[-1] >> summarize()
         tasks >> watcher()
     return dag
 

@@ -25,7 +25,7 @@ from secure_xcom.core.operator_errors import MaintenanceError, ValueNotKept
 from secure_xcom.core.pipeline.open_payload import key_uses, openable, place_within
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push
 from secure_xcom.core.reference import is_reference
-from secure_xcom.ops.jobs.eligible_rows import EligibleRow, check_compartment, is_airflows_own, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, check_compartment, is_airflows_own, recognize
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.migrate_report import MigrateReport, SealReport, UnsealReport
@@ -69,11 +69,11 @@ def seal_existing(
         for row in _rows(database, report, progress):
             if not row.size or is_airflows_own(row):
                 continue
-            recognised = recognise(row, policy, database)
-            if recognised is not None:
+            recognized = recognize(row, policy, database)
+            if recognized is not None:
                 # A malformed reference can neither be pulled nor be sealed.
-                if isinstance(recognised, SecureXComError):
-                    report.skip(row.where, recognised)
+                if isinstance(recognized, SecureXComError):
+                    report.skip(row.where, recognized)
                 continue
             report.due += 1
             try:
@@ -104,14 +104,14 @@ def _seal(
     path = str(value) if old.names(value) else None
     structure = old.read(path, row.coordinate) if path is not None else value
     sealed = pipeline.push([Push(row.coordinate, structure)], operator=operator)[0]
-    recognised = recognise(replace(row, text=json.dumps(sealed)), policy, database)
-    if not isinstance(recognised, EligibleRow):
+    recognized = recognize(replace(row, text=json.dumps(sealed)), policy, database)
+    if not isinstance(recognized, EligibleRow):
         raise MaintenanceError("the sealed value is not a reference of its row", where=row.where)
     try:
-        if not _same(_open(policy, pipeline.access_log, opener, recognised, operator, _READ_BACK), structure):
+        if not _same(_open(policy, pipeline.access_log, opener, recognized, operator, _READ_BACK), structure):
             raise MaintenanceError("the sealed value differs from the original after opening", where=row.where)
     except SecureXComError:
-        _delete_payload(opener, recognised)
+        _delete_payload(opener, recognized)
         raise
     if path is not None:
         # Recorded before the row loses the path, so that the run after a killed one deletes the object.
@@ -120,7 +120,7 @@ def _seal(
     # If the answer is lost, the row may hold the new reference, so the new payload is left to gc.
     if not database.replace(row, sealed):
         report.changed += 1
-        _delete_payload(opener, recognised)
+        _delete_payload(opener, recognized)
         return
     report.converted += 1
     if path is not None:
@@ -152,30 +152,30 @@ def unseal_all(
     report = UnsealReport(apply)
     with locked(state):
         for row in _rows(database, report, progress):
-            recognised = recognise(row, policy, database)
-            if recognised is None:
+            recognized = recognize(row, policy, database)
+            if recognized is None:
                 continue
             closed = (
-                recognised
-                if isinstance(recognised, SecureXComError)
-                else _closed(recognised, policy, opener.max_bytes)
+                recognized
+                if isinstance(recognized, SecureXComError)
+                else _closed(recognized, policy, opener.max_bytes)
             )
-            if closed is not None or isinstance(recognised, SecureXComError):
+            if closed is not None or isinstance(recognized, SecureXComError):
                 report.skip(row.where, closed)
                 continue
             report.due += 1
             if not apply:
                 continue
             try:
-                structure = _open(policy, access_log, opener, recognised, operator, reason)
-                if not database.replace(recognised.row, structure):
+                structure = _open(policy, access_log, opener, recognized, operator, reason)
+                if not database.replace(recognized.row, structure):
                     report.changed += 1
                     continue
-                _check_row(database, recognised, structure)
+                _check_row(database, recognized, structure)
                 report.converted += 1
-                _delete_payload(opener, recognised)
+                _delete_payload(opener, recognized)
             except SecureXComError as error:
-                if concerns_all(error) and not is_of_the_payload(error, opener, recognised):
+                if concerns_all(error) and not is_of_the_payload(error, opener, recognized):
                     raise
                 report.fail(row.where, error)
     return report

@@ -96,7 +96,7 @@ def fetch_one(
 
 
 def structure_pipeline(deployment: Deployment) -> Pipeline:
-    """Return a pipeline for the values of rows, which Airflow has serialised already: they are sealed as they are.
+    """Return a pipeline for the values of rows, which Airflow has serialized already: they are sealed as they are.
 
     No class is loaded, and nothing is registered with a masker.
     """
@@ -105,14 +105,14 @@ def structure_pipeline(deployment: Deployment) -> Pipeline:
 
 def sealed_value_opener(settings: Settings) -> Opener:
     """Return what opens the values of rows."""
-    return Opener(_serialised, services=key_service, stores=store, max_bytes=settings.max_bytes)
+    return Opener(_serialized, services=key_service, stores=store, max_bytes=settings.max_bytes)
 
 
 def _structure_codecs() -> Codecs:
     return Codecs(lambda value: value, lambda structure: structure)
 
 
-def _serialised(value: Any) -> Any:
+def _serialized(value: Any) -> Any:
     from airflow.sdk.bases.xcom import BaseXCom
 
     try:

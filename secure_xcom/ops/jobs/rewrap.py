@@ -25,7 +25,7 @@ from secure_xcom.core.event import Event, KeyUse
 from secure_xcom.core.operator_errors import UnsafeRefused, ValueNotKept
 from secure_xcom.core.reference import parse
 from secure_xcom.keys import KeyService, KeyUri, Wrap, key_service, openers, version_of
-from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognize
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job_checkpoint import Checkpoint
 from secure_xcom.ops.jobs.progress import Progress, silent
@@ -65,7 +65,7 @@ def rewrap(
         report = RewrapReport(apply, oldest=dict(checkpoint.notes.get("oldest", {})))
         total = database.count()
         for page in database.pages(checkpoint.position):
-            run.page([recognise(row, policy, database) for row in page], report)
+            run.page([recognize(row, policy, database) for row in page], report)
             report.rows += len(page)
             if apply:
                 checkpoint.notes["oldest"] = report.oldest

@@ -98,8 +98,9 @@ class RewrapReport(Report):
                 continue
             mount, _, name = uri.split("/", 3)[3].rpartition("/keys/")
             lines.append(
-                "  min_decryption_version may be raised, if this run began an hour after the key's last rotation, "
-                "and neither archive tables nor backups are needed: "
-                f"vault write {mount}/keys/{name}/config min_decryption_version={version}"
+                "  both minimum versions may be raised (`trim` needs the second), if this run began an hour after "
+                "the key's last rotation, and neither archive tables nor backups are needed: "
+                f"vault write {mount}/keys/{name}/config min_decryption_version={version} "
+                f"min_encryption_version={version}"
             )
         return lines

@@ -18,7 +18,7 @@ from secure_xcom.core.errors import ClaimTampered, ContextRefused, ReferenceMalf
 from secure_xcom.core.event import Event
 from secure_xcom.core.pipeline.open_payload import place_within
 from secure_xcom.core.reference import TAG, TIME_FORMAT
-from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, read, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, read, recognize
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.report_text import add_example, example_lines
@@ -99,10 +99,10 @@ class DatabaseRows:
         """Return the row that named a claimed payload before the claimed row did, if there is one."""
         return next(
             (
-                others_payloads([recognised], self._database).get(row.position)
+                others_payloads([recognized], self._database).get(row.position)
                 for row in self._rows(target.coordinate)
-                if isinstance(recognised := recognise(row, self._policy, self._database), EligibleRow)
-                and recognised.reference.head.object == target.object
+                if isinstance(recognized := recognize(row, self._policy, self._database), EligibleRow)
+                and recognized.reference.head.object == target.object
             ),
             None,
         )
@@ -114,7 +114,7 @@ class DatabaseRows:
         which Airflow never shows again, keeps its data key.
         """
         for hidden, shown in self._database.hidden_rows():
-            copy, visible = (recognise(row, self._policy, self._database) for row in (hidden, shown))
+            copy, visible = (recognize(row, self._policy, self._database) for row in (hidden, shown))
             if not isinstance(copy, EligibleRow) or copy.reference.shredded is not None:
                 continue
             # Nobody knows which payload a refused reference means.

@@ -29,7 +29,7 @@ class Account:
 
 @dataclass
 class Nested:
-    """A dataclass in a dataclass, which Airflow's serialisation gives back as a dict."""
+    """A dataclass in a dataclass, which Airflow's serialization gives back as a dict."""
 
     account: Account
 
@@ -51,7 +51,7 @@ class Person(pydantic.BaseModel):
 
 
 class Own:
-    """A class that serialises itself."""
+    """A class that serializes itself."""
 
     __version__ = 1
 
@@ -77,8 +77,8 @@ class Own:
         return Own(data["text"])
 
 
-class Colour(enum.Enum):
-    """An enum that Airflow's serialisation does not take."""
+class Color(enum.Enum):
+    """An enum that Airflow's serialization does not take."""
 
     RED = "red"
 
@@ -96,14 +96,14 @@ class Word(str, enum.Enum):
 
 
 class Point(NamedTuple):
-    """A named tuple, which Airflow's serialisation gives back as a tuple."""
+    """A named tuple, which Airflow's serialization gives back as a tuple."""
 
     x: int
     y: str
 
 
 class Plain:
-    """A class without any way to serialise it."""
+    """A class without any way to serialize it."""
 
 
 def _numpy() -> Any:
@@ -206,7 +206,7 @@ SHAPES: dict[str, Callable[[], Any]] = {
     "Decimal, long": lambda: decimal.Decimal("123456789012345678901234567890.123456789"),
     "Decimal, whole": lambda: decimal.Decimal(7),
     "UUID": lambda: uuid.UUID(int=0x1234567890ABCDEF1234567890ABCDEF),
-    "Enum": lambda: Colour.RED,
+    "Enum": lambda: Color.RED,
     "IntEnum": lambda: Level.HIGH,
     "str Enum": lambda: Word.YES,
     "dataclass": lambda: Account("me", "t", ["a"]),

@@ -44,7 +44,7 @@ class VaultPod:
 
 
 def start(cluster: Cluster) -> VaultPod:
-    """Start the pod, initialise and unseal the server, and turn its Kubernetes method on."""
+    """Start the pod, initialize and unseal the server, and turn its Kubernetes method on."""
     pair = cluster.ca.issue("vault", server=True, names=(HOST, f"{HOST}.cluster.local"))
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     cluster.apply(

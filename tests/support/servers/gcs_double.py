@@ -2,7 +2,7 @@
 
 It has what the store uses, as Google's reference describes it: of the XML API GET with ranges, HEAD, DELETE, lists
 and PUT with ``x-goog-if-generation-match: 0``; of the JSON API an object's metadata and resumable uploads with
-``ifGenerationMatch``. It proves the store's requests and its reading of the answers, not Google's behaviour.
+``ifGenerationMatch``. It proves the store's requests and its reading of the answers, not Google's behavior.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def own_server(binary: Path, folder: Path, flavour: str) -> Iterator[tuple[OwnSe
     server = OwnServer(f"https://127.0.0.1:{plain}", "", flavour, str(ca.cert), binary=binary, folder=folder)
     try:
         server.start()
-        server.initialise()
+        server.initialize()
         door = OwnServer(
             f"https://127.0.0.1:{mutual}", server.token, flavour, str(ca.cert), client.files, folder=folder
         )
@@ -62,7 +62,7 @@ def sealable(binary: Path, folder: Path, flavour: str) -> Iterator[OwnServer]:
     server = _node(binary, folder / "vault", flavour, None)
     try:
         server.start()
-        server.initialise(3, 2)
+        server.initialize(3, 2)
         yield server
     finally:
         server.stop()
@@ -75,7 +75,7 @@ def cluster(binary: Path, folder: Path, flavour: str) -> Iterator[tuple[OwnServe
     standby = _node(binary, folder / "standby", flavour, active.address)
     try:
         active.start()
-        active.initialise()
+        active.initialize()
         standby.token, standby.unseal_key = active.token, active.unseal_key
         standby.start()
         deadline = time.monotonic() + START_SECONDS

@@ -141,7 +141,7 @@ class OwnServer(VaultServer):
             self.process.wait()
             self.process = None
 
-    def initialise(self, shares: int = 1, threshold: int = 1) -> None:
+    def initialize(self, shares: int = 1, threshold: int = 1) -> None:
         """Make its keys and unseal it.
 
         :param threshold: how many of the shares unseal it.

@@ -42,7 +42,7 @@ def no_airflow_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def run(*arguments: str, stdin: str | None = None) -> Result:
-    """Run a command in this process, on a wide terminal without colour."""
+    """Run a command in this process, on a wide terminal without color."""
     return CliRunner().invoke(app, list(arguments), input=stdin, env={"COLUMNS": "200"})
 
 

@@ -51,7 +51,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, extra: Any, **fields: Any) -> None:
         ("s3://@bucket/a", "not a connection id"),
         ("s3://bucket?sse", "not name=value"),
         ("s3://bucket?sse=AES256&sse=AES256", "given twice"),
-        ("s3://bucket?colour=red", "unknown option 'colour'.*storage_class"),
+        ("s3://bucket?color=red", "unknown option 'color'.*storage_class"),
         ("s3://bucket?sse=aes", "one of AES256"),
         ("s3://bucket?sse_kms_key_id=k", "needs sse=aws:kms"),
         ("s3://bucket?region=", "give region a value"),

@@ -153,7 +153,7 @@ UNLIKE = {
 
 @pytest.mark.parametrize("value", UNLIKE.values(), ids=UNLIKE)
 def test_what_would_change_is_left_to_airflow(value: object) -> None:
-    """What an Arrow file cannot hold exactly goes by Airflow's own serialisation, as without this product."""
+    """What an Arrow file cannot hold exactly goes by Airflow's own serialization, as without this product."""
     encoded = CODECS.encode(value)
     assert encoded.codec == "json"
     assert encoded.structure == {"left": type(value).__name__}
@@ -369,7 +369,7 @@ def test_a_panic_of_polars_is_refused() -> None:
 
 
 def test_an_error_of_a_class_is_not_passed_on() -> None:
-    """Whatever a class's own serialisation raises is an error of ours that quotes none of it."""
+    """Whatever a class's own serialization raises is an error of ours that quotes none of it."""
 
     def refuse(_: object) -> object:
         raise NotImplementedError("swordfish quoted")

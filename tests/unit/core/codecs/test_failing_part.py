@@ -1,4 +1,4 @@
-"""A value that cannot be serialised is refused with the class of the part at fault and the path to it."""
+"""A value that cannot be serialized is refused with the class of the part at fault and the path to it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Named(NamedTuple):
 
 
 class Thing:
-    """Serialises itself, and quotes its value in all it says."""
+    """Serializes itself, and quotes its value in all it says."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -74,7 +74,7 @@ class Thing:
 
 
 class Odd:
-    """No serialisation takes it."""
+    """No serialization takes it."""
 
     def __str__(self) -> str:
         raise ValueError(SECRET)

@@ -249,12 +249,12 @@ class Text(str):
     ],
 )
 def test_plain_values(value: object, plain: bool) -> None:
-    """Only JSON's own types, and no key that Airflow's serialisation gives a meaning to, pass it by."""
+    """Only JSON's own types, and no key that Airflow's serialization gives a meaning to, pass it by."""
     assert (plain_parts(value) is not None) is plain
 
 
 def test_deep_values_are_left_to_airflow() -> None:
-    """How deep a value may be is for Airflow's serialisation to say."""
+    """How deep a value may be is for Airflow's serialization to say."""
     value: Any = 1
     for _ in range(40):
         value = [value]

@@ -29,7 +29,7 @@ def of(value: object, *, key: str = "return_value", mode: str = "named", cap: in
 
 
 def wrapped(classname: str, data: object) -> dict[str, object]:
-    """An object as Airflow's serialisation writes it."""
+    """An object as Airflow's serialization writes it."""
     return {"__classname__": classname, "__version__": 1, "__data__": data}
 
 
@@ -187,7 +187,7 @@ def test_a_sensitive_key_makes_the_whole_value_secret() -> None:
 
 
 def test_class_names_of_the_serialisation_are_not_registered() -> None:
-    """What Airflow's serialisation adds around a value is no part of the value."""
+    """What Airflow's serialization adds around a value is no part of the value."""
     assert of(wrapped("builtins.tuple", ["hunter22"]), key="secret", mode="all").values == ("hunter22",)
 
 

@@ -59,7 +59,7 @@ def test_a_shape_has_types_lengths_and_names() -> None:
     ids=repr,
 )
 def test_a_shape_of_each_type(value: object, expected: object) -> None:
-    """Each type that Airflow's serialisation leaves has its picture."""
+    """Each type that Airflow's serialization leaves has its picture."""
     assert picture(value) == expected
 
 

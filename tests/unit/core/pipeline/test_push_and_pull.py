@@ -347,7 +347,7 @@ def test_any_of_several_keys_opens() -> None:
 
 
 def test_bad_values_leave_nothing() -> None:
-    """Values that are too large or cannot be serialised are refused before anything is written, unquoted."""
+    """Values that are too large or cannot be serialized are refused before anything is written, unquoted."""
     world = World(Settings(max_bytes=100))
     with pytest.raises(ValueTooLarge, match="max_bytes"):
         world.push("x" * 200)

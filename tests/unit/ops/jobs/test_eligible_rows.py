@@ -10,7 +10,7 @@ from secure_xcom.connections.sql.positions import AttemptPosition
 from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import AttemptMismatch
-from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognise
+from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognize
 from secure_xcom.ops.xcom_table import Database, StoredRow
 from tests.support.world import World, coordinate
 
@@ -28,5 +28,5 @@ def test_a_row_of_another_attempt_is_refused(pushed: str | None, refused: bool) 
         AttemptPosition(OWN, at.key), at.dag_id, at.run_id, at.task_id, -1, text, len(text), attempt=OWN
     )
     assert world.policy is not None
-    known = recognise(row, world.policy, Database("sqlite://"))
+    known = recognize(row, world.policy, Database("sqlite://"))
     assert isinstance(known, AttemptMismatch if refused else EligibleRow)
