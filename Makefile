@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz fuzz-coverage bench flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-kubernetes docs lint types fuzz fuzz-coverage bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -27,6 +27,7 @@ help:
 	@echo "make fuzz-coverage  coverage-guided fuzzing of every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
+	@echo "make bench-quick  what pushes and pulls cost against BENCH_AGAINST=COMMIT (the last release), in counted instructions"
 	@echo "make flames       flame graphs of a push and a pull, into docs/evidence/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
 	@echo "make test-another-day  the tests that need no server, on four other days"
@@ -90,6 +91,10 @@ bench:
 	$(VENV)-bench/bin/python benchmarks/bench_backend.py $(BENCH_ARGS)
 	$(VENV)-bench/bin/python benchmarks/bench_stores.py
 	@for claim in kms policy vault; do $(VENV)-bench/bin/python "benchmarks/bench_$$claim.py" || exit 1; done
+
+# Without valgrind it counts calls of functions instead.
+bench-quick: dev
+	$(BIN)/python benchmarks/bench_quick.py $(if $(BENCH_AGAINST),--against $(BENCH_AGAINST))
 
 flames:
 	@scripts/setup-venv $(VENV)-bench bench

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import platform
 import re
 import zlib
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from benchmarks.bench_backend import Claim
+    from benchmarks.bench_values import Figure as Value
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "evidence" / "performance.md"
+VALUES_PAGE = PAGE.with_name("performance-by-value.md")
 BEGIN, END = "<!-- benchmarks begin -->", "<!-- benchmarks end -->"
+VALUES_BEGIN, VALUES_END = "<!-- values begin -->", "<!-- values end -->"
 
 
 def row(claim: Claim) -> tuple[str, ...]:
@@ -71,6 +75,35 @@ def write(claims: Sequence[Claim], charts: Mapping[str, str]) -> None:
     lines += ["", *(f"![{shows}](performance/{name}.svg)\n" for name, shows in charts.items()), "", END]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(before + "\n".join(lines) + rest.partition(END)[2])
+
+
+def write_values(figures: Sequence[Value]) -> None:
+    """Put the ratios by kind and size between the page's marks, a table for each place and way."""
+    load = f"a load of {os.getloadavg()[1]:.0f}"
+    lines = [
+        VALUES_BEGIN,
+        "",
+        f"Measured on {machine()}, with {load}. Ratios to object storage; **bold** is over the target.",
+    ]
+    sizes = sorted({figure.size for figure in figures})
+    found = {(figure.place, figure.way, figure.kind, figure.size): figure for figure in figures}
+    for place in dict.fromkeys(figure.place for figure in figures):
+        header = [f"{place}, {way} of {_size(size)}" for way in ("push", "pull") for size in sizes]
+        lines += ["", "|kind|" + "|".join(header) + "|", "|" + "---|" * (len(header) + 1)]
+        for kind in dict.fromkeys(figure.kind for figure in figures):
+            cells = [_ratio(found[place, way, kind, size]) for way in ("push", "pull") for size in sizes]
+            lines.append(f"|{kind}|" + "|".join(cells) + "|")
+    before, _, rest = VALUES_PAGE.read_text().partition(VALUES_BEGIN)
+    VALUES_PAGE.write_text(before + "\n".join([*lines, "", VALUES_END]) + rest.partition(VALUES_END)[2])
+
+
+def _ratio(figure: Value) -> str:
+    text = f"{figure.ratio:.2f}"
+    return text if figure.ratio <= figure.target else f"**{text}**"
+
+
+def _size(size: int) -> str:
+    return f"{size // 1_000_000} MB" if size >= 1_000_000 else f"{size // 1_000} KB"
 
 
 def chart(name: str, title: str, label: str, sizes: Sequence[float], lines: Mapping[str, Sequence[float]]) -> None:

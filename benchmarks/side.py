@@ -11,7 +11,10 @@ import os
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STARTED = time.perf_counter()
 COORDINATE = {"dag_id": "bench", "run_id": "manual__2026-01-01", "task_id": "produce"}
@@ -19,6 +22,10 @@ COORDINATE = {"dag_id": "bench", "run_id": "manual__2026-01-01", "task_id": "pro
 
 def value_of(kind: str, size: int) -> Any:
     """A value of about so many bytes."""
+    from benchmarks import values
+
+    if kind in values.KINDS:
+        return values.value_of(kind, size)
     if kind == "frame":
         import numpy as np
         import pandas as pd
@@ -139,9 +146,10 @@ class Side:
         self.value = value_of(kind, size)
         return {"mib": peak_mib()}
 
-    def push(self, count: int = 1, mapped: bool = False) -> float:
-        """Seconds of pushes, one after the other."""
+    def push(self, count: int = 1, mapped: bool = False) -> dict[str, Any]:
+        """Seconds of pushes, one after the other, and of processor time."""
         self.rows = []
+        began = time.process_time()
         begun = time.perf_counter()
         sealed = [
             self.backend.serialize_value(
@@ -153,7 +161,7 @@ class Side:
             )
             for number in range(count)
         ]
-        took = time.perf_counter() - begun
+        took = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - began}
         # As the row comes back from the database.
         self.rows = [json.loads(json.dumps(row)) for row in sealed]
         return took
@@ -168,12 +176,13 @@ class Side:
         self.rows = [row]
         return {"mib": peak_mib()}
 
-    def pull(self) -> float:
-        """Seconds of pulls, one after the other."""
+    def pull(self) -> dict[str, Any]:
+        """Seconds of pulls, one after the other, and of processor time."""
+        began = time.process_time()
         begun = time.perf_counter()
         for row in self.rows:
             self.backend.deserialize_value(Row(row))
-        return time.perf_counter() - begun
+        return {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - began}
 
     def pull_all(self) -> float:
         """Seconds of a pull of all map indexes."""

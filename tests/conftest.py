@@ -51,13 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
         folder = _folder(item)
         if _is_slow(item):
             item.add_marker("slow")
+        if folder in ("e2e", "kubernetes") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(E2E_TIMEOUT))
         if folder not in ("e2e", "real"):
             continue
         item.add_marker(folder)
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(f"{folder}-{item.path.stem}"))
-        if folder == "e2e" and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(E2E_TIMEOUT))
     items.sort(key=_rank)
     yield
 

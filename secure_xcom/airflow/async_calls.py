@@ -50,7 +50,7 @@ async def sealed(push: Callable[[], T], take_back: Callable[[T], object]) -> T:
 
 
 async def sent(send: Callable[[], Awaitable[None]], take_back: Callable[[], object]) -> None:
-    """Send a row to Airflow: whole, or not at all.
+    """Send a row to Airflow completely or not at all, even if cancelled.
 
     What is cancelled while it waits for its turn is not sent, and its payload is deleted. What was begun is sent
     to its end before the cancellation is passed on, because nobody can tell whether Airflow has it.

@@ -78,6 +78,7 @@ def _import_for(scheme: str, rest: str) -> None:
     import secure_xcom.core.codecs.registry
     import secure_xcom.core.codecs.zstd
     import secure_xcom.core.masking.masker_registration
+    import secure_xcom.core.masking.text_check
     import secure_xcom.core.pipeline.push_and_pull
     import secure_xcom.deployment.dag_origins
     import secure_xcom.sinks.apart_from_payloads

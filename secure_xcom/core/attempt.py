@@ -1,4 +1,4 @@
-"""Which of the producers that share a coordinate pushed: from Airflow 3.4 on, tries and iterations of a task."""
+"""Identify which try or iteration pushed an XCom: from Airflow 3.4 on, they share a coordinate."""
 
 from __future__ import annotations
 

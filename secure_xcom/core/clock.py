@@ -1,13 +1,11 @@
 """The one clock of the package, and the form of an event's time.
 
 Everything that compares a stored time with the present asks `now`, so that a test can say what the present is
-(`stopped`) instead of depending on the day on which it runs.
+instead of depending on the day on which it runs: only tests fill ``_stopped``, the last of which counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 
 _stopped: list[datetime] = []
@@ -16,19 +14,6 @@ _stopped: list[datetime] = []
 def now() -> datetime:
     """Return the present in UTC, with microseconds."""
     return _stopped[-1] if _stopped else datetime.now(timezone.utc)
-
-
-@contextmanager
-def stopped(moment: datetime) -> Iterator[None]:
-    """Stop the clock of this process at a time, for tests.
-
-    :param moment: an aware time; every `now` inside the block returns it.
-    """
-    _stopped.append(moment.astimezone(timezone.utc))
-    try:
-        yield
-    finally:
-        _stopped.pop()
 
 
 def text_of(moment: datetime) -> str:

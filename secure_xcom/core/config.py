@@ -1,4 +1,4 @@
-"""One frozen Settings from Airflow's ``[secure_xcom]`` section.
+"""Parse Airflow's ``[secure_xcom]`` section into an immutable `Settings`.
 
 The fields of `Settings` are the only declaration of the options. `OPTIONS` is made from them, for Airflow's
 ``config list`` and for docs/reference/settings.md.
@@ -28,7 +28,7 @@ class Option(NamedTuple):
     :ivar value: its default, as `Settings` has it.
     :ivar text: what it is for, for Airflow's docs; :ivar added: the release that it came with.
     :ivar sensitive: it may hold a password, so it is not shown.
-    :ivar unset: a list that Airflow is told is not set, rather than empty.
+    :ivar unset: report an empty list to Airflow as unset.
     """
 
     value: object

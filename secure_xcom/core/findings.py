@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from secure_xcom.core.errors import SecureXComError
-
 Status = Literal["ok", "warning", "error"]
 """The severity of a finding: ``ok`` is a note, ``warning`` a weakness, ``error`` a fault, leak or loss."""
-
-SEVERITIES: tuple[Status, ...] = ("ok", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +42,3 @@ class Finding:
         return {
             key: getattr(self, key) if key in self.__dataclass_fields__ else self.details.get(key) for key in keys
         }
-
-
-def as_finding(subject: str, error: SecureXComError) -> Finding:
-    """Return an error as a finding."""
-    where = f" [{error.where}]" if error.where else ""
-    return Finding(subject, "error", f"{error.what}{where}", error.remedy)
-
-
-def worst(findings: Iterable[Finding]) -> Status:
-    """Return the highest severity, ``ok`` where there is no finding."""
-    return max((finding.status for finding in findings), key=SEVERITIES.index, default="ok")

@@ -1,7 +1,7 @@
 """Values of one process, which a forked child must not share with its parent.
 
-A fork copies locks as they are, also those that a thread holds which the child does not have; and threads,
-connections and sessions belong to the parent.
+A fork copies locks in their current state, including those held by threads that do not exist in the child;
+threads, connections and sessions belong to the parent.
 
 No lock is held while a value is made, because that may ask Airflow (`secure_xcom.core.waiting`). Where two callers
 that may not wait for each other make the same value, both get the one that was there first.

@@ -127,7 +127,7 @@ class Reference:
     :ivar size: the sealed payload's size in bytes.
     :ivar payload: the sealed payload itself, when it is kept inline.
     :ivar routes: what Airflow's scheduler reads of a branching task's XCom, by name; never read back either.
-    :ivar preview: a picture for people; never read back, so a parsed reference has none.
+    :ivar preview: the preview; never read back, so a parsed reference has none.
     :ivar shredded: when its wrapped keys were destroyed; then it has none, and opens nothing any more.
     """
 

@@ -49,7 +49,7 @@ def unseal(
 
     Every piece that comes out is authentic, but only the end of the iteration proves that none is missing: the
     caller must not act on any of them before it. ``header`` and ``size`` (bytes) come from the reference and
-    only tell apart *what* was tampered with: whether the payload opens is decided by the message itself. Of a
+    serve only to tell *what* was tampered with: whether the payload opens is decided by the message itself. Of a
     payload that is longer than its size, no more is taken than shows that it is.
 
     :raises PayloadSwapped: the payload starts with another header than the reference was made with.
@@ -106,7 +106,7 @@ def _of_another_length(seen: int, size: int, where: str) -> PayloadTruncated:
 
 
 class Counted:
-    """Pieces that tell, once they were taken, how many bytes they were."""
+    """Count the bytes of the pieces as they are consumed."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = pieces

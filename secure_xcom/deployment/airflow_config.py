@@ -29,7 +29,7 @@ def load() -> Settings:
 
 
 def is_written(name: str) -> bool:
-    """Return whether an option stands in airflow.cfg or the environment, in any way, without reading its value."""
+    """Return whether an option is set in airflow.cfg or the environment, in any way, without reading its value."""
     ways = {f"{name}{way}" for way in ("", "_cmd", "_secret")}
     environment = {text.removeprefix(ENVIRONMENT).lower() for text in os.environ if text.startswith(ENVIRONMENT)}
     conf = _conf()

@@ -1,4 +1,4 @@
-"""What this Airflow tells of where DAGs come from: an access policy may rely on no more."""
+"""Which origins (bundle, team) this Airflow version reports: an access policy may rely on no more."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from secure_xcom.deployment.airflow_config import multi_team
 
 
 def origins_told() -> frozenset[str]:
-    """Return what this Airflow tells of where DAGs come from, in the words of
-    `secure_xcom.core.access_policy.check_told`."""
+    """Return which origins of DAGs this Airflow version reports, in the words of
+    `secure_xcom.core.access_policy.dag_origin.check_told`."""
     told = {"bundles"}
     if multi_team() and "team_name" in _fields_of_a_run():
         told.add("teams")

@@ -54,7 +54,10 @@ def drained(cluster: NodeCluster, pod: Any) -> None:
     ids=lambda value: value.__name__ if callable(value) else value,
 )
 def test_a_retry_ends_right(site: Site, end: Callable[[NodeCluster, Any], None], kind: Any) -> None:
-    """Both tasks end right at a later try, what was pushed is read, and every row's payload is in the bucket."""
+    """Both tasks end right, what was pushed is read, and every row's payload is in the bucket.
+
+    A pod that has its grace may end right within it, at its first try.
+    """
     run_id, proxy = end.__name__, site.services.proxy
     before = orphans(site)
     proxy.faults += [
@@ -77,13 +80,14 @@ def test_a_retry_ends_right(site: Site, end: Callable[[NodeCluster, Any], None],
     assert site.airflow.wait(DAG_ID, run_id, timeout=300) == "success", site.logs(DAG_ID, run_id)[-6000:]
     states = site.states(DAG_ID, run_id)
     assert {state for state, _ in states.values()} == {"success"}
-    assert all(states[task_id][1] >= 2 for task_id in TASKS), states
+    if end in (forced, killed):
+        assert all(states[task_id][1] >= 2 for task_id in TASKS), states
     assert dict(site.notes(DAG_ID, run_id, "reads")) == {"pushed": "equal"}
     assert lost(site) == set()
     left = orphans(site) - before
     print(run_id, states, f"{len(left)} orphans")
     # What a killed pod had put, and no row names, is for gc.
-    assert len(left) == (1 if kind == "wait" else 0)
+    assert len(left) == (1 if kind == "wait" and states["pushes"][1] >= 2 else 0)
 
 
 def ended(pod: Any) -> bool:

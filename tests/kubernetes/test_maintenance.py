@@ -80,3 +80,19 @@ def test_commands_run_in_a_pod(site: Site, database: str, words: tuple[str, ...]
     assert report
     if words[0] != "doctor":
         assert phase == "Succeeded", said[-3000:]
+
+
+def test_an_exclusive_xcom_is_read_once(site: Site, database: str) -> None:
+    """The claimant's pod gets it; the pod after it finds the keys destroyed, and maintenance deletes the payload.
+
+    Workers have no right to delete; the claim stays for a day (docs/adr/0130).
+    """
+    assert site.run("finance_exclusive", "once") == "success", site.logs("finance_exclusive", "once")[-6000:]
+    assert dict(site.notes("finance_exclusive", "once", "reads_once")) == {"token_once": "equal"}
+    assert dict(site.notes("finance_exclusive", "once", "reads_again")) == {"second reader": "ReferenceShredded"}
+    of_it = "/finance/finance_exclusive/once/make/"
+    assert len([name for name in site.services.objects() if name.startswith(f"sealed{of_it}")]) == 1
+    phase, said = _run_in_pod(site, "command-shred", database, "claims", "shred", "--apply", "--json")
+    assert phase == "Succeeded", said[-3000:]
+    left = [name for name in site.services.objects() if of_it in name]
+    assert [name for name in left if name.startswith(f"sealed{of_it}")] == [], left

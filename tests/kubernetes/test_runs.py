@@ -33,7 +33,7 @@ def test_every_pod_has_its_compartments_account(site: Site, states: dict[str, st
     noted = dict(site.notes(f"{team}_ways", "ways"))
     for name in ("produce", "double", "gather", "before it defers", "after it deferred"):
         assert noted[name] == f"xcom-{team}"
-    assert noted["own pod"] == [f"xcom-{team}", "yes"]
+    assert dict(site.notes(f"{team}_ways", "ways", "own_pod")) == {"own pod": [f"xcom-{team}", "yes"]}
 
 
 def test_no_pod_holds_a_stored_key(site: Site, states: dict[str, str]) -> None:
@@ -61,7 +61,7 @@ def test_the_database_has_references_and_the_bucket_has_payloads(site: Site, sta
 
 def test_a_shared_reader_pulls_what_it_may(site: Site) -> None:
     """Marketing's pod gets the totals that finance publishes; the draft is refused by our code in its process."""
-    assert site.run("finance_daily", "daily") == "success"
+    assert site.once("finance_daily", "daily") == "success"
     assert site.run("marketing_reads", "reads") == "success", site.logs("marketing_reads", "reads")[-6000:]
     assert dict(site.notes("marketing_reads", "reads")) == {"total": 42, "not shared": "AccessRefused"}
 
@@ -72,11 +72,3 @@ def test_a_dag_of_no_compartment_is_an_import_error(site: Site) -> None:
     assert len(rows) == 1
     assert "'airflow-no-compartment' is that of identity 'airflow'" in rows[0][0]
     assert site.rows("SELECT 1 FROM dag WHERE dag_id = 'unnamed_orphan'") == []
-
-
-def test_an_exclusive_xcom_is_read_once(site: Site) -> None:
-    """The claimant's pod gets it; the pod after it finds the keys destroyed, and the payload is gone."""
-    assert site.run("finance_exclusive", "once") == "success", site.logs("finance_exclusive", "once")[-6000:]
-    assert dict(site.notes("finance_exclusive", "once", "reads_once")) == {"token_once": "equal"}
-    assert dict(site.notes("finance_exclusive", "once", "reads_again")) == {"second reader": "ReferenceShredded"}
-    assert [name for name in site.services.objects() if "finance_exclusive/once/make" in name] == []

@@ -25,7 +25,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from secure_xcom.connections.vault.client import forget_clients
-from secure_xcom.core import clock
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import KeyVersionUnknown
 from secure_xcom.core.service_errors import KeyPendingDeletion
@@ -39,6 +38,7 @@ from tests.support.servers.kms_server import kms_endpoint
 from tests.support.servers.vault_found import binary_of
 from tests.support.servers.vault_realm import own_flavours
 from tests.support.servers.vault_server import VaultServer, dev_server
+from tests.support.stopped_clock import stopped
 from tests.support.upkeep_world import Upkeep
 
 # Some fifteen commands, each a process that loads Airflow's configuration.
@@ -186,7 +186,7 @@ def test_leaked_logins_workers_and_databases(site: Site, monkeypatch: pytest.Mon
     monkeypatch.setenv("AIRFLOW_CONN_VAULT_XCOM", site.connection("finance-workers"))
     forget_clients()
     an_hour_ago = datetime.now(timezone.utc) - timedelta(hours=1)
-    with clock.stopped(an_hour_ago):
+    with stopped(an_hour_ago):
         at = upkeep.push({"n": 1})
     stolen = upkeep.table.value(at)
     assert stolen["keys"][0]["wrapped"].startswith("vault:v4:")
@@ -198,7 +198,7 @@ def test_leaked_logins_workers_and_databases(site: Site, monkeypatch: pytest.Mon
     assert site.login(role_id, (site.folder / "new-secret-id").read_text().strip())[0] == 200
 
     # A worker is compromised: what it pulled, and the unwrap above that is no task's.
-    with clock.stopped(an_hour_ago):
+    with stopped(an_hour_ago):
         assert upkeep.pull(at) == {"n": 1}, "workers log in anew"
     (site.folder / "log.jsonl").write_bytes(b"".join(line.data + b"\n" for line in upkeep.sink.lines))
     searched = site.step("secure-xcom audit search", {**config, "WORKER": socket.gethostname()})

@@ -29,11 +29,11 @@ from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.claiming import Wanted, check_proof, take
 from secure_xcom.claims.ledger import ListedLedger
-from secure_xcom.core import clock
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import ClaimRefused, ClaimTampered
 from secure_xcom.ops.jobs.shred_finished import CLAIM_KEPT
 from secure_xcom.stores import store
+from tests.support.stopped_clock import stopped
 
 DATA_KEY = b"\x11" * 32
 _PROCESSES = 4
@@ -48,7 +48,7 @@ def target(place: str, compartment: str = "finance", **changes: Any) -> Target:
 
 def a_day_later() -> AbstractContextManager[None]:
     """The time at which a claim that is made now may be removed."""
-    return clock.stopped(datetime.now(timezone.utc) + CLAIM_KEPT + timedelta(seconds=2))
+    return stopped(datetime.now(timezone.utc) + CLAIM_KEPT + timedelta(seconds=2))
 
 
 def claimant(name: str) -> Claimant:

@@ -14,7 +14,6 @@ import pytest
 
 from secure_xcom import errors
 from secure_xcom.claims.claimant import Claimant
-from secure_xcom.core import clock
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.branch_routes import routes_of
@@ -30,6 +29,7 @@ from secure_xcom.keys.local import LocalKeyring
 from secure_xcom.sinks.access_log import AccessLog
 from tests.support import second_reader
 from tests.support.doubles import MemorySink, MemoryStores
+from tests.support.stopped_clock import stopped
 from tests.vectors.build import CREATED, DATA_KEY
 from tests.vectors.generate import FOLDER, dump, vectors
 
@@ -51,7 +51,7 @@ BY_THE_FORMAT = {
 @pytest.fixture(autouse=True)
 def _on_the_day_of_the_vectors() -> Iterator[None]:
     """Read them an hour after they were written, whatever the day: some of them expire."""
-    with clock.stopped(datetime.fromisoformat(CREATED.replace("Z", "+00:00")) + timedelta(hours=1)):
+    with stopped(datetime.fromisoformat(CREATED.replace("Z", "+00:00")) + timedelta(hours=1)):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Places the callbacks of deadlines, which no hook of Airflow's tells of, when the scheduler is about to run them.
+"""Place the callbacks of deadlines, for which Airflow has no hook, when the scheduler is about to run them.
 
 The scheduler writes a row of Airflow's table ``callback`` for each (airflow/models/deadline.py, handle_miss), and
 sends it to the executor that the row names. SQLAlchemy tells us before that row is written.

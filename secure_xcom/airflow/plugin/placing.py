@@ -25,7 +25,7 @@ from secure_xcom.deployment import airflow_config, dag_origins
 log = logging.getLogger(__name__)
 
 HOLD = "held by secure_xcom: see the log of the scheduler and the API server"
-"""A pool that does not exist: Airflow runs nothing in such a one, and shows its name."""
+"""A pool that does not exist: Airflow runs no task in it, and shows its name."""
 
 # A process's settings do not change while it runs, and these are read for each task instance.
 path = cache(settings.placing_policy)

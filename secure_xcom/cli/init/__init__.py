@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.core.findings import Finding, worst
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.findings import worst
 
 _NEXT = (
     "Put these settings where every Airflow component and worker reads them, and restart them.",

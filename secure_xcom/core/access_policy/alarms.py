@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from secure_xcom.core.access_policy.field_types import Duration, Name, Strict, a_list, seconds
+from secure_xcom.core.access_policy.field_types import Duration, Name, Strict, a_list
 from secure_xcom.core.access_policy.loading import fault, unknown_compartment
 from secure_xcom.core.findings import Finding
 
@@ -68,11 +68,6 @@ class Alarm(Strict):
     sensitive_reveal), instead of `audit alarms`."""
     notify: Annotated[tuple[Notify, ...], a_list(min_length=1, max_length=8)]
     """Who is notified, and how."""
-
-    @property
-    def within_seconds(self) -> int:
-        """``within`` in seconds."""
-        return seconds(self.within)
 
 
 class Alarms(Strict):

@@ -102,11 +102,6 @@ class RunOn(Strict):
     """Refuse a DAG that names another place. If false, its tasks are sent here anyway."""
 
     @property
-    def carries_identity(self) -> bool:
-        """True if it names more than a pool."""
-        return any(field != "pool" for field, _ in self.places)
-
-    @property
     def places(self) -> tuple[tuple[str, str], ...]:
         """All places, as fields and values."""
         named = ((field, getattr(self, field)) for field in _PLACES)
@@ -168,22 +163,6 @@ class Compartment(Strict):
             if any_matches(entry.keys, key):
                 return seconds(entry.retention)
         return self.retention_seconds
-
-    @property
-    def archived_retention_seconds(self) -> int:
-        """Return how long XComs of archived attempts are kept after the end of their DAG run, in seconds."""
-        return 0 if self.archived_retention is None else seconds(self.archived_retention)
-
-    @property
-    def longest_retention_seconds(self) -> int | None:
-        """The longest lifetime of any of its XComs, in seconds. None if some are unlimited."""
-        if self.retention is None:
-            # Unless a glob matches every key, some keys have no retention.
-            catch_all = [index for index, entry in enumerate(self.retention_of) if "*" in entry.keys]
-            if not catch_all:
-                return None
-            return max(seconds(entry.retention) for entry in self.retention_of[: catch_all[0] + 1])
-        return max(seconds(self.retention), *(seconds(entry.retention) for entry in self.retention_of), 0)
 
     def is_exclusive(self, key: str) -> bool:
         """Check whether only one task instance may read XComs with this key."""

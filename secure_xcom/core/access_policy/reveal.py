@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from secure_xcom.core.access_policy.field_types import ClaimName, Duration, MountPath, Strict, a_list, seconds
+from secure_xcom.core.access_policy.field_types import ClaimName, Duration, MountPath, Strict, a_list
 from secure_xcom.core.access_policy.loading import fault
 from secure_xcom.core.findings import Finding
 
@@ -60,11 +60,6 @@ class RevealVault(Strict):
     """The scopes requested in addition to ``openid``. Many providers need ``groups`` to include the groups."""
     token_ttl: Duration = "10m"  # noqa: S105 - a duration
     """The lifetime of a person's token. It is never renewed."""
-
-    @property
-    def token_seconds(self) -> int:
-        """``token_ttl`` in seconds."""
-        return seconds(self.token_ttl)
 
 
 class RevealOidc(Strict):

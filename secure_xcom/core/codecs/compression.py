@@ -33,7 +33,7 @@ def compress(data: bytes, how: str) -> tuple[str, bytes]:
 
 
 def decompress(pieces: Iterable[bytes], how: str, *, max_bytes: int, where: str = "") -> bytes:
-    """Undo either, giving at most ``max_bytes``.
+    """Decompress, and refuse more than ``max_bytes``.
 
     :raises ValueTooLarge: the value is over the limit.
     :raises ValueNotDecodable: the bytes are not exactly one frame that says its size (docs/reference/format.md).

@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.structure import (
-    LABEL_KEYS,
-    TEXT_MAX_CHARACTERS,
-    VALUE_KEYS,
-    are_pairs,
-    is_labelled,
-    looks_like_json,
-    pair_of,
-)
+from secure_xcom.core.masking.structure import LABEL_KEYS, VALUE_KEYS, are_pairs, is_labelled, pair_of
 
 if TYPE_CHECKING:
     from secure_xcom.core.codecs.plain_json import Parts
 
 # From this many on, names are looked through as one text first.
 _NAMES_EACH_MAX = 64
-# In a dict's key anything may join words; in a text that assigns a value only these
-# (`secure_xcom.core.masking.secrets_in_text`).
-_KEY_JOINTS = bytes(code for code in range(128) if not chr(code).isalnum())
-_TEXT_JOINTS = b"_.-"
-_SIGNS = ("=", ":", "--")
-# JSON within a string begins so. Behind any line's beginning, because the texts are looked at as one.
-_BRACKET = re.compile(r"\n\s*[\[{]")
+# No text without one of these holds an assignment, a URL, or JSON.
+_SIGNS = ("=", ":", "--", "]", "}")
 
 
-def is_clean(parts: Parts, names: SensitiveNames) -> bool:
+def is_clean(parts: Parts, names: SensitiveNames, depth: int = 0) -> bool:
     """Return whether the walk of `secure_xcom.core.masking.walk` would call nothing sensitive.
 
-    True is certain; False only says that the value has to be walked.
+    True is certain; False only says that the value has to be walked. As JSON it may be in ``depth`` texts.
     """
     return not (
         _in_keys(parts.names, names)
         or _in_labels(parts, names)
         or _in_pairs(parts.lists, names)
-        or _in_texts(parts.texts, names)
+        or _in_texts(parts.texts, names, depth)
     )
 
 
 def _in_keys(keys: set[str], names: SensitiveNames) -> bool:
-    if len(keys) > _NAMES_EACH_MAX and not names.may_be_in("\0".join(keys), joints=_KEY_JOINTS):
-        return False
+    if len(keys) > _NAMES_EACH_MAX:
+        from secure_xcom.core.masking.text_check import may_match
+
+        if not may_match(keys, names):
+            return False
     return any(map(names.matches, keys))
 
 
@@ -66,20 +55,10 @@ def _in_pairs(lists: Sequence[list[Any]], names: SensitiveNames) -> bool:
     return False
 
 
-def _in_texts(texts: list[str], names: SensitiveNames) -> bool:
-    """Return whether a text may hold an assignment to a sensitive name, a URL's password, or JSON."""
-    text = "\n".join(["", *texts])
-    if len(text) > TEXT_MAX_CHARACTERS and any(len(each) > TEXT_MAX_CHARACTERS for each in texts):
-        if any(len(each) > TEXT_MAX_CHARACTERS and looks_like_json(each) for each in texts):
-            return True
-        # Assignments are looked for in no more of it.
-        texts = [each[:TEXT_MAX_CHARACTERS] for each in texts]
-        text = "\n".join(["", *texts])
-    if ("[" in text or "{" in text) and _BRACKET.search(text):
-        return True
-    in_urls = "@" in text and "://" in text
-    if in_urls or (any(sign in text for sign in _SIGNS) and names.may_be_in(text, joints=_TEXT_JOINTS)):
-        from secure_xcom.core.masking.secrets_in_text import secrets_in_text
+def _in_texts(texts: list[str], names: SensitiveNames, depth: int) -> bool:
+    text = "\n".join(texts)
+    if not any(sign in text for sign in _SIGNS):
+        return False
+    from secure_xcom.core.masking.text_check import may_hold_secret
 
-        return any(True for text in texts for _ in secrets_in_text(text, names))
-    return False
+    return may_hold_secret(texts, text, names, depth)

@@ -37,7 +37,7 @@ def register(secrets: Secrets) -> None:
 
     Inside a task this blocks until the supervisor has answered, so that every later line is masked. From
     async code it has to run in a thread that is not the event loop's: there ``CommsDecoder.send`` waits for
-    its turn, on the loop's own thread it gives up (airflow/sdk/execution_time/comms.py).
+    its turn; on the event loop's thread it gives up (airflow/sdk/execution_time/comms.py).
 
     :raises ExtraMissing: Airflow has no such masker.
     """

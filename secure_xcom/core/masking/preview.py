@@ -7,9 +7,13 @@ gives up and becomes a shape where it cannot be sure.
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from secure_xcom.core.masking.preview_render import MASK, MORE, UNDRAWN, Detail, PreviewRenderer
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+
+if TYPE_CHECKING:
+    from secure_xcom.core.masking.walk import Leaves
 
 # From rich to poor, until the picture fits.
 _DETAILS = (
@@ -24,21 +28,20 @@ _DETAILS = (
 
 
 def preview(
-    structure: object, *, mode: str, names: SensitiveNames, key: str, max_bytes: int, clean: bool = False
+    structure: object, *, mode: str, names: SensitiveNames, key: str, max_bytes: int, known: Leaves = None
 ) -> object | None:
     """Return a JSON-able picture of a value, None if there is none.
 
     :param mode: ``none``, ``shape`` or ``masked``.
     :param key: the XCom's own key; if it is sensitive, the whole picture is ``***``.
-    :param clean: nothing in the value is secret by a name (`secure_xcom.core.masking.clean_check`), so that a
-        shape need not look.
+    :param known: what in the value is secret by a name, where it has been looked for, so that a shape need not.
     :param max_bytes: what ``json.dumps`` of the picture has at the most.
     """
     if mode == "none":
         return None
     if names.matches(key):
         return MASK if _fits(MASK, max_bytes) else None
-    renderer, secrets = _renderer(structure, names, masked=mode == "masked", clean=clean)
+    renderer, secrets = _renderer(structure, names, masked=mode == "masked", known=known)
     for detail in _DETAILS:
         picture = renderer(names, secrets, detail, room=max_bytes).draw(structure)
         if picture is not UNDRAWN and _fits(picture, max_bytes):
@@ -51,10 +54,10 @@ def _fits(picture: object, max_bytes: int) -> bool:
 
 
 def _renderer(
-    structure: object, names: SensitiveNames, *, masked: bool, clean: bool
+    structure: object, names: SensitiveNames, *, masked: bool, known: Leaves
 ) -> tuple[type[PreviewRenderer], frozenset[str]]:
     """Return what draws the picture, and the secrets that it must not show."""
-    if clean and not masked:
+    if known == () and not masked:
         return PreviewRenderer, frozenset()
     from secure_xcom.core.masking.preview_secrets import first_secrets, secrets_of_picture
 
@@ -62,4 +65,4 @@ def _renderer(
         from secure_xcom.core.masking.masked_preview import MaskedRenderer
 
         return MaskedRenderer, secrets
-    return PreviewRenderer, frozenset() if clean else first_secrets(structure, names)
+    return PreviewRenderer, first_secrets(structure, names, known)

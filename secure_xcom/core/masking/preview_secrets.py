@@ -7,7 +7,7 @@ from itertools import islice
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.structure import decoded
-from secure_xcom.core.masking.walk import Leaf, leaves
+from secure_xcom.core.masking.walk import Leaf, Leaves, leaves
 
 _DIGITS_MAX_BITS = 128
 # A masked picture compares every text with every secret of the value. Beyond these it is a shape instead, so that
@@ -36,9 +36,9 @@ def secrets_of_picture(structure: object, names: SensitiveNames) -> frozenset[st
     return frozenset(secrets)
 
 
-def first_secrets(structure: object, names: SensitiveNames) -> frozenset[str]:
+def first_secrets(structure: object, names: SensitiveNames, known: Leaves = None) -> frozenset[str]:
     """Return the first secret texts of the value, as many as a shape compares its field names with."""
-    first = islice(leaves(structure, names=names, sensitive=False), _FIRST_LEAVES)
+    first = islice(leaves(structure, names=names, sensitive=False), _FIRST_LEAVES) if known is None else known
     return frozenset(islice((text for leaf in first if leaf.sensitive for text in _texts(leaf)), _SECRETS_MAX))
 
 

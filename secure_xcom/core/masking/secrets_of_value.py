@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.uninformative import is_long_number, is_uninformative
-from secure_xcom.core.masking.walk import leaves
+from secure_xcom.core.masking.walk import Leaves, leaves
 
 # A pattern of this many characters is found wherever the string is printed whole; a longer one would make the
 # masker's regular expression large for nothing.
@@ -38,24 +38,22 @@ class Secrets:
     dropped: int
 
 
-def secrets_of(structure: object, *, names: SensitiveNames, key: str, mode: str, cap: int) -> Secrets:
-    """Return the strings of one value to register, at most ``cap``: those under sensitive names first.
+def secrets_of_all(
+    values: Iterable[tuple[object, str, Leaves]], *, names: SensitiveNames, mode: str, cap: int
+) -> Secrets:
+    """Return the strings of values to register, at most ``cap``: those under sensitive names first.
 
-    :param key: the XCom's own key; if it is sensitive, the whole value is.
+    :param values: each with its XCom's key, which may be sensitive, and what is known of it.
     :param mode: ``named`` (what lies under sensitive names), ``all`` (every string) or ``none`` (nothing).
     """
-    return secrets_of_all(((structure, key),), names=names, mode=mode, cap=cap)
-
-
-def secrets_of_all(values: Iterable[tuple[object, str]], *, names: SensitiveNames, mode: str, cap: int) -> Secrets:
-    """Return the strings of several values, each with its XCom's key, within one cap."""
     if mode == "none":
         return Secrets((), 0)
     named: dict[str, None] = {}
     others: dict[str, None] = {}
-    for structure, key in values:
+    for structure, key, known in values:
         sensitive = names.hides(key, structure)
-        for leaf in leaves(structure, names=names, sensitive=sensitive, only_sensitive=mode == "named"):
+        walked = leaves(structure, names=names, sensitive=sensitive, only_sensitive=mode == "named")
+        for leaf in walked if known is None or sensitive or mode != "named" else known:
             if leaf.sensitive:
                 named.update(dict.fromkeys(_texts(leaf.value)))
             elif isinstance(leaf.value, (str, bytes)):

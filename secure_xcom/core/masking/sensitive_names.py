@@ -50,14 +50,9 @@ class SensitiveNames:
     ) -> None:
         self._listed = _Words(listed)
         self._all = _Words((*names, *self._listed.names))
-        self.names, self.listed = self._all.names, self._listed.names
+        self.names, self.joined, self.listed = self._all.names, self._all.joined, self._listed.names
         self.min_length = max(1, min_length)
         self._not_sensitive = tuple(not_sensitive)
-        # What `may_be_in` looks for: of names that hold one another (access_token and token) the shorter ones.
-        plain = sorted({name.replace("_", "") for name in self.names if name.isascii()}, key=len)
-        short = [name for index, name in enumerate(plain) if not any(other in name for other in plain[:index])]
-        self._in_bytes = [name.encode() for name in short]
-        self._only_ascii = all(map(str.isascii, self.names))
         self._decide = lru_cache(_CACHE_SIZE)(self._is_sensitive)
 
     @classmethod
@@ -91,19 +86,6 @@ class SensitiveNames:
         """Return whether a number under this sensitive name is a count."""
         return _snake(name).rstrip("_").endswith(_COUNTED) and not self._listed.are_in(name)
 
-    def may_be_in(self, text: str, *, joints: bytes) -> bool:
-        """Return whether this name-like text, or one of many such texts in a row, may hold a sensitive name.
-
-        False is certain; True only says that each has to be looked at. For many names, which cost less together.
-
-        :param joints: ASCII characters that may stand within a name; what is not ASCII may anyway.
-        """
-        if not self._only_ascii:
-            return True
-        # What lies between the letters of a name is dropped, so that every spelling of it is one run of letters.
-        letters = text.lower().encode("ascii", "ignore").translate(None, joints)
-        return any(name in letters for name in self._in_bytes)
-
     def __repr__(self) -> str:
         return f"SensitiveNames({len(self.names)} names)"
 
@@ -124,7 +106,7 @@ class _Words:
     def __init__(self, names: Iterable[str]) -> None:
         self.names = frozenset(name for name in map(_snake, names) if name.strip("_"))
         joined = {name: name.replace("_", "") for name in self.names}
-        self._joined = frozenset(
+        self.joined = frozenset(
             short for name, short in joined.items() if "_" in name.strip("_") or len(short) >= _JOINED_WORD_MIN
         )
 
@@ -135,7 +117,7 @@ class _Words:
             return True
         # Without its joints privateKey is private-key is PRIVATE_KEY.
         together = plain.replace("_", "")
-        return any(secret in together for secret in self._joined)
+        return any(secret in together for secret in self.joined)
 
 
 def _snake(name: str) -> str:

@@ -25,6 +25,8 @@ _COLLECTIONS = frozenset({"builtins.tuple", "builtins.set", "builtins.frozenset"
 _JSON_MAX_CHARACTERS = 16 << 20
 _JSON = re.compile(r"\s*[\[{]")
 
+# JSON in a string in JSON in a string: each level doubles the escapes, so real ones end soon.
+TEXT_DEPTH_MAX = 4
 TEXT_MAX_CHARACTERS = 1 << 20
 """How much of a text is searched for secrets. Guessing costs up to 0.3 s for as much text as this."""
 
@@ -66,7 +68,8 @@ def pair_of(item: object) -> tuple[str, object] | None:
 
 def parse_json(text: str) -> dict[Any, Any] | list[Any] | None:
     """Return the list or dict that a string holds as JSON, if it does."""
-    if len(text) > _JSON_MAX_CHARACTERS or not looks_like_json(text):
+    # A log line often begins with a bracket; what does not end with one is refused without being parsed.
+    if len(text) > _JSON_MAX_CHARACTERS or not looks_like_json(text) or text.rstrip()[-1] not in "]}":
         return None
     try:
         parsed = json.loads(text, object_pairs_hook=_all_values)

@@ -11,12 +11,15 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from secure_xcom.core.codecs.plain_json import plain_parts
+from secure_xcom.core.masking.clean_check import is_clean
 from secure_xcom.core.masking.secrets_in_text import secrets_in_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.structure import (
     CLASSNAME,
     DATA,
     PACKED,
+    TEXT_DEPTH_MAX,
     VALUE_KEYS,
     VERSION,
     are_pairs,
@@ -29,8 +32,8 @@ from secure_xcom.core.masking.structure import (
     unwrap,
 )
 
-# Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames (`secure_xcom.codecs`)
-# have all alike: they tell nothing, and a log in which they are masked cannot be read.
+# Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames
+# (`secure_xcom.core.codecs`) share: they identify nothing, and a log in which they are masked cannot be read.
 _TELLING_NOTHING = frozenset(
     {
         *("https", "value", "username", "password"),
@@ -39,10 +42,10 @@ _TELLING_NOTHING = frozenset(
     }
 )
 
-# JSON in a string in JSON in a string: each level doubles the escapes, so real ones end soon.
-_TEXT_DEPTH_MAX = 4
 # Of bytes no more than their beginning is read as text: what is larger is a file's content, which no log shows.
 _BYTES_MAX = 1 << 20
+# So many entries of a list are checked together: of fewer each costs more, of more all are walked for one secret.
+_TOGETHER = 8
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
 # Cells of data frames come as they are; elsewhere Airflow's serialisation has made text or numbers of these.
@@ -54,6 +57,10 @@ class Leaf(NamedTuple):
 
     value: str | bytes | int | float
     sensitive: bool
+
+
+Leaves = tuple[Leaf, ...] | None
+"""The sensitive leaves of a value, as `plain_leaves` finds them; None where they have not been looked for."""
 
 
 def leaves(
@@ -81,7 +88,7 @@ def leaves(
                 if len(leaf) < _TEXT_MIN_CHARACTERS:
                     continue
                 text = leaf if isinstance(leaf, str) else decoded(leaf[:_BYTES_MAX])
-                parsed = parse_json(text) if depth < _TEXT_DEPTH_MAX else None
+                parsed = parse_json(text) if depth < TEXT_DEPTH_MAX else None
                 if parsed is not None:
                     stack.append((_children(parsed, names, keys=every or secret), secret, depth + 1))
                     break
@@ -98,6 +105,21 @@ def leaves(
                 yield from (Leaf(text, True) for text in dict.fromkeys(_printed(node)))
         else:
             stack.pop()
+
+
+def plain_leaves(node: object, names: SensitiveNames) -> Iterator[Leaf]:
+    """Yield the sensitive leaves of a plain value that holds some, without walking most of what holds none."""
+    if type(node) is dict and CLASSNAME not in node:
+        for child, hidden in _fields(node, names, keys=False):
+            found = leaves(child, names=names, sensitive=hidden, only_sensitive=True)
+            yield from found if hidden or type(child) not in (dict, list) else plain_leaves(child, names)
+        return
+    entries = node if type(node) is list and not are_pairs(node) else [node]
+    for start in range(0, len(entries), _TOGETHER):
+        together = entries[start : start + _TOGETHER]
+        parts = plain_parts(together, decoded=True)
+        for child in together if parts is None or not is_clean(parts, names) else ():
+            yield from leaves(child, names=names, sensitive=False, only_sensitive=True)
 
 
 def holds_sensitive(structure: object, *, names: SensitiveNames, key: str) -> bool:

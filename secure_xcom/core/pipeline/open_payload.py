@@ -54,7 +54,7 @@ def openable(
 
     :param compartment: the one that its coordinate belongs to.
     :param max_bytes: the largest payload that may be fetched.
-    :param expired: a legal hold stands above its retention.
+    :param expired: True to open it although it has expired, because of a legal hold.
     :raises ReferenceRefused: it carries an unknown restriction, is expired or shredded.
     :raises ContextRefused: it names a key or an object outside its compartment.
     :raises ValueTooLarge: the payload is over the limit.

@@ -1,11 +1,11 @@
 """The data path, written once: push and pull side by side, each a list of stages that return values.
 
 push:  decide -> encode -> mask -> route -> seal -> put -> reference (with preview) -> audit -> returned
-pull:  decide -> fetch (payloads and data keys at the same time) -> claim (where it is exclusive) -> open -> reveal
-       (decode, mask) -> audit -> returned
+pull:  decide -> fetch (payloads and data keys at the same time) -> claim (if it is exclusive) -> open
+       -> decode -> mask -> audit -> returned
 
-The stages of a pull are `decide`, `fetch`, `claim`, `open_payload` and `reveal` beside this file; those of a push
-are `push_routing` and `seal_payload`. `delete` has the purge and the shredding of exclusive XComs.
+The stages of a pull are `decide`, `fetch`, `claim`, `open_payload` and `decode_and_mask` beside this file; those
+of a push are `push_routing` and `seal_payload`. `delete` has the purge and the shredding of exclusive XComs.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from secure_xcom.core.event import Action
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.per_process import MadeOnce, unlocked_property
 from secure_xcom.core.pipeline.decide import Admitted, Row, decide, exclusive_of
+from secure_xcom.core.pipeline.decode_and_mask import Masker, Revealed, open_and_reveal, reveal_plain
 from secure_xcom.core.pipeline.fetch import fetch_admitted
 from secure_xcom.core.pipeline.gc_pause import pause_gc
 from secure_xcom.core.pipeline.open_payload import key_uses
 from secure_xcom.core.pipeline.push_routing import Destination, destination, mask_mode
-from secure_xcom.core.pipeline.reveal import Masker, Revealed, open_and_reveal, reveal_plain
 from secure_xcom.core.pipeline.seal_payload import Puts, Sealed, pack, preview_of, reference_of, seal_packed
 from secure_xcom.core.pipeline.telemetry import NotMeasured
 from secure_xcom.core.reference import LEDGER_STORE
@@ -76,7 +76,7 @@ class Pipeline:
     :param services: key URI -> key service.
     :param stores: store URI -> store.
     :param ledger: where claims are kept; without one, in the payloads' own stores.
-    :param telemetry: measures all this; without it, nobody does.
+    :param telemetry: measures operations; None measures nothing.
     """
 
     def __init__(
@@ -147,6 +147,7 @@ class Pipeline:
                     reference = bare.with_preview(shown)
                     draft.refers(reference, key_uses(reference))
                     references.append(reference)
+            # audit: on exit `record` writes the log first; if that fails, `puts` deletes the payloads
         return [reference.dump() for reference in references]
 
     def _seal(self, encoded: Encoded, to: Destination, coordinate: Coordinate, keys: DataKeys) -> Sealed:
@@ -209,7 +210,7 @@ class Pipeline:
                         name = entry.wanted.target.object
                         # Kept, because the same XCom may be in a list twice.
                         claims[name] = self._claim(entry.wanted, claims[name], key, draft, consumer)
-                    # open -> reveal
+                    # open -> decode
                     revealed.append(self._open_and_reveal(entry, key, pieces))
             compartments = [None if entry is None else entry.compartment for entry in admitted]
             mode = "all" if claims else mask_mode(compartments, self.settings.mask_values)

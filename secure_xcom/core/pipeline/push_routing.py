@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where an XCom goes, with which keys, and how long it is good for.
+    """Where an XCom goes, with which keys, and when it expires.
 
     :ivar routed: a route of the compartment names the store, so the payload never stays in the reference.
     :ivar exclusive: one task instance only may read it: its data key is its own, and its payload an object.
@@ -84,7 +84,7 @@ def _holds_sensitive(encoded: Encoded, names: SensitiveNames, key: str) -> bool:
 
 
 def mask_mode(compartments: Iterable[Rules | None], mode: str) -> str:
-    """Return which values of several compartments to register with Airflow's masker: as many as one of them says.
+    """Return which values to register with Airflow's masker: the strictest mode of any of several compartments.
 
     :param compartments: None for a plain value.
     :param mode: the deployment's, where a compartment does not say.

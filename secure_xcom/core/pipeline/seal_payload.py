@@ -19,8 +19,8 @@ from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import StoreError
 from secure_xcom.core.masking.preview import preview
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.pipeline.decode_and_mask import Maskable
 from secure_xcom.core.pipeline.push_routing import Destination
-from secure_xcom.core.pipeline.reveal import Maskable
 from secure_xcom.core.reference import HEADER_BYTES, Head, Reference, WrappedKey
 from secure_xcom.core.seal import Counted, seal, sealed_size
 from secure_xcom.keys import DataKey
@@ -172,4 +172,4 @@ def preview_of(bare: Reference, value: Maskable, mode: str, names: SensitiveName
         return None
     # What one reader may see is shown to nobody else, so of an exclusive value there are shapes at the most.
     shown = "shape" if bare.head.exclusive else mode
-    return preview(value.structure, mode=shown, names=names, key=value.key, max_bytes=room, clean=value.clean)
+    return preview(value.structure, mode=shown, names=names, key=value.key, max_bytes=room, known=value.known)

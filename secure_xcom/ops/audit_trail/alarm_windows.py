@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from secure_xcom.core.access_policy.alarms import AT_ONCE, Alarm
+from secure_xcom.core.access_policy.field_types import seconds
 from secure_xcom.core.clock import text_of, time_of
 from secure_xcom.core.event_text import by, xcom
 from secure_xcom.core.operator_errors import CommandError
@@ -179,7 +180,7 @@ class Evaluator:
                 yield from self._burst(alarm, counted)
 
     def _burst(self, alarm: Alarm, counted: _Counted) -> Iterator[Raised]:
-        oldest = text_of(time_of(counted.time) - timedelta(seconds=alarm.within_seconds))
+        oldest = text_of(time_of(counted.time) - timedelta(seconds=seconds(alarm.within)))
         kept = [earlier for earlier in self._state.refusals.get(counted.key, []) if earlier[0] > oldest]
         # A new burst may raise the alarm again; with `over: 0` the burst ends with a time without such events.
         if len(kept) <= alarm.over and counted.key in self._state.sounding:

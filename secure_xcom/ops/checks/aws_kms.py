@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, SecureXComError
-from secure_xcom.core.findings import Finding, as_finding
+from secure_xcom.core.findings import Finding
 from secure_xcom.core.service_errors import KeyServiceLoginRefused
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.aws_kms import AwsKms
 from secure_xcom.keys.aws_kms_format import CONTEXT_NAMES, KmsWrap, kms_context
+from secure_xcom.ops.findings import as_finding
 
 # No compartment can have such a name, so nothing that is wrapped here can be mistaken for an XCom's data key.
 _NO_COMPARTMENT = dict.fromkeys(CONTEXT_NAMES, "secure_xcom/check")

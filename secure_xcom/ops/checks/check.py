@@ -14,7 +14,7 @@ from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import RELEASE
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import SecureXComError, UriInvalid
-from secure_xcom.core.findings import Finding, as_finding
+from secure_xcom.core.findings import Finding
 from secure_xcom.deployment import Deployment, airflow_is_installed
 from secure_xcom.keys import key_service
 from secure_xcom.ops.checks import backend_class, task_pods
@@ -23,6 +23,7 @@ from secure_xcom.ops.checks.misspelled_settings import misspelled_settings, sect
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
 from secure_xcom.ops.checks.served_compartments import Served, served
 from secure_xcom.ops.checks.tested_releases import examine_release
+from secure_xcom.ops.findings import as_finding
 from secure_xcom.sinks.apart_from_payloads import check_apart
 from secure_xcom.sinks.hashed_ids import IdHasher
 from secure_xcom.sinks.interface import sink

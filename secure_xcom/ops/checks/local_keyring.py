@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from secure_xcom.core import clock
 from secure_xcom.core.errors import KeyringError, KeyServiceError
-from secure_xcom.core.findings import Finding, as_finding
+from secure_xcom.core.findings import Finding
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.keyring import Keyring
 from secure_xcom.keys.local import LocalKeyring
+from secure_xcom.ops.findings import as_finding
 
 # NIST SP 800-57 part 1, table 1: a key-wrapping key's originator usage period is two years at the most.
 ROTATE_AFTER_DAYS = 365

@@ -20,6 +20,7 @@ from secure_xcom.core.service_errors import KeyServiceLoginRefused
 from secure_xcom.core.vault_errors import VaultTrouble
 from secure_xcom.keys import DataKey, KeyUri, key_service
 from secure_xcom.keys.vault import VaultTransit
+from secure_xcom.ops.compartments import carries_identity
 from secure_xcom.ops.service_policies.compile.vault import policy_name
 from secure_xcom.ops.service_policies.rights import Known, rights_of
 
@@ -51,8 +52,7 @@ def served(policy: AccessPolicy, coordinate: Coordinate) -> Served:
 def _separates(policy: AccessPolicy) -> bool:
     """Check whether the policy gives compartments workers of their own, by an identity or a place."""
     return any(identity.workers_of or identity.grants for identity in policy.identities) or any(
-        compartment.tasks_run_on is not None and compartment.tasks_run_on.carries_identity
-        for compartment in policy.compartments
+        carries_identity(compartment.tasks_run_on) for compartment in policy.compartments
     )
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from secure_xcom.core.errors import SecureXComError
-from secure_xcom.core.findings import Finding, as_finding
+from secure_xcom.core.findings import Finding
 from secure_xcom.core.setup_commands import vault_preview, vault_setup
 from secure_xcom.core.suggest import did_you_mean
 from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
 from secure_xcom.keys import DataKey
 from secure_xcom.keys.vault import VaultTransit
+from secure_xcom.ops.findings import as_finding
 
 SKEW_SECONDS = 60
 """Vault's JWT method allows 60 seconds of clock skew by default (clock_skew_leeway)."""

@@ -27,6 +27,7 @@ from secure_xcom.core.errors import CoordinateMismatch, SecureXComError
 from secure_xcom.core.event import Event, Outcome
 from secure_xcom.core.expiry import moment_of
 from secure_xcom.core.pipeline.open_payload import SKEW, place_within
+from secure_xcom.ops.compartments import archived_retention_seconds
 from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, recognise
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.job import Report
@@ -115,7 +116,7 @@ def is_over(eligible: EligibleRow, ended: Mapping[tuple[str, str], datetime | No
     if not row.archived or (row.dag_id, row.run_id) not in ended:
         return False
     end = ended[row.dag_id, row.run_id]
-    kept = eligible.compartment.archived_retention_seconds
+    kept = archived_retention_seconds(eligible.compartment)
     if kept == 0 or eligible.reference.head.exclusive is not None:
         return True
     return end is not None and end + timedelta(seconds=kept) <= now

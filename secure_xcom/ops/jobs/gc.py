@@ -208,7 +208,7 @@ class _Run:
     def _note(
         self, row: StoredRow, named: list[tuple[bytes, str, str | None]], kept: list[str], counts: dict[str, int]
     ) -> None:
-        """Return what a row names, limited to payloads of its own task instance."""
+        """Note what a row names, limited to payloads of its own task instance."""
         recognised = recognise(row, self.policy, self.database)
         if recognised is None:
             return

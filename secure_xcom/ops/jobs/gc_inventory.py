@@ -213,7 +213,7 @@ class Inventory:
         return int(count), int(size)
 
     def without_payload(self, *, after: int = 0, limit: int = 1000) -> list[tuple[int, str, str]]:
-        """Return rows whose older payload was not listed: number, place and path."""
+        """Return rows whose older payload was not listed: number, where the row is, and URI."""
         with self._translated():
             return self._connection.execute(
                 "SELECT rowid, place, path FROM named WHERE path IS NOT NULL AND rowid > ? AND NOT EXISTS "

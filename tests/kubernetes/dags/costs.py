@@ -8,8 +8,6 @@ from typing import Any
 from airflow.sdk import DAG, task
 from kubernetes.client import models
 
-from tests.kubernetes.kit import secret
-
 STOCK = models.V1Pod(
     spec=models.V1PodSpec(
         containers=[
@@ -33,7 +31,7 @@ def build(name: str, **options: Any) -> DAG:
 
         @task(**options)  # type: ignore[untyped-decorator]  # Airflow's
         def produce() -> str:
-            return "nothing secret" if options else secret(name)
+            return "nothing secret"
 
         @task(**options)  # type: ignore[untyped-decorator]  # Airflow's
         def consume(value: str) -> None:

@@ -83,6 +83,8 @@ def images(folder: Path, pause: Path, dags: Path) -> dict[str, Image]:
         Files(dags, "opt/airflow/dags", without=frozenset({"__pycache__"})),
         # What the DAGs of the tests share.
         *(Files(REPOSITORY / path, f"{_STDLIB}/site-packages/{path}") for path in SHARED),
+        # Commands keep their state in this folder.
+        Folder("opt/airflow/secure_xcom", 0o775),
         Files(REPOSITORY / "deploy" / "dags", "opt/airflow/secure_xcom", without=frozenset({"__pycache__"})),
     ]
     top = write_layer(folder / "product.tar", own)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import secure_xcom
 from secure_xcom.core import clock
+from tests.support.stopped_clock import stopped
 
 PACKAGE = Path(secure_xcom.__file__).parent
 DAY = datetime(2028, 2, 29, 23, 59, 59, tzinfo=timezone.utc)
@@ -17,9 +18,9 @@ ASKS = {("datetime", "now"), ("datetime", "utcnow"), ("date", "today"), ("time",
 
 def test_it_stops_and_goes_on() -> None:
     """Inside `stopped` it is always the same time, blocks nest, and behind them it goes on."""
-    with clock.stopped(DAY):
+    with stopped(DAY):
         assert clock.now() == DAY
-        with clock.stopped(DAY.astimezone(timezone(timedelta(hours=13))) + timedelta(days=1)):
+        with stopped(DAY.astimezone(timezone(timedelta(hours=13))) + timedelta(days=1)):
             assert clock.now() == datetime(2028, 3, 1, 23, 59, 59, tzinfo=timezone.utc)
         assert clock.now() == DAY
     assert abs(clock.now() - datetime.now(timezone.utc)) < timedelta(minutes=1)

@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from secure_xcom.core import clock
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from tests.support import documented
 from tests.support.documented import ROOT
+from tests.support.stopped_clock import stopped
 from tests.support.upkeep_world import Upkeep
 from tests.support.world import coordinate
 
@@ -214,7 +214,7 @@ def test_the_recipe_erases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     # Airflow deletes the rows of a run so: past every backend.
     upkeep.table.delete(at)
     later = datetime.now(timezone.utc) + timedelta(hours=3)
-    with clock.stopped(later):
+    with stopped(later):
         for words in after[:3]:
             run(words)
     assert [path for path in upkeep.objects() if "2026-01-01" in path] == []

@@ -32,7 +32,7 @@ RUN_BY = {
     "docs/reference/commands.md": {
         "secure-xcom completion": "tests/unit/cli/test_completion.py",
         "secure-xcom explain SXC": "tests/unit/cli/test_explain.py",
-        "secure-xcom": "tests/unit/docs/test_readme.py",
+        "secure-xcom": "tests/unit/docs/test_reference_pages.py",
     },
     "docs/how-to/add-a-team.md": {"secure-xcom policy": "tests/unit/docs/test_policies.py"},
     "docs/reference/lint-rules.md": {"secure-xcom policy lint": "tests/unit/docs/test_policies.py"},

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from secure_xcom.cli import app
-from tests.support import policies_page, readme
+from tests.support import policies_page, reference_pages
 from tests.support.documented import ROOT
 
 TEXT = "".join((ROOT / "docs" / name).read_text() for name in ("how-to/add-a-team.md", "reference/lint-rules.md"))
@@ -30,13 +30,13 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_tables_are_those_of_the_code() -> None:
-    """Fields and rules stand as the schema and lint have them; `python -m tests.support.readme` writes them."""
+    """Fields and rules are those of the code: `python -m tests.support.reference_pages` writes them."""
     for page, parts in (
         (policies_page.PAGE, {"fields"}),
         (policies_page.LINT_PAGE, {"file_rules", "document_rules"}),
     ):
         text = page.read_text()
-        assert readme.written(text) == text
+        assert reference_pages.written(text) == text
         assert parts == set(re.findall(r"<!-- begin: (\w+)", text))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from secure_xcom.core.access_policy.glob_relations import holds_in
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.ops.compartments import longest_retention_seconds
 from secure_xcom.ops.service_policies.compile import aws_iam, aws_kms, aws_s3, azure, google, vault, vault_reveal
 from secure_xcom.ops.service_policies.rights import Known, Right, rights_of
 
@@ -111,7 +112,7 @@ def _shared_aws(compiled: Compiled, policy: AccessPolicy, rights: Sequence[Right
         compiled.add(f"aws/buckets/{bucket}.public-access.json", aws_s3.NO_PUBLIC_ACCESS, about)
     for compartment in policy.compartments:
         holds = holds_in(policy, compartment)
-        if holds and compartment.longest_retention_seconds is not None:
+        if holds and longest_retention_seconds(compartment) is not None:
             notes.append(
                 f"{compartment.name}: no bucket deletes what expired by itself, for the legal hold "
                 f"{holds[0].name!r}"

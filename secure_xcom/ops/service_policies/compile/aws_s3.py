@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from secure_xcom.core.access_policy.glob_relations import holds_in
 from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.ops.compartments import longest_retention_seconds
 from secure_xcom.ops.service_policies.compile.aws_statements import (
     CLAIM_ACTIONS,
     S3_ACTIONS,
@@ -145,7 +146,7 @@ def lifecycles(policy: AccessPolicy) -> dict[str, Statement]:
                 "Filter": {"Prefix": prefix},
                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
             }
-            longest = compartment.longest_retention_seconds
+            longest = longest_retention_seconds(compartment)
             if longest is not None and not holds_in(policy, compartment):
                 # A reference expires to the second; S3 counts days, so the object is deleted a day later.
                 rule["Expiration"] = {"Days": math.ceil(longest / 86_400) + 1}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.field_types import seconds
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.reveal import Reveal, RevealVault
 from secure_xcom.core.errors import PolicyInvalid
@@ -163,8 +164,8 @@ def _login_role(reveal: Reveal, vault: RevealVault) -> dict[str, Any]:
         "token_policies": [],
         "token_no_default_policy": True,
         "token_type": "service",
-        "token_ttl": vault.token_seconds,
-        "token_max_ttl": vault.token_seconds,
+        "token_ttl": seconds(vault.token_ttl),
+        "token_max_ttl": seconds(vault.token_ttl),
     }
 
 

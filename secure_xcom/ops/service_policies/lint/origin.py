@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding
+from secure_xcom.ops.compartments import carries_identity
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _REMEDY = (
@@ -24,7 +25,7 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
             bool(compartment.bundles or compartment.teams),
         )
         for index, compartment in enumerate(policy.compartments)
-        if compartment.tasks_run_on is not None and compartment.tasks_run_on.carries_identity
+        if carries_identity(compartment.tasks_run_on)
     ]
     owners += [
         (

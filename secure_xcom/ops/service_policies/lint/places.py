@@ -11,6 +11,7 @@ from secure_xcom.core.access_policy.places import Owner, every_place, spelled
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding
+from secure_xcom.ops.compartments import carries_identity
 from secure_xcom.ops.service_policies.grants import grants_of
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
@@ -36,7 +37,7 @@ def _without_place(policy: AccessPolicy, workers: dict[str, set[str]]) -> Iterat
     """Find compartments with their own workers to which their tasks are not sent."""
     for index, compartment in enumerate(policy.compartments):
         place = compartment.tasks_run_on
-        if compartment.name not in workers or (place is not None and place.carries_identity):
+        if compartment.name not in workers or carries_identity(place):
             continue
         only = " (a pool counts slots and says nothing of the worker)" if place is not None and place.pool else ""
         yield lint_finding(
@@ -101,7 +102,7 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Finding]:
     for index, identity in enumerate(policy.identities):
         path: Path = ("identities", index)
         places = [policy.compartment(name).tasks_run_on for name in identity.workers_of]
-        placed = identity.runs_on is not None or any(place and place.carries_identity for place in places)
+        placed = identity.runs_on is not None or any(map(carries_identity, places))
         works = any(grant.role in _WORKS for grant in grants_of(policy, identity))
         if not placed and told and identity.workers_of:
             # `no-place` reports it for the compartment.

@@ -96,7 +96,7 @@ def test_where_people_log_in() -> None:
     reveal = policy().reveal
     assert reveal is not None
     assert reveal.vault is not None
-    assert (reveal.vault.mount, reveal.vault.token_seconds, reveal.vault.user_claim) == ("oidc", 600, "email")
+    assert (reveal.vault.mount, reveal.vault.token_ttl, reveal.vault.user_claim) == ("oidc", "10m", "email")
     reveal = policy(
         "vault: {address: 'https://vault.example.com:8200'}",
         "oidc: {issuer: 'https://login.example.com/realms/company', client_id: reveal}",

@@ -1,4 +1,4 @@
-"""The shortcut past the walk for secrets: it may only be taken where the walk would find nothing."""
+"""The shortcuts past the walk for secrets find what the walk finds: exactly, and in its order."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from hypothesis import strategies as st
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.codecs.plain_json import from_json, plain_parts, to_json
 from secure_xcom.core.masking.clean_check import is_clean
+from secure_xcom.core.masking.secrets_in_text import secrets_in_text
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
-from secure_xcom.core.masking.walk import leaves
+from secure_xcom.core.masking.walk import leaves, plain_leaves
+from tests.support import masking_before
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
+# A deployment's own names: of one word and several, with digits, underscores and what looks like JSON's escapes.
+CHOICES: tuple[dict[str, Any], ...] = (
+    {"names": DEFAULT_NAMES},
+    {"names": {"pin", "pass_code_2", "_tan_", "u00e9_key", "not_for_all"}, "not_sensitive": {"*_pin"}},
+    {"names": {"pin", "nur_b\u00fcro", "_tan_"}, "listed": {"batch", "total_tokens"}, "not_sensitive": {"*_pin"}},
+)
 SPELLINGS = st.sampled_from(
     [
         "password",
@@ -23,6 +31,7 @@ SPELLINGS = st.sampled_from(
         "api-key",
         "API key",
         "api_key",
+        "api--key",
         "ApiKey",
         "toKen",
         "T O K E N",
@@ -33,16 +42,50 @@ SPELLINGS = st.sampled_from(
         "service\r\nkey",
         "access\\key",
         "api\\\nkey",
+        "to\u212aen",
+        "pr\u0130vate_key",
+        "pr\u0131vate_key",
+        "pa\u017f\u017fword",
+        "\uff54\uff4f\uff4b\uff45\uff4e",
+        "pass\u200bword",
+        "pass\u00adword",
+        "api\u2014key",
+        "password\u00b2",
+        "next_page_token",
+        "total_tokens",
+        "records_now",
+        "pin",
+        "passCode2",
+        "tan",
+        "NUR B\u00dcRO",
+        "u00e9 key",
+        "\\\\n not for all",
+        "value",
+        "name",
+        "x" * 63 + "token",
     ]
 )
+# What the search turns on: signs, quotes, blanks, escapes and brackets, around names.
+SIGNS = (
+    "= : => -- :// @ / \" ' \\ \\\\ [ ] { } , < ? # . - _ \\n \\u0070 \\u00e9 \\/ ab swordfish-1 Bearer 12345678"
+)
+BLANKS = ["\n", "\t", " ", "\x1c", "\x85", "\xa0", "\u3000", "\ud800", "\0", "\xe9", "\u0307"]
+HOSTILE = st.lists(SPELLINGS | st.sampled_from([*SIGNS.split(" "), *BLANKS]), max_size=12).map("".join)
 TEXTS = st.one_of(
     st.text(max_size=12),
     SPELLINGS,
-    st.builds("{}={}".format, SPELLINGS, st.text(max_size=8)),
+    HOSTILE,
+    HOSTILE.map(json.dumps),
+    HOSTILE.map("[{}]".format),
+    st.builds(lambda text, plain: json.dumps({"a": [text]}, ensure_ascii=plain, indent=1), HOSTILE, st.booleans()),
+    st.builds("{}{}{}".format, SPELLINGS, st.sampled_from(["=", ": ", '\\": ', " => "]), st.text(max_size=8)),
     st.builds("--{} {}".format, SPELLINGS, st.text(max_size=8)),
+    st.builds("X-Header: {}\r\n{}: {}".format, st.text(max_size=4), SPELLINGS, st.text(max_size=12)),
     st.builds("https://{}:{}@host/{}".format, st.text(max_size=4), st.text(max_size=8), st.text(max_size=4)),
     st.builds(lambda name, value: json.dumps({name: value}), SPELLINGS, st.text(max_size=8)),
     st.builds(lambda name, value: json.dumps(json.dumps({name: [value]})), SPELLINGS, st.text(max_size=8)),
+    st.builds(lambda name, value: json.dumps([json.dumps({name: [value]})]), SPELLINGS, st.text(max_size=8)),
+    st.builds('{{"a": [["{}", "swordfish-1"]], "a": {}}}'.format, SPELLINGS, st.just("[]") | st.text(max_size=3)),
     st.builds(
         lambda value: json.dumps({"at": f"https://anna:{value}@host/"}).replace("/", "\\/"), st.text(max_size=8)
     ),
@@ -50,24 +93,91 @@ TEXTS = st.one_of(
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
-    lambda below: st.lists(below, max_size=4) | st.dictionaries(TEXTS, below, max_size=4),
-    max_leaves=12,
+    lambda below: (
+        st.lists(below, max_size=12)
+        | st.dictionaries(TEXTS, below, max_size=4)
+        | st.lists(st.tuples(TEXTS, below).map(list), max_size=12)
+    ),
+    max_leaves=16,
 )
+
+
+EACH = tuple(SensitiveNames(**choice) for choice in CHOICES)
+
+
+def within(text: str, times: int) -> str:
+    """JSON in a text in a text."""
+    return text if times == 0 else json.dumps([within(text, times - 1)])
 
 
 @given(VALUES)
 @example({"name": "password", "value": "swordfish-1"})
 @example([["token", "swordfish-1"], ["user", "anna"]])
+@example([1] * 7 + [["token", "swordfish-1"]] * 8)
+@example({"rows": [["token", "swordfish-1"]] * 20, "name": "x"})
 @example({"API\nKey": "swordfish-1"})
 @example({"within": '{"private\\nkey": "swordfish-1"}'})
 @example({"within": '{"at": "https:\\/\\/anna:swordfish-1@host"}'})
 @example({"K": "x", "to\u212aen": "swordfish-1"})
-@settings(max_examples=400)
-def test_nothing_secret_is_called_clean(value: Any) -> None:
-    """A value that is called clean has no leaf that the walk would call secret."""
+@example({"password": "token=swordfish-1", "note": "token=swordfish-1"})
+@example({"a": {"password": {"secret": ["x", {"token": "y"}]}, "b": [1, {"dsn": 2.5}]}})
+@example({"within": '{"__classname__": "my.Token", "__data__": "swordfish-1"}'})
+@example({"within": '{"a": ["token", "swordfish-1"], "a": ["b", "c"]}'})
+@example({"within": ' {"a\\"": {"token": "swordfish-1"}, "a\\u0022": "\\\\"} '})
+@example(['[["x"]', '["token", "swordfish-1"]],["y"]', '{"a": NaN, "token": "swordfish-1"}'])
+@example(["[1]", '[{"token": "swordfish-1"}]', "[2], [3]"])
+@example(["--api--key swordfish-1", "a: b"])
+@example([within('{"token": "swordfish-1"}', times) for times in range(7)])
+@example([within("token: swordfish-1", times) for times in range(7)])
+@example("[" * 2000 + '"token=swordfish-1"' + "]" * 2000)
+@example("\ud800 password=swordfish-1")
+@settings(max_examples=1000)
+def test_exactly_what_was_found_before_is_found(value: Any) -> None:
+    """The sensitive leaves of a plain value are those of the walk, today's and the frozen one, in its order."""
     parts = plain_parts(value)
-    if parts is not None and is_clean(parts, NAMES):
-        assert not list(leaves(value, names=NAMES, sensitive=False, only_sensitive=True))
+    for names in EACH:
+        before = list(masking_before.leaves(value, names=names, sensitive=False, only_sensitive=True))
+        assert list(leaves(value, names=names, sensitive=False, only_sensitive=True)) == before
+        if parts is not None:
+            assert list(plain_leaves(value, names)) == before
+            assert before == [] or not is_clean(parts, names)
+
+
+@given(HOSTILE)
+@example("password:two words")
+@example("--api-key  swordfish-1")
+@settings(max_examples=500)
+def test_a_text_holds_exactly_what_it_held_before(text: str) -> None:
+    """What is registered of a free text is what the frozen search finds, and none is passed by."""
+    for names in EACH:
+        before = list(masking_before.secrets_in_text(text, names))
+        assert list(secrets_in_text(text, names)) == before
+        assert before == [] or not clean(text, names)
+
+
+@given(st.lists(SPELLINGS | st.text(max_size=12) | HOSTILE, max_size=6))
+def test_no_name_among_many_is_passed_by(keys: list[str]) -> None:
+    """A sensitive key is found among so many that they are looked through as one text."""
+    for names in EACH:
+        if any(map(names.matches, keys)):
+            assert not clean({**{f"field {number}": 1 for number in range(80)}, **dict.fromkeys(keys, 1)}, names)
+
+
+def test_only_these_are_capitals_of_ascii() -> None:
+    """No other character becomes an ASCII letter in lower case: the search knows the two that do."""
+    others = map(chr, range(128, 0x110000))
+    capitals = [other for other in others if any(map(str.isascii, other.lower()))]
+    assert capitals == ["\u0130", "\u212a"]
+
+
+def test_both_ends_of_a_text_of_any_length_are_judged_as_before() -> None:
+    """Assignments count within the first MiB of a text only; JSON is read whole up to 16 MiB."""
+    filling = "a b " * (1 << 18)
+    long = json.dumps({"filling": filling, "token": "swordfish-1"})
+    for text in (f"password=swordfish-1 {filling}", f"{filling} password=swordfish-1", f"[{filling}]", long):
+        before = list(masking_before.leaves([text], names=NAMES, sensitive=False, only_sensitive=True))
+        assert list(plain_leaves([text, "x"], NAMES)) == before
+        assert before == [] or not clean([text, "x"])
 
 
 def test_the_shortcut_is_taken() -> None:
@@ -78,8 +188,10 @@ def test_the_shortcut_is_taken() -> None:
         "value": "10:00",
         "mail": "anna@example.org",
         "at": "https://a",
+        "note": "[10:00] API key or token? total_tokens=99999999, see https://host/path.",
+        "within": '{"created": "10:00", "mail": "anna@example.org", "tags": ["to\\"ken", "[1]"], "at": "[x]"}',
     }
-    many = {f"field {number}": "kept secret" for number in range(200)}
+    many = {f"field {number}": "kept secret, records_now" for number in range(200)}
     for value in ([row] * 9, many, [["a", 1], ["b", 2]], "no token", {"a": {"b": [None, 1.5, True]}}):
         assert clean(value)
 
@@ -94,7 +206,8 @@ def test_the_shortcut_is_taken() -> None:
         "password=x",
         "see https://a:b@c",
         ["  " * (1 << 20) + '{"password": 1}'],
-        ["x", "\n [1]"],
+        ["x", '\n {"password": 1}'],
+        ["x", '{"a": 1, "a": 2}'],
     ],
 )
 def test_what_may_be_secret_is_walked(value: object) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.masking.preview import preview
-from secure_xcom.core.masking.secrets_of_value import secrets_of
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
+from tests.support.secrets_of import secrets_of
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
 SECRET = "swordfish-1"

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_xcom.core.masking.masker_registration import compile_once, register
-from secure_xcom.core.masking.secrets_of_value import Secrets, secrets_of
+from secure_xcom.core.masking.secrets_of_value import Secrets
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.core.masking.uninformative import is_uninformative
 from tests.support.airflow_here import airflow_here
+from tests.support.secrets_of import secrets_of
 
 __all__ = ["airflow_here"]
 pytestmark = pytest.mark.usefixtures("airflow_here")

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.utils import htmlsafe_json_dumps
 
-from secure_xcom.core.masking.secrets_of_value import Secrets, secrets_of, secrets_of_all
+from secure_xcom.core.masking.secrets_of_value import Secrets, secrets_of_all
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.core.masking.uninformative import is_uninformative
+from tests.support.secrets_of import secrets_of
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
 # Jinja's filter `tojson`, which has no types.
@@ -311,7 +312,10 @@ def test_named_secrets_come_before_everything_else_under_the_cap() -> None:
     """What has a sensitive name is registered even where other strings, or other values, would fill the cap."""
     crowd = [f"plain{number:04d}" for number in range(50)]
     found = secrets_of_all(
-        [(crowd, "return_value"), ({"password": "hunter22"}, "return_value")], names=NAMES, mode="all", cap=3
+        [(crowd, "return_value", None), ({"password": "hunter22"}, "return_value", None)],
+        names=NAMES,
+        mode="all",
+        cap=3,
     )
     assert found.values == ("hunter22", "plain0000", "plain0001")
     assert found.dropped == 48

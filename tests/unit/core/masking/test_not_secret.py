@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from secure_xcom.core.masking.masker_registration import register
 from secure_xcom.core.masking.preview import preview
-from secure_xcom.core.masking.secrets_of_value import secrets_of
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.core.masking.uninformative import COMMON_WORDS
+from tests.support.secrets_of import secrets_of
 
 airflow_masker = pytest.importorskip("airflow.sdk._shared.secrets_masker")
 NAMES = SensitiveNames(DEFAULT_NAMES)

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 import secure_xcom.core
 from secure_xcom.cli import app
-from secure_xcom.core import clock
 from secure_xcom.core.access_policy.alarms import Alarm, Notify, When
 from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.ops.audit_trail import evaluate_alarms
@@ -27,6 +26,7 @@ from secure_xcom.ops.audit_trail.search.query import Query
 from secure_xcom.ops.audit_trail.search.scan import Scan
 from secure_xcom.ops.audit_trail.verify import verify
 from tests.support.access_logs import START, chain, text, write
+from tests.support.stopped_clock import stopped
 
 ODD: tuple[Any, ...] = (
     None, True, -1, 10**30, 1.5, "\ud800", [], ["x"], {"uri": 1}, {"dag_id": ["x"]}, {"map_index": "q"},
@@ -90,7 +90,7 @@ def test_alarms_and_reconcile_pass_over_them(path: Path, tmp_path: Path) -> None
     """Alarms of the events behind them are told, and keys and uses are read."""
     state = State(since=text(START))
     state.save(tmp_path / "state.json")
-    with clock.stopped(START + timedelta(hours=1)):
+    with stopped(START + timedelta(hours=1)):
         evaluate_alarms.evaluate(RULES, [source(path.as_uri())], tmp_path / "state.json")
     assert State.load(tmp_path / "state.json").chains[json.loads(chain(1)[0])["chain"]][0] == 6
     assert len(uses([source(path.as_uri())], {"vault": str}, 0, 9e9)[0]) >= 5

@@ -1,4 +1,4 @@
-"""The parts of pages that the code knows better: ``python -m tests.support.readme`` writes them anew."""
+"""The parts of pages that the code knows better: ``python -m tests.support.reference_pages`` writes them anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reveal stage: decode what was opened, and register its secrets with Airflow's masker."""
+"""Open and decode a payload; `Masker`, which the pipeline calls, registers the secrets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from secure_xcom.core.pipeline.open_payload import opened
 
 if TYPE_CHECKING:
     from secure_xcom.core.masking.secrets_of_value import Secrets
+    from secure_xcom.core.masking.walk import Leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,12 @@ class Maskable:
 
     :ivar structure: its plain structure.
     :ivar key: the XCom's key.
-    :ivar clean: no name in the value is sensitive.
+    :ivar known: its leaves that are secret by a name; None where they have not been looked for.
     """
 
     structure: object = field(repr=False)
     key: str
-    clean: bool
+    known: Leaves = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,11 @@ class Masker:
 
         :param parts: the strings and names in the value, where its codec knows them.
         """
-        return Maskable(structure, key, parts is not None and is_clean(parts, self.names))
+        if parts is None or is_clean(parts, self.names):
+            return Maskable(structure, key, None if parts is None else ())
+        from secure_xcom.core.masking.walk import plain_leaves
+
+        return Maskable(structure, key, tuple(plain_leaves(structure, self.names)))
 
     def mask(self, values: Sequence[Maskable], mode: str) -> None:
         """Register the sensitive strings of several values in one call, within one cap.
@@ -67,9 +72,9 @@ class Masker:
         :param mode: ``named``, ``all`` or ``none``.
         """
         searched = [
-            (value.structure, value.key)
+            (value.structure, value.key, value.known)
             for value in values
-            if mode == "all" or not value.clean or self.names.matches(value.key)
+            if mode == "all" or value.known != () or self.names.matches(value.key)
         ]
         if not searched:
             return
@@ -88,7 +93,7 @@ class Masker:
 def reveal_plain(row: Row, codecs: Codecs) -> Revealed:
     """Return a value that was never sealed, and that the settings let pass."""
     value = codecs.restore(row.value, where=str(row.asked or ""))
-    return Revealed(value, 0, Maskable(row.value, row.asked.key if row.asked else "", clean=False))
+    return Revealed(value, 0, Maskable(row.value, row.asked.key if row.asked else ""))
 
 
 def open_and_reveal(
