@@ -338,6 +338,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
         "sinks.interface",
         "sinks.access_log",
         "claims",
+        "core.access_policy.policy_file",
         "core.cobblestone",
         "core.codecs.registry",
         "airflow.process",
@@ -622,7 +623,7 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0135).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
 LOADED_LINES = 8_410
-REACHABLE_LINES = 13_700
+REACHABLE_LINES = 13_350
 
 
 def test_a_task_stays_small() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from secure_xcom.core.access_policy.field_types import Duration, Name, Strict, a_list
+from secure_xcom.core.access_policy.loading import fault, unknown_compartment
+from secure_xcom.core.findings import Finding
 
 When = Literal[
     "refusals", "second_claim", "first_consumer", "plaintext_seen", "opened", "first_reveal", "reveals",
@@ -64,3 +68,30 @@ class Alarm(Strict):
     sensitive_reveal), instead of `audit alarms`."""
     notify: Annotated[tuple[Notify, ...], a_list(min_length=1, max_length=8)]
     """Who is notified, and how."""
+
+
+class Alarms(Strict):
+    """The section ``alarms`` of an access policy file."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    alarms: Annotated[tuple[Alarm, ...], a_list(max_length=1000)] = ()
+    """Events of the access log that trigger a notification."""
+
+    def faults(self, names: AbstractSet[str]) -> Iterator[Finding]:
+        """Yield names of no compartment, and rules that cannot be followed.
+
+        :param names: the compartments.
+        """
+        for index, alarm in enumerate(self.alarms):
+            here = ("alarms", index)
+            for number, name in enumerate(alarm.compartments or ()):
+                if name not in names:
+                    yield unknown_compartment((*here, "compartments", number), name, names)
+            if alarm.at_once and alarm.when not in AT_ONCE:
+                text = f"only {' and '.join(AT_ONCE)} can be at_once: no single event decides {alarm.when}"
+                yield fault((*here, "at_once"), text)
+            for number, way in enumerate(alarm.notify):
+                if way.ways != 1:
+                    text = "each notify entry must be one of log, webhook (or connection) and callback"
+                    yield fault((*here, "notify", number), text)

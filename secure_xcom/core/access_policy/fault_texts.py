@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from secure_xcom.core.access_policy.policy_file import PolicyFile
+from secure_xcom.core.access_policy.policy_file import IMPLEMENTATIONS, model_of
 from secure_xcom.core.suggest import closest
 
 _TEXTS = {
@@ -134,7 +134,7 @@ def _intended(path: tuple[Any, ...]) -> str | None:
 
 def _models(path: tuple[Any, ...]) -> list[type[BaseModel]]:
     """Return the models that a path of the file leads to; parts that pydantic adds are passed over."""
-    models: list[type[BaseModel]] = [PolicyFile]
+    models: list[type[BaseModel]] = [model_of(frozenset(IMPLEMENTATIONS))]
     for part in path:
         below = [
             field.annotation

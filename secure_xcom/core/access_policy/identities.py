@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from secure_xcom.core.access_policy.field_types import (
     BundleName,
@@ -19,6 +21,8 @@ from secure_xcom.core.access_policy.field_types import (
     Strict,
     a_list,
 )
+from secure_xcom.core.access_policy.loading import fault, unknown_compartment
+from secure_xcom.core.findings import Finding
 
 As = Literal["writer", "reader", "both", "maintenance", "operator", "fetcher", "revealer"]
 """writer pushes, reader pulls, both does both, maintenance rewraps and collects garbage without reading, operator
@@ -183,3 +187,35 @@ class Identity(Strict):
     """Its principal at Google Cloud."""
     azure: Azure | None = None
     """Its principal at Microsoft Entra."""
+
+
+class Identities(Strict):
+    """The section ``identities`` of an access policy file."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    identities: Annotated[tuple[Identity, ...], a_list(max_length=100_000)] = ()
+    """The principals of workers and people. Service policies are compiled for them."""
+
+    def faults(self, names: AbstractSet[str]) -> Iterator[Finding]:
+        """Yield names of no compartment, and rights that contradict each other.
+
+        :param names: the compartments.
+        """
+        for index, identity in enumerate(self.identities):
+            here = ("identities", index)
+            for number, name in enumerate(identity.workers_of):
+                if name not in names:
+                    yield unknown_compartment((*here, "workers_of", number), name, names)
+            roles = {grant.role for grant in identity.grants}
+            if roles & {"fetcher", "revealer"} and (len(roles) > 1 or identity.workers_of):
+                text = (
+                    "a fetcher or revealer is the reveal service, which has an identity of its own: no other roles"
+                )
+                yield fault((*here, "grants"), text)
+            for number, grant in enumerate(identity.grants):
+                path = (*here, "grants", number)
+                if grant.compartment not in names:
+                    yield unknown_compartment((*path, "compartment"), grant.compartment, names)
+                if grant.tasks is not None and grant.dags is None:
+                    yield fault((*path, "tasks"), "tasks needs dags: a task id is unique only within its DAG")

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from secure_xcom.core.access_policy import nested_folders, yaml_reader
-from secure_xcom.core.access_policy.alarms import AT_ONCE
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.field_types import is_glob
-from secure_xcom.core.access_policy.policy_file import PolicyFile
+from secure_xcom.core.access_policy.policy_file import IMPLEMENTATIONS, PolicyFile, model_of
 from secure_xcom.core.access_policy.yaml_reader import KEY, Marks, Path
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.load_adapter import load as load_section
 
 
 def load(raw: bytes, *, where: str) -> PolicyFile:
@@ -34,12 +34,13 @@ def load(raw: bytes, *, where: str) -> PolicyFile:
 def check(data: object) -> tuple[PolicyFile | None, list[Finding]]:
     """Return the file as models, or None if its shape is wrong, and all its faults."""
     try:
-        file = PolicyFile.model_validate(data)
+        given: Iterable[object] = data if isinstance(data, Mapping) else ()
+        file = model_of(frozenset(IMPLEMENTATIONS.keys() & given)).model_validate(data)
     except ValidationError as error:
         from secure_xcom.core.access_policy import fault_texts
 
         details = fault_texts.kept(error.errors(include_url=False))
-        return None, [_problem(_path(detail), fault_texts.text_of(detail)) for detail in details]
+        return None, [fault(_path(detail), fault_texts.text_of(detail)) for detail in details]
     return file, list(_cross(file))
 
 
@@ -52,7 +53,8 @@ def place(marks: Marks, path: Path) -> tuple[int, int]:
     return marks.get(tuple(known), (1, 1))
 
 
-def _problem(path: Path, text: str, rule: str = "invalid") -> Finding:
+def fault(path: Path, text: str, rule: str = "invalid") -> Finding:
+    """Return a fault at a path of the file."""
     return Finding("", "error", text, rule=rule, path=path)
 
 
@@ -68,34 +70,18 @@ def _cross(file: PolicyFile) -> Iterator[Finding]:
     yield from _duplicates("identities", (identity.name for identity in file.identities))
     yield from _duplicates("legal_holds", (hold.name for hold in file.legal_holds))
     yield from _duplicates("alarms", (alarm.name for alarm in file.alarms))
-    yield from _alarms(file, names)
     yield from _open_places(file)
     default = file.defaults.compartment
     if default is not None and default not in names:
-        yield _unknown(("defaults", "compartment"), default, names)
+        yield unknown_compartment(("defaults", "compartment"), default, names)
     for index, compartment in enumerate(file.compartments):
         yield from _compartment(
             compartment, ("compartments", index), names, is_default=compartment.name == default
         )
-    if file.reveal is not None and (file.reveal.vault is None) == (file.reveal.oidc is None):
-        yield _problem(("reveal",), "reveal must have one of vault and oidc: people log in at one of them")
     for store, text in nested_folders.texts(nested_folders.nested(file.compartments), file.compartments):
-        yield _problem(("compartments", store.compartment, *store.field), text, "nested-store")
-    for index, identity in enumerate(file.identities):
-        here: Path = ("identities", index)
-        for number, name in enumerate(identity.workers_of):
-            if name not in names:
-                yield _unknown((*here, "workers_of", number), name, names)
-        roles = {grant.role for grant in identity.grants}
-        if roles & {"fetcher", "revealer"} and (len(roles) > 1 or identity.workers_of):
-            text = "a fetcher or revealer is the reveal service, which has an identity of its own: no other roles"
-            yield _problem((*here, "grants"), text)
-        for number, grant in enumerate(identity.grants):
-            grant_path = (*here, "grants", number)
-            if grant.compartment not in names:
-                yield _unknown((*grant_path, "compartment"), grant.compartment, names)
-            if grant.tasks is not None and grant.dags is None:
-                yield _problem((*grant_path, "tasks"), "tasks needs dags: a task id is unique only within its DAG")
+        yield fault(("compartments", store.compartment, *store.field), text, "nested-store")
+    for section in IMPLEMENTATIONS.keys() & file.model_fields_set:
+        yield from load_section(IMPLEMENTATIONS, section).faults(file, names)
 
 
 def _open_places(file: PolicyFile) -> Iterator[Finding]:
@@ -109,63 +95,49 @@ def _open_places(file: PolicyFile) -> Iterator[Finding]:
         on = identity.runs_on
         owners |= dict.fromkeys(on.places if on else (), f"identity {identity.name!r}")
         if on is not None and not on.places:
-            yield _problem(("identities", index, "runs_on"), "runs_on names no place")
+            yield fault(("identities", index, "runs_on"), "runs_on names no place")
     for field in type(file.open_places).model_fields:
         for number, value in enumerate(getattr(file.open_places, field)):
             if owner := owners.get((field, value)):
-                yield _problem(
+                yield fault(
                     ("open_places", field, number),
                     f"the {field} {value!r} belongs to {owner}, so it cannot be open to all",
                 )
 
 
-def _alarms(file: PolicyFile, names: set[str]) -> Iterator[Finding]:
-    for index, alarm in enumerate(file.alarms):
-        here: Path = ("alarms", index)
-        for number, name in enumerate(alarm.compartments or ()):
-            if name not in names:
-                yield _unknown((*here, "compartments", number), name, names)
-        if alarm.at_once and alarm.when not in AT_ONCE:
-            text = f"only {' and '.join(AT_ONCE)} can be at_once: no single event decides {alarm.when}"
-            yield _problem((*here, "at_once"), text)
-        for number, way in enumerate(alarm.notify):
-            if way.ways != 1:
-                text = "each notify entry must be one of log, webhook (or connection) and callback"
-                yield _problem((*here, "notify", number), text)
-
-
 def _compartment(here: Compartment, path: Path, names: set[str], *, is_default: bool) -> Iterator[Finding]:
     if not here.dags and not is_default:
-        yield _problem(path, f"the compartment {here.name!r} has no DAGs: give it dags")
+        yield fault(path, f"the compartment {here.name!r} has no DAGs: give it dags")
     for number, reader in enumerate(here.readers):
         reader_path = (*path, "readers", number)
         if reader.compartment is None and all(is_glob(glob) and not glob.strip("*") for glob in reader.dags):
             if "dags" not in reader.model_fields_set:
-                yield _problem(
+                yield fault(
                     reader_path, 'a reader must have compartment, dags or both (dags: ["*"] for every DAG)'
                 )
         elif reader.compartment == here.name:
-            yield _problem((*reader_path, "compartment"), "a compartment's own tasks may pull without a reader")
+            yield fault((*reader_path, "compartment"), "a compartment's own tasks may pull without a reader")
         elif reader.compartment is not None and reader.compartment not in names:
-            yield _unknown((*reader_path, "compartment"), reader.compartment, names)
+            yield unknown_compartment((*reader_path, "compartment"), reader.compartment, names)
     for number, route in enumerate(here.routes):
         if route.keys is None and route.sensitive is None:
-            yield _problem((*path, "routes", number), "a route must have keys, sensitive: true or both")
+            yield fault((*path, "routes", number), "a route must have keys, sensitive: true or both")
 
 
 def _duplicates(field: str, names: Iterable[str]) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            yield _problem((field, index, "name"), f"the name {name!r} is used twice")
+            yield fault((field, index, "name"), f"the name {name!r} is used twice")
         seen.add(name)
 
 
-def _unknown(path: Path, name: str, names: Iterable[str]) -> Finding:
+def unknown_compartment(path: Path, name: str, names: Iterable[str]) -> Finding:
+    """Return the fault of a name that no compartment has."""
     from secure_xcom.core.suggest import closest
 
     like = closest(name, names)
-    return _problem(path, f"there is no compartment {name!r}" + (f": did you mean {like!r}?" if like else ""))
+    return fault(path, f"there is no compartment {name!r}" + (f": did you mean {like!r}?" if like else ""))
 
 
 def first_fault(error: ValidationError) -> str:

@@ -1,16 +1,18 @@
 """The access policy file as a whole: compartments, identities, open places, alarms and legal holds.
 
 Only a process that reads a file loads this. What a task decides with is in
-`secure_xcom.core.access_policy.compartment`.
+`secure_xcom.core.access_policy.compartment`. The sections that decide nothing for a task are declared in files of
+their own, which only a file that has them loads (docs/adr/0145).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, create_model
 
-from secure_xcom.core.access_policy.alarms import Alarm
 from secure_xcom.core.access_policy.compartment import Bytes, Compartment
 from secure_xcom.core.access_policy.field_types import (
     DnsName,
@@ -22,8 +24,14 @@ from secure_xcom.core.access_policy.field_types import (
     Strict,
     a_list,
 )
-from secure_xcom.core.access_policy.identities import Identity
-from secure_xcom.core.access_policy.reveal import Reveal
+from secure_xcom.core.load_adapter import load
+
+IMPLEMENTATIONS = {
+    "identities": "secure_xcom.core.access_policy.identities:Identities",
+    "reveal": "secure_xcom.core.access_policy.reveal:RevealService",
+    "alarms": "secure_xcom.core.access_policy.alarms:Alarms",
+}
+"""The model of each section that decides nothing for a task: its field, and what no model expresses."""
 
 
 class LegalHold(Strict):
@@ -76,7 +84,10 @@ class OpenPlaces(Strict):
 
 
 class PolicyFile(Strict):
-    """An access policy file."""
+    """An access policy file without the sections of `IMPLEMENTATIONS`; `model_of` adds those that a file has."""
+
+    # Built when a file is read, which is mostly with a model that `model_of` derives.
+    model_config = ConfigDict(defer_build=True)
 
     version: Literal[1]
     """The version of the format."""
@@ -84,13 +95,17 @@ class PolicyFile(Strict):
     """Defaults for compartments that do not set a field."""
     compartments: Annotated[tuple[Compartment, ...], a_list(min_length=1, max_length=100_000)]
     """The compartments, in order: a DAG belongs to the first one with a glob that matches its id."""
-    identities: Annotated[tuple[Identity, ...], a_list(max_length=100_000)] = ()
-    """The principals of workers and people. Service policies are compiled for them."""
-    reveal: Reveal | None = None
-    """The service that shows values to ``viewers``, and where they log in."""
+    identities: tuple[Any, ...] = ()
+    reveal: Any = None
     open_places: OpenPlaces = OpenPlaces()
     """Places that every DAG may name. Once the file assigns any place, all others are closed."""
-    alarms: Annotated[tuple[Alarm, ...], a_list(max_length=1000)] = ()
-    """Events of the access log that trigger a notification."""
+    alarms: tuple[Any, ...] = ()
     legal_holds: Annotated[tuple[LegalHold, ...], a_list()] = ()
     """XComs that this product does not delete while the hold stands."""
+
+
+@lru_cache(maxsize=8)
+def model_of(sections: AbstractSet[str]) -> type[PolicyFile]:
+    """Return the strict model of a file that has these sections of `IMPLEMENTATIONS`."""
+    models = [load(IMPLEMENTATIONS, name) for name in sorted(sections)]
+    return create_model("PolicyFile", __base__=(*models, PolicyFile), __doc__="An access policy file.")

@@ -6,12 +6,16 @@ A task needs none of it. ``viewers`` of a compartment say who may see what
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from secure_xcom.core.access_policy.field_types import ClaimName, Duration, MountPath, Strict, a_list
+from secure_xcom.core.access_policy.loading import fault
+from secure_xcom.core.findings import Finding
 
 
 def _with_host(url: str) -> str:
@@ -84,3 +88,17 @@ class Reveal(Strict):
     """People log in at Vault, and their browsers unwrap. The service has no key."""
     oidc: RevealOidc | None = None
     """People log in at the company's provider, and the service unwraps as an identity of its own."""
+
+
+class RevealService(Strict):
+    """The section ``reveal`` of an access policy file."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    reveal: Reveal | None = None
+    """The service that shows values to ``viewers``, and where they log in."""
+
+    def faults(self, names: AbstractSet[str]) -> Iterator[Finding]:  # noqa: ARG002  # as of the other sections
+        """Yield the fault of a service with no place to log in, or two."""
+        if self.reveal is not None and (self.reveal.vault is None) == (self.reveal.oidc is None):
+            yield fault(("reveal",), "reveal must have one of vault and oidc: people log in at one of them")

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from secure_xcom.core.access_policy.policy_file import PolicyFile
+from secure_xcom.core.access_policy.policy_file import IMPLEMENTATIONS, model_of
 
 STORED = Path(__file__).with_name("access_policy.schema.json")
 """The shipped file; ``python -m secure_xcom.core.access_policy.schema`` regenerates it."""
@@ -20,7 +20,7 @@ FORMER = Path(__file__).parents[2] / "access" / STORED.name
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a file of version 1."""
-    made = PolicyFile.model_json_schema()
+    made = model_of(frozenset(IMPLEMENTATIONS)).model_json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **_plain(made),
