@@ -68,8 +68,17 @@ class Release:
         self.do(
             *("helm", "upgrade", "--install", "airflow", str(CHART), "--namespace", NAMESPACE),
             *(word for file in files for word in ("--values", str(file))),
-            *("--wait", "--timeout", "20m"),
         )
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until each component is the one of the newest revision and ready.
+
+        `helm --wait` would wait for ever: the chart's hook, which migrates the database, comes after it.
+        """
+        for component in COMPONENTS:
+            words = ("rollout", "status", f"deployment/{component}", "--timeout", "20m")
+            self.do("kubectl", "-n", NAMESPACE, *words)
 
     def in_scheduler(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the scheduler's pod."""
@@ -218,7 +227,8 @@ def test_an_upgrade_and_a_rollback_lose_nothing(release: Release) -> None:
     release.install(logging={"logging_level": "DEBUG"})
     assert release.ended("finance_ways", "upgraded") == "success"
     release.trigger("marketing_ways", "rolled-back")
-    release.do("helm", "rollback", "airflow", "1", "--namespace", NAMESPACE, "--wait", "--timeout", "20m")
+    release.do("helm", "rollback", "airflow", "1", "--namespace", NAMESPACE)
+    release.wait()
     assert release.ended("marketing_ways", "rolled-back") == "success"
     release.trigger("marketing_reads", "after")
     assert release.ended("marketing_reads", "after") == "success"
