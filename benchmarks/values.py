@@ -19,6 +19,7 @@ from typing import Any
 
 Draw = random.Random
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 "
+# Words that are split, because lists of them would take many lines.
 FIRST = "Ada Ben Carla Dmitri Esther Femi Grace Hiro Ines Jonas Kavya Liam Mei Nadia Omar Priya".split()  # noqa: SIM905
 LAST = "Abbott Bauer Chen Diaz Eriksen Fontaine Gupta Haddad Ito Jensen Kowalski Larsen Moreau".split()  # noqa: SIM905
 WORDS = """
