@@ -36,7 +36,7 @@ from tests.support.doubles import MemorySink
 from tests.support.reveal_process import RevealProcess, reveal_process
 from tests.support.reveal_world import open_reveal_world
 from tests.support.servers import aws_connections
-from tests.support.servers.browser import chromium
+from tests.support.servers.browser import chromium, end_login
 from tests.support.servers.kms_server import kms_endpoint
 from tests.support.servers.vault_realm import clean_environment, own_flavours
 from tests.support.servers.vault_server import free_port
@@ -286,8 +286,9 @@ def test_opens_with_kms_and_s3(
             clicked = time.monotonic()
             with page.expect_popup() as opened:
                 page.get_by_role("button", name="Log in and reveal").click()
-            opened.value.locator("input[name=sub]").fill(ANA)
-            opened.value.locator("input[name=sub]").press("Enter")
+            form = opened.value
+            form.locator("input[name=sub]").fill(ANA)
+            end_login(form, lambda: form.keyboard.press("Enter"))
             tree = page.get_by_role("tree", name="Value of return_value")
             tree.wait_for()
             print(f"value {time.monotonic() - clicked:.2f} s after the click, with the login")

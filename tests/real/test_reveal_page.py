@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import third_reader
 from tests.support.reveal_double import Double, reveal_double
-from tests.support.servers.browser import chromium
+from tests.support.servers.browser import chromium, end_login
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page
@@ -72,7 +72,7 @@ def reveal(page: Page, where: Page | FrameLocator, reason: str = "INC-1234, wron
     where.get_by_label("Why do you look at it?").fill(reason)
     with page.expect_popup() as opened:
         where.get_by_role("button", name="Log in to Vault and reveal").click()
-    opened.value.locator("#grant").click()
+    end_login(opened.value, opened.value.locator("#grant").click)
 
 
 def revealed(context: BrowserContext, double: Double, key: str = "return_value") -> Page:

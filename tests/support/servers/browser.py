@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, BrowserType
+    from playwright.sync_api import Browser, BrowserContext, BrowserType, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL_SECONDS = 420
@@ -55,6 +55,16 @@ def profiled_chromium(folder: Path, **options: Any) -> Iterator[BrowserContext]:
             yield context
         finally:
             context.close()
+
+
+def end_login(window: Page, act: Callable[[], None]) -> None:
+    """Do what ends a login in its window, which may close itself before the browser has said that it was done."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    try:
+        act()
+    except playwright.Error:
+        if not window.is_closed():
+            raise
 
 
 def program(of: BrowserType) -> str:
