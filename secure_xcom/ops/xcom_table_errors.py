@@ -74,7 +74,23 @@ def failed(error: Exception, where: str) -> DatabaseFailed:
             "name Airflow's own database in SECURE_XCOM_DB; `airflow db migrate` creates the tables of a new one"
         )
         return DatabaseFailed("the database has no table xcom", where=where, remedy=remedy)
+    if _is_denied(error):
+        remedy = (
+            "grant this user the rights that docs/how-to/maintain.md lists, then run the same command again: it "
+            "continues where it stopped"
+        )
+        return DatabaseFailed(
+            f"the metadata database denies its user a right on a table ({name})", where=where, remedy=remedy
+        )
     return DatabaseFailed(f"the metadata database did not answer ({name})", where=where)
+
+
+def _is_denied(error: Exception) -> bool:
+    # SQLSTATE of PostgreSQL (appendix A, insufficient_privilege); ER_TABLEACCESS_DENIED and ER_COLUMNACCESS_DENIED
+    # of MySQL.
+    cause = getattr(error, "orig", None)
+    state = getattr(cause, "pgcode", None) or getattr(cause, "sqlstate", None)
+    return state == "42501" or getattr(cause, "args", ())[:1] in ((1142,), (1143,))
 
 
 def refuse_a_missing_file(url: URL) -> None:

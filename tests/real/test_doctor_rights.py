@@ -8,22 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.ops.checks.doctor_host import Role, examine_rights
+from secure_xcom.core.findings import Finding
+from secure_xcom.ops.checks.doctor_rights import Role, examine_rights
 from tests.support.servers.s3_server import REGION, S3Server, allow, s3_server
 from tests.support.servers.vault_realm import Realm, connect
 from tests.support.upkeep_world import Upkeep
 
 
 def vault_findings(
-    realm: Realm, folder: Path, monkeypatch: pytest.MonkeyPatch, role: Role, *grants: str
-) -> list[str]:
-    """What is found of an identity with these grants."""
+    realm: Realm, folder: Path, monkeypatch: pytest.MonkeyPatch, role: Role, *grants: str, identities: str = ""
+) -> list[Finding]:
+    """What is found of an identity with these grants.
+
+    :param identities: further lines of the access policy.
+    """
     key = realm.new_key()
     token = realm.may(*(grant.replace("KEY", key).replace("MOUNT", realm.transit) for grant in grants))
     upkeep = Upkeep(folder / key)
     uri = realm.uri(connect(monkeypatch, realm.server, password=token), key)
-    upkeep.write_policy(keys=uri)
-    found = [one.text for one in examine_rights(upkeep.policy, role)]
+    upkeep.write_policy(identities, keys=uri)
+    found = list(examine_rights(upkeep.policy, role))
     upkeep.close()
     return found
 
@@ -36,13 +40,28 @@ def test_vault(realm: Realm, tmp_path: Path, fresh: None, monkeypatch: pytest.Mo
     assert vault_findings(realm, tmp_path, monkeypatch, "maintenance", rewraps) == []
     assert vault_findings(realm, tmp_path, monkeypatch, "worker", encrypts, decrypts) == []
     (found,) = vault_findings(realm, tmp_path, monkeypatch, "maintenance", rewraps, decrypts)
-    assert "has update on" in found
-    assert "/decrypt/" in found
+    assert "has update on" in found.text
+    assert "/decrypt/" in found.text
+    assert found.remedy.startswith("this is the login of maintenance: compare its policy with")
+    for found in vault_findings(realm, tmp_path, monkeypatch, "maintenance", encrypts, decrypts):
+        assert found.remedy == "this is the login of a worker: run it with --role worker"
     makes = 'path "MOUNT/encrypt/KEY" { capabilities = ["create", "update"] }'
     (found,) = vault_findings(realm, tmp_path, monkeypatch, "worker", makes)
-    assert "has create on" in found
+    assert "has create on" in found.text
     rules = 'path "MOUNT/keys/*" { capabilities = ["update", "delete"] }'
     assert len(vault_findings(realm, tmp_path, monkeypatch, "worker", encrypts, rules)) == 4
+
+
+def test_maintenance_that_writes_reports(
+    realm: Realm, tmp_path: Path, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the policy lets maintenance push the reports of its DAG, the right to wrap is no finding."""
+    rights = [f'path "MOUNT/{verb}/KEY" {{ capabilities = ["update"] }}' for verb in ("rewrap", "encrypt")]
+    (found,) = vault_findings(realm, tmp_path, monkeypatch, "maintenance", *rights)
+    assert "/encrypt/" in found.text
+    grants = "[{compartment: pay, as: maintenance}, {compartment: pay, as: writer}]"
+    identities = f"identities:\n  - {{name: caretaker, grants: {grants}, vault: {{auth: approle}}}}\n"
+    assert vault_findings(realm, tmp_path, monkeypatch, "maintenance", *rights, identities=identities) == []
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Find files that others can read, settings that leak values, and rights beyond the role, for ``doctor``."""
+"""Find files that others can read and settings that leak values, for ``doctor``."""
 
 from __future__ import annotations
 
@@ -6,43 +6,22 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
-from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
-from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.errors import (
     KeyringError,
     KeyringExposed,
     KeyringMissing,
-    SecureXComError,
     SettingInvalid,
-    StoreDenied,
 )
 from secure_xcom.core.findings import Finding, Status
-from secure_xcom.keys import KeyUri, key_service
+from secure_xcom.keys import KeyUri
 from secure_xcom.ops.checks.doctor_workers import settings_of_workers
 from secure_xcom.ops.checks.stored_connections import examine_connections, used_by
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.sinks.apart_from_payloads import check_apart
-from secure_xcom.stores import store
-
-Role = Literal["worker", "maintenance"]
-
-# Ends of transit paths that no role needs (docs/reference/vault.md).
-_BEYOND_ANY = ("rotate", "config", "trim")
-_HARMLESS = {"deny", "list", "read"}
-
-
-def _compare(role: Role) -> str:
-    other = "worker" if role == "maintenance" else "maintenance"
-    return (
-        f"run it with --role {other} if this is the login of that role; otherwise compare its policy with the one "
-        "that `secure-xcom policy compile` or `secure-xcom init --vault --dry-run` writes"
-    )
 
 
 def examine_files(policy: AccessPolicy, sinks: tuple[str, ...]) -> Iterator[Finding]:
@@ -215,75 +194,3 @@ def examine_logins(
     for finding in examine_connections(policy, used_by(policy, settings, sinks), database):
         if finding.status != "ok":
             yield replace(finding, text=f"{finding.subject}: {finding.text}", rule="shared-login")
-
-
-def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Finding]:
-    """Find rights of this process's identity that its role does not need. Nothing is wrapped, opened or written.
-
-    :param role: ``worker`` pushes and pulls; ``maintenance`` rewraps, lists and deletes, and opens nothing.
-    """
-    examined: set[str] = set()
-    for compartment in policy.compartments:
-        for uri in compartment.all_key_uris:
-            service = KeyUri.parse(uri).service
-            if service.startswith("vault://") and service not in examined:
-                examined.add(service)
-                yield from _vault(service, role)
-        for uri in compartment.written_store_uris:
-            if uri not in examined and not uri.startswith(("file://", "memory://")):
-                examined.add(uri)
-                yield from _bucket(uri, compartment, role)
-
-
-def _vault(uri: str, role: Role) -> Iterator[Finding]:
-    try:
-        service: Any = key_service(uri)
-        key_path = service.path("keys")
-        mount = key_path.removesuffix(f"/keys/{service.name}")
-        needed = {
-            **{f"{key_path}/{end}": _HARMLESS for end in _BEYOND_ANY},
-            key_path: _HARMLESS,
-            f"{mount}/export/encryption-key/{service.name}": {"deny"},
-            service.path("encrypt"): {"deny"} if role == "maintenance" else {"deny", "update"},
-            "sys/policies/acl/secure-xcom": {"deny"},
-        }
-        if role == "maintenance":
-            needed[service.path("decrypt")] = {"deny"}
-        held = service.client.capabilities(list(needed))
-    except SecureXComError as error:
-        yield _unknown(uri, error)
-        return
-    for path, harmless in needed.items():
-        excess = sorted(set(held.get(path) or ()) - harmless)
-        if excess:
-            text = f"this identity has {', '.join(excess)} on {path}, which the role {role} does not need"
-            yield Finding(uri, "error", text, _compare(role), "vault-rights")
-
-
-def _bucket(uri: str, compartment: Compartment, role: Role) -> Iterator[Finding]:
-    folder = path_segment(compartment.name)
-    try:
-        target = store(uri)
-        first = next(islice(target.list(folder), 1), None)
-    except StoreDenied:
-        return
-    except SecureXComError as error:
-        yield _unknown(uri, error)
-        return
-    if role == "worker":
-        text = f"this identity can list {uri}/{folder}, which the role worker does not need"
-        yield Finding(uri, "warning", text, _compare(role), "store-rights")
-        return
-    if first is None:
-        return
-    try:
-        # Reads one chunk of ciphertext and discards it.
-        next(target.get(first.path), None)
-    except SecureXComError:
-        return
-    text = f"this identity can read payloads of {uri}, which the role maintenance does not need"
-    yield Finding(uri, "warning", text, _compare(role), "store-rights")
-
-
-def _unknown(uri: str, error: SecureXComError) -> Finding:
-    return Finding(uri, "warning", f"{uri}: {error.what}", error.remedy, "rights-not-known")

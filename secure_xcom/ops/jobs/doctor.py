@@ -8,14 +8,8 @@ from typing import Any
 
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.checks.doctor_dags import examine_dags
-from secure_xcom.ops.checks.doctor_host import (
-    Role,
-    examine_files,
-    examine_logins,
-    examine_rights,
-    examine_settings,
-    repair,
-)
+from secure_xcom.ops.checks.doctor_host import examine_files, examine_logins, examine_settings, repair
+from secure_xcom.ops.checks.doctor_rights import Role, examine_rights
 from secure_xcom.ops.checks.doctor_teams import examine_teams
 from secure_xcom.ops.checks.doctor_triggerers import examine_triggerers
 from secure_xcom.ops.checks.tested_releases import untested

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.operator_errors import DatabaseFailed, DatabaseUnknown
 from secure_xcom.ops.xcom_table import Database, database_url
+from secure_xcom.ops.xcom_table_errors import failed
 from tests.support.airflow_here import airflow_here
 from tests.support.database_contract import DatabaseContract, refuses_without_telling
 from tests.support.world import coordinate
@@ -49,6 +51,19 @@ def test_an_error_tells_nothing_of_the_url(tmp_path: Path) -> None:
         with pytest.raises(DatabaseFailed) as caught:
             Database(url)
         assert "canary-in-url" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"), [("42501", ("any",)), (None, (1142, "any")), (None, (1143, "any"))]
+)
+def test_a_missing_right_is_not_a_server_that_is_silent(code: str | None, arguments: tuple[object, ...]) -> None:
+    """What PostgreSQL and MySQL deny is said to be denied, and the remedy names the page that lists the rights."""
+    denied = type("InsufficientPrivilege", (Exception,), {"pgcode": code})(*arguments)
+    error = failed(ProgrammingError("SELECT 1", {}, denied), "reading the DAGs")
+    assert error.what == "the metadata database denies its user a right on a table (InsufficientPrivilege)"
+    assert "docs/how-to/maintain.md" in error.remedy
+    other = type("TooManyConnections", (Exception,), {"pgcode": "53300"})()
+    assert "did not answer" in failed(ProgrammingError("SELECT 1", {}, other), "reading the DAGs").what
 
 
 def test_a_mistyped_path_makes_no_database(tmp_path: Path) -> None:

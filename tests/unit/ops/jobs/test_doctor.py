@@ -15,7 +15,8 @@ from secure_xcom.cli import app
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
-from secure_xcom.ops.checks.doctor_host import examine_rights, examine_settings
+from secure_xcom.ops.checks.doctor_host import examine_settings
+from secure_xcom.ops.checks.doctor_rights import examine_rights
 from secure_xcom.ops.checks.doctor_teams import examine_teams
 from secure_xcom.ops.jobs.doctor_rows import examine_payloads, examine_rows
 from secure_xcom.ops.keyring import rotate_keyring
