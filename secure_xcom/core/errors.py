@@ -1,6 +1,6 @@
 """The error tree: every error says what happened, where, and what to do.
 
-No foreign error leaves the package: each room turns what its library raises into one of these. A message
+No foreign error leaves the package: each subpackage turns what its library raises into one of these. A message
 carries ids, URIs and names of settings; it never carries a value, a key, a wrapped key or a preview, because
 Airflow writes it to the task's log.
 

@@ -65,16 +65,22 @@ class KeyService(Protocol):
     uri: str
 
     def wrap(self, data_key: DataKey, context: Mapping[str, str]) -> str:
-        """Wrap with the newest version of the wrapping key, bound to the context."""
+        """Wrap with the newest version of the wrapping key, bound to the context. Return at most 4,096 characters.
+
+        :raises KeyServiceError: the service cannot answer, or refuses.
+        """
 
     def unwrap_many(self, wraps: Sequence[Wrap]) -> list[DataKey | KeyServiceError]:
-        """Unwrap each, in order. The error of one entry stands in its place and does not affect the others.
+        """Unwrap each entry, in order. If one fails, its error takes its place; the others are not affected.
 
         :raises KeyServiceError: the service as a whole cannot answer.
         """
 
     def rewrap_many(self, wraps: Sequence[Wrap]) -> list[str | KeyServiceError]:
-        """Rewrap each with the newest version, without revealing the data key to this process."""
+        """Rewrap each entry with the newest version, in order, without revealing the data key to this process.
+
+        :raises KeyServiceError: the service as a whole cannot answer.
+        """
 
 
 Role = Literal["required", "optional", "never"]
@@ -122,7 +128,7 @@ class KeyUri:
 def version_of(wrapped: str) -> int | None:
     """Return the version of the wrapping key that a wrapped data key names, as in ``vault:v3:...``.
 
-    None for KMS, which does not tell it.
+    Return None for KMS, which does not disclose it.
     """
     match = _VERSION.match(wrapped)
     return int(match.group(1)) if match else None

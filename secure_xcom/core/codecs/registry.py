@@ -51,34 +51,37 @@ _OURS_BY_TYPE = {
 
 
 class Codec(Protocol):
-    """Turns the values of some types into bytes and back.
+    """Encode values of some types as bytes, and decode them.
 
-    :ivar types: the full names (``module.qualname``) of the types that it takes, matched exactly: an instance of
-        a subclass would come back as another type.
+    :ivar types: the full names (``module.qualname``) of the types that the codec encodes, matched exactly,
+        because an instance of a subclass would come back as another type.
     """
 
     types: Sequence[str]
 
     def encode(self, value: Any) -> Sequence[Buffer] | None:
-        """Return the value as buffers, which joined are its bytes.
+        """Return the value as buffers, whose concatenation is the payload before it is sealed.
 
-        None where it would not come back equal and of the same type: then Airflow's own serialization takes it.
-        A view of the value's own memory costs no copy.
+        Return None if the value would not come back equal and with the same type; Airflow's own serialization then
+        encodes it. A view of the value's own memory avoids a copy. Any error becomes `ValueNotSerialisable`.
         """
 
     def decode(self, data: bytes) -> Any:
-        """Return the value. The bytes are authentic: they are what `encode` gave."""
+        """Return the value. The bytes are authentic: exactly those that `encode` returned.
+
+        Any error becomes `ValueNotDecodable`.
+        """
 
     def picture(self, value: Any) -> object:
-        """Return the value, or the beginning of it, as plain structures, for masks and the preview."""
+        """Return the value, or its beginning, as dicts, lists, strings and numbers, for masking and previews."""
 
 
 @runtime_checkable
 class Unfolding(Codec, Protocol):
-    """A codec whose bytes may make more bytes than they are, and that tells how many before it makes them."""
+    """A codec that compresses, and that can report the decompressed size before it decompresses."""
 
     def unfolded(self, data: bytes) -> int:
-        """Return how many bytes `decode` unfolds, beyond those that it is given."""
+        """Return how many bytes of memory `decode` needs for decompressed data, in addition to `data`."""
 
 
 def codec_for(value: object) -> tuple[str, Codec] | None:
