@@ -83,6 +83,17 @@ def test_an_error_is_written_up_where_it_says() -> None:
         assert [other for other in others if not (ROOT / other).is_file()] == [], one.id
 
 
+def test_the_documentation_is_named_by_its_pages() -> None:
+    """By the names that pages have on the site: the section of the page of errors first, then those with more."""
+    for one in EVERY.values():
+        section, *others = one.documentation.split("; ")
+        assert section == f"page reference/errors, section {one.id}"
+        pages = [other.removeprefix("page ") for other in others]
+        assert len(pages) == len(one.pages) - 1, one.id
+        assert [page for page in pages if not (ROOT / f"docs/{page}.md").is_file()] == [], one.id
+    assert any(len(one.pages) > 1 for one in EVERY.values())
+
+
 def test_the_message_ends_with_the_id() -> None:
     """So does that of an error that an executor has pickled, and no part of the message changes."""
     error = errors.HeadTampered("the head was changed", where="dag/run/task", remedy="ask the owner")
