@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes test-chart docs lint types fuzz fuzz-coverage bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-kubernetes test-chart docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -11,6 +11,10 @@ PYTEST_ARGS =
 BENCH_ARGS =
 MATRIX_ARGS =
 FUZZ_SECONDS = 300
+# Modules of tests/mutation/modules.yaml; none named means all.
+MODULES =
+SAMPLE = 300
+SEED = 22
 AUDIT_ARGS =
 # What users install, what the tests run on, and what makes a release.
 AUDITED = wheel dev supply
@@ -26,6 +30,7 @@ help:
 	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make fuzz-coverage  coverage-guided fuzzing of every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make mutation     change each module that must not be wrong, and see whether its tests notice: MODULES, SAMPLE, SEED"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
 	@echo "make bench-quick  what pushes and pulls cost against BENCH_AGAINST=COMMIT (the last release), in counted instructions"
@@ -90,6 +95,11 @@ fuzz-coverage:
 	@scripts/setup-venv $(VENV)-fuzz fuzz
 	$(VENV)-fuzz/bin/python -m tests.fuzz.coverage_guided --seconds $(FUZZ_SECONDS)
 
+# Cosmic-ray lists the mutants in an environment of its own; the tests run on that of `make test`.
+mutation: dev
+	@scripts/setup-venv $(VENV)-mutation mutation
+	$(BIN)/python -m tests.mutation.run --tool $(VENV)-mutation/bin/python --modules $(MODULES) --sample $(SAMPLE) --seed $(SEED)
+
 # The peers' libraries do not go with the newest of ours, so they have an environment of their own.
 bench:
 	@scripts/setup-venv $(VENV)-bench bench
@@ -151,5 +161,5 @@ core:
 	@scripts/setup-venv $(VENV) core
 
 clean:
-	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-airflow34 $(VENV)-bench $(VENV)-fuzz $(VENV)-matrix $(VENV)-supply build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-airflow34 $(VENV)-bench $(VENV)-fuzz $(VENV)-matrix $(VENV)-mutation $(VENV)-supply build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
