@@ -30,7 +30,18 @@ from cosmic_ray.operators.operator import Operator
 
 # Of each comparison, its negation and the same with the other side of the boundary. The other replacements that
 # cosmic-ray has are killed by whatever kills these, and would be four fifths of all mutants.
-_COMPARISONS = {"Eq_NotEq", "NotEq_Eq", "Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE", "GtE_Gt", "GtE_Lt"}
+_COMPARISONS = {
+    "Eq_NotEq",
+    "NotEq_Eq",
+    "Lt_LtE",
+    "Lt_GtE",
+    "LtE_Lt",
+    "LtE_Gt",
+    "Gt_GtE",
+    "Gt_LtE",
+    "GtE_Gt",
+    "GtE_Lt",
+}
 _COMPARISONS |= {"Is_IsNot", "IsNot_Is"}
 # One other operator for each, for the same reason.
 _BINARY = {"Add_Sub", "Sub_Add", "Mul_FloorDiv", "FloorDiv_Mul", "Div_Mul", "Mod_Add", "Pow_Mul"}
@@ -48,7 +59,7 @@ class _OurOperator(Operator):  # type: ignore[misc]  # cosmic-ray is not typed.
         if self._replacement(node) is not None:
             yield node.start_pos, node.end_pos
 
-    def mutate(self, node: Any, index: int) -> Any:  # noqa: ARG002
+    def mutate(self, node: Any, index: int) -> Any:
         return self._replacement(node)
 
     def _replacement(self, node: Any) -> Any:
@@ -110,7 +121,7 @@ def _operators() -> Iterator[Operator]:
     modules = (
         boolean_replacer,
         break_continue,
-            number_replacer,
+        number_replacer,
         remove_decorator,
         unary_operator_replacement,
         zero_iteration_for_loop,
@@ -135,23 +146,23 @@ class _WithoutTypes(ast.NodeTransformer):
         node.annotation = None
         return node
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         if node.decorator_list and "overload" in ast.dump(node.decorator_list[0]):
             return ast.Pass()
         return self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
-    def visit_If(self, node: ast.If) -> ast.AST:  # noqa: N802
+    def visit_If(self, node: ast.If) -> ast.AST:
         return ast.Pass() if "TYPE_CHECKING" in ast.dump(node.test) else self.generic_visit(node)
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
         return ast.Pass() if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         # The name of a type variable and what a cast says are for the type checker too.
         typing_only = isinstance(node.func, ast.Name) and node.func.id in ("TypeVar", "ParamSpec", "cast")
         if typing_only and node.args:
@@ -164,7 +175,7 @@ def _meaning(source: str) -> str:
 
 
 def mutants(source: str) -> Iterator[dict[str, Any]]:
-    """Yield each mutant that a Python process would run otherwise: its operator, line, both texts and the source."""
+    """Yield each mutant that Python would run otherwise: its operator, line, both texts and the source."""
     seen = {_meaning(source)}
     for operator in _operators():
         for occurrence in range(sys.maxsize):

@@ -8,7 +8,7 @@ Results are kept per module in build/mutation/*.json; `--again` tries only the m
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import random
@@ -118,7 +118,7 @@ def run(module: str, tests: list[str], options: argparse.Namespace) -> dict[str,
     summary = {
         "module": module,
         "tests": tests,
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
         "seed": options.seed,
         "all": len(every),
         "unchanged": unchanged,

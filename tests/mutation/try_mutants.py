@@ -96,7 +96,9 @@ def in_fork(tests: list[str], cpu_seconds: float) -> dict[str, Any]:
     for line in lines.splitlines():
         result |= json.loads(line) if line else {}
     code = os.waitstatus_to_exitcode(status)
-    result["outcome"] = "time-out" if silent or code in (-signal.SIGXCPU, -signal.SIGKILL) else _OUTCOMES.get(code, "error")
+    result["outcome"] = (
+        "time-out" if silent or code in (-signal.SIGXCPU, -signal.SIGKILL) else _OUTCOMES.get(code, "error")
+    )
     return result
 
 
