@@ -124,6 +124,16 @@ def test_a_cut_payload_that_was_also_changed_is_called_cut() -> None:
         opened(bytes(message[:-1]), of=bytes(message))
 
 
+def test_a_changed_payload_with_more_behind_its_end_is_called_longer() -> None:
+    """Also where the store's pieces end exactly where the payload was to end."""
+    message = bytearray(sealed(bytes(20_000)))
+    message[HEADER_BYTES + 5] ^= 1
+    header, size = bytes(message[:HEADER_BYTES]), len(message)
+    pieces = [bytes(message[:17_000]), bytes(message[17_000:]), b"x"]
+    with pytest.raises(PayloadTruncated, match=f"more than the {size} bytes"):
+        list(unseal(KEY, CONTEXT, pieces, header=header, size=size))
+
+
 def test_a_payload_without_a_whole_header_says_how_much_there_is() -> None:
     """An object that was cut short in its header is told apart from one that is not there."""
     message = sealed(b"x")
