@@ -27,7 +27,7 @@ def mariadb() -> Iterator[MariaDbServer]:
 
 
 class TestClaims(ClaimContract):
-    ROUNDS = 3
+    THREADS = 10
 
     @pytest.fixture
     def place(self) -> str:
