@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes test-chart test-servers docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-long test-kubernetes test-chart test-servers docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -8,6 +8,7 @@ BIN = $(VENV)/bin
 # its servers are started once, and the longest files come first (tests/conftest.py).
 PYTEST = $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
 PYTEST_ARGS =
+SHORT = -m "not long"
 BENCH_ARGS =
 MATRIX_ARGS =
 FUZZ_SECONDS = 300
@@ -24,7 +25,8 @@ help:
 	@echo "make demo-ui      a temporary Airflow that shows sealed XComs in its UI, until Ctrl-C"
 	@echo "make unit         format, lint, types and the fast tests, in under a minute"
 	@echo "make coverage     the fast tests, with a report of the lines that they run, in build/coverage"
-	@echo "make test         format, lint, types and every test, with real servers and whole Airflows"
+	@echo "make test         format, lint, types and the tests, with real servers and whole Airflows"
+	@echo "make test-long    the tests that take minutes each, before a release"
 	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
 	@echo "make test-chart   the chart of SECURE_XCOM_TEST_AIRFLOW_CHART on the same Kubernetes, with helm and kubectl on PATH"
 	@echo "make test-servers the tests of claims on MariaDB"
@@ -55,10 +57,10 @@ demo-ui: core
 	PYTHONDONTWRITEBYTECODE= $(BIN)/secure-xcom demo --ui
 
 unit: lint types
-	$(BIN)/pytest -n 2 --dist load -q -m "not slow" tests/unit tests/vectors $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist load -q -m "not slow and not long" tests/unit tests/vectors $(PYTEST_ARGS)
 
 coverage: dev
-	$(BIN)/pytest -n 2 --dist load -q -m "not slow" tests/unit tests/vectors --cov --cov-report=term:skip-covered \
+	$(BIN)/pytest -n 2 --dist load -q -m "not slow and not long" tests/unit tests/vectors --cov --cov-report=term:skip-covered \
 		--cov-report=html:build/coverage $(PYTEST_ARGS)
 
 # Tests of Airflow 3.4 run beside those of the newest release; it needs Python 3.11, so elsewhere they are skipped.
@@ -66,7 +68,11 @@ coverage: dev
 test: lint types
 	@scripts/setup-venv $(VENV)-airflow34 airflow34 || test "$$CI" != true
 	@scripts/setup-venv $(VENV)-supply supply || test "$$CI" != true
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) $(SHORT) --durations=30 --durations-min=20 $(PYTEST_ARGS)
+
+# What takes minutes and `make test` shows on a smaller scale or by another way.
+test-long: dev
+	$(PYTEST) -m long $(PYTEST_ARGS)
 
 # The first time it builds Kubernetes from its Go modules into the cache: about 20 minutes of processor time.
 test-kubernetes: dev
@@ -126,7 +132,7 @@ flames:
 OF_REPOSITORY = benchmarks deploy docs scripts support test_shape.py test_suite.py
 test-oldest:
 	@scripts/setup-venv $(VENV)-airflow31 airflow31
-	$(VENV)-airflow31/bin/pytest -n 3 --dist loadgroup tests/unit tests/vectors \
+	$(VENV)-airflow31/bin/pytest -n 3 --dist loadgroup $(SHORT) tests/unit tests/vectors \
 		$(OF_REPOSITORY:%=--ignore=tests/unit/%) $(PYTEST_ARGS)
 
 test-another-day: dev
