@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from tests.support.kubernetes.forwarder import forwarder
 from tests.support.kubernetes.node_files import ADDRESS
@@ -83,6 +84,30 @@ def test_check_in_the_schedulers_pod(release: Release) -> None:
     print(done.stdout[-4000:])
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "pod" in done.stdout
+
+
+@pytest.mark.parametrize(("account", "phase"), [("xcom-finance", "Succeeded"), ("xcom-marketing", "Failed")])
+def test_check_in_a_pod_of_the_template(release: Release, account: str, phase: str) -> None:
+    """As a task of finance: its own account may wrap and put, and another team's is refused."""
+    core, name = release.cluster.core, f"check-{account}"
+    pod = yaml.safe_load(
+        core.read_namespaced_config_map("airflow-config", NAMESPACE).data["pod_template_file.yaml"]
+    )
+    pod["metadata"] |= {"name": name, "namespace": NAMESPACE}
+    pod["spec"]["serviceAccountName"] = account
+    pod["spec"]["containers"][0]["args"] = ["secure-xcom", "check", "--dag", "finance_daily"]
+    release.cluster.apply(pod)
+
+    def ended() -> str:
+        found = str(core.read_namespaced_pod(name, NAMESPACE).status.phase)
+        return found if found in ("Succeeded", "Failed") else ""
+
+    release.until(lambda: ended() != "", f"{name} ends")
+    said = core.read_namespaced_pod_log(name, NAMESPACE, container="base")
+    print(said)
+    assert ended() == phase, said
+    assert ("a data key was wrapped and unwrapped" in said) == (phase == "Succeeded")
+    assert ("an object was written and read" in said) == (phase == "Succeeded")
 
 
 @pytest.mark.parametrize("account", [*COMPONENTS, "airflow-no-compartment", "xcom-finance", "xcom-marketing"])
