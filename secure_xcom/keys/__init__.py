@@ -65,10 +65,7 @@ class KeyService(Protocol):
     uri: str
 
     def wrap(self, data_key: DataKey, context: Mapping[str, str]) -> str:
-        """Wrap with the newest version of the wrapping key, bound to the context. Return at most 4,096 characters.
-
-        :raises KeyServiceError: the service cannot answer, or refuses.
-        """
+        """Wrap with the newest version of the wrapping key, bound to the context: at most 4,096 characters."""
 
     def unwrap_many(self, wraps: Sequence[Wrap]) -> list[DataKey | KeyServiceError]:
         """Unwrap each entry, in order. If one fails, its error takes its place; the others are not affected.
@@ -77,10 +74,7 @@ class KeyService(Protocol):
         """
 
     def rewrap_many(self, wraps: Sequence[Wrap]) -> list[str | KeyServiceError]:
-        """Rewrap each entry with the newest version, in order, without revealing the data key to this process.
-
-        :raises KeyServiceError: the service as a whole cannot answer.
-        """
+        """Rewrap each entry with the newest version, in order, without revealing the data key to this process."""
 
 
 Role = Literal["required", "optional", "never"]

@@ -6,7 +6,7 @@ own backends, here, shows that it finds what is leaked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_what_was_cut_is_what_a_task_cut_itself(lived: Callable[[str], Lived]) -
     assert places(lived(OURS)).get(CUT) == UNSTOPPABLE["changed before it is printed"]
 
 
-@pytest.mark.parametrize("backend", [STOCK, OBJECTS])
+@pytest.mark.parametrize("backend", [STOCK, pytest.param(OBJECTS, marks=pytest.mark.long)])
 def test_the_hunt_finds_what_airflows_backends_leave(backend: str, lived: Callable[[str], Lived]) -> None:
     """The same hunt, after the same runs, finds every path's canary with either of Airflow's own backends."""
     theirs = lived(backend)
@@ -62,11 +62,15 @@ def test_the_hunt_finds_what_airflows_backends_leave(backend: str, lived: Callab
     assert len(kept) > 60
 
 
+@pytest.mark.parametrize(
+    "backends",
+    [(OURS, STOCK), pytest.param((OURS, STOCK, OBJECTS), marks=pytest.mark.long)],
+    ids=["with stock", "with both"],
+)
 def test_the_table_is_shown(
-    lived: Callable[[str], Lived], tmp_path_factory: pytest.TempPathFactory, record_property: Callable[..., None]
+    backends: Sequence[str], lived: Callable[[str], Lived], record_property: Callable[..., None]
 ) -> None:
-    """Path by path, where each of the three backends left the canary; printed at the end of the run."""
-    backends = (OURS, STOCK, OBJECTS)
+    """Path by path, where each of the backends left the canary; printed at the end of the run."""
     found = {backend: places(lived(backend)) for backend in backends}
     paths = sorted({path for lives in map(lived, backends) for path in lives.notes.canaries | lives.notes.numbers})
     lines = [

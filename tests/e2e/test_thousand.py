@@ -1,4 +1,4 @@
-"""A thousand mapped task instances with real rows, by `dag.test()`, and what tasks print there."""
+"""Many mapped task instances with real rows, by `dag.test()`, and what tasks print there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cases.thousand import COUNT, PRINTED, value_of
+from tests.e2e.cases.thousand import PRINTED, value_of
 from tests.e2e.conftest import SEED
 from tests.e2e.deployment import OURS, Deployment
 from tests.e2e.describe import digest
@@ -20,16 +20,17 @@ pytestmark = pytest.mark.xdist_group("e2e-in-process")
 CASES = Path(__file__).parent / "cases"
 
 
-def test_a_thousand_mapped_instances_are_gathered(deployments: Path, migrated: Path) -> None:
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.long)])
+def test_mapped_instances_are_gathered(deployments: Path, migrated: Path, count: int) -> None:
     """Every instance's value has its row and its object, and a later task gets all of them in every way."""
     settings = {"logging.logging_level": "WARNING", "secure_xcom.mask_values": "named"}
     with Deployment(
-        OURS, deployments / "thousand", SEED, dags=CASES, settings=settings, database=migrated
+        OURS, deployments / f"mapped-{count}", SEED, dags=CASES, settings=settings, database=migrated
     ) as deployment:
         command = (sys.executable, "-m", "tests.e2e.in_process", str(CASES / "thousand.py"))
         done = subprocess.run(
             [*command, "prints_here@2024-01-02T00:00:00+00:00", "thousand@2024-01-01T00:00:00+00:00"],
-            env=deployment.airflow.environment,
+            env={**deployment.airflow.environment, "MAPPED": str(count)},
             capture_output=True,
             text=True,
             check=False,
@@ -46,18 +47,18 @@ def test_a_thousand_mapped_instances_are_gathered(deployments: Path, migrated: P
             for file in (deployment.root / "store").rglob("*")
             if file.is_file() and "prints_here" not in file.parts
         ]
-    values = [value_of(number, number) for number in range(COUNT)]
-    assert notes.said["length"] == [str(COUNT)]
+    values = [value_of(number, number) for number in range(count)]
+    assert notes.said["length"] == [str(count)]
     for way in ("each item", "whole", "pulled"):
         assert notes.got[way] == [("builtins.list", digest(values))]
-    assert notes.got["slice"] == [("builtins.list", digest(values[10:990:7]))]
+    assert notes.got["slice"] == [("builtins.list", digest(values[10:-10:7]))]
     assert notes.got["last"] == [("builtins.dict", digest(values[-1]))]
-    assert sorted(int(row["head"]["map_index"]) for row in rows) == list(range(COUNT))
+    assert sorted(int(row["head"]["map_index"]) for row in rows) == list(range(count))
     # There is no supervisor to mask what a task says: this process does.
     for start in ("printed", "written", "logged"):
         assert f"{start} {{'user': 'no secret', 'password': '***'}}" in done.stdout + done.stderr
     assert "with base 10: '***'" in done.stdout + done.stderr
     assert PRINTED not in done.stdout + done.stderr
     # One data key per task instance, and one object per value.
-    assert len({row["keys"][0]["wrapped"] for row in rows}) == COUNT
-    assert len(objects) == COUNT + 1
+    assert len({row["keys"][0]["wrapped"] for row in rows}) == count
+    assert len(objects) == count + 1

@@ -131,6 +131,7 @@ def test_each_identity_may_do_exactly_what_the_file_says(site: Site, name: str) 
     assert site.matrix(site.server.identity(*site.documents[name])) == expected(name)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_every_weakened_statement_is_a_surprise_to_verify(site: Site, tmp_path: Path) -> None:
     """Each action, resource and condition of each statement, changed alone, is noticed by `policy verify`."""

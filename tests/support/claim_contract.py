@@ -161,13 +161,14 @@ def run_race(
         )
         for number in range(_PROCESSES)
     ]
-    deadline = time.monotonic() + 120
-    while len(list(folder.glob("start.*"))) < _PROCESSES and time.monotonic() < deadline:
+    # However long a busy machine takes: the race is one only if all of them start.
+    while len(list(folder.glob("start.*"))) < _PROCESSES:
+        assert all(process.poll() is None for process in running), "a claimant ended before the start"
         time.sleep(0.05)
     start.touch()
     found: list[list[tuple[str, str]]] = [[] for _ in targets]
     for process in running:
-        text, _ = process.communicate(timeout=480)
+        text, _ = process.communicate()
         assert process.returncode == 0
         for here, some in zip(found, json.loads(text.splitlines()[-1]), strict=True):
             here.extend((outcome, name) for outcome, name in some)

@@ -138,7 +138,9 @@ def _pins(name: str) -> dict[NormalizedName, Version]:
     return pins
 
 
-@pytest.mark.parametrize("name", ["dev", "core", "airflow31", "airflow34", "uv", "fuzz", "supply", "wheel"])
+@pytest.mark.parametrize(
+    "name", ["dev", "core", "airflow31", "airflow34", "uv", "fuzz", "mutation", "supply", "wheel"]
+)
 def test_requirements_are_hashed_and_name_no_address(name: str) -> None:
     """Every line is a comment, one exact version or a SHA-256: no registry, no option, no path."""
     lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()

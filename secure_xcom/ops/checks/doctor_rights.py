@@ -54,7 +54,9 @@ def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Finding]:
                 logins[service] = None
                 yield from _vault(service, role, reports, logins)
     # Maintenance may write reports in one compartment, so one key that it may rewrap says more than the others.
-    login = "maintenance" if "maintenance" in logins.values() else next(filter(None, logins.values()), None)
+    login: Role | None = next(filter(None, logins.values()), None)
+    if "maintenance" in logins.values():
+        login = "maintenance"
     for compartment in policy.compartments:
         for uri in compartment.written_store_uris:
             if uri not in examined and not uri.startswith(("file://", "memory://")):

@@ -35,6 +35,8 @@ BESIDE = ("apache-airflow-providers-cncf-kubernetes", "asyncpg", "psycopg2-binar
 SCRIPTS = (("airflow", "airflow.__main__"), ("secure-xcom", "secure_xcom.cli"))
 SHARED = ("tests/e2e/hunt.py", "tests/kubernetes/kit.py")
 PROGRAMS = ("bash", "cat", "env", "id", "ls", "mkdir", "rm", "sh", "sleep")
+# What the agent of values-vault-agent.yaml starts beside `bao`.
+AGENT_PROGRAMS = ("sed", "sh", "test")
 _VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _STDLIB = f"/usr/local/lib/{_VERSION}"
 _PYTHON = f"/usr/local/bin/{_VERSION}"
@@ -89,7 +91,9 @@ def images(folder: Path, pause: Path, dags: Path) -> dict[str, Image]:
     ]
     top = write_layer(folder / "product.tar", own)
     one = write_layer(folder / "pause-layer.tar", [Files(pause, "pause")])
-    vault = write_layer(folder / "openbao-layer.tar", [Files(bao, "bin/bao"), Folder("tmp", 0o1777)])
+    vault = write_layer(
+        folder / "openbao-layer.tar", [Files(bao, "bin/bao"), Folder("tmp", 0o1777), *_tools(AGENT_PROGRAMS)]
+    )
     recipes: dict[str, tuple[str, dict[str, Any], list[Path]]] = {
         "pause": (PAUSE, {"Entrypoint": ["/pause"]}, [one]),
         "openbao": (OPENBAO, {"Entrypoint": ["/bin/bao"], "Env": ["HOME=/tmp", "PATH=/bin"]}, [vault]),
@@ -109,7 +113,6 @@ def _base_layer() -> Path:
     """This machine's Python, a shell and some tools, with the libraries that they are linked with."""
     stdlib = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}))
     python = Path(sys.base_prefix) / "bin" / _VERSION
-    tools = [Path(path) for path in map(shutil.which, PROGRAMS) if path]
     modules = sorted((stdlib / "lib-dynload").glob("*.so"))
     key = f"{sys.version}{stdlib}{python.stat().st_mtime}{PROGRAMS}{Path(__file__).read_text()}"
     config = next((entry.name for entry in stdlib.iterdir() if entry.name.startswith("config-")), "")
@@ -118,8 +121,8 @@ def _base_layer() -> Path:
         Files(python.resolve(), _PYTHON),
         Text(f'#!/bin/sh\nexec {_PYTHON} "$@"\n', "/usr/local/bin/python", 0o755),
         *(_script(name, module) for name, module in SCRIPTS),
-        *(Files(tool.resolve(), f"bin/{tool.name}") for tool in tools),
-        *(Files(path.resolve(), str(path).lstrip("/")) for path in _libraries([python, *tools, *modules])),
+        *_tools(PROGRAMS),
+        *_linked_with([python, *modules]),
         Files(Path("/") / _CERTIFICATES, _CERTIFICATES),
         Text(_PASSWD, "etc/passwd"),
         Text("root:x:0:\n", "etc/group"),
@@ -131,6 +134,17 @@ def _base_layer() -> Path:
         Folder("home/airflow", 0o775),
     ]
     return _cached("base", key, entries)
+
+
+def _tools(names: Sequence[str]) -> Iterator[Files]:
+    """Programs of this machine, with the libraries that they are linked with."""
+    tools = [Path(path) for path in map(shutil.which, names) if path]
+    yield from (Files(tool.resolve(), f"bin/{tool.name}") for tool in tools)
+    yield from _linked_with(tools)
+
+
+def _linked_with(programs: list[Path]) -> Iterator[Files]:
+    yield from (Files(path.resolve(), str(path).lstrip("/")) for path in _libraries(programs))
 
 
 def _script(name: str, module: str) -> Text:

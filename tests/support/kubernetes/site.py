@@ -53,6 +53,10 @@ ONE_OF_EACH_FILE = {
     "secure_xcom_maintenance",
 }
 _WEB_IDENTITY = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+_ACCOUNT_OF_POD = {
+    "name": "XCOM_SERVICE_ACCOUNT",
+    "valueFrom": {"fieldRef": {"fieldPath": "spec.serviceAccountName"}},
+}
 
 
 @dataclass
@@ -186,16 +190,26 @@ def _airflow_cfg() -> str:
     return "\n".join(lines)
 
 
-def template(services: Services, seed: str) -> dict[str, Any]:
-    """Return the shipped pod template with this cluster's image, and with what EKS' webhook adds to pods."""
-    document = copy.deepcopy(pod_template("values-vault-kubernetes"))
-    container = document["spec"]["containers"][0]
-    container["image"] = services.cluster.images["airflow"].by_digest
-    container["imagePullPolicy"] = "Never"
+def template(
+    services: Services, seed: str, values: str = "values-vault-kubernetes", **more: str
+) -> dict[str, Any]:
+    """Return a shipped pod template with this cluster's images, and with what EKS' webhook adds to pods.
+
+    :param values: the file of ``deploy/helm`` that has it.
+    :param more: other variables of the task's container.
+    """
+    document = copy.deepcopy(pod_template(values))
+    spec = document["spec"]
+    container = spec["containers"][0]
+    for some, image in ((spec["containers"], "airflow"), (spec.get("initContainers", ()), "openbao")):
+        for one in some:
+            one.update(image=services.cluster.images[image].by_digest, imagePullPolicy="Never")
     connection = {
         "conn_type": "aws",
         "extra": {"endpoint_url": services.proxy.endpoint, "region_name": "us-east-1"},
     }
+    if _ACCOUNT_OF_POD not in container["env"]:
+        container["env"].append(_ACCOUNT_OF_POD)
     container["env"] += [
         {"name": name, "value": value}
         for name, value in {
@@ -209,25 +223,28 @@ def template(services: Services, seed: str) -> dict[str, Any]:
             "SSL_CERT_FILE": "/etc/vault-ca/ca.pem",
             "AWS_CA_BUNDLE": "/etc/vault-ca/ca.pem",
             SEED: seed,
+            **more,
         }.items()
     ]
-    container["volumeMounts"].append({"name": "aws-iam-token", "mountPath": _WEB_IDENTITY, "readOnly": True})
     token = {"path": "token", "audience": s3_node.AUDIENCE, "expirationSeconds": 3600}
-    document["spec"]["volumes"].append(
-        {"name": "aws-iam-token", "projected": {"sources": [{"serviceAccountToken": token}]}}
-    )
+    added: dict[str, tuple[str, dict[str, Any]]] = {
+        "aws-iam-token": (_WEB_IDENTITY, {"projected": {"sources": [{"serviceAccountToken": token}]}}),
+        "vault-ca": ("/etc/vault-ca", {"configMap": {"name": "vault-ca"}}),
+    }
+    for name, (path, source) in added.items():
+        if name not in {volume["name"] for volume in spec["volumes"]}:
+            spec["volumes"].append({"name": name, **source})
+            container["volumeMounts"].append({"name": name, "mountPath": path, "readOnly": True})
     return document
 
 
 @dataclass
-class Site:
-    """A running Airflow whose tasks are pods."""
+class Deployment:
+    """A running Airflow whose tasks are pods, wherever its components run."""
 
     services: Services
-    airflow: LocalAirflow
-    database: sqlalchemy.Engine
-    database_url: str
     folder: Path
+    database: sqlalchemy.Engine
     seed: str
 
     @property
@@ -235,15 +252,10 @@ class Site:
         """The cluster below."""
         return self.services.cluster
 
-    def run(self, dag_id: str, run_id: str, timeout: float = RUN_SECONDS) -> str:
-        """Run a DAG to its end; return the run's state."""
-        self.airflow.trigger(dag_id, run_id=run_id)
-        return self.airflow.wait(dag_id, run_id, timeout=timeout)
-
-    def once(self, dag_id: str, run_id: str) -> str:
-        """Run a DAG to its end, unless another test did; return the run's state."""
+    def state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a run; "" where it does not exist."""
         made = self.rows("SELECT state FROM dag_run WHERE dag_id = :dag AND run_id = :run", dag=dag_id, run=run_id)
-        return str(made[0][0]) if made else self.run(dag_id, run_id)
+        return str(made[0][0]) if made else ""
 
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """Ask the metadata database."""
@@ -295,6 +307,23 @@ class Site:
         self.cluster.until(holds, what, timeout)
 
 
+@dataclass
+class Site(Deployment):
+    """Airflow's components as processes of the node."""
+
+    airflow: LocalAirflow
+    database_url: str
+
+    def run(self, dag_id: str, run_id: str, timeout: float = RUN_SECONDS) -> str:
+        """Run a DAG to its end; return the run's state."""
+        self.airflow.trigger(dag_id, run_id=run_id)
+        return self.airflow.wait(dag_id, run_id, timeout=timeout)
+
+    def once(self, dag_id: str, run_id: str) -> str:
+        """Run a DAG to its end, unless another test did; return the run's state."""
+        return self.state(dag_id, run_id) or self.run(dag_id, run_id)
+
+
 def _is_of(annotations: Mapping[str, str], dag_id: str, run_id: str, task_id: str) -> bool:
     return (
         annotations.get("dag_id") == dag_id
@@ -321,7 +350,7 @@ def site(services: Services, folder: Path, seed: str) -> Iterator[Site]:
         airflow.migrate()
         airflow.start()
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-        made = Site(services, airflow, engine, url, folder, seed)
+        made = Site(services, folder, engine, seed, airflow, url)
         known = "SELECT count(DISTINCT dag_id) FROM serialized_dag WHERE dag_id IN :ids"
         ids = tuple(sorted(ONE_OF_EACH_FILE))
         # Triggering complains of any import error while it waits for its DAG, and one file has one.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -11,13 +13,16 @@ from hypothesis import strategies as st
 
 from secure_xcom.core.coordinate import (
     SEGMENT_MAX_BYTES,
+    Asked,
     Coordinate,
+    TaskTry,
     context_bytes,
     encryption_context,
     object_path,
+    object_uri,
     path_segment,
 )
-from secure_xcom.core.errors import CoordinateInvalid
+from secure_xcom.core.errors import CoordinateInvalid, CoordinateMismatch
 from secure_xcom.stores.paths import checked_path
 
 UUID7 = "01935f2e-7d3a-7c3e-8a51-0242ac120002"
@@ -122,6 +127,7 @@ def test_the_prefix_of_a_dag_depends_on_it_alone() -> None:
         ("map_index", -2),
         ("map_index", True),
         ("map_index", "1"),
+        ("map_index", 10_000_000_000),
     ],
 )
 def test_invalid_ids(name: str, value: object) -> None:
@@ -146,3 +152,123 @@ def test_context_is_canonical(left: Coordinate, right: Coordinate) -> None:
     assert context_bytes(dict(reversed(context.items()))) == context_bytes(context)
     other = encryption_context("c", right)
     assert (context_bytes(context) == context_bytes(other)) == (context == other)
+
+
+def test_the_longest_ids_and_the_largest_index_are_accepted() -> None:
+    """The limits are Airflow's own: 250 characters, 512 for a key, and ten digits in the format."""
+    longest = Coordinate("d" * 250, "r" * 250, "t" * 250, 9_999_999_999, "k" * 512)
+    assert longest.map_index == 9_999_999_999
+    assert Coordinate("d", "r", "t", -1, "k").map_index == -1
+
+
+def test_the_path_names_everything_in_the_order_of_the_format() -> None:
+    """Compartment and DAG come first, because policies are scoped by prefix."""
+    assert object_path("c", Coordinate("d", "r", "t", 3, "k"), UUID7) == f"c/d/r/t/3/{UUID7}"
+
+
+def test_the_encryption_context_names_what_policies_are_written_for() -> None:
+    """Key services' policies and logs have these names; the XCom's key is none of them."""
+    assert encryption_context("c", Coordinate("d", "r", "t", 3, "k")) == {
+        "compartment": "c",
+        "dag_id": "d",
+        "task_id": "t",
+        "run_id": "r",
+        "map_index": "3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("store", "uri"),
+    [
+        ("s3://bucket/prefix", "s3://bucket/prefix/a/b"),
+        ("s3://bucket/prefix/", "s3://bucket/prefix/a/b"),
+        ("s3://conn@bucket/prefix?region=x", "s3://bucket/prefix/a/b"),
+        ("s3://one@bucket/two@three", "s3://bucket/two@three/a/b"),
+    ],
+)
+def test_the_name_of_an_object_leaves_out_what_may_change(store: str, uri: str) -> None:
+    """A renamed connection or another option does not make a payload another one."""
+    assert object_uri(store, "a/b") == uri
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("x" * 201, "x" * 150), ("a" * 148 + "/" * 60, "a" * 148), ("a" * 149 + "/" * 60, "a" * 149)],
+)
+def test_a_long_id_is_cut_before_an_escape(text: str, kept: str) -> None:
+    """A cut segment keeps at most 150 bytes of the id, never half an escape; then a tilde and 48 hex digits."""
+    head, _, digest = path_segment(text).partition("~")
+    assert (head, len(digest)) == (kept, 48)
+
+
+def test_an_id_of_200_bytes_is_whole() -> None:
+    """The limit itself is not cut, whether the id is plain or has an escape."""
+    assert path_segment("x" * 200) == "x" * 200
+    assert path_segment("x" * 197 + "/") == "x" * 197 + "%2F"
+    assert path_segment("..") == "%2E%2E"
+
+
+@pytest.mark.parametrize(("map_index", "text"), [(-1, "d/r/t:k"), (0, "d/r/t[0]:k"), (7, "d/r/t[7]:k")])
+def test_a_mapped_task_prints_with_its_index(map_index: int, text: str) -> None:
+    """Index 0 is the first of a mapped task; -1 is a task that is not mapped."""
+    assert str(Coordinate("d", "r", "t", map_index, "k")) == text
+
+
+HERE = Coordinate("d", "r", "t", 3, "k")
+QUESTION = Asked("d", "t", "k", "r", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("dag_id", "e"), ("run_id", "e"), ("task_id", "e"), ("map_index", 4), ("key", "e")]
+)
+def test_a_reference_of_another_coordinate_is_refused(name: str, other: str | int) -> None:
+    """Each of the five parts counts, and the error says which one differs."""
+    changed: dict[str, Any] = {name: other}
+    QUESTION.check(HERE)
+    with pytest.raises(CoordinateMismatch, match=f"another {name}: .*asked for {name}={other!r}, found d/r/t"):
+        replace(QUESTION, **changed).check(HERE)
+
+
+def test_a_question_that_leaves_run_or_index_open_takes_any() -> None:
+    """A prior run's XCom, or all of a mapped task: the other parts still count."""
+    Asked("d", "t", "k").check(HERE)
+    with pytest.raises(CoordinateMismatch, match="another key"):
+        Asked("d", "t", "other").check(HERE)
+
+
+def test_a_question_for_mapped_values_refuses_one_that_is_not_mapped() -> None:
+    """From the first index that was asked for on, and that one too."""
+    replace(QUESTION, map_index=None, map_index_from=3).check(HERE)
+    with pytest.raises(CoordinateMismatch, match=r"another map_index: .*map_index>=4"):
+        replace(QUESTION, map_index=None, map_index_from=4).check(HERE)
+    Asked("d", "t", "k").check(replace(HERE, map_index=-1))
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (Asked("d", "t", "k"), "d/*/t:k"),
+        (QUESTION, "d/r/t[3]:k"),
+        (Asked("d\n", "t", "k"), "d\\n/*/t:k"),
+    ],
+)
+def test_a_question_prints_on_one_line(asked: Asked, text: str) -> None:
+    """What was left open is a star, or no index; a newline in an id forges no line of a log."""
+    assert str(asked) == text
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ({}, True),
+        ({"map_index": 9}, True),
+        ({"dag_id": "e"}, False),
+        ({"run_id": "e"}, False),
+        ({"task_id": "e"}, False),
+        ({"try_number": 2}, False),
+    ],
+)
+def test_another_try_is_another_task(other: dict[str, Any], same: bool) -> None:
+    """A retry is not the try that claimed; the instances of one mapped task are the same task."""
+    mine = TaskTry("d", "r", "t", 3, 1)
+    assert mine.same_task(replace(mine, **other)) == same

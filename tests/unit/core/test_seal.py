@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from secure_xcom.core import reference
 from secure_xcom.core.errors import HeadTampered, PayloadSwapped, PayloadTampered, PayloadTruncated, SealError
 from secure_xcom.core.reference import HEADER_BYTES
-from secure_xcom.core.seal import seal, sealed_size, unseal
+from secure_xcom.core.seal import Counted, seal, sealed_size, unseal
 
 KEY = bytes(range(32))
 CONTEXT = b'{"dag_id":"orders"}'
@@ -114,6 +114,60 @@ def test_a_payload_without_end_is_refused(changed: int) -> None:
     with pytest.raises(PayloadTruncated, match=f"more than the {size} bytes"):
         list(unseal(KEY, CONTEXT, endless(), header=header, size=size))
     assert taken == 1
+
+
+def test_a_cut_payload_that_was_also_changed_is_called_cut() -> None:
+    """Its length is what an operator can check at the store, so the error says it."""
+    message = bytearray(sealed(bytes(20_000)))
+    message[HEADER_BYTES + 5] ^= 1
+    with pytest.raises(PayloadTruncated, match=f"{len(message) - 1} bytes instead of {len(message)}"):
+        opened(bytes(message[:-1]), of=bytes(message))
+
+
+def test_a_changed_payload_with_more_behind_its_end_is_called_longer() -> None:
+    """Also where the store's pieces end exactly where the payload was to end."""
+    message = bytearray(sealed(bytes(20_000)))
+    message[HEADER_BYTES + 5] ^= 1
+    header, size = bytes(message[:HEADER_BYTES]), len(message)
+    pieces = [bytes(message[:17_000]), bytes(message[17_000:]), b"x"]
+    with pytest.raises(PayloadTruncated, match=f"more than the {size} bytes"):
+        list(unseal(KEY, CONTEXT, pieces, header=header, size=size))
+
+
+def test_a_payload_without_a_whole_header_says_how_much_there_is() -> None:
+    """An object that was cut short in its header is told apart from one that is not there."""
+    message = sealed(b"x")
+    with pytest.raises(PayloadTruncated, match=f"ends after 3 of {len(message)} bytes"):
+        opened(message[:3], of=message)
+
+
+def test_large_values_are_sealed_as_they_come() -> None:
+    """Chunks come out while the plaintext goes in, so that no value is in memory twice."""
+    taken = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal taken
+        for _ in range(8):
+            taken += 1
+            yield bytes(40_000)
+
+    stream = seal(KEY, CONTEXT, pieces())
+    next(stream)
+    assert taken == 1
+    assert len(list(stream)) == 8
+
+
+def test_small_values_are_sealed_in_one_piece() -> None:
+    """What is small takes one write to the store."""
+    assert len(list(seal(KEY, CONTEXT, [b"a", b"b", b"c"]))) == 1
+
+
+def test_pieces_are_counted_as_they_are_taken() -> None:
+    """The size of what was sealed is known at the end, and is nothing before."""
+    counted = Counted([b"abc", b"de"])
+    assert counted.size == 0
+    assert b"".join(counted) == b"abcde"
+    assert counted.size == 5
 
 
 def test_the_formats_constants_agree() -> None:

@@ -93,6 +93,21 @@ def test_the_command_lint_has_no_error_for_a_shipped_policy(path: Path, environm
     assert [remark for remark in remarks if remark["status"] == "error"] == []
 
 
+def test_an_identity_that_runs_a_dag_may_push_its_reports_and_read_nothing() -> None:
+    """A DAG that `runs_on` names belongs to a compartment: of no compartment, its reports would be refused."""
+    seen = set()
+    for path in POLICIES:
+        policy = AccessPolicy.load(str(path))
+        for identity in policy.identities:
+            for dag in (identity.runs_on and identity.runs_on.dags) or ():
+                compartment = policy.resolve_dag(dag)
+                assert compartment, f"{path}: {dag} belongs to no compartment"
+                rights = {one.role for one in identity.grants if one.compartment == compartment.name}
+                assert rights == {"maintenance", "writer"}, f"{path}: {identity.name} in {compartment.name}"
+                seen.add(path.stem)
+    assert seen == {"celery-queues", "aws-only"}
+
+
 def test_no_shipped_file_names_a_connection_default_before_a_bucket() -> None:
     """Values, policies, settings and scripts: every bucket's URI in them."""
     files = [path for folder in ("deploy", "policies") for path in (ROOT / folder).rglob("*") if path.is_file()]

@@ -119,6 +119,9 @@ NOT_RUN = {
     "docs/evidence/fuzzing.md": {
         "make fuzz-coverage": "it takes an hour; tests/fuzz/test_parsers.py runs the harnesses on stored inputs"
     },
+    "docs/evidence/mutation.md": {
+        "make mutation": "it takes hours; tests/unit/support/test_mutation.py checks its configuration"
+    },
     "docs/how-to/release.md": {
         "git clone": "tests/unit/scripts/test_build_dist.py builds twice and compares",
         "python3 -m venv": "signing needs a person's login and a public log",

@@ -67,7 +67,7 @@ def test_show_says_what_comes_later_and_what_is_the_default(tmp_path: Path) -> N
 
 
 def test_show_says_where_the_dag_of_an_identity_runs() -> None:
-    """The maintenance DAG is of no compartment, and runs at the places of its identity; JSON has all places."""
+    """The maintenance DAG's compartment has no places: it runs at those of its identity. JSON has all places."""
     example = HERE.parents[3] / "policies/examples/celery-queues.yaml"
     shown = run("show", example, "--dag", "secure_xcom_maintenance")
     assert "its tasks run on: queue maintenance, by runs_on of identity maintenance" in shown.stdout
