@@ -23,7 +23,7 @@ def test_each_error_of_the_table_is_there() -> None:
 
 def test_settings_have_their_defaults() -> None:
     """Options that the page names exist, and the size that it states is the default."""
-    assert "up to 1 GiB when it is encoded (`max_bytes`" in TEXT
+    assert "up to 1 GiB (`max_bytes`" in TEXT
     assert OPTIONS["max_bytes"].value == 1 << 30
 
 
