@@ -36,7 +36,12 @@ def _of_keyring(subject: str, keyring: Keyring) -> Iterator[Finding]:
         f"newest, v{keyring.latest}, is {days} day(s) old"
     )
     if days > ROTATE_AFTER_DAYS:
-        yield Finding(subject, "warning", text, "rotate the keyring, then run `secure-xcom rewrap`")
+        yield Finding(
+            subject,
+            "warning",
+            text,
+            "rotate the keyring (docs/how-to/rotate.md), then run `secure-xcom rewrap --apply`",
+        )
     else:
         yield Finding(subject, "ok", text)
     yield Finding(
