@@ -8,6 +8,7 @@ BIN = $(VENV)/bin
 # its servers are started once, and the longest files come first (tests/conftest.py).
 PYTEST = $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
 PYTEST_ARGS =
+# What takes minutes runs in `make test-long`.
 SHORT = -m "not long"
 BENCH_ARGS =
 MATRIX_ARGS =

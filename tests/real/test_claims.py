@@ -30,7 +30,7 @@ from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store, store
-from tests.support.claim_contract import ClaimContract, a_day_later, claimant, taken, target
+from tests.support.claim_contract import ClaimContract, ClaimTableContract, a_day_later, claimant, taken, target
 from tests.support.killing import Killing, dies
 from tests.support.servers.postgres_server import PostgresServer, postgres_server
 from tests.support.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
@@ -63,22 +63,12 @@ def connect(monkeypatch: pytest.MonkeyPatch, server: S3Server, identity: Identit
     return conn_id
 
 
-class TestPostgres(ClaimContract):
+class TestPostgres(ClaimTableContract):
     ROUNDS = 5
-
-    @pytest.fixture
-    def place(self) -> str:
-        return "memory://elsewhere"
 
     @pytest.fixture
     def race(self, postgres: PostgresServer) -> tuple[str, str]:
         return "database", f"db+{postgres.new_database()}"
-
-    @pytest.fixture
-    def ledger(self, race: tuple[str, str]) -> ListedLedger:
-        table = ClaimTable(race[1])
-        migrate(table)
-        return table
 
 
 class TestS3(ClaimContract):

@@ -9,11 +9,10 @@ import pytest
 import sqlalchemy
 
 from secure_xcom.claims.claim_table import ClaimTable
-from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.claims.migrate import migrate
 from secure_xcom.core.errors import ClaimRefused
 from secure_xcom.core.service_errors import ClaimsUnavailable
-from tests.support.claim_contract import ClaimContract, claimant, taken, target
+from tests.support.claim_contract import ClaimTableContract, claimant, taken, target
 from tests.support.servers.mariadb_server import MariaDbServer, mariadb_server
 
 pytestmark = pytest.mark.on_request
@@ -26,22 +25,12 @@ def mariadb() -> Iterator[MariaDbServer]:
         yield server
 
 
-class TestClaims(ClaimContract):
+class TestClaims(ClaimTableContract):
     THREADS = 10
-
-    @pytest.fixture
-    def place(self) -> str:
-        return "memory://elsewhere"
 
     @pytest.fixture
     def race(self, mariadb: MariaDbServer) -> tuple[str, str]:
         return "database", f"db+{mariadb.new_database()}"
-
-    @pytest.fixture
-    def ledger(self, race: tuple[str, str]) -> ListedLedger:
-        made = ClaimTable(race[1])
-        migrate(made)
-        return made
 
 
 def user(mariadb: MariaDbServer, url: str, *grants: str) -> str:

@@ -29,6 +29,7 @@ from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.claiming import Wanted, check_proof, take
 from secure_xcom.claims.ledger import ListedLedger
+from secure_xcom.claims.migrate import migrate
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
 from secure_xcom.core.errors import ClaimRefused, ClaimTampered
 from secure_xcom.ops.jobs.shred_finished import CLAIM_KEPT
@@ -140,6 +141,20 @@ class ClaimContract:
             [claim] = ledger.find_many([at])
             assert claim is not None
             assert claim.claimant.task_id == winner
+
+
+class ClaimTableContract(ClaimContract):
+    """The contract for claims in a database; `race` names it."""
+
+    @pytest.fixture
+    def place(self) -> str:
+        return "memory://elsewhere"
+
+    @pytest.fixture
+    def ledger(self, race: tuple[str, str]) -> ListedLedger:
+        table = ClaimTable(race[1])
+        migrate(table)
+        return table
 
 
 def run_race(

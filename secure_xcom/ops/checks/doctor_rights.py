@@ -54,9 +54,8 @@ def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Finding]:
                 logins[service] = None
                 yield from _vault(service, role, reports, logins)
     # Maintenance may write reports in one compartment, so one key that it may rewrap says more than the others.
-    login: Role | None = next(filter(None, logins.values()), None)
-    if "maintenance" in logins.values():
-        login = "maintenance"
+    known: tuple[Role, ...] = ("maintenance", "worker")
+    login = next((each for each in known if each in logins.values()), None)
     for compartment in policy.compartments:
         for uri in compartment.written_store_uris:
             if uri not in examined and not uri.startswith(("file://", "memory://")):

@@ -22,7 +22,7 @@ from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import ClaimTampered, StoreError, UriInvalid
 from secure_xcom.core.service_errors import ClaimsUnavailable, ConnectionUnknown
 from secure_xcom.stores import store
-from tests.support.claim_contract import ClaimContract, taken, target
+from tests.support.claim_contract import ClaimContract, ClaimTableContract, taken, target
 from tests.support.doubles import MemoryStore
 
 
@@ -71,22 +71,12 @@ def test_a_claim_of_an_odd_name(tmp_path: Path) -> None:
     assert sorted(type(one).__name__ for one in found) == ["Claim", "ClaimTampered"]
 
 
-class TestSqlite(ClaimContract):
+class TestSqlite(ClaimTableContract):
     THREADS = 10
-
-    @pytest.fixture
-    def place(self) -> str:
-        return "memory://elsewhere"
 
     @pytest.fixture
     def race(self, tmp_path: Path) -> tuple[str, str]:
         return "database", f"db+sqlite:///{tmp_path}/claims.db"
-
-    @pytest.fixture
-    def ledger(self, race: tuple[str, str]) -> ListedLedger:
-        table = ClaimTable(race[1])
-        migrate(table)
-        return table
 
 
 def test_migrations_make_what_the_models_say(tmp_path: Path) -> None:

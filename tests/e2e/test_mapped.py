@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cases.thousand import PRINTED, value_of
+from tests.e2e.cases.mapped import PRINTED, value_of
 from tests.e2e.conftest import SEED
 from tests.e2e.deployment import OURS, Deployment
 from tests.e2e.describe import digest
@@ -27,9 +27,9 @@ def test_mapped_instances_are_gathered(deployments: Path, migrated: Path, count:
     with Deployment(
         OURS, deployments / f"mapped-{count}", SEED, dags=CASES, settings=settings, database=migrated
     ) as deployment:
-        command = (sys.executable, "-m", "tests.e2e.in_process", str(CASES / "thousand.py"))
+        command = (sys.executable, "-m", "tests.e2e.in_process", str(CASES / "mapped.py"))
         done = subprocess.run(
-            [*command, "prints_here@2024-01-02T00:00:00+00:00", "thousand@2024-01-01T00:00:00+00:00"],
+            [*command, "prints_here@2024-01-02T00:00:00+00:00", "mapped@2024-01-01T00:00:00+00:00"],
             env={**deployment.airflow.environment, "MAPPED": str(count)},
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""As many mapped task instances as `MAPPED` of the environment says; and a few tasks that print what they pull."""
+"""Mapped task instances, `MAPPED` of the environment in number; and a few tasks that print what they pull."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def value_of(number: int, map_index: int) -> dict[str, Any]:
     return {"number": number, "index": map_index, "text": f"value {number * number}"}
 
 
-with DAG("thousand", schedule=None) as thousand:
+with DAG("mapped", schedule=None) as mapped:
 
     @task
     def numbers() -> list[int]:
@@ -44,8 +44,8 @@ with DAG("thousand", schedule=None) as thousand:
         got("pulled", task_instance().xcom_pull("each"))
 
     listed: Any = numbers()
-    mapped: Any = each.expand(number=listed)
-    gather(mapped)
+    instances: Any = each.expand(number=listed)
+    gather(instances)
 
 
 with DAG("prints_here", schedule=None) as prints_here:
