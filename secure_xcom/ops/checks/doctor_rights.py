@@ -44,18 +44,25 @@ def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Finding]:
 
     :param role: ``worker`` pushes and pulls; ``maintenance`` rewraps, lists and deletes, and opens nothing.
     """
-    logins: dict[str, Role | None] = {}
     reports = _keys_of_reports(policy)
-    examined: set[str] = set()
-    for compartment in policy.compartments:
-        for uri in compartment.all_key_uris:
-            service = KeyUri.parse(uri).service
-            if service.startswith("vault://") and service not in logins:
-                logins[service] = None
-                yield from _vault(service, role, reports, logins)
+    uris = (uri for compartment in policy.compartments for uri in compartment.all_key_uris)
+    services = dict.fromkeys(KeyUri.parse(uri).service for uri in uris)
+    logins: set[Role | None] = set()
+    for uri in filter(lambda service: service.startswith("vault://"), services):
+        try:
+            key: Any = key_service(uri)
+            needed = _needed(key, role, reports=uri in reports)
+            held = key.client.capabilities([*needed, key.path("rewrap"), key.path("decrypt")])
+        except SecureXComError as error:
+            yield _unknown(uri, error)
+            continue
+        login = _login(key, held)
+        logins.add(login)
+        yield from _beyond(uri, role, login, needed, held)
     # Maintenance may write reports in one compartment, so one key that it may rewrap says more than the others.
     known: tuple[Role, ...] = ("maintenance", "worker")
-    login = next((each for each in known if each in logins.values()), None)
+    login = next((each for each in known if each in logins), None)
+    examined: set[str] = set()
     for compartment in policy.compartments:
         for uri in compartment.written_store_uris:
             if uri not in examined and not uri.startswith(("file://", "memory://")):
@@ -80,32 +87,41 @@ def _keys_of_reports(policy: AccessPolicy) -> set[str]:
     }
 
 
-def _vault(uri: str, role: Role, reports: set[str], logins: dict[str, Role | None]) -> Iterator[Finding]:
-    try:
-        service: Any = key_service(uri)
-        key_path = service.path("keys")
-        mount = key_path.removesuffix(f"/keys/{service.name}")
-        needed = {
-            **{f"{key_path}/{end}": _HARMLESS for end in _BEYOND_ANY},
-            key_path: _HARMLESS,
-            f"{mount}/export/encryption-key/{service.name}": {"deny"},
-            service.path("encrypt"): {"deny", "update"} if role == "worker" or uri in reports else {"deny"},
-            "sys/policies/acl/secure-xcom": {"deny"},
-        }
-        if role == "maintenance":
-            needed[service.path("decrypt")] = {"deny"}
-        held = service.client.capabilities([*needed, service.path("rewrap"), service.path("decrypt")])
-    except SecureXComError as error:
-        yield _unknown(uri, error)
-        return
-    may = {verb for verb in ("rewrap", "encrypt", "decrypt") if "update" in (held.get(service.path(verb)) or ())}
-    if may:
-        logins[uri] = "maintenance" if "rewrap" in may else "worker"
+def _needed(key: Any, role: Role, *, reports: bool) -> dict[str, set[str]]:
+    """Return the paths to look at, each with the capabilities that the role needs or that do no harm.
+
+    :param key: a transit key; :param reports: maintenance may wrap with it.
+    """
+    key_path = key.path("keys")
+    mount = key_path.removesuffix(f"/keys/{key.name}")
+    needed = {
+        **{f"{key_path}/{end}": _HARMLESS for end in _BEYOND_ANY},
+        key_path: _HARMLESS,
+        f"{mount}/export/encryption-key/{key.name}": {"deny"},
+        key.path("encrypt"): {"deny", "update"} if role == "worker" or reports else {"deny"},
+        "sys/policies/acl/secure-xcom": {"deny"},
+    }
+    if role == "maintenance":
+        needed[key.path("decrypt")] = {"deny"}
+    return needed
+
+
+def _login(key: Any, held: dict[str, Any]) -> Role | None:
+    """Return whose login this is, by what it may do with the key; None if it may do nothing."""
+    may = {verb for verb in ("rewrap", "encrypt", "decrypt") if "update" in (held.get(key.path(verb)) or ())}
+    if not may:
+        return None
+    return "maintenance" if "rewrap" in may else "worker"
+
+
+def _beyond(
+    uri: str, role: Role, login: Role | None, needed: dict[str, set[str]], held: dict[str, Any]
+) -> Iterator[Finding]:
     for path, harmless in needed.items():
         excess = sorted(set(held.get(path) or ()) - harmless)
         if excess:
             text = f"this identity has {', '.join(excess)} on {path}, which the role {role} does not need"
-            yield Finding(uri, "error", text, _remedy(role, logins[uri]), "vault-rights")
+            yield Finding(uri, "error", text, _remedy(role, login), "vault-rights")
 
 
 def _bucket(uri: str, compartment: Compartment, role: Role, login: Role | None) -> Iterator[Finding]:
