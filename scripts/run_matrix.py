@@ -44,7 +44,7 @@ TESTS = {
     "unit": ("tests/unit", "tests/vectors"),
     "e2e": tuple(
         f"tests/e2e/test_{name}.py"
-        for name in ("demo", "maintenance_dag", "exclusive", "thousand", "leaks", "masks", "airflow34")
+        for name in ("demo", "maintenance_dag", "exclusive", "mapped", "leaks", "masks", "airflow34")
     ),
 }
 TESTS["all"] = TESTS["unit"] + TESTS["e2e"]
