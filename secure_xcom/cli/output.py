@@ -15,6 +15,7 @@ from secure_xcom.ops.findings import worst
 from secure_xcom.ops.terminal import STYLES, clean, console, show_finding
 
 __all__ = [
+    "STATES",
     "STYLES",
     "clean",
     "console",
@@ -35,6 +36,16 @@ if TYPE_CHECKING:
 FINE = 0
 FOUND_SOMETHING = 1
 COULD_NOT_RUN = 2
+
+STATES = {
+    "there": "exists",
+    "make": "create",
+    "change": "update",
+    "remove": "delete",
+    "rotate": "rotate",
+    "none": "none",
+}
+"""The printed words for the states of a plan's steps; JSON output has the states themselves."""
 
 _TABLE_COLUMNS = 160
 

@@ -56,7 +56,7 @@ def policy_apply(
     if not as_json:
         screen = output.console()
         for change in planned:
-            screen.print(f"{change.state:6} {output.clean(change.text)}", soft_wrap=True)
+            screen.print(f"{output.STATES[change.state]:6} {output.clean(change.text)}", soft_wrap=True)
             for line in change.diff:
                 screen.print(f"       {output.clean(line)}", soft_wrap=True)
         for note in notes:

@@ -88,7 +88,8 @@ def _show(done: list[dict[str, Any]]) -> None:
     screen = output.console()
     for entry in done:
         screen.print(
-            f"{entry['state']:6} {entry['identity']}: {', '.join(entry['logins']) or 'no login'}", soft_wrap=True
+            f"{output.STATES[entry['state']]:6} {entry['identity']}: {', '.join(entry['logins']) or 'no login'}",
+            soft_wrap=True,
         )
         if entry["file"]:
             screen.print(f"       {output.clean(entry['file'])} -> {output.clean(entry['for'])}", soft_wrap=True)

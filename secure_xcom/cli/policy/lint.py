@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from secure_xcom.core.findings import Finding
 
 
+_LABELS = {"ok": "note", "warning": "warning", "error": "error"}
+
+
 def policy_lint(
     paths: Annotated[
         list[Path],
@@ -90,7 +93,7 @@ def _show(findings: list[Finding], allowed: int) -> None:
         # Editors and CI systems turn this form into links.
         place = f"{output.clean(finding.subject)}:{finding.line}:{finding.column}"
         screen.print(
-            f"{place}: {finding.status} {finding.rule}: {output.clean(finding.text)}",
+            f"{place}: {_LABELS[finding.status]} {finding.rule}: {output.clean(finding.text)}",
             style=output.STYLES[finding.status],
             soft_wrap=True,
         )

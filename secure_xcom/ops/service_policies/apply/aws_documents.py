@@ -40,7 +40,7 @@ def difference(current: object, desired: object) -> tuple[str, ...]:
     before, after = (
         json.dumps(_plain(document), indent=2, sort_keys=True).splitlines() for document in (current, desired)
     )
-    return tuple(difflib.unified_diff(before, after, "there", "wanted", lineterm="", n=2))
+    return tuple(difflib.unified_diff(before, after, "current", "desired", lineterm="", n=2))
 
 
 def refuse_lock_out(document: Document, account: str, where: str) -> None:

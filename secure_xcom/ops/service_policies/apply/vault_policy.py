@@ -34,5 +34,5 @@ def compared_policy(client: VaultClient, name: str, text: str, *, mark: str, rem
     state = state_of(current, same=current == text)
     if state != "change":
         return ComparedPolicy(path, state, ())
-    lines = difflib.unified_diff(str(current).splitlines(), text.splitlines(), "there", "wanted", lineterm="")
+    lines = difflib.unified_diff(str(current).splitlines(), text.splitlines(), "current", "desired", lineterm="")
     return ComparedPolicy(path, state, tuple(lines))

@@ -12,7 +12,7 @@ RULES: dict[str, str] = {
     "no-place": "a compartment has its own workers, and nothing sends its tasks to them",
     "shared-place": "two compartments or identities share a queue, an executor, a service account or a user",
     "no-owner": "nothing says where an identity runs, or a service account that logs in has no owner",
-    "id-alone": "the id of a DAG from any bundle gives it the places of a compartment or an identity",
+    "id-alone": "a DAG from any bundle gets the places of a compartment or an identity by its id alone",
     "place-characters": "the name of a place has characters that brokers interpret in different ways",
     "other-service-account": "tasks run as a service account that cannot log in as their identity",
     "returned-values-logged": "operators log their return values before these are sealed",

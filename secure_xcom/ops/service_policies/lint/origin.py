@@ -11,8 +11,8 @@ from secure_xcom.ops.compartments import carries_identity
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
 _REMEDY = (
-    "name the bundles that its DAGs come from, which nobody else can write to (beside places: Airflow 3.3 and "
-    "later); where all DAGs are of one bundle, let somebody look at the ids of new ones"
+    "list the bundles that its DAGs come from, and let nobody else write to them (`bundles`, beside the "
+    "places; Airflow 3.3 and later); if all DAGs are in one bundle, have the ids of new DAGs reviewed"
 )
 
 
@@ -40,5 +40,8 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
         return
     for subject, path, has_origin in owners:
         if not has_origin:
-            text = f"a DAG of any bundle gets the places of {subject} by its id, and so does who wrote it"
+            text = (
+                f"a DAG gets the places of {subject} by its id alone, whichever bundle it comes from: "
+                "whoever can add a DAG to any bundle can run tasks there"
+            )
             yield lint_finding("id-alone", "ok", path, text, _REMEDY)

@@ -385,7 +385,7 @@ def test_places_that_an_id_alone_opens(old: str, new: str, told: list[str]) -> N
     """Whoever may choose a DAG's id has the identity of its places, unless the bundle counts as well."""
     found = lint(PLACES.replace(old, new).encode(), where="p.yaml", beside=(origin.findings,))
     said = [one for one in found if one.rule == "id-alone"]
-    assert [one.text.split()[10] for one in said] == told
+    assert [one.text.split()[7] for one in said] == told
     assert all(one.status == "ok" and one.remedy for one in said)
 
 
