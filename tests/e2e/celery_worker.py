@@ -111,13 +111,7 @@ class CeleryWorker:
         """End it, its tasks and all else that it started as a power cut does: nobody cleans up."""
         if self.process is None:
             return
-        family = [
-            self.process.pid,
-            *(one.pid for one in psutil.Process(self.process.pid).children(recursive=True)),
-        ]
-        # The worker first: it must not see a child end. A task's process has a group of its own.
-        for pid in family:
-            os.kill(pid, signal.SIGKILL)
+        kill_family(self.process.pid)
         self.process.wait()
         self.process = None
 
@@ -143,3 +137,14 @@ class CeleryWorker:
         """Return a task's log as it lies on the worker's disk; empty if there is none, or it has been put away."""
         file = self.home / "logs" / path
         return file.read_text(errors="replace") if file.exists() else ""
+
+
+def kill_family(pid: int) -> None:
+    """Kill a process and all that it started, as a power cut does."""
+    # The parent first: it must not see a child end. A task's process has a group of its own.
+    for one in (pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))):
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            # It ended by itself since.
+            continue

@@ -31,7 +31,7 @@ from tests.e2e.deployment import OURS, Notes
 from tests.e2e.hunt import Hunt
 from tests.support import deployed
 from tests.support.servers.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.support.servers.postgres_server import postgres_server
+from tests.support.servers.postgres_server import PostgresServer, postgres_server
 from tests.support.servers.redis_server import RedisServer, redis_server
 from tests.support.servers.s3_server import Identity, S3Server, s3_server
 from tests.support.servers.vault_found import binary_of
@@ -41,6 +41,7 @@ from tests.support.servers.vault_server import OwnServer
 
 DAGS = Path(__file__).parent / "dags_distributed"
 TEAMS = ("finance", "marketing")
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 # The identity whose worker each team's is.
 IDENTITIES = {"finance": "finance-workers", "marketing": "marketing-workers"}
 FLAVOUR = own_flavours()[0]
@@ -72,11 +73,14 @@ class Distributed:
     seed: str
     airflow: LocalAirflow
     database: sqlalchemy.Engine
+    postgres: PostgresServer
     redis: RedisServer
     workers: dict[str, CeleryWorker]
     services: Services | None
     made: dict[str, str]
     """What `policy apply` says it made."""
+    of_component: Mapping[str, Mapping[str, str]] = field(repr=False)
+    """Environment variables that one component of Airflow alone has."""
 
     @property
     def signals(self) -> Path:
@@ -141,6 +145,18 @@ class Distributed:
                 states = self.rows("SELECT dag_id, run_id, task_id, state, try_number FROM task_instance")
                 raise AssertionError("\n".join([f"not in time: {what}", str(states), *tails]))
             time.sleep(0.15)
+
+    def launch(self, component: str) -> None:
+        """Start a component of Airflow with the settings that it alone has, without waiting for it."""
+        _launch(self.airflow, component, self.of_component)
+
+    def connections_of(self, identity: str) -> dict[str, Any]:
+        """New logins of an identity of the access policy."""
+        return _hand_out(self.behind(), identity, self.beside)
+
+    def process(self, component: str) -> subprocess.Popen[bytes]:
+        """The process of a component of Airflow, also when it has ended."""
+        return self.airflow._running[component]
 
     def objects(self, bucket: str = SETUP.BUCKET) -> list[str]:
         """The keys of a bucket, as its owner lists them."""
@@ -214,19 +230,30 @@ class Distributed:
 
 @contextmanager
 def distributed(
-    folder: Path, seed: str, *, backend: str = OURS, count: int = 60, direct: bool = False
+    folder: Path,
+    seed: str,
+    *,
+    backend: str = OURS,
+    count: int = 60,
+    direct: bool = False,
+    dags: Path = DAGS,
+    policy_file: Path = deployed.COMPOSE / "access_policy.yaml",
+    of_workers: Mapping[str, str] | None = None,
 ) -> Iterator[Distributed]:
     """Start all of it; it ends with the context.
 
     :param folder: a new folder. :param count: how many task instances the DAGs `many` have together.
     :param direct: let workers reach the bucket without the proxy that tests let misbehave.
+    :param dags: DAG files beside those of the compose deployment.
+    :param policy_file: the access policy, by default that of the compose deployment.
+    :param of_workers: more environment variables of the workers.
     """
     root, beside = folder / "site", folder / "beside"
     for needed in (root / "dags", beside / "signals", beside / "secrets"):
         needed.mkdir(parents=True, mode=0o700)
     policy = root / "access_policy.yaml"
-    shutil.copy(deployed.COMPOSE / "access_policy.yaml", policy)
-    for file in (*DAGS.glob("*.py"), *(deployed.COMPOSE / "dags").glob("*.py")):
+    shutil.copy(policy_file, policy)
+    for file in (*dags.glob("*.py"), *(deployed.COMPOSE / "dags").glob("*.py")):
         shutil.copy(file, root / "dags")
     with ExitStack() as stack:
         ours = backend == OURS
@@ -269,7 +296,12 @@ def distributed(
         }
         workers = {}
         for team in TEAMS:
-            more = {**for_tasks, **_faster(), "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags")}
+            more = {
+                **for_tasks,
+                **_faster(),
+                "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+                **(of_workers or {}),
+            }
             # The benchmark compares backends, so both put their logs onto the disk.
             if direct or not ours:
                 more["AIRFLOW__LOGGING__REMOTE_LOGGING"] = "False"
@@ -291,7 +323,9 @@ def distributed(
         for worker in workers.values():
             worker.wait_ready()
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-        yield Distributed(root, beside, seed, airflow, engine, redis, workers, services, made)
+        yield Distributed(
+            root, beside, seed, airflow, engine, postgres, redis, workers, services, made, of_component
+        )
 
 
 def airflow_default_backend() -> str:
@@ -359,12 +393,16 @@ def _of_service(name: str, prefixes: tuple[str, ...], places: Mapping[str, str])
 
 def _start(airflow: LocalAirflow, of_component: Mapping[str, Mapping[str, str]]) -> None:
     """Start each component with the settings that it alone has, and wait until all are healthy."""
-    shared = airflow.environment
-    for name in ("api-server", "scheduler", "dag-processor", "triggerer"):
-        airflow.environment = {**shared, **of_component.get(name, {})}
-        airflow.launch(name)
-    airflow.environment = shared
+    for name in COMPONENTS:
+        _launch(airflow, name, of_component)
     airflow.wait_healthy()
+
+
+def _launch(airflow: LocalAirflow, name: str, of_component: Mapping[str, Mapping[str, str]]) -> None:
+    shared = airflow.environment
+    airflow.environment = {**shared, **of_component.get(name, {})}
+    airflow.launch(name)
+    airflow.environment = shared
 
 
 def _services(stack: ExitStack, root: Path, *, direct: bool) -> Services:
@@ -401,21 +439,27 @@ def _set_up(services: Services, policy: Path, beside: Path) -> tuple[dict[str, s
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    vault = SETUP.Vault(services.vault.address, services.vault.token)
-    connections = {}
-    for team, identity in IDENTITIES.items():
-        file = beside / "secrets" / f"{identity}.json"
-        SETUP.hand_out(vault, iam, identity, file)
-        found = json.loads(file.read_text())
-        file.unlink()
-        # The compose file's names of the servers are ports of this machine here.
-        at = urlsplit(services.vault.address)
-        found["vault_xcom"].update(host=at.hostname, port=at.port)
-        for conn_id in ("s3_xcom", "s3_task_logs"):
+    connections = {team: _hand_out(services, identity, beside) for team, identity in IDENTITIES.items()}
+    for conn_id in ("s3_xcom", "s3_task_logs"):
+        for found in connections.values():
             found[conn_id]["extra"]["endpoint_url"] = services.proxy.endpoint
-        connections[team] = found
     steps = {step["step"]: step["state"] for step in json.loads(done.stdout)["steps"]}
     return steps, connections
+
+
+def _hand_out(services: Services, identity: str, beside: Path) -> dict[str, Any]:
+    """New logins of an identity, as Airflow connections to the servers of this machine."""
+    vault = SETUP.Vault(services.vault.address, services.vault.token)
+    file = beside / "secrets" / f"{identity}.json"
+    SETUP.hand_out(vault, services.s3.client(service="iam"), identity, file)
+    found: dict[str, Any] = json.loads(file.read_text())
+    file.unlink()
+    # The compose file's names of the servers are ports of this machine here.
+    at = urlsplit(services.vault.address)
+    found["vault_xcom"].update(host=at.hostname, port=at.port)
+    for conn_id in found.keys() - {"vault_xcom"}:
+        found[conn_id]["extra"]["endpoint_url"] = services.s3.endpoint
+    return found
 
 
 def identity_of(connections: Mapping[str, Any]) -> Identity:

@@ -54,6 +54,17 @@ class FaultyProxy:
     headers: list[dict[str, str]] = field(default_factory=list)
     before_pass: Callable[[str], None] | None = None
     """Called with each request's method before it is passed on."""
+    standing: Fault | None = None
+    """What befalls every request that none of `faults` does."""
+
+    @contextmanager
+    def every(self, fault: Fault) -> Iterator[None]:
+        """Have it befall every request for a while."""
+        self.standing = fault
+        try:
+            yield
+        finally:
+            self.standing = None
 
 
 @contextmanager
@@ -86,6 +97,7 @@ def faulty_proxy(target: str, address: str = "127.0.0.1") -> Iterator[FaultyProx
                 fault = next(fits, None)
                 if fault:
                     proxy.faults.remove(fault)
+                fault = fault or proxy.standing
             if fault and fault.kind == "drop":
                 time.sleep(fault.seconds)
                 self._end()
