@@ -239,6 +239,7 @@ def distributed(
     dags: Path = DAGS,
     policy_file: Path = deployed.COMPOSE / "access_policy.yaml",
     of_workers: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Distributed]:
     """Start all of it; it ends with the context.
 
@@ -246,7 +247,7 @@ def distributed(
     :param direct: let workers reach the bucket without the proxy that tests let misbehave.
     :param dags: DAG files beside those of the compose deployment.
     :param policy_file: the access policy, by default that of the compose deployment.
-    :param of_workers: more environment variables of the workers.
+    :param of_workers: more environment variables of the workers. :param settings: more settings of Airflow's core.
     """
     root, beside = folder / "site", folder / "beside"
     for needed in (root / "dags", beside / "signals", beside / "secrets"):
@@ -272,7 +273,7 @@ def distributed(
         }
         airflow = LocalAirflow(
             root / "airflow",
-            {**_settings(url), **(_our_settings(policy) if ours else {})},
+            {**_settings(url), **(_our_settings(policy) if ours else {}), **(settings or {})},
             root / "dags",
             environment={**for_tasks, **_faster()},
             triggerer=True,

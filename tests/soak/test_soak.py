@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e import disturbances
 from tests.e2e.describe import digest
@@ -25,11 +26,15 @@ from tests.e2e.hunt import Hunt, canary
 from tests.soak import values
 from tests.soak.faults import ALWAYS, LOG_DISK_BYTES, WITH_CLOCK, WITH_LOG_DISK, Fault, clock_file, set_clock
 from tests.soak.soak import Soak, maintenance_environment
+from tests.support import deployed
 
 SECONDS, SEED = "SECURE_XCOM_SOAK_SECONDS", "SECURE_XCOM_SOAK_SEED"
 DAGS = Path(__file__).parent / "dags"
 # Debian's package libfaketime.
 FAKETIME = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "faketime" / "libfaketimeMT.so.1"
+
+# What a killed worker had taken from the queue and not begun is queued again after this time; by default 600 s.
+SETTINGS = {"scheduler.task_queued_timeout": "120", "scheduler.task_queued_timeout_check_interval": "10"}
 
 pytestmark = pytest.mark.timeout(0)
 
@@ -65,8 +70,15 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
         for team in TEAMS:
             set_clock(clock_file(folder / "beside", team), 0)
         of_workers = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    policy = yaml.safe_load((deployed.COMPOSE / "access_policy.yaml").read_text())
+    for compartment in policy["compartments"]:
+        compartment["exclusive"] = [values.EXCLUSIVE]
+    policy_file = folder / "access_policy.yaml"
+    policy_file.write_text(yaml.safe_dump(policy))
     with (
-        distributed(folder, new_seed(), dags=DAGS, of_workers=of_workers) as site,
+        distributed(
+            folder, new_seed(), dags=DAGS, policy_file=policy_file, of_workers=of_workers, settings=SETTINGS
+        ) as site,
         small_log_disks(site) as is_small,
     ):
         yield after(site, {**faults, **(WITH_LOG_DISK if is_small else {})})
