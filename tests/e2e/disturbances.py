@@ -103,8 +103,12 @@ def orphans(site: Distributed) -> frozenset[str]:
 
 
 def lost(site: Distributed) -> set[str]:
-    """What rows name and the bucket does not have."""
-    named = {reference["head"]["object"].removeprefix(f"s3://{SETUP.BUCKET}/") for reference in site.references()}
+    """What rows that can be opened name and the bucket does not have."""
+    named = {
+        reference["head"]["object"].removeprefix(f"s3://{SETUP.BUCKET}/")
+        for reference in site.references()
+        if "shredded" not in reference
+    }
     return named - set(site.objects())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator, Param, get_current_context, task
 
-from secure_xcom.errors import ClaimRefused
+from secure_xcom.errors import ClaimRefused, ReferenceShredded
 from tests.e2e.dags.kit import got, said, secret, task_instance
 from tests.soak import values
 
@@ -62,7 +62,7 @@ def build_soak(team: str) -> DAG:
         def rival(number: int) -> None:
             try:
                 value = task_instance().xcom_pull(task_ids="login", key=values.EXCLUSIVE)
-            except ClaimRefused:
+            except (ClaimRefused, ReferenceShredded):
                 said(name_of("refused"), str(number))
             else:
                 said(name_of("reader"), str(number))
