@@ -51,7 +51,7 @@ class Soak:
     _over: threading.Event = field(default_factory=threading.Event)
 
     def run(self, seconds: float) -> None:
-        """Disturb it for so long, then let every run come to its end."""
+        """Disturb it for so long, by each fault once at least, then let every run come to its end."""
         rng = random.Random(self.seed)  # a schedule, no secret
         beside = threading.Thread(target=self._maintain, args=(random.Random(self.seed + 1),))
         beside.start()
@@ -59,7 +59,7 @@ class Soak:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 for name in rng.sample(sorted(self.faults), len(self.faults)):
-                    if time.monotonic() < end:
+                    if time.monotonic() < end or not self.counted[name]:
                         self._disturb(name, rng)
         finally:
             self._over.set()
