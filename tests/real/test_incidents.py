@@ -46,6 +46,7 @@ pytestmark = [pytest.mark.usefixtures("fresh"), pytest.mark.timeout(900)]
 
 PAGE = ROOT / "docs" / "evidence" / "approval" / "incidents.md"
 STEPS = blocks(PAGE, "sh")
+REVOKE = ROOT / "docs" / "how-to" / "revoke.md"
 KEY = "vault://vault_xcom/transit/keys/xcom-finance"
 IDENTITIES = """\
 identities:
@@ -241,6 +242,39 @@ def test_leaked_logins_workers_and_databases(site: Site, monkeypatch: pytest.Mon
 
     # The database was stolen. This ends with 1 where something is left to rewrap.
     assert "0 that need a change" in site.step("secure-xcom rewrap\n", maintenance)
+    upkeep.close()
+
+
+def test_revoking_a_right_or_an_identity(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right ends with `policy apply`; an identity only with the commands of revoke.md."""
+    upkeep = deployment(site, KEY, IDENTITIES)
+    policy = upkeep.policy_file
+    apply = f"secure-xcom policy apply {policy} --to vault || test $? -eq 1"
+    (delete,) = blocks(REVOKE, "sh")
+    site.run(apply)
+    monkeypatch.setenv("AIRFLOW_CONN_VAULT_XCOM", site.connection("finance-workers"))
+    forget_clients()
+    reference = upkeep.table.value(upkeep.push({"n": 1}))
+    role_id = site.run("vault read -field=role_id auth/approle/role/finance-workers/role-id").strip()
+    secret_id = site.run("vault write -f -field=secret_id auth/approle/role/finance-workers/secret-id").strip()
+    _, token = site.login(role_id, secret_id)
+    assert site.decrypt(reference, token) == 200
+
+    complete = policy.read_text()
+    policy.write_text(complete.replace("workers_of: [finance]", "grants: [{compartment: finance, as: writer}]"))
+    site.run(apply)
+    assert site.decrypt(reference, token) == 403, "the right ends for a token already issued"
+
+    policy.write_text(complete)
+    site.run(apply)
+    assert site.decrypt(reference, token) == 200
+    gone = "  - name: finance-workers\n    workers_of: [finance]\n    vault: {auth: approle}\n"
+    policy.write_text(complete.replace(gone, ""))
+    site.run(apply)
+    assert site.decrypt(reference, token) == 200, "`policy apply` deletes no identity"
+    site.run(delete)
+    assert site.decrypt(reference, token) == 403
+    assert site.login(role_id, secret_id)[0] == 400
     upkeep.close()
 
 

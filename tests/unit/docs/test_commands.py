@@ -65,6 +65,7 @@ RUN_BY = {
     "docs/how-to/recover.md": dict.fromkeys(
         ("mkdir", "pg_", "aws s3 sync", "vault operator raft snapshot", "rm -rf"), "tests/real/test_drill.py"
     ),
+    "docs/how-to/revoke.md": {"vault": "tests/real/test_incidents.py"},
     "docs/reference/ui.md": {
         "make demo-ui": "tests/e2e/test_demo.py",
         "secure-xcom ui migrate": "tests/unit/airflow/plugin/ui/test_count.py",
@@ -111,6 +112,9 @@ NOT_RUN = {
         "terraform": "its providers are not fetched; held by tests/unit/deploy/test_terraform.py",
         "aws cloudformation": "there is no AWS here; held by tests/unit/deploy/test_terraform.py",
         "secure-xcom policy apply access_policy_irsa.yaml": "it needs AWS; test_policies_apply.py has others",
+    },
+    "docs/how-to/upgrade.md": {
+        "pip": "it would replace the package under test; docs/evidence/upgrades.md has the run by hand"
     },
     "docs/evidence/models/README.md": {
         "make models": "Spin is not installed for the tests; docs/evidence/test-environment.md has the last run",
