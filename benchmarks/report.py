@@ -148,7 +148,8 @@ def flame(name: str, title: str, stacks: Mapping[tuple[str, ...], int]) -> None:
             axes.add_patch(Rectangle((left, depth), width, 0.94, facecolor=color, edgecolor="white"))
             room = int(width * 1.75)
             label = f"{call.partition(' ')[0]} {width:.0f} %"
-            axes.text(left + 0.15, depth + 0.66, label[:room] if room > _SHORTEST else "", fontsize=6.5)
+            written = label[:room] if room > _SHORTEST else ""
+            axes.text(left + 0.15, depth + 0.66, written, fontsize=6.5, color=_ON_BARS)
             draw(below, left, depth + 1)
             left += width
 
@@ -160,11 +161,28 @@ def flame(name: str, title: str, stacks: Mapping[tuple[str, ...], int]) -> None:
 # What is narrower than this (in %) is not drawn, and where fewer characters have room, no name is written.
 _NARROWEST, _SHORTEST = 0.4, 3
 
+# Bars are bright in both color schemes, so their names stay dark.
+_ON_BARS = "#111111"
+
+# The site's toggle sets `color-scheme`, which browsers pass on to pictures as `prefers-color-scheme`.
+_DARK = """
+   @media (prefers-color-scheme: dark) {
+    svg { fill: #e5e7eb }
+    [style*="fill: #ffffff"] { fill: #1b2027 !important }
+    [style*="stroke: #ffffff"] { stroke: #1b2027 !important }
+    [style*="stroke: #000000"] { stroke: #e5e7eb !important }
+    [style*="stroke: #1f77b4"] { stroke: #6db3f2 !important }
+    [style*="fill: #1f77b4"] { fill: #6db3f2 !important }
+   }
+  </style>"""
+
 
 def _save(figure: Figure, name: str) -> None:
     import matplotlib.pyplot as plt
 
     folder = PAGE.with_suffix("")
     folder.mkdir(exist_ok=True)
-    figure.savefig(folder / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+    picture = folder / f"{name}.svg"
+    figure.savefig(picture, bbox_inches="tight", metadata={"Date": None})
+    picture.write_text(picture.read_text("utf-8").replace("</style>", _DARK, 1), "utf-8")
     plt.close(figure)

@@ -29,7 +29,7 @@ def check_key(coordinate: Coordinate) -> None:
     if _NOT_IN_A_URL.search(key):
         what = "the key has a line break or another control character, which Airflow's API server never receives"
     elif not _stays_a_key(key):
-        what = "the key is no name in a URL, so Airflow's API server would refuse it or take another task's row"
+        what = "the key cannot be part of a URL, so Airflow's API server would refuse it or use another task's row"
     else:
         return
     raise CoordinateInvalid(

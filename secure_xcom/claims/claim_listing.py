@@ -33,7 +33,7 @@ class ListedClaimObjects(ClaimObjects):
                         yield ClaimTampered(
                             f"the object cannot be read: {answer.what}",
                             where=where,
-                            remedy=f"{answer.remedy}; if the others can be read, look for who put it there",
+                            remedy=f"{answer.remedy}; if the others can be read, find out who put it there",
                         )
 
     def remove(self, target: Target) -> None:
@@ -52,5 +52,5 @@ def _of_place(
     payload = object_path(compartment, claim.coordinate, claim.object[-36:])
     expected = Target(compartment, claim.coordinate, uri, object_uri(uri, payload))
     if expected.path != path or (claim.compartment, claim.object) != (expected.compartment, expected.object):
-        return ClaimTampered("the claim is in the place of another one", where=where)
+        return ClaimTampered("the claim is stored in the place of another one", where=where)
     return claim

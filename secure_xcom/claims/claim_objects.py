@@ -15,8 +15,8 @@ from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, St
 from secure_xcom.stores import Store
 
 _REMEDY = (
-    "name the key under `exclusive` of the compartment, so that `secure-xcom policy compile` grants the making of "
-    "claims to whoever may pull"
+    "name the key under `exclusive` of the compartment, so that `secure-xcom policy compile` lets whoever may "
+    "pull create claims"
 )
 
 

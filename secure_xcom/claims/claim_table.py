@@ -107,7 +107,9 @@ class ClaimTable:
                 where = f"claim_xcom {payload}"
                 claim = Claim.read(_raw(record), where)
                 if isinstance(claim, Claim) and (claim.object[-36:], claim.compartment) != (payload, compartment):
-                    claim = ClaimTampered("the row's columns are of another claim than its record", where=where)
+                    claim = ClaimTampered(
+                        "the row's columns belong to a different claim than its record", where=where
+                    )
                 yield claim
             if len(page) < _PAGE:
                 return

@@ -44,10 +44,10 @@ def want(target: Target, claimant: Claimant, *, rerun: bool) -> Wanted:
     """
     if not rerun and claimant.attempt is None:
         raise ClaimRefused(
-            "one attempt of a task instance may pull this exclusive XCom, and Airflow does not say here which one "
-            "this is",
+            "one attempt of a task instance may pull this exclusive XCom, and Airflow does not report here "
+            "which one this is",
             where=str(target.coordinate),
-            remedy="look for what replaces the context of Airflow's task, or leave exclusive_rerun out of the "
+            remedy="find out what replaces the context of Airflow's task, or remove exclusive_rerun from the "
             "compartment",
         )
     return Wanted(target, claimant, rerun)

@@ -16,7 +16,8 @@ def check(
         str | None,
         typer.Option(
             metavar="DAG_ID",
-            help="The DAG that probes act as. Only its compartment is tried, since its workers can use no other.",
+            help="The DAG that probes act as. Only its compartment is tried, because its workers can use no "
+            "other.",
         ),
     ] = None,
     as_json: options.AsJson = False,

@@ -24,16 +24,16 @@ class Shell(str, Enum):
 
 
 def completion(
-    shell: Annotated[Shell | None, typer.Argument(help="The shell; by default that of SHELL.")] = None,
+    shell: Annotated[Shell | None, typer.Argument(help="The shell. Default: that of SHELL.")] = None,
     install: Annotated[
-        bool, typer.Option("--install", help="Write it where the shell reads it when it starts.")
+        bool, typer.Option("--install", help="Install the script where the shell loads it at startup.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Print or install the completion script of a shell.
 
-    Without --install the script is printed and nothing is changed. --install adds a line to ~/.bashrc or ~/.zshrc;
-    fish needs none.
+    Without --install, the script is printed and nothing is changed. --install adds a line to ~/.bashrc or
+    ~/.zshrc; fish needs none.
     """
     from typer.completion import get_completion_script  # type: ignore[attr-defined]  # not in its list of names
     from typer.completion import install as write  # type: ignore[attr-defined]  # the same

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 State = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The state file; by default below AIRFLOW_HOME/secure_xcom/state."),
+    typer.Option(metavar="FILE", help="The state file. Default: a file in AIRFLOW_HOME/secure_xcom/state."),
 ]
 
 

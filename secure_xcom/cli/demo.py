@@ -20,22 +20,22 @@ from secure_xcom.cli import options, output
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder, and say how to examine it.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder, and print how to inspect it.")] = False,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Print no colors and no boxes, as when the output is not a terminal.")
+        bool, typer.Option("--plain", help="Print without colors and boxes, as when the output is not a terminal.")
     ] = False,
     as_json: options.AsJson = False,
     ui: Annotated[
         bool,
         typer.Option(
-            "--ui", help="Start an Airflow with sealed XComs to look at in its UI, and stay until Ctrl-C."
+            "--ui", help="Start an Airflow with sealed XComs to explore in its UI, and run until Ctrl-C."
         ),
     ] = False,
 ) -> None:
     """Run a demonstration on a temporary Airflow: the data path of a value, theft and tampering.
 
-    Takes about a minute. Everything is in one temporary folder and listens on 127.0.0.1 only; at the end it is
-    stopped and removed.
+    Takes about a minute. Everything runs in one temporary folder, listens on 127.0.0.1 only, and is stopped and
+    removed at the end.
     """
     from secure_xcom.demo import checks, show
     from secure_xcom.demo.story import Story

@@ -12,14 +12,17 @@ from secure_xcom.cli import options, output
 def explain(
     error: Annotated[
         str | None,
-        typer.Argument(metavar="ERROR", help="Its id or its name, in any case; by default all are listed."),
+        typer.Argument(
+            metavar="ERROR",
+            help="The error's id or name, in upper or lower case. Without it, all errors are listed.",
+        ),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Explain an error: what happened, what to do, who meets it, and where it is written up.
+    """Explain an error: what happened, what to do, who sees it, and where it is documented.
 
-    Each message ends with the id of its error, such as SXC-HeadTampered. What to do is what the error advises in
-    general; the message itself may name something closer. Needs no settings, no key and no network.
+    Each message ends with the id of its error, such as SXC-HeadTampered. The advice is general; the message
+    itself may be more specific. Needs no settings, no key and no network.
     """
     from secure_xcom.ops import explain_error
 
@@ -41,7 +44,7 @@ def explain(
     for label, text in (
         ("what happened", explanation.what),
         ("what to do", f"{explanation.remedy}."),
-        ("who meets it", f"{explanation.met_by}."),
+        ("who sees it", f"{explanation.met_by}."),
         ("also caught as", ", ".join(explanation.kinds)),
         ("documentation", explanation.documentation),
     ):

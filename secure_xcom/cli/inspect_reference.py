@@ -38,8 +38,8 @@ def inspect(
         typer.Option(
             envvar="SECURE_XCOM_DB",
             metavar="URL",
-            help="SQLAlchemy URL of the metadata database, by default Airflow's own. Put a URL with a password "
-            "into the variable, since other users can see the arguments of a process.",
+            help="SQLAlchemy URL of the metadata database, by default Airflow's own. If the URL has a "
+            "password, set the environment variable instead: other users can see the arguments of a process.",
         ),
     ] = None,
     attempt: options.Attempt = None,

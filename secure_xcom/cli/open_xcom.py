@@ -44,11 +44,11 @@ def open_xcom(
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Open one XCom in an emergency, with rights of your own at the key service and the store.
+    """Open one XCom in an emergency, with your own rights at the key service and the store.
 
-    The access log records who opened it and why before the value is shown. Without --out and --show only its
-    shape is shown: types, lengths, field names. Exclusive XComs are never opened, expired ones only under a
-    legal hold.
+    The access log records who opened it and why before the value is shown. Without --out and --show, only its
+    shape is shown: types, lengths, field names. Exclusive XComs are never opened, expired ones only under a legal
+    hold.
     """
     from secure_xcom.cli import reference_argument
     from secure_xcom.core.errors import SecureXComError

@@ -20,8 +20,8 @@ Attempt = Annotated[
     UUID | None,
     typer.Option(
         metavar="UUID",
-        help="The task instance, where several iterations of a loop have this coordinate, or one whose attempt is "
-        "archived; from Airflow 3.4 on.",
+        help="The task instance's UUID, if several iterations of a loop have this coordinate or its attempt "
+        "is archived (Airflow 3.4 and later).",
     ),
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the access log.")]

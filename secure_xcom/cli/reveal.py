@@ -24,7 +24,7 @@ def reveal(
     ] = None,
     here: Annotated[
         bool,
-        typer.Option("--here", help="Show values to you alone, on this machine, with credentials of your own."),
+        typer.Option("--here", help="Show values to you alone, on this machine, with your own credentials."),
     ] = False,
     opens: Annotated[
         bool,
@@ -41,36 +41,44 @@ def reveal(
         Path | None, typer.Option(metavar="FILE", help="The certificate's private key (PEM).")
     ] = None,
     at_once: Annotated[
-        int, typer.Option(min=1, max=64, help="How many XComs to reveal at the same time, of up to 8 MiB each.")
+        int,
+        typer.Option(
+            min=1, max=64, help="Maximum number of XComs to reveal at the same time, of up to 8 MiB each."
+        ),
     ] = REVEALS_AT_ONCE,
     idle: Annotated[
         float,
-        typer.Option(metavar="MINUTES", min=0.01, max=480, help="With --here: stop after this long without use."),
+        typer.Option(
+            metavar="MINUTES", min=0.01, max=480, help="With --here: stop after this many minutes without use."
+        ),
     ] = 15.0,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Run the reveal service until SIGTERM or Ctrl-C.
 
-    It checks who asks, records the request, and gives sealed values to viewers' browsers, which open them with the
-    person's own rights at Vault. The service has no key and no token of Vault. It needs the section `reveal` of
-    the access policy, the right to read Airflow's tables and the stores, and a required sink of the access log.
+    It checks who asks, records the request, and gives sealed values to viewers' browsers, which open them with
+    the person's own rights at Vault. The service has no key and no token of Vault. It needs the section `reveal`
+    of the access policy, the right to read Airflow's tables and the stores, and a required sink of the access
+    log.
 
-    With --opens the service itself unwraps, for keys that browsers cannot use: whoever takes it over can open what
-    its identity may unwrap. With --here it is for one person: it listens on loopback, prints an address that works
-    once, and opens with that person's rights, as `secure-xcom open` does.
+    With --opens the service itself unwraps, for keys that browsers cannot use: whoever takes it over can open
+    what its identity may unwrap. With --here it is for one person: it listens on loopback, prints an address that
+    works once, and opens with that person's rights, as `secure-xcom open` does.
     """
     from secure_xcom.core.operator_errors import CommandError
 
     if here and opens:
         raise CommandError("--here and --opens exclude each other", remedy="give one of them")
     if here:
-        _refuse_given(command, _NOT_HERE, "goes with the service, and --here listens on loopback alone")
+        _refuse_given(command, _NOT_HERE, "is for the service: --here listens on loopback only")
         _serve_here(_coordinate(what), idle * 60, config, as_json=as_json)
         return
     if what is not None:
-        raise CommandError("a coordinate goes with --here", where=what[:200], remedy="add --here, or leave it out")
-    _refuse_given(command, ("idle",), "goes with --here, and the service runs until it is stopped")
+        raise CommandError(
+            "a coordinate needs --here", where=what[:200], remedy="add --here, or omit the coordinate"
+        )
+    _refuse_given(command, ("idle",), "needs --here: the service runs until it is stopped")
     _serve(host, port, tls_certificate, tls_key, at_once, config, opens=opens, as_json=as_json)
 
 

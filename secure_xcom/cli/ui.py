@@ -14,8 +14,8 @@ app = declare.group("Create and fill the table of numbers for the page in Airflo
 def migrate(dry_run: options.DryRun = False, as_json: options.AsJson = False) -> None:
     """Create or upgrade the table secure_xcom_numbers in Airflow's database.
 
-    The database is that of SECURE_XCOM_DB, else Airflow's own. Run it as a user who may create tables; who counts
-    needs SELECT, INSERT and DELETE on the table, and the API server SELECT.
+    The database is that of SECURE_XCOM_DB, by default Airflow's own. Run it as a database user who may create
+    tables. The user that counts needs SELECT, INSERT and DELETE on the table; the API server needs SELECT.
     """
     from contextlib import closing
 

@@ -119,9 +119,10 @@ def _of_connection(network: Network, conn_id: str, uri: str) -> GcsAccess:
     if isinstance(credentials, AnonymousCredentials):
         # obstore sends an empty token with puts and deletions all the same (object_store, gcp/client.rs).
         raise SettingInvalid(
-            f"connection {conn_id!r:.80} is anonymous, and payloads need an identity",
+            f"connection {conn_id!r:.80} is anonymous, but payloads need an identity",
             where=f"store URI {uri}",
-            remedy="give it a key or a credential configuration; a bucket that anybody may write to is no store",
+            remedy="give it a key or a credential configuration; a bucket that anybody may write to must not "
+            "be a store",
         )
     return GcsAccess(network, credentials, project=project)
 

@@ -148,22 +148,22 @@ class Settings:
     )
     compression: str = _option(
         "zstd",
-        "none or zstd (skipped where it does not reduce the size). The length of a compressed value "
-        "reveals something about it to an attacker who chooses a part of it.",
+        "none or zstd (skipped where it does not reduce the size). The length of a compressed value reveals "
+        "something about it to an attacker who controls a part of it.",
         choices=("none", "zstd"),
     )
     attempt_fields: str = _option(
         "loops",
         "Which XComs name their producer's attempt in the authenticated head, from Airflow 3.4 on: loops (those "
         "of tasks in a loop, whose iterations are told apart by it), all, or none. Every reader must know "
-        "these fields: write all only once no worker runs a release from before them.",
+        "these fields: set all only after no worker runs a release that predates them.",
         choices=("loops", "all", "none"),
     )
     audit_sinks: tuple[str, ...] = _option(
         (),
         "Sink URIs of the access log, comma-separated (file, bucket, database, syslog, logger: "
-        "docs/reference/access-log.md). Each must accept an event before a value is given out, except those with "
-        "?optional=true. Empty: secure_xcom/access-log.jsonl below [logging] base_log_folder.",
+        "docs/reference/access-log.md). Each must accept an event before a value is returned, except those "
+        "with ?optional=true. Empty: secure_xcom/access-log.jsonl below [logging] base_log_folder.",
         example="file:///var/log/airflow/access-log.jsonl",
         sensitive=True,
     )
@@ -225,7 +225,7 @@ class Settings:
     refuse_rest_writes: bool = _option(
         True,
         "Refuse POST and PATCH of xcomEntries in the API server (the pencil of Airflow's own XCom tab uses "
-        "them): they store plaintext. Only while on_plaintext is refuse, since no task could pull what they "
+        "them): they store plaintext. Only while on_plaintext is refuse, because no task could pull what they "
         "write.",
     )
     key_cache_seconds: int = _option(

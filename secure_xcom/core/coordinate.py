@@ -64,7 +64,8 @@ class Coordinate:
                 raise CoordinateInvalid(f"{name} must be a non-empty string", where=f"{name}={value!r:.80}")
             if len(value) > limit:
                 raise CoordinateInvalid(
-                    f"{name} has {len(value)} characters, Airflow stores {limit}", where=f"{name}={value!r:.80}"
+                    f"{name} has {len(value)} characters, Airflow stores at most {limit}",
+                    where=f"{name}={value!r:.80}",
                 )
             if _UNSTORABLE.search(value):
                 raise CoordinateInvalid(

@@ -22,7 +22,10 @@ class SecureXComError(Exception):
     :param remedy: what an operator does about it, one sentence without a full stop.
     """
 
-    remedy = "report this, with the line of the access log, at https://github.com/secure-xcom/secure-xcom/issues"
+    remedy = (
+        "report this, with the event's line of the access log, at "
+        "https://github.com/secure-xcom/secure-xcom/issues"
+    )
     met_by = "a task that pushes or pulls, and a command or a page that does so for a person"
     page = ""
 
@@ -113,7 +116,7 @@ class ValueNotSerialisable(CodecError):
 class ValueTooLarge(CodecError):
     """The value is over [secure_xcom] max_bytes."""
 
-    remedy = "push a smaller value or its address, or raise max_bytes, of [secure_xcom] or of the compartment"
+    remedy = "push a smaller value, or only its address, or raise max_bytes of [secure_xcom] or of the compartment"
 
 
 class CodecUnknown(CodecError):
@@ -184,7 +187,7 @@ class CoordinateMismatch(ReferenceRefused):
 class AttemptMismatch(CoordinateMismatch):
     """The reference belongs to another try of the task, or to another iteration of its loop."""
 
-    remedy = "clear the producing task so that it pushes again, and find out who exchanged rows of the database"
+    remedy = "clear the producing task so that it pushes again, and find out who swapped rows of the database"
 
 
 # --- access -----------------------------------------------------------------------------------------------
@@ -227,7 +230,9 @@ class WriteRefused(AccessRefused):
 class ContextRefused(AccessError):
     """The reference names a key or an object outside its compartment."""
 
-    remedy = "add the key URI or store URI to the compartment if it was moved; else find out who wrote this row"
+    remedy = (
+        "add the key URI or store URI to the compartment if it was moved; otherwise find out who wrote this row"
+    )
 
 
 # --- seal -------------------------------------------------------------------------------------------------
@@ -370,7 +375,7 @@ class ClaimError(SecureXComError):
 class ClaimRefused(ClaimError):
     """Another task instance has claimed this XCom, or the pulling task instance is unknown."""
 
-    remedy = "clear the task that pushes it, so that it pushes again, and let only one task instance pull it"
+    remedy = "clear the producing task so that it pushes again, and let only one task instance pull it"
 
 
 class ClaimTampered(ClaimError):

@@ -18,7 +18,9 @@ def holder(descriptor: int) -> str:
     except OSError:
         pids = []
     if not pids:
-        return "a process that this machine does not show: of another container, another user or another machine"
+        return (
+            "a process that is not visible from here: in another container, of another user or on another machine"
+        )
     return " and ".join(map(_named, pids))
 
 

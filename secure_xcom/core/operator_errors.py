@@ -32,7 +32,7 @@ class SealedLogInvalid(SealedLogError):
 class SealRaced(SealedLogError):
     """Another run anchored the log first. This run wrote nothing."""
 
-    remedy = "run `secure-xcom audit anchor` again when the other run is done; nothing is lost"
+    remedy = "run `secure-xcom audit anchor` again after the other run has finished; nothing is lost"
 
 
 class SigningKeyError(SealedLogError):
@@ -108,7 +108,7 @@ class AwsUnreachable(AwsTrouble):
 class AwsUnsupported(AwsTrouble):
     """This server does not support the operation."""
 
-    remedy = "leave this out with --to, and check that another control takes its place"
+    remedy = "exclude it with --to, and check that another control takes its place"
 
 
 class AwsRefused(AwsTrouble):
@@ -137,8 +137,8 @@ class TablesUnknown(UiError, DatabaseFailed):
     """This release does not know the schema of Airflow's tables."""
 
     remedy = (
-        "finish `airflow db migrate` if it was interrupted, else install a release of secure-xcom that names this "
-        "Airflow in its changelog; until then nothing in the database was changed"
+        "finish `airflow db migrate` if it was interrupted; otherwise install a release of secure-xcom that "
+        "names this Airflow in its changelog. Nothing in the database was changed"
     )
 
 
@@ -153,7 +153,7 @@ class CommandError(SecureXComError):
 class ThrowawayFailed(CommandError):
     """A component of the throwaway Airflow did not start, stopped, or did not finish in time."""
 
-    remedy = "read the component's output, the end of which is above; `secure-xcom demo --keep` keeps all of it"
+    remedy = "read the end of the component's output above; `secure-xcom demo --keep` keeps all of it"
 
 
 class RevealError(SecureXComError):

@@ -20,6 +20,6 @@ class PlacementRefused(AccessError):
     met_by = "the author of the DAG, when it is parsed, and a task that was to be scheduled in such a place"
     page = "docs/concepts/identity-boundary.md"
     remedy = (
-        "leave queue, pool, executor and service account out of the DAG: the access policy's tasks_run_on says "
+        "remove queue, pool, executor and service account from the DAG: the access policy's tasks_run_on says "
         "where its tasks run"
     )

@@ -12,9 +12,7 @@ from secure_xcom.core.errors import SecureXComError
 class VaultTrouble(SecureXComError):
     """Vault did not carry out a request."""
 
-    met_by = (
-        "an operator's command that administers Vault; a task meets it as an error of the key service or store"
-    )
+    met_by = "an operator's command that administers Vault; a task sees it as an error of the key service or store"
     page = "docs/reference/vault.md"
 
     retry = False

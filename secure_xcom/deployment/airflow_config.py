@@ -92,7 +92,7 @@ def option(section: str, name: str) -> str | None:
         raise SettingInvalid(
             f"Airflow cannot read it ({type(error).__name__})",
             where=f"[{section}] {name}",
-            remedy="write each % of the value as %% in airflow.cfg, or look at `airflow config get-value`",
+            remedy="write each % in the value as %% in airflow.cfg, or check it with `airflow config get-value`",
         ) from None
     return None if text is None else str(text)
 

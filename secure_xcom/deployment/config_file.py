@@ -68,7 +68,7 @@ def _read(parser: configparser.ConfigParser, config: Path) -> None:
     except configparser.Error as error:
         # The parser's own message would quote a line of the file, which may hold another section's secret.
         raise CommandError(
-            f"not a file in the form of airflow.cfg ({type(error).__name__})",
+            f"not a file in the format of airflow.cfg ({type(error).__name__})",
             where=str(config),
             remedy="correct the file, or name another one with --config",
         ) from None
@@ -85,7 +85,7 @@ def _reader(parser: configparser.ConfigParser, config: Path | None) -> Callable[
             raise CommandError(
                 f"the option cannot be read ({type(error).__name__})",
                 where=f"{config} [{section}] {name}",
-                remedy="write each % of the value as %%",
+                remedy="write each % in the value as %%",
             ) from None
 
     return option

@@ -87,8 +87,8 @@ _CODES: dict[str, _Said] = {
     "DisabledException": _Said(
         KeyDisabled,
         "the key is disabled",
-        "enable it (`aws kms enable-key`); a key that shall only open what it wrapped is not disabled but listed "
-        "as KEY_URI?wrap=never",
+        "enable it (`aws kms enable-key`); to let a key only open what it wrapped, do not disable it but list "
+        "it as KEY_URI?wrap=never",
     ),
     "KeyUnavailableException": _Said(
         KeyServiceUnavailable, "the key is not available at the moment", "run the task again; see its key store"
@@ -148,13 +148,13 @@ def would_succeed(error: Exception) -> bool:
 def another_key(where: str, made_by: str, alias: bool) -> KeyMismatch:
     """Return the error about a wrap of a key other than the pinned one. The key's ARN is an id, not a secret."""
     what = f"the wrap was made by {made_by}"
-    what += ", which the alias does not name (any more)" if alias else ", which is another key"
+    what += ", which the alias does not name (any longer)" if alias else ", which is another key"
     return KeyMismatch(
         what,
         where=where,
         remedy="if that is your key (its alias was moved), list it before this one as "
-        f"aws-kms://CONN_ID/{made_by}?wrap=never, then run `secure-xcom rewrap`; else look for who changed this "
-        "reference",
+        f"aws-kms://CONN_ID/{made_by}?wrap=never, then run `secure-xcom rewrap`; otherwise find out who "
+        "changed this reference",
     )
 
 
@@ -205,9 +205,9 @@ def _of_answer(error: Exception, operation: str) -> _Said:
     if code == "KMSInvalidStateException":
         return _of_state(words)
     if code == "OptInRequired":
-        return _Said(KeyServiceLoginRefused, "the account has no KMS", "sign the account up for AWS KMS")
+        return _Said(KeyServiceLoginRefused, "the account has no KMS", "subscribe the account to AWS KMS")
     return _Said(
-        KeyServiceError, f"KMS does not take the request ({code:.60})", "run `secure-xcom check` on this machine"
+        KeyServiceError, f"KMS rejects the request ({code:.60})", "run `secure-xcom check` on this machine"
     )
 
 
@@ -216,8 +216,8 @@ def _of_state(words: str) -> _Said:
         return _Said(
             KeyPendingDeletion,
             "the key is pending deletion; once it is gone, nothing that it wrapped can be opened again",
-            "cancel it (`aws kms cancel-key-deletion`, then `aws kms enable-key`); to retire a key, list it as "
-            "KEY_URI?wrap=never and run `secure-xcom rewrap` before",
+            "cancel it (`aws kms cancel-key-deletion`, then `aws kms enable-key`); to retire a key, list it "
+            "as KEY_URI?wrap=never and run `secure-xcom rewrap` first",
         )
     if "import" in words:
         return _Said(
@@ -227,7 +227,7 @@ def _of_state(words: str) -> _Said:
         )
     return _Said(
         KeyDisabled,
-        "the key is not in a state to be used",
+        "the key is in an unusable state",
         "see `aws kms describe-key`; a key of a custom key store needs its store to be connected",
     )
 
@@ -255,7 +255,7 @@ def _of_way(error: Exception) -> _Said:
         return _Said(
             KeyServiceTimeout,
             "KMS did not answer in time",
-            "see why the way to it is slow, or give it more time: connect_timeout and read_timeout among the "
+            "find out why the connection is slow, or allow more time: connect_timeout and read_timeout among the "
             "config_kwargs of the connection",
         )
     if isinstance(error, botocore.SSLError):
@@ -282,5 +282,5 @@ def _of_way(error: Exception) -> _Said:
     return _Said(
         KeyServiceLoginRefused,
         f"the connection's login failed ({type(error).__name__})",
-        "correct the connection; docs/reference/aws-kms.md has an example for each way to log in",
+        "correct the connection; docs/reference/aws-kms.md has an example for each login method",
     )

@@ -117,7 +117,7 @@ def _cannot_open(error: OSError, path: str) -> NoReturn:
     if isinstance(error, PermissionError):
         what, remedy = f"user {os.geteuid()} may not read the keyring", _RUN_AS_OWNER
     elif os.path.islink(path):
-        what, remedy = "the keyring is a symbolic link", "name the file itself in the key URI"
+        what, remedy = "the keyring is a symbolic link", "use the path of the file itself in the key URI"
     else:
         what, remedy = f"the keyring cannot be opened: {error.strerror}", "check the path in the key URI"
     raise KeyringError(what, where=shown(path), remedy=remedy) from None

@@ -143,7 +143,8 @@ class LocalKeyring:
             return DataKey(decryptor.update(sealed) + decryptor.finalize())
         except (InvalidTag, ValueError):
             return UnwrapRefused(
-                f"the data key does not unwrap with v{number}: it was edited, or has another encryption context",
+                f"the data key does not unwrap with v{number}: it was edited, or belongs to another "
+                "encryption context",
                 where=self.uri,
             )
 

@@ -108,23 +108,25 @@ def denied(
         return KeyServiceDenied(
             f"Vault's policy denies this request on {path}{_inside(namespace)}",
             where=uri,
-            remedy=f"check {path} for a typo: Vault answers a mount or a key that does not exist in the same way; "
-            "give the role the policy `default`, so that `secure-xcom check` can report what is missing",
+            remedy=f"check {path} for a typo: Vault gives the same answer for a mount or a key that does not "
+            "exist; give the role the policy `default`, so that `secure-xcom check` can report what is "
+            "missing",
         )
     if "update" not in held:
         return KeyServiceDenied(
             f"Vault's policy gives this identity no `update` on {path}{_inside(namespace)}",
             where=uri,
-            remedy=f"check {path} for a typo: Vault answers a mount or a key that does not exist in the same way, "
-            "and `secure-xcom check` shows the keys that this identity may use; if the names are right, write the "
+            remedy=f"check {path} for a typo: Vault gives the same answer for a mount or a key that does not "
+            "exist, and `secure-xcom check` shows the keys that this identity may use; if the names are "
+            "right, write the "
             f"role's policy ({vault_setup()})",
         )
     if scoped:
         return KeyServiceDenied(
             f"Vault's policy denies this request on {path}{_inside(namespace)}",
             where=uri,
-            remedy=f"check {path} for a typo, since Vault answers a key that does not exist in the same way, and "
-            "that the DAG or task is in the scope of this identity's policy",
+            remedy=f"check {path} for a typo, because Vault gives the same answer for a key that does not "
+            "exist, and check that the DAG or task is in the scope of this identity's policy",
         )
     if makes_keys:
         return no_key(uri)

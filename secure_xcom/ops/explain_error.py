@@ -22,10 +22,10 @@ class Explanation:
 
     :ivar id: the stable id that each message ends with, such as `SXC-HeadTampered`; :ivar error: the class's name.
     :ivar what: what happened, one sentence.
-    :ivar remedy: what to do where the message says nothing closer, without a full stop.
-    :ivar met_by: who meets it.
+    :ivar remedy: what to do unless the message is more specific, without a full stop.
+    :ivar met_by: who sees it.
     :ivar kinds: the classes that also catch it, the nearest first.
-    :ivar pages: where it is written up: its section of the page of errors, then the page with more about it.
+    :ivar pages: where it is documented: its section of the page of errors, then the page with more about it.
     """
 
     id: str

@@ -37,7 +37,7 @@ def create_keyring(path: str) -> None:
             raise KeyringError(
                 "the file exists, and a keyring is never overwritten",
                 where=shown(path),
-                remedy="use it as it is, rotate it, or choose another path",
+                remedy="use the existing keyring, rotate it, or choose another path",
             ) from None
         except OSError as error:
             raise _cannot_write(error, path) from None

@@ -195,7 +195,7 @@ class Database(AirflowDatabase):
             raise CoordinateMismatch(
                 "several iterations of a loop have this coordinate",
                 where=str(coordinate),
-                remedy="name the task instance by its UUID: a coordinate alone does not say which one is meant",
+                remedy="name the task instance by its UUID: a coordinate alone does not identify it",
             )
         return next(iter(shown.values()), None)
 

@@ -80,7 +80,7 @@ class OnePerson:
                 self._code.encode(), code.encode("utf-8", "replace")
             ):
                 raise IdentityRefused(
-                    "the address was used already, or is another one",
+                    "the address was already used, or is not the one that was printed",
                     where="code",
                     remedy="start `secure-xcom reveal --here` again: each address works once",
                 )

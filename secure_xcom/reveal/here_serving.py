@@ -59,7 +59,7 @@ def _listener() -> socket:
     except OSError as error:
         listener.close()
         raise CommandError(
-            f"no port of loopback can be listened on ({type(error).__name__})",
+            f"no loopback port is available to listen on ({type(error).__name__})",
             where=HOST,
             remedy="run the command on a machine of your own",
         ) from None

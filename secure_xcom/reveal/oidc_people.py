@@ -119,6 +119,6 @@ def _person(claims: Mapping[str, Any], oidc: RevealOidc) -> Person:
         raise IdentityRefused(
             "the identity provider has not verified the person's e-mail address",
             where="the ID token",
-            remedy="verify it there, or name another claim as `reveal.oidc.user_claim`",
+            remedy="verify it there, or set `reveal.oidc.user_claim` to another claim",
         )
     return named_person(claims.get(oidc.user_claim), claims.get(oidc.groups_claim))

@@ -66,7 +66,7 @@ class PublishedKeys:
         key = current[1].keys.get(key_id)
         if key is None:
             raise IdentityRefused(
-                "the token is signed by a key that its issuer does not have", where="the identity token"
+                "the token is signed with a key that its issuer does not publish", where="the identity token"
             )
         return key
 

@@ -153,7 +153,7 @@ def _checked(reference: Reference, compartment: Rules, max_bytes: int, where: st
         raise ClaimRefused(
             "it is exclusive: only one task instance may read it, and no person",
             where=where,
-            remedy="clear the producing task, and let it push the value without the exclusive mark",
+            remedy="clear the producing task, and let it push the value without marking it exclusive",
         )
     return checked
 

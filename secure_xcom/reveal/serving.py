@@ -129,9 +129,9 @@ def run(
     """
     if (listen.certificate is None) != (listen.key is None):
         raise CommandError(
-            "a certificate and its key go together",
+            "a certificate and its key must be given together",
             where="--tls-certificate, --tls-key",
-            remedy="give both, or none behind a proxy that ends TLS",
+            remedy="give both, or neither behind a proxy that terminates TLS",
         )
     try:
         config = uvicorn.Config(

@@ -42,7 +42,7 @@ class VaultKeys(PublishedKeys):
             raise self._malformed("names no issuer")
         keys = signing_keys(self._get("keys"))
         if keys is None:
-            raise self._malformed(f"is no list of at most {KEYS_MAX} keys")
+            raise self._malformed(f"is not a list of at most {KEYS_MAX} keys")
         return Published(issuer, keys)
 
     def _get(self, name: str) -> Mapping[str, Any]:

@@ -119,9 +119,9 @@ class AccessLog:
         parsed = [(SinkUri.parse(uri).optional, sink(uri)) for uri in uris]
         if all(optional for optional, _ in parsed):
             raise SettingInvalid(
-                "no sink of the access log is required, so values could be given out without a record",
+                "no sink of the access log is required, so values could be returned without a record",
                 where="[secure_xcom] audit_sinks",
-                remedy="leave optional=true out of at least one sink URI",
+                remedy="remove optional=true from at least one sink URI",
             )
         return cls(
             [opened for optional, opened in parsed if not optional],

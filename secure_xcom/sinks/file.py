@@ -93,7 +93,7 @@ class FileSink:
         if written != len(data):
             self._truncate(descriptor, before)
             raise AuditError(
-                "an event was written only in part and removed again: the disk is full", where=self.uri
+                "an event was only partly written, and removed again: the disk is full", where=self.uri
             )
 
     def _truncate(self, descriptor: int, before: int) -> None:
@@ -102,7 +102,7 @@ class FileSink:
         except OSError as error:
             # An append-only file (chattr +a) keeps the part; the next event starts on a new line.
             raise AuditError(
-                "an event was written only in part, and the part cannot be removed "
+                "an event was only partly written, and the part cannot be removed "
                 f"({os.strerror(error.errno or 0)})",
                 where=self.uri,
             ) from None

@@ -117,7 +117,7 @@ class SinkUri:
             raise UriInvalid(
                 f"the option {name} is neither true nor false",
                 where=self.where,
-                remedy=f"write {name}=true, or leave it out",
+                remedy=f"write {name}=true, or omit it",
             )
         return text == "true"
 
@@ -131,7 +131,7 @@ class SinkUri:
             raise UriInvalid(
                 f"the option {name} is not a whole number from {least} to {most}",
                 where=self.where,
-                remedy=f"write {name}={default}, or leave it out",
+                remedy=f"write {name}={default}, or omit it",
             )
         return int(text)
 

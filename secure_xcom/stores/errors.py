@@ -26,8 +26,8 @@ _BARE_REDIRECT = ("redirect without LOCATION", "PermanentRedirect")
 
 _DENIED = "the store denies the request to this identity"
 _GRANTS = (
-    f"{StoreDenied.remedy}; a service denies a bucket that does not exist in the same way, so look for a typo in "
-    "its name too"
+    f"{StoreDenied.remedy}; a service gives the same answer for a bucket that does not exist, so check its "
+    "name for a typo too"
 )
 _CREDENTIALS = "correct the credentials in the store URI's Airflow connection, or the default credentials"
 _SESSION = "give the connection a role_arn or another login that renews itself; a fixed session token expires"
@@ -81,7 +81,7 @@ _CODES: dict[str, tuple[type[StoreError], str, str]] = {
         "restore it from the archive, and exclude the store's prefix from lifecycle rules that archive",
     ),
     "QuotaExceeded": (StoreFull, "the store's quota is used up", ""),
-    "InsufficientStorage": (StoreFull, "the store has no room left", ""),
+    "InsufficientStorage": (StoreFull, "the store has no space left", ""),
 }
 # For responses without a body: to HEAD, and of a proxy in between.
 _STATUSES: dict[int, tuple[type[StoreError], str, str]] = {
@@ -95,7 +95,7 @@ _STATUSES: dict[int, tuple[type[StoreError], str, str]] = {
     502: (StoreUnavailable, "the store failed, even after retries", _SLOW),
     503: (StoreUnavailable, "the store asks to slow down", _SLOW),
     504: (StoreUnavailable, "the store failed, even after retries", _SLOW),
-    507: (StoreFull, "the store has no room left", ""),
+    507: (StoreFull, "the store has no space left", ""),
 }
 _KINDS: dict[str, int] = {
     "FileNotFoundError": 404,
@@ -110,12 +110,12 @@ _KINDS: dict[str, int] = {
 _CONNECTIONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
         re.compile(r"InvalidContentType|SSL: (?:WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE)"),
-        "the endpoint speaks HTTP, and TLS was tried",
-        "correct the port, or write http:// in the endpoint if this network is to carry payloads without TLS",
+        "the endpoint uses plain HTTP, but TLS was tried",
+        "correct the port, or write http:// in the endpoint if this network may carry payloads without TLS",
     ),
     (
         re.compile(r"HTTP request (?:was sent )?to (?:an )?HTTPS|requires TLS", re.IGNORECASE),
-        "the endpoint speaks TLS, and plain HTTP was tried",
+        "the endpoint uses TLS, but plain HTTP was tried",
         "write https:// in the endpoint",
     ),
     (
@@ -125,12 +125,12 @@ _CONNECTIONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     ),
     (
         re.compile(r"dns error|failed to lookup|NameResolutionError|getaddrinfo|Name or service", re.IGNORECASE),
-        "the endpoint's host name is not known",
+        "the endpoint's host name cannot be resolved",
         "correct the endpoint (in AWS's own, the region or the bucket's name)",
     ),
     (
         re.compile(r"Connection ?refused|NewConnectionError", re.IGNORECASE),
-        "nobody listens at the endpoint",
+        "nothing listens at the endpoint",
         "correct the endpoint's host or port, or start the server",
     ),
 )
@@ -165,7 +165,7 @@ def store_error(error: BaseException, where: str) -> StoreError:
         trouble = StoreUnavailable(f"the store responded with {shown}HTTP {status}", where=where)
         if status == 400 and not code and " at http://" in where:
             # Go servers and nginx respond like this to plain HTTP on a TLS port; botocore drops their message.
-            trouble.remedy = f"write https:// in the endpoint if it speaks TLS; otherwise {trouble.remedy}"
+            trouble.remedy = f"write https:// in the endpoint if it uses TLS; otherwise {trouble.remedy}"
         return trouble
     if _NO_CREDENTIALS.search(words):
         return StoreDenied("there are no credentials to sign with", where=where, remedy=_CREDENTIALS)
@@ -173,7 +173,7 @@ def store_error(error: BaseException, where: str) -> StoreError:
     return StoreUnavailable(
         f"the store cannot be reached, or its response was cut off ({type(error).__name__})",
         where=where,
-        remedy=("write https:// in the endpoint if it speaks TLS; otherwise " if plain else "")
+        remedy=("write https:// in the endpoint if it uses TLS; otherwise " if plain else "")
         + "check the network, the endpoint and the region with `secure-xcom check`",
     )
 

@@ -54,7 +54,7 @@ def link_fault(error: OSError, uri: str) -> StoreError | None:
     if error.errno not in _NO_LINKS:
         return None
     return StoreUnavailable(
-        "the file system has no hard links, without which a file cannot appear as a whole",
+        "the file system has no hard links, which are needed to create a file atomically",
         where=uri,
         remedy="put the store's folder on a file system with hard links, or use a bucket",
     )

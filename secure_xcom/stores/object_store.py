@@ -133,7 +133,7 @@ class ObjectStore:
         pid = os.getpid()
         if self._bucket.network and _network_pid not in (None, pid):
             raise StoreUnavailable(
-                "this process was forked from a process that had already used a bucket, and would wait for ever",
+                "this process was forked from a process that had already used a bucket, so it would wait forever",
                 where=self.uri,
                 remedy="start such processes with `spawn` (multiprocessing.get_context), or push and pull in the "
                 "parent only",

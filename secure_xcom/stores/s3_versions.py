@@ -67,9 +67,9 @@ class EveryVersion(ObjectStore):
                 )
                 for failed in answer.get("Errors", ()):
                     return StoreDenied(
-                        f"a version of it stays ({str(failed.get('Code'))[:40]})",
+                        f"a version of it remains ({str(failed.get('Code'))[:40]})",
                         where=where,
-                        remedy="wait for the end of its object lock, or grant s3:DeleteObjectVersion",
+                        remedy="wait until its object lock ends, or grant s3:DeleteObjectVersion",
                     )
         except StoreError as error:
             return error

@@ -262,8 +262,9 @@ class VaultKv:
             return StoreDenied(
                 f"Vault's policy denies this identity the request{there}",
                 where=where,
-                remedy=f"check the mount {self._mount!r:.80} in the store URI for a typo: Vault answers one that "
-                "does not exist in the same way, and `vault secrets list` shows an operator all mounts; if it is "
+                remedy=f"check the mount {self._mount!r:.80} in the store URI for a typo: Vault gives the "
+                "same answer for one that does not exist, and `vault secrets list` shows an operator all "
+                "mounts; if it is "
                 f"right, compare the role's policy with the one that {vault_preview()} shows",
             )
         if isinstance(trouble, VaultLoginRefused):

@@ -44,7 +44,7 @@ def test_vault(realm: Realm, tmp_path: Path, fresh: None, monkeypatch: pytest.Mo
     assert "/decrypt/" in found.text
     assert found.remedy.startswith("this is the login of maintenance: compare its policy with")
     for found in vault_findings(realm, tmp_path, monkeypatch, "maintenance", encrypts, decrypts):
-        assert found.remedy == "this is the login of a worker: run it with --role worker"
+        assert found.remedy == "this is the login of a worker: run doctor with --role worker"
     makes = 'path "MOUNT/encrypt/KEY" { capabilities = ["create", "update"] }'
     (found,) = vault_findings(realm, tmp_path, monkeypatch, "worker", makes)
     assert "has create on" in found.text

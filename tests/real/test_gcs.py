@@ -127,7 +127,7 @@ def test_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("airflow.providers.google", reason="install secure-xcom[gcp]")
     connection = {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True}}
     monkeypatch.setenv("AIRFLOW_CONN_GCS_PUBLIC", json.dumps(connection))
-    with pytest.raises(SettingInvalid, match="anonymous, and payloads need an identity"):
+    with pytest.raises(SettingInvalid, match="anonymous, but payloads need an identity"):
         store("gs://gcs_public@bucket/prefix")
 
 

@@ -165,7 +165,7 @@ def deployment(site: Site, keys: str, more: str = "") -> Upkeep:
 
 def oldest_of(report: str) -> str:
     """The version that the report of `rewrap` names."""
-    (version,) = re.findall(r"the oldest wrap is of version (\d+)$", report, re.MULTILINE)
+    (version,) = re.findall(r"the oldest wrap was made by version (\d+)$", report, re.MULTILINE)
     return str(version)
 
 

@@ -159,7 +159,7 @@ def test_a_bucket_policy_that_the_server_does_not_support(
     (policy,) = [change for change in changes if change.text.endswith(": policy")]
     with pytest.raises(AwsRefused, match=r"does not support a statement.*s3:if-none-match") as caught:
         policy.do()
-    assert "credentials are right" in str(caught.value)
+    assert "credentials are correct" in str(caught.value)
 
 
 # --- identities -----------------------------------------------------------------------------------------------
@@ -533,7 +533,7 @@ def test_nobody_listens(server: S3Server, bucket: str, monkeypatch: pytest.Monke
     conn_id = connect(monkeypatch, "http://127.0.0.1:9", server.root)
     mine = store(f"s3://{conn_id}@{bucket}?retries=1&retry_seconds=2&connect_timeout=1")
     for call in (lambda: mine.put("a", [b"x"]), lambda: mine.get("a"), lambda: mine.put("a", LARGE)):
-        with pytest.raises(StoreUnavailable, match=r"nobody listens at the endpoint.*at http://127\.0\.0\.1:9"):
+        with pytest.raises(StoreUnavailable, match=r"nothing listens at the endpoint.*at http://127\.0\.0\.1:9"):
             call()
 
 

@@ -158,7 +158,7 @@ def test_nobody_there(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -
     conn_id = connect(monkeypatch, realm.server, address=f"http://127.0.0.1:{free_port()}", password="x")
     findings = check_key_service(key_service(realm.uri(conn_id, key)))
     assert [found.status for found in findings] == ["error"]
-    assert "no connection to Vault" in findings[0].text
+    assert "the connection to Vault failed" in findings[0].text
 
 
 def test_a_login_that_fails(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,9 @@ ILLNESSES: dict[str, tuple[Fault, type[KeyServiceError], str]] = {
     "internal error": (Fault("answer", status=500, body=errors("x"), headers=JSON), KeyServiceUnavailable, "500"),
     "bad gateway": (Fault("answer", status=502, body=b"<html>"), KeyServiceUnavailable, "502"),
     "not ready": (Fault("answer", status=412, body=errors("x"), headers=JSON), KeyServiceUnavailable, "412"),
-    "a page of somebody else": (Fault("answer", status=200, body=b"<html>"), KeyServiceUnavailable, "no Vault"),
+    "a page of somebody else": (Fault("answer", status=200, body=b"<html>"), KeyServiceUnavailable, "not Vault"),
     "rate limit": (THROTTLED, KeyServiceThrottled, "rate limit quota"),
-    "dropped": (Fault("drop"), KeyServiceUnavailable, "no connection"),
+    "dropped": (Fault("drop"), KeyServiceUnavailable, "connection to Vault failed"),
     "cut in mid-answer": (Fault("cut", after=20), KeyServiceUnavailable, "cut"),
     "late": (Fault("wait", seconds=0.5), KeyServiceTimeout, "in time"),
     "dripping": (Fault("drip", seconds=0.02), KeyServiceTimeout, "in time"),
@@ -187,7 +187,7 @@ def test_nobody_listens(realm: Realm, key: str, monkeypatch: pytest.MonkeyPatch)
             password="of-nobody",
             **extra,
         )
-        with pytest.raises(KeyServiceUnavailable, match="no connection to Vault"):
+        with pytest.raises(KeyServiceUnavailable, match="the connection to Vault failed"):
             key_service(realm.uri(conn_id, key)).wrap(DataKey.generate(), CONTEXT)
 
 

@@ -624,7 +624,7 @@ class TestLife:
         works(service)
         realm.server.do("POST", f"{role.path}/secret-id/destroy", {"secret_id": role.secret_id})
         realm.server.do("POST", "auth/token/revoke", {"token": vault_client(conn_id).login.token()})
-        with pytest.raises(KeyServiceLoginRefused, match="secret id may be used up"):
+        with pytest.raises(KeyServiceLoginRefused, match="secret id may have no uses left"):
             service.wrap(DataKey.generate(), CONTEXT)
 
     def test_a_static_token_that_was_revoked(

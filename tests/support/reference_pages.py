@@ -63,7 +63,7 @@ def error_sections() -> str:
         lines = [
             f"### {one.id}\n\n{one.what}\n",
             f"- What to do: {one.remedy}.",
-            f"- Met by {one.met_by}.",
+            f"- Seen by {one.met_by}.",
         ]
         lines += [f"- Also caught as {', '.join(f'`{kind}`' for kind in one.kinds)}."] if one.kinds else []
         lines += [f"- More: {', '.join(more)}."] if more else []

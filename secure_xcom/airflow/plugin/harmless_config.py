@@ -149,9 +149,9 @@ def check(config: object, kind: Kind | None, executor: str) -> None:
     allowed = {} if kind is None else _OF_EXECUTORS[kind.config]
     if field := _first_refused(config, allowed, "executor_config"):
         raise PlacementRefused(
-            f"it asks for {field:.120}, which is not known to leave the identity of a task of {executor} alone",
-            remedy="leave it out of the DAG; what every task needs belongs to the executor's own configuration or "
-            "pod template, and docs/concepts/placement.md lists what a task may ask for",
+            f"it asks for {field:.120}, which may change the identity of a task of {executor}",
+            remedy="remove it from the DAG; what every task needs belongs in the executor's own configuration "
+            "or pod template. docs/concepts/placement.md lists what a task may ask for",
         )
 
 
@@ -168,7 +168,7 @@ def plain(pod: Any) -> Any:
         return [plain(entry) for entry in pod]
     names = getattr(type(pod), "attribute_map", None)
     if not isinstance(names, Mapping):
-        raise PlacementRefused(f"its {POD_OVERRIDE} holds a {type(pod).__name__:.60}, which is no part of a pod")
+        raise PlacementRefused(f"its {POD_OVERRIDE} holds a {type(pod).__name__:.60}, which is not part of a pod")
     fields = {str(name): plain(getattr(pod, attribute, None)) for attribute, name in names.items()}
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -155,11 +155,11 @@ def _checked_executor(placement: Placement, requested: object, where: str) -> Ex
     placement.check_defaults({"executor": executor}, where)
     if executor.kind is None and not placement.may_use("executor", executor):
         raise PlacementRefused(
-            f"Airflow's default executor {str(executor)!r:.120} is of a class that is not known here, so nobody "
-            "knows what a task can ask of it",
+            f"Airflow's default executor {str(executor)!r:.120} is of a class that secure_xcom does not know, "
+            "so it cannot tell what a task may ask of it",
             where=f"DAG {placement.dag_id}, {where}",
-            remedy=f"if its workers have no identity of their own, write {executor.module_path!r:.120} into "
-            "open_places: executor of the access policy; else into the tasks_run_on of whose it is",
+            remedy=f"if its workers have no identity of their own, add {executor.module_path!r:.120} to "
+            "open_places of the access policy (`executor`); otherwise add it to the tasks_run_on of its owner",
         )
     return executor
 

@@ -103,7 +103,7 @@ def place_callback(data: Mapping[str, Any], bundle: str | None, loaded: str | No
     """
     dag_id = data.get("dag_id")
     if not isinstance(dag_id, str):
-        raise PlacementRefused("a callback of no DAG cannot be placed", where="callback of a deadline")
+        raise PlacementRefused("a callback without a DAG cannot be placed", where="callback of a deadline")
     policy = _policy_of_a_scheduler()
     placement_of_dag = _of_bundle(policy, dag_id, bundle)
     if loaded != bundle:
@@ -176,7 +176,7 @@ def _policy_of_a_scheduler() -> AccessPolicy:
     except PolicyInvalid as error:
         if file.last_good is None:
             raise
-        say("every DAG", f"{error} Until then tasks are placed by the last file that could be used.")
+        say("every DAG", f"{error} Until then, tasks are placed by the last valid file.")
         return file.last_good
     _check_supported(policy)
     return policy

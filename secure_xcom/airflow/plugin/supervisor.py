@@ -160,7 +160,7 @@ def mask_component_logs() -> None:
 
     processors = structlog.get_config()["processors"]
     if not isinstance(processors, list) or not processors or not callable(processors[-1]):
-        _warn("structlog's processors are no list that ends in a renderer")
+        _warn("structlog's processors are not a list that ends in a renderer")
         return
     if not isinstance(processors[-1], MaskedRenderer):
         # In place, because loggers that were used already keep this very list; and as one assignment, because
@@ -206,8 +206,8 @@ def _handlers() -> list[logging.Handler]:
 @cache
 def _warn(why: str) -> None:
     log.warning(
-        "The copy of task logs on this component's output is not masked (%s). What to do: update secure_xcom, or "
-        "keep that output as safe as the values; [secure_xcom] mask_component_logs = False silences this.",
+        "The copy of task logs on this component's output is not masked (%s). What to do: update secure_xcom, "
+        "or protect that output like the values; [secure_xcom] mask_component_logs = False silences this.",
         why,
     )
 

@@ -23,7 +23,7 @@ def export(
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write all matching events to a CSV, JSON Lines or Parquet file, in bounded memory."""
+    """Write all matching events to a CSV, JSON Lines or Parquet file, with bounded memory use."""
     from secure_xcom.core.operator_errors import CommandError
     from secure_xcom.ops.audit_trail.search import export as search_export
     from secure_xcom.ops.audit_trail.search.scan import Scan
@@ -31,9 +31,9 @@ def export(
     form = out.suffix.removeprefix(".")
     if form not in search_export.FORMATS:
         raise CommandError(
-            "the file name has no extension of a known format",
+            "the file name does not end in a known extension",
             where=str(out),
-            remedy="end it in .csv, .jsonl or .parquet",
+            remedy="use .csv, .jsonl or .parquet",
         )
     place = Place(config, sinks=sink)
     hasher = filters.hasher(place)

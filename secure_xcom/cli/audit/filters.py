@@ -34,7 +34,7 @@ class Filters:
     run: Annotated[str | None, _option("RUN_ID", "The XCom's run.")] = None
     task: Annotated[str | None, _option("TASK_ID", "The XCom's task.")] = None
     map_index: Annotated[int | None, _option("N", "The XCom's map index.")] = None
-    attempt: Annotated[str | None, _option("UUID", "The XCom's attempt: its task instance's id.")] = None
+    attempt: Annotated[str | None, _option("UUID", "The XCom's attempt: the id of its task instance.")] = None
     iteration: Annotated[int | None, _option("N", "The XCom's iteration of a loop.")] = None
     xcom_key: Annotated[str | None, _option("KEY", "The XCom's key.")] = None
     compartment: Annotated[str | None, _option("NAME", "The compartment.")] = None

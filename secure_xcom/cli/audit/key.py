@@ -24,7 +24,7 @@ def key(
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the anchored log's verifier key, which auditors keep. --create creates a local key.
+    """Print the anchored log's verifier key, which auditors keep, or create a local key with --create.
 
     Create a key in Vault with `vault write -f transit/keys/NAME type=ed25519`, and in KMS with the key spec
     ECC_NIST_EDWARDS25519.

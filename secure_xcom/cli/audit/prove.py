@@ -23,9 +23,11 @@ def prove(
     event: Annotated[
         str, typer.Option(metavar="ID", help="Prove that the event with this id is in the log.")
     ] = "",
-    chain: Annotated[str, typer.Option(metavar="ID", help="The same for an event of this chain.")] = "",
+    chain: Annotated[
+        str, typer.Option(metavar="ID", help="Prove that an event of this chain is in the log.")
+    ] = "",
     sequence: Annotated[int, typer.Option(min=0, help="With --chain: the event's number.")] = 0,
-    index: Annotated[int, typer.Option(min=-1, help="The same for the entry with this index.")] = -1,
+    index: Annotated[int, typer.Option(min=-1, help="Prove that the entry with this index is in the log.")] = -1,
     extends: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Prove that the newest checkpoint extends this one."),

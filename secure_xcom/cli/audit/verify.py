@@ -40,13 +40,13 @@ def verify(
         typer.Option(metavar="FILE", help="Checkpoint kept elsewhere that the log must extend. Can be repeated."),
     ] = None,
     chains_only: Annotated[
-        bool, typer.Option("--chains-only", help="Check the chains alone, without the anchored log.")
+        bool, typer.Option("--chains-only", help="Check only the chains, not the anchored log.")
     ] = False,
     quiet: QuietOption = QUIET_SECONDS,
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find edited, removed, moved, forged and repeated events, cut chains, and changes of the anchored log.
+    """Find edited, removed, moved, forged and repeated events, truncated chains, and changes to the anchored log.
 
     Chains without an end (a killed process) are listed and do not count as tampering. If anything was tampered
     with, the access policy's alarms for `tampering` are raised.

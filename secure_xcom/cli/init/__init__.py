@@ -18,8 +18,8 @@ _NEXT = (
     "Run `secure-xcom check` there, as the user that Airflow runs as.",
 )
 _CONNECTIONS = (
-    "Give each worker the connection of its own role and no other, under the connection id of the key URI: what "
-    "is AIRFLOW_CONN_..._MAINTENANCE here loses its ending there. Put it into that worker's own environment, "
+    "Give each worker the connection of its own role and no other, under the connection id of the key URI: "
+    "there, AIRFLOW_CONN_..._MAINTENANCE has no ending. Put it into that worker's own environment, "
     "or into a file of mode 0600 for the LocalFilesystemBackend of its [workers] secrets_backend. Then remove the "
     "file."
 )
@@ -38,7 +38,8 @@ def init(
         list[str],
         typer.Option(
             metavar="URI",
-            help="Key URI, such as local:///path/keyring.json. Can be repeated: any one of the keys opens.",
+            help="Key URI, such as local:///path/keyring.json. Can be repeated: any one of the keys can open "
+            "a value.",
         ),
     ],
     store: Annotated[str, typer.Option(metavar="URI", help="Store URI, such as file:///path.")],
@@ -55,20 +56,21 @@ def init(
         typer.Option(
             metavar="ROLE",
             help="With --vault: also create an AppRole: worker (pushes and pulls), writer, reader, maintenance. "
-            "The connection of the first one is that of the key URI.",
+            "The key URI's connection is that of the first one.",
         ),
     ] = None,
     connections: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="With --approle: a new file for the Airflow connections with their secret ids, or -.",
+            help="With --approle: a new file for the Airflow connections with their secret ids, or - for the "
+            "screen.",
         ),
     ] = None,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Create a local keyring and a store folder, or what Vault needs; test all, and print the settings.
+    """Create a local keyring and a store folder, or what Vault needs; test everything and print the settings.
 
     Existing resources are kept: a keyring is never overwritten. The command wraps and unwraps a data key, and
     writes, reads and deletes an object, before it prints anything.

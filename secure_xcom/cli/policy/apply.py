@@ -38,12 +38,12 @@ def policy_apply(
     dag: options.DagsThatLimit = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Apply an access policy to the Vault of VAULT_ADDR (VAULT_TOKEN) and to AWS, as an operator.
+    """Apply an access policy to Vault (VAULT_ADDR, VAULT_TOKEN) and AWS, as an operator.
 
     AWS is accessed with boto3's own settings: AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL. Running it again changes
-    nothing; after a failure it continues. It neither deletes nor overwrites what it did not create: other
-    statements and lifecycle rules stay. In Vault it deletes the rights of viewers that the file no longer has. For
-    Google and Azure, use `policy compile` and your own tools.
+    nothing; after a failure, it continues where it stopped. It neither deletes nor overwrites what it did not
+    create: other statements and lifecycle rules stay. In Vault it deletes the rights of viewers that the file no
+    longer has. For Google and Azure, use `policy compile` and your own tools.
     """
     from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.ops.service_policies.apply import changes

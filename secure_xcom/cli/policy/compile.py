@@ -13,7 +13,10 @@ from secure_xcom.cli import options, output
 def policy_compile(
     file: options.PolicyFile,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="The output folder: new, empty or compiled before.")
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="The output folder: new, empty, or written by an earlier compile."
+        ),
     ],
     dry_run: options.DryRun = False,
     dag: options.DagsThatLimit = None,

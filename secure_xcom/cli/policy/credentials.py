@@ -20,31 +20,29 @@ if TYPE_CHECKING:
 
 def policy_credentials(
     file: options.PolicyFile,
-    out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the files go: a folder that nobody else may enter.")
-    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The output folder, which nobody else may enter.")],
     dry_run: options.DryRun = False,
     rotate: Annotated[bool, typer.Option("--rotate", help="Create new logins. Old ones stay valid.")] = False,
     end_old: Annotated[
-        bool, typer.Option("--end-old", help="Revoke every login of these identities that is not in its file.")
+        bool, typer.Option("--end-old", help="Revoke every login of these identities that is not in their files.")
     ] = False,
     identity: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this identity. Can be repeated.")
     ] = None,
     vault_addr: Annotated[
-        str | None, typer.Option(metavar="URL", help="Vault as workers reach it, if not as here.")
+        str | None, typer.Option(metavar="URL", help="The Vault server as workers reach it. Default: VAULT_ADDR.")
     ] = None,
     s3_endpoint: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The S3 server as workers reach it. By default AWS_ENDPOINT_URL."),
+        typer.Option(metavar="URL", help="The S3 server as workers reach it. Default: AWS_ENDPOINT_URL."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Create each identity's login for Vault and the S3 server, and the connections file for its workers.
 
-    Run `policy apply` first. As an operator: VAULT_ADDR and VAULT_TOKEN, and boto3's own settings for IAM.
-    AppRoles get a secret id, IAM users an access key. Kubernetes logins and IAM roles need none. Each file is
-    FOLDER/IDENTITY/connections.json, mode 0600, for Airflow's LocalFilesystemBackend. Running it again changes
+    Run `policy apply` first. Run it as an operator, with VAULT_ADDR, VAULT_TOKEN and boto3's own settings for
+    IAM. AppRoles get a secret id, IAM users an access key. Kubernetes logins and IAM roles need none. Each file
+    is FOLDER/IDENTITY/connections.json, mode 0600, for Airflow's LocalFilesystemBackend. Running it again changes
     nothing as long as the logins work. No secret is ever printed.
 
     To rotate: --rotate, copy the files, restart the workers, then --end-old.

@@ -29,7 +29,7 @@ def policy_lint(
         ),
     ],
     allow: Annotated[
-        list[str] | None, typer.Option(metavar="RULE", help="A rule to leave out. Can be repeated.")
+        list[str] | None, typer.Option(metavar="RULE", help="A rule to ignore. Can be repeated.")
     ] = None,
     dag: options.DagsAsCompiled = None,
     as_json: options.AsJson = False,

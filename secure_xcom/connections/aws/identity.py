@@ -122,12 +122,12 @@ def _hook(conn_id: str) -> Any:
         config.botocore_config = _defaults().merge(hook.config)
     except Exception as error:  # noqa: BLE001  # the foreign message may repeat the extra
         raise SettingInvalid(
-            f"Airflow's AWS hook does not take the connection ({type(error).__name__})",
+            f"Airflow's AWS hook rejects the connection ({type(error).__name__})",
             where=where,
             remedy="correct the connection; docs/reference/aws-kms.md has an example for each login method",
         ) from None
     if unknown:
-        log.warning("The extra of connection %s has options of no effect: %s", conn_id, ", ".join(unknown))
+        log.warning("The extra of connection %s has options without effect: %s", conn_id, ", ".join(unknown))
     return hook
 
 

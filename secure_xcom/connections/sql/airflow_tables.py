@@ -181,9 +181,9 @@ def schema_of(connection: Connection) -> Schema:
     where = f"the metadata database ({connection.dialect.name})"
     if "alembic_version" not in names and not fitting:
         raise TablesUnknown(
-            "the database has no table xcom, and is not Airflow's",
+            "the database has no table xcom, so it is not Airflow's",
             where=where,
-            remedy="name Airflow's own database in SECURE_XCOM_DB, for a user who may see its tables; "
+            remedy="name Airflow's own database in SECURE_XCOM_DB, with a user that may see its tables; "
             "`airflow db migrate` creates the tables of a new one",
         )
     revision = revision_of(connection) or "unknown"

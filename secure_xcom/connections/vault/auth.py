@@ -111,7 +111,7 @@ class EnvironmentSource:
             raise VaultLoginRefused(
                 f"VAULT_TOKEN is not set and the token file cannot be read ({type(error).__name__})",
                 where=str(path),
-                remedy="set VAULT_TOKEN, name the agent's file in VAULT_TOKEN_FILE, or use an Airflow connection",
+                remedy="set VAULT_TOKEN, or VAULT_TOKEN_FILE to the agent's file, or use an Airflow connection",
             ) from None
         if not token:
             raise VaultLoginRefused(
@@ -193,7 +193,7 @@ class ConnectionSource:
             return VaultLoginRefused(error.what, where=error.where, remedy=error.remedy)
         remedy = (
             f"try the login by hand (`vault write auth/.../login`), then correct the connection's {self.method} "
-            "login or its mount point; an AppRole's secret id may be used up or expired"
+            "login or its mount point; an AppRole's secret id may have no uses left or have expired"
         )
         status = _HVAC_STATUS.get(type(error).__name__)
         if status is None:

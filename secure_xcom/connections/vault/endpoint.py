@@ -58,10 +58,10 @@ def endpoint_from_environment() -> VaultEndpoint:
     address = variable("PROXY_ADDR") or variable("AGENT_ADDR") or variable("ADDR")
     if not address:
         raise SettingMissing(
-            "VAULT_ADDR is not set, so the Vault of the `default` connection is not known",
+            "VAULT_ADDR is not set, so the `default` connection has no address",
             where="environment of this process",
-            remedy="set VAULT_ADDR and VAULT_TOKEN for this process, on workers for theirs; a URI can name "
-            "an Airflow connection instead",
+            remedy="set VAULT_ADDR and VAULT_TOKEN in the environment of this process; a URI can name an "
+            "Airflow connection instead",
         )
     return VaultEndpoint(
         address=checked_address(address, "VAULT_ADDR"),

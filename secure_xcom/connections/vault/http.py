@@ -168,7 +168,9 @@ def _answer(response: requests.Response, content: bytes, address: str, accept: S
         if not understood and _asks_for_tls(content):
             raise plain_http(address)
         if not understood:
-            raise VaultUnreachable(f"what answered {status} is no Vault, or its answer was cut", where=address)
+            raise VaultUnreachable(
+                f"what answered with {status} is not Vault, or its answer was cut off", where=address
+            )
         # sys/health and sys/seal-status have their fields at the top.
         data = record.get("data", record if status in accept else {})
         auth = record.get("auth")
@@ -199,7 +201,7 @@ def error_of_status(status: int, errors: Sequence[str], address: str) -> VaultTr
         return VaultThrottled("Vault's rate limit quota is used up", where=address)
     if status == 413:
         return VaultRefused(
-            "the request is larger than Vault takes",
+            "the request is larger than Vault accepts",
             where=address,
             remedy="raise max_request_size of Vault's listener",
         )
@@ -208,12 +210,12 @@ def error_of_status(status: int, errors: Sequence[str], address: str) -> VaultTr
     if status == 501:
         return VaultRefused("Vault is not initialized", where=address, remedy="run `vault operator init`")
     if status in (472, 473) or "not active" in words:
-        return VaultUnreachable("this Vault is a standby node and reaches no active one", where=address)
+        return VaultUnreachable("this Vault is a standby node that cannot reach the active one", where=address)
     if status == 412 or status >= 500:
         return VaultUnreachable(f"Vault answered {status}", where=address)
     if 300 <= status < 400:
         return VaultRefused(
-            "Vault redirects out of TLS",
+            "Vault redirects to an address without TLS",
             where=address,
             remedy="set api_addr of Vault's nodes to an https address, or name the active node",
         )
@@ -232,8 +234,8 @@ def error_of_transport(error: Exception, address: str) -> VaultTrouble:
             return VaultUntrusted(
                 "the address begins with https://, but what answers there does not speak TLS",
                 where=address,
-                remedy="check the port; for a development server without TLS write http:// in VAULT_ADDR or in "
-                "the connection, else give Vault's listener a certificate",
+                remedy="check the port; for a development server without TLS, write http:// in VAULT_ADDR or "
+                "in the connection; otherwise, give Vault's listener a certificate",
             )
         return VaultUntrusted(
             "Vault's certificate is not trusted here, or the TLS handshake failed", where=address
@@ -244,11 +246,11 @@ def error_of_transport(error: Exception, address: str) -> VaultTrouble:
         # The beginning of a TLS alert, where a status line is expected.
         return plain_http(address)
     if isinstance(error, requests.exceptions.ProxyError):
-        return VaultUnreachable("the proxy on the way to Vault failed", where=address)
+        return VaultUnreachable("the proxy between this machine and Vault failed", where=address)
     if isinstance(error, (requests.exceptions.ChunkedEncodingError, wire.ProtocolError)):
-        return VaultUnreachable("Vault's answer was cut", where=address)
+        return VaultUnreachable("Vault's answer was cut off", where=address)
     if isinstance(error, (requests.exceptions.ConnectionError, wire.HTTPError)):
-        return VaultUnreachable("there is no connection to Vault", where=address)
+        return VaultUnreachable("the connection to Vault failed", where=address)
     if isinstance(error, requests.exceptions.ContentDecodingError):
         return VaultRefused("the answer is larger than any of Vault's", where=address)
     if isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException):

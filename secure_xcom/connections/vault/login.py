@@ -94,12 +94,12 @@ class Login:
         fresh = self._source.fresh()
         if fresh.text == denied.token:
             raise VaultLoginRefused(
-                "Vault does not take the token: it has expired, was revoked, or is of another namespace",
+                "Vault does not accept the token: it has expired, was revoked, or belongs to another namespace",
                 where=self._wire.server.address,
-                remedy="put a new token in its place, or use an auth method that can log in again (AppRole, "
+                remedy="replace the token, or use an auth method that can log in again (AppRole, "
                 "Kubernetes, JWT ...)",
             )
-        log.debug("Vault no longer took the token; logged in anew by %s.", self._source.method)
+        log.debug("Vault no longer accepted the token; logged in again with %s.", self._source.method)
         return self._keep(fresh)
 
     def _alive(self, token: str) -> bool:
@@ -148,7 +148,7 @@ class Login:
             if now >= held.ends:
                 self._held = None
                 raise
-            log.debug("The token of Vault could not be prolonged yet: %s", trouble.what)
+            log.debug("The Vault token could not be renewed yet: %s", trouble.what)
             later = held._replace(due=min(now + _TRY_AGAIN_SECONDS, held.ends))
         else:
             # The source has only this token: it is used until Vault reports that it has expired.
@@ -163,7 +163,7 @@ class Login:
         try:
             answer = self._wire.send("POST", "auth/token/renew-self", {}, token=held.token)
         except VaultTrouble as trouble:
-            log.debug("The token of Vault could not be renewed: %s", trouble.what)
+            log.debug("The Vault token could not be renewed: %s", trouble.what)
             return None
         lease = answer.auth.get("lease_duration")
         if not answer.ok or not isinstance(lease, (int, float)) or lease <= held.lease / 2:

@@ -89,7 +89,7 @@ class Alarms(Strict):
                 if name not in names:
                     yield unknown_compartment((*here, "compartments", number), name, names)
             if alarm.at_once and alarm.when not in AT_ONCE:
-                text = f"only {' and '.join(AT_ONCE)} can be at_once: no single event decides {alarm.when}"
+                text = f"only {' and '.join(AT_ONCE)} can be at_once: a single event does not decide {alarm.when}"
                 yield fault((*here, "at_once"), text)
             for number, way in enumerate(alarm.notify):
                 if way.ways != 1:

@@ -101,7 +101,7 @@ def mismatch_of(
             f"has no {field} for the DAG: see [dag_processor] dag_bundle_config_list"
             + (" and [core] multi_team" if field == "team" else "")
         )
-        what = f"{takes}, and Airflow does not tell its {field} here"
+        what = f"{takes}, and Airflow does not report its {field} here"
         return Mismatch(field, OriginRefused(what, where=where, remedy=remedy))
     return None
 
@@ -142,7 +142,7 @@ def check_told(
                 continue
             beside = f" beside {places}" if name == "placed bundles" else ""
             raise PolicyInvalid(
-                f"{subject} has {field}{beside}, and this Airflow does not tell them",
+                f"{subject} has {field}{beside}, and this Airflow does not report them",
                 where=where,
                 remedy=(
                     "upgrade Airflow to 3.3 or later"

@@ -116,7 +116,7 @@ class Placement:
         tasks = (
             f"tasks of compartment {self.compartment.name!r}"
             if self.compartment
-            else "tasks of a DAG of no compartment"
+            else "tasks of a DAG without a compartment"
         )
         why = (
             f"which is that of {owners[0]}: {tasks} do not run with its identity"

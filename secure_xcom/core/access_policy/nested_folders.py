@@ -83,8 +83,8 @@ def texts(stores: Iterable[Nested], compartments: Sequence[Compartment]) -> Iter
     for store in stores:
         inner, outer = compartments[store.compartment].name, compartments[store.outer].name
         text = (
-            f"this store of {inner!r} lies in the folder of {outer!r} ({store.shown:.200}), so whoever may read, "
-            f"list or delete there may do so with the objects of {inner!r}: name a store outside of it, such as "
-            f"the store of {outer!r} itself, in which each compartment has its own folder"
+            f"this store of {inner!r} is inside the folder of {outer!r} ({store.shown:.200}), so whoever may "
+            f"read, list or delete there may do the same to the objects of {inner!r}: name a store outside of it, "
+            f"such as the store of {outer!r} itself, in which each compartment has its own folder"
         )
         yield store, text

@@ -203,7 +203,7 @@ class AccessPolicy:
         if maintenance:
             return Verdict(compartment, "maintenance")
         if producer is None:
-            what = "Airflow does not tell here which task instance this is for, so it cannot be allowed"
+            what = "Airflow does not report here which task instance this is for, so it cannot be allowed"
             remedy = "push and delete XComs in a task; docs/concepts/compartments.md lists who else may"
             return Verdict(compartment, "producer", WriteRefused(what, where=str(coordinate), remedy=remedy))
         producer_compartment = self.resolve_dag(producer.dag_id)

@@ -43,7 +43,7 @@ def judge_viewer(policy: AccessPolicy, coordinate: Coordinate, groups: Collectio
         rule = f"viewers[{number}].{field}"
         what = f"a group of the person is a viewer of {compartment.name!r}, but {rule} does not have this XCom"
     remedy = (
-        "ask the owner of the compartment for a group of its viewers, or have someone in one look; the access "
-        "policy lists them"
+        "ask the compartment's owner to add you to a group of its viewers, or ask a member of one to look; "
+        "the access policy lists the groups"
     )
     return Verdict(compartment, rule, AccessRefused(what, where=str(coordinate), remedy=remedy))

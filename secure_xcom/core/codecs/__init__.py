@@ -162,7 +162,7 @@ class Codecs:
             # Airflow's text names the class and the option that allows it, and no value.
             raise ValueNotDecodable(str(error), where=where) from None
         except Exception as error:  # noqa: BLE001  # a class's own deserialize may do so as well
-            raise ValueNotDecodable(f"{type(error).__name__} while it was built anew", where=where) from None
+            raise ValueNotDecodable(f"{type(error).__name__} while it was rebuilt", where=where) from None
 
 
 def pack(encoded: Encoded, how: str, *, whole_to: int) -> tuple[str, Iterable[bytes | memoryview], int | None]:

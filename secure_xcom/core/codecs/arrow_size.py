@@ -66,7 +66,7 @@ def _compressed(metadata: memoryview) -> Iterator[tuple[int, int]]:
     if kind not in (_DICTIONARY_BATCH, _RECORD_BATCH):
         return
     if _OLD_COMPRESSION in bytes(metadata):
-        raise ValueError("a body that is compressed as Arrow 0.17 did it")
+        raise ValueError("a body that is compressed as in Arrow 0.17")
     batch = message.table(2)
     if batch is not None and kind == _DICTIONARY_BATCH:
         batch = batch.table(1)
@@ -81,7 +81,7 @@ def _length_of(body: memoryview, start: int, size: int) -> int:
     buffer = _part(body, start, size)
     length = _number("<q", buffer, 0)
     if length < _AS_IT_IS:
-        raise ValueError("a buffer of less than no bytes")
+        raise ValueError("a buffer with a negative length")
     # One that did not shrink is given as it lies there.
     return 0 if length == _AS_IT_IS else length
 
@@ -134,5 +134,5 @@ def _number(form: str, memory: memoryview, start: int) -> int:
 
 def _part(memory: memoryview, start: int, size: int) -> memoryview:
     if start < 0 or size < 0 or start + size > len(memory):
-        raise ValueError("an offset or a length that leads out of the stream")
+        raise ValueError("an offset or a length beyond the end of the stream")
     return memory[start : start + size]

@@ -63,6 +63,6 @@ def _collect(pieces: Iterable[bytes], max_bytes: int, where: str) -> bytes:
                 break
             held.write(piece)
     if size > max_bytes:
-        raise ValueTooLarge(f"the value has over {max_bytes} bytes, which are allowed", where=where)
+        raise ValueTooLarge(f"the value has over {max_bytes} bytes, the maximum", where=where)
     # The buffer's own bytes are given, without a copy.
     return first if held is None else held.getvalue()

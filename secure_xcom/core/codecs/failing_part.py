@@ -80,7 +80,7 @@ def find(value: object, check: Check, error: Exception, names: SensitiveNames | 
     if isinstance(part, dict):
         return _bad_key(part, check, path) or FailingPart(text)
     if kind.__qualname__ == "Series" and is_column:
-        return FailingPart(text, "give all cells of the column one class")
+        return FailingPart(text, "give all cells of the column the same class")
     if part is not value and (isinstance(part, (bytes, bytearray)) or codec_for(part)):
         return FailingPart(text, "push it as an XCom of its own: only a whole XCom can be of this class")
     if kind.__module__ == "secure_xcom.claims.exclusive":
@@ -252,7 +252,7 @@ def _find_depth(value: object, names: SensitiveNames, hidden: bool) -> FailingPa
             target = path[: depths[id(step.part)]]
             return FailingPart(
                 f"{_path_of([*path, step], names, hidden)}: {type(step.part).__qualname__} refers back to "
-                f"{_path_of(target, names, hidden)}, so the value never ends",
+                f"{_path_of(target, names, hidden)}, so the value is circular",
                 "remove that reference",
             )
         elif id(step.part) not in seen and not isinstance(step.part, _LEAVES):

@@ -155,9 +155,7 @@ def decode_by_name(name: str, data: bytes, max_bytes: int, where: str) -> Decode
 
 def _check_unfolded(size: int, max_bytes: int, where: str) -> None:
     if size > max_bytes:
-        raise ValueTooLarge(
-            f"what is compressed in the value unfolds to {size} bytes, {max_bytes} are allowed", where=where
-        )
+        raise ValueTooLarge(f"the value decompresses to {size} bytes, {max_bytes} are allowed", where=where)
 
 
 def forget() -> None:
@@ -180,7 +178,7 @@ def _codec(name: str) -> Codec:
         made: Codec = _others()[name].load()()
     except Exception as error:  # noqa: BLE001  # a foreign package may raise anything
         raise CodecUnknown(
-            f"the codec {name!r:.40} is installed and cannot be loaded ({type(error).__name__})",
+            f"the codec {name!r:.40} is installed but cannot be loaded ({type(error).__name__})",
             where=f"entry point {GROUP}",
         ) from None
     return made

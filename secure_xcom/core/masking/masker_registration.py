@@ -47,14 +47,14 @@ def register(secrets: Secrets) -> None:
             from airflow.sdk.log import mask_secret
         except ImportError:
             raise ExtraMissing(
-                "this Airflow has no secrets masker that is known here", remedy="use Airflow 3.1 or later"
+                "this Airflow has no secrets masker that secure_xcom knows", remedy="use Airflow 3.1 or later"
             ) from None
         compile_once(_secrets_masker(), secrets.values)
         mask_secret(list(secrets.values))
     if secrets.dropped:
         log.warning(
-            "%d strings were not registered with the secrets masker and may show in logs: the limit is reached. "
-            "What to do: raise [secure_xcom] mask_max_values, or push less in one value.",
+            "%d strings were not registered with the secrets masker and may appear in logs: the limit is reached. "
+            "What to do: raise [secure_xcom] mask_max_values, or push smaller values.",
             secrets.dropped,
         )
 

@@ -44,9 +44,9 @@ def wanted(
     where = str(head.coordinate)
     if claimant is None:
         raise ClaimRefused(
-            "an exclusive XCom is for one task instance, and nothing here says which one this is",
+            "an exclusive XCom is for one task instance, and it is not known here which one this is",
             where=where,
-            remedy="pull it inside the task that it is for, not in a trigger, a callback or the API server",
+            remedy="pull it in the task that it is for, not in a trigger, a callback or the API server",
         )
     if asked is None or asked.run_id is None:
         raise ClaimRefused(
@@ -58,7 +58,8 @@ def wanted(
         raise ClaimRefused(
             f"its claims are kept in the {head.exclusive}, and this machine keeps claims in the {ledger}",
             where=where,
-            remedy="set [secure_xcom] claims_uri alike on all machines; clear the producing task if it changed",
+            remedy="set the same [secure_xcom] claims_uri on all machines; if it was changed, clear the "
+            "producing task",
         )
     target = Target(compartment.name, head.coordinate, store_uri, head.object or "")
     return claiming.want(target, claimant, rerun=compartment.exclusive_rerun)

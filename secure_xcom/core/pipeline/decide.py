@@ -110,7 +110,7 @@ def _check_plain(row: Row, on_plaintext: str) -> None:
     if on_plaintext == "refuse":
         raise PlaintextRefused("the row holds a value without a reference", where=where)
     if on_plaintext == "warn":
-        log.warning("A value without a reference was pulled, it lies in the database in plaintext: %s", where)
+        log.warning("A value without a reference was pulled; it is in the database in plaintext: %s", where)
 
 
 def admit(

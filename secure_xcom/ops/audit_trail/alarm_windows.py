@@ -69,7 +69,7 @@ class State:
             raise CommandError(
                 f"the state of the last evaluation cannot be read ({type(error).__name__})",
                 where=str(path),
-                remedy="restore or remove the file; without it the next run learns the known readers again",
+                remedy="restore or remove the file; without it, the next run learns the known readers again",
             ) from None
 
     def save(self, path: Path) -> None:

@@ -118,7 +118,7 @@ def _missing(
     tail = sorted(number for number in anchored if number >= following)
     if tail and by_number:
         end = by_number[max(by_number)][0]
-        text = f"ends here, and was anchored up to event {tail[-1]}"
+        text = f"ends here, but was anchored up to event {tail[-1]}"
         yield log_finding("truncated", text, end.place, end.line, chain, tail[0], anchored[tail[0]][1])
 
 

@@ -89,7 +89,7 @@ def _identity(service: AwsKms) -> Iterator[Finding]:
         client = service.identity.client("sts", service.key.region)
         arn = client.get_caller_identity()["Arn"]
     except Exception:  # noqa: BLE001  # if KMS itself fails, the next request to it reports the reason
-        yield Finding(subject, "ok", "STS does not tell the identity here; it is not needed")
+        yield Finding(subject, "ok", "STS does not report the identity here; it is not needed")
         return
     yield Finding(subject, "ok", f"the identity is {arn}")
 
@@ -211,8 +211,8 @@ def _summary(subject: str, may: Mapping[str, bool], anywhere: bool) -> Finding:
         return Finding(
             subject,
             "warning",
-            "this identity has no rights in an encryption context of no compartment: its policy is limited to "
-            "some, or grants nothing",
+            "this identity has no rights in an encryption context without a compartment: its policy is "
+            "limited to some contexts, or grants nothing",
             "run `secure-xcom policy verify`, which tries the encryption contexts of the compartments",
         )
     return Finding(

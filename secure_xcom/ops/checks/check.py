@@ -200,7 +200,7 @@ def access_log(deployment: Deployment, pods: task_pods.TaskPods | None = None) -
     """
     for uri in deployment.sinks:
         if pods is not None and not task_pods.has_login(uri):
-            text = "not tried here: pods of tasks write it, with a login that this machine does not have"
+            text = "not tried here: task pods write it, with a login that this machine does not have"
             yield Finding(f"access log {shown(uri)}", "ok", text)
             continue
         for finding in _guarded(f"access log {shown(uri)}", partial(_sink, uri)):

@@ -34,9 +34,9 @@ def _remedy(role: Role, login: Role | None) -> str:
     if login == role:
         return f"this is the login of {whose}: {compare}"
     if login is not None:
-        return f"this is the login of {whose}: run it with --role {login}"
+        return f"this is the login of {whose}: run doctor with --role {login}"
     other = "worker" if role == "maintenance" else "maintenance"
-    return f"run it with --role {other} if this is the login of that role; otherwise {compare}"
+    return f"run doctor with --role {other} if this is the login of that role; otherwise {compare}"
 
 
 def examine_rights(policy: AccessPolicy, role: Role) -> Iterator[Finding]:

@@ -16,10 +16,10 @@ def settings_of_workers(executor: str, result_backend: str, *, remote: bool) -> 
         # https://airflow.apache.org/docs/apache-airflow-providers-edge3/stable/deployment.html
         yield (
             (
-                "[core] executor has the EdgeExecutor: its workers share [api_auth] jwt_secret, and each says "
-                "itself which queues it takes, so its queues keep no teams apart"
+                "[core] executor has the EdgeExecutor: its workers share [api_auth] jwt_secret, and each "
+                "chooses its own queues, so its queues do not separate teams"
             ),
-            "give the places of the policy to workers of another executor (docs/concepts/identity-boundary.md)",
+            "use another executor for the workers in the policy's places (docs/concepts/identity-boundary.md)",
         )
     if "CeleryExecutor" not in executor:
         return

@@ -88,7 +88,7 @@ def _by_identity(policy: AccessPolicy, identities: Sequence[Identity], how: str,
         for right in rights_of(policy, identity, Known()):
             acts.setdefault(right.compartment.name, set()).add(right.act)
     names = ", ".join(identity.name for identity in identities)
-    findings = [Finding("identity", "ok", f"this is {names} of the access policy, as {how} say")]
+    findings = [Finding("identity", "ok", f"this is {names} of the access policy, according to {how}")]
     serves: list[Compartment] = []
     for compartment in policy.compartments:
         held = acts.get(compartment.name, set())
@@ -96,7 +96,7 @@ def _by_identity(policy: AccessPolicy, identities: Sequence[Identity], how: str,
             serves.append(compartment)
         elif held:
             words = " and ".join(sorted(held - {"look"}))
-            text = f"{names} may {words} there and not both push and pull, so no probe is made"
+            text = f"{names} may {words} there but not both push and pull, so it is not probed"
             findings.append(Finding(f"compartment {compartment.name}", "ok", text))
         else:
             findings.append(_of_another(compartment, coordinate, names))
@@ -115,7 +115,7 @@ def _of_another(compartment: Compartment, coordinate: Coordinate, names: str) ->
             "compare the service's policy with the one that `secure-xcom policy compile` writes; "
             "`secure-xcom policy verify` tries all of them",
         )
-    return Finding(subject, "ok", f"{names} has no right there, and its keys refuse; workers of its own serve it")
+    return Finding(subject, "ok", f"{names} has no rights there, and its keys refuse; it has workers of its own")
 
 
 # --- by the rights ----------------------------------------------------------------------------------------
@@ -131,8 +131,8 @@ def _by_rights(policy: AccessPolicy, coordinate: Coordinate) -> Served:
         Finding(
             f"compartment {compartment.name}",
             "ok",
-            f"not tried: {refused[compartment.name]}; that is right if workers of its own serve it, else name "
-            "one of its DAGs with --dag to see why",
+            f"not tried: {refused[compartment.name]}; that is correct if it has workers of its own; otherwise "
+            "name one of its DAGs with --dag to see why",
         )
         for compartment in policy.compartments
         if refused[compartment.name] is not None

@@ -150,8 +150,9 @@ def _in_backends() -> Iterator[Finding]:
         yield Finding(
             subject,
             "warning",
-            "connections and variables come from a place that others may share: every process with this setting "
-            "and this login reads what lies there for all teams, and what an API server reads there it gives to "
+            "connections and variables come from a source that others may share: every process with this setting "
+            "and this login reads what is stored there for all teams, and what an API server reads there it "
+            "gives to "
             "every task of every team",
             "give each worker's backend ([workers] secrets_backend) a login of its own that reads its own team's "
             "path alone, and the API server's ([secrets] backend) one that reads none of these connections; where "

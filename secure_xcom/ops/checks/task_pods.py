@@ -138,7 +138,8 @@ def findings(
         yield Finding(
             "task pods",
             "ok",
-            f"tasks run in pods of {pods.template}, and this is none of them, so keys and stores of {names} are "
+            f"tasks run in pods of {pods.template}, and this is not one of them, so keys and stores of "
+            f"{names} are "
             f"not tried here; {_TRY_THERE}",
         )
     for conn_id, what in uses.items():
@@ -155,7 +156,7 @@ def _connection(pods: TaskPods, conn_id: str, used: str) -> Finding:
     subject, name = f"connection {conn_id}", variable(conn_id)
     if pods.variables is None:
         text = (
-            f"{used} is not here, and {pods.template} cannot be read here; check tells more in the scheduler's pod"
+            f"{used} is not here, and {pods.template} cannot be read here; check shows more in the scheduler's pod"
         )
         return Finding(subject, "ok", text)
     if name in pods.variables:
@@ -166,6 +167,6 @@ def _connection(pods: TaskPods, conn_id: str, used: str) -> Finding:
     return Finding(
         subject,
         "error",
-        f"{used} is neither here nor in {pods.template}, so no task finds it",
+        f"{used} is neither here nor in {pods.template}, so no task can find it",
         f"set {name} for the container {_TASK_CONTAINER!r} of the pod template",
     )

@@ -179,8 +179,8 @@ def _rights(key: VaultTransit) -> Iterator[Finding]:
         yield Finding(
             subject,
             "error",
-            "this identity may neither wrap nor unwrap nor rewrap with this key: the mount or the name may have a "
-            "typo, which Vault answers in the same way",
+            "this identity may neither wrap nor unwrap nor rewrap with this key: the mount or the name may "
+            "have a typo, for which Vault gives the same answer",
             _remedy_without_rights(key),
         )
 

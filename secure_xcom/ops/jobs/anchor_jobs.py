@@ -127,7 +127,7 @@ ANCHOR = Job(
     "Anchor finished chains of the access log, and sign the anchored log.",
     "Copies events of chains that have ended or gone quiet into the anchored log, and signs the new checkpoint. "
     "Run it regularly, on each machine that has its own sinks. Each run adds the new events; an interrupted run "
-    "is finished first. Of two concurrent runs one stops with an error. An event that does not continue its chain "
+    "is finished first. If two runs overlap, one stops with an error. An event that does not continue its chain "
     "is not copied, and `audit verify` explains why.",
     AnchorOptions,
     _anchor,

@@ -111,7 +111,9 @@ class ReconcileOptions:
     )
     since: datetime | None = option(None, "Start (UTC). Default: the start of the service's log.")
     until: datetime | None = option(None, "End (UTC). Default: the end of the log, or --window ago if earlier.")
-    window: float = option(300.0, "How long after an unwrap its event may come.", metavar="SECONDS", minimum=0)
+    window: float = option(
+        300.0, "How long after an unwrap its event may be written.", metavar="SECONDS", minimum=0
+    )
     skew: float = option(60.0, "How far clocks may differ.", metavar="SECONDS", minimum=0)
     sink: list[str] | None = shared(audit_options.SINK, None)
 
@@ -186,7 +188,7 @@ def _reconcile(context: JobContext, options: ReconcileOptions) -> ReconcileRepor
 
     vault_logs, cloudtrail = _paths(options.vault_log), _paths(options.cloudtrail)
     if not vault_logs and not cloudtrail:
-        raise CommandError("there is nothing to compare with", remedy="add --vault-log or --cloudtrail")
+        raise CommandError("no log to compare with is given", remedy="add --vault-log or --cloudtrail")
     settings = context.deployment.settings
     has_policy = settings.access_policy or (settings.key_uris and settings.store_uri)
     compared = compare(
@@ -240,8 +242,9 @@ ALARMS = Job(
 RECONCILE = Job(
     "audit_reconcile",
     "Compare the access log with the key services' own logs.",
-    "An unwrap there without an event is a use of the key outside secure_xcom. An event without a record there "
-    "means that a log is incomplete or the event was forged. If either is found, the access policy's alarms for "
+    "An unwrap in their logs without an event is a use of the key outside secure_xcom. An event without a "
+    "record in their logs means that a log is incomplete or that the event was forged. If either is found, "
+    "the access policy's alarms for "
     "`reconcile_gap` are raised.",
     ReconcileOptions,
     _reconcile,

@@ -91,7 +91,7 @@ class _Hold(NamedTuple):
 def _row(database: Database, at: Coordinate, attempt: str | None) -> StoredRow:
     row = database.at(at, attempt)
     if row is None:
-        raise CommandError("there is no such XCom", where=str(at), remedy="look for its ids in Airflow's XCom tab")
+        raise CommandError("there is no such XCom", where=str(at), remedy="look up its ids in Airflow's XCom tab")
     return row
 
 
@@ -110,10 +110,10 @@ def _hold(policy: AccessPolicy, reference: Reference, where: str, *, expired: bo
     except ReferenceExpired as error:
         hold = policy.held(head.dag_id, head.run_id)
         if hold is None:
-            remedy = "nobody may read it any more; a legal hold in the access policy is the only exception"
+            remedy = "nobody may read it any longer; a legal hold in the access policy is the only exception"
             raise ReferenceExpired(error.what, where=where, remedy=remedy) from None
         if not expired:
-            remedy = f"the legal hold {hold.name!r} is on it: give --expired if it stands for this reading"
+            remedy = f"it is under the legal hold {hold.name!r}: use --expired if the hold covers this access"
             raise ReferenceExpired(error.what, where=where, remedy=remedy) from None
         return _Hold(policy.legal_holds.index(hold), hold.name)
     return None
@@ -125,7 +125,7 @@ def checked_reason(text: str) -> str:
     :raises CommandError: it is empty, or not UTF-8 text.
     """
     if not text.strip():
-        raise CommandError("a reason is required", where="--reason", remedy="say who decided this, and why")
+        raise CommandError("a reason is required", where="--reason", remedy="state who decided this, and why")
     try:
         text.encode()
     except UnicodeEncodeError:

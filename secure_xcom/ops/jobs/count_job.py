@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class CountOptions:
     """Options of count."""
 
-    dry_run: bool = option(False, "Count, and keep no numbers.", "--dry-run")
+    dry_run: bool = option(False, "Count, but store no numbers.", "--dry-run")
 
 
 def _no_table_of_numbers(context: JobContext, _options: CountOptions) -> dict[str, Any] | None:
@@ -46,8 +46,8 @@ def count_xcoms(context: JobContext, options: CountOptions) -> CountReport:
 COUNT = Job(
     "count",
     "Count the XComs of each compartment.",
-    "Keeps the numbers for the page in Airflow's UI. The database is that of SECURE_XCOM_DB, else Airflow's own. "
-    "Nothing is opened. `secure-xcom ui migrate` creates the table of numbers.",
+    "Stores the numbers for the page in Airflow's UI. The database is that of SECURE_XCOM_DB, by default "
+    "Airflow's own. No XCom is opened. `secure-xcom ui migrate` creates the table of numbers.",
     CountOptions,
     count_xcoms,
     keeps_state=False,

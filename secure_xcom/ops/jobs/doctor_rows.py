@@ -177,7 +177,7 @@ def _plaintext(row: StoredRow, by_rule: _RowFindings) -> None:
         by_rule.add(
             "link-row",
             "warning",
-            "addresses of operator extra links, which Airflow writes and reads in plaintext, past every backend",
+            "addresses of operator extra links, which Airflow writes and reads in plaintext, without any backend",
             "keep secrets out of the links of your operators (docs/concepts/what-bypasses-xcom.md)",
             row.where,
         )
@@ -252,7 +252,7 @@ def _related_tables(database: Database) -> Iterator[Finding]:
             yield Finding(
                 f"table {table}",
                 "warning",
-                f"the table {table} keeps {rows}: plaintext of earlier times, or references with wraps",
+                f"the table {table} keeps {rows}: old plaintext, or references with wraps",
                 "export what must be kept, and run `airflow db drop-archived -t xcom`",
                 "archive-table",
                 count=size or 0,

@@ -126,7 +126,7 @@ def value_of(row: StoredRow) -> Any:
     value = row.value
     text = row.text or ""
     if value is None and f'"{TAG}"' in text:
-        what = "it has the tag of a reference, but is not JSON, or has too long numbers or too many levels"
+        what = "it has the tag of a reference, but is not JSON, or its numbers are too long or its levels too many"
         raise ReferenceMalformed(what, where=row.where)
     if is_reference(value) and is_deep(value, _LEVELS_MAX):
         raise ReferenceMalformed(f"it is nested more than {_LEVELS_MAX} levels deep", where=row.where)

@@ -99,7 +99,9 @@ class GcReport(Report):
         elif self.orphans:
             lines.append("nothing was deleted: run it with --apply")
         lines += example_lines(self.unlisted, len(self.unlisted), title="could not be listed:")
-        lines += example_lines(self.refused, len(self.refused), title="too large a share, so nothing was deleted:")
+        lines += example_lines(
+            self.refused, len(self.refused), title="the share is too large, so nothing was deleted:"
+        )
         if self.refused:
             lines.append("what to do: find out who left so many payloads there; then allow it with --max-share 1")
         for entry in self.stores:

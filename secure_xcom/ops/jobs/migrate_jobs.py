@@ -80,7 +80,7 @@ MIGRATE = Job(
 MIGRATE_BACK = Job(
     "migrate-back",
     "Migrate all sealed XComs back to plaintext.",
-    "For leaving the product. Needs an operator's identity that can open every compartment. The access log "
+    "For removing secure_xcom. Needs an operator's identity that can open every compartment. The access log "
     "records each value with the operator and the reason. Expired, exclusive and shredded XComs stay sealed.",
     MigrateBackOptions,
     _migrate_back,

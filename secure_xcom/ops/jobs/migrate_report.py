@@ -58,7 +58,7 @@ class MigrateReport(Report):
         """See `Report.lines`."""
         lines = [f"{self.rows} rows, {self.due} to be {self.verb} ({self.objects} of them in objects)"]
         if self.skipped:
-            lines.append(f"{self.skipped} references stay, since no pull would open them")
+            lines.append(f"{self.skipped} references stay, because no pull would open them")
             lines += example_lines(self.skips, self.skipped)
         if self.applying:
             lines.append(

@@ -60,7 +60,7 @@ class Opener:
             raise ClaimRefused(
                 "it is exclusive: only one task instance may read it, and no operator",
                 where=where,
-                remedy="clear the producing task, and let it push the value without the exclusive mark",
+                remedy="clear the producing task, and let it push the value without marking it exclusive",
             )
         return fetch_one(reference, checked, self._keys, self.store, where)
 

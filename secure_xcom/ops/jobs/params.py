@@ -10,7 +10,7 @@ DELETE = DagParam("delete", "Delete", "Let steps delete; otherwise they only rep
 OLDER_THAN = DagParam(
     "older_than",
     "gc's window",
-    "Leave younger payloads alone; at least 2h.",
+    "Keep payloads younger than this; at least 2h.",
     {"type": "string", "pattern": "^[1-9][0-9]{0,4}[hdw]$"},
 )
 MAX_SHARE = DagParam(
@@ -22,7 +22,7 @@ MAX_SHARE = DagParam(
 RATE = DagParam(
     "rate",
     "Deletions per second",
-    "The most deletions per second; 0 for no limit.",
+    "Maximum number of deletions per second; 0 for no limit.",
     {"type": "number", "minimum": 0},
 )
 REWRAP = DagParam("rewrap", "Rewrap", "Let rewrap change rows; otherwise it only reports.", _FLAG)
@@ -32,7 +32,7 @@ COMPARTMENT = DagParam(
 OLDER_THAN_VERSION = DagParam(
     "older_than_version",
     "Older than version",
-    "Rewrap only wraps of older key versions.",
+    "Rewrap only data keys that an older key version wrapped.",
     {"type": ["null", "integer"], "minimum": 2},
 )
 PAYLOADS = DagParam("payloads", "Compare with payloads", "Let doctor compare rows with payloads.", _FLAG)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from secure_xcom.ops.jobs.shred import ShredReport
     from secure_xcom.stores import Store
 
-_RATE_HELP = "The most deletions per second; 0 for no limit."
+_RATE_HELP = "Maximum number of deletions per second; 0 for no limit."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class ExpireOptions:
     """Options of expire."""
 
     apply: bool = acting("Delete expired XComs", former=("--delete",), param=params.DELETE)
-    grace: str = option("1h", "How long an expired XCom is kept.", metavar="DURATION")
+    grace: str = option("1h", "How long to keep an XCom after it expires.", metavar="DURATION")
     rate: float = option(0, _RATE_HELP, metavar="NUMBER", minimum=0, param=params.RATE)
 
 
@@ -82,11 +82,11 @@ class RewrapOptions:
         None, "Only references of this compartment.", metavar="NAME", param=params.COMPARTMENT
     )
     older_than_version: int | None = option(
-        None, "Only wraps of older versions of their key.", metavar="NUMBER", minimum=2,
+        None, "Only data keys that an older version of their wrapping key wrapped.", metavar="NUMBER", minimum=2,
         param=params.OLDER_THAN_VERSION,
     )  # fmt: skip
     add_key: str | None = option(
-        None, "Add this key to every reference, so that it opens it as well.", metavar="KEY_URI"
+        None, "Add this key to every reference, so that it can open them as well.", metavar="KEY_URI"
     )
     remove_key: str | None = option(None, "Remove this key's wraps from every reference.", metavar="KEY_URI")
 
@@ -115,14 +115,15 @@ def _rewrap(context: JobContext, options: RewrapOptions) -> RewrapReport:
 class GcOptions:
     """Options of gc."""
 
-    apply: bool = acting("Delete payloads that no row names", former=("--delete",), param=params.DELETE)
+    apply: bool = acting("Delete orphaned payloads", former=("--delete",), param=params.DELETE)
     older_than: str = option(
-        "24h", "Leave younger payloads alone; at least 2h.", metavar="DURATION", param=params.OLDER_THAN
+        "24h", "Keep payloads younger than this; at least 2h.", metavar="DURATION", param=params.OLDER_THAN
     )
     rate: float = option(0, _RATE_HELP, metavar="NUMBER", minimum=0, param=params.RATE)
     max_share: float = option(
         0.5,
-        "In each compartment and store, refuse to delete more than this share of the old enough payloads.",
+        "In each compartment and store, refuse to delete more than this share of the payloads that are old "
+        "enough.",
         minimum=0,
         maximum=1,
         param=params.MAX_SHARE,
@@ -169,14 +170,14 @@ def _every_version(uri: str) -> Store:
 class DoctorOptions:
     """Options of doctor."""
 
-    fix: bool = option(False, "Repair what is safe to repair (modes of files), or only report.", "--fix/--dry-run")
+    fix: bool = option(False, "Fix what is safe to fix (file modes), or only report.", "--fix/--dry-run")
     payloads: bool = option(
         True, "Compare rows with payloads, as gc does.", "--payloads/--no-payloads", param=params.PAYLOADS
     )
     role: Literal["worker", "maintenance"] = option(
-        "maintenance", "The role of the identity that runs this: rights beyond the role are reported."
+        "maintenance", "The role of the identity that runs doctor. Rights beyond the role are reported."
     )
-    examples: int = option(20, "How many examples of each kind are named.", metavar="NUMBER", minimum=1)
+    examples: int = option(20, "Number of examples to show for each kind of problem.", metavar="NUMBER", minimum=1)
 
 
 def _doctor(context: JobContext, options: DoctorOptions) -> DoctorReport:
@@ -204,8 +205,8 @@ SHRED = Job(
 EXPIRE = Job(
     "expire",
     "Delete expired XComs.",
-    "Finds XComs whose retention period is over, and with --apply deletes their payloads and rows. XComs under a "
-    "legal hold stay. Each deletion is in the access log.",
+    "Finds XComs whose retention period has ended, and with --apply deletes their payloads and rows. XComs "
+    "under a legal hold stay. The access log records each deletion.",
     ExpireOptions,
     _expire,
     found="there are expired XComs",
@@ -214,8 +215,8 @@ EXPIRE = Job(
 REWRAP = Job(
     "rewrap",
     "Rewrap data keys with the newest key version, or with another key.",
-    "No payload is moved. Within one key service no data key is exposed; from one service to another it passes "
-    "through this process. Safe while tasks run.",
+    "No payload is moved. Within one key service, no data key is exposed; from one service to another, it "
+    "passes through this process. Safe while tasks run.",
     RewrapOptions,
     _rewrap,
     found="there is something to rewrap",
@@ -228,8 +229,8 @@ REWRAP = Job(
 GC = Job(
     "gc",
     "Delete orphaned payloads, and report missing ones.",
-    "Finds payloads that no row names, and rows whose payload is gone. The database is the one of SECURE_XCOM_DB, "
-    "by default Airflow's own; the stores are those of the access policy. An interrupted run "
+    "Finds payloads that no row names, and rows whose payload is missing. The database is that of "
+    "SECURE_XCOM_DB, by default Airflow's own; the stores are those of the access policy. An interrupted run "
     "resumes where it stopped.",
     GcOptions,
     _gc,
@@ -243,8 +244,8 @@ GC = Job(
 DOCTOR = Job(
     "doctor",
     "Diagnose problems and suggest fixes.",
-    "Finds plaintext rows, references that cannot be opened, stale keys, DAGs of no compartment, and settings and "
-    "rights that leak values. Nothing is opened, and without --fix nothing is changed.",
+    "Finds plaintext rows, references that cannot be opened, stale keys, DAGs without a compartment, and "
+    "settings and rights that leak values. No XCom is opened, and without --fix nothing is changed.",
     DoctorOptions,
     _doctor,
     found="there are problems",

@@ -91,7 +91,7 @@ class RewrapReport(Report):
         )
         lines += example_lines(self.failures, self.failed, title="failed:")
         for uri, version in sorted(self.oldest.items()):
-            lines.append(f"{uri}: the oldest wrap is of version {version}")
+            lines.append(f"{uri}: the oldest wrap was made by version {version}")
             # References that are unreadable or refused open for nobody, so they lose nothing.
             incomplete = self.failed > self.refused or self.changed
             if incomplete or version == 1 or not uri.startswith("vault://"):

@@ -77,7 +77,7 @@ class StockObjects:
         folder = "/".join((self._base.path.rstrip("/"), *of.of_task, ""))
         if not self._path(path).path.startswith(folder):
             raise MaintenanceError(
-                "the row names an object of another task, which is not read",
+                "the row names an object of another task, so it is not read",
                 where=str(of),
                 remedy="find out who wrote this row; then clear its task, or delete the row",
             )

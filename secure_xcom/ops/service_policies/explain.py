@@ -42,13 +42,13 @@ def why(policy: AccessPolicy, raw: bytes, dag_id: str, *, where: str) -> Reason:
     path: Path
     if taking:
         first, glob, path = taking[0]
-        text = f"{glob!r} of {first.name!r} is the first glob that takes it"
+        text = f"{glob!r} of {first.name!r} is the first glob that matches it"
     elif compartment is not None:
         path = ("defaults", "compartment")
-        text = f"no glob takes it, and {compartment.name!r} is the default"
+        text = f"no glob matches it, and {compartment.name!r} is the default"
     else:
         path = ()
-        text = "no glob takes it, and there is no default"
+        text = "no glob matches it, and there is no default"
     line, _ = place(marks, path)
     later = tuple((other.name, glob) for other, glob, _ in taking[1:] if other is not compartment)
     return Reason(compartment, f"{text} (line {line})" if path else text, line, later)

@@ -16,7 +16,7 @@ const BYTES_SHOWN = 256;
 
 /** Return the encoded value of an opened payload, at most `maxBytes`. */
 export function decompressed(plaintext, compression, maxBytes) {
-  if (plaintext.length > maxBytes) throw new Problem("ValueTooLarge", `the value has over ${maxBytes} bytes, which are allowed`);
+  if (plaintext.length > maxBytes) throw new Problem("ValueTooLarge", `the value has over ${maxBytes} bytes, the maximum`);
   if (compression === "none") return plaintext;
   if (compression === "zstd") return unzstd(plaintext, maxBytes);
   throw new Problem("CodecUnknown", `no compression is named ${clean(compression)}`);

@@ -231,7 +231,7 @@ def test_an_attempt_that_nobody_names_claims_nothing_of_one_attempt(allowed: str
     """Where only the attempt that claimed may pull again, one that is not known makes no claim."""
     there = world(f"    exclusive_rerun: {allowed}\n")
     reference = there.push("opensesame", TOKEN)
-    with nullcontext() if claims else pytest.raises(ClaimRefused, match="does not say here which one"):
+    with nullcontext() if claims else pytest.raises(ClaimRefused, match="does not report here which one"):
         pull(there, reference, attempt=None)
     assert len(claims_of(there)) == claims
 

@@ -320,7 +320,7 @@ def test_check_finds_what_this_airflow_does_not_tell(
     monkeypatch.setenv("AIRFLOW__SECURE_XCOM__AUDIT_SINKS", f"file://{config.parent}/log.jsonl")
     code, printed = run_json("check")
     assert code == 1
-    assert "'one' has teams, and this Airflow does not tell them" in statuses(printed)["access policy"]
+    assert "'one' has teams, and this Airflow does not report them" in statuses(printed)["access policy"]
 
 
 @pytest.mark.parametrize(

@@ -141,4 +141,4 @@ def test_a_holder_that_the_kernel_does_not_show(tmp_path: Path) -> None:
     assert lock_holder._pids(lines, status) == []
     assert lock_holder._pids([*lines, f"6: FLOCK ADVISORY WRITE 15 ff:ff:{status.st_ino} 0 EOF"], status) == [15]
     with path.open() as file:
-        assert "does not show" in lock_holder.holder(file.fileno())
+        assert "not visible from here" in lock_holder.holder(file.fileno())

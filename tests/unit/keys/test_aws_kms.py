@@ -683,7 +683,7 @@ class TestLogins:
         """A typing error in the extra is not dropped silently; its value is not shown."""
         conn_id = connect(monkeypatch, kms.endpoint, rolearn="canary-value")
         AwsKms(f"aws-kms://{conn_id}/alias/x")
-        assert f"The extra of connection {conn_id} has options of no effect: rolearn" in caplog.text
+        assert f"The extra of connection {conn_id} has options without effect: rolearn" in caplog.text
         assert "canary" not in caplog.text
 
     def test_a_token_file_that_is_missing(self, kms: KmsDouble, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -908,4 +908,4 @@ def test_the_pages_connections_are_understood(
     for number, connection in enumerate(found):
         monkeypatch.setenv(f"AIRFLOW_CONN_AWS_PAGE_{number}", json.dumps(connection))
         AwsKms(f"aws-kms://aws_page_{number}/alias/xcom")
-    assert "no effect" not in caplog.text
+    assert "without effect" not in caplog.text

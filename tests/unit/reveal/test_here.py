@@ -183,10 +183,10 @@ def test_an_edited_payload_is_refused(here: Here) -> None:
     ("words", "message"),
     [
         (["--here", "--opens"], "exclude each other"),
-        (["--here", "--port", "80"], "--port goes with the service"),
+        (["--here", "--port", "80"], "--port is for the service"),
         (["--here", "no coordinate"], "not a coordinate"),
-        (["orders/1/extract"], "goes with --here"),
-        (["--idle", "5"], "goes with --here"),
+        (["orders/1/extract"], "needs --here"),
+        (["--idle", "5"], "needs --here"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(words: list[str], message: str) -> None:

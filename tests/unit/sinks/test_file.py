@@ -43,7 +43,7 @@ def test_a_part_of_an_event_is_taken_back(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
     try:
-        with pytest.raises(AuditError, match="only in part"):
+        with pytest.raises(AuditError, match="only partly written"):
             sink.write(lines({"text": "x" * 100}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

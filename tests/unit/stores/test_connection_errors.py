@@ -64,12 +64,12 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
 @pytest.mark.parametrize(
     ("endpoint", "said"),
     [
-        ("https://127.0.0.1:{0.plain}", "speaks HTTP, and TLS was tried.*correct the port, or write http://"),
-        ("http://127.0.0.1:{0.tls}", "write https:// in the endpoint if it speaks TLS"),
+        ("https://127.0.0.1:{0.plain}", "uses plain HTTP, but TLS was tried.*correct the port, or write http://"),
+        ("http://127.0.0.1:{0.tls}", "write https:// in the endpoint if it uses TLS"),
         ("http://127.0.0.1:{0.go}", "write https:// in the endpoint"),
         ("https://127.0.0.1:{0.tls}", "certificate is not trusted.*AWS_CA_BUNDLE"),
-        ("https://127.0.0.1:1", "nobody listens at the endpoint"),
-        ("https://nowhere.invalid", "host name is not known"),
+        ("https://127.0.0.1:1", "nothing listens at the endpoint"),
+        ("https://nowhere.invalid", "host name cannot be resolved"),
     ],
 )
 def test_the_mistake_is_named_with_the_endpoint(

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from secure_xcom.airflow.plugin.ui.permissions import Viewer
 
 _IN_STORE = (
-    "Its claim lies beside the payload, where the API server cannot read; the access log tells who claimed it."
+    "Its claim is stored beside the payload, where the API server cannot read it; the access log shows who "
+    "claimed it."
 )
 _ELSEWHERE = (
-    "Its claim lies in a database of its own, which the API server does not read; the access log tells it."
+    "Its claim is stored in a separate database, which the API server does not read; the access log shows who "
+    "claimed it."
 )
 
 
@@ -32,7 +34,7 @@ def claim(xcom: XCom, session: Session, viewer: Viewer, *, has_table: bool) -> d
     """Return who claimed an exclusive XCom, where the table of claims lies in Airflow's own database."""
     head = xcom.head
     if xcom.reference is not None and xcom.reference.shredded is not None:
-        text = "It was claimed and read, and then shredded; the access log tells by whom."
+        text = "It was claimed, read and then shredded; the access log shows by whom."
         return _said("claimed", text, time=xcom.reference.shredded)
     if head is None or head.exclusive != "database" or head.object is None:
         return _said("unknown", _IN_STORE)

@@ -27,13 +27,15 @@ _SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning", "ok"
 _NOT_TRIED = {
     "kind": "uris-not-read",
     "severity": "note",
-    "text": "Whether key services and stores can read the URIs is not looked at here.",
+    "text": "The URIs are not checked against key services and stores here.",
     "remedy": "Run `secure-xcom policy lint` where the workers run.",
     "line": 1,
     "column": 1,
 }
-_NEVER = "Nothing was counted yet: the maintenance DAG counts each day, and `secure-xcom ui count` counts now."
-_NOT_MADE = "There is no table for the numbers yet: run `secure-xcom ui migrate`, then `secure-xcom ui count`."
+_NEVER = (
+    "Nothing has been counted yet: the maintenance DAG counts each day, and `secure-xcom ui count` counts now."
+)
+_NOT_MADE = "The table of numbers does not exist yet: run `secure-xcom ui migrate`, then `secure-xcom ui count`."
 
 
 def compartments(deployment: Deployment, counted: Counted, *, start: int) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def decoded(text: str | None, kinds: Sequence[type], *, optional: int = 0) -> li
         and not any("\x00" in part or not _encodable(part) for part in parts if isinstance(part, str))
     )
     if not fits or not isinstance(parts, list):
-        raise RequestInvalid("`after` is not what an answer gave as `next`", where="after")
+        raise RequestInvalid("`after` is not the `next` of a response", where="after")
     return parts
 
 

@@ -15,7 +15,7 @@ from secure_xcom.core.errors import SecureXComError
 READ = ("access_policy", "key_uris", "store_uri", "on_plaintext", "preview", "max_bytes", "refuse_rest_writes")
 """The options that are read here."""
 
-_SINGLE = "There is no access policy file: one compartment takes every DAG, and every task may pull."
+_SINGLE = "There is no access policy file: every DAG belongs to one compartment, and every task may pull."
 
 
 @dataclass(frozen=True)

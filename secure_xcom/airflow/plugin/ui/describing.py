@@ -139,8 +139,8 @@ def _preview(xcom: XCom, deployment: Deployment) -> tuple[dict[str, Any], dict[s
         trouble = Finding(
             "preview-too-large",
             "warning",
-            "Its preview is larger than a push writes, so somebody else wrote this row.",
-            "Look for who can write to Airflow's database.",
+            "Its preview is larger than any that a push writes, so something else wrote this row.",
+            "Find out who can write to Airflow's database.",
         )
         return nothing, None, [trouble]
     kind = deployment.settings.preview if deployment.settings.preview != "none" else "shape"

@@ -73,11 +73,11 @@ def _plaintext(xcom: XCom, deployment: Deployment) -> Finding:
         return Finding(
             "operator-link",
             "note",
-            "This is the address of an operator's extra link, which Airflow stores past every XCom backend.",
+            "This is the address of an operator's extra link, which Airflow stores without any XCom backend.",
             "Check that the operator puts no secret into its link.",
         )
-    text = "This value is stored in plaintext: it was written past the backend."
-    remedy = "Seal it with `secure-xcom migrate --apply`, or delete the row; then see what wrote it."
+    text = "This value is stored in plaintext: what wrote it bypassed the backend."
+    remedy = "Seal it with `secure-xcom migrate --apply`, or delete the row; then find out what wrote it."
     if deployment.settings.on_plaintext == "refuse":
         text += " A pull refuses it."
     return Finding("plaintext-row", "error", text, remedy)
@@ -91,7 +91,7 @@ def _of_reference(xcom: XCom, reference: Reference, deployment: Deployment) -> I
             "shredded",
             "note",
             f"Its one reader has read it, and its data key was destroyed at {reference.shredded}.",
-            "Nothing is to be done; clear the producing task if the value is needed again.",
+            "Nothing needs to be done; clear the producing task if the value is needed again.",
         )
     if xcom.state == "expired":
         yield from _expired(xcom, reference, deployment, now)
@@ -99,7 +99,7 @@ def _of_reference(xcom: XCom, reference: Reference, deployment: Deployment) -> I
         yield Finding(
             "created-in-the-future",
             "warning",
-            f"It says that it was pushed at {head.created}, over an hour after this machine's clock.",
+            f"It says that it was pushed at {head.created}, over an hour ahead of this machine's clock.",
             "Compare the clocks of the workers and of the API server; then find out who wrote this row.",
         )
     if deployment.policy is None:
@@ -107,13 +107,16 @@ def _of_reference(xcom: XCom, reference: Reference, deployment: Deployment) -> I
     compartment = compartment_of(xcom, deployment)
     if compartment is None or compartment.name != head.compartment:
         belongs = (
-            "no compartment takes its DAG" if compartment is None else f"its DAG belongs to {compartment.name}"
+            "its DAG belongs to no compartment"
+            if compartment is None
+            else f"its DAG belongs to {compartment.name}"
         )
         yield Finding(
             "CompartmentUnknown",
             "error",
             f"The reference is of compartment {head.compartment}, but {belongs}, so no pull opens it.",
-            "Clear the producing task if its DAG was moved to another compartment; else look for who wrote it.",
+            "Clear the producing task if its DAG was moved to another compartment; otherwise find out who "
+            "wrote it.",
         )
     if xcom.compartment is None or xcom.state == "shredded":
         return
@@ -135,7 +138,7 @@ def _of_reference(xcom: XCom, reference: Reference, deployment: Deployment) -> I
         yield Finding(
             "retention-over",
             "note",
-            "It was pushed before its compartment had a retention; by today's, its time is over.",
+            "It was pushed before its compartment had a retention period; by the current one, it has expired.",
             "`secure-xcom expire --apply` deletes it.",
         )
 
@@ -155,7 +158,7 @@ def _expired(xcom: XCom, reference: Reference, deployment: Deployment, now: date
         yield Finding(
             "expired-row",
             "warning",
-            f"It expired at {reference.head.expires}, and it is still here.",
+            f"It expired at {reference.head.expires} and still exists.",
             "Run `secure-xcom expire --apply`, or let the maintenance DAG do it.",
         )
 

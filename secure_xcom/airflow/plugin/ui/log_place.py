@@ -19,10 +19,13 @@ from secure_xcom.sinks.sink_uri import SinkUri
 
 _FILE = "the access log on the API server's machine"
 _DATABASE = "the access log in its database"
-_UNKNOWN = "The API server does not read the access log. Somebody with the rights finds it with the command below."
+_UNKNOWN = (
+    "The API server does not read the access log. A person with the rights to it can search it with "
+    "the command below."
+)
 _HASHED = (
-    "The ids in the access log are hashed, and the API server has no key. Somebody who has it finds them with the "
-    "command below."
+    "The ids in the access log are hashed, and the API server has no key. A person who has the key can search "
+    "it with the command below."
 )
 
 

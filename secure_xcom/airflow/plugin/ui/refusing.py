@@ -20,8 +20,8 @@ from secure_xcom.deployment import airflow_config
 _WRITES = frozenset({"POST", "PATCH", "PUT"})
 _ENTRIES = re.compile(r"/dags/[^/]+/dagRuns/[^/]+/taskInstances/[^/]+/xcomEntries(?:/|\Z)", re.DOTALL)
 _DETAIL = (
-    "secure_xcom: an XCom that is written by REST lies in Airflow's database as plaintext, and no task could pull "
-    "it. Clear the task so that it pushes again. ([secure_xcom] refuse_rest_writes)"
+    "secure_xcom: an XCom that is written through REST is stored in Airflow's database in plaintext, and no "
+    "task could pull it. Clear the task so that it pushes again. ([secure_xcom] refuse_rest_writes)"
 )
 
 

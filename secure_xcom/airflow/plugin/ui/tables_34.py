@@ -128,4 +128,4 @@ def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise RequestInvalid("`after` is not what an answer gave as `next`", where="after") from None
+        raise RequestInvalid("`after` is not the `next` of a response", where="after") from None

@@ -21,13 +21,13 @@ def who_may(xcom: XCom, deployment: Deployment) -> list[Line]:
     if xcom.state in ("shredded", "unreadable"):
         return [_line("nobody", "nobody: no pull opens it")]
     if xcom.state == "expired":
-        return [_line("nobody", "nobody: a pull refuses it since it expired")]
+        return [_line("nobody", "nobody: it has expired, so a pull refuses it")]
     if xcom.head is not None and xcom.head.exclusive is not None:
         return [_line("claim", "the first task instance that pulls it, and nobody else")]
     if deployment.policy is None:
         return []
     if deployment.state == "single":
-        return [_line("everybody", "every task: one compartment takes all DAGs")]
+        return [_line("everybody", "every task: all DAGs belong to one compartment")]
     if xcom.compartment is None:
         return [_line("nobody", "nobody: the access policy has no such compartment")]
     compartment, stored = xcom.compartment, xcom.stored

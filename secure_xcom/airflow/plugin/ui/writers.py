@@ -30,7 +30,7 @@ def writer(xcom: XCom, tables: Tables, *, first_sealed: datetime | None, may_see
     write = _rest_write(xcom, tables)
     if write is not None:
         by = f" by {write.user}" if may_see_user and write.user else ""
-        text = f"Written by REST: Airflow's audit log has {write.event}{by} at {text_of(write.time)}."
+        text = f"Written through REST: Airflow's audit log has {write.event}{by} at {text_of(write.time)}."
         return _said("rest", text, write.user if may_see_user else None, write.time)
     written = xcom.stored.written
     if first_sealed is not None and written is not None and written < first_sealed:
@@ -39,7 +39,8 @@ def writer(xcom: XCom, tables: Tables, *, first_sealed: datetime | None, may_see
         return _said("skip", "Written by Airflow for a branching task.")
     return _said(
         "unknown",
-        "Airflow does not tell what wrote it: a trigger (TaskSuccessEvent), a task of another language, a worker "
+        "Airflow does not record what wrote it: a trigger (TaskSuccessEvent), a task of another language, a "
+        "worker "
         "with another XCom backend, or a write to the database.",
     )
 

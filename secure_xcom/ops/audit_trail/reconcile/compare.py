@@ -145,8 +145,8 @@ def compare(
             Finding(
                 "audit device",
                 "warning",
-                "no unwrap in Vault's log has the context of any event: the log is probably not of the audit "
-                f"device {logs.device!r:.80}, which has a salt of its own, or not of this Vault",
+                "no unwrap in Vault's log has the context of any event: the log is probably that of "
+                f"another audit device than {logs.device!r:.80}, with another salt, or of another Vault",
                 "name the device of this file with --device: `vault audit list -detailed` shows all devices",
             )
         )
@@ -193,7 +193,7 @@ def _literals(policy: AccessPolicy | None) -> set[str]:
 def _notes_on_vault(read: vault_log.VaultLog, keys: set[str]) -> list[Finding]:
     subject = "Vault's log"
     if not keys:
-        text = "no transit key is known, since neither the settings nor an event names one"
+        text = "no transit key is known, because neither the settings nor an event names one"
         return [_note(subject, text, "run the command with the deployment's settings, or --config")]
     if not read.lines:
         return [_note(subject, "the file is empty", "name the file that the audit device writes to")]

@@ -275,7 +275,7 @@ def _unmatched(use: ServerUse, paired: Sequence[tuple[ServerUse, EventUse]], tas
     if probe:
         return gap_of_use("probe", use, "an unwrap by `secure-xcom check`")
     if is_retry:
-        text = f"{use.key} unwrapped the same data key again for the same identity: a retry after a lost answer"
+        text = f"{use.key} unwrapped the same data key again for the same identity: a retry after a lost response"
         return gap_of_use("repeated", use, text + context_of(task))
     text = (
         f"{use.key} unwrapped a data key, and no event records it: it was used outside secure_xcom, or a process"

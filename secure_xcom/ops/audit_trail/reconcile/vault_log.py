@@ -194,7 +194,7 @@ class Contexts:
             answer = self._client.call("POST", path, {"input": text})
         except VaultTrouble as trouble:
             raise CommandError(
-                f"Vault did not return how its audit log writes a context: {trouble.what}",
+                f"Vault did not return how its audit log hashes a context: {trouble.what}",
                 where=path,
                 remedy="give this identity `update` on that path, and name the audit device with --device: "
                 "`vault audit list` shows the devices",

@@ -104,5 +104,5 @@ class FileSigner:
                 )
             private = from_pem(file.read(_FILE_MAX_BYTES))
         if not private:
-            raise SigningKeyError("the file does not hold an Ed25519 key in PEM", where=self.uri)
+            raise SigningKeyError("the file is not an Ed25519 key in PEM format", where=self.uri)
         return private

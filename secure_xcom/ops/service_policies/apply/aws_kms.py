@@ -53,7 +53,7 @@ def _key(aws: AwsAccount, key: KmsKey, desired: Document) -> Iterator[Change]:
                 "the key does not exist", where=where, remedy="correct the key URI: KMS assigns key ids"
             )
         refuse_lock_out(desired, account, where)
-        yield Change(f"{where}: make it, with its policy", "make", lambda: _make(aws, key, desired))
+        yield Change(f"{where}: the key and its policy", "make", lambda: _make(aws, key, desired))
         return
     about = described["KeyMetadata"]
     arn = about["Arn"]

@@ -44,7 +44,7 @@ def _public_access(aws: AwsAccount, bucket: str, compiled: Compiled) -> Change:
     try:
         answer = aws.ask("s3", "get_public_access_block", Bucket=bucket, absent=absent)
     except AwsUnsupported:
-        note = f"{bucket}: this server has no public access block, so only its policies keep strangers out"
+        note = f"{bucket}: this server has no public access block, so only its policies prevent public access"
         return Change(text, "there", lambda: None, notes=(note,))
     current = None if answer is None else answer["PublicAccessBlockConfiguration"]
     return Change(
@@ -82,7 +82,7 @@ def _policy(aws: AwsAccount, bucket: str, desired: Document) -> Change:
             raise AwsRefused(
                 f"{refused.what}: the server does not support a statement of the bucket's policy",
                 where=f"bucket {bucket}",
-                remedy=f"the credentials are right. Look for what the server knows of {_unusual(desired)}",
+                remedy=f"the credentials are correct. Check the server's documentation for {_unusual(desired)}",
             ) from None
 
     current = read()

@@ -130,7 +130,8 @@ def apply(client: VaultClient, steps: list[Step]) -> None:
             raise VaultRefused(
                 f"Vault refuses the step: {step.text}",
                 where=f"{client.server.address} {step.path}",
-                remedy="check that the path is free and the token is an operator's, then run this again",
+                remedy="check that the path is not in use and that the token is an operator's, then run this "
+                "again",
             )
 
 
@@ -199,9 +200,7 @@ def _kv_steps(wanted: Wanted, mounts: Mapping[str, Any]) -> Iterator[Step]:
     name = wanted.kv[0]
     mount = mounts.get(f"{name}/")
     if mount is not None and (mount.get("type") != "kv" or (mount.get("options") or {}).get("version") != "2"):
-        raise VaultRefused(
-            f"the mount {name!r} is no KV of version 2", remedy="choose another mount for the store"
-        )
+        raise VaultRefused(f"the mount {name!r} is not KV version 2", remedy="choose another mount for the store")
     yield Step(
         f"secrets engine KV version 2 at {name}/",
         "there" if mount else "make",

@@ -118,5 +118,7 @@ def parse(text: str | None, where: str) -> dict[str, Any]:
     except ValueError:
         connections = None
     if not isinstance(connections, dict):
-        raise SettingInvalid("the file is no JSON object", where=where, remedy="move it away and run this again")
+        raise SettingInvalid(
+            "the file is not a JSON object", where=where, remedy="move it away and run this again"
+        )
     return connections

@@ -143,7 +143,7 @@ def end_old(handout: Handout, *, dry_run: bool = False) -> list[str]:
         others = handout.logins[service].others(login)
         if not dry_run:
             handout.logins[service].end(others)
-        ended += [f"{handout.logins[service].text}: {len(others)} old ended"] if others else []
+        ended += [f"{handout.logins[service].text}: {len(others)} old ones revoked"] if others else []
     return ended
 
 
@@ -186,7 +186,7 @@ def _notes(identity: Identity, ids: Ids) -> Iterator[str]:
     if vault is not None and vault.auth == "kubernetes":
         yield "Vault: no login is needed, pods log in with their service account's token"
     elif vault is not None and vault.auth == "jwt":
-        yield "Vault: no login is made, workers log in with a token of their issuer"
+        yield "Vault: no login is created, workers log in with a token of their issuer"
     elif vault is not None and vault.auth == "other":
         yield "Vault: its login is managed elsewhere (auth: other)"
     if identity.aws is not None and ":role/" in identity.aws.principal:

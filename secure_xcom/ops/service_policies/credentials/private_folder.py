@@ -33,7 +33,7 @@ def check_private_folder(folder: Path, status: os.stat_result) -> None:
     """
     wrong = ""
     if not stat.S_ISDIR(status.st_mode):
-        wrong = "it is no folder"
+        wrong = "it is not a folder"
     elif status.st_uid != os.geteuid():
         wrong = f"it belongs to user {status.st_uid}"
     elif stat.S_IMODE(status.st_mode) & 0o077:
@@ -64,7 +64,7 @@ def read_private(file: Path) -> str | None:
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise SettingInvalid("it is no file", where=str(file), remedy="move it away")
+        raise SettingInvalid("it is not a file", where=str(file), remedy="move it away")
     with os.fdopen(descriptor, "rb") as opened:
         if mode & 0o077:
             raise SettingInvalid(
@@ -94,5 +94,5 @@ def write_private(file: Path, text: str) -> None:
         new.replace(file)
     except OSError as error:
         raise SettingInvalid(
-            f"the file cannot be written ({type(error).__name__})", where=str(file), remedy="look at its folder"
+            f"the file cannot be written ({type(error).__name__})", where=str(file), remedy="check its folder"
         ) from None

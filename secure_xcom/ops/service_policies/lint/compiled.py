@@ -61,7 +61,7 @@ def _dags(
                 "glob-known",
                 "ok",
                 (*path, number),
-                f"{glob!r} is compiled to the DAGs {', '.join(ids[:10])}: a new one needs another compile",
+                f"{glob!r} is compiled to the DAGs {', '.join(ids[:10])}: compile again when a DAG is added",
             )
         else:
             yield lint_finding(

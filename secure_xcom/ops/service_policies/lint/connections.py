@@ -41,17 +41,18 @@ def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[F
             "warning",
             next(iter(unseen.values())),
             f"connections ({', '.join(list(unseen)[:5])}) may come from the secrets backend of {shared[0]}: every "
-            "process with this setting and this login reads what lies there for all teams",
-            "give each worker's backend a login of its own that reads its own team's path alone, and make new "
-            "logins for what all could read",
+            "process with this setting and this login reads what is stored there for all teams",
+            "give each worker's backend a login of its own that reads its own team's path alone, and replace "
+            "the logins that all could read",
         )
     elif unseen and not backends:
         yield lint_finding(
             "connection-not-seen",
             "ok",
             next(iter(unseen.values())),
-            f"connections ({', '.join(list(unseen)[:5])}) are not in this environment, and lint looks into no "
-            "database: in Airflow's, every task of every team could read them (`secure-xcom check` and `doctor` "
+            f"connections ({', '.join(list(unseen)[:5])}) are not in this environment, and lint reads no "
+            "database: in Airflow's, every task of every team could read them (`secure-xcom check` and "
+            "`doctor` "
             "look there)",
         )
 

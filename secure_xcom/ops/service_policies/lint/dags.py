@@ -49,7 +49,7 @@ def _globs(policy: AccessPolicy) -> Iterator[Finding]:
                     "overlap",
                     "warning",
                     path,
-                    f"a DAG that {other!r} of {owner.name!r} takes as well goes there, since it comes first",
+                    f"a DAG that {other!r} of {owner.name!r} also matches belongs there, because it comes first",
                     "make the globs differ, or name such DAGs in one of the two",
                 )
                 # One is enough; there may be as many as compartments.
@@ -59,14 +59,19 @@ def _globs(policy: AccessPolicy) -> Iterator[Finding]:
 def _unreachable(glob: str, other: str, compartment: Compartment, owner: Compartment, path: Path) -> Finding:
     if owner is compartment:
         return lint_finding(
-            "repeated", "warning", path, f"{other!r} above takes all that {glob!r} takes", "leave one out"
+            "repeated",
+            "warning",
+            path,
+            f"{other!r} above matches everything that {glob!r} matches",
+            "leave one out",
         )
     return lint_finding(
         "unreachable",
         "error",
         path,
-        f"no DAG ever comes here: {other!r} of {owner.name!r} takes all that {glob!r} takes, and comes first",
-        f"move {compartment.name!r} before {owner.name!r}, or leave the glob out",
+        f"no DAG ever gets here: {other!r} of {owner.name!r} matches everything that {glob!r} matches, and "
+        "comes first",
+        f"move {compartment.name!r} before {owner.name!r}, or remove the glob",
     )
 
 
@@ -79,14 +84,14 @@ def _default(policy: AccessPolicy) -> Iterator[Finding]:
                     "warning",
                     ("compartments", index, "dags", number),
                     f"{glob!r} leaves no DAG for the default compartment",
-                    "leave the glob or the default out",
+                    "remove the glob or the default",
                 )
             elif not glob.strip("*") and len(policy.compartments) > 1:
                 yield lint_finding(
                     "wildcard-dags",
                     "warning",
                     ("compartments", index, "dags", number),
-                    f"every DAG that no other compartment takes comes to {compartment.name!r}, new and "
-                    "mistyped ones too",
+                    f"every DAG that no other compartment matches belongs to {compartment.name!r}, including "
+                    "new and mistyped ones",
                     "name its DAGs; if it is meant for the rest, say so: defaults: {compartment: NAME}",
                 )

@@ -32,7 +32,7 @@ def lint_documents(path: Path) -> Iterator[Finding]:
     )
     if not files:
         raise PolicyInvalid(
-            "the folder holds no .hcl and no .json",
+            "the folder contains no .hcl and no .json file",
             where=str(path),
             remedy="name the folder that `secure-xcom policy compile` wrote",
         )
@@ -89,7 +89,7 @@ def _text(file: Path) -> str | Finding:
         raise PolicyInvalid(
             f"the file cannot be read ({type(error).__name__})",
             where=str(file),
-            remedy="name a file that is there and readable",
+            remedy="name a file that exists and is readable",
         ) from None
 
 

@@ -73,7 +73,7 @@ class _Reader:
         while offset < len(self._text):
             token = _TOKEN.match(self._text, offset)
             if token is None:
-                raise _Refused(offset, "not HCL as Vault's policies have it")
+                raise _Refused(offset, "not HCL as in Vault's policies")
             if token.lastgroup != "space":
                 yield _Token(str(token.lastgroup), token.group(), offset)
             offset = token.end()
@@ -117,7 +117,7 @@ class _Reader:
         try:
             text = json.loads(token.text)
         except ValueError:
-            raise _Refused(token.at, "a string with an escape that is not read here") from None
+            raise _Refused(token.at, "a string with an unsupported escape") from None
         return str(text)
 
     def _value(self, depth: int) -> Any:

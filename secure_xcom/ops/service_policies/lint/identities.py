@@ -47,8 +47,8 @@ def _of_one(identity: Identity, path: Path) -> Iterator[Finding]:
             "shared-worker",
             "warning",
             (*path, "workers_of"),
-            f"one identity runs the tasks of {', '.join(identity.workers_of[:5])}: between these our code alone "
-            "decides, and a hostile task on such a worker reads all of them",
+            f"one identity runs the tasks of {', '.join(identity.workers_of[:5])}: between these, only our "
+            "code decides, and a malicious task on such a worker can read all of them",
             "give each compartment workers with their own identity",
         )
     works = bool(identity.workers_of or identity.grants)
@@ -80,7 +80,7 @@ def _two_hats(identity: Identity, grants: tuple[Grant, ...], path: Path) -> Iter
             "warning",
             path,
             f"{identity.name!r} reads payloads of {', '.join((both or maintains)[:5])} and administers keys or "
-            "collects garbage there: whoever takes it over can read, and can hide it",
+            "collects garbage there: whoever compromises it can read, and can hide that",
             "split it into two identities",
         )
 
@@ -96,7 +96,7 @@ def _scopes(policy: AccessPolicy, identity: Identity, grants: tuple[Grant, ...],
                 "warning",
                 grant_path,
                 f"{identity.name!r} may do this in all of {grant.compartment!r} anyway",
-                "leave it out, or leave out what is wider",
+                "remove it, or remove the wider grant",
             )
         compartment = policy.compartment(grant.compartment)
         for place, dag in enumerate(grant.dags or ()):
@@ -120,8 +120,9 @@ def _same_principal(policy: AccessPolicy) -> Iterator[Finding]:
                     "shared-principal",
                     "warning",
                     ("identities", index, field),
-                    f"{identity.name!r} and {other!r} are one for this service: each may do what the other may",
-                    "make them one identity, or give them principals of their own",
+                    f"{identity.name!r} and {other!r} are the same principal at this service: each may do "
+                    "what the other may",
+                    "make them one identity, or give each its own principal",
                 )
                 break
 

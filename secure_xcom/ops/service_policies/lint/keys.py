@@ -12,7 +12,7 @@ from secure_xcom.core.findings import Finding, Status
 from secure_xcom.ops.service_policies.grants import grants_of
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding
 
-_BATCHES = "may use all of the key, and Vault cannot see into a batch, so nothing limits them to one compartment"
+_BATCHES = "may use all of the key, and Vault cannot inspect a batch, so nothing limits them to one compartment"
 
 
 def findings(policy: AccessPolicy) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Fi
                 "error",
                 (*uri_path, field),
                 "no key may wrap, so nothing can be pushed",
-                "leave ?wrap=never out of at least one key URI",
+                "remove ?wrap=never from at least one key URI",
             )
     local = [uri for uri, _ in _keys(compartment, path) if uri.startswith("local://")]
     if local and not alone:
@@ -92,7 +92,7 @@ def _of_one(compartment: Compartment, path: Path, *, alone: bool) -> Iterator[Fi
                 "warning",
                 (*path, "former_store_uris", number),
                 "this store is still written to",
-                "leave it out here",
+                "remove it here",
             )
 
 
@@ -105,7 +105,7 @@ def _retentions(compartment: Compartment, path: Path) -> Iterator[Finding]:
                 "error",
                 (*path, "retention_of", number),
                 "the entries above name every key that this one names",
-                "move it up, or leave it out",
+                "move it up, or remove it",
             )
 
 
@@ -120,6 +120,6 @@ def _routes(compartment: Compartment, path: Path) -> Iterator[Finding]:
                 "unreachable-route",
                 "error",
                 (*path, "routes", number),
-                "the routes above take everything that this one would take",
-                "move it up, or leave it out",
+                "the routes above match everything that this one would match",
+                "move it up, or remove it",
             )

@@ -19,7 +19,7 @@ _MEANS = (
         ("aws-kms",),
         (
             "KMS: ReEncrypt is compiled for one key at a time (kms:ReEncryptOnSameKey), so no data key gets from "
-            "one to another; to move wraps to another key takes an identity of that compartment alone"
+            "one to another; moving wraps to another key needs an identity of that compartment alone"
         ),
     ),
     ("vault", ("vault-kv",), "Vault KV: it lists and destroys payloads of all of them"),
@@ -63,8 +63,8 @@ def _several(identity: Identity, maintained: list[Compartment], path: Path) -> F
         "shared-maintenance",
         "ok",
         path,
-        f"one identity maintains {', '.join(compartment.name for compartment in maintained[:5])}: whoever takes "
-        "it over can delete in all of them" + "".join(f". {text}" for text in means),
+        f"one identity maintains {', '.join(compartment.name for compartment in maintained[:5])}: whoever "
+        f"compromises it can delete in all of them" + "".join(f". {text}" for text in means),
     )
 
 

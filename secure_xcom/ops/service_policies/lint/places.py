@@ -65,7 +65,7 @@ def _shared(
             not between_compartments or workers.get(other.name) == workers.get(owner.name)
         ):
             continue
-        same = f"{value!r}" if value == spelling else f"{value!r}, which some broker takes for {spelling!r},"
+        same = f"{value!r}" if value == spelling else f"{value!r}, which some brokers interpret as {spelling!r},"
         yield lint_finding(
             "shared-place",
             "warning",
@@ -112,8 +112,8 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Finding]:
                 "no-owner",
                 "warning",
                 path,
-                f"nothing says where {identity.name!r} runs, so its queue or service account is nobody's",
-                "name its places in runs_on: then no DAG but those named there gets them",
+                f"nothing says where {identity.name!r} runs, so its queue or service account has no owner",
+                "name its places in runs_on: then only DAGs that are named there get them",
             )
         if identity.vault is None or identity.vault.auth != "kubernetes":
             continue
@@ -125,7 +125,7 @@ def _identities(policy: AccessPolicy, *, told: bool) -> Iterator[Finding]:
                 "no-owner",
                 "warning",
                 (*path, "vault", "service_accounts"),
-                f"service account {account!r} logs in as {identity.name!r}, and is nobody's place",
+                f"service account {account!r} logs in as {identity.name!r}, and has no owner",
                 "name it in the tasks_run_on of its compartment or in the identity's runs_on",
             )
 

@@ -22,7 +22,7 @@ def findings(policy: AccessPolicy, environment: Mapping[str, str]) -> Iterator[F
                 "access-log-in-store",
                 "error",
                 ("compartments", policy.compartments.index(compartment), "store_uri"),
-                f"a sink of the access log ({_SINKS}) and the folder {folder:.200} of {compartment.name!r} lie in "
-                "each other, so whoever has a right on the one has it on the other",
+                f"a sink of the access log ({_SINKS}) and the folder {folder:.200} of {compartment.name!r} "
+                "overlap, so whoever has a right on one has it on the other",
                 "give the access log a bucket of its own, or a prefix or folder beside the store's",
             )

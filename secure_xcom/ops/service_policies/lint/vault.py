@@ -161,7 +161,7 @@ def _wildcards(block: Block, engine: str, rest: str) -> Iterator[Finding]:
             "end the path in PREFIX/COMPARTMENT/*",
         )
     else:
-        what = "every key whose name fits" if engine == "transit" else "whatever is or will be there"
+        what = "every key whose name fits" if engine == "transit" else "everything that is or will be there"
         yield _block_finding(
             block, "vault-wildcard", "error", f"{block.path!r} is open to {what}", "write each path by its name"
         )
@@ -177,7 +177,7 @@ def _limits(block: Block) -> Iterator[Finding]:
                 block,
                 "vault-context",
                 "warning",
-                "parameters are required and none is limited: batches and every context are let through",
+                "parameters are required but none is limited: batches and every context are allowed",
                 'add allowed_parameters with "context" = ["SCOPE*"]',
                 "required_parameters",
             )
@@ -187,9 +187,9 @@ def _limits(block: Block) -> Iterator[Finding]:
             block,
             "vault-batch",
             "error",
-            f"{open_ones[0]!r} is allowed beside a limited context: a batch carries any context, and Vault does "
-            "not look into it",
-            "allow the context and the text alone",
+            f"{open_ones[0]!r} is allowed beside a limited context: a batch can carry any context, and Vault "
+            "does not inspect it",
+            "allow only the context and the text",
             "allowed_parameters",
         )
     contexts = allowed.get("context")
@@ -205,8 +205,8 @@ def _limits(block: Block) -> Iterator[Finding]:
             "error",
             "the context is not limited"
             if not contexts
-            else f"{str(wrong[0])[:24]!r} is no digest of a compartment, a DAG or a task: it lets others in, "
-            "or nobody",
+            else f"{str(wrong[0])[:24]!r} is not a digest of a compartment, a DAG or a task: it lets in "
+            "others, or nobody",
             "write 64, 128 or 192 base64 characters and an asterisk, as `policy compile` does",
             "allowed_parameters",
         )
@@ -215,7 +215,7 @@ def _limits(block: Block) -> Iterator[Finding]:
             block,
             "vault-context",
             "error",
-            "the context is limited and not required, so a request without one is let through",
+            "the context is limited but not required, so a request without one is allowed",
             'add "context" to required_parameters',
             "allowed_parameters",
         )
@@ -238,12 +238,12 @@ def of_role(document: dict[str, Any]) -> Iterator[Finding]:
         if "*" in str(body.get(name) or ""):
             wrong.append((name, "every service account that fits can log in"))
     if body.get("bind_secret_id") is False and not body.get("secret_id_bound_cidrs"):
-        wrong.append(("bind_secret_id", "the role's id alone logs in, and it is no secret"))
+        wrong.append(("bind_secret_id", "the role's id is enough to log in, and it is not secret"))
     if body.get("role_type") == "jwt" and not (body.get("bound_subject") or body.get("bound_claims")):
-        wrong.append(("role_type", "every token of the audience logs in: bind a subject or claims"))
+        wrong.append(("role_type", "every token of the audience can log in: bind a subject or claims"))
     policies = body.get("token_policies")
     if "root" in (policies if isinstance(policies, list) else [policies]):
-        wrong.append(("token_policies", "its tokens may do everything"))
+        wrong.append(("token_policies", "its tokens may do anything"))
     for name, text in wrong:
         yield lint_finding(
             "vault-role-open", "error", (*path, name), text, "bind it to the workers that are meant"
@@ -257,7 +257,7 @@ def of_transit(document: dict[str, Any]) -> Iterator[Finding]:
         ("create", "exportable"): (False, "the key can be taken out of Vault"),
         ("create", "allow_plaintext_backup"): (False, "the key can be taken out of Vault"),
         ("config", "deletion_allowed"): (False, "the key, and with it every value, can be deleted"),
-        ("create", "convergent_encryption"): (False, "the same data key wraps to the same text"),
+        ("create", "convergent_encryption"): (False, "wrapping the same data key always gives the same text"),
     }
     for (part, name), (right, text) in required.items():
         settings = document.get(part)

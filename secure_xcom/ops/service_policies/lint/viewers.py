@@ -32,8 +32,8 @@ def findings(policy: AccessPolicy) -> Iterator[Finding]:
                     "viewer-case",
                     "error",
                     (*viewer_path, "group"),
-                    f"{viewer.group!r} and {other!r} differ in case alone: Vault takes them for one group, so "
-                    "people of one may get the rights of the other",
+                    f"{viewer.group!r} and {other!r} differ only in case: Vault treats them as one group, so "
+                    "people in one may get the rights of the other",
                     "write the group as the provider does",
                 )
         if compartment.viewers:
@@ -81,8 +81,8 @@ def _of_compartment(policy: AccessPolicy, compartment: Compartment, path: Path) 
             "viewers-without-reveal",
             "warning",
             (*path, "viewers"),
-            "the file has no reveal, so nobody is shown anything",
-            "add reveal at the top, or remove the viewers",
+            "the file has no section reveal, so nobody is shown anything",
+            "add reveal at the top level, or remove the viewers",
         )
         return
     if "*" in compartment.exclusive:
@@ -99,8 +99,8 @@ def _of_compartment(policy: AccessPolicy, compartment: Compartment, path: Path) 
                 "viewer-key-elsewhere",
                 "warning",
                 (*path, "key_uris", number),
-                f"browsers unwrap at Vault, and {uri.partition('?')[0]!r} is no key of it: nobody is shown "
-                f"anything of {compartment.name!r}",
+                f"browsers unwrap at Vault, and {uri.partition('?')[0]!r} is not one of its keys: nobody is "
+                f"shown anything of {compartment.name!r}",
                 "add a Vault key, or run the service with --opens (reveal.oidc)",
             )
     role = "fetcher" if reveal.vault is not None else "revealer"
@@ -157,7 +157,7 @@ def _of_service(policy: AccessPolicy, reveal: Reveal) -> Iterator[Finding]:
             "reveal-same-host",
             "warning",
             ("reveal", "origin"),
-            "Airflow and the reveal service differ in the port alone: cookies of one reach the other",
+            "Airflow and the reveal service differ only in the port: cookies of one reach the other",
             "give the service a host of its own",
         )
     if reveal.vault is None:

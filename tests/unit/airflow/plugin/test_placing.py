@@ -739,7 +739,7 @@ def test_the_scheduler_keeps_the_last_good_policy(tmp_path: Path) -> None:
     }
     done = run(code, tmp_path, **settings)
     assert json.loads(done.stdout.splitlines()[-1]) == ["legal", "legal", "law"]
-    assert "placed by the last file that could be used" in done.stdout + done.stderr
+    assert "placed by the last valid file" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("what", ["no policy", "switched off", "a broken policy"])

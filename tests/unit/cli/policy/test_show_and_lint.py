@@ -41,8 +41,8 @@ def test_show_resolves_the_policy() -> None:
 @pytest.mark.parametrize(
     ("dag", "compartment", "because", "code"),
     [
-        ("fin_daily", "finance", "'fin_*' of 'finance' is the first glob that takes it (line 4)", 0),
-        ("x", None, "no glob takes it, and there is no default", 1),
+        ("fin_daily", "finance", "'fin_*' of 'finance' is the first glob that matches it (line 4)", 0),
+        ("x", None, "no glob matches it, and there is no default", 1),
     ],
 )
 def test_show_says_where_a_dag_belongs_and_why(dag: str, compartment: str | None, because: str, code: int) -> None:
@@ -62,7 +62,7 @@ def test_show_says_what_comes_later_and_what_is_the_default(tmp_path: Path) -> N
     policy.write_text(text.replace('["sales_*"]', '["sales_*", "*daily"]'))
     assert json.loads(run("show", policy, "--dag", "fin_daily", "--json").stdout)["later"] == ["*daily of sales"]
     why = json.loads(run("show", policy, "--dag", "other", "--json").stdout)["why"]
-    assert why == "no glob takes it, and 'sales' is the default (line 2)"
+    assert why == "no glob matches it, and 'sales' is the default (line 2)"
     assert "tasks run on" not in run("show", policy, "--dag", "other").stdout
 
 

@@ -143,7 +143,7 @@ def test_a_folder_in_a_folder_loads_nowhere(case: str, turned: bool) -> None:
     with pytest.raises(PolicyInvalid) as refused:
         AccessPolicy.parse(raw, where="access_policy.yaml")
     said = str(refused.value)
-    assert "this store of 'sales' lies in the folder of 'finance'" in said
+    assert "this store of 'sales' is inside the folder of 'finance'" in said
     assert f"({folder})" in said
     remarks = [one for one in lint(raw, where="access_policy.yaml") if one.rule == "nested-store"]
     assert [(one.status, one.path[-1]) for one in remarks] == [("error", "store_uri")]
@@ -169,7 +169,7 @@ def test_what_lies_apart_loads(case: str, turned: bool) -> None:
 def test_every_store_of_a_compartment_counts(field: str, path: tuple[str | int, ...]) -> None:
     """A former store is still read and listed, and a route's is written to."""
     raw = policy("s3://xcom/sealed", "s3://xcom/sealed/finance", field)
-    with pytest.raises(PolicyInvalid, match="lies in the folder of 'finance'"):
+    with pytest.raises(PolicyInvalid, match="is inside the folder of 'finance'"):
         AccessPolicy.parse(raw, where="access_policy.yaml")
     assert [one.path for one in lint(raw, where="f") if one.rule == "nested-store"] == [("compartments", 1, *path)]
 
@@ -193,13 +193,13 @@ def test_a_symbolic_link_hides_no_folder(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "xcom", tmp_path / "elsewhere"
     (root / "finance").mkdir(parents=True)
     elsewhere.symlink_to(root / "finance")
-    with pytest.raises(PolicyInvalid, match="lies in the folder of 'finance'"):
+    with pytest.raises(PolicyInvalid, match="is inside the folder of 'finance'"):
         AccessPolicy.parse(policy(root.as_uri(), elsewhere.as_uri()), where="f")
     elsewhere.unlink()
     elsewhere.mkdir()
     AccessPolicy.parse(policy(root.as_uri(), elsewhere.as_uri()), where="f")
     (root / "sales").symlink_to(root / "finance")
-    with pytest.raises(PolicyInvalid, match="lies in the folder of"):
+    with pytest.raises(PolicyInvalid, match="is inside the folder of"):
         AccessPolicy.parse(policy(root.as_uri(), root.as_uri()), where="f")
 
 
@@ -217,7 +217,7 @@ def test_a_folder_is_known_by_its_inode(tmp_path: Path, monkeypatch: pytest.Monk
     # Mounting is root's: what the kernel says of a mount is said in its place.
     monkeypatch.setattr(os, "stat", stat)
     mounted = (tmp_path / "mounted" / "finance" / "below").as_uri()
-    with pytest.raises(PolicyInvalid, match="lies in the folder of 'finance'"):
+    with pytest.raises(PolicyInvalid, match="is inside the folder of 'finance'"):
         AccessPolicy.parse(policy((tmp_path / "xcom").as_uri(), mounted), where="f")
 
 
@@ -268,7 +268,7 @@ def test_what_sales_pushes_would_lie_in_what_finance_may_list(tmp_path: Path) ->
     store(inner.as_uri()).put("sales/sales_daily/run/task/-1/payload", [b"sealed"])
     stolen = list(store(root.as_uri()).list("finance"))
     assert [one.path for one in stolen] == ["finance/sales-store/sales/sales_daily/run/task/-1/payload"]
-    with pytest.raises(PolicyInvalid, match="lies in the folder of 'finance'"):
+    with pytest.raises(PolicyInvalid, match="is inside the folder of 'finance'"):
         AccessPolicy.parse(policy(root.as_uri(), inner.as_uri()), where="f")
 
 

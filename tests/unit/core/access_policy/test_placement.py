@@ -93,7 +93,7 @@ def test_where_a_dags_tasks_run(policy: AccessPolicy, dag_id: str, places: dict[
         (
             "nobodys",
             {"executor": "LegalExecutor"},
-            "tasks of a DAG of no compartment do not run with its identity",
+            "tasks of a DAG without a compartment do not run with its identity",
         ),
         ("finance_x", {"executor": "OtherExecutor"}, "does not open to tasks of compartment 'finance'"),
         ("open_x", {"queue": "mine"}, "does not open to tasks of compartment 'open'"),

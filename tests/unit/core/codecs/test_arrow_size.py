@@ -59,7 +59,7 @@ def test_a_compressed_table_is_held_against_the_limit(compression: str) -> None:
     assert len(data) < 100_000 < 8 * ROWS < size < 14 * ROWS
     assert CODECS.decode("arrow-table", data, max_bytes=size)[0].equals(TABLE)
     held = pa.total_allocated_bytes()
-    with pytest.raises(ValueTooLarge, match=f"unfolds to {size} bytes, {size - 1} are allowed"):
+    with pytest.raises(ValueTooLarge, match=f"decompresses to {size} bytes, {size - 1} are allowed"):
         CODECS.decode("arrow-table", data, max_bytes=size - 1)
     assert pa.total_allocated_bytes() == held
 

@@ -404,12 +404,12 @@ def test_dags_of_the_right_bundle_push_and_pull(house: World) -> None:
     [
         (of("finance_daily", "marketing-dags", "finance"), "comes from 'marketing-dags'"),
         (of("finance_daily", "finance-dags", "marketing"), "comes from 'marketing'"),
-        (of("finance_daily", "finance-dags"), "from team 'finance' only, and Airflow does not tell"),
+        (of("finance_daily", "finance-dags"), "from team 'finance' only, and Airflow does not report"),
         (
             of("finance_daily", None, "finance"),
             "from bundle 'finance-dags' or 'finance-more' only, and Airflow does",
         ),
-        (of("finance_other", "finance-dags", "finance"), "Airflow does not tell"),
+        (of("finance_other", "finance-dags", "finance"), "Airflow does not report"),
     ],
 )
 def test_dags_from_elsewhere_may_not_push(house: World, producer: TaskTry, said: str) -> None:

@@ -80,7 +80,7 @@ def test_where_the_template_cannot_be_read_the_scheduler_is_named(tmp_path: Path
     assert pods is not None
     (found,) = findings(pods, (), USES)
     assert found.status == "ok"
-    assert "check tells more in the scheduler's pod" in found.text
+    assert "check shows more in the scheduler's pod" in found.text
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_a_signing_key_that_others_can_use_is_refused(tmp_path: Path) -> None:
         signer.sign(b"text")
     signer.path.chmod(0o600)
     signer.path.write_text("no key")
-    with pytest.raises(SigningKeyError, match="not hold an Ed25519 key"):
+    with pytest.raises(SigningKeyError, match="not an Ed25519 key in PEM"):
         signer.sign(b"text")
 
 
