@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from secure_xcom.core.masking.preview_render import MASK, MORE, PreviewRenderer
-from secure_xcom.core.masking.preview_secrets import number_text
+from secure_xcom.core.masking.preview_render import MASK, MORE
+from secure_xcom.core.masking.preview_secrets import HidingRenderer, number_text
 from secure_xcom.core.masking.secrets_in_text import scrub
-from secure_xcom.core.masking.structure import PACKED, looks_like_json, parse_json
+from secure_xcom.core.masking.texts import PACKED, looks_like_json, parse_json
 
 # A longer text is shown by its length only, so that the cost stays bounded whatever is pushed.
 _TEXT_MAX_CHARACTERS = 8192
@@ -19,7 +19,7 @@ _TEXT_MAX_CHARACTERS = 8192
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class MaskedRenderer(PreviewRenderer):
+class MaskedRenderer(HidingRenderer):
     """Draws values as well."""
 
     def _paint_constant(self, node: bool | None) -> object:

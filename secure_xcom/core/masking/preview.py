@@ -7,6 +7,8 @@ gives up and becomes a shape where it cannot be sure.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from secure_xcom.core.masking.preview_render import MASK, MORE, UNDRAWN, Detail, PreviewRenderer
@@ -41,9 +43,9 @@ def preview(
         return None
     if names.matches(key):
         return MASK if _fits(MASK, max_bytes) else None
-    renderer, secrets = _renderer(structure, names, masked=mode == "masked", known=known)
+    renderer = _renderer(structure, names, masked=mode == "masked", known=known)
     for detail in _DETAILS:
-        picture = renderer(names, secrets, detail, room=max_bytes).draw(structure)
+        picture = renderer(names, detail, room=max_bytes).draw(structure)
         if picture is not UNDRAWN and _fits(picture, max_bytes):
             return picture
     return MORE if _fits(MORE, max_bytes) else None
@@ -55,14 +57,14 @@ def _fits(picture: object, max_bytes: int) -> bool:
 
 def _renderer(
     structure: object, names: SensitiveNames, *, masked: bool, known: Leaves
-) -> tuple[type[PreviewRenderer], frozenset[str]]:
-    """Return what draws the picture, and the secrets that it must not show."""
+) -> Callable[..., PreviewRenderer]:
+    """Return what draws the picture, without the secrets that it must not show."""
     if known == () and not masked:
-        return PreviewRenderer, frozenset()
-    from secure_xcom.core.masking.preview_secrets import first_secrets, secrets_of_picture
+        return PreviewRenderer
+    from secure_xcom.core.masking.preview_secrets import HidingRenderer, first_secrets, secrets_of_picture
 
     if masked and (secrets := secrets_of_picture(structure, names)) is not None:
         from secure_xcom.core.masking.masked_preview import MaskedRenderer
 
-        return MaskedRenderer, secrets
-    return PreviewRenderer, first_secrets(structure, names, known)
+        return partial(MaskedRenderer, secrets)
+    return partial(HidingRenderer, first_secrets(structure, names, known))

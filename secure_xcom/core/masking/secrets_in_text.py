@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.structure import TEXT_MAX_CHARACTERS, cut_out
+from secure_xcom.core.masking.texts import TEXT_MAX_CHARACTERS, cut_out
 
 # Every repetition is bounded or cannot overlap with what follows it, so a hostile text costs linear time.
 _URL = re.compile(r"""://(?P<user>[^\s:/?#@"'<>]{0,256})(?P<rest>[^\s"'<>]{0,4096})""")

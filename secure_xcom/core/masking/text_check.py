@@ -13,7 +13,7 @@ from secure_xcom.core.codecs.plain_json import from_json, plain_parts
 from secure_xcom.core.masking.clean_check import is_clean
 from secure_xcom.core.masking.secrets_in_text import secrets_in_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.structure import TEXT_DEPTH_MAX, TEXT_MAX_CHARACTERS, looks_like_json
+from secure_xcom.core.masking.texts import TEXT_DEPTH_MAX, TEXT_MAX_CHARACTERS, looks_like_json
 
 # In a dict's key anything may join words; in a text that assigns a value only these.
 _KEY_JOINTS = bytes(code for code in range(128) if not chr(code).isalnum())

@@ -18,19 +18,16 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.structure import (
     CLASSNAME,
     DATA,
-    PACKED,
-    TEXT_DEPTH_MAX,
     VALUE_KEYS,
     VERSION,
     are_pairs,
-    decoded,
     is_labelled,
     iso_moment,
     pair_of,
-    parse_json,
     short_name,
     unwrap,
 )
+from secure_xcom.core.masking.texts import PACKED, TEXT_DEPTH_MAX, decoded, parse_json
 
 # Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames
 # (`secure_xcom.core.codecs`) share: they identify nothing, and a log in which they are masked cannot be read.
