@@ -3,10 +3,11 @@
 
     scripts/code_size.py [--json]
 
-A task loads what a push and a pull of one small value over a local keyring and a folder leave in ``sys.modules``,
-the cluster policy included, which every process of Airflow loads. It can reach what is imported from the backend,
-late imports and those of imported modules included, with the adapters of that deployment. What other deployments
-configure is named in tables (docs/adr/0072) and printed apart: for each adapter and codec, the lines that it adds.
+A task loads what a push and a pull of one small value, in Airflow's context of a task, over a local keyring and a
+folder leave in ``sys.modules``, the cluster policy included, which every process of Airflow loads. It can reach
+what is imported from the backend, late imports and those of imported modules included, with the adapters of that
+deployment. What other deployments configure is named in tables (docs/adr/0072) and printed apart: for each adapter
+and codec, the lines that it adds.
 Lines are counted as they stand in the files. Run it with the Python of an environment that has the package's
 requirements.
 """
@@ -37,7 +38,9 @@ TASK = """
 import json, sys
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from airflow import settings
+from airflow.sdk.execution_time.context import set_current_context
 settings.initialize()
 from secure_xcom import SecureXComBackend
 from secure_xcom.keys.keyring import Keyring, Version
@@ -47,10 +50,11 @@ keyring.write_bytes(Keyring({1: Version(datetime.now(timezone.utc), bytes(32))},
 (Path(sys.argv[1]) / "store").mkdir()
 class Row: pass
 row = Row()
-names = {"dag_id": "dag", "run_id": "run", "task_id": "task", "key": "return_value", "map_index": -1}
-row.value = SecureXComBackend.serialize_value({"rows": 3}, **names)
-assert "secure_xcom" in str(row.value)
-assert SecureXComBackend.deserialize_value(row) == {"rows": 3}
+ids = {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1}
+with set_current_context({"ti": SimpleNamespace(**ids, try_number=1)}):
+    row.value = SecureXComBackend.serialize_value({"rows": 3}, key="return_value", **ids)
+    assert "secure_xcom" in str(row.value)
+    assert SecureXComBackend.deserialize_value(row) == {"rows": 3}
 print(json.dumps(sorted(name for name in sys.modules if name.partition(".")[0] == "secure_xcom")))
 """
 

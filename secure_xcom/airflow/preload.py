@@ -74,6 +74,7 @@ def _import_for(scheme: str, rest: str) -> None:
     """Our own modules first, then the clients that they will ask for."""
     # The access log that is written where no other is set, and what each pipeline is made with.
     import secure_xcom.airflow.lazy_sequence
+    import secure_xcom.airflow.without_context
     import secure_xcom.core.access_policy.single
     import secure_xcom.core.codecs.registry
     import secure_xcom.core.codecs.zstd
