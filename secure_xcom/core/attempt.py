@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from secure_xcom.core.errors import CoordinateInvalid
+from secure_xcom.core.errors import AttemptMismatch, CoordinateInvalid
+
+if TYPE_CHECKING:
+    from secure_xcom.core.coordinate import Asked, Coordinate
 
 INDEX_MAX = 2**31 - 1
 """Airflow's columns are INTEGERs, and its loops and mappings count to this (models/dynamic_region.py)."""
@@ -84,6 +88,23 @@ class Attempt:
             "iteration": iteration,
         }
         return {name: str(value) for name, value in fields.items() if value is not None}
+
+    def check(self, asked: Asked, coordinate: Coordinate) -> None:
+        """Check that a reference with this attempt is the one that was asked for.
+
+        :raises AttemptMismatch: it is of another try of the task, or of another iteration of the loop.
+        """
+        # A reference that does not say whose it is was made by a task for another one, or before Airflow 3.4.
+        if None not in (asked.attempt, self.task_instance_id) and asked.attempt != self.task_instance_id:
+            raise AttemptMismatch(
+                "the reference belongs to another try of the task: it was moved, copied or replayed",
+                where=f"asked for attempt {asked.attempt} of {asked}, found {self}",
+            )
+        if None not in (asked.iteration, coordinate.iteration) and asked.iteration != coordinate.iteration:
+            raise AttemptMismatch(
+                "the reference belongs to another iteration of the loop: it was moved, copied or replayed",
+                where=f"asked for iteration {asked.iteration} of {asked}, found {coordinate.iteration}",
+            )
 
     def __str__(self) -> str:
         place = "" if self.region_id is None else f", {self.region_index} of region {self.region_id}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from secure_xcom.core.canonical_json import canonical_json
-from secure_xcom.core.errors import AttemptMismatch, CoordinateInvalid, CoordinateMismatch
+from secure_xcom.core.errors import CoordinateInvalid, CoordinateMismatch
 
 if TYPE_CHECKING:
     from secure_xcom.core.attempt import Attempt
@@ -61,16 +61,14 @@ class Coordinate:
             value: object = getattr(self, name)
             limit = KEY_MAX_CHARACTERS if name == "key" else ID_MAX_CHARACTERS
             if not isinstance(value, str) or not value:
-                raise CoordinateInvalid(f"{name} must be a non-empty string", where=f"{name}={value!r:.80}")
-            if len(value) > limit:
-                raise CoordinateInvalid(
-                    f"{name} has {len(value)} characters, Airflow stores at most {limit}",
-                    where=f"{name}={value!r:.80}",
-                )
-            if _UNSTORABLE.search(value):
-                raise CoordinateInvalid(
-                    f"{name} has a NUL or a lone surrogate, which cannot be stored", where=f"{name}={value!r:.80}"
-                )
+                what = f"{name} must be a non-empty string"
+            elif len(value) > limit:
+                what = f"{name} has {len(value)} characters, Airflow stores at most {limit}"
+            elif _UNSTORABLE.search(value):
+                what = f"{name} has a NUL or a lone surrogate, which cannot be stored"
+            else:
+                continue
+            raise CoordinateInvalid(what, where=f"{name}={value!r:.80}")
         index: object = self.map_index
         if isinstance(index, bool) or not isinstance(index, int) or not -1 <= index <= _INDEX_MAX:
             # A number may have more digits than Python prints.
@@ -232,7 +230,7 @@ class Asked:
 
         :param coordinate: the reference's own.
         :raises CoordinateMismatch: names the first field that differs.
-        :raises AttemptMismatch: it is of another try of the task, or of another iteration of the loop.
+        :raises AttemptMismatch: see `Attempt.check`.
         """
         for name in ("dag_id", "run_id", "task_id", "map_index", "key"):
             wanted, given = getattr(self, name), getattr(coordinate, name)
@@ -247,17 +245,4 @@ class Asked:
                 where=f"asked for map_index>={self.map_index_from}, found {coordinate}",
             )
         if coordinate.attempt is not None:
-            self._check_attempt(coordinate, coordinate.attempt)
-
-    def _check_attempt(self, coordinate: Coordinate, attempt: Attempt) -> None:
-        # A reference that does not say whose it is was made by a task for another one, or before Airflow 3.4.
-        if None not in (self.attempt, attempt.task_instance_id) and self.attempt != attempt.task_instance_id:
-            raise AttemptMismatch(
-                "the reference belongs to another try of the task: it was moved, copied or replayed",
-                where=f"asked for attempt {self.attempt} of {self}, found {attempt}",
-            )
-        if None not in (self.iteration, coordinate.iteration) and self.iteration != coordinate.iteration:
-            raise AttemptMismatch(
-                "the reference belongs to another iteration of the loop: it was moved, copied or replayed",
-                where=f"asked for iteration {self.iteration} of {self}, found {coordinate.iteration}",
-            )
+            coordinate.attempt.check(self, coordinate)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterable
 from configparser import RawConfigParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.config import ENVIRONMENT, OPTIONS, SECTION, Settings
 from secure_xcom.core.errors import SettingInvalid
+
+if TYPE_CHECKING:
+    from secure_xcom.core.masking.sensitive_names import SensitiveNames
 
 _BACKENDS = ("secure_xcom.SecureXComBackend", "secure_xcom.airflow.backend.SecureXComBackend")
 
@@ -59,6 +63,25 @@ def names_our_backend(name: str) -> bool:
 def log_folder() -> Path:
     """Return our own folder below Airflow's logs."""
     return Path(str(option("logging", "base_log_folder") or "logs")).expanduser().absolute() / SECTION
+
+
+def sensitive_names(listed: Iterable[str] = (), not_sensitive: Iterable[str] = ()) -> SensitiveNames:
+    """Return Airflow's defaults, ``[core] sensitive_var_conn_names``, and more.
+
+    The built-in defaults stay in, so that an older Airflow with a shorter list does not show more.
+    """
+    from airflow.sdk._shared.secrets_masker import DEFAULT_SENSITIVE_FIELDS
+
+    from secure_xcom.core.masking.sensitive_names import DEFAULT_MIN_LENGTH, DEFAULT_NAMES, SensitiveNames
+
+    conf = _conf()
+    configured = conf.get("core", "sensitive_var_conn_names", fallback="") or ""
+    return SensitiveNames(
+        {*DEFAULT_NAMES, *DEFAULT_SENSITIVE_FIELDS},
+        listed={*configured.split(","), *listed},
+        not_sensitive=not_sensitive,
+        min_length=conf.getint("logging", "min_length_masked_secret", fallback=DEFAULT_MIN_LENGTH),
+    )
 
 
 def metrics_on() -> bool:

@@ -152,7 +152,9 @@ class Deployment:
 
         listed, not_sensitive = self.settings.sensitive_names, self.settings.not_sensitive_names
         if airflow_is_installed():
-            return SensitiveNames.from_airflow(listed, not_sensitive)
+            from secure_xcom.deployment import airflow_config
+
+            return airflow_config.sensitive_names(listed, not_sensitive)
         return SensitiveNames(DEFAULT_NAMES, listed=listed, not_sensitive=not_sensitive)
 
     def pipeline(

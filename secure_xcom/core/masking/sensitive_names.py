@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
 DEFAULT_NAMES = frozenset({
     "access_key", "access_token", "api_key", "apikey", "auth_header", "authorization", "bearer",
@@ -54,23 +53,6 @@ class SensitiveNames:
         self.min_length = max(1, min_length)
         self._not_sensitive = tuple(not_sensitive)
         self._decide = lru_cache(_CACHE_SIZE)(self._is_sensitive)
-
-    @classmethod
-    def from_airflow(cls, listed: Iterable[str] = (), not_sensitive: Iterable[str] = ()) -> SensitiveNames:
-        """Return Airflow's defaults, ``[core] sensitive_var_conn_names``, and more.
-
-        The built-in defaults stay in, so that an older Airflow with a shorter list does not show more.
-        """
-        from airflow.sdk._shared.secrets_masker import DEFAULT_SENSITIVE_FIELDS
-
-        conf = _airflow_conf()
-        configured = conf.get("core", "sensitive_var_conn_names", fallback="") or ""
-        return cls(
-            {*DEFAULT_NAMES, *DEFAULT_SENSITIVE_FIELDS},
-            listed={*configured.split(","), *listed},
-            not_sensitive=not_sensitive,
-            min_length=conf.getint("logging", "min_length_masked_secret", fallback=DEFAULT_MIN_LENGTH),
-        )
 
     def matches(self, name: object) -> bool:
         """Return whether what this name names is secret."""
@@ -124,14 +106,3 @@ def _snake(name: str) -> str:
     """Spell ``privateKey``, ``APIKey`` or ``access token`` as lower-case words joined by ``_``."""
     split = _HUMP.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", name.strip()))
     return _NOT_WORD.sub("_", split).lower()
-
-
-def _airflow_conf() -> Any:
-    try:
-        from airflow.sdk.configuration import conf
-    except ImportError:
-        # Airflow 3.1 has it only here, and of another class.
-        from airflow import configuration
-
-        return configuration.conf
-    return conf

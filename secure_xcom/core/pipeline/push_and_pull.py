@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +32,6 @@ from secure_xcom.core.pipeline.gc_pause import pause_gc
 from secure_xcom.core.pipeline.open_payload import key_uses
 from secure_xcom.core.pipeline.push_routing import Destination, destination, mask_mode
 from secure_xcom.core.pipeline.seal_payload import Puts, Sealed, pack, preview_of, reference_of, seal_packed
-from secure_xcom.core.pipeline.telemetry import NotMeasured
 from secure_xcom.core.reference import LEDGER_STORE
 from secure_xcom.keys import KeyService, key_service
 from secure_xcom.keys.data_keys import DataKeys, KeysOfTasks, Unwrapped
@@ -96,8 +95,8 @@ class Pipeline:
         self.settings = settings
         self.policy = policy
         self.access_log = access_log
-        self._telemetry = telemetry or NotMeasured()
-        services = self._telemetry.services(services)
+        self._telemetry = telemetry
+        services = services if telemetry is None else telemetry.services(services)
         self._keys = KeysOfTasks(DataKeys(settings.key_cache_seconds, settings.key_cache_size, services))
         self._codecs = codecs.with_names(names)
         self._masker = Masker(names, settings.mask_max_values, register)
@@ -285,8 +284,9 @@ class Pipeline:
     @contextmanager
     def recording(self, action: Action, drafts: Sequence[Draft], task: TaskTry | None) -> Iterator[Record]:
         """Measure an operation, and record it in the access log."""
+        measured = nullcontext() if self._telemetry is None else self._telemetry.operation(action, drafts)
         with (
-            self._telemetry.operation(action, drafts),
+            measured,
             recording(self.access_log, action, drafts, task=task, policy=self.policy.digest) as record,
         ):
             yield record

@@ -20,6 +20,7 @@ from secure_xcom.core.masking.masker_registration import compile_once, register
 from secure_xcom.core.masking.secrets_of_value import Secrets
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.core.masking.uninformative import is_uninformative
+from secure_xcom.deployment import airflow_config
 from tests.support.airflow_here import airflow_here
 from tests.support.secrets_of import secrets_of
 
@@ -92,7 +93,7 @@ def test_names_come_from_airflows_settings_too(monkeypatch: pytest.MonkeyPatch) 
     """`sensitive_var_conn_names`, names of our own and the length that Airflow masks from are taken over."""
     monkeypatch.setenv("AIRFLOW__CORE__SENSITIVE_VAR_CONN_NAMES", "iban, patientId,")
     monkeypatch.setenv("AIRFLOW__LOGGING__MIN_LENGTH_MASKED_SECRET", "3")
-    names = SensitiveNames.from_airflow(["badge"])
+    names = airflow_config.sensitive_names(["badge"])
     assert all(names.matches(name) for name in ("IBAN", "patient_id", "badgeNumber", "password", "access_key"))
     assert not names.matches("user")
     assert names.min_length == 3
