@@ -7,8 +7,9 @@ from typing import Any
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.process import pipeline
 from secure_xcom.core.coordinate import Asked
-from secure_xcom.core.errors import ReferenceRefused, SecureXComError, WriteRefused
+from secure_xcom.core.errors import ReferenceRefused, SecureXComError
 from secure_xcom.core.pipeline.push_and_pull import Row
+from secure_xcom.core.policy_errors import WriteRefused
 from secure_xcom.core.reference import is_reference, parse
 
 

@@ -18,8 +18,9 @@ from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.core import clock
 from secure_xcom.core.attempt import INDEX_MAX
 from secure_xcom.core.canonical_json import canonical_json
+from secure_xcom.core.claim_errors import ClaimTampered
 from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate
-from secure_xcom.core.errors import ClaimTampered, CoordinateInvalid
+from secure_xcom.core.errors import CoordinateInvalid
 from secure_xcom.core.reference import TIME_FORMAT
 
 TAG = "secure_xcom_claim"

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from secure_xcom.claims.claim import RECORD_MAX_BYTES, Claim
 from secure_xcom.claims.claim_objects import ClaimObjects
 from secure_xcom.claims.claimant import Target, claims_folder
+from secure_xcom.core.claim_errors import ClaimTampered
 from secure_xcom.core.coordinate import object_path, object_uri
-from secure_xcom.core.errors import ClaimTampered, ObjectMissing, PathInvalid
+from secure_xcom.core.errors import ObjectMissing, PathInvalid
 
 
 class ListedClaimObjects(ClaimObjects):

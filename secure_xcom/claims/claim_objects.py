@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from secure_xcom.claims.claim import RECORD_MAX_BYTES, Claim
 from secure_xcom.claims.claimant import Target
-from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreError
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.stores import Store
 
 _REMEDY = (

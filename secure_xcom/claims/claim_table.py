@@ -25,7 +25,8 @@ from secure_xcom.connections.sql import (
     make_engine,
     shown_url,
 )
-from secure_xcom.core.errors import ClaimTampered, UriInvalid
+from secure_xcom.core.claim_errors import ClaimTampered
+from secure_xcom.core.errors import UriInvalid
 from secure_xcom.core.service_errors import ClaimsUnavailable
 
 if TYPE_CHECKING:

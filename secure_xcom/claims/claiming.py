@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from secure_xcom.claims.claim import PROOF_BYTES, Claim
 from secure_xcom.claims.claimant import Claimant, Target
-from secure_xcom.core.errors import ClaimError, ClaimRefused, ClaimTampered, SealError
+from secure_xcom.core.claim_errors import ClaimError, ClaimRefused, ClaimTampered
+from secure_xcom.core.errors import SealError
 from secure_xcom.core.reference import HEADER_BYTES
 from secure_xcom.core.seal import seal, unseal
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from secure_xcom.claims.claim import Claim
     from secure_xcom.claims.claimant import Target
-    from secure_xcom.core.errors import ClaimTampered
+    from secure_xcom.core.claim_errors import ClaimTampered
 
 
 class Ledger(Protocol):

@@ -13,8 +13,9 @@ from typing import Literal, Protocol
 
 from secure_xcom.claims.claimant import Target
 from secure_xcom.core import clock
+from secure_xcom.core.claim_errors import ClaimTampered
 from secure_xcom.core.coordinate import Coordinate, object_path
-from secure_xcom.core.errors import ClaimTampered, ReferenceRefused, StoreError
+from secure_xcom.core.errors import ReferenceRefused, StoreError
 from secure_xcom.core.reference import TIME_FORMAT, Reference, is_reference, parse
 from secure_xcom.stores import Store
 

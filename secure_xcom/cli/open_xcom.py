@@ -115,8 +115,8 @@ def _open(
 
 def _concerns_the_xcom(error: Exception) -> bool:
     """Return whether the XCom exists but may not be opened, as opposed to a fault of this machine or identity."""
+    from secure_xcom.core.claim_errors import ClaimError
     from secure_xcom.core.errors import (
-        ClaimError,
         CodecError,
         CompartmentUnknown,
         ContextRefused,

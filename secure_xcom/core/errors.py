@@ -4,8 +4,8 @@ No foreign error leaves the package: each subpackage turns what its library rais
 carries ids, URIs and names of settings; it never carries a value, a key, a wrapped key or a preview, because
 Airflow writes it to the task's log.
 
-Errors of services, of Vault's client, of where tasks run and of operators' commands are declared in files of their
-own, which few tasks load. Users import all of them from `secure_xcom.errors`.
+Errors of the access policy file, of claims, of stores, of services, of Vault's client and of operators' commands
+are declared in files of their own, which few tasks load. Users import all of them from `secure_xcom.errors`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ class SecureXComError(Exception):
 
     `secure-xcom explain` and docs/reference/errors.md read the docstring of each class and these attributes.
 
+    :cvar refuses: whether it refuses something, as opposed to saying that something could not be done.
     :cvar met_by: who meets the error; :cvar page: the page that has more about it, if there is one.
     :param what: what happened, one clause without a full stop.
     :param where: the coordinate, URI or option it happened at.
@@ -26,6 +27,7 @@ class SecureXComError(Exception):
         "report this, with the event's line of the access log, at "
         "https://github.com/secure-xcom/secure-xcom/issues"
     )
+    refuses = False
     met_by = "a task that pushes or pulls, and a command or a page that does so for a person"
     page = ""
 
@@ -139,6 +141,7 @@ class ValueNotDecodable(CodecError):
 class ReferenceRefused(SecureXComError):
     """A row in Airflow's database is not a reference that may be opened."""
 
+    refuses = True
     remedy = "clear the producing task so that it pushes again, and find out who wrote this row"
     met_by = "a task that pulls, and a command or a page that reads the row for a person"
 
@@ -196,35 +199,14 @@ class AttemptMismatch(CoordinateMismatch):
 class AccessError(SecureXComError):
     """The access policy does not allow this."""
 
+    refuses = True
     page = "docs/reference/access-policy.md"
-
-
-class PolicyInvalid(AccessError):
-    """The access policy file is invalid."""
-
-    remedy = "correct the access policy file and run `secure-xcom policy lint`"
-    met_by = "every process that reads the access policy: tasks, the DAG processor, the scheduler and commands"
 
 
 class CompartmentUnknown(AccessError):
     """No compartment of the access policy includes this DAG, or the reference names another one."""
 
     remedy = "add the DAG to a compartment of the access policy"
-
-
-class AccessRefused(AccessError):
-    """The access policy does not let this consumer pull this XCom."""
-
-    remedy = "ask the owner of the compartment to add the DAG to its readers"
-
-
-class WriteRefused(AccessRefused):
-    """A task pushes or purges outside its own compartment, or the task is unknown."""
-
-    remedy = (
-        "push and delete XComs in a task of the same compartment; a task of the other compartment can pull them "
-        "as a reader"
-    )
 
 
 class ContextRefused(AccessError):
@@ -241,6 +223,7 @@ class ContextRefused(AccessError):
 class SealError(SecureXComError):
     """A sealed payload cannot be opened."""
 
+    refuses = True
     remedy = "clear the producing task so that it pushes again, and find out who changed this XCom"
     met_by = "a task that pulls, and a command or a page that opens the XCom for a person"
 
@@ -274,10 +257,6 @@ class KeyServiceUnavailable(KeyServiceError):
     """The key service cannot be reached, is sealed, or throttles requests."""
 
 
-class KeyServiceDenied(KeyServiceError):
-    """The key service's policy denies this identity."""
-
-
 class KeyVersionUnknown(KeyServiceError):
     """The wrapping key has no such version, or no longer has it."""
 
@@ -285,6 +264,7 @@ class KeyVersionUnknown(KeyServiceError):
 class UnwrapRefused(KeyServiceError):
     """The wrapped data key was edited, or belongs to another encryption context."""
 
+    refuses = True
     remedy = "clear the producing task so that it pushes again, and find out who changed this reference"
 
 
@@ -320,22 +300,6 @@ class StoreError(SecureXComError):
     page = "docs/reference/stores.md"
 
 
-class StoreUnavailable(StoreError):
-    """The store cannot be reached, does not exist, or throttles requests."""
-
-
-class StoreDenied(StoreError):
-    """The store's policy denies this identity."""
-
-    remedy = "compare this worker's identity with the grants that `secure-xcom policy compile` writes"
-
-
-class StoreFull(StoreError):
-    """The store has no space left."""
-
-    remedy = "free space, or run `secure-xcom gc` to remove payloads that no row refers to"
-
-
 class PathInvalid(StoreError):
     """A path was not made by this package, so it may lead out of the store."""
 
@@ -362,23 +326,3 @@ class AuditError(SecureXComError):
 
     remedy = "make the sink of [secure_xcom] audit_sinks writable for this worker"
     page = "docs/reference/access-log.md"
-
-
-class ClaimError(SecureXComError):
-    """An exclusive XCom cannot be claimed."""
-
-    remedy = "see docs/how-to/exclusive-xcoms.md for who may pull an exclusive XCom, and how"
-    met_by = "a task that pulls an exclusive XCom"
-    page = "docs/how-to/exclusive-xcoms.md"
-
-
-class ClaimRefused(ClaimError):
-    """Another task instance has claimed this XCom, or the pulling task instance is unknown."""
-
-    remedy = "clear the producing task so that it pushes again, and let only one task instance pull it"
-
-
-class ClaimTampered(ClaimError):
-    """The claim on this XCom was edited, moved or forged."""
-
-    remedy = "find out who wrote it, and clear the producing task so that it pushes again"

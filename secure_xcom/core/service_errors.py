@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from secure_xcom.core.claim_errors import ClaimError
 from secure_xcom.core.errors import (
-    ClaimError,
     ConfigurationError,
-    KeyServiceDenied,
     KeyServiceError,
     KeyServiceUnavailable,
     SecureXComError,
@@ -16,6 +15,12 @@ from secure_xcom.core.errors import (
 
 class ConnectionUnknown(ConfigurationError):
     """A URI names a connection that Airflow does not have."""
+
+
+class KeyServiceDenied(KeyServiceError):
+    """The key service's policy denies this identity."""
+
+    refuses = True
 
 
 class KeyServiceTimeout(KeyServiceUnavailable):

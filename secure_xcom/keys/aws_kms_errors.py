@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from secure_xcom.core.errors import (
-    KeyServiceDenied,
     KeyServiceError,
     KeyServiceUnavailable,
     SecureXComError,
@@ -21,6 +20,7 @@ from secure_xcom.core.service_errors import (
     KeyMismatch,
     KeyNotFound,
     KeyPendingDeletion,
+    KeyServiceDenied,
     KeyServiceLoginRefused,
     KeyServiceThrottled,
     KeyServiceTimeout,

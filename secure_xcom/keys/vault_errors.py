@@ -8,15 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secure_xcom.connections.vault.http import Answer
-from secure_xcom.core.errors import (
-    KeyServiceDenied,
-    KeyServiceError,
-    KeyServiceUnavailable,
-    KeyVersionUnknown,
-    UnwrapRefused,
-)
+from secure_xcom.core.errors import KeyServiceError, KeyServiceUnavailable, KeyVersionUnknown, UnwrapRefused
 from secure_xcom.core.service_errors import (
     KeyNotFound,
+    KeyServiceDenied,
     KeyServiceLoginRefused,
     KeyServiceSealed,
     KeyServiceThrottled,

@@ -7,12 +7,21 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from secure_xcom.core import errors, operator_errors, placement_errors, service_errors, vault_errors
+from secure_xcom.core import (
+    claim_errors,
+    errors,
+    operator_errors,
+    policy_errors,
+    service_errors,
+    store_errors,
+    vault_errors,
+)
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.suggest import did_you_mean
 
 PAGE = "docs/reference/errors.md"
+_ROOMS = (errors, policy_errors, claim_errors, store_errors, service_errors, vault_errors, operator_errors)
 _PREFIX = "sxc-"
 
 
@@ -49,7 +58,7 @@ class Explanation:
 
 def explanations() -> Iterator[Explanation]:
     """Yield every error in the order of the files that declare them: those of a task first."""
-    for room in (errors, placement_errors, service_errors, vault_errors, operator_errors):
+    for room in _ROOMS:
         for found in vars(room).values():
             if (
                 isinstance(found, type)

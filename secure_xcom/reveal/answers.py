@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from secure_xcom.core import errors, operator_errors, vault_errors
+from secure_xcom.core import claim_errors, errors, operator_errors, policy_errors, vault_errors
 
 _STATUS: dict[type[errors.SecureXComError], int] = {
     operator_errors.RevealRequestInvalid: 400,
@@ -13,11 +13,11 @@ _STATUS: dict[type[errors.SecureXComError], int] = {
     operator_errors.RevealOriginRefused: 403,
     errors.AccessError: 403,
     # The access policy cannot be read.
-    errors.PolicyInvalid: 503,
+    policy_errors.PolicyInvalid: 503,
     # The row names a key or an object elsewhere.
     errors.ContextRefused: 409,
     # It is exclusive.
-    errors.ClaimError: 403,
+    claim_errors.ClaimError: 403,
     operator_errors.XComNotFound: 404,
     errors.ObjectMissing: 404,
     errors.ReferenceRefused: 409,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from secure_xcom.core.access_policy.viewers import judge_viewer
-from secure_xcom.core.errors import ClaimRefused
+from secure_xcom.core.claim_errors import ClaimRefused
 from secure_xcom.core.masking.preview_names import has_sensitive_name
 from secure_xcom.core.pipeline.open_payload import Openable, key_uses, openable
 from secure_xcom.core.pipeline.push_routing import mask_mode

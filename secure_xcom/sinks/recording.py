@@ -8,23 +8,10 @@ from dataclasses import dataclass, fields, replace
 
 from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.core.errors import (
-    AccessError,
-    AuditError,
-    ClaimRefused,
-    KeyServiceDenied,
-    ReferenceRefused,
-    SealError,
-    SecureXComError,
-    StoreDenied,
-    UnwrapRefused,
-)
+from secure_xcom.core.errors import AuditError, SecureXComError
 from secure_xcom.core.event import Action, Event, KeyUse, Outcome
 from secure_xcom.core.reference import Reference
 from secure_xcom.sinks.access_log import AccessLog
-
-# Errors that refuse something, as opposed to those that say that something could not be done.
-_REFUSALS = (AccessError, ClaimRefused, ReferenceRefused, SealError, UnwrapRefused, KeyServiceDenied, StoreDenied)
 
 
 @dataclass(slots=True)
@@ -111,7 +98,7 @@ class Record:
 
 def outcome_of(error: BaseException) -> Outcome:
     """Return whether an error refuses something, or says that something could not be done."""
-    return "refused" if isinstance(error, _REFUSALS) else "failed"
+    return "refused" if isinstance(error, SecureXComError) and error.refuses else "failed"
 
 
 @contextmanager

@@ -8,14 +8,8 @@ from __future__ import annotations
 
 import re
 
-from secure_xcom.core.errors import (
-    ObjectExists,
-    ObjectMissing,
-    StoreDenied,
-    StoreError,
-    StoreFull,
-    StoreUnavailable,
-)
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreError
+from secure_xcom.core.store_errors import StoreDenied, StoreFull, StoreUnavailable
 
 # The second form is obstore's own, for one object of a bulk delete.
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,80})</Code>|\(code: ([A-Za-z0-9.]{1,80})\)")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from secure_xcom.core.errors import ObjectMissing, StoreDenied, StoreError, StoreFull, StoreUnavailable
+from secure_xcom.core.errors import ObjectMissing, StoreError
+from secure_xcom.core.store_errors import StoreDenied, StoreFull, StoreUnavailable
 
 # EFBIG is a limit of the process or of the file system: no room for this object either.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

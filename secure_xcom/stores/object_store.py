@@ -17,14 +17,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from secure_xcom.core.errors import (
-    ObjectExists,
-    ObjectMissing,
-    SecureXComError,
-    StoreError,
-    StoreUnavailable,
-)
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, SecureXComError, StoreError
 from secure_xcom.core.per_process import PerProcess
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.bucket import Bucket, Parts
 from secure_xcom.stores.bucket_uri import memory_name

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
 
-from secure_xcom.core.errors import StoreDenied, StoreError
+from secure_xcom.core.errors import StoreError
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.errors import store_error
 from secure_xcom.stores.object_store import WINDOW, ObjectStore

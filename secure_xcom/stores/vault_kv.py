@@ -25,9 +25,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from secure_xcom.connections.vault.client import VaultClient, vault_client
-from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError, StoreUnavailable
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreError
 from secure_xcom.core.service_errors import PayloadTooLarge
 from secure_xcom.core.setup_commands import vault_preview
+from secure_xcom.core.store_errors import StoreDenied, StoreUnavailable
 from secure_xcom.core.vault_errors import VaultDenied, VaultLoginRefused, VaultTrouble, VaultUnreachable
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.errors import ObjectExists, StoreDenied, StoreError, StoreUnavailable
+from secure_xcom.core.errors import ObjectExists, StoreError
+from secure_xcom.core.store_errors import StoreDenied, StoreUnavailable
 from secure_xcom.stores import Store, store
 from tests.support.clients_agree import LARGE as LARGE_PAYLOAD
 from tests.support.clients_agree import SMALL, assert_no_variable_matters, requests_of

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.connections.vault.client import forget_clients
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError
+from secure_xcom.core.errors import KeyServiceError
+from secure_xcom.core.service_errors import KeyServiceDenied
 from secure_xcom.keys import DataKey, key_service
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from tests.support.key_service_contract import CONTEXT

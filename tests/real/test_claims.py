@@ -18,14 +18,16 @@ from secure_xcom.claims.claimant import Claimant
 from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.claims.migrate import migrate
 from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.claim_errors import ClaimRefused
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.core.errors import ClaimRefused, ReferenceShredded, StoreDenied
+from secure_xcom.core.errors import ReferenceShredded
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import parse
 from secure_xcom.core.service_errors import ClaimsUnavailable
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.sinks.access_log import AccessLog

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from secure_xcom.core.errors import StoreDenied
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.keys import KeyService
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.stores import Store, store

@@ -25,14 +25,9 @@ import pytest
 from secure_xcom.connections.vault.client import forget_clients
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import (
-    KeyServiceUnavailable,
-    KeyVersionUnknown,
-    ObjectMissing,
-    SecureXComError,
-    StoreUnavailable,
-)
+from secure_xcom.core.errors import KeyServiceUnavailable, KeyVersionUnknown, ObjectMissing, SecureXComError
 from secure_xcom.core.pipeline.push_and_pull import Push, Row
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.ops.jobs.gc import collect
 from tests.support.servers import aws_connections
 from tests.support.servers.kms_server import kms_endpoint

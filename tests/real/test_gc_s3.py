@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from secure_xcom.core.errors import StoreDenied
 from secure_xcom.core.operator_errors import DatabaseFailed
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.gc_report import GcReport
 from secure_xcom.stores import store

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.errors import ObjectExists, SettingInvalid, StoreDenied, StoreUnavailable
+from secure_xcom.core.errors import ObjectExists, SettingInvalid
+from secure_xcom.core.store_errors import StoreDenied, StoreUnavailable
 from secure_xcom.stores import Store, store
 from tests.support.clients_agree import assert_no_variable_matters
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy

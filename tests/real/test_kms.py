@@ -18,9 +18,9 @@ import pytest
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import TaskTry
-from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, UnwrapRefused
+from secure_xcom.core.errors import KeyServiceError, UnwrapRefused
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
-from secure_xcom.core.service_errors import KeyMismatch, KeyNotFound
+from secure_xcom.core.service_errors import KeyMismatch, KeyNotFound, KeyServiceDenied
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.aws_kms import AwsKms
 from secure_xcom.keys.aws_kms_format import KmsWrap

@@ -10,7 +10,7 @@ import sqlalchemy
 
 from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.migrate import migrate
-from secure_xcom.core.errors import ClaimRefused
+from secure_xcom.core.claim_errors import ClaimRefused
 from secure_xcom.core.service_errors import ClaimsUnavailable
 from tests.support.claim_contract import ClaimTableContract, claimant, taken, target
 from tests.support.servers.mariadb_server import MariaDbServer, mariadb_server

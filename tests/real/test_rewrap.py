@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from secure_xcom.connections.vault.client import forget_clients
-from secure_xcom.core.errors import KeyServiceDenied
 from secure_xcom.core.pipeline.push_and_pull import Push
-from secure_xcom.core.service_errors import KeyServiceSealed
+from secure_xcom.core.service_errors import KeyServiceDenied, KeyServiceSealed
 from secure_xcom.keys import key_service
 from secure_xcom.ops.jobs.rewrap_plan import Plan
 from secure_xcom.ops.xcom_table import PAGE_ROWS

@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 import pytest
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreError, StoreUnavailable
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreError
 from secure_xcom.core.operator_errors import AwsRefused
+from secure_xcom.core.store_errors import StoreDenied, StoreUnavailable
 from secure_xcom.ops.checks.probe import probe_coordinate, probe_store
 from secure_xcom.ops.service_policies.apply import aws_s3
 from secure_xcom.ops.service_policies.aws_account import AwsAccount

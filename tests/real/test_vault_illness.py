@@ -15,10 +15,15 @@ import pytest
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, KeyServiceUnavailable, SecureXComError
+from secure_xcom.core.errors import KeyServiceError, KeyServiceUnavailable, SecureXComError
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
-from secure_xcom.core.service_errors import KeyServiceSealed, KeyServiceThrottled, KeyServiceTimeout
+from secure_xcom.core.service_errors import (
+    KeyServiceDenied,
+    KeyServiceSealed,
+    KeyServiceThrottled,
+    KeyServiceTimeout,
+)
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.sinks.access_log import AccessLog

@@ -10,8 +10,9 @@ from typing import Any
 import hvac
 import pytest
 
-from secure_xcom.core.errors import ObjectExists, ObjectMissing, StoreDenied, StoreUnavailable, UriInvalid
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, UriInvalid
 from secure_xcom.core.service_errors import PayloadTooLarge
+from secure_xcom.core.store_errors import StoreDenied, StoreUnavailable
 from secure_xcom.keys import DataKey
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.ops.service_policies.vault_grants import kv_grant

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from secure_xcom.connections.vault.client import forget_clients, vault_client
-from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, SettingInvalid, SettingMissing
-from secure_xcom.core.service_errors import ConnectionUnknown, KeyServiceLoginRefused
+from secure_xcom.core.errors import KeyServiceError, SettingInvalid, SettingMissing
+from secure_xcom.core.service_errors import ConnectionUnknown, KeyServiceDenied, KeyServiceLoginRefused
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.service_policies.vault_grants import transit_grant

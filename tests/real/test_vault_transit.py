@@ -10,8 +10,8 @@ import hvac
 import pytest
 
 from secure_xcom.core.coordinate import Coordinate, encryption_context
-from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
-from secure_xcom.core.service_errors import KeyNotFound, KeyUnbound
+from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
+from secure_xcom.core.service_errors import KeyNotFound, KeyServiceDenied, KeyUnbound
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.keys.vault_context import transit_context, transit_scope

@@ -30,8 +30,8 @@ from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.claiming import Wanted, check_proof, take
 from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.claims.migrate import migrate
+from secure_xcom.core.claim_errors import ClaimRefused, ClaimTampered
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
-from secure_xcom.core.errors import ClaimRefused, ClaimTampered
 from secure_xcom.ops.jobs.shred_finished import CLAIM_KEPT
 from secure_xcom.stores import store
 from tests.support.stopped_clock import stopped

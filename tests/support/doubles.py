@@ -16,20 +16,18 @@ from secure_xcom.core.cobblestone import Cobblestone256Decryptor, Cobblestone256
 from secure_xcom.core.coordinate import context_bytes
 from secure_xcom.core.errors import (
     AuditError,
-    KeyServiceDenied,
     KeyServiceError,
     KeyServiceUnavailable,
     KeyVersionUnknown,
     ObjectExists,
     ObjectMissing,
-    StoreDenied,
     StoreError,
-    StoreFull,
-    StoreUnavailable,
     UnwrapRefused,
     UriInvalid,
 )
 from secure_xcom.core.event import Line
+from secure_xcom.core.service_errors import KeyServiceDenied
+from secure_xcom.core.store_errors import StoreDenied, StoreFull, StoreUnavailable
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix

@@ -16,7 +16,7 @@ PACKAGE = Path(secure_xcom.__file__).parent
 # Former path -> where the name is now. What was documented, is in an entry point, or stands in a DAG.
 FORMER = {
     "secure_xcom.errors.SecureXComError": "secure_xcom.core.errors",
-    "secure_xcom.errors.AccessRefused": "secure_xcom.core.errors",
+    "secure_xcom.errors.AccessRefused": "secure_xcom.core.policy_errors",
     "secure_xcom.config.Settings": "secure_xcom.core.config",
     "secure_xcom.backend.SecureXComBackend": "secure_xcom.airflow.backend",
     "secure_xcom.codecs.registry.Codec": "secure_xcom.core.codecs.registry",
@@ -46,7 +46,15 @@ FORMER_FILES = {
     "audit/event.schema.json": "core/event.schema.json",
 }
 """An editor's ``$schema`` line and the schema's own ``$id`` name them by their former paths."""
-ERRORS = ("errors", "operator_errors", "placement_errors", "service_errors", "vault_errors")
+ERRORS = (
+    "claim_errors",
+    "errors",
+    "operator_errors",
+    "policy_errors",
+    "service_errors",
+    "store_errors",
+    "vault_errors",
+)
 """The files of core that declare errors."""
 ONLY_FORMER = [
     "access", "access/schema", "backend", "claims/marking", "codecs", "codecs/registry", "config", "errors",

@@ -115,7 +115,15 @@ TABLES = ("secure_xcom.connections.sql.airflow_tables", "secure_xcom.connections
 # Exceptions that no caller sees, because foreign code stands between.
 ERRORS = tuple(
     f"secure_xcom.core.{name}"
-    for name in ("errors", "operator_errors", "placement_errors", "service_errors", "vault_errors")
+    for name in (
+        "claim_errors",
+        "errors",
+        "operator_errors",
+        "policy_errors",
+        "service_errors",
+        "store_errors",
+        "vault_errors",
+    )
 )
 SIGNALS = {
     "secure_xcom.core.waiting.NoTurn",  # The access log says why nothing was written.

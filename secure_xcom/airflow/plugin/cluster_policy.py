@@ -21,7 +21,7 @@ from airflow.policies import hookimpl
 from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.task_context import TASK_RUNNER
-from secure_xcom.core.errors import PolicyInvalid, SecureXComError
+from secure_xcom.core.errors import SecureXComError
 from secure_xcom.deployment import airflow_config
 
 _SWITCH = "show_return_value_in_logs"
@@ -164,6 +164,7 @@ def _hides_return_values(dag_id: str) -> bool:
     policy_path = _policy_path()
     if policy_path is not None:
         from secure_xcom.core.access_policy.watched_policy import watched
+        from secure_xcom.core.policy_errors import PolicyInvalid
 
         try:
             compartment = watched(policy_path).current().resolve_dag(dag_id)

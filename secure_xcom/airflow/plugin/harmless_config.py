@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from secure_xcom.core.access_policy.executors import Kind
-from secure_xcom.core.placement_errors import PlacementRefused
+from secure_xcom.core.policy_errors import PlacementRefused
 
 POD_OVERRIDE = "pod_override"
 LABELS = {"secure-xcom": "task"}

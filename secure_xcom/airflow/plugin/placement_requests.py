@@ -17,7 +17,7 @@ from secure_xcom.airflow.plugin import executors, harmless_config, placement_set
 from secure_xcom.core.access_policy.dag_placement import Placement
 from secure_xcom.core.access_policy.executors import Executor
 from secure_xcom.core.errors import SecureXComError
-from secure_xcom.core.placement_errors import PlacementRefused
+from secure_xcom.core.policy_errors import PlacementRefused
 
 ATTRIBUTES = ("queue", "pool", "executor", "run_as_user")
 """The attributes of a task, and of a task instance, that a place is written to."""

@@ -18,8 +18,8 @@ from secure_xcom.core.access_policy.dag_placement import Placement, placement
 from secure_xcom.core.access_policy.executors import Executors
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.watched_policy import watched
-from secure_xcom.core.errors import PolicyInvalid, SecureXComError
-from secure_xcom.core.placement_errors import PlacementRefused
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.policy_errors import PlacementRefused, PolicyInvalid
 from secure_xcom.deployment import airflow_config, dag_origins
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from importlib import util
 from typing import Any
 
 from secure_xcom.airflow.plugin.harmless_config import LABELS, POD_OVERRIDE, plain
-from secure_xcom.core.placement_errors import PlacementRefused
+from secure_xcom.core.policy_errors import PlacementRefused
 
 # Kubernetes reads the second where the first is empty; both are written in Python's and in JSON's way.
 POD_FORM = "pod_override is a kubernetes.client.models.V1Pod"

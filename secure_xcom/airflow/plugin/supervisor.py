@@ -15,7 +15,8 @@ from typing import Any
 from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow.task_context import DAG_PROCESSOR
 from secure_xcom.core.config import SECTION
-from secure_xcom.core.errors import PolicyInvalid, SecureXComError
+from secure_xcom.core.errors import SecureXComError
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.deployment import airflow_config
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.coordinate import TaskTry
-from secure_xcom.core.errors import PolicyInvalid
-from secure_xcom.core.placement_errors import OriginRefused
+from secure_xcom.core.policy_errors import OriginRefused, PolicyInvalid
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.identities import Identity

@@ -18,7 +18,7 @@ from secure_xcom.core.access_policy.executors import Executor, Executors
 from secure_xcom.core.access_policy.field_types import PLAIN_NAME
 from secure_xcom.core.access_policy.places import CARRY_IDENTITY, Own, Owner, Places, places_of
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.placement_errors import PlacementRefused
+from secure_xcom.core.policy_errors import PlacementRefused
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.identities import Identity

@@ -19,7 +19,8 @@ from secure_xcom.core.access_policy.readers import judge
 from secure_xcom.core.access_policy.single import DEFAULT_COMPARTMENT, other_compartment
 from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Coordinate, TaskTry
-from secure_xcom.core.errors import AccessRefused, CompartmentUnknown, PolicyInvalid, SettingInvalid, WriteRefused
+from secure_xcom.core.errors import CompartmentUnknown, SettingInvalid
+from secure_xcom.core.policy_errors import AccessRefused, PolicyInvalid, WriteRefused
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.alarms import Alarm

@@ -8,7 +8,7 @@ from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.globs import any_matches
 from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Coordinate, TaskTry
-from secure_xcom.core.errors import AccessRefused
+from secure_xcom.core.policy_errors import AccessRefused
 
 
 def judge(

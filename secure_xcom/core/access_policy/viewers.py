@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from secure_xcom.core.access_policy.globs import any_matches
 from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import AccessRefused
+from secure_xcom.core.policy_errors import AccessRefused
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.policy import AccessPolicy

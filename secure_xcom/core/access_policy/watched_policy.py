@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 
 from secure_xcom.core.access_policy.policy import AccessPolicy, read_bytes
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 
 _Stamp = tuple[int, int, int, int]
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 
 MAX_BYTES = 32 << 20
 MAX_DEPTH = 12

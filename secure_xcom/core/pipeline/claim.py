@@ -11,8 +11,8 @@ from secure_xcom.claims import claiming
 from secure_xcom.claims.claim import Claim
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.claiming import Wanted
+from secure_xcom.core.claim_errors import ClaimRefused
 from secure_xcom.core.coordinate import Asked
-from secure_xcom.core.errors import ClaimRefused
 from secure_xcom.core.event import Action
 from secure_xcom.core.pipeline.decide import Admitted, exclusive_of
 from secure_xcom.core.reference import Reference

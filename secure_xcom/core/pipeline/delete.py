@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from secure_xcom.core.coordinate import Coordinate, TaskTry
-from secure_xcom.core.errors import AccessRefused, AuditError, SecureXComError
+from secure_xcom.core.errors import AuditError, SecureXComError
 from secure_xcom.core.event import Action
 from secure_xcom.core.pipeline.decide import Row
 from secure_xcom.core.pipeline.open_payload import key_uses, place_within
+from secure_xcom.core.policy_errors import AccessRefused
 from secure_xcom.core.reference import is_reference, parse
 from secure_xcom.sinks.recording import Draft, Record
 from secure_xcom.stores import Store

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from secure_xcom.core.errors import KeyServiceDenied, KeyServiceError, SecureXComError
+from secure_xcom.core.errors import KeyServiceError, SecureXComError
 from secure_xcom.core.findings import Finding
-from secure_xcom.core.service_errors import KeyServiceLoginRefused
+from secure_xcom.core.service_errors import KeyServiceDenied, KeyServiceLoginRefused
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.aws_kms import AwsKms
 from secure_xcom.keys.aws_kms_format import CONTEXT_NAMES, KmsWrap, kms_context

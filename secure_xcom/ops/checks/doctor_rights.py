@@ -9,8 +9,9 @@ from typing import Any, Literal
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import path_segment
-from secure_xcom.core.errors import SecureXComError, StoreDenied
+from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.keys import KeyUri, key_service
 from secure_xcom.stores import store
 

@@ -12,8 +12,9 @@ import uuid6
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.coordinate import Coordinate, encryption_context, object_path
-from secure_xcom.core.errors import KeyServiceError, ObjectMissing, SecureXComError, StoreDenied, StoreError
+from secure_xcom.core.errors import KeyServiceError, ObjectMissing, SecureXComError, StoreError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.keys import DataKey, KeyService, KeyUri, Wrap
 from secure_xcom.keys.local import keyring_path
 from secure_xcom.ops.findings import as_finding

@@ -20,7 +20,8 @@ from typing import Any
 
 from secure_xcom.connections.sql.positions import position_of
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import ClaimRefused, SecureXComError, ValueTooLarge
+from secure_xcom.core.claim_errors import ClaimRefused
+from secure_xcom.core.errors import SecureXComError, ValueTooLarge
 from secure_xcom.core.operator_errors import MaintenanceError, ValueNotKept
 from secure_xcom.core.pipeline.open_payload import key_uses, openable, place_within
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push

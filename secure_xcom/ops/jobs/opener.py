@@ -11,9 +11,10 @@ from functools import cache
 from typing import Any
 
 from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.claim_errors import ClaimRefused
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import ClaimRefused, ContextRefused, ValueNotSerialisable
+from secure_xcom.core.errors import ContextRefused, ValueNotSerialisable
 from secure_xcom.core.pipeline.fetch import fetch, payload_of
 from secure_xcom.core.pipeline.open_payload import Openable, openable, opened
 from secure_xcom.core.pipeline.push_and_pull import Pipeline

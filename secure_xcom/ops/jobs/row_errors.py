@@ -9,11 +9,10 @@ from secure_xcom.core.errors import (
     ExtraMissing,
     KeyServiceUnavailable,
     SecureXComError,
-    StoreFull,
-    StoreUnavailable,
 )
 from secure_xcom.core.operator_errors import DatabaseFailed, StateInvalid, ValueNotKept
 from secure_xcom.core.pipeline.open_payload import place_within
+from secure_xcom.core.store_errors import StoreFull, StoreUnavailable
 from secure_xcom.ops.jobs.eligible_rows import EligibleRow
 from secure_xcom.ops.jobs.opener import Opener
 

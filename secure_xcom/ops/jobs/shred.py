@@ -13,11 +13,13 @@ from secure_xcom.claims.claimant import Claimant, Target, claims_folder
 from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.core import clock
 from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.core.claim_errors import ClaimTampered
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import ClaimTampered, ContextRefused, ReferenceMalformed, SecureXComError, StoreDenied
+from secure_xcom.core.errors import ContextRefused, ReferenceMalformed, SecureXComError
 from secure_xcom.core.event import Event
 from secure_xcom.core.pipeline.open_payload import place_within
 from secure_xcom.core.reference import TAG, TIME_FORMAT
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.ops.jobs.eligible_rows import EligibleRow, others_payloads, read, recognize
 from secure_xcom.ops.jobs.job import Report
 from secure_xcom.ops.jobs.progress import Progress, silent

@@ -20,9 +20,11 @@ from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.claims.shred import Keys, Rows, Shredded, of_push, shred
 from secure_xcom.core import clock
+from secure_xcom.core.claim_errors import ClaimTampered
 from secure_xcom.core.coordinate import object_path, object_uri
-from secure_xcom.core.errors import ClaimTampered, ReferenceRefused, StoreDenied
+from secure_xcom.core.errors import ReferenceRefused
 from secure_xcom.core.expiry import moment_of
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.stores import Store
 
 log = logging.getLogger(__name__)

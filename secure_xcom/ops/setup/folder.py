@@ -6,8 +6,8 @@ import os
 import stat
 from urllib.parse import unquote, urlsplit
 
-from secure_xcom.core.errors import StoreUnavailable
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.stores.files import FileStore
 
 

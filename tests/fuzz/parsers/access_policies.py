@@ -7,7 +7,7 @@ from pathlib import Path
 
 from secure_xcom.core.access_policy.loading import load
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.ops.service_policies.lint import uris
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 from tests.fuzz.harness import Harness

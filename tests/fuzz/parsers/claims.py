@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secure_xcom.claims.claim import Claim
-from secure_xcom.core.errors import ClaimTampered
+from secure_xcom.core.claim_errors import ClaimTampered
 from tests.fuzz import vectors
 from tests.fuzz.harness import Harness
 

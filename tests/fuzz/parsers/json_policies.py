@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 from tests.fuzz.harness import Harness
 from tests.fuzz.linting import lint_of
 

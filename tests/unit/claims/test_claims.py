@@ -23,18 +23,16 @@ from secure_xcom.claims.exclusive import Exclusive
 from secure_xcom.claims.migrate import migrate
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.attempt import Attempt
+from secure_xcom.core.claim_errors import ClaimRefused, ClaimTampered
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import (
-    ClaimRefused,
-    ClaimTampered,
     ClockSkewed,
     ReferenceExpired,
     ReferenceMalformed,
     ReferenceShredded,
     SecureXComError,
-    StoreDenied,
     StoreError,
     UriInvalid,
     ValueNotSerialisable,
@@ -42,6 +40,7 @@ from secure_xcom.core.errors import (
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.reference import TIME_FORMAT, parse
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.ops.jobs.shred_finished import shred_finished
 from secure_xcom.sinks.access_log import AccessLog
 from tests.support.claim_contract import a_day_later

@@ -19,8 +19,8 @@ from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.claimant import Claimant, Target
 from secure_xcom.claims.migrate import migrate
 from secure_xcom.claims.table_schema import claim_xcom, row_of
+from secure_xcom.core.claim_errors import ClaimTampered
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
-from secure_xcom.core.errors import ClaimTampered
 from secure_xcom.core.pipeline.push_and_pull import Row
 from secure_xcom.ops.jobs.shred import ShredReport, shred_all
 from secure_xcom.sinks.access_log import AccessLog
@@ -142,7 +142,7 @@ def test_an_object_that_only_its_writer_may_read(upkeep: Upkeep) -> None:
 
     class Denying(type(store(upkeep.store_uri))):  # type: ignore[misc]
         def get_many(self, paths: Any, sizes: Any = None) -> Iterator[Any]:
-            from secure_xcom.core.errors import StoreDenied, StoreUnavailable
+            from secure_xcom.core.store_errors import StoreDenied, StoreUnavailable
 
             for path, answer in zip(paths, super().get_many(paths, sizes), strict=True):
                 strange = (

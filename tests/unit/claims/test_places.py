@@ -18,8 +18,9 @@ from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.ledger import ListedLedger
 from secure_xcom.claims.migrate import VERSION_TABLE, migrate, version
 from secure_xcom.claims.table_schema import claim_xcom
+from secure_xcom.core.claim_errors import ClaimTampered
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import ClaimTampered, StoreError, UriInvalid
+from secure_xcom.core.errors import StoreError, UriInvalid
 from secure_xcom.core.service_errors import ClaimsUnavailable, ConnectionUnknown
 from secure_xcom.stores import store
 from tests.support.claim_contract import ClaimContract, ClaimTableContract, taken, target

@@ -19,7 +19,7 @@ from secure_xcom.cli import app, main
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import RELEASE, Settings
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import StoreDenied
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.ops.checks.probe import probe_coordinate, probe_key, probe_store
 from secure_xcom.stores import StoredObject
 from tests.support.doubles import MemoryKeyService, MemoryStore

@@ -15,8 +15,8 @@ import greenback
 import pytest
 
 from secure_xcom.core import waiting
-from secure_xcom.core.errors import StoreUnavailable
 from secure_xcom.core.per_process import MadeOnce, PerProcess, unlocked_property
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.core.waiting import NoTurn, Turns
 
 SECONDS = 20

@@ -17,7 +17,7 @@ from secure_xcom.core.access_policy.dag_placement import placement
 from secure_xcom.core.access_policy.places import every_place
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
-from secure_xcom.core.placement_errors import PlacementRefused
+from secure_xcom.core.policy_errors import PlacementRefused
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 from tests.support import deployed

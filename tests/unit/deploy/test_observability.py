@@ -20,9 +20,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY
 
 from secure_xcom import errors
-from secure_xcom.core.errors import KeyServiceDenied
 from secure_xcom.core.pipeline.push_and_pull import Push, Row
 from secure_xcom.core.pipeline.telemetry.measuring import COUNTERS, TIMERS, Telemetry
+from secure_xcom.core.service_errors import KeyServiceDenied
 from tests.support.world import World, coordinate
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "observability"

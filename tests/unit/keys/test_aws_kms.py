@@ -19,7 +19,6 @@ from secure_xcom import errors
 from secure_xcom.connections.aws.identity import forget_identities
 from secure_xcom.core.coordinate import Coordinate, encryption_context
 from secure_xcom.core.errors import (
-    KeyServiceDenied,
     KeyServiceError,
     KeyServiceUnavailable,
     SettingInvalid,
@@ -33,6 +32,7 @@ from secure_xcom.core.service_errors import (
     KeyMismatch,
     KeyNotFound,
     KeyPendingDeletion,
+    KeyServiceDenied,
     KeyServiceLoginRefused,
     KeyServiceThrottled,
     KeyServiceTimeout,

@@ -10,14 +10,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import pytest
 
 from secure_xcom.core.coordinate import Coordinate, encryption_context
-from secure_xcom.core.errors import (
-    KeyServiceDenied,
-    KeyServiceUnavailable,
-    SecureXComError,
-    SettingInvalid,
-    UnwrapRefused,
-)
-from secure_xcom.core.service_errors import ConnectionUnknown
+from secure_xcom.core.errors import KeyServiceUnavailable, SecureXComError, SettingInvalid, UnwrapRefused
+from secure_xcom.core.service_errors import ConnectionUnknown, KeyServiceDenied
 from secure_xcom.keys import DataKey, openers
 from secure_xcom.keys.data_key_cache import USES_MAX, DataKeyCache
 from secure_xcom.keys.data_keys import Candidates, DataKeys, Unwrapped

@@ -20,8 +20,8 @@ from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.cobblestone import Cobblestone256Decryptor
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import encryption_context
-from secure_xcom.core.errors import StoreUnavailable
 from secure_xcom.core.reference import parse
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.vault_context import transit_context
 from secure_xcom.stores import store

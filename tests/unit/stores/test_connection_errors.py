@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.errors import StoreUnavailable
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.stores import store
 from tests.support.servers.certificates import PrivateCa
 

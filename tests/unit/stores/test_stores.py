@@ -17,14 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.errors import (
-    ObjectExists,
-    ObjectMissing,
-    PathInvalid,
-    StoreDenied,
-    StoreUnavailable,
-    UriInvalid,
-)
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, PathInvalid, UriInvalid
+from secure_xcom.core.store_errors import StoreDenied, StoreUnavailable
 from secure_xcom.stores import Store, store
 from secure_xcom.stores.file_listing import STAGED_HOURS
 from secure_xcom.stores.files import FileStore

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from secure_xcom.core.errors import (
-    AuditError,
-    KeyServiceDenied,
-    KeyServiceUnavailable,
-    KeyVersionUnknown,
-    ObjectMissing,
-    StoreDenied,
-    StoreFull,
-    StoreUnavailable,
-    UriInvalid,
-)
+from secure_xcom.core.errors import AuditError, KeyServiceUnavailable, KeyVersionUnknown, ObjectMissing, UriInvalid
 from secure_xcom.core.event import Line
+from secure_xcom.core.service_errors import KeyServiceDenied
+from secure_xcom.core.store_errors import StoreDenied, StoreFull, StoreUnavailable
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.stores import Store
 from tests.support.doubles import MemoryKeyService, MemoryKeyServices, MemorySink, MemoryStore, MemoryStores

@@ -10,7 +10,7 @@ from typing import Any
 
 from secure_xcom.core.access_policy.glob_relations import holds_in
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.ops.compartments import longest_retention_seconds
 from secure_xcom.ops.service_policies.compile import aws_iam, aws_kms, aws_s3, azure, google, vault, vault_reveal
 from secure_xcom.ops.service_policies.rights import Known, Right, rights_of

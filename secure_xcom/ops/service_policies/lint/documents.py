@@ -10,8 +10,8 @@ from typing import Any
 
 from secure_xcom.core.access_policy.loading import place
 from secure_xcom.core.access_policy.yaml_reader import Marks
-from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.ops.service_policies.lint import aws, hcl_reader, json_reader, vault
 from secure_xcom.ops.service_policies.lint.hcl_reader import Block
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding, position

@@ -18,8 +18,7 @@ from secure_xcom.airflow.plugin import harmless_config, service_accounts
 from secure_xcom.core.access_policy.dag_placement import placement
 from secure_xcom.core.access_policy.executors import KINDS, Executor, Executors, Kind
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import PolicyInvalid
-from secure_xcom.core.placement_errors import PlacementRefused
+from secure_xcom.core.policy_errors import PlacementRefused, PolicyInvalid
 
 OLDEST = Version(metadata.version("apache-airflow-core")) < Version("3.2")
 LOCAL = "airflow.executors.local_executor.LocalExecutor"

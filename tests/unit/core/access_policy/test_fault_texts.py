@@ -13,7 +13,7 @@ import pytest
 import secure_xcom.core.access_policy as room
 from secure_xcom.core.access_policy.fault_texts import FORMS
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 
 TEXT = """version: 1
 defaults: {retention: 30d}

@@ -14,7 +14,8 @@ from secure_xcom.claims.claimant import claims_folder
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.nested_folders import nested
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import PolicyInvalid, SettingInvalid
+from secure_xcom.core.errors import SettingInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.ops.checks.doctor_host import examine_files
 from secure_xcom.ops.keyring import create_keyring
 from secure_xcom.ops.service_policies.lint.access_policy import lint

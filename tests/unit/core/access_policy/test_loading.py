@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from secure_xcom.core.access_policy import schema as schema_file
 from secure_xcom.core.access_policy import yaml_reader
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import CompartmentUnknown, PolicyInvalid, SettingInvalid
+from secure_xcom.core.errors import CompartmentUnknown, SettingInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 
 GOOD = """\
 version: 1

@@ -16,8 +16,7 @@ from secure_xcom.core.access_policy.executors import Executors
 from secure_xcom.core.access_policy.places import places_of
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.watched_policy import WatchedPolicy
-from secure_xcom.core.errors import PolicyInvalid
-from secure_xcom.core.placement_errors import OriginRefused, PlacementRefused
+from secure_xcom.core.policy_errors import OriginRefused, PlacementRefused, PolicyInvalid
 
 POLICY = """\
 version: 1

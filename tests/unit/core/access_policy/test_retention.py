@@ -11,8 +11,8 @@ import pytest
 
 from secure_xcom.core.access_policy.field_types import seconds
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.operator_errors import CommandError
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.core.reference import TIME_FORMAT
 from secure_xcom.ops.jobs.durations import duration
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy

@@ -7,7 +7,8 @@ import pytest
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.access_policy.viewers import judge_viewer
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import AccessRefused, CompartmentUnknown, PolicyInvalid
+from secure_xcom.core.errors import CompartmentUnknown
+from secure_xcom.core.policy_errors import AccessRefused, PolicyInvalid
 
 POLICY = """version: 1
 compartments:

@@ -13,19 +13,16 @@ from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, TaskTry
 from secure_xcom.core.errors import (
-    AccessRefused,
     AuditError,
     CompartmentUnknown,
     ContextRefused,
-    KeyServiceDenied,
-    PolicyInvalid,
     ReferenceExpired,
     SecureXComError,
     ValueTooLarge,
-    WriteRefused,
 )
 from secure_xcom.core.pipeline.push_and_pull import Push, Row
-from secure_xcom.core.placement_errors import OriginRefused
+from secure_xcom.core.policy_errors import AccessRefused, OriginRefused, PolicyInvalid, WriteRefused
+from secure_xcom.core.service_errors import KeyServiceDenied
 from secure_xcom.stores import store
 from tests.support.world import World, coordinate, own_task
 

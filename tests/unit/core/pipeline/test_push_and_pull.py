@@ -12,14 +12,12 @@ from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Asked, TaskTry, object_uri
 from secure_xcom.core.errors import (
-    AccessRefused,
     AuditError,
     CodecUnknown,
     CompartmentUnknown,
     ContextRefused,
     CoordinateMismatch,
     HeadTampered,
-    KeyServiceDenied,
     KeyServiceUnavailable,
     ObjectMissing,
     PayloadSwapped,
@@ -33,7 +31,8 @@ from secure_xcom.core.errors import (
     ValueTooLarge,
 )
 from secure_xcom.core.pipeline.push_and_pull import Push, Row
-from secure_xcom.core.service_errors import ConnectionUnknown
+from secure_xcom.core.policy_errors import AccessRefused
+from secure_xcom.core.service_errors import ConnectionUnknown, KeyServiceDenied
 from secure_xcom.stores import Store, store
 from tests.support.doubles import MemoryStores
 from tests.support.world import World, coordinate

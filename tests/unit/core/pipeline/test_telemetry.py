@@ -16,7 +16,7 @@ import pytest
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Asked
-from secure_xcom.core.errors import AuditError, CoordinateMismatch, KeyServiceDenied, KeyServiceUnavailable
+from secure_xcom.core.errors import AuditError, CoordinateMismatch, KeyServiceUnavailable
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row
 from secure_xcom.core.pipeline.telemetry.measuring import (
     COUNTERS,
@@ -31,6 +31,7 @@ from secure_xcom.core.pipeline.telemetry.measuring import (
     Span,
     Telemetry,
 )
+from secure_xcom.core.service_errors import KeyServiceDenied
 from tests.support.world import World, coordinate
 
 SECRET = "correct-horse-battery"

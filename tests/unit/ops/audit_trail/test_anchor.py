@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from secure_xcom.core.errors import StoreUnavailable
 from secure_xcom.core.event import Line
 from secure_xcom.core.operator_errors import AccessLogUnreadable, CommandError, SealRaced
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.ops.audit_trail.anchor import Anchored, anchor
 from secure_xcom.ops.audit_trail.prove import consistency, find, inclusion
 from secure_xcom.ops.audit_trail.prune import prune

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import AuditError, ReferenceExpired, StoreUnavailable
+from secure_xcom.core.errors import AuditError, ReferenceExpired
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.ops.jobs.expire import ExpireReport, expire
 from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import store

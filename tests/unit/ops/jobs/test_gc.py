@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from secure_xcom.cli import app
 from secure_xcom.connections.sql.airflow_tables import Schema
-from secure_xcom.core.errors import StoreUnavailable
 from secure_xcom.core.operator_errors import DatabaseFailed, MaintenanceError, StateInvalid, UnsafeRefused
 from secure_xcom.core.pipeline.push_and_pull import Push
+from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.gc_inventory import locked
 from secure_xcom.ops.jobs.gc_report import GcReport

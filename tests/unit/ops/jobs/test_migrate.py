@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from secure_xcom.cli import app
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.coordinate import Coordinate
-from secure_xcom.core.errors import AuditError, StoreError, StoreFull, StoreUnavailable
+from secure_xcom.core.errors import AuditError, StoreError
 from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.core.reference import is_reference
+from secure_xcom.core.store_errors import StoreFull, StoreUnavailable
 from secure_xcom.keys import key_service
 from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
 from secure_xcom.ops.jobs.migrate_report import MigrateReport

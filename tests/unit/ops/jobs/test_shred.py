@@ -9,7 +9,7 @@ import pytest
 
 from secure_xcom.claims.claimant import claims_folder
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import StoreDenied
+from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.ops.jobs.shred import ShredReport, shred_all
 from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.stores import Store, StoredObject

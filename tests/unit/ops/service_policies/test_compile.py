@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import path_segment
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.keys.vault_context import transit_scope
 from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy, write
 

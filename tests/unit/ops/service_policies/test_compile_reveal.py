@@ -9,7 +9,7 @@ import pytest
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, encryption_context
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.keys.aws_kms_format import kms_context
 from secure_xcom.keys.vault_context import transit_scope
 from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy

@@ -19,8 +19,8 @@ from secure_xcom.cli import app
 from secure_xcom.core.access_policy.alarms import Alarm, Notify
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import TaskTry
-from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.event import Event
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.ops.audit_trail.alarm_windows import Evaluator, State
 from secure_xcom.sinks.access_log import AccessLog
 from secure_xcom.sinks.alarms.notifiers import AlarmSink, notify

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.errors import PolicyInvalid
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.ops.service_policies.lint import access_policy_rules, origin, rows, uris
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 

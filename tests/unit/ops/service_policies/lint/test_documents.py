@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from secure_xcom.core.errors import PolicyInvalid
+from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.ops.service_policies.lint import hcl_reader, json_reader
 from secure_xcom.ops.service_policies.lint.document_rules import DOCUMENT_RULES
 from secure_xcom.ops.service_policies.lint.documents import lint_documents
