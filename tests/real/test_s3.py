@@ -714,7 +714,7 @@ def test_fork_before_and_after_use(server: S3Server, bucket: str, prefix: str) -
     script = """
 import os, signal, sys
 from secure_xcom.stores import store
-from secure_xcom.core.errors import StoreUnavailable
+from secure_xcom.core.store_errors import StoreUnavailable
 uri, prefix = sys.argv[1:]
 mine = store(uri)
 

@@ -209,7 +209,7 @@ def test_no_endpoint_for_s3_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_panic_of_obstore_is_an_unavailable_store() -> None:
     """What makes obstore panic, which is no `Exception`, is an error of ours as well."""
     code = (
-        "from secure_xcom.core.errors import StoreUnavailable\n"
+        "from secure_xcom.core.store_errors import StoreUnavailable\n"
         "from secure_xcom.stores import store\n"
         "try: store('s3://bucket?endpoint=http://127.0.0.1:1&retries=0').put('a/b', [b'x'])\n"
         "except StoreUnavailable as error: print(error.what)\n"

@@ -205,7 +205,7 @@ def test_full_disk(files: FileStore, tmp_path: Path) -> None:
     # A size limit of the process stands in for the disk's: the same write fails half-way, with EFBIG.
     script = (
         "import resource, signal, sys; from secure_xcom.stores import store\n"
-        "from secure_xcom.core.errors import StoreFull; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from secure_xcom.core.store_errors import StoreFull; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try: store(sys.argv[1]).put('a/b', [b'x' * 60_000] * 3)\n"
         "except StoreFull as error: print(error)\n"
@@ -219,7 +219,7 @@ def test_full_volume(files: FileStore, tmp_path: Path) -> None:
     """On a real volume of 1 MiB that runs full: StoreFull, nothing left, and smaller objects still fit."""
     mounted = 'mount -t tmpfs -o size=1m none "$0" && exec "$1" -c "$2" "$3"'
     script = (
-        "import sys; from secure_xcom.stores import store; from secure_xcom.core.errors import StoreFull\n"
+        "import sys; from secure_xcom.stores import store; from secure_xcom.core.store_errors import StoreFull\n"
         "s = store(sys.argv[1])\n"
         "try: s.put('a/b', [b'x' * 600_000] * 3)\n"
         "except StoreFull as error: print(error)\n"
