@@ -630,8 +630,8 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0135).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
-LOADED_LINES = 8_410
-REACHABLE_LINES = 13_350
+LOADED_LINES = 8_180
+REACHABLE_LINES = 13_390
 
 
 def test_a_task_stays_small() -> None:
