@@ -180,7 +180,7 @@ def test_the_value_hides(context: BrowserContext, double: Double) -> None:
     other.bring_to_front()
     page.get_by_label("Why do you look at it?").wait_for(timeout=5000)
     assert CANARY not in page.content()
-    assert "its time is over" in page.locator(".note").inner_text()
+    assert "its time was up" in page.locator(".note").inner_text()
     double.hide_after_seconds = 60
     page = revealed(context, double)
     assert re.search(r"hidden in \d\d s", page.locator(".left").inner_text())

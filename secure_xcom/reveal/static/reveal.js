@@ -147,7 +147,7 @@ function present(config, answer, bytes, { view, file }) {
   };
   const count = () => {
     const rest = Math.ceil((until - Date.now()) / 1000);
-    if (rest <= 0) hide("The value was hidden: its time is over.");
+    if (rest <= 0) hide("The value was hidden because its time was up.");
     else left.textContent = `hidden in ${rest} s`;
   };
   // A hidden tab's intervals are slowed down; the time-out is for it, and a page that is put away hides at once.
