@@ -12,8 +12,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import sqlalchemy
 
@@ -22,7 +24,7 @@ from tests.e2e.celery_worker import REPOSITORY
 from tests.e2e.distributed import COMPONENTS, TEAMS, Distributed
 from tests.soak.faults import Fault
 
-UNFINISHED = ("queued", "running")
+LOG_NAME = "access-log.jsonl"
 RUNS_AT_ONCE = 2
 # Without any change of any task in this time, nothing will come any more.
 STUCK_SECONDS = 400
@@ -53,17 +55,17 @@ class Soak:
     def run(self, seconds: float) -> None:
         """Disturb it for so long, by each fault once at least, then let every run come to its end."""
         rng = random.Random(self.seed)  # a schedule, no secret
-        beside = threading.Thread(target=self._maintain, args=(random.Random(self.seed + 1),))
-        beside.start()
-        try:
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                for name in rng.sample(sorted(self.faults), len(self.faults)):
-                    if time.monotonic() < end or not self.counted[name]:
-                        self._disturb(name, rng)
-        finally:
-            self._over.set()
-            beside.join()
+        with ThreadPoolExecutor(1) as beside:
+            maintaining = beside.submit(self._maintain, random.Random(self.seed + 1))
+            try:
+                end = time.monotonic() + seconds
+                while time.monotonic() < end:
+                    for name in rng.sample(sorted(self.faults), len(self.faults)):
+                        if time.monotonic() < end or not self.counted[name]:
+                            self._disturb(name, rng)
+            finally:
+                self._over.set()
+            maintaining.result()
         self.say("the faults are over")
         self.settle()
 
@@ -161,13 +163,18 @@ class Soak:
             env=dict(self.maintenance), cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         told = json.loads(done.stdout) if done.stdout.strip() else {"error": done.stderr[-2000:]}
-        self.jobs[words[0] if words[0] != "audit" else f"audit {words[1]}", done.returncode] += 1
+        self._count(words, done.returncode)
         return done.returncode, told
+
+    def _count(self, words: Sequence[str], code: int) -> None:
+        grouped = words[0] in ("audit", "claims", "policy")
+        self.jobs[" ".join(words[: 2 if grouped else 1]), code] += 1
 
     def sinks(self) -> list[str]:
         """The options that name the workers' and the jobs' access logs."""
-        files = [worker.access_log for worker in self.site.workers.values() if worker.access_log.exists()]
-        return [word for file in files for word in ("--sink", file.as_uri())]
+        files = [worker.access_log for worker in self.site.workers.values()]
+        files.append(Path(self.maintenance["HOME"]) / LOG_NAME)
+        return [word for file in files if file.exists() for word in ("--sink", file.as_uri())]
 
     def anchored(self) -> list[str]:
         """The options that name the anchored log and its key."""
@@ -180,9 +187,7 @@ class Soak:
             "gc": lambda: self.command("gc", "--apply"),
             "expire": lambda: self.command("expire", "--apply"),
             "rotate and rewrap": self._rotate,
-            "policy apply": lambda: self.site.command(
-                "policy", "apply", str(self.site.root / "access_policy.yaml"), "--to", "vault", "--to", "iam"
-            ),
+            "policy apply": self._apply,
             "audit anchor": lambda: self.command("audit", "anchor", *self.anchored(), *self.sinks()),
             "claims shred": lambda: self.command("claims", "shred", "--apply"),
         }
@@ -192,6 +197,10 @@ class Soak:
                     return
                 self.say(f"    {name}")
                 jobs[name]()
+
+    def _apply(self) -> None:
+        words = ("policy", "apply", str(self.site.root / "access_policy.yaml"), "--to", "vault", "--to", "iam")
+        self._count(words, self.site.command(*words).returncode)
 
     def _rotate(self) -> None:
         vault = self.site.behind().vault
@@ -218,7 +227,7 @@ def maintenance_environment(site: Distributed) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__XCOM_BACKEND": "secure_xcom.SecureXComBackend",
         "AIRFLOW__SECURE_XCOM__ACCESS_POLICY": str(site.root / "access_policy.yaml"),
-        "AIRFLOW__SECURE_XCOM__AUDIT_SINKS": (home / "access-log.jsonl").as_uri(),
+        "AIRFLOW__SECURE_XCOM__AUDIT_SINKS": (home / LOG_NAME).as_uri(),
         "SECURE_XCOM_DB": site.database.url.render_as_string(hide_password=False),
         **{f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(one) for conn_id, one in found.items()},
         "AWS_EC2_METADATA_DISABLED": "true",
