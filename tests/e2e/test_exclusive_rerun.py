@@ -93,6 +93,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         done = airflow.airflow("tasks", "clear", "strict_cli", "--task-regex", "failed", "--only-failed", "--yes")
         assert done.returncode == 0, done.stdout + done.stderr
         _until(airflow, "second attempts", lambda: _attempts(notes) >= _ALL)
+        for name in GOES_ON:
+            _until(airflow, name, partial(_has_pulled_twice, notes, name))
         airflow.stop()
         attempts: dict[str, list[dict[str, Any]]] = {}
         for line in notes.read_text().splitlines():
@@ -105,6 +107,8 @@ def _clearable(airflow: LocalAirflow, task_id: str) -> bool:
     return _state(airflow, "strict_ways", task_id) == _CLEARED_AS[task_id]
 
 
+# One attempt each, which pulls again after a while.
+GOES_ON = ("strict_ways.deferred", "strict_ways.rescheduled")
 _CLEARED_AS = {"failed": "failed", "lowered": "up_for_retry", "running": "running"}
 _TASKS = ("retried", "failed", "lowered", "running", "deferred", "rescheduled")
 _FIRST = {f"strict_ways.{task_id} 1" for task_id in _TASKS} | {
@@ -119,6 +123,10 @@ _ALL = _FIRST | {
 
 def _attempts(notes: Path) -> set[str]:
     return {f"{one['task']} {one['try_number']}" for one in map(json.loads, notes.read_text().splitlines())}
+
+
+def _has_pulled_twice(notes: Path, name: str) -> bool:
+    return sum(json.loads(line)["task"] == name for line in notes.read_text().splitlines()) > 1
 
 
 def _until(airflow: LocalAirflow, what: str, done: Callable[[], bool], timeout: float = 240) -> None:
@@ -182,7 +190,7 @@ def test_max_tries_tells_no_clearing_from_a_retry(house: House, name: str) -> No
     assert len({one["max_tries"] for one in house.attempts[name]}) == 1
 
 
-@pytest.mark.parametrize("name", ["strict_ways.deferred", "strict_ways.rescheduled"])
+@pytest.mark.parametrize("name", GOES_ON)
 def test_an_attempt_that_goes_on_pulls_again(house: House, name: str) -> None:
     """A deferral and a reschedule are the same attempt in another process."""
     assert house.outcomes(name) == ["pulled", "pulled"]
