@@ -126,7 +126,8 @@ def _attempts(notes: Path) -> set[str]:
 
 
 def _has_pulled_twice(notes: Path, name: str) -> bool:
-    return sum(json.loads(line)["task"] == name for line in notes.read_text().splitlines()) > 1
+    tasks = [json.loads(line)["task"] for line in notes.read_text().splitlines()]
+    return tasks.count(name) > 1
 
 
 def _until(airflow: LocalAirflow, what: str, done: Callable[[], bool], timeout: float = 240) -> None:
