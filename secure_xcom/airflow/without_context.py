@@ -1,4 +1,4 @@
-"""Whose code runs where Airflow has no context: in triggers, callbacks and listeners, and before a task runs."""
+"""Find out whose code runs without a task context: in triggers, callbacks and listeners, and before a task."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ _HOLDERS = (
     (TASK_RUNNER, ("run", "finalize"), "ti"),
     ("airflow.jobs.triggerer_job_runner", ("run_trigger",), "trigger"),
 )
-
-
 _SHARED_STREAM = "airflow.triggers.shared_stream"
 
 
 def acting(running: TaskTry | None) -> TaskTry | None:
     """Return the try that pushes or deletes now.
 
-    :param running: the try that the variables tell which Airflow exports for a task.
+    :param running: the try that the environment variables name which Airflow sets for a task; None without them.
     """
     held, named = _on_stack()
     if held:

@@ -17,7 +17,7 @@ class SecureXComError(Exception):
     `secure-xcom explain` and docs/reference/errors.md read the docstring of each class and these attributes.
 
     :cvar refuses: whether it refuses something, as opposed to saying that something could not be done.
-    :cvar met_by: who meets the error; :cvar page: the page that has more about it, if there is one.
+    :cvar met_by: who sees the error; :cvar page: the page that has more about it, if there is one.
     :param what: what happened, one clause without a full stop.
     :param where: the coordinate, URI or option it happened at.
     :param remedy: what an operator does about it, one sentence without a full stop.

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 Status = Literal["ok", "warning", "error"]
 """The severity of a finding: ``ok`` is a note, ``warning`` a weakness, ``error`` a fault, leak or loss."""
+Severity = Literal["note", "warning", "error"]
+SEVERITIES: Mapping[Status, Severity] = {"ok": "note", "warning": "warning", "error": "error"}
+"""The severity as people read it; JSON output has the status."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -19,6 +20,17 @@ from tests.support.servers.faulty_proxy import Fault as ProxyFault
 # Clocks of a deployment may differ by this much (`audit reconcile --skew`).
 CLOCK_SECONDS = 45
 LOG_DISK_BYTES = 64 << 20
+
+
+class Server(Protocol):
+    """What can be stopped in the middle of its work, and started again with all that it has taken."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+    def start(self) -> None:
+        """Start it again at the same address."""
+
 
 Fault = Callable[[Distributed, random.Random], AbstractContextManager[None]]
 
@@ -102,12 +114,13 @@ def _tokens_revoked(site: Distributed, _: random.Random) -> Iterator[None]:
 
 
 @contextmanager
-def _bucket_down(site: Distributed, _: random.Random) -> Iterator[None]:
-    site.behind().s3.stop()
+def _stopped(server_of: Callable[[Distributed], Server], site: Distributed, _: random.Random) -> Iterator[None]:
+    server = server_of(site)
+    server.stop()
     try:
         yield
     finally:
-        site.behind().s3.start()
+        server.start()
 
 
 @contextmanager
@@ -115,15 +128,6 @@ def _requests_fail(fault: ProxyFault, site: Distributed, _: random.Random) -> It
     """Have each of the workers' requests to the bucket meet this, until it ends."""
     with site.behind().proxy.every(fault):
         yield
-
-
-@contextmanager
-def _database_restarted(site: Distributed, _: random.Random) -> Iterator[None]:
-    site.postgres.stop()
-    try:
-        yield
-    finally:
-        site.postgres.start()
 
 
 @contextmanager
@@ -174,13 +178,13 @@ ALWAYS: Mapping[str, Fault] = {
     "Vault steps down": _vault_steps_down,
     "Vault does not answer": _vault_hangs,
     "revoke the workers' Vault tokens": _tokens_revoked,
-    "the bucket is down": _bucket_down,
+    "the bucket is down": partial(_stopped, lambda site: site.behind().s3),
     "the bucket is slow": partial(_requests_fail, ProxyFault("wait", seconds=3)),
     "the bucket answers 500": partial(_requests_fail, ProxyFault("answer", status=500)),
     "answers of the bucket are lost": partial(_requests_fail, ProxyFault("lose")),
     "answers of the bucket are cut": partial(_requests_fail, ProxyFault("cut", after=20)),
     "the network to the bucket is cut": partial(_requests_fail, ProxyFault("drop")),
-    "restart PostgreSQL": _database_restarted,
+    "restart PostgreSQL": partial(_stopped, lambda site: site.postgres),
 }
 WITH_LOG_DISK = _of_teams("fill the disk of the access log", _log_disk_full)
 """Where each worker's access log lies on a small file system of its own."""

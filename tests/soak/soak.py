@@ -28,7 +28,6 @@ LOG_NAME = "access-log.jsonl"
 RUNS_AT_ONCE = 2
 # Without any change of any task in this time, nothing will come any more.
 STUCK_SECONDS = 400
-ENDED = "(ended by itself)"
 
 
 @dataclass
@@ -36,8 +35,8 @@ class Soak:
     """One soak on a deployment.
 
     :param faults: name -> what befalls the deployment. :param maintenance: the environment of its jobs.
-    :ivar begun: the run ids of each team. :ivar said: what was done, second by second.
-    :ivar jobs: (job, exit code) -> how often. :ivar counted: fault -> how often.
+    :ivar begun: the run ids of each team. :ivar jobs: (job, exit code) -> how often.
+    :ivar counted: fault -> how often. :ivar restarts: what ended and was started again -> how often.
     """
 
     site: Distributed
@@ -45,7 +44,6 @@ class Soak:
     faults: Mapping[str, Fault]
     maintenance: Mapping[str, str] = field(repr=False)
     begun: dict[str, list[str]] = field(default_factory=lambda: {team: [] for team in TEAMS})
-    said: list[str] = field(default_factory=list)
     jobs: Counter[tuple[str, int]] = field(default_factory=Counter)
     counted: Counter[str] = field(default_factory=Counter)
     restarts: Counter[str] = field(default_factory=Counter)
@@ -70,10 +68,8 @@ class Soak:
         self.settle()
 
     def say(self, text: str) -> None:
-        """Note what happens, for whoever repeats it."""
-        line = f"{time.monotonic() - self._began:7.1f} {text}"
-        self.said.append(line)
-        print(line, flush=True)
+        """Print what happens and when, for whoever repeats it."""
+        print(f"{time.monotonic() - self._began:7.1f} {text}", flush=True)
 
     def _disturb(self, name: str, rng: random.Random) -> None:
         lasts, rest = rng.uniform(2, 12), rng.uniform(1, 6)
@@ -99,17 +95,15 @@ class Soak:
         for team, worker in self.site.workers.items():
             # One that a fault has killed is started again at that fault's end.
             if worker.process is not None and worker.process.poll() is not None:
-                self.restarts[f"worker of {team} {ENDED}"] += 1
+                self.restarts[f"worker of {team}"] += 1
                 worker.start()
 
     def start_runs(self) -> None:
         """Begin another run of each team that has too few."""
+        unfinished = self._unfinished_runs()
         for team in TEAMS:
             dag_id = f"{team}_soak"
-            unfinished = self._ask(
-                "SELECT run_id FROM dag_run WHERE dag_id = :dag AND state IN ('queued', 'running')", dag=dag_id
-            )
-            if unfinished is None or len(unfinished) >= RUNS_AT_ONCE:
+            if unfinished is None or sum(run[0] == dag_id for run in unfinished) >= RUNS_AT_ONCE:
                 continue
             run_id = f"soak-{len(self.begun[team]):04}"
             body = {"logical_date": None, "dag_run_id": run_id}
@@ -128,7 +122,8 @@ class Soak:
         end = time.monotonic() + STUCK_SECONDS
         while True:
             self.tend()
-            if self._ask("SELECT 1 FROM dag_run WHERE state IN ('queued', 'running') LIMIT 1") == []:
+            unfinished = self._unfinished_runs()
+            if unfinished == []:
                 self.say("every run has ended")
                 return
             states = self._ask(
@@ -136,19 +131,14 @@ class Soak:
             )
             if states is not None and states != before:
                 before, end = states, time.monotonic() + STUCK_SECONDS
-            assert time.monotonic() < end, f"nothing moves any more: {self.unfinished()}"
+            assert time.monotonic() < end, f"nothing moves any more: {unfinished}, {states}"
             time.sleep(1)
 
-    def unfinished(self) -> list[tuple[object, ...]]:
-        """The task instances of runs that have not ended."""
-        return self.site.rows(
-            "SELECT t.dag_id, t.run_id, t.task_id, t.map_index, t.state, t.try_number FROM task_instance t "
-            "JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id WHERE r.state IN ('queued', 'running') "
-            "AND (t.state IS NULL OR t.state <> 'success') ORDER BY 1, 2, 3, 4"
-        )
+    def _unfinished_runs(self) -> list[tuple[object, ...]] | None:
+        return self._ask("SELECT dag_id, run_id FROM dag_run WHERE state IN ('queued', 'running')")
 
     def _ask(self, statement: str, **values: object) -> list[tuple[object, ...]] | None:
-        """None while the database is away."""
+        """Ask the metadata database; None while it is away."""
         try:
             return self.site.rows(statement, **values)
         except sqlalchemy.exc.OperationalError:

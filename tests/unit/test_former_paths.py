@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import secure_xcom
+from tests.support.error_modules import ERROR_MODULES
 
 PACKAGE = Path(secure_xcom.__file__).parent
 
@@ -46,16 +47,6 @@ FORMER_FILES = {
     "audit/event.schema.json": "core/event.schema.json",
 }
 """An editor's ``$schema`` line and the schema's own ``$id`` name them by their former paths."""
-ERRORS = (
-    "claim_errors",
-    "errors",
-    "operator_errors",
-    "policy_errors",
-    "service_errors",
-    "store_errors",
-    "vault_errors",
-)
-"""The files of core that declare errors."""
 ONLY_FORMER = [
     "access", "access/schema", "backend", "claims/marking", "codecs", "codecs/registry", "config", "errors",
     "maintenance", "maintenance/dag", "plugin", "plugin/policy", "vault", "vault/context",
@@ -84,7 +75,7 @@ def test_a_former_path_holds_nothing_of_its_own(name: str) -> None:
 def test_every_error_has_its_former_path() -> None:
     """``except secure_xcom.errors.X`` catches each error of the tree."""
     former = importlib.import_module("secure_xcom.errors")
-    rooms = [importlib.import_module(f"secure_xcom.core.{name}") for name in ERRORS]
+    rooms = [importlib.import_module(f"secure_xcom.core.{name}") for name in ERROR_MODULES]
     errors = {
         name: error
         for room in rooms

@@ -24,6 +24,7 @@ from packaging.utils import canonicalize_name
 
 import secure_xcom
 from secure_xcom import errors
+from tests.support.error_modules import ERROR_MODULES
 
 PACKAGE = Path(secure_xcom.__file__).parent
 
@@ -113,18 +114,7 @@ MIGRATIONS = ("secure_xcom.claims.migrations", "secure_xcom.numbers.migrations")
 # Airflow's tables: maintenance and the API server load them with SQLAlchemy when they read the database.
 TABLES = ("secure_xcom.connections.sql.airflow_tables", "secure_xcom.connections.sql.xcom_rows")
 # Exceptions that no caller sees, because foreign code stands between.
-ERRORS = tuple(
-    f"secure_xcom.core.{name}"
-    for name in (
-        "claim_errors",
-        "errors",
-        "operator_errors",
-        "policy_errors",
-        "service_errors",
-        "store_errors",
-        "vault_errors",
-    )
-)
+ERRORS = tuple(f"secure_xcom.core.{name}" for name in ERROR_MODULES)
 SIGNALS = {
     "secure_xcom.core.waiting.NoTurn",  # The access log says why nothing was written.
     # Each lock's owner says in its own words what is locked, and for how long.

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_xcom.cli import options, output
+from secure_xcom.core.findings import SEVERITIES
 
 if TYPE_CHECKING:
     from secure_xcom.core.findings import Finding
-
-
-_LABELS = {"ok": "note", "warning": "warning", "error": "error"}
 
 
 def policy_lint(
@@ -93,7 +91,7 @@ def _show(findings: list[Finding], allowed: int) -> None:
         # Editors and CI systems turn this form into links.
         place = f"{output.clean(finding.subject)}:{finding.line}:{finding.column}"
         screen.print(
-            f"{place}: {_LABELS[finding.status]} {finding.rule}: {output.clean(finding.text)}",
+            f"{place}: {SEVERITIES[finding.status]} {finding.rule}: {output.clean(finding.text)}",
             style=output.STYLES[finding.status],
             soft_wrap=True,
         )

@@ -120,7 +120,7 @@ def _allowed(rows: Sequence[Trial], allow: Sequence[str]) -> set[Trial]:
     for name in allow:
         if name not in actions:
             raise CommandError(
-                f"no tried action is called {name!r:.80}",
+                f"no action called {name!r:.80} was tried",
                 where="--allow",
                 remedy=did_you_mean(name, actions, "write ACTION or IDENTITY/ACTION as the matrix shows them"),
             )

@@ -230,7 +230,7 @@ class PreviewRenderer:
         return shown
 
     def _hide(self, text: str) -> str:
-        """Return the text without what is secret elsewhere in the value: here, nothing is."""
+        """Return the text as it is. A renderer of values with secrets hides these here."""
         return text
 
 

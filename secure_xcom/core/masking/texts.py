@@ -1,4 +1,4 @@
-"""Texts of a value in which secrets may be: JSON in a string, text in bytes, and what of a text is shown."""
+"""Read texts that may hold secrets, JSON in strings and text in bytes, and cut secrets out of them."""
 
 from __future__ import annotations
 

@@ -24,13 +24,13 @@ def misspelled_settings(
     """
     for section in sections:
         if section != SECTION and get_close_matches(_bare(section), [_bare(SECTION)], cutoff=_LIKE_SECTION):
-            yield _unread(f"[{section}]", f"the section [{section:.80}] is not read by anything", f"[{SECTION}]")
+            yield _unread(f"[{section}]", f"nothing reads the section [{section:.80}]", f"[{SECTION}]")
     wanted = {_bare(f"{ENVIRONMENT}{option}"): f"{ENVIRONMENT}{option.upper()}" for option in OPTIONS}
     for name in sorted(os.environ if environment is None else environment):
         if name.startswith(ENVIRONMENT) or "XCOM" not in _bare(name):
             continue
         if like := get_close_matches(_bare(name), wanted, n=1, cutoff=_LIKE_VARIABLE):
-            yield _unread(name, "the variable is not read by anything", wanted[like[0]])
+            yield _unread(name, "nothing reads the variable", wanted[like[0]])
 
 
 def sections_of_airflow() -> list[str]:

@@ -69,7 +69,7 @@ def build_soak(team: str) -> DAG:
                 got(name_of("token"), value)
 
         first = produce()
-        first >> Defers(task_id="defers") >> gather(each.expand(number=list(values.MAPPED)))  # type: ignore[arg-type]
+        first >> Defers(task_id="defers") >> gather(each.expand(number=list(values.MAPPED)))  # type: ignore[arg-type]  # TaskFlow
         login() >> rival.expand(number=[1, 2])
     return dag
 
@@ -102,4 +102,4 @@ def _options() -> dict[str, Any]:
 
 
 finance_soak, marketing_soak = build_soak("finance"), build_soak("marketing")
-finance_reads, marketing_reads_again = build_reads("finance"), build_reads("marketing")
+finance_reads, marketing_reads = build_reads("finance"), build_reads("marketing")

@@ -8,7 +8,6 @@ from typing import Any
 
 from secure_xcom.airflow.plugin.ui.counted import Counted
 from secure_xcom.airflow.plugin.ui.deployment import Deployment
-from secure_xcom.airflow.plugin.ui.findings import Severity
 from secure_xcom.airflow.plugin.ui.times import text_of
 from secure_xcom.airflow.plugin.ui.who_may import who
 from secure_xcom.core.access_policy.compartment import Compartment
@@ -16,14 +15,13 @@ from secure_xcom.core.access_policy.glob_relations import holds_in
 from secure_xcom.core.access_policy.identities import Grant, Identity
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import SecureXComError
-from secure_xcom.core.findings import Finding
+from secure_xcom.core.findings import SEVERITIES, Finding
 from secure_xcom.numbers import Numbers
 from secure_xcom.ops.service_policies.grants import grants_of
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 
 PAGE = 100
 LIST_MAX = 500
-_SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning", "ok": "note"}
 _NOT_TRIED = {
     "kind": "uris-not-read",
     "severity": "note",
@@ -211,7 +209,7 @@ def _lint_findings(raw: bytes, where: str) -> Sequence[Finding]:
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
         "kind": finding.rule,
-        "severity": _SEVERITIES[finding.status],
+        "severity": SEVERITIES[finding.status],
         "text": finding.text,
         "remedy": finding.remedy,
         "line": finding.line,

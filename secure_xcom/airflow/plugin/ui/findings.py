@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from secure_xcom.airflow.plugin.ui.deployment import Deployment
 from secure_xcom.airflow.plugin.ui.looking import XCom
@@ -13,11 +12,11 @@ from secure_xcom.airflow.plugin.ui.who_may import compartment_of
 from secure_xcom.core import clock
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.expiry import expiry_of
+from secure_xcom.core.findings import Severity
 from secure_xcom.core.pipeline.open_payload import SKEW, check_content, check_restrictions, place_within
 from secure_xcom.core.reference import TIME_FORMAT, Reference
 from secure_xcom.keys import KeyUri, openers, version_of
 
-Severity = Literal["error", "warning", "note"]
 _ORDER: tuple[Severity, ...] = ("error", "warning", "note")
 _LEFT = timedelta(days=1)
 LINK_PREFIX = "_link_"

@@ -64,7 +64,7 @@ def _several(identity: Identity, maintained: list[Compartment], path: Path) -> F
         "ok",
         path,
         f"one identity maintains {', '.join(compartment.name for compartment in maintained[:5])}: whoever "
-        f"compromises it can delete in all of them" + "".join(f". {text}" for text in means),
+        "compromises it can delete in all of them" + "".join(f". {text}" for text in means),
     )
 
 
