@@ -104,7 +104,7 @@ def provider_double() -> Iterator[Provider]:
     address = f"http://127.0.0.1:{server.server_port}"
     provider = Provider(address, Issuer(address))
     server.provider = provider  # type: ignore[attr-defined]  # for its handler
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield provider

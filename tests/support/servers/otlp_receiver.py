@@ -25,7 +25,7 @@ class Receiver(ThreadingHTTPServer):
         self.spans: list[dict[str, Any]] = []
         self.raw = b""
         self.lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Receiver:  # noqa: PYI034  # Self needs Python 3.11
         self._thread.start()

@@ -54,7 +54,7 @@ def hook() -> Iterator[Any]:
     """A listener on loopback; `taken` has what it got, `status` is what it answers."""
     server: Any = HTTPServer(("127.0.0.1", 0), Hook)
     server.taken, server.status = [], 200
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server
     server.shutdown()
