@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 from uuid import UUID
 
@@ -104,3 +104,49 @@ def test_iterations_are_different_tasks() -> None:
     assert not first.same_task(replace(first, attempt=OTHER, iteration=1))
     # Where Airflow's context is gone, its variables say no iteration.
     assert first.same_task(replace(first, attempt=None, iteration=None))
+
+
+@pytest.mark.parametrize("index", [0, 2**31 - 1])
+def test_the_limits_of_an_index_are_accepted(index: int) -> None:
+    """Airflow's columns hold them."""
+    assert Attempt(region_id=REGION, region_index=index, iteration=index).iteration == index
+
+
+@pytest.mark.parametrize("index", ["1", 1.5, True])
+def test_an_odd_index_is_shown(index: object) -> None:
+    """The error names what Airflow gave, but for a number, which may have more digits than Python prints."""
+    with pytest.raises(CoordinateInvalid) as refused:
+        Attempt(iteration=index)  # type: ignore[arg-type]  # on purpose
+    assert refused.value.where == f"iteration={index!r}"
+    with pytest.raises(CoordinateInvalid) as refused:
+        Attempt(iteration=10**5000)
+    assert refused.value.where == "iteration"
+
+
+def test_a_head_names_what_is_known_of_an_attempt() -> None:
+    """The fields have the format's names, and the iteration is the coordinate's."""
+    assert Attempt(ONE, REGION, 3).head_fields(5) == {
+        "attempt": ONE,
+        "region": REGION,
+        "region_index": "3",
+        "iteration": "5",
+    }
+    assert Attempt(ONE).head_fields(None) == {"attempt": ONE}
+
+
+def test_an_attempt_prints_what_is_known() -> None:
+    """Errors name the try, and its place where it has one."""
+    assert str(Attempt(ONE, REGION, 3)) == f"attempt {ONE}, 3 of region {REGION}"
+    assert str(Attempt(ONE)) == f"attempt {ONE}"
+    assert str(Attempt(iteration=4)) == "attempt unknown"
+
+
+def test_an_attempt_stays_as_it_is() -> None:
+    """What was checked once is not changed later."""
+    with pytest.raises(FrozenInstanceError):
+        Attempt(ONE).task_instance_id = OTHER  # type: ignore[misc]  # on purpose
+
+
+def test_a_mapped_tasks_first_instance_is_no_iteration() -> None:
+    """Index 0 is a place in an expansion, as every other one."""
+    assert coordinate(map_index=0, attempt=Attempt(ONE, REGION, 0)).iteration is None

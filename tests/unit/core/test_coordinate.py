@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from secure_xcom.core.coordinate import (
+    MAP_INDEX_MAX,
     SEGMENT_MAX_BYTES,
     Asked,
     Coordinate,
@@ -272,3 +273,33 @@ def test_another_try_is_another_task(other: dict[str, Any], same: bool) -> None:
     """A retry is not the try that claimed; the instances of one mapped task are the same task."""
     mine = TaskTry("d", "r", "t", 3, 1)
     assert mine.same_task(replace(mine, **other)) == same
+
+
+def test_an_open_question_asks_for_all_indexes_of_one_iteration() -> None:
+    """From the task itself on, and for the iterations only where Airflow was asked for them."""
+    assert (Asked("d", "t", "k").map_index_from, Asked("d", "t", "k").every_iteration) == (-1, False)
+
+
+def test_the_identity_of_a_task_stays_as_it_is() -> None:
+    """Nobody becomes another task once the context was read."""
+    for part in (HERE, QUESTION, TaskTry("d", "r", "t", 3, 1)):
+        with pytest.raises(FrozenInstanceError):
+            part.dag_id = "other"  # type: ignore[misc]  # on purpose
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("s3://conn@bucket/odd://name@x", "s3://bucket/odd://name@x"),
+        ("s3://bucket/name@x", "s3://bucket/name@x"),
+        ("file:///srv/xcom~", "file:///srv/xcom~"),
+    ],
+)
+def test_the_name_of_an_object_keeps_the_rest(uri: str, place: str) -> None:
+    """Only the connection before the bucket and slashes at the end are left out."""
+    assert object_uri(uri, "path") == f"{place}/path"
+
+
+def test_the_largest_map_index_is_that_of_airflows_column() -> None:
+    """An INTEGER of PostgreSQL and MySQL."""
+    assert MAP_INDEX_MAX == 2_147_483_647

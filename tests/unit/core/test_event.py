@@ -21,6 +21,7 @@ from secure_xcom.core.canonical_json import canonical_json
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 from secure_xcom.core.errors import AuditError
 from secure_xcom.core.event import Action, Event, KeyUse, Outcome
+from secure_xcom.core.event_chain import QUIET_SECONDS, Chain
 from secure_xcom.core.event_fields import FIELDS, schema_of
 from secure_xcom.keys import version_of
 from secure_xcom.ops.audit_trail import event_schema
@@ -313,3 +314,14 @@ def test_ids_of_other_types_are_written_as_text() -> None:
     )
     with pytest.raises(UnicodeEncodeError):
         canonical_json({"id": "\ud800"})
+
+
+def test_a_chain_begins_open() -> None:
+    """Only its last event ends it; after five minutes without one it counts as interrupted."""
+    chain = Chain()
+    assert not chain.ended
+    chain.add({"action": "push"})
+    assert not chain.ended
+    chain.add({"action": "chain_end"})
+    assert chain.ended
+    assert QUIET_SECONDS == 300

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.branch_routes import routes_of
 from secure_xcom.core.errors import ReferenceMalformed, ReferenceRefused, ReferenceVersionUnknown
 from secure_xcom.core.reference import Head, Reference, WrappedKey, is_reference, parse
@@ -153,3 +154,118 @@ def test_no_key_in_the_repr() -> None:
     secret = Reference(HEAD, (WrappedKey("local:///k", "WRAPPED"),), b"HEADER", 72, b"PAYLOAD", preview="PREVIEW")
     for word in ("WRAPPED", "HEADER", "PAYLOAD", "PREVIEW"):
         assert word not in repr(secret)
+
+
+def shredded_record(**changes: Any) -> dict[str, Any]:
+    """The record of a shredded XCom, with some fields changed."""
+    exclusive = replace(REFERENCE, head=replace(HEAD, exclusive="store"))
+    return {**exclusive.without_keys("2026-01-02T00:00:00Z").dump(), **changes}
+
+
+def test_a_shredded_reference_keeps_its_head_and_no_key() -> None:
+    """It is written and read back with the time of its end, and has nothing that opens it."""
+    parsed = parse(shredded_record())
+    assert (parsed.shredded, parsed.keys, parsed.payload) == ("2026-01-02T00:00:00Z", (), None)
+    assert parsed.dump() == shredded_record()
+    assert (parsed.head.exclusive, parsed.header, parsed.size) == ("store", bytes(56), 72)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shredded": "soon"},
+        {"shredded": 7},
+        {"shredded": ""},
+        {"keys": [{"uri": "local:///k", "wrapped": "w"}]},
+        {"head": HEAD.dump()},
+        {"payload": "AAAA"},
+        {"seal": {"size": 72}},
+    ],
+    ids=str,
+)
+def test_a_shredded_reference_is_parsed_strictly(changes: dict[str, Any]) -> None:
+    """Only an exclusive XCom is shredded, at a time, and then has neither keys nor a payload."""
+    with pytest.raises(ReferenceMalformed):
+        parse(shredded_record(**changes))
+
+
+ATTEMPT = {
+    "attempt": "019be2a1-0000-7000-8000-000000000001",
+    "region": "019be2a1-0000-7000-8000-0000000000f0",
+    "region_index": "7",
+    "iteration": "10",
+}
+
+
+def test_the_attempt_of_a_head() -> None:
+    """What a head says of its attempt is read, and a head that says nothing has none."""
+    head = parse(record(**{f"head__{name}": text for name, text in ATTEMPT.items()})).head
+    assert head.coordinate.attempt == Attempt(ATTEMPT["attempt"], ATTEMPT["region"], 7, 10)
+    assert head.dump() == {**HEAD.dump(), **ATTEMPT}
+    assert HEAD.coordinate.attempt is None
+    assert parse(record(head__iteration="0")).head.coordinate.attempt == Attempt(iteration=0)
+    assert parse(record(head__attempt=ATTEMPT["attempt"])).head.coordinate.attempt == Attempt(ATTEMPT["attempt"])
+
+
+@pytest.mark.parametrize("name", ["region_index", "iteration"])
+@pytest.mark.parametrize("text", ["01", "-1", "+1", "1 ", "12345678901", "2147483648"])
+def test_an_index_is_parsed_strictly(name: str, text: str) -> None:
+    """Only the canonical form of a number that Airflow's columns hold is taken."""
+    with pytest.raises(ReferenceMalformed):
+        parse(record(**{f"head__{field}": known for field, known in {**ATTEMPT, name: text}.items()}))
+
+
+def test_only_an_object_is_exclusive() -> None:
+    """A claim is on an object; the payload of an exclusive XCom never lies in the row."""
+    for ledger in ("store", "database"):
+        assert parse(record(head__exclusive=ledger)).head.exclusive == ledger
+        with pytest.raises(ReferenceMalformed, match="never inline"):
+            parse(record(head__exclusive=ledger, head__object=None, payload="AAAA"))
+
+
+@pytest.mark.parametrize("changes", [{"payload": "AAAA"}, {"head__object": None}])
+def test_a_payload_is_in_one_place(changes: dict[str, Any]) -> None:
+    """Both places or none are refused, and the error names the field."""
+    with pytest.raises(ReferenceMalformed, match="either inline or an object") as refused:
+        parse(record(**changes))
+    assert refused.value.where == "payload"
+
+
+def test_the_limits_themselves_are_accepted() -> None:
+    """Each limit of the format is the largest that is read, and one more is refused."""
+    # C2SP chunked-encryption: at most 2**52 - 1 bytes, in 2**38 chunks with a tag of 16 bytes each.
+    largest = 56 + 4_503_599_627_370_495 + 4_398_046_511_104
+    key = {"uri": "local:///k", "wrapped": "w"}
+    payload = {"head__object": None, "payload": "A" * 93_332}
+    for accepted, refused in (
+        ({"seal__size": largest}, {"seal__size": largest + 1}),
+        ({"keys__0__uri": "u" * 512}, {"keys__0__uri": "u" * 513}),
+        ({"keys__0__wrapped": "w" * 4096}, {"keys__0__wrapped": "w" * 4097}),
+        ({"keys": [key] * 8}, {"keys": [key] * 9}),
+        (payload, {**payload, "payload": "A" * 93_336}),
+    ):
+        parse(record(**accepted))
+        with pytest.raises(ReferenceMalformed):
+            parse(record(**refused))
+
+
+@pytest.mark.parametrize("changes", [{"seal__size": "80"}, {"seal__size": 80.0}, {"seal__more": 1}])
+def test_a_seal_is_parsed_strictly(changes: dict[str, Any]) -> None:
+    """A size is a whole number, and a seal has no other fields."""
+    with pytest.raises(ReferenceMalformed):
+        parse(record(**changes))
+
+
+def test_an_unknown_version_is_named_if_it_can_be_printed() -> None:
+    """A person learns which release wrote it; a number of many digits is not printed."""
+    with pytest.raises(ReferenceVersionUnknown, match="is of version 2, this release reads 1"):
+        parse(record(secure_xcom=2))
+    with pytest.raises(ReferenceVersionUnknown, match="is of version of many digits"):
+        parse(record(secure_xcom=10**5000))
+
+
+def test_nothing_in_a_reference_changes() -> None:
+    """What was parsed and checked stays as it was."""
+    for part, name in ((HEAD, "object"), (REFERENCE, "size"), (REFERENCE.keys[0], "uri")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, name, "other")

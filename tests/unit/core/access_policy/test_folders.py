@@ -12,6 +12,7 @@ import pytest
 
 from secure_xcom.claims.claimant import claims_folder
 from secure_xcom.core.access_policy.compartment import Compartment
+from secure_xcom.core.access_policy.folders import Folder, LocalFolders, folders_of, sink_inside
 from secure_xcom.core.access_policy.nested_folders import nested
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.errors import SettingInvalid
@@ -350,3 +351,43 @@ def test_a_push_refuses_an_access_log_among_payloads(tmp_path: Path) -> None:
     assert "SettingInvalid" in done.stderr
     assert "overlap" in done.stderr
     assert list(sealed.iterdir()) == []
+
+
+def test_an_access_log_in_a_second_store_is_found() -> None:
+    """Stores of another kind are passed over, whichever comes first."""
+    store_uri = b'"s3://xcom/sealed"'
+    raw = policy("s3://xcom/sealed", "s3://elsewhere/sealed").replace(
+        store_uri, store_uri + b"\n    former_store_uris: ['file:///srv/xcom']"
+    )
+    compartments = AccessPolicy.parse(raw, where="f").compartments
+    found = sink_inside(compartments, "file:///srv/xcom/finance/log.jsonl")
+    assert found is not None
+    assert found[1] == "/srv/xcom/finance"
+    assert sink_inside(compartments, "file:///srv/xcom-log/log.jsonl") is None
+
+
+def test_a_tilde_ends_a_name() -> None:
+    """Only slashes are no part of a folder's name."""
+    [(path, _), *_] = folders_of("file:///srv/xcom~/", "finance", LocalFolders())
+    assert path == "/srv/xcom~/finance"
+
+
+def test_a_local_folder_is_known_by_each_folder_above_it(tmp_path: Path) -> None:
+    """By its name, by the inode of each folder that exists, its own included, and by those of a link's target."""
+
+    def ids(path: Path) -> list[Folder]:
+        above = [*reversed(path.parents)][1:]
+        stats = [(folder.stat(), folder) for folder in (*above, path) if folder.exists()]
+        return [
+            Folder(("file", f"{stat.st_dev}:{stat.st_ino}"), path.parts[len(folder.parts) :])
+            for stat, folder in stats
+        ]
+
+    real = tmp_path.resolve() / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    for path in (real, real / "missing" / "more"):
+        assert list(LocalFolders().folders(str(path))) == [Folder(("file", "/"), path.parts[1:]), *ids(path)]
+    linked = list(LocalFolders().folders(str(tmp_path / "link" / "a")))
+    for folder in (Folder(("file", "/"), (real / "a").parts[1:]), *ids(real / "a")):
+        assert folder in linked

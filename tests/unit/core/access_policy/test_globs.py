@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.glob_relations import covers, overlap
-from secure_xcom.core.access_policy.globs import FirstMatch, matches
+from secure_xcom.core.access_policy.globs import FirstMatch, any_matches, head_of, matches, tail_of
 from secure_xcom.core.access_policy.identities import Identity
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.service_policies.glob_index import GlobIndex
@@ -131,3 +131,38 @@ def test_grants_are_found_as_readers_say(drawn: list[tuple[list[str], str]], has
         assert found == {
             own.name for own in policy.compartments if theirs.name in consumers(policy, own, own.readers[0])
         }
+
+
+def test_one_of_many_globs_is_enough() -> None:
+    """A text matches a list if it matches one of its globs."""
+    assert any_matches(["a*", "b*"], "bc")
+    assert not any_matches(["a*", "b*"], "c")
+    assert not any_matches([], "c")
+
+
+@given(globs)
+def test_the_ends_of_a_glob_are_literal(glob: str) -> None:
+    """The head and the tail are the longest text without a wildcard at either end."""
+    head, tail = head_of(glob), tail_of(glob)
+    assert glob.startswith(head)
+    assert glob.endswith(tail)
+    if set(glob) & set("*?"):
+        assert glob[len(head)] in "*?"
+        assert glob[-len(tail) - 1] in "*?"
+    else:
+        assert head == tail == glob
+
+
+def test_ends_that_overlap_match_no_shorter_text() -> None:
+    """The text before a star and the text after it are not the same letters of a name."""
+    assert not matches("aba*aba", "aba")
+    assert not matches("aba*aba", "ababa")
+    assert matches("aba*aba", "abaaba")
+    assert FirstMatch([("aba*aba", 1)]).find("ababa") is None
+    assert FirstMatch([("aba*aba", 1)]).find("abaaba") == 1
+
+
+def test_the_first_of_two_equal_globs_wins() -> None:
+    """A later glob never takes the place of an earlier one."""
+    assert FirstMatch([("a*", 7), ("a*", 8), ("ab", 9)]).find("ab") == 7
+    assert FirstMatch([("ab", 9), ("ab", 8), ("a*", 7)]).find("ab") == 9

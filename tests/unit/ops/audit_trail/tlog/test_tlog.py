@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -313,3 +314,84 @@ def test_a_signing_key_uri_with_half_an_address_is_refused() -> None:
     """A bracket after two slashes begins an IPv6 address, which has to end."""
     with pytest.raises(UriInvalid, match="a signing key file is"):
         FileSigner("file://[/key.pem")
+
+
+def _reads(text: str) -> bool:
+    try:
+        Checkpoint.parse(text, "note")
+    except SealedLogInvalid:
+        return False
+    return True
+
+
+def test_the_lines_of_a_checkpoint() -> None:
+    """The text ends with a line, no line is empty, and the root is strict base64 (tlog-checkpoint)."""
+    root = base64.b64encode(bytes(32)).decode()
+    assert _reads(f"{NAME}\n1\n{root}\n")
+    assert _reads(f"{NAME}\n1\n{root}\nmore\nand more\n")
+    for wrong in (
+        f"\n1\n{root}\n",
+        f"{NAME}\n1\n{root}\n\nmore\n",
+        f"{NAME}\n1\n{root}\nmore\n\n",
+        f"{NAME}\n1\n\nmore\n",
+        f"{NAME}\n1\n{root[:8]}!{root[8:]}\n",
+        f"{NAME}\n{10**19}\n{root}\n",
+    ):
+        assert not _reads(wrong)
+
+
+class OtherSigner:
+    """A signer whose key was replaced after its public key was read."""
+
+    uri = "file:///replaced.pem"
+
+    def __init__(self, before: FileSigner, after: FileSigner) -> None:
+        self.before, self.after = before, after
+
+    def public_key(self) -> bytes:
+        return self.before.public_key()
+
+    def sign(self, text: bytes) -> bytes:
+        return self.after.sign(text)
+
+
+def test_a_note_that_its_key_does_not_verify_is_not_written(tmp_path: Path) -> None:
+    """A key that is replaced between two requests leaves no note that nobody can verify."""
+    signers = []
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        signers.append(made(tmp_path / name)[1])
+    with pytest.raises(SealedLogInvalid, match="does not match the signing key") as refused:
+        sign_note("text\n", NAME, OtherSigner(*signers))
+    assert refused.value.where == OtherSigner.uri
+
+
+@pytest.mark.parametrize("key", [b"\x01" + bytes(31), b"\x01" + bytes(33), b"\x02" + bytes(32)])
+def test_a_verifier_key_is_an_ed25519_key(key: bytes) -> None:
+    """A key of another length or type is refused, even with an id that matches it."""
+    other = Verifier(NAME, key[1:])
+    text = f"{NAME}+{other.key_id.hex()}+{base64.b64encode(key).decode()}"
+    with pytest.raises(SettingInvalid, match="not a verifier key"):
+        Verifier.parse(text)
+
+
+def test_signature_lines_at_the_limits(tmp_path: Path) -> None:
+    """A signature has a key id and at least a byte more; a control character is in no note."""
+    log, signer = made(tmp_path)
+    note = sign_note("text\n", NAME, signer)
+    short = "— witness.example {}\n"
+    assert open_note(note + short.format("AAAAAAA=").encode(), log.verifiers, "here") == "text\n"
+    with pytest.raises(SealedLogInvalid, match="signature line"):
+        open_note(note + short.format("AAAAAA==").encode(), log.verifiers, "here")
+    with pytest.raises(SealedLogInvalid, match="not a signed note"):
+        open_note(note.replace(b"text", b"te\x1fxt"), log.verifiers, "here")
+    with pytest.raises(SealedLogInvalid, match="not a signed note"):
+        open_note(note.replace(b"text", b"te\xffxt"), log.verifiers, "here")
+
+
+def test_tree_heads_and_keys_stay_as_they_are() -> None:
+    """What was verified once is not changed later, and a line of a log does not show bytes."""
+    for part, name in ((Checkpoint.empty(NAME), "root"), (Verifier(NAME, bytes(32)), "public")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, name, b"other")
+        assert name not in repr(part)
