@@ -157,6 +157,8 @@ NOT_SECRET = [
         "token_endpoint authorization_url authorization_endpoint token_endpoint_auth_methods_supported",
         "password_policy password_length password_expires_at secret_count api_key_id private_key_id",
         "service_account_name service_account_email proxy_host proxy_port",
+        "secretory token_status secretion_rate password_rules token_logprob secret_days tokens_per_call",
+        "cursor_token audio_tokens stop_tokens changeToken per_output_token",
     )
     for name in line.split()
 ]
@@ -172,7 +174,7 @@ SECRET = [
         "tokenizer_api_key secretmessage token_type_password secret_name_password next_page_token_secret",
         "max_password_tokens passwordless_token input_token input_access_tokens cachedApiTokens",
         "total_refresh_tokens activation_token_url unlock_token_url downloadTokenUrl webhook_token_uri",
-        "presigned_token_url",
+        "presigned_token_url verify_token_url registration_token_url one_time_token_url passtokenizedword",
     )
     for name in line.split()
 ]
@@ -289,3 +291,18 @@ def test_names_of_the_deployment_win() -> None:
 def test_none_registers_nothing() -> None:
     """With `mask_values = none` no string is registered, named or not."""
     assert registered({"password": "hunter22", "x": "y" * 5 + "z"}, key="secret", mode="none") == set()
+
+
+def test_punctuation_at_an_end_of_a_listed_name_counts_for_nothing() -> None:
+    """A listed name is spelled as names are, whatever stands around it."""
+    names = SensitiveNames(DEFAULT_NAMES, not_sensitive=["page token!", "-my.token-"])
+    assert not names.matches("page_token")
+    assert not names.matches("my_token")
+
+
+def test_a_decision_is_yes_or_no() -> None:
+    """Callers compare it, and a setting of no characters asks for one."""
+    assert NAMES.matches("amount") is False
+    assert NAMES.matches("next_page_token") is False
+    assert SensitiveNames([], not_sensitive=["token"], listed=["token"]).matches("token") is False
+    assert [SensitiveNames([], min_length=length).min_length for length in (0, 1, 2)] == [1, 1, 2]
