@@ -91,18 +91,34 @@ def _script(schema: Schema) -> str:
     return DUMPS[schema].read_text()
 
 
-def make_tables(engine: sa.Engine, schema: Schema) -> None:
-    """Make the tables with XComs in an empty database, where they are not there."""
-    names = sa.inspect(engine).get_table_names()
-    if "alembic_version" in names:
-        return
+@cache
+def _database(schema: Schema) -> bytes:
+    """Return an SQLite file with empty tables, so that a test's own database is a copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "airflow.db"
+        with closing(sqlite3.connect(file)) as connection:
+            connection.executescript(_script(schema))
+        return file.read_bytes()
+
+
+def make_tables(engine: sa.Engine, schema: Schema) -> bool:
+    """Make the tables with XComs in an empty database.
+
+    :return: whether they are new; tables that are there stay as they are.
+    """
+    file = Path(engine.url.database or "")
+    if engine.dialect.name == "sqlite" and not file.exists():
+        file.write_bytes(_database(schema))
+        return True
+    if "alembic_version" in sa.inspect(engine).get_table_names():
+        return False
     if engine.dialect.name == "sqlite":
         connection = engine.raw_connection()
         try:
             connection.executescript(_script(schema))
         finally:
             connection.close()
-        return
+        return True
     with closing(sqlite3.connect(":memory:")) as memory:
         memory.executescript(_script(schema))
         reflected = sa.MetaData()
@@ -130,6 +146,7 @@ def make_tables(engine: sa.Engine, schema: Schema) -> None:
             *(sa.Index(str(each.name), *each.columns.keys()) for each in indexes),
         )
     tables.create_all(engine)
+    return True
 
 
 def _default(column: sa.Column[Any]) -> Any:
