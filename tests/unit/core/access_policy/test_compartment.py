@@ -126,7 +126,8 @@ def test_lists_have_limits(field: str, least: int, most: int | None) -> None:
             "routes": lambda n: Route(keys=(f"k{n}",), store_uri=f"memory://r{n}"),
             "retention_of": lambda n: KeyRetention(keys=(f"k{n}",), retention="1h"),
         }
-        return tuple(makers.get(field, lambda n: f"name{n}")(number) for number in range(length))
+        maker = makers.get(field, "name{}".format)
+        return tuple(maker(number) for number in range(length))
 
     assert len(getattr(compartment(**{field: of(least)}), field)) == least
     if least:
