@@ -24,7 +24,7 @@ class RandomValues:
 
     @classmethod
     def generate(cls) -> RandomValues:
-        """Fresh values."""
+        """Return fresh values."""
         login = {
             "user": f"user-{secrets.token_hex(6)}",
             "host": f"bank-{secrets.token_hex(6)}.example",
@@ -37,7 +37,7 @@ class RandomValues:
         return cls(login, balances, secrets.token_hex(16))
 
     def dump(self) -> str:
-        """For the file that the DAG's tasks read."""
+        """Return the file that the DAG's tasks read."""
         return json.dumps(
             {
                 "login": self.login,

@@ -145,7 +145,7 @@ def _asked(task: Any, placement: Placement, *, in_task: bool) -> Iterator[tuple[
 
 
 def _checked_executor(placement: Placement, requested: object, where: str) -> Executor | None:
-    """The executor that a task will run on, where Airflow's configuration names it.
+    """Return the executor that a task will run on, where Airflow's configuration names it.
 
     :raises PlacementRefused: it is Airflow's default, and somebody else's or of a class that nobody knows.
     """
@@ -186,7 +186,7 @@ def _is_kubernetes(executor: Executor | None) -> bool:
 
 @cache
 def _template_account() -> str | None:
-    """The service account of pods whose task names none, where this process has the pod template."""
+    """Return the service account of pods whose task names none, where this process has the pod template."""
     path = _pod_template()
     try:
         spec = yaml.safe_load(path.read_text())["spec"] if path else {}

@@ -106,7 +106,7 @@ def place_instance(instance: Any, run: Any) -> None:
 
 
 def place_callback(data: Mapping[str, Any], bundle: str | None, loaded: str | None) -> dict[str, Any]:
-    """The data of a callback that an executor is about to run, with its compartment's place.
+    """Return the data of a callback that an executor is about to run, with its compartment's place.
 
     :param data: as Airflow's table has it (airflow/models/callback.py).
     :param bundle: the bundle that the callback is from; :param loaded: the one that its DAG is of by now, out of
@@ -178,7 +178,7 @@ def _asks_for_origin(policy: AccessPolicy, dag_id: str) -> bool:
 
 
 def _policy_of_a_scheduler() -> AccessPolicy:
-    """The policy now, or the last one that could be used: a file that is being edited must not hold every task.
+    """Return the policy, or the last one that could be used: a file that is being edited must not hold all tasks.
 
     :raises PolicyInvalid: there was none since this process started.
     """
@@ -196,7 +196,7 @@ def _policy_of_a_scheduler() -> AccessPolicy:
 
 @lru_cache(maxsize=2)
 def _check_supported(policy: AccessPolicy) -> None:
-    """Once for each policy, which may have thousands of entries: a scheduler asks for each task instance."""
+    """Check a policy once: it may have thousands of entries, and a scheduler asks for each task instance."""
     check_told(policy.compartments, _told(), where=str(path()), identities=policy.identities)
 
 
