@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from secure_xcom.airflow.plugin import executors, harmless_config, placement_settings, service_accounts
+from secure_xcom.airflow.plugin import airflow_executors, harmless_config, placement_settings, service_accounts
 from secure_xcom.core.access_policy.dag_placement import Placement
 from secure_xcom.core.access_policy.executors import Executor
 from secure_xcom.core.errors import SecureXComError
@@ -137,7 +137,7 @@ def _asked(task: Any, placement: Placement, *, in_task: bool) -> Iterator[tuple[
         if field == "executor" and in_task:
             continue
         if field == "executor" and field not in placement.places:
-            names = executors.configured()
+            names = airflow_executors.configured()
             named = names.find(str(value), placement.team) if type(value) is str else None
             if named is not None and named == names.default(placement.team):
                 continue
@@ -165,7 +165,7 @@ def _checked_executor(placement: Placement, requested: object, where: str) -> Ex
 
 
 def _executor(placement: Placement, requested: str | None) -> Executor | None:
-    names = executors.configured()
+    names = airflow_executors.configured()
     name = placement.places.get("executor") or requested
     return names.default(placement.team) if not name else names.find(name, placement.team)
 
