@@ -53,7 +53,9 @@ class RandomValues:
         accounts = list(self.balances)
         if task_id == "read_balance":
             return {"account": accounts[map_index], "balance": self.balances[accounts[map_index]]}
-        return {"get_login": self.login, "list_accounts": accounts, "get_readings": self._readings()}[task_id]
+        if task_id == "get_readings":
+            return self._readings()
+        return {"get_login": self.login, "list_accounts": accounts}[task_id]
 
     def expected(self) -> dict[str, Any]:
         """Return what the consumers must get, by the name they write it under."""
