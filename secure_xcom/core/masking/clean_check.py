@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _NAMES_EACH_MAX = 64
 # No text without one of these holds an assignment, a URL, or JSON.
 _SIGNS = ("=", ":", "--", "]", "}")
+BETWEEN = "\0"
+"""What stands between texts that are searched as one: no name, sign or value goes on beyond it."""
 
 
 def is_clean(parts: Parts, names: SensitiveNames, depth: int = 0) -> bool:
@@ -46,17 +48,15 @@ def _in_labels(parts: Parts, names: SensitiveNames) -> bool:
 
 
 def _in_pairs(lists: Sequence[list[Any]], names: SensitiveNames) -> bool:
-    for node in lists:
-        # Asked of the first alone before all are looked at, since most lists hold something else.
-        if node and pair_of(node[0]) and are_pairs(node):
-            pairs = (pair_of(item) for item in node)
-            if any(names.matches(pair[0]) for pair in pairs if pair):
-                return True
-    return False
+    # Most lists of two are no pair whose name is sensitive, so what stands around them is looked at last.
+    firsts = {node[0] for node in lists if len(node) == 2 and type(node[0]) is str}
+    return _in_keys(firsts, names) and any(
+        names.matches(pair[0]) for node in lists if are_pairs(node) for pair in map(pair_of, node) if pair
+    )
 
 
 def _in_texts(texts: list[str], names: SensitiveNames, depth: int) -> bool:
-    text = "\n".join(texts)
+    text = BETWEEN.join(texts)
     if not any(sign in text for sign in _SIGNS):
         return False
     from secure_xcom.core.masking.text_check import may_hold_secret
