@@ -58,9 +58,10 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
             kinds = set(map(type, column))
             if not kinds <= _KINDS:
                 return None
-            for kind, found in ((str, parts.texts), (float, parts.floats), (dict, dicts), (list, lists)):
+            into: dict[type, list[Any]] = {str: parts.texts, float: parts.floats, dict: dicts, list: lists}
+            for kind, nodes in into.items():
                 if kind in kinds:
-                    found += column if len(kinds) == 1 else [node for node in column if type(node) is kind]
+                    nodes += column if len(kinds) == 1 else [node for node in column if type(node) is kind]  # noqa: PLW2901
         if not dicts and not lists:
             return None if any(name.startswith("__") for name in parts.names) else parts
         if len(dicts) + len(lists) > _CHECK_FROM and _repeats(dicts, lists, parts):
@@ -75,7 +76,7 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
 
 
 def _columns(rows: list[Any]) -> Iterator[Collection[Any]]:
-    """Yield what rows hold: field by field where all have as many, since a field's values are mostly of one kind."""
+    """Yield what rows hold, field by field where all have as many: the values of a field are mostly alike."""
     if len(rows) < _ROWS_MIN or len(set(map(len, rows))) > 1:
         yield list(chain.from_iterable(rows))
         return

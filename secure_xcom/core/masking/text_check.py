@@ -10,11 +10,12 @@ from functools import lru_cache
 from pydantic_core import SchemaValidator, core_schema
 
 from secure_xcom.core.codecs.plain_json import from_json, plain_parts
-from secure_xcom.core.masking.clean_check import BETWEEN, is_clean
-from secure_xcom.core.masking.secrets_in_text import secrets_in_text
+from secure_xcom.core.masking.clean_check import BETWEEN, suspects
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.texts import TEXT_DEPTH_MAX, TEXT_MAX_CHARACTERS, looks_like_json
 
+# So many texts are parsed together before each that holds a secret is walked, and lists are split into so many.
+_TOGETHER = 8
 # In a dict's key anything may join words; in a text that assigns a value only these.
 _KEY_JOINTS = bytes(code for code in range(128) if not chr(code).isalnum())
 _TEXT_JOINTS = b"_.-"
@@ -32,34 +33,34 @@ _COUNTS = {
 }
 
 
-def may_hold_secret(texts: list[str], text: str, names: SensitiveNames, depth: int) -> bool:
-    """Return whether any of the texts, which stand one after the other in ``text``, may hold a secret.
-
-    False is certain.
-    """
+def suspicious_texts(texts: list[str], text: str, names: SensitiveNames, depth: int) -> list[str]:
+    """Return the texts, which are joined in ``text``, that may hold a secret. The others certainly hold none."""
+    found: list[str] = []
     if len(text) > TEXT_MAX_CHARACTERS and max(map(len, texts)) > TEXT_MAX_CHARACTERS:
-        if any(len(each) > TEXT_MAX_CHARACTERS and looks_like_json(each) for each in texts):
-            return True
-        # Assignments are looked for in no more of it.
-        texts = [each[:TEXT_MAX_CHARACTERS] for each in texts]
-        text = BETWEEN.join(texts)
+        found = [each for each in texts if len(each) > TEXT_MAX_CHARACTERS and looks_like_json(each)]
+        # Assignments are looked for in no more of the others.
+        texts = _without(texts, found)
+        text = BETWEEN.join(each[:TEXT_MAX_CHARACTERS] for each in texts)
     if "]" in text or "}" in text:
         ended = [each for each in texts if each.rstrip().endswith(("]", "}")) and looks_like_json(each)]
         if ended:
-            no_json = None if depth >= TEXT_DEPTH_MAX else _no_json(ended, names, depth)
-            if no_json is None:
-                return True
+            holding, no_json = (ended, ()) if depth >= TEXT_DEPTH_MAX else _as_json(ended, names, depth)
+            found += holding
             # What was parsed is not guessed at.
-            parsed = set(map(id, ended))
-            texts = [*no_json, *(each for each in texts if id(each) not in parsed)]
-            text = BETWEEN.join(texts)
-    return any(next(secrets_in_text(each, names), None) is not None for each in _suspicious(texts, text, names))
+            texts = [*no_json, *_without(texts, ended)]
+            text = BETWEEN.join(each[:TEXT_MAX_CHARACTERS] for each in texts)
+    return found + _assigning(texts, text, names)
 
 
-def _suspicious(texts: list[str], text: str, names: SensitiveNames) -> Iterable[str]:
+def _without(texts: list[str], others: list[str]) -> list[str]:
+    ids = set(map(id, others))
+    return [each for each in texts if id(each) not in ids]
+
+
+def _assigning(texts: list[str], text: str, names: SensitiveNames) -> list[str]:
     """Return the texts that may have an assignment to a sensitive name or a URL with a password."""
     if not _may_hold(text, names):
-        return ()
+        return []
     if text.count(BETWEEN) >= len(texts):
         return texts
     # A name that the deployment lists itself counts nothing.
@@ -67,8 +68,8 @@ def _suspicious(texts: list[str], text: str, names: SensitiveNames) -> Iterable[
         if letters in text:
             text = pattern.sub("", text)
     if not _may_hold(text, names):
-        return ()
-    return (each for each, part in zip(texts, text.split(BETWEEN), strict=True) if _may_hold(part, names))
+        return []
+    return [each for each, part in zip(texts, text.split(BETWEEN), strict=True) if _may_hold(part, names)]
 
 
 def _may_hold(text: str, names: SensitiveNames) -> bool:
@@ -80,29 +81,42 @@ def _may_hold(text: str, names: SensitiveNames) -> bool:
     return _finder(names.names, _SIGN)(letters) or (b"--" in low and _finder(names.names, "")(letters))
 
 
-def _no_json(texts: list[str], names: SensitiveNames, depth: int) -> list[str] | None:
-    """Return the texts that are no JSON; None where what is JSON may hold a secret."""
+def _as_json(texts: list[str], names: SensitiveNames, depth: int) -> tuple[list[str], list[str]]:
+    """Return the texts that may hold a secret as JSON, and those that are no JSON."""
+    try:
+        clean = _is_clean_json(texts, names, depth)
+    except ValueError:
+        if len(texts) == 1:
+            return [], texts
+    else:
+        if clean:
+            return [], []
+        if len(texts) <= _TOGETHER:
+            return texts, []
+    step = -(-len(texts) // _TOGETHER)
+    groups = [_as_json(texts[start : start + step], names, depth) for start in range(0, len(texts), step)]
+    return [text for holding, _ in groups for text in holding], [text for _, others in groups for text in others]
+
+
+def _is_clean_json(texts: list[str], names: SensitiveNames, depth: int) -> bool:
+    """Return whether all of the texts are JSON that certainly holds no secret.
+
+    :raises ValueError: one of them is no JSON.
+    """
     # Parsed as one list, which is faster. What nobody can foresee tells that each text is one entry of it.
     mark = os.urandom(16).hex()
     data = ("[" + f',"{mark}",'.join(texts) + "]").encode("utf-8", "surrogatepass")
     try:
         values = from_json(data)
     except RecursionError:
-        return None
-    except ValueError:
-        values = []
+        return False
     if len(values) != 2 * len(texts) - 1 or any(value != mark for value in values[1::2]):
-        half = len(texts) // 2
-        if not half:
-            return texts
-        left = _no_json(texts[:half], names, depth)
-        right = None if left is None else _no_json(texts[half:], names, depth)
-        return None if left is None or right is None else left + right
+        raise ValueError("these are other entries")
     parts = plain_parts(values, decoded=True)
-    if parts is None or not is_clean(parts, names, depth + 1):
-        return None
+    if parts is None or suspects(parts, names, depth + 1) is not None:
+        return False
     # Of a name that comes twice only the last value is here, and the walk finds each: then there are more quotes.
-    return [] if _quotes(data) == 2 * (sum(map(len, parts.dicts)) + len(parts.texts)) else None
+    return _quotes(data) == 2 * (sum(map(len, parts.dicts)) + len(parts.texts))
 
 
 def _quotes(data: bytes) -> int:

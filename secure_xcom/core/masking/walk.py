@@ -11,8 +11,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from secure_xcom.core.codecs.plain_json import plain_parts
-from secure_xcom.core.masking.clean_check import is_clean
+from secure_xcom.core.masking.clean_check import Suspects
 from secure_xcom.core.masking.secrets_in_text import secrets_in_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.structure import (
@@ -41,10 +40,9 @@ _TELLING_NOTHING = frozenset(
 
 # Of bytes no more than their beginning is read as text: what is larger is a file's content, which no log shows.
 _BYTES_MAX = 1 << 20
-# So many entries of a list are checked together: of fewer each costs more, of more all are walked for one secret.
-_TOGETHER = 8
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
+_CONTAINERS = frozenset({dict, list})
 # Cells of data frames come as they are; elsewhere Airflow's serialization has made text or numbers of these.
 _PRINTED = (Decimal, date, time, timedelta, UUID)
 
@@ -104,19 +102,28 @@ def leaves(
             stack.pop()
 
 
-def plain_leaves(node: object, names: SensitiveNames) -> Iterator[Leaf]:
-    """Yield the sensitive leaves of a plain value that holds some, without walking most of what holds none."""
-    if type(node) is dict and CLASSNAME not in node:
-        for child, hidden in _fields(node, names, keys=False):
-            found = leaves(child, names=names, sensitive=hidden, only_sensitive=True)
-            yield from found if hidden or type(child) not in (dict, list) else plain_leaves(child, names)
-        return
-    entries = node if type(node) is list and not are_pairs(node) else [node]
-    for start in range(0, len(entries), _TOGETHER):
-        together = entries[start : start + _TOGETHER]
-        parts = plain_parts(together, decoded=True)
-        for child in together if parts is None or not is_clean(parts, names) else ():
-            yield from leaves(child, names=names, sensitive=False, only_sensitive=True)
+def plain_leaves(node: object, found: Suspects, names: SensitiveNames) -> Iterator[Leaf]:
+    """Yield the sensitive leaves of a plain value as `leaves` does, and walk only what may hold one.
+
+    :param found: what may be secret in it.
+    """
+    return _suspected(node, found, frozenset(map(id, found.texts)), names)
+
+
+def _suspected(node: Any, found: Suspects, texts: frozenset[int], names: SensitiveNames) -> Iterator[Leaf]:
+    if type(node) is dict and not (found.labels and is_labelled(node, names)):
+        secret = found.names & node.keys()
+        for key, child in node.items():
+            if key in secret and names.hides(key, child):
+                yield from leaves(child, names=names, sensitive=True, only_sensitive=True)
+            elif type(child) in _CONTAINERS or (texts and id(child) in texts):
+                yield from _suspected(child, found, texts, names)
+    elif type(node) is list and not (found.pairs and are_pairs(node)):
+        for child in node:
+            if type(child) in _CONTAINERS or (texts and id(child) in texts):
+                yield from _suspected(child, found, texts, names)
+    else:
+        yield from leaves(node, names=names, sensitive=False, only_sensitive=True)
 
 
 def holds_sensitive(structure: object, *, names: SensitiveNames, key: str) -> bool:
