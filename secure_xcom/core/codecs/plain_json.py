@@ -22,7 +22,7 @@ _DEPTH_MAX = 32
 _CHECK_FROM, _PARTS_UNCHECKED = 100, 1_000_000
 # So many rows are looked through field by field, which pays from the fewer on, and no more at once than a
 # processor's cache holds.
-_ROWS_MIN, _ROWS_MAX = 4, 256
+_ROWS_MIN, _ROWS_MAX = 16, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,16 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
     for _ in range(_DEPTH_MAX):
         dicts: list[dict[str, Any]] = []
         lists: list[list[Any]] = []
+        into: dict[type, list[Any]] = {str: parts.texts, float: parts.floats, dict: dicts, list: lists}
         for column in columns:
             kinds = set(map(type, column))
             if not kinds <= _KINDS:
                 return None
-            into: dict[type, list[Any]] = {str: parts.texts, float: parts.floats, dict: dicts, list: lists}
-            for kind, nodes in into.items():
-                if kind in kinds:
-                    nodes += column if len(kinds) == 1 else [node for node in column if type(node) is kind]  # noqa: PLW2901
+            if len(kinds) == 1:
+                into.get(kinds.pop(), []).extend(column)
+                continue
+            for kind in kinds.intersection(into):
+                into[kind] += [node for node in column if type(node) is kind]
         if not dicts and not lists:
             return None if any(name.startswith("__") for name in parts.names) else parts
         if len(dicts) + len(lists) > _CHECK_FROM and _repeats(dicts, lists, parts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from pydantic_core import SchemaValidator, core_schema
@@ -14,13 +14,15 @@ from secure_xcom.core.masking.clean_check import BETWEEN, suspects
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.texts import TEXT_DEPTH_MAX, TEXT_MAX_CHARACTERS, looks_like_json
 
-# So many texts are parsed together before each that holds a secret is walked, and lists are split into so many.
+# Texts of which one may hold a secret are split into so many groups, which are looked at again.
 _TOGETHER = 8
 # In a dict's key anything may join words; in a text that assigns a value only these.
 _KEY_JOINTS = bytes(code for code in range(128) if not chr(code).isalnum())
 _TEXT_JOINTS = b"_.-"
 # The rest of a name, and its sign.
 _SIGN = r"""[a-z0-9]*\\*["']?[\t-\r\x1c-\x20]*[=:]"""
+# What stands before the name of a flag, and between its letters.
+_FLAG, _JOINT = "--[a-z0-9_.-]*", "[_.-]*"
 # A URL with a user and perhaps a password, as `secrets_in_text` reads it or with more behind it.
 _URL_USER = r"""://[^\t-\r\x1c-\x20:/?#@"'<>]*(?:@|:[^\t-\r\x1c-\x20"'<>]*@)"""
 # What counts: "total_tokens=12". The plural is spelled such that `SensitiveNames.counts` sees it as one word, and
@@ -59,26 +61,46 @@ def _without(texts: list[str], others: list[str]) -> list[str]:
 
 def _assigning(texts: list[str], text: str, names: SensitiveNames) -> list[str]:
     """Return the texts that may have an assignment to a sensitive name or a URL with a password."""
-    if not _may_hold(text, names):
+    finders = _finders(text, names)
+    if not finders:
         return []
     if text.count(BETWEEN) >= len(texts):
         return texts
     # A name that the deployment lists itself counts nothing.
-    for letters, pattern in ({} if names.listed else _COUNTS).items():
-        if letters in text:
-            text = pattern.sub("", text)
-    if not _may_hold(text, names):
-        return []
-    return [each for each, part in zip(texts, text.split(BETWEEN), strict=True) if _may_hold(part, names)]
+    counts = () if names.listed else [letters for letters in _COUNTS if letters in text]
+    for letters in counts:
+        text = _COUNTS[letters].sub("", text)
+    numbers = {number for finder in (_finders(text, names) if counts else finders) for number in _numbers(*finder)}
+    return [texts[number] for number in sorted(numbers)]
 
 
-def _may_hold(text: str, names: SensitiveNames) -> bool:
+def _finders(text: str, names: SensitiveNames) -> list[tuple[bytes, Callable[[bytes], bool]]]:
+    """Return what finds something in a text, each with the form of it that it has to be given."""
     low = text.lower().encode("ascii", "ignore")
-    if b"@" in low and b"://" in low and _matcher(_URL_USER)(low):
-        return True
+    finders = []
+    if b"@" in low and b"://" in low:
+        finders.append((low, _matcher(_URL_USER)))
+    if b"--" in low:
+        finders.append((low, _finder(names.names, before=_FLAG, joint=_JOINT)))
     # Without what may join them, the letters of a name are one run in every spelling.
-    letters = low.translate(None, _TEXT_JOINTS)
-    return _finder(names.names, _SIGN)(letters) or (b"--" in low and _finder(names.names, "")(letters))
+    finders.append((low.translate(None, _TEXT_JOINTS), _finder(names.names, behind=_SIGN)))
+    return [(searched, finds) for searched, finds in finders if finds(searched)]
+
+
+def _numbers(searched: bytes, finds: Callable[[bytes], bool]) -> Iterator[int]:
+    """Yield the numbers of the texts in which something is found. Groups of them are asked first."""
+    between = BETWEEN.encode()
+    parts = searched.split(between)
+    groups = [(0, len(parts))]
+    while groups:
+        start, end = groups.pop()
+        if not finds(between.join(parts[start:end])):
+            continue
+        if end - start == 1:
+            yield start
+            continue
+        step = -(-(end - start) // _TOGETHER)
+        groups += [(first, min(first + step, end)) for first in range(start, end, step)]
 
 
 def _as_json(texts: list[str], names: SensitiveNames, depth: int) -> tuple[list[str], list[str]]:
@@ -131,16 +153,20 @@ def may_match(keys: Iterable[str], names: SensitiveNames) -> bool:
     """Return whether any of many keys may be sensitive. False is certain."""
     low = "\0".join(keys).lower().encode("ascii", "ignore")
     # A short name turns up by chance where words are joined ("records_now" holds "dsn").
-    return _finder(names.names, "")(low) or _finder(names.joined, "")(low.translate(None, _KEY_JOINTS))
+    return _finder(names.names)(low) or _finder(names.joined)(low.translate(None, _KEY_JOINTS))
 
 
 @lru_cache(maxsize=32)
-def _finder(names: frozenset[str], behind: str) -> Callable[[bytes], bool]:
-    """Return what tells whether any of these names is in ASCII in lower case, at once (docs/adr/0140)."""
-    letters = "|".join(sorted({re.escape(name.replace("_", "")) for name in names})) or r"[^\s\S]"
+def _finder(
+    names: frozenset[str], *, before: str = "", behind: str = "", joint: str = ""
+) -> Callable[[bytes], bool]:
+    """Return what tells whether any of these names is in ASCII in lower case, at once (docs/adr/0140).
+
+    :param joint: a pattern of what may stand between two letters.
+    """
+    letters = "|".join(sorted({joint.join(map(re.escape, name.replace("_", ""))) for name in names})) or r"[^\s\S]"
     # Names of other alphabets have spellings that are not known here; an empty pattern finds anything.
-    pattern = f"(?:{letters}){behind}" if all(map(str.isascii, names)) else ""
-    return _matcher(pattern)
+    return _matcher(f"{before}(?:{letters}){behind}" if all(map(str.isascii, names)) else "")
 
 
 @lru_cache(maxsize=32)

@@ -5,7 +5,7 @@ Walked with a stack of its own, because a value may be nested more deeply than P
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from secure_xcom.core.masking.structure import (
     short_name,
     unwrap,
 )
-from secure_xcom.core.masking.texts import PACKED, TEXT_DEPTH_MAX, decoded, parse_json
+from secure_xcom.core.masking.texts import PACKED, TEXT_DEPTH_MAX, decoded, looks_like_json, parse_json
 
 # Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames
 # (`secure_xcom.core.codecs`) share: they identify nothing, and a log in which they are masked cannot be read.
@@ -42,7 +42,6 @@ _TELLING_NOTHING = frozenset(
 _BYTES_MAX = 1 << 20
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
-_CONTAINERS = frozenset({dict, list})
 # Cells of data frames come as they are; elsewhere Airflow's serialization has made text or numbers of these.
 _PRINTED = (Decimal, date, time, timedelta, UUID)
 
@@ -102,28 +101,59 @@ def leaves(
             stack.pop()
 
 
-def plain_leaves(node: object, found: Suspects, names: SensitiveNames) -> Iterator[Leaf]:
-    """Yield the sensitive leaves of a plain value as `leaves` does, and walk only what may hold one.
+def plain_leaves(value: object, found: Suspects, names: SensitiveNames) -> Iterator[Leaf]:
+    """Yield the sensitive leaves of a plain value as `leaves` does, and look only into what may hold one.
 
     :param found: what may be secret in it.
     """
-    return _suspected(node, found, frozenset(map(id, found.texts)), names)
+    texts = frozenset(map(id, found.texts))
+    stack: list[Iterator[object]] = [iter((value,))]
+    while stack:
+        # Of most values nothing else is asked than this.
+        for node in stack[-1]:
+            kind = type(node)
+            if kind is dict or kind is list:
+                children = _children_of_plain(node, found, names)
+                if children is not None:
+                    stack.append(children)
+                    break
+                yield from leaves(node, names=names, sensitive=False, only_sensitive=True)
+            elif kind is _Hidden:
+                yield from _hidden_leaves(node.value, names)
+            elif texts and kind is str and id(node) in texts:
+                yield from leaves(node, names=names, sensitive=False, only_sensitive=True)
+        else:
+            stack.pop()
 
 
-def _suspected(node: Any, found: Suspects, texts: frozenset[int], names: SensitiveNames) -> Iterator[Leaf]:
-    if type(node) is dict and not (found.labels and is_labelled(node, names)):
-        secret = found.names & node.keys()
-        for key, child in node.items():
-            if key in secret and names.hides(key, child):
-                yield from leaves(child, names=names, sensitive=True, only_sensitive=True)
-            elif type(child) in _CONTAINERS or (texts and id(child) in texts):
-                yield from _suspected(child, found, texts, names)
-    elif type(node) is list and not (found.pairs and are_pairs(node)):
-        for child in node:
-            if type(child) in _CONTAINERS or (texts and id(child) in texts):
-                yield from _suspected(child, found, texts, names)
-    else:
-        yield from leaves(node, names=names, sensitive=False, only_sensitive=True)
+class _Hidden(NamedTuple):
+    """A value with a sensitive name."""
+
+    value: object
+
+
+def _children_of_plain(node: Any, found: Suspects, names: SensitiveNames) -> Iterator[object] | None:
+    """Return what lies below a dict or list, with what a name makes secret as `_Hidden`.
+
+    None where more than the names of fields tells.
+    """
+    if type(node) is list:
+        return None if found.pairs and are_pairs(node) else iter(node)
+    if found.labels and is_labelled(node, names):
+        return None
+    # This way round only the few names are looked up.
+    if node.keys().isdisjoint(found.names):
+        return iter(node.values())
+    return (
+        _Hidden(child) if key in found.names and names.hides(key, child) else child for key, child in node.items()
+    )
+
+
+def _hidden_leaves(value: object, names: SensitiveNames) -> Iterable[Leaf]:
+    # Most secrets are a text.
+    if type(value) is str and not looks_like_json(value):
+        return (Leaf(value, True),)
+    return leaves(value, names=names, sensitive=True, only_sensitive=True)
 
 
 def holds_sensitive(structure: object, *, names: SensitiveNames, key: str) -> bool:
