@@ -53,6 +53,10 @@ SPELLINGS = st.sampled_from(
         "password\u00b2",
         "next_page_token",
         "total_tokens",
+        "apiKeys",
+        "Secrets",
+        "toKens",
+        "TOKENS",
         "records_now",
         "pin",
         "passCode2",
@@ -70,7 +74,7 @@ SIGNS = (
     "= : => -- :// @ / \" ' \\ \\\\ [ ] { } , < ? # . - _ \\n \\u0070 \\u00e9 \\/ ab swordfish-1 Bearer 12345678"
 )
 BLANKS = ["\n", "\t", " ", "\x1c", "\x85", "\xa0", "\u3000", "\ud800", "\0", "\xe9", "\u0307"]
-HOSTILE = st.lists(SPELLINGS | st.sampled_from([*SIGNS.split(" "), *BLANKS]), max_size=12).map("".join)
+HOSTILE = st.lists(SPELLINGS | st.sampled_from([*SIGNS.split(" "), "12", *BLANKS]), max_size=12).map("".join)
 TEXTS = st.one_of(
     st.text(max_size=12),
     SPELLINGS,
@@ -152,6 +156,21 @@ def test_a_text_holds_exactly_what_it_held_before(text: str) -> None:
         before = list(masking_before.secrets_in_text(text, names))
         assert list(secrets_in_text(text, names)) == before
         assert before == [] or not clean(text, names)
+
+
+@given(
+    st.lists(TEXTS | st.sampled_from(["total_tokens=12", "see https://host/a", "[1]"]), min_size=2, max_size=30)
+)
+@example(["total_tokens=12"] * 20 + ["toKens=swordfish-1", "tokens=12.", "tokens=12\x00ab", "tokens:=5"])
+@example(["tokens=12", "password=tokens=12", "secret keys=1", "--token keys=5", "x" * 70 + "_tokens=1"])
+@example(["a@b", "https://anna", ":swordfish-1@host", "https://anna:swordfish-1@host"] * 5)
+@example(["--", "token swordfish-1", "--api-token swordfish-1"] * 5)
+@settings(max_examples=200)
+def test_texts_that_are_searched_as_one_hold_what_each_held(texts: list[str]) -> None:
+    """No name, sign or value is found across two texts of a list, and none in one is passed by for the others."""
+    for names in EACH:
+        before = list(masking_before.leaves(texts, names=names, sensitive=False, only_sensitive=True))
+        assert found_in(texts, names) == before
 
 
 @given(st.lists(SPELLINGS | st.text(max_size=12) | HOSTILE, max_size=6))
