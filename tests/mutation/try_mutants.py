@@ -157,5 +157,8 @@ def try_mutants(
 
 if __name__ == "__main__":
     asked = json.load(sys.stdin)
+    # Libraries print warnings to standard output as they are imported, so results have a descriptor of their own.
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for result in try_mutants(Path(asked["module"]), asked["tests"], asked["mutants"]):
-        print(json.dumps(result), flush=True)
+        print(json.dumps(result), file=results, flush=True)

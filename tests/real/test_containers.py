@@ -17,9 +17,9 @@ from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.keys import KeyService
 from secure_xcom.keys.vault import VaultTransit
 from secure_xcom.stores import Store, store
-from tests.real.test_s3 import connect as s3_connection
 from tests.support.database_contract import DatabaseContract
 from tests.support.key_service_contract import KeyServiceContract
+from tests.support.s3_contract import connect as s3_connection
 from tests.support.servers import containers, images
 from tests.support.servers.docker_engine import docker_engine
 from tests.support.servers.postgres_server import PostgresServer, installed_programs, postgres_server

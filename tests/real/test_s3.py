@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
@@ -27,11 +26,11 @@ from secure_xcom.ops.service_policies.aws_account import AwsAccount
 from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from secure_xcom.stores import Store, store
 from tests.support.clients_agree import assert_no_variable_matters
+from tests.support.s3_contract import LARGE, S3Contract, connect, opened
 from tests.support.servers.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.support.servers.s3_server import REGION, Identity, S3Server, allow, s3_server
 from tests.support.store_contract import StoreContract
 
-LARGE = [bytes([number]) * (1 << 20) for number in range(20)]
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
@@ -48,24 +47,10 @@ def bucket(server: S3Server) -> str:
     return server.make_bucket()
 
 
-def connect(monkeypatch: pytest.MonkeyPatch, endpoint: str, identity: Identity | None, **extra: Any) -> str:
-    """An Airflow connection in the environment, as Airflow's own users write it."""
-    conn_id = f"s3_{uuid.uuid4().hex[:8]}"
-    connection: dict[str, Any] = {"conn_type": "aws"}
-    if identity:
-        connection.update(login=identity.access_key, password=identity.secret_key)
-        if identity.token:
-            extra = {"aws_session_token": identity.token, **extra}
-    connection["extra"] = {"endpoint_url": endpoint, "region_name": REGION, **extra}
-    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
-    return conn_id
-
-
-class TestContract(StoreContract):
-    @pytest.fixture
-    def store(self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Store:
-        """Below a prefix, with the credentials of a connection."""
-        return store(f"s3://{connect(monkeypatch, server.endpoint, server.root)}@{bucket}/pre/fix")
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of its own for each test."""
+    return f"test/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +59,17 @@ def versioned(server: S3Server) -> str:
     name = server.make_bucket()
     server.client().put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     return name
+
+
+class TestS3(S3Contract):
+    """The errors and identities of every S3 server."""
+
+
+class TestContract(StoreContract):
+    @pytest.fixture
+    def store(self, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """Below a prefix, with the credentials of a connection."""
+        return store(f"s3://{connect(monkeypatch, server.endpoint, server.root)}@{bucket}/pre/fix")
 
 
 def test_a_worker_that_may_not_delete_is_found_well(
@@ -99,23 +95,10 @@ class TestContractOfVersionedBucket(StoreContract):
 
 
 @pytest.fixture
-def prefix() -> str:
-    """A prefix of its own for each test."""
-    return f"test/{uuid.uuid4().hex}"
-
-
-@pytest.fixture
 def proxy(server: S3Server) -> Iterator[FaultyProxy]:
     """A proxy in front of the server, without faults at first."""
     with faulty_proxy(server.endpoint) as found:
         yield found
-
-
-def opened(
-    monkeypatch: pytest.MonkeyPatch, at: S3Server | FaultyProxy, identity: Identity, place: str, **extra: Any
-) -> Store:
-    """The store at ``bucket/prefix`` for an identity."""
-    return store(f"s3://{connect(monkeypatch, at.endpoint, identity, **extra)}@{place}")
 
 
 # --- the environment ------------------------------------------------------------------------------------------
@@ -164,104 +147,6 @@ def test_a_bucket_policy_that_the_server_does_not_support(
 
 
 # --- identities -----------------------------------------------------------------------------------------------
-
-
-def test_worker_of_one_compartment(
-    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker of compartment a puts and gets below a's prefix; the server refuses it b's, to raw boto3 too."""
-    everyone = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
-    everyone.put("b/secret", [b"sealed"])
-    worker = server.identity(allow(["PutObject", "GetObject"], f"{bucket}/{prefix}/a/*"))
-    mine = opened(monkeypatch, server, worker, f"{bucket}/{prefix}")
-    mine.put("a/x", [b"sealed"])
-    assert list(mine.get("a/x")) == [b"sealed"]
-    with pytest.raises(StoreDenied, match="policy compile"):
-        mine.get("b/secret")
-    with pytest.raises(StoreDenied):
-        mine.put("b/new", [b"x"])
-    with pytest.raises(StoreDenied):
-        mine.put("b/large", LARGE)
-    with pytest.raises(StoreDenied):
-        list(mine.list("a"))
-    assert isinstance(mine.delete_many(["a/x"])[0], StoreDenied)
-    raw = server.client(worker)
-    calls: list[Callable[[], object]] = [
-        lambda: raw.get_object(Bucket=bucket, Key=f"{prefix}/b/secret"),
-        lambda: raw.put_object(Bucket=bucket, Key=f"{prefix}/b/new", Body=b"x"),
-        lambda: raw.list_objects_v2(Bucket=bucket),
-        lambda: raw.delete_object(Bucket=bucket, Key=f"{prefix}/b/secret"),
-    ]
-    for call in calls:
-        with pytest.raises(raw.exceptions.ClientError, match="AccessDenied"):
-            call()
-    assert [found.path for found in everyone.list("b")] == ["b/secret"]
-
-
-def test_one_denied_object_spares_the_others(
-    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In get_many and delete_many a refusal stands in the place of its object."""
-    everyone = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
-    for path in ("a/1", "b/2", "a/3"):
-        everyone.put(path, [path.encode()])
-    part = server.identity(allow(["GetObject", "DeleteObject"], f"{bucket}/{prefix}/a/*"))
-    mine = opened(monkeypatch, server, part, f"{bucket}/{prefix}")
-    first, second, third = mine.get_many(["a/1", "b/2", "a/3"])
-    assert (first, type(second), third) == (b"a/1", StoreDenied, b"a/3")
-    answers = mine.delete_many(["a/1", "b/2", "a/3"])
-    assert [type(answer) for answer in answers] == [type(None), StoreDenied, type(None)]
-    assert [found.path for found in everyone.list()] == ["b/2"]
-
-
-def test_writer_cannot_read(server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer-only identity puts small and large payloads and cannot read even what it wrote."""
-    writer = server.identity(allow(["PutObject", "AbortMultipartUpload"], f"{bucket}/{prefix}/*"))
-    mine = opened(monkeypatch, server, writer, f"{bucket}/{prefix}")
-    mine.put("small", [b"sealed"])
-    mine.put("large", LARGE)
-    for path in ("small", "large"):
-        with pytest.raises(StoreDenied):
-            mine.get(path)
-        with pytest.raises(ObjectExists):
-            mine.put(path, [b"other"])
-    everyone = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
-    assert b"".join(everyone.get("large")) == b"".join(LARGE)
-
-
-def test_reader_cannot_write(server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader-only identity gets and cannot put, list or delete."""
-    opened(monkeypatch, server, server.root, f"{bucket}/{prefix}").put("a", [b"sealed"])
-    reader = server.identity(allow(["GetObject"], f"{bucket}/{prefix}/*"))
-    mine = opened(monkeypatch, server, reader, f"{bucket}/{prefix}")
-    assert list(mine.get("a")) == [b"sealed"]
-    with pytest.raises(StoreDenied):
-        mine.put("b", [b"x"])
-    with pytest.raises(StoreDenied):
-        mine.put("b", LARGE)
-    with pytest.raises(StoreDenied):
-        list(mine.list())
-    assert isinstance(mine.delete_many(["a"])[0], StoreDenied)
-
-
-def test_maintenance_lists_and_deletes(
-    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A maintenance identity lists and deletes below its prefix and cannot read a payload."""
-    everyone = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
-    everyone.put("a/x", [b"sealed"])
-    keeper = server.identity(
-        allow(["ListBucket"], bucket, StringLike={"s3:prefix": [f"{prefix}/*"]}),
-        allow(["DeleteObject"], f"{bucket}/{prefix}/*"),
-    )
-    mine = opened(monkeypatch, server, keeper, f"{bucket}/{prefix}")
-    assert [found.path for found in mine.list()] == ["a/x"]
-    with pytest.raises(StoreDenied):
-        mine.get("a/x")
-    assert mine.delete_many(["a/x"]) == [None]
-    assert list(everyone.list()) == []
-    with pytest.raises(StoreDenied):
-        list(opened(monkeypatch, server, keeper, bucket).list())
 
 
 def test_session_of_a_role(server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,20 +309,6 @@ def test_session_is_renewed_in_mid_run(
 # --- the store's own promises ---------------------------------------------------------------------------------
 
 
-def test_deleted_versions_stay_below_the_marker(
-    server: S3Server, versioned: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a versioned bucket a deleted object is missing and unlisted, and its version is kept by the bucket."""
-    kept = opened(monkeypatch, server, server.root, f"{versioned}/{prefix}")
-    kept.put("a", [b"sealed"])
-    assert kept.delete_many(["a"]) == [None]
-    with pytest.raises(ObjectMissing):
-        kept.get("a")
-    assert list(kept.list()) == []
-    versions = server.client().list_object_versions(Bucket=versioned, Prefix=prefix)
-    assert [version["Key"] for version in versions["Versions"]] == [f"{prefix}/a"]
-
-
 def test_object_locked_bucket(server: S3Server, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On an object-locked bucket puts of both sizes work, and a locked version outlives its delete."""
     locked = server.make_bucket(ObjectLockEnabledForBucket=True)
@@ -453,36 +324,6 @@ def test_object_locked_bucket(server: S3Server, prefix: str, monkeypatch: pytest
     version = raw.list_object_versions(Bucket=locked, Prefix=f"{prefix}/small")["Versions"][0]["VersionId"]
     body = raw.get_object(Bucket=locked, Key=f"{prefix}/small", VersionId=version)["Body"].read()
     assert body == b"sealed"
-
-
-def test_failed_large_put_leaves_no_parts(
-    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When sealing fails in the middle of a large payload the upload is aborted: no object and no parts."""
-
-    def pieces() -> Iterator[bytes]:
-        yield from LARGE
-        raise RuntimeError("sealing failed")
-
-    mine = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
-    with pytest.raises(RuntimeError, match="sealing failed"):
-        mine.put("large", pieces())
-    uploads = server.client().list_multipart_uploads(Bucket=bucket, Prefix=prefix)
-    assert uploads.get("Uploads", []) == []
-    assert list(mine.list()) == []
-
-
-def test_refused_large_put_leaves_no_parts(
-    server: S3Server, bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When a large payload meets an object that is there, its parts are removed."""
-    mine = opened(monkeypatch, server, server.root, f"{bucket}/{prefix}")
-    mine.put("large", LARGE)
-    with pytest.raises(ObjectExists):
-        mine.put("large", reversed(LARGE))
-    uploads = server.client().list_multipart_uploads(Bucket=bucket, Prefix=prefix)
-    assert uploads.get("Uploads", []) == []
-    assert b"".join(mine.get("large")) == b"".join(LARGE)
 
 
 def test_options_reach_the_server(
@@ -502,31 +343,6 @@ def test_options_reach_the_server(
 
 
 # --- faults ---------------------------------------------------------------------------------------------------
-
-
-def test_missing_bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bucket that does not exist is an unavailable store for every method, never a missing object."""
-    mine = opened(monkeypatch, server, server.root, f"absent-{uuid.uuid4().hex}")
-    for call in (
-        lambda: mine.put("a", [b"x"]),
-        lambda: mine.put("a", LARGE),
-        lambda: mine.get("a"),
-        lambda: list(mine.list()),
-    ):
-        with pytest.raises(StoreUnavailable, match="bucket does not exist"):
-            call()
-    assert isinstance(next(mine.get_many(["a"])), StoreUnavailable)
-
-
-@pytest.mark.parametrize("wrong", ["access_key", "secret_key"])
-def test_wrong_keys(server: S3Server, bucket: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wrong keys are StoreDenied, the message names the connection's credentials and repeats none of them."""
-    keys = {"access_key": server.root.access_key, "secret_key": server.root.secret_key, wrong: "WRONG0123456789"}
-    mine = opened(monkeypatch, server, Identity(**keys), bucket)
-    for payload in ([b"x"], LARGE):
-        with pytest.raises(StoreDenied, match="Airflow connection") as caught:
-            mine.put("a", payload)
-        assert not any(key in str(caught.value) for key in keys.values())
 
 
 def test_nobody_listens(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,8 @@ class ClaimContract:
         assert taken(ledger, at, "b").claimant == claimant("b")
 
     @pytest.mark.timeout(600)
+    # It starts processes, in each file that inherits it.
+    @pytest.mark.slow
     def test_one_of_all_wins(
         self, ledger: ListedLedger, place: str, race: tuple[str, str], tmp_path: Path
     ) -> None:

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import uuid6
+
 from secure_xcom.connections.sql.airflow_tables import Schema
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
@@ -128,4 +130,5 @@ def long_ago(**ago: float) -> datetime:
 
 def settle() -> None:
     """Let the clock pass what was just pushed: UUIDv7s that are made within a millisecond run ahead of it."""
-    time.sleep(0.2)
+    newest = (uuid6.uuid7().int >> 80) / 1000
+    time.sleep(max(0.0, newest - time.time()) + 0.01)

@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 
-from secure_xcom.connections.sql.airflow_tables import PLACE, Schema
+from secure_xcom.connections.sql.airflow_tables import PLACE, RegionId, Schema
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.ops.xcom_table import Database
 from tests.support.airflow_schema import make_tables
@@ -20,6 +22,9 @@ from tests.support.airflow_schema import make_tables
 _JSON = sqlalchemy.JSON().with_variant(postgresql.JSONB(), "postgresql")
 _TIME = sqlalchemy.DateTime(timezone=True)
 _TOP = uuid.UUID(int=0)
+_NAMES = {
+    "dag_run", "task_instance", "xcom", "xcom_v1", "xcom_v2", "legacy_task_data_owner", "dynamic_region",
+}  # fmt: skip
 
 
 @dataclass
@@ -31,22 +36,10 @@ class XComTable:
 
     def __post_init__(self) -> None:
         self.engine = sqlalchemy.create_engine(self.url)
-        make_tables(self.engine, self.schema)
-        self.tables = sqlalchemy.MetaData()
-        names = {
-            "dag_run",
-            "task_instance",
-            "xcom",
-            "xcom_v1",
-            "xcom_v2",
-            "legacy_task_data_owner",
-            "dynamic_region",
-        }
-        there = names & set(sqlalchemy.inspect(self.engine).get_table_names())
-        self.tables.reflect(self.engine, only=sorted(there), resolve_fks=False)
-        for table in self.tables.tables.values():
-            for column in table.columns:
-                column.type = _kind(column)
+        new = make_tables(self.engine, self.schema)
+        # A new SQLite file always has the same tables, and reading them takes longer than most tests do.
+        own = new and self.engine.dialect.name == "sqlite"
+        self.tables = _tables_in_sqlite(self.schema) if own else _reflected(self.engine)
         self.runs: dict[tuple[str, str], int] = {}
         self.attempts: dict[tuple[str, str, str, int], uuid.UUID] = {}
         """The live attempt of each task instance."""
@@ -236,10 +229,33 @@ class XComTable:
         return sqlalchemy.and_(*(self._coordinate(name).c[column] == getattr(at, column) for column in names))
 
 
+@cache
+def _tables_in_sqlite(schema: Schema) -> sqlalchemy.MetaData:
+    with TemporaryDirectory() as folder:
+        engine = sqlalchemy.create_engine(f"sqlite:///{folder}/airflow.db")
+        make_tables(engine, schema)
+        tables = _reflected(engine)
+        engine.dispose()
+    return tables
+
+
+def _reflected(engine: sqlalchemy.Engine) -> sqlalchemy.MetaData:
+    """Return the tables of a database, with types as Airflow declares them."""
+    there = set(sqlalchemy.inspect(engine).get_table_names())
+    tables = sqlalchemy.MetaData()
+    tables.reflect(engine, only=sorted(_NAMES & there), resolve_fks=False)
+    for table in tables.tables.values():
+        for column in table.columns:
+            column.type = _kind(column)
+    return tables
+
+
 def _kind(column: sqlalchemy.Column[Any]) -> Any:
     """Return a column's type as Airflow declares it: SQLite and reflection know fewer."""
     if column.name in ("value", "conf") or isinstance(column.type, sqlalchemy.JSON | postgresql.JSONB):
         return _JSON if column.name == "value" else sqlalchemy.JSON()
+    if isinstance(column.type, mysql.BINARY):
+        return RegionId()
     if isinstance(column.type, sqlalchemy.CHAR | sqlalchemy.Uuid):
         return sqlalchemy.Uuid()
     return _TIME if isinstance(column.type, sqlalchemy.TIMESTAMP | sqlalchemy.DateTime) else column.type

@@ -6,14 +6,13 @@ the CNI plugins are Debian's packages. With ``SECURE_XCOM_TEST_BUILD=true`` what
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.servers.go_program import go_program
 from tests.support.servers.vault_binary import cache_folder
 
 SOURCES = Path(__file__).parent / "programs"
@@ -31,7 +30,6 @@ PLUGINS = Path("/usr/lib/cni")
 PLUGINS_PACKAGE = "containernetworking-plugins"
 # Those of Debian lie in folders that are not on every PATH.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-BUILD_SECONDS = 5400
 _COMPONENT_BASE = "k8s.io/component-base/version"
 _VERSION_FLAGS = " ".join(
     f"-X {_COMPONENT_BASE}.{name}={value}"
@@ -80,31 +78,4 @@ def build() -> Programs:
 
 
 def _program(name: str, flags: str = "") -> Path:
-    source = SOURCES / name
-    files = sorted(path for path in source.iterdir() if path.suffix in (".go", ".mod", ".sum"))
-    identity = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
-    folder = cache_folder() / "kubernetes"
-    folder.mkdir(exist_ok=True)
-    program = folder / f"{name}-{identity}"
-    if program.exists():
-        return program
-    go = shutil.which("go")
-    if go is None:
-        raise RuntimeError(f"{name} is built from a Go module, and there is no `go` on PATH")
-    with (folder / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Another process may have built it while this one waited.
-        if not program.exists():
-            print(f"building {name} into {folder}, once", flush=True)
-            partial = program.with_suffix(".partial")
-            flag_words = f"-s -w {flags}".strip()
-            build_it = [go, "build", "-p", "1", "-trimpath", "-ldflags", flag_words, "-o", str(partial), "."]
-            subprocess.run(
-                ["nice", "-n", "19", *build_it],
-                cwd=source,
-                env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"},
-                check=True,
-                timeout=BUILD_SECONDS,
-            )
-            partial.replace(program)
-    return program
+    return go_program(SOURCES / name, cache_folder() / "kubernetes", flags=flags)
