@@ -14,14 +14,12 @@ from typing import Any
 
 import msgspec
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-_KINDS = _SCALARS | {dict, list}
+_KINDS = frozenset({str, int, float, bool, type(None), dict, list})
 # Airflow's serialization ends at a depth of its own, and names the value; so this is the depth of what skips it.
 _DEPTH_MAX = 32
 # A level of fewer containers, or with fewer parts below it, costs no memory that matters.
 _CHECK_FROM, _PARTS_UNCHECKED = 100, 1_000_000
-# So many rows are looked through field by field, which pays from the fewer on, and no more at once than a
-# processor's cache holds.
+# Looking through rows field by field pays from so many on, and for no more at once than a cache holds.
 _ROWS_MIN, _ROWS_MAX = 16, 256
 
 
@@ -59,15 +57,15 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
             kinds = set(map(type, column))
             if not kinds <= _KINDS:
                 return None
-            if len(kinds) == 1:
-                into.get(kinds.pop(), []).extend(column)
-                continue
             for kind in kinds.intersection(into):
-                into[kind] += [node for node in column if type(node) is kind]
+                into[kind] += column if len(kinds) == 1 else [node for node in column if type(node) is kind]
         if not dicts and not lists:
             return None if any(name.startswith("__") for name in parts.names) else parts
-        if len(dicts) + len(lists) > _CHECK_FROM and _repeats(dicts, lists, parts):
-            return None
+        if len(dicts) + len(lists) > _CHECK_FROM and sum(map(len, chain(dicts, lists))) >= _PARTS_UNCHECKED:
+            from secure_xcom.core.codecs.endless import repeats
+
+            if repeats(dicts, lists, parts):
+                return None
         if not decoded and not set(map(type, chain.from_iterable(dicts))) <= {str}:
             return None
         parts.names.update(*dicts)
@@ -84,17 +82,6 @@ def _columns(rows: list[Any]) -> Iterator[Collection[Any]]:
         return
     for start in range(0, len(rows), _ROWS_MAX):
         yield from zip(*rows[start : start + _ROWS_MAX], strict=True)
-
-
-def _repeats(dicts: list[dict[str, Any]], lists: list[list[Any]], above: Parts) -> bool:
-    """Return whether a large level may be one container again and again, as in a list that contains itself.
-
-    Each level of such a value has many times the parts of the one before.
-    """
-    if sum(map(len, dicts)) + sum(map(len, lists)) < _PARTS_UNCHECKED:
-        return False
-    known = set(map(id, chain(dicts, lists)))
-    return len(known) < len(dicts) + len(lists) or not known.isdisjoint(map(id, chain(above.dicts, above.lists)))
 
 
 def to_json(structure: object, parts: Parts | None) -> bytes:

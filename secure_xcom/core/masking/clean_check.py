@@ -43,13 +43,19 @@ def suspects(parts: Parts, names: SensitiveNames, depth: int = 0) -> Suspects | 
 
     :param depth: in how many texts the value is, as JSON.
     """
-    labels = _may_be_labelled(parts) and any(is_labelled(node, names) for node in parts.dicts)
+    labels = not (VALUE_KEYS.isdisjoint(parts.names) or parts.names.isdisjoint(LABEL_KEYS))
+    labels = labels and any(is_labelled(node, names) for node in parts.dicts)
     # A list of two may be a pair; what stands beside it is not looked at here.
     firsts = {node[0] for node in parts.lists if len(node) == 2 and type(node[0]) is str}
     pairs = bool(_sensitive(firsts, names))
-    suspicious = _suspicious(parts.texts, names, depth)
-    found = Suspects(_sensitive(parts.names, names), labels, pairs, suspicious)
-    return found if found.names or labels or pairs or suspicious else None
+    texts: Sequence[str] = ()
+    text = BETWEEN.join(parts.texts)
+    if any(sign in text for sign in _SIGNS):
+        from secure_xcom.core.masking.text_check import suspicious_texts
+
+        texts = suspicious_texts(parts.texts, text, names, depth)
+    found = Suspects(_sensitive(parts.names, names), labels, pairs, texts)
+    return found if found.names or labels or pairs or texts else None
 
 
 def _sensitive(keys: set[str], names: SensitiveNames) -> frozenset[str]:
@@ -59,16 +65,3 @@ def _sensitive(keys: set[str], names: SensitiveNames) -> frozenset[str]:
         if not may_match(keys, names):
             return frozenset()
     return frozenset(filter(names.matches, keys))
-
-
-def _may_be_labelled(parts: Parts) -> bool:
-    return not (VALUE_KEYS.isdisjoint(parts.names) or parts.names.isdisjoint(LABEL_KEYS))
-
-
-def _suspicious(texts: list[str], names: SensitiveNames, depth: int) -> Sequence[str]:
-    text = BETWEEN.join(texts)
-    if not any(sign in text for sign in _SIGNS):
-        return ()
-    from secure_xcom.core.masking.text_check import suspicious_texts
-
-    return suspicious_texts(texts, text, names, depth)

@@ -82,10 +82,7 @@ class PreviewRenderer:
         return self._deepest < poorer.depth and self._widest <= poorer.entries
 
     def _drawn(self, depth: int, entries: int) -> None:
-        if depth > self._deepest:
-            self._deepest = depth
-        if entries > self._widest:
-            self._widest = entries
+        self._deepest, self._widest = max(self._deepest, depth), max(self._widest, entries)
 
     def _paint(self, node: object, depth: int) -> object:
         """Return one part; nothing above it is sensitive."""
@@ -159,10 +156,7 @@ class PreviewRenderer:
         return shape
 
     def _row_names(self, node: dict[Any, Any]) -> tuple[str, ...] | None:
-        """Return what a shape calls the fields of a dict, where none of them says anything of another; else None.
-
-        The rows of a list of dicts have the same names again and again.
-        """
+        """Return what a shape calls the fields of a dict, where none says anything of another; else None."""
         keys = tuple(node)
         if keys not in self._rows:
             plain = len(keys) <= self._detail.entries and VALUE_KEYS.isdisjoint(keys) and CLASSNAME not in keys

@@ -107,7 +107,7 @@ def plain_leaves(value: object, found: Suspects, names: SensitiveNames) -> Itera
     :param found: what may be secret in it.
     """
     texts = frozenset(map(id, found.texts))
-    stack: list[Iterator[object]] = [iter((value,))]
+    stack: list[Iterator[Any]] = [iter((value,))]
     while stack:
         # Of most values nothing else is asked than this.
         for node in stack[-1]:
@@ -141,11 +141,13 @@ def _children_of_plain(node: Any, found: Suspects, names: SensitiveNames) -> Ite
         return None if found.pairs and are_pairs(node) else iter(node)
     if found.labels and is_labelled(node, names):
         return None
+    fields: dict[str, object] = node
     # This way round only the few names are looked up.
-    if node.keys().isdisjoint(found.names):
-        return iter(node.values())
+    if fields.keys().isdisjoint(found.names):
+        return iter(fields.values())
     return (
-        _Hidden(child) if key in found.names and names.hides(key, child) else child for key, child in node.items()
+        _Hidden(child) if key in found.names and names.hides(key, child) else child
+        for key, child in fields.items()
     )
 
 

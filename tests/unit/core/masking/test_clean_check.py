@@ -173,7 +173,11 @@ def test_texts_that_are_searched_as_one_hold_what_each_held(texts: list[str]) ->
         assert found_in(texts, names) == before
 
 
-@given(st.lists(SPELLINGS | st.text(max_size=12) | HOSTILE, max_size=6))
+@given(
+    # Airflow's serialization gives a meaning to two underscores, so such a value is not plain.
+    st.lists((SPELLINGS | st.text(max_size=12) | HOSTILE).filter(lambda key: not key.startswith("__")), max_size=6)
+)
+@example(["password", "_"])
 def test_no_name_among_many_is_passed_by(keys: list[str]) -> None:
     """A sensitive key is found among so many that they are looked through as one text."""
     for names in EACH:
