@@ -1,8 +1,8 @@
 """Sleeps that end under Debian's faketime, for every Python process of scripts/test-another-day.
 
-From Python 3.11 on, timed waits and sleeps name their end on the monotonic clock. libfaketime 0.9.10 knows some of
-these calls: with a faked monotonic clock the waits last as long as the date is moved, and without one, sleeps are an
-invalid argument. So that clock is left as it is, and a sleep waits for no file instead.
+From Python 3.11 on, timed waits and sleeps name their end on the monotonic clock. libfaketime 0.9.10 knows some
+of these calls: with a faked monotonic clock the waits last as long as the date is moved, and without one, a
+sleep is an invalid argument. So that clock is left as it is, and a sleep waits for no file instead.
 """
 
 import select
