@@ -34,7 +34,7 @@ def one(folder: Path, step: str) -> None:
     signer = FileSigner((folder / "key.pem").as_uri())
     log = AnchoredLog(store((folder / "log").as_uri()), [Verifier("bench", signer.public_key())])
     sources = [source((folder / "access-log.jsonl").as_uri())]
-    started = time.perf_counter()
+    started, begun = time.perf_counter(), time.process_time()
     if step == "hash":
         done = sum(1 for line in raw_lines(sources) if hashlib.sha256(line.data).digest())
     elif step == "verify":
@@ -44,8 +44,9 @@ def one(folder: Path, step: str) -> None:
     else:
         done = anchor(log, sources, signer, now=lambda: START + timedelta(days=365)).entries
     seconds = time.perf_counter() - started
+    processor = time.process_time() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"done": done, "seconds": seconds, "peak": peak}))
+    print(json.dumps({"done": done, "seconds": seconds, "processor": processor, "peak": peak}))
 
 
 def main() -> None:
@@ -69,7 +70,12 @@ def main() -> None:
             rate = (
                 f"{options.events / taken['seconds']:,.0f} events/s, {taken['seconds'] / base:.1f} times hashing"
             )
-            print(f"{step}: {taken['done']:,} in {taken['seconds']:.1f} s, {rate}, peak {taken['peak']:.0f} MiB")
+            processor = f"processor time {taken['processor']:.1f} s"
+            print(
+                f"{step}: {taken['done']:,} in {taken['seconds']:.1f} s, {rate}, {processor}, "
+                f"peak {taken['peak']:.0f} MiB",
+                flush=True,
+            )
         size = sum(path.stat().st_size for path in (folder / "log").rglob("*") if path.is_file())
         print(f"anchored log: {size / (folder / 'access-log.jsonl').stat().st_size:.2f} of the access log's size")
     return None
