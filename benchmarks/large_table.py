@@ -34,6 +34,7 @@ def template(upkeep: Upkeep) -> str:
     )
     reference = upkeep.table.value(at)
     upkeep.table.execute("DELETE FROM xcom")
+    upkeep.store().delete_many(upkeep.objects())
     reference["head"].update(object="@OBJECT", map_index="@INDEX")
     return json.dumps(reference)
 
