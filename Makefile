@@ -32,7 +32,7 @@ help:
 	@echo "make test-long    the tests that take minutes each, before a release"
 	@echo "make test-kubernetes  the tests on a Kubernetes of their own, as root on Linux, or on that of KUBECONFIG"
 	@echo "make test-chart   the chart of SECURE_XCOM_TEST_AIRFLOW_CHART on the same Kubernetes, with helm and kubectl on PATH"
-	@echo "make test-servers the tests on MariaDB, and on a second S3 server, versitygw"
+	@echo "make test-servers claims and rows on MariaDB, S3 on versitygw"
 	@echo "make test-busy    make test beside six busy processes, BUSY_RUNS=$(BUSY_RUNS) times in a row"
 	@echo "make soak         the distributed deployment under faults for SOAK_SECONDS=$(SOAK_SECONDS), in the order of SEED=$(SEED)"
 	@echo "make lint types   only these checks"

@@ -36,17 +36,17 @@ ADAPTER = re.compile(rf"({PACKAGE}(?:\.\w+)+):\w+")
 LOCAL = {f"{PACKAGE}.keys.local", f"{PACKAGE}.stores.files", f"{PACKAGE}.sinks.file"}
 TASK = """
 import json, sys
-from datetime import datetime, timezone
+from base64 import b64encode
 from pathlib import Path
 from types import SimpleNamespace
 from airflow import settings
 from airflow.sdk.execution_time.context import set_current_context
 settings.initialize()
 from secure_xcom import SecureXComBackend
-from secure_xcom.keys.keyring import Keyring, Version
 keyring = Path(sys.argv[1]) / "keyring.json"
 keyring.touch(0o600)
-keyring.write_bytes(Keyring({1: Version(datetime.now(timezone.utc), bytes(32))}, 1).dump())
+version = {"created": "2026-01-01T00:00:00Z", "key": b64encode(bytes(32)).decode()}
+keyring.write_text(json.dumps({"secure_xcom_keyring": 1, "versions": {"1": version}, "latest": 1}))
 (Path(sys.argv[1]) / "store").mkdir()
 class Row: pass
 row = Row()

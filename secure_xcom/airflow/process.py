@@ -9,13 +9,12 @@ from airflow.sdk.bases.xcom import BaseXCom
 
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.refused_push import check_key
-from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
+from secure_xcom.core.coordinate import Asked, Coordinate
 from secure_xcom.core.load_adapter import load
 from secure_xcom.core.per_process import PerProcess
 from secure_xcom.core.reference import is_reference
 
 if TYPE_CHECKING:
-    from secure_xcom.claims.claimant import Claimant
     from secure_xcom.core.pipeline.push_and_pull import Pipeline, Pulled
     from secure_xcom.core.pipeline.telemetry.measuring import Telemetry
 IMPLEMENTATIONS = {"telemetry": "secure_xcom.airflow.telemetry:telemetry"}
@@ -80,7 +79,7 @@ def pull_each(rows: Sequence[Any], asked: Sequence[Asked | None], order: int) ->
     questions = [Row(row, question) for row, question in zip(rows, asked, strict=True)]
     process_pipeline = pipeline()
     consumer = task_context.consumer()
-    claimant = _claimant(consumer) if any(map(_is_exclusive, rows)) else None
+    claimant = task_context.claimant(consumer) if any(map(_is_exclusive, rows)) else None
     pulled = process_pipeline.pull_sized(questions, consumer=consumer, claimant=claimant, order=order)
     if process_pipeline.claimed:
         from secure_xcom.airflow.shred_on_success import watch
@@ -93,19 +92,6 @@ def _is_exclusive(row: Any) -> bool:
     """Return whether a row says that only a claimant may pull it; the pipeline reads it strictly."""
     head = row.get("head") if is_reference(row) else None
     return isinstance(head, dict) and "exclusive" in head
-
-
-def _claimant(consumer: TaskTry | None) -> Claimant | None:
-    """Return the task instance that pulls; None unless its context has told which one it is."""
-    known = task_context.certain(consumer)
-    if known is None:
-        return None
-    from secure_xcom.claims.claimant import Claimant
-
-    task = known.task
-    return Claimant(
-        task.dag_id, task.run_id, task.task_id, task.map_index, known.max_tries, known.attempt, task.iteration
-    )
 
 
 def push_value(value: Any, coordinate: Coordinate) -> Any:

@@ -11,31 +11,20 @@ import sys
 from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from secure_xcom.connections import in_triggerer
 from secure_xcom.core.coordinate import Asked, Coordinate, TaskTry
 
+if TYPE_CHECKING:
+    from secure_xcom.claims.claimant import Claimant
+
 DAG_PROCESSOR = "airflow.dag_processing.manager"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
-
-class Certain(NamedTuple):
-    """A task instance that its context has told.
-
-    :ivar attempt: the UUID of its attempt, which a retry and a clearing change and a deferral does not.
-    :ivar max_tries: Airflow's, of that task instance.
-    """
-
-    task: TaskTry
-    attempt: str | None
-    max_tries: int | None
-
-
 _task: TaskTry | None = None
-_clearing: int | None = None
-_attempt: str | None = None
+_max_tries: int | None = None
 
 
 def task() -> TaskTry | None:
@@ -64,22 +53,26 @@ def remember(context: Mapping[str, Any]) -> TaskTry:
 
     :param context: Airflow's, of a task.
     """
-    global _task, _clearing, _attempt  # noqa: PLW0603  # a process runs one task at a time
+    global _task, _max_tries  # noqa: PLW0603  # a process runs one task at a time
     instance = context["ti"]
     _task = try_of(instance, getattr(context.get("dag_run"), "team_name", None))
-    _clearing = getattr(instance, "max_tries", None)
-    _attempt = _attempt_of(instance)
+    _max_tries = getattr(instance, "max_tries", None)
     return _task
 
 
-def certain(current: TaskTry | None) -> Certain | None:
-    """Return the task instance for certain.
+def claimant(current: TaskTry | None) -> Claimant | None:
+    """Return the task instance that may claim an exclusive XCom.
 
     None where no context has told its map index: then two mapped instances could not be told apart.
 
-    :param current: what `task` has just returned.
+    :param current: the try that pulls.
     """
-    return None if current is None or current != _task else Certain(current, _attempt, _clearing)
+    if current is None or _task is None or current != _task:
+        return None
+    from secure_xcom.claims.claimant import Claimant
+
+    ids = current.dag_id, current.run_id, current.task_id
+    return Claimant(*ids, current.map_index, _max_tries, _task.attempt, current.iteration)
 
 
 def consumer() -> TaskTry | None:
@@ -106,20 +99,9 @@ def current_instance() -> Any:
     try:
         return get_current_context()["ti"]
     except RuntimeError:
+        from secure_xcom.airflow.without_context import triggers_instance
+
         return triggers_instance()
-
-
-def triggers_instance() -> Any:
-    """Return the task instance that waits for this trigger: Airflow 3.4 keeps it for all threads of a trigger."""
-    named = named_by_airflow34()
-    return None if named is None else named.get()
-
-
-def named_by_airflow34() -> Any:
-    """Return the context variable in which Airflow 3.4 names a trigger's task instance; None before 3.4."""
-    from airflow.sdk.bases import xcom
-
-    return getattr(xcom, "_current_trigger_ti", None)
 
 
 # Who acts on a thread that was given work by a trigger, as found on the trigger's own thread.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from secure_xcom.airflow.task_context import TASK_RUNNER, named_by_airflow34, triggers_instance, try_of
+from secure_xcom.airflow.task_context import TASK_RUNNER, try_of
 from secure_xcom.connections import in_triggerer
 from secure_xcom.core.coordinate import TaskTry
 
@@ -30,7 +30,20 @@ def acting(running: TaskTry | None) -> TaskTry | None:
     if instance is not None:
         return try_of(instance, None)
     # From Airflow 3.4 on, a thread of a shared stream has the log context of the trigger that began it.
-    return running or (None if in_triggerer() and named_by_airflow34() is not None else _in_log_context())
+    return running or (None if in_triggerer() and _named_by_airflow34() is not None else _in_log_context())
+
+
+def triggers_instance() -> Any:
+    """Return the task instance that waits for this trigger: Airflow 3.4 keeps it for all threads of a trigger."""
+    named = _named_by_airflow34()
+    return None if named is None else named.get()
+
+
+def _named_by_airflow34() -> Any:
+    """Return the context variable in which Airflow 3.4 names a trigger's task instance; None before 3.4."""
+    from airflow.sdk.bases import xcom
+
+    return getattr(xcom, "_current_trigger_ti", None)
 
 
 def _on_stack() -> tuple[bool, TaskTry | None]:

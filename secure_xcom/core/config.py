@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
-from secure_xcom.core.errors import SettingInvalid, SettingMissing
+from secure_xcom.core.errors import SettingInvalid
 
 SECTION = "secure_xcom"
 RELEASE = "0.1.0"
@@ -263,13 +263,9 @@ class Settings:
             return
         missing = [name for name in ("key_uris", "store_uri") if not getattr(self, name)]
         if missing:
-            examples = {"key_uris": "local:///path/keyring.json", "store_uri": "file:///path"}
-            lines = " and ".join(f"`{name} = {examples[name]}`" for name in missing)
-            raise SettingMissing(
-                f"{' and '.join(missing)} not set, so nothing can be sealed",
-                where=f"section {SECTION}",
-                remedy=f"write {lines} (or an access_policy) into [{SECTION}]; `secure-xcom init` prints them",
-            )
+            from secure_xcom.core.setting_faults import no_place
+
+            raise no_place(missing)
 
 
 OPTIONS: dict[str, Option] = {setting.name: setting.metadata["option"] for setting in fields(Settings)}

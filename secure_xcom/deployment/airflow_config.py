@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Iterable
 from configparser import RawConfigParser
 from pathlib import Path
@@ -36,7 +35,7 @@ def is_written(name: str) -> bool:
     """Return whether an option is set in airflow.cfg or the environment, in any way, without reading its value."""
     ways = {f"{name}{way}" for way in ("", "_cmd", "_secret")}
     environment = {text.removeprefix(ENVIRONMENT).lower() for text in os.environ if text.startswith(ENVIRONMENT)}
-    conf = _conf()
+    conf = airflow_conf()
     return bool(ways & environment) or any(RawConfigParser.has_option(conf, SECTION, way) for way in ways)
 
 
@@ -60,6 +59,30 @@ def names_our_backend(name: str) -> bool:
     return any(f"{base.__module__}.{base.__name__}" in _BACKENDS for base in getattr(backend, "__mro__", ()))
 
 
+def switched_on(name: str) -> bool:
+    """Return whether a boolean option is on.
+
+    One that cannot be read counts as on: pushing and pulling say what is wrong.
+
+    :param name: an option of which on is the safe side.
+    """
+    try:
+        return bool(getattr(Settings.parse({name: option(SECTION, name)}), name))
+    except SettingInvalid:
+        return True
+
+
+def placing_policy() -> str | None:
+    """Return the path of the access policy that tasks are placed by; None where Airflow alone places them."""
+    path = policy_path()
+    return path if path and switched_on("place_tasks") else None
+
+
+def policy_path() -> str | None:
+    """Return the path of the access policy; None without one, or where values do not pass our backend."""
+    return (option(SECTION, "access_policy") or None) if backend_is_ours() else None
+
+
 def log_folder() -> Path:
     """Return our own folder below Airflow's logs."""
     return Path(str(option("logging", "base_log_folder") or "logs")).expanduser().absolute() / SECTION
@@ -74,7 +97,7 @@ def sensitive_names(listed: Iterable[str] = (), not_sensitive: Iterable[str] = (
 
     from secure_xcom.core.masking.sensitive_names import DEFAULT_MIN_LENGTH, DEFAULT_NAMES, SensitiveNames
 
-    conf = _conf()
+    conf = airflow_conf()
     configured = conf.get("core", "sensitive_var_conn_names", fallback="") or ""
     return SensitiveNames(
         {*DEFAULT_NAMES, *DEFAULT_SENSITIVE_FIELDS},
@@ -110,7 +133,7 @@ def option(section: str, name: str) -> str | None:
     :raises SettingInvalid: Airflow cannot read it.
     """
     try:
-        text = _conf().get(section, name, fallback=None)
+        text = airflow_conf().get(section, name, fallback=None)
     except Exception as error:  # noqa: BLE001  # Airflow's parser raises its own and configparser's errors
         raise SettingInvalid(
             f"Airflow cannot read it ({type(error).__name__})",
@@ -131,7 +154,7 @@ def _is_on(section: str, name: str) -> bool:
 
 
 def _unknown_options() -> list[str]:
-    conf = _conf()
+    conf = airflow_conf()
     variables = [name for name in os.environ if name.startswith(ENVIRONMENT)]
     # Airflow reads a variable in capital letters only.
     upper = [name for name in variables if name == name.upper()]
@@ -147,6 +170,8 @@ def _unknown_options() -> list[str]:
         for suffix in ("cmd", "secret")
     }
     if written & indirect:
+        from secure_xcom.deployment.sensitive_options import declare_sensitive_options
+
         declare_sensitive_options()
     unknown = written - set(OPTIONS) - indirect
     of_environment = {name for name in upper if name.removeprefix(ENVIRONMENT).lower() in unknown}
@@ -154,20 +179,8 @@ def _unknown_options() -> list[str]:
     return sorted({*of_file, *of_environment, *set(variables).difference(upper)})
 
 
-def declare_sensitive_options() -> None:
-    """Tell Airflow 3.1 which of our options it has to look up.
-
-    It reads the descriptions of providers' options where a component starts, not in every process. Later releases
-    read them everywhere.
-    """
-    conf = _conf()
-    if "airflow.sdk.configuration" not in sys.modules and SECTION not in conf.configuration_description:
-        from airflow.providers_manager import ProvidersManager
-
-        ProvidersManager().initialize_providers_configuration()
-
-
-def _conf() -> Any:
+def airflow_conf() -> Any:
+    """Return Airflow's own configuration, which every process has."""
     try:
         from airflow.sdk.configuration import conf
     except ImportError:

@@ -1,4 +1,4 @@
-"""The local keyring as bytes: the versions of one wrapping key, dumped and strictly parsed.
+"""The local keyring: the versions of one wrapping key, strictly parsed. `secure_xcom.ops.keyring` writes it.
 
 ``{"secure_xcom_keyring": 1, "versions": {"1": {"created": "2026-11-22T10:00:00Z", "key": "..."}}, "latest": 1}``
 """
@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import NoReturn
 
-from secure_xcom.core.errors import KeyringBroken
-
 TAG = "secure_xcom_keyring"
 FORMAT = 1
 WRAPPING_KEY_BYTES = 32
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _FIELD_NAME = re.compile(r"[a-z_]{1,24}")
 
@@ -38,17 +36,6 @@ class Keyring:
     versions: Mapping[int, Version]
     latest: int
 
-    def dump(self) -> bytes:
-        """Return the file's bytes."""
-        versions = {
-            str(number): {
-                "created": version.created.strftime(_TIME),
-                "key": base64.b64encode(version.key).decode(),
-            }
-            for number, version in self.versions.items()
-        }
-        return json.dumps({TAG: FORMAT, "versions": versions, "latest": self.latest}, indent=1).encode() + b"\n"
-
     @classmethod
     def parse(cls, text: bytes, where: str) -> Keyring:
         """Read the file's bytes. Anything that this release does not know is refused.
@@ -58,11 +45,8 @@ class Keyring:
         """
         record = _fields(_json(text, where), (TAG, "versions", "latest"), "the file", where)
         if type(record[TAG]) is not int or record[TAG] != FORMAT:
-            raise KeyringBroken(
-                f"not a usable keyring: {TAG} is not {FORMAT}",
-                where=where,
-                remedy="upgrade secure_xcom on this machine, or restore the keyring from its backup",
-            )
+            remedy = "upgrade secure_xcom on this machine, or restore the keyring from its backup"
+            broken(f"{TAG} is not {FORMAT}", where, remedy)
         listed = record["versions"]
         if not isinstance(listed, dict) or not listed:
             broken("versions is not an object with at least one version", where)
@@ -78,22 +62,24 @@ class Keyring:
         return cls(versions, latest)
 
 
-def broken(what: str, where: str) -> NoReturn:
+def broken(what: str, where: str, remedy: str = "") -> NoReturn:
     """Refuse the file.
 
     :raises KeyringBroken: always.
     """
-    raise KeyringBroken(f"not a usable keyring: {what}", where=where) from None
+    from secure_xcom.core.keyring_errors import KeyringBroken
+
+    raise KeyringBroken(f"not a usable keyring: {what}", where=where, remedy=remedy) from None
 
 
 def _version(entry: object, name: str, where: str) -> Version:
     record = _fields(entry, ("created", "key"), name, where)
     created, key = record["created"], record["key"]
     try:
-        moment = datetime.strptime(str(created), _TIME).replace(tzinfo=timezone.utc)
+        moment = datetime.strptime(str(created), TIME_FORMAT).replace(tzinfo=timezone.utc)
     except ValueError:
         moment = None
-    if moment is None or moment.strftime(_TIME) != created:
+    if moment is None or moment.strftime(TIME_FORMAT) != created:
         broken(f"{name}.created is not a time like 2026-11-22T10:00:00Z", where)
     try:
         raw = base64.b64decode(str(key), validate=True)

@@ -10,14 +10,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import NoReturn
 
-from secure_xcom.core.errors import KeyringError, KeyringExposed, KeyringMissing
 from secure_xcom.keys.keyring import Keyring, broken
 
 # A version takes about 100 bytes, so this leaves room for 10,000 rotations and cannot exhaust a worker's memory.
 FILE_MAX_BYTES = 1 << 20
-_RUN_AS_OWNER = "run Airflow's components and `secure-xcom` as the keyring's owner, or `chown` it to their user"
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""The mode bits of everybody but the owner. An access control list shows in those of the group: acl(5)."""
 
 
 @contextmanager
@@ -38,10 +37,16 @@ def open_keyring(path: str) -> Iterator[tuple[os.stat_result, int]]:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
             descriptor = os.open(PurePosixPath(path).name, flags, dir_fd=folder)
         except OSError as error:
-            _cannot_open(error, path)
+            from secure_xcom.keys.keyring_faults import cannot_open
+
+            raise cannot_open(error, path, shown(path)) from None
     try:
         status = os.fstat(descriptor)
-        _check_file(status, path)
+        # Not even root uses another user's file: that user could read it, and a rotation would change its owner.
+        if not stat.S_ISREG(status.st_mode) or status.st_mode & OTHERS or status.st_uid != os.geteuid():
+            from secure_xcom.keys.keyring_faults import not_private
+
+            raise not_private(status, shown(path))
         yield status, descriptor
     finally:
         os.close(descriptor)
@@ -59,6 +64,8 @@ def read_keyring(descriptor: int, path: str) -> Keyring:
             if len(text) > FILE_MAX_BYTES:
                 broken(f"the file is over {FILE_MAX_BYTES} bytes", shown(path))
     except OSError as error:
+        from secure_xcom.core.keyring_errors import KeyringError
+
         raise KeyringError(f"the keyring cannot be read: {error.strerror}", where=shown(path)) from None
     return Keyring.parse(text, shown(path))
 
@@ -78,46 +85,16 @@ def open_folder(path: str) -> Iterator[int]:
     try:
         folder = os.open(PurePosixPath(path).parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        _cannot_open(error, path)
+        from secure_xcom.keys.keyring_faults import cannot_open
+
+        raise cannot_open(error, path, shown(path)) from None
     try:
         mode = stat.S_IMODE(os.fstat(folder).st_mode)
         # With the sticky bit (as /tmp has it) others can add files, but cannot replace this one: inode(7).
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise KeyringExposed(
-                f"the keyring's folder has mode {mode:04o}, so anyone can replace the keyring",
-                where=shown(path),
-                remedy="run `chmod 700` on the folder, and compare the keyring with its backup",
-            )
+            from secure_xcom.keys.keyring_faults import exposed_folder
+
+            raise exposed_folder(mode, shown(path))
         yield folder
     finally:
         os.close(folder)
-
-
-def _check_file(status: os.stat_result, path: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        broken("not a regular file", shown(path))
-    # An access control list shows in the group bits: acl(5).
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise KeyringExposed(
-            f"the keyring has mode {stat.S_IMODE(status.st_mode):04o}, so users other than its owner can use it",
-            where=shown(path),
-        )
-    # Not even root uses another user's file: that user could read it, and a rotation would change its owner.
-    if status.st_uid != os.geteuid():
-        raise KeyringExposed(
-            f"the keyring belongs to user {status.st_uid}, and this process runs as user {os.geteuid()}",
-            where=shown(path),
-            remedy=_RUN_AS_OWNER,
-        )
-
-
-def _cannot_open(error: OSError, path: str) -> NoReturn:
-    if isinstance(error, FileNotFoundError):
-        raise KeyringMissing("the keyring does not exist", where=shown(path)) from None
-    if isinstance(error, PermissionError):
-        what, remedy = f"user {os.geteuid()} may not read the keyring", _RUN_AS_OWNER
-    elif os.path.islink(path):
-        what, remedy = "the keyring is a symbolic link", "use the path of the file itself in the key URI"
-    else:
-        what, remedy = f"the keyring cannot be opened: {error.strerror}", "check the path in the key URI"
-    raise KeyringError(what, where=shown(path), remedy=remedy) from None

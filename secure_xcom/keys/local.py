@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 
 from secure_xcom.core.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from secure_xcom.core.coordinate import context_bytes
-from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
+from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused
 from secure_xcom.core.reference import URI_MAX_CHARACTERS
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.keyring import Keyring
@@ -33,8 +33,9 @@ from secure_xcom.keys.keyring_file import open_keyring, read_keyring
 CONTEXT_PREFIX = b"secure_xcom/local-wrap/1\x00"
 """A payload's context is JSON and starts with a brace, so a wrap is never mistaken for a sealed payload."""
 
-_SCHEME = "local://"
-_UNUSUAL = re.compile(r"[\x00-\x20%?#\\,]")
+SCHEME = "local://"
+UNUSUAL = re.compile(r"[\x00-\x20%?#\\,]")
+_NO_NAMES = {"", ".", ".."}
 # 104 bytes: a salt of 24, a commitment of 32, the data key of 32 and a tag of 16.
 _WRAPPED = re.compile(r"local:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]{139}=)")
 
@@ -44,22 +45,12 @@ def keyring_path(uri: str) -> str:
 
     :raises UriInvalid: a relative path, a host, a query, a fragment, escapes, ``.`` or ``..``.
     """
-    what = ""
-    path = uri.removeprefix(_SCHEME)
-    if not uri.startswith(_SCHEME) or not path.startswith("/"):
-        what = "a local key URI is local:// and an absolute path"
-    elif len(uri) > URI_MAX_CHARACTERS:
-        what = f"a local key URI has at most {URI_MAX_CHARACTERS} characters"
-    elif _UNUSUAL.search(path) or not path.isprintable():
-        what = "the path of a local key URI contains a space, a control character or one of % ? # \\ ,"
-    elif any(part in ("", ".", "..") for part in path[1:].split("/")):
-        what = "the path of a local key URI has an empty part, '.' or '..', or ends in a slash"
-    if what:
-        raise UriInvalid(
-            what,
-            where=f"key URI {uri!r:.120}",
-            remedy="write local:///PATH, such as local:///opt/airflow/keys/keyring.json",
-        )
+    path = uri.removeprefix(SCHEME)
+    begins = uri.startswith(SCHEME) and path.startswith("/") and len(uri) <= URI_MAX_CHARACTERS
+    if not begins or UNUSUAL.search(path) or not path.isprintable() or _NO_NAMES & set(path[1:].split("/")):
+        from secure_xcom.keys.keyring_faults import invalid_uri
+
+        raise invalid_uri(uri)
     return path
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from secure_xcom.core import (
     claim_errors,
     errors,
+    keyring_errors,
     operator_errors,
     policy_errors,
     service_errors,
@@ -21,7 +22,16 @@ from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.suggest import did_you_mean
 
 PAGE = "docs/reference/errors.md"
-_ROOMS = (errors, policy_errors, claim_errors, store_errors, service_errors, vault_errors, operator_errors)
+_ROOMS = (
+    errors,
+    keyring_errors,
+    policy_errors,
+    claim_errors,
+    store_errors,
+    service_errors,
+    vault_errors,
+    operator_errors,
+)
 _PREFIX = "sxc-"
 
 

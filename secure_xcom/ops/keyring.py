@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from secure_xcom.core import clock
-from secure_xcom.core.errors import KeyringError
 from secure_xcom.core.file_lock import WAIT_SECONDS, NotLocked, acquire, release
-from secure_xcom.keys.keyring import WRAPPING_KEY_BYTES, Keyring, Version
+from secure_xcom.core.keyring_errors import KeyringError
+from secure_xcom.keys.keyring import FORMAT, TAG, TIME_FORMAT, WRAPPING_KEY_BYTES, Keyring, Version
 from secure_xcom.keys.keyring_file import open_folder, open_keyring, read_keyring, shown
 
 LOCK_WAIT_SECONDS = WAIT_SECONDS
@@ -31,7 +33,7 @@ def create_keyring(path: str) -> None:
         raise _cannot_write(error, path) from None
     with open_folder(path) as folder:
         try:
-            _write_new(folder, PurePosixPath(path).name, Keyring({1: new_version()}, 1).dump())
+            _write_new(folder, PurePosixPath(path).name, dump(Keyring({1: new_version()}, 1)))
             os.fsync(folder)
         except FileExistsError:
             raise KeyringError(
@@ -61,9 +63,10 @@ def rotate_keyring(path: str) -> int:
         with open_keyring(path) as (_, descriptor):
             keyring = read_keyring(descriptor, path)
         number = keyring.latest + 1
+        newer = Keyring({**keyring.versions, number: new_version()}, number)
         try:
             _unlink(folder, temporary)
-            _write_new(folder, temporary, Keyring({**keyring.versions, number: new_version()}, number).dump())
+            _write_new(folder, temporary, dump(newer))
             os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
         except OSError as error:
@@ -74,6 +77,18 @@ def rotate_keyring(path: str) -> int:
 def new_version() -> Version:
     """Return a new wrapping key from the operating system's random source."""
     return Version(clock.now().replace(microsecond=0), secrets.token_bytes(WRAPPING_KEY_BYTES))
+
+
+def dump(keyring: Keyring) -> bytes:
+    """Return the file of a keyring, which `Keyring.parse` reads."""
+    versions = {
+        str(number): {
+            "created": version.created.strftime(TIME_FORMAT),
+            "key": base64.b64encode(version.key).decode(),
+        }
+        for number, version in keyring.versions.items()
+    }
+    return json.dumps({TAG: FORMAT, "versions": versions, "latest": keyring.latest}, indent=1).encode() + b"\n"
 
 
 def _cannot_write(error: OSError, path: str) -> KeyringError:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import uuid6
 
 from secure_xcom.core import clock
-from secure_xcom.core.errors import AuditError, SettingInvalid
+from secure_xcom.core.errors import AuditError
 from secure_xcom.core.event import VERSION, Event, Line
 from secure_xcom.core.event_chain import Chain
 from secure_xcom.core.waiting import NoTurn, Turns
@@ -118,11 +118,9 @@ class AccessLog:
         """
         parsed = [(SinkUri.parse(uri).optional, sink(uri)) for uri in uris]
         if all(optional for optional, _ in parsed):
-            raise SettingInvalid(
-                "no sink of the access log is required, so values could be returned without a record",
-                where="[secure_xcom] audit_sinks",
-                remedy="remove optional=true from at least one sink URI",
-            )
+            from secure_xcom.sinks.sink_faults import none_required
+
+            raise none_required()
         return cls(
             [opened for optional, opened in parsed if not optional],
             version=version,
@@ -148,7 +146,9 @@ class AccessLog:
             with self._turns.turn(TURN_SECONDS):
                 return self._write(events)
         except NoTurn as missed:
-            raise _not_written(missed) from None
+            from secure_xcom.sinks.sink_faults import not_written
+
+            raise not_written(missed) from None
 
     def close(self) -> None:
         """End the chain if it has events; the next event starts another chain.
@@ -255,20 +255,6 @@ class AccessLog:
             Finalize(None, _close, args=(reference,), exitpriority=0)
         if self._seen is not None and self._policy is not None:
             self._change, self._unkept = self._seen.change(self._policy), True
-
-
-def _not_written(missed: NoTurn) -> AuditError:
-    if missed.own:
-        return AuditError(
-            "a signal handler pushed or pulled while an event was being written",
-            where="the access log",
-            remedy="push and pull outside of signal handlers and on_kill",
-        )
-    return AuditError(
-        "the event before this one has not been written in time",
-        where="the access log",
-        remedy="check that all sinks answer; in async code, use the async methods (axcom_pull, axcom_push) only",
-    )
 
 
 def _close(reference: weakref.ref[AccessLog]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from secure_xcom.core.access_policy.folders import sink_inside
-from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.sinks.sink_uri import shown
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ def check_apart(policy: Decisions, sinks: Sequence[str]) -> None:
         overlap = sink_inside(policy.compartments, uri)
         if overlap is not None:
             compartment, folder = overlap
-            raise SettingInvalid(
-                f"the access log's sink {shown(uri):.200} and the folder {folder:.200} of compartment "
-                f"{compartment.name!r} overlap, so a right on one is a right on the other",
-                where="[secure_xcom] audit_sinks",
-                remedy="give the access log a bucket of its own, or a prefix or folder beside the store's",
-            )
+            from secure_xcom.sinks.sink_faults import among_payloads
+
+            raise among_payloads(shown(uri), folder, compartment.name)

@@ -64,12 +64,9 @@ class FileSink:
             finally:
                 release(descriptor)
         except NotLocked as error:
-            raise AuditError(
-                f"another process has held the access log's lock for {self._lock_wait} seconds: {error.holder}",
-                where=self.uri,
-                remedy="end that process, and let only the tasks' user and auditors open the file; "
-                "lock_wait=SECONDS in the sink's URI waits longer",
-            ) from None
+            from secure_xcom.sinks.sink_faults import not_locked
+
+            raise not_locked(error, self._lock_wait, self.uri) from None
         except OSError as error:
             raise AuditError(
                 f"the access log cannot be written ({type(error).__name__}: {os.strerror(error.errno or 0)})",

@@ -13,6 +13,7 @@ answer, the bytes tell its own object from somebody else's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from uuid import UUID
@@ -22,10 +23,11 @@ import uuid6
 from secure_xcom.core import clock
 from secure_xcom.core.errors import AuditError, SecureXComError, UriInvalid
 from secure_xcom.core.event import Line
-from secure_xcom.sinks.sink_uri import SinkUri, without_connection
+from secure_xcom.sinks.sink_uri import SinkUri
 from secure_xcom.stores import Store, store
 
 _CHAINS_MAX = 64
+_CONNECTION = re.compile(r"(?<=://)[^/@]*@")
 
 
 class ObjectSink:
@@ -104,3 +106,8 @@ def _path(line: Line) -> str:
     # The first 48 bits of a UUIDv7 are milliseconds (RFC 9562, section 5.7).
     began = datetime.fromtimestamp((UUID(chain).int >> 80) / 1000, timezone.utc)
     return f"events/{began:%Y-%m-%d}/{chain}/{line.record['sequence']:09}.jsonl"
+
+
+def without_connection(uri: str) -> str:
+    """Return a bucket's or a table's URI without the connection that leads to it."""
+    return _CONNECTION.sub("", uri)

@@ -20,7 +20,6 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("s3", "gs", "abfs", "memory"), "objects"),
 }
 _LOGIN = re.compile(r"(?<=://)[^/?#]*@")
-_CONNECTION = re.compile(r"(?<=://)[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +143,6 @@ class SinkUri:
             from secure_xcom.core.uri_faults import unknown_option
 
             raise unknown_option(unknown[0], {*names, "optional"}, self.where)
-
-
-def without_connection(uri: str) -> str:
-    """Return a bucket's or a table's URI without the connection that leads to it."""
-    return _CONNECTION.sub("", uri)
 
 
 def shown(uri: str) -> str:

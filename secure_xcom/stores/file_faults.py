@@ -1,11 +1,12 @@
-"""The meaning of file-system failures for a store of files. Only a failure loads this module."""
+"""Errors of a store of files, about its URI and from the file system. Only a fault loads this module."""
 
 from __future__ import annotations
 
 import errno
 import os
+from urllib.parse import unquote
 
-from secure_xcom.core.errors import ObjectMissing, StoreError
+from secure_xcom.core.errors import ObjectMissing, StoreError, UriInvalid
 from secure_xcom.core.store_errors import StoreDenied, StoreFull, StoreUnavailable
 
 # EFBIG is a limit of the process or of the file system: no room for this object either.
@@ -59,3 +60,28 @@ def link_fault(error: OSError, uri: str) -> StoreError | None:
         where=uri,
         remedy="put the store's folder on a file system with hard links, or use a bucket",
     )
+
+
+def invalid_uri(uri: str) -> UriInvalid:
+    """Return the error for a store URI that names no folder."""
+    scheme, _, rest = uri.partition("://")
+    try:
+        path = unquote(rest, errors="strict")
+    except UnicodeDecodeError:
+        path = None
+    remedy = "write file:///absolute/path, with three slashes"
+    if scheme != "file" or not rest:
+        what = "not a file store URI"
+    elif not rest.startswith("/"):
+        what, remedy = "the path is not absolute", f"write file:///{rest:.120} if that is the path"
+    elif "?" in rest or "#" in rest:
+        what, remedy = "a file store has no options", "remove everything from ? or # on"
+    elif path is None:
+        what = "the percent escapes are not UTF-8"
+    elif ".." in path.split("/"):
+        what, remedy = "the path contains ..", "write the path without .."
+    elif not path.isprintable():
+        what = "the path contains a control character"
+    else:
+        what = "the path is the root of the file system"
+    return UriInvalid(what, where=f"store URI {uri!r:.200}", remedy=remedy)

@@ -24,7 +24,7 @@ from io import FileIO
 from itertools import chain
 from urllib.parse import quote, unquote
 
-from secure_xcom.core.errors import ObjectExists, ObjectMissing, PathInvalid, StoreError, UriInvalid
+from secure_xcom.core.errors import ObjectExists, ObjectMissing, PathInvalid, StoreError
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.size_limit import whole, with_sizes
@@ -225,25 +225,12 @@ def _is_same_file(left: str, right: str) -> bool:
 
 def _root(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
-    remedy = "write file:///absolute/path, with three slashes"
-    if scheme != "file" or not rest:
-        raise UriInvalid("not a file store URI", where=f"store URI {uri!r:.200}", remedy=remedy)
-    where = f"store URI {uri!r:.200}"
-    if not rest.startswith("/"):
-        raise UriInvalid(
-            "the path is not absolute", where=where, remedy=f"write file:///{rest:.120} if that is the path"
-        )
-    if "?" in rest or "#" in rest:
-        raise UriInvalid("a file store has no options", where=where, remedy="remove everything from ? or # on")
-    try:
-        path = unquote(rest, errors="strict")
-    except UnicodeDecodeError:
-        raise UriInvalid("the percent escapes are not UTF-8", where=where, remedy=remedy) from None
-    if ".." in path.split("/"):
-        raise UriInvalid("the path contains ..", where=where, remedy="write the path without ..")
-    if not path.isprintable():
-        raise UriInvalid("the path contains a control character", where=where, remedy=remedy)
+    # A byte that is not UTF-8 becomes a lone surrogate, which is not printable.
+    path = unquote(rest, errors="surrogateescape")
     root = os.path.normpath("/" + path.strip("/"))
-    if root == "/":
-        raise UriInvalid("the path is the root of the file system", where=where, remedy=remedy)
+    odd = "?" in rest or "#" in rest or ".." in path.split("/") or not path.isprintable()
+    if scheme != "file" or not rest.startswith("/") or odd or root == "/":
+        from secure_xcom.stores.file_faults import invalid_uri
+
+        raise invalid_uri(uri)
     return root

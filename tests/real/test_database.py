@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -12,8 +13,10 @@ from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.ops.jobs.doctor_rows import examine_rows
 from secure_xcom.ops.xcom_table import Database
 from tests.support.database_contract import DatabaseContract, refuses_without_telling
+from tests.support.maintenance_contract import MaintenanceContract
 from tests.support.servers.postgres_server import PostgresServer, postgres_server
 from tests.support.servers.vault_server import free_port
+from tests.support.upkeep_world import Upkeep
 from tests.support.world import coordinate
 from tests.support.xcom_table import XComTable
 
@@ -33,8 +36,20 @@ def table(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterator[
     made.close()
 
 
+@pytest.fixture(params=Schema)
+def upkeep(postgres: PostgresServer, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Upkeep]:
+    """A deployment with a database of each schema."""
+    made = Upkeep(tmp_path, postgres.new_database(), schema=request.param)
+    yield made
+    made.close()
+
+
 class TestPostgres(DatabaseContract):
     """The contract."""
+
+
+class TestMaintenance(MaintenanceContract):
+    """The jobs on its rows."""
 
 
 def test_a_server_that_is_not_there_is_told_without_its_url() -> None:

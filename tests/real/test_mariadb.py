@@ -1,19 +1,30 @@
-"""Claims on a real MariaDB, which speaks MySQL's dialect."""
+"""Claims and the metadata database on a real MariaDB, which speaks MySQL's dialect."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy
 
 from secure_xcom.claims.claim_table import ClaimTable
 from secure_xcom.claims.migrate import migrate
+from secure_xcom.connections.sql.airflow_tables import Schema
+from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.claim_errors import ClaimRefused
 from secure_xcom.core.service_errors import ClaimsUnavailable
+from secure_xcom.ops.jobs.doctor_rows import examine_rows
+from secure_xcom.ops.xcom_table import Database
 from tests.support.claim_contract import ClaimTableContract, claimant, taken, target
+from tests.support.database_contract import DatabaseContract, refuses_without_telling
+from tests.support.maintenance_contract import MaintenanceContract
 from tests.support.servers.mariadb_server import MariaDbServer, mariadb_server
+from tests.support.servers.vault_server import free_port
+from tests.support.upkeep_world import Upkeep
+from tests.support.world import coordinate
+from tests.support.xcom_table import XComTable
 
 pytestmark = pytest.mark.on_request
 
@@ -23,6 +34,30 @@ def mariadb() -> Iterator[MariaDbServer]:
     """A server for this file."""
     with mariadb_server() as server:
         yield server
+
+
+@pytest.fixture(params=Schema)
+def table(mariadb: MariaDbServer, request: pytest.FixtureRequest) -> Iterator[XComTable]:
+    """New tables of each schema, in a new database."""
+    made = XComTable(mariadb.new_database(), request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=Schema)
+def upkeep(mariadb: MariaDbServer, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Upkeep]:
+    """A deployment with a database of each schema."""
+    made = Upkeep(tmp_path, mariadb.new_database(), schema=request.param)
+    yield made
+    made.close()
+
+
+class TestDatabase(DatabaseContract):
+    """The contract of the metadata database."""
+
+
+class TestMaintenance(MaintenanceContract):
+    """The jobs on its rows."""
 
 
 class TestClaims(ClaimTableContract):
@@ -72,3 +107,35 @@ def test_a_killed_database_refuses_and_loses_nothing(mariadb: MariaDbServer) -> 
     with pytest.raises(ClaimRefused):
         taken(table, at, "b")
     assert taken(table, at, "a").claimant == claimant("a")
+
+
+def test_a_connection_that_broke_is_made_anew(mariadb: MariaDbServer, table: XComTable) -> None:
+    """After the server was killed and started again the same object reads on."""
+    table.put(coordinate(), 1)
+    database = table.database()
+    assert database.count() == 1
+    mariadb.stop()
+    mariadb.start()
+    assert database.count() == 1
+    database.close()
+
+
+def test_a_server_that_is_not_there_is_told_without_its_url() -> None:
+    """A refused connection is an error of ours without the password of the URL."""
+    refuses_without_telling(f"mysql+pymysql://me:canary-in-url@127.0.0.1:{free_port()}/a", "canary-in-url")
+
+
+def test_doctor_needs_no_more_than_its_documented_rights(mariadb: MariaDbServer, table: XComTable) -> None:
+    """With SELECT on the documented tables rows are looked at."""
+    table.put(coordinate(), "a plain value")
+    if table.schema is Schema.ATTEMPTS:
+        table.retry(coordinate())
+    tables = ["xcom"]
+    if table.schema is Schema.ATTEMPTS:
+        tables = ["xcom_v1", "xcom_v2", "task_instance", "dag_run", "legacy_task_data_owner", "dynamic_region"]
+    database = Database(user(mariadb, table.url, *(f"SELECT ON {name}" for name in tables)))
+    policy = AccessPolicy.single(("local:///nowhere/keyring.json",), "memory://nowhere")
+    rows, findings, _ = examine_rows(policy, database)
+    database.close()
+    assert rows == 1
+    assert [finding.rule for finding in findings] == ["plaintext-row"]

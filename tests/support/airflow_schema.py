@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 
 from secure_xcom.connections.sql.airflow_tables import Schema
 
@@ -32,6 +32,7 @@ _TABLES = (
     "alembic_version", "dag_run", "task_instance", "log", "xcom", "xcom_v1", "xcom_v2",
     "legacy_task_data_owner", "dynamic_region",
 )  # fmt: skip
+_IDS = ("dag_id", "run_id", "task_id", "key")
 DUMPS = {Schema.COORDINATES: _DUMPS / "airflow-3.3.2.sql", Schema.ATTEMPTS: _DUMPS / "airflow-3.4.0b2.sql"}
 
 
@@ -128,7 +129,7 @@ def make_tables(engine: sa.Engine, schema: Schema) -> bool:
         columns = [
             sa.Column(
                 each.name,
-                _on_postgres(each),
+                _on_server(each, engine.dialect.name),
                 primary_key=each.primary_key,
                 nullable=each.nullable,
                 server_default=_default(each),
@@ -156,16 +157,23 @@ def _default(column: sa.Column[Any]) -> Any:
     return default.arg if plain and isinstance(default, sa.DefaultClause) else None
 
 
-def _on_postgres(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
-    kind = column.type
+def _on_server(column: sa.Column[Any], dialect: str) -> sa.types.TypeEngine[Any]:
+    """Return the type that Airflow's migrations give a column on PostgreSQL or MySQL."""
+    kind, postgres = column.type, dialect == "postgresql"
     if isinstance(kind, sa.JSON):
-        return postgresql.JSONB() if column.name == "value" else sa.JSON()
+        return postgresql.JSONB() if column.name == "value" and postgres else sa.JSON()
+    if column.name == "region_id" and not postgres:
+        # airflow/utils/sqlalchemy.py, CompactUUID
+        return mysql.BINARY(16)
     if isinstance(kind, sa.BLOB):
         return sa.LargeBinary()
     if isinstance(kind, sa.CHAR):
         return sa.Uuid()
     if isinstance(kind, sa.TIMESTAMP | sa.DateTime):
-        return sa.TIMESTAMP(timezone=True)
+        return sa.TIMESTAMP(timezone=True) if postgres else mysql.TIMESTAMP(fsp=6)
+    if isinstance(kind, sa.String) and column.name in _IDS and not postgres:
+        # airflow/models/base.py, get_id_collation_args
+        return mysql.VARCHAR(kind.length, collation="utf8mb3_bin")
     return kind
 
 

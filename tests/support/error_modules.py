@@ -3,6 +3,7 @@
 ERROR_MODULES = (
     "claim_errors",
     "errors",
+    "keyring_errors",
     "operator_errors",
     "policy_errors",
     "service_errors",

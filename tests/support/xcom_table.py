@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 
-from secure_xcom.connections.sql.airflow_tables import PLACE, Schema
+from secure_xcom.connections.sql.airflow_tables import PLACE, RegionId, Schema
 from secure_xcom.core.coordinate import Coordinate
 from secure_xcom.ops.xcom_table import Database
 from tests.support.airflow_schema import make_tables
@@ -254,6 +254,8 @@ def _kind(column: sqlalchemy.Column[Any]) -> Any:
     """Return a column's type as Airflow declares it: SQLite and reflection know fewer."""
     if column.name in ("value", "conf") or isinstance(column.type, sqlalchemy.JSON | postgresql.JSONB):
         return _JSON if column.name == "value" else sqlalchemy.JSON()
+    if isinstance(column.type, mysql.BINARY):
+        return RegionId()
     if isinstance(column.type, sqlalchemy.CHAR | sqlalchemy.Uuid):
         return sqlalchemy.Uuid()
     return _TIME if isinstance(column.type, sqlalchemy.TIMESTAMP | sqlalchemy.DateTime) else column.type

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from secure_xcom.airflow import settings
+from secure_xcom.deployment import airflow_config
 
 
 class _Late:
@@ -22,14 +22,12 @@ class _Late:
 
     def __get__(self, _: object, __: object = None) -> list[dict[str, Any]]:
         if self._made is None:
-            self._made = self._make() if settings.switched_on("ui") else []
+            self._made = []
+            if airflow_config.switched_on("ui"):
+                from secure_xcom.airflow.plugin.ui import registration
+
+                self._made = getattr(registration, self._name)()
         return self._made
-
-    def _make(self) -> list[dict[str, Any]]:
-        from secure_xcom.airflow.plugin.ui import registration
-
-        made: list[dict[str, Any]] = getattr(registration, self._name)()
-        return made
 
 
 class SecureXComPlugin(AirflowPlugin):

@@ -11,27 +11,24 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
 from airflow import policies, settings
 from airflow.policies import hookimpl
 
-from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow import task_context
 from secure_xcom.airflow.task_context import TASK_RUNNER
-from secure_xcom.core.errors import SecureXComError
 from secure_xcom.deployment import airflow_config
 
 _SWITCH = "show_return_value_in_logs"
 
 # A process's settings do not change while it runs, and these are asked for at each task of a DAG file.
 _backend_is_ours = cache(airflow_config.backend_is_ours)
-_switched_on = cache(airflow_settings.switched_on)
-_policy_path = cache(airflow_settings.policy_path)
+_switched_on = cache(airflow_config.switched_on)
+_policy_path = cache(airflow_config.policy_path)
 # What places tasks is imported only where there is an access policy to place them by.
-_placing_path = cache(airflow_settings.placing_policy)
+_placing_path = cache(airflow_config.placing_policy)
 
 _SUPERVISOR = "airflow.sdk.execution_time.supervisor"
 
@@ -58,7 +55,7 @@ def dag_policy(dag: Any) -> None:
         return
     from secure_xcom.airflow.plugin import placing
 
-    _or_violation(placing.place_dag, dag)
+    placing.or_violation(placing.place_dag, dag)
 
 
 @hookimpl(trylast=True)
@@ -72,7 +69,7 @@ def task_policy(task: Any) -> None:
     if _placing_path() is not None:
         from secure_xcom.airflow.plugin import placing
 
-        _or_violation(placing.place_task, task)
+        placing.or_violation(placing.place_task, task)
     _hide_return_value(task)
 
 
@@ -150,29 +147,14 @@ if "sqlalchemy.orm" in sys.modules and airflow_config.is_written("access_policy"
     deadline_callbacks.watch()
 
 
-def _or_violation(place: Callable[[Any], None], subject: Any) -> None:
-    from airflow.exceptions import AirflowClusterPolicyViolation
-
-    try:
-        place(subject)
-    except SecureXComError as error:
-        raise AirflowClusterPolicyViolation(str(error)) from None
-
-
 def _hides_return_values(dag_id: str) -> bool:
     """Return whether a DAG's operators keep quiet: its compartment says, or else the deployment."""
     policy_path = _policy_path()
     if policy_path is not None:
-        from secure_xcom.core.access_policy.watched_policy import watched
-        from secure_xcom.core.policy_errors import PolicyInvalid
+        from secure_xcom.airflow.plugin.quiet_compartments import hides_return_values
 
-        try:
-            compartment = watched(policy_path).current().resolve_dag(dag_id)
-        except PolicyInvalid:
-            # Nothing is pushed or pulled with such a file, and quiet is the safe side.
-            return True
-        if compartment is not None and compartment.hide_return_values is not None:
-            return compartment.hide_return_values
+        if (told := hides_return_values(policy_path, dag_id)) is not None:
+            return told
     return _switched_on("hide_return_values")
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from secure_xcom.airflow import settings
 from secure_xcom.core.errors import SecureXComError
+from secure_xcom.deployment import airflow_config
 
 _MODELS = "airflow.models.callback"
 _CLASS = "ExecutorCallback"
@@ -44,7 +44,11 @@ def _before_write(_mapper: Any, connection: Any, row: Any) -> None:
     changes = inspect(row).attrs.state.history
     before = [str(getattr(state, "value", state)) for state in changes.deleted or ()]
     state = str(getattr(row.state, "value", row.state))
-    if state in _ABOUT_TO_RUN and not set(before) & set(_ABOUT_TO_RUN) and settings.placing_policy() is not None:
+    if (
+        state in _ABOUT_TO_RUN
+        and not set(before) & set(_ABOUT_TO_RUN)
+        and airflow_config.placing_policy() is not None
+    ):
         place(row, connection)
 
 

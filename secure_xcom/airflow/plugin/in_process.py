@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow.plugin import supervisor
 from secure_xcom.deployment import airflow_config
 
@@ -18,7 +17,7 @@ def mask_output() -> None:
     if not airflow_config.backend_is_ours():
         return
     supervisor.mask_rendered_fields()
-    if not airflow_settings.switched_on("mask_component_logs"):
+    if not airflow_config.switched_on("mask_component_logs"):
         return
     supervisor.mask_component_logs()
     for name in ("stdout", "stderr"):

@@ -7,11 +7,10 @@ a file that means harm can undo it; the second runs in the scheduler and the API
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from secure_xcom.airflow import settings
 from secure_xcom.airflow.plugin import executors, placement_requests, placement_settings
 from secure_xcom.core.access_policy.dag_origin import Origin, check_told
 from secure_xcom.core.access_policy.dag_placement import Placement, placement
@@ -28,11 +27,24 @@ HOLD = "held by secure_xcom: see the log of the scheduler and the API server"
 """A pool that does not exist: Airflow runs no task in it, and shows its name."""
 
 # A process's settings do not change while it runs, and these are read for each task instance.
-path = cache(settings.placing_policy)
+path = cache(airflow_config.placing_policy)
 _multi_team = cache(airflow_config.multi_team)
 _told = cache(dag_origins.origins_told)
 # A file's path is resolved once, not for each of its tasks.
 _bundle_of = lru_cache(maxsize=256)(placement_settings.bundle_of)
+
+
+def or_violation(place: Callable[[Any], None], subject: Any) -> None:
+    """Place a DAG or a task of a DAG file.
+
+    :raises AirflowClusterPolicyViolation: it is refused; Airflow shows that as the file's import error.
+    """
+    from airflow.exceptions import AirflowClusterPolicyViolation
+
+    try:
+        place(subject)
+    except SecureXComError as error:
+        raise AirflowClusterPolicyViolation(str(error)) from None
 
 
 def place_dag(dag: Any) -> None:

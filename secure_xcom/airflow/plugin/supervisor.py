@@ -12,7 +12,6 @@ from collections.abc import MutableMapping
 from functools import cache
 from typing import Any
 
-from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow.task_context import DAG_PROCESSOR
 from secure_xcom.core.config import SECTION
 from secure_xcom.core.errors import SecureXComError
@@ -32,7 +31,7 @@ def before_fork() -> None:
             return
         teach_masker()
         read_policy()
-        if airflow_settings.switched_on("mask_component_logs"):
+        if airflow_config.switched_on("mask_component_logs"):
             mask_component_logs()
         mask_rendered_fields()
         import_ahead()
@@ -57,7 +56,7 @@ def say_unused() -> None:
 
 def read_policy() -> None:
     """Read the access policy before a fork, so that no child has to. What is wrong with it, a child says."""
-    path = airflow_settings.placing_policy()
+    path = airflow_config.placing_policy()
     if path is None:
         return
     from secure_xcom.core.access_policy.watched_policy import watched
@@ -98,7 +97,7 @@ def configure_models() -> None:
 
 def _needed() -> tuple[tuple[str, ...], bool]:
     """Every key and store URI that a task of this deployment may need, and whether alarms may have to be told."""
-    policy_path = airflow_settings.policy_path()
+    policy_path = airflow_config.policy_path()
     if policy_path is None:
         settings = airflow_config.load()
         return (*settings.key_uris, settings.store_uri or ""), False

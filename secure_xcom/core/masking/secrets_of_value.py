@@ -110,7 +110,8 @@ def _texts(value: str | bytes | float) -> Iterator[str]:
         text = str(value)
     except ValueError:
         # Python does not print integers of over 4,300 digits in decimal, so no log shows them so.
-        text = hex(value) if isinstance(value, int) else repr(value)
+        yield hex(value) if isinstance(value, int) else repr(value)
+        return
     if is_long_number(text):
         yield text
 

@@ -10,13 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import (
-    KeyringError,
-    KeyringExposed,
-    KeyringMissing,
-    SettingInvalid,
-)
+from secure_xcom.core.errors import SettingInvalid
 from secure_xcom.core.findings import Finding, Status
+from secure_xcom.core.keyring_errors import KeyringError, KeyringExposed, KeyringMissing
 from secure_xcom.keys import KeyUri
 from secure_xcom.ops.checks.doctor_workers import settings_of_workers
 from secure_xcom.ops.checks.stored_connections import examine_connections, used_by

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from secure_xcom.core import clock
-from secure_xcom.core.errors import KeyringError, KeyServiceError
+from secure_xcom.core.errors import KeyServiceError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.keyring_errors import KeyringError
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.keyring import Keyring
 from secure_xcom.keys.local import LocalKeyring

@@ -14,8 +14,9 @@ from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.identities import Identity
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import Coordinate, encryption_context
-from secure_xcom.core.errors import KeyringMissing, SecureXComError
+from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.findings import Finding
+from secure_xcom.core.keyring_errors import KeyringMissing
 from secure_xcom.core.service_errors import KeyServiceDenied, KeyServiceLoginRefused
 from secure_xcom.core.vault_errors import VaultTrouble
 from secure_xcom.keys import DataKey, KeyUri, key_service

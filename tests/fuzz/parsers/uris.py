@@ -14,8 +14,9 @@ from secure_xcom.keys.local import LocalKeyring
 from secure_xcom.keys.vault import split_uri as split_key
 from secure_xcom.ops.audit_trail.tlog.signer_file import FileSigner
 from secure_xcom.sinks.file import FileSink
+from secure_xcom.sinks.objects import without_connection
 from secure_xcom.sinks.python_logging import LogSink
-from secure_xcom.sinks.sink_uri import SinkUri, without_connection
+from secure_xcom.sinks.sink_uri import SinkUri
 from secure_xcom.sinks.syslog import SyslogSink
 from secure_xcom.stores.bucket_uri import BucketUri, read_options
 from secure_xcom.stores.files import FileStore

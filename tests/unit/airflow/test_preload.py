@@ -9,19 +9,15 @@ import sys
 from pathlib import Path
 
 import secure_xcom
+from secure_xcom.ops.keyring import create_keyring
 
 PUSH_AND_PULL = """
 import json, sys
-from datetime import datetime, timezone
 from pathlib import Path
 from airflow import settings
 settings.initialize()
 from secure_xcom import SecureXComBackend
 from secure_xcom.airflow.plugin import supervisor
-from secure_xcom.keys.keyring import Keyring, Version
-keyring = Path(sys.argv[1]) / "keyring.json"
-keyring.touch(0o600)
-keyring.write_bytes(Keyring({1: Version(datetime.now(timezone.utc), bytes(32))}, 1).dump())
 (Path(sys.argv[1]) / "store").mkdir()
 supervisor.import_ahead()
 before = set(sys.modules)
@@ -38,6 +34,7 @@ print(json.dumps(sorted(name for name in added if name.partition(".")[0] in ("se
 
 def test_a_task_imports_nothing_of_ours_after_the_fork(tmp_path: Path) -> None:
     """A push and a pull of a compressed value find every module that they need in what the parent imported."""
+    create_keyring(f"{tmp_path}/keyring.json")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     done = subprocess.run(
         [sys.executable, "-c", PUSH_AND_PULL, str(tmp_path)],

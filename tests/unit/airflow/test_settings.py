@@ -12,7 +12,6 @@ import pytest
 from packaging.version import Version
 
 from secure_xcom import SecureXComBackend
-from secure_xcom.airflow import settings as airflow_settings
 from secure_xcom.airflow.plugin import placement_settings
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import SettingInvalid
@@ -126,7 +125,7 @@ def test_whose_backend_it_is(monkeypatch: pytest.MonkeyPatch, path: str, ours: b
 def test_a_switch_that_cannot_be_read_is_on(monkeypatch: pytest.MonkeyPatch, text: str, on: bool) -> None:
     """What stops a leak is not switched off by a typing mistake."""
     monkeypatch.setenv("AIRFLOW__SECURE_XCOM__HIDE_RETURN_VALUES", text)
-    assert airflow_settings.switched_on("hide_return_values") is on
+    assert airflow_config.switched_on("hide_return_values") is on
 
 
 def test_the_access_log_lies_beside_airflows_logs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,13 +113,12 @@ def test_a_push_has_the_map_index_of_its_coordinate() -> None:
 
 
 @pytest.mark.parametrize("told", [None, "", "no uuid", 7])
-def test_an_attempt_without_a_uuid_is_not_known(monkeypatch: pytest.MonkeyPatch, told: Any) -> None:
+def test_an_attempt_without_a_uuid_is_not_known(told: Any) -> None:
     """A claim names the attempt by its UUID or not at all."""
-    monkeypatch.setattr(task_context, "_attempt", None)
     task = task_context.remember({"ti": instance(id=told)})
-    known = task_context.certain(task)
+    known = task_context.claimant(task)
     assert known is not None
     assert known.attempt is None
-    again = task_context.certain(task_context.remember({"ti": instance(id=LOGGED["ti_id"].upper())}))
+    again = task_context.claimant(task_context.remember({"ti": instance(id=LOGGED["ti_id"].upper())}))
     assert again is not None
     assert again.attempt == LOGGED["ti_id"]

@@ -39,8 +39,10 @@ class Rows:
 
     values: list[Any]
     beaten: list[Any] = field(default_factory=list)
+    reads: int = 0
 
     def read(self, coordinate: Coordinate) -> Sequence[object]:
+        self.reads += 1
         return list(self.values)
 
     def replace(self, coordinate: Coordinate, old: object, new: object) -> bool:
@@ -80,7 +82,7 @@ def test_the_keys_go_and_then_the_payload(there: World) -> None:
     reference = there.push("opensesame", TOKEN)
     rows = Rows([reference])
     found = done(there, reference, rows)
-    assert (found.keys, found.left, found.whole) == ("destroyed", None, True)
+    assert (found.keys, found.left, found.whole, rows.reads) == ("destroyed", None, True, 1)
     assert parse(rows.values[0]).shredded is not None
     assert payloads(there) == []
 

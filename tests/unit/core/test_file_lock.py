@@ -17,7 +17,8 @@ from secure_xcom.core import lock_holder
 from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.config import Settings
-from secure_xcom.core.errors import AuditError, KeyringError, UriInvalid
+from secure_xcom.core.errors import AuditError, UriInvalid
+from secure_xcom.core.keyring_errors import KeyringError
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.core.pipeline.push_and_pull import Pipeline, Push, Row

@@ -18,16 +18,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from secure_xcom.core.coordinate import context_bytes
-from secure_xcom.core.errors import (
-    KeyringBroken,
-    KeyringError,
-    KeyringExposed,
-    KeyringMissing,
-    KeyServiceError,
-    KeyVersionUnknown,
-    UnwrapRefused,
-    UriInvalid,
-)
+from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused, UriInvalid
+from secure_xcom.core.keyring_errors import KeyringBroken, KeyringError, KeyringExposed, KeyringMissing
 from secure_xcom.keys import DataKey, KeyService, Wrap, key_service
 from secure_xcom.keys.keyring import Keyring
 from secure_xcom.keys.local import CONTEXT_PREFIX, LocalKeyring, keyring_path
@@ -580,7 +572,7 @@ def test_a_full_disk_leaves_the_old_keyring(path: Path) -> None:
     before = path.read_bytes()
     code = """
 import resource, sys
-from secure_xcom.core.errors import KeyringError
+from secure_xcom.core.keyring_errors import KeyringError
 from secure_xcom.ops.keyring import create_keyring, rotate_keyring
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 for call, path in ((rotate_keyring, sys.argv[1]), (create_keyring, sys.argv[1] + ".2")):

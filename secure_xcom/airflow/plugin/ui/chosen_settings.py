@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from secure_xcom.core.config import OPTIONS, SECTION, Settings
-from secure_xcom.deployment.airflow_config import declare_sensitive_options, option
+from secure_xcom.deployment.airflow_config import option
+from secure_xcom.deployment.sensitive_options import declare_sensitive_options
 
 
 def chosen(*names: str) -> Settings:

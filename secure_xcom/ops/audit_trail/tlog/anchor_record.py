@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from secure_xcom.core.operator_errors import SealedLogInvalid
-from secure_xcom.sinks.sink_uri import without_connection
+from secure_xcom.sinks.objects import without_connection
 
 
 class ChainEnd(NamedTuple):

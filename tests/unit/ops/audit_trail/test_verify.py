@@ -351,6 +351,30 @@ def test_chains_that_are_being_written_are_not_reported(deployment: Deployment) 
     assert (result.open, result.found) == (1, [])
 
 
+def test_a_chain_is_quiet_once_the_quiet_time_is_over(deployment: Deployment) -> None:
+    """At that moment, and not before, a chain without an end is reported."""
+    last = START + timedelta(seconds=3)
+
+    def at(moment: timedelta) -> tuple[int, list[str | None]]:
+        files = [source(deployment.file.as_uri())]
+        result = verify(files, None, quiet_seconds=60, now=lambda: last + moment)
+        assert (result.sealed, result.pruned) == (0, 0)
+        return result.open, [one.rule for one in result.found]
+
+    assert at(timedelta(seconds=60, microseconds=-1)) == (1, [])
+    assert at(timedelta(seconds=60)) == (0, ["interrupted"])
+
+
+def test_a_copy_in_another_place_is_held_against_the_same_anchors(deployment: Deployment, tmp_path: Path) -> None:
+    """Whoever verifies a copy of the only sink finds what was added behind the last anchor and dated back."""
+    deployment.seal()
+    deployment.change(a_chain_of_their_own)
+    copy = tmp_path / "elsewhere.jsonl"
+    shutil.copy(deployment.file, copy)
+    found = verify([source(copy.as_uri())], deployment.log, now=lambda: LATER).found
+    assert ("unsealed", FORGED) in [(one.rule, one.details["chain"]) for one in found]
+
+
 # --- the anchored log ---------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pytest
 from secure_xcom.keys.keyring import Keyring, Version
 from secure_xcom.keys.local import LocalKeyring
 from secure_xcom.ops.checks.key_services import check_key_service
-from secure_xcom.ops.keyring import create_keyring
+from secure_xcom.ops.keyring import create_keyring, dump
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_check_says_whom_it_serves(keyring: LocalKeyring) -> None:
 def test_check_warns_of_an_old_version(path: Path) -> None:
     """A newest version of over a year is a warning that says to rotate."""
     old = Version(datetime.now(timezone.utc) - timedelta(days=400), b"\x17" * 32)
-    path.write_bytes(Keyring({1: old}, 1).dump())
+    path.write_bytes(dump(Keyring({1: old}, 1)))
     finding = check_key_service(LocalKeyring(f"local://{path}"))[0]
     assert finding.status == "warning"
     assert "400 day(s)" in finding.text

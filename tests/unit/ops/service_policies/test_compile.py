@@ -158,3 +158,78 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(PolicyInvalid, match="contains other files"):
         write(compiled(POLICY, "fin"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+ROLES = """
+version: 1
+compartments:
+  - {{name: one, dags: ["*"], key_uris: ["vault://v/transit/keys/one"], store_uri: "file:///x"}}
+identities:
+  - {{name: worker, workers_of: [one], vault: {vault}}}
+"""
+TOKENS = {"token_policies": ["secure-xcom-worker"], "token_type": "service"}
+HOUR_AND_DAY = {"token_ttl": 3600, "token_max_ttl": 86_400}
+
+
+@pytest.mark.parametrize(
+    ("vault", "path", "body"),
+    [
+        (
+            "{auth: approle, secret_id_ttl: 2h, secret_id_num_uses: 3, token_ttl: 2d}",
+            "auth/approle/role/worker",
+            {"token_ttl": 172_800, "token_max_ttl": 172_800, "bind_secret_id": True}
+            | {"secret_id_ttl": 7200, "secret_id_num_uses": 3},
+        ),
+        (
+            (
+                "{auth: approle, mount: other, role: named, bound_cidrs: [10.0.0.0/8], token_ttl: 1m, "
+                "token_max_ttl: 1h}"
+            ),
+            "auth/other/role/named",
+            {"token_ttl": 60, "token_max_ttl": 3600, "token_bound_cidrs": ["10.0.0.0/8"]}
+            | {"bind_secret_id": True, "secret_id_ttl": 7_776_000, "secret_id_num_uses": 0},
+        ),
+        (
+            "{auth: kubernetes, service_accounts: [sa], namespaces: [ns], audience: vault}",
+            "auth/kubernetes/role/worker",
+            {**HOUR_AND_DAY, "bound_service_account_names": ["sa"]}
+            | {"bound_service_account_namespaces": ["ns"], "audience": "vault"},
+        ),
+        (
+            "{auth: jwt, bound_audiences: [xcom], user_claim: email, bound_claims: {b: 2, a: 1}}",
+            "auth/jwt/role/worker",
+            {**HOUR_AND_DAY, "role_type": "jwt", "user_claim": "email"}
+            | {"bound_audiences": ["xcom"], "bound_claims": {"a": "1", "b": "2"}},
+        ),
+    ],
+    ids=["approle", "cidrs", "kubernetes", "jwt"],
+)
+def test_a_role_has_every_limit_that_the_policy_names(vault: str, path: str, body: dict[str, object]) -> None:
+    """Under Vault's names for them: Vault ignores a field that it does not know."""
+    files = compiled(ROLES.format(vault=vault.replace("b: 2, a: 1", "b: '2', a: '1'"))).files
+    made = json.loads(files["vault/roles/worker.json"])
+    assert made == {"path": path, "body": {**TOKENS, **body}}
+
+
+SHARED = """
+version: 1
+compartments:
+  - {name: one, dags: ["one_*"], key_uris: ["vault://v/transit/keys/shared"], store_uri: "file:///x"}
+  - name: two
+    dags: ["two_*"]
+    key_uris: ["vault://v/transit/keys/two", "vault://v/transit/keys/shared?wrap=never"]
+    store_uri: "file:///y"
+identities:
+  - {name: worker, workers_of: [one], vault: {auth: approle}}
+  - {name: caretaker, grants: [{compartment: one, as: maintenance}], vault: {auth: approle}}
+"""
+
+
+def test_a_key_that_another_compartment_only_opens_with_is_shared() -> None:
+    """Identities of both are limited to their own contexts, and the notes tell of it; looking is not."""
+    made = compiled(SHARED)
+    hcl = made.files["vault/policies/secure-xcom-worker.hcl"]
+    assert "required_parameters" in hcl
+    assert json.loads(made.files["vault/transit/transit~shared.json"])["compartments"] == ["one", "two"]
+    limited = [note for note in made.notes if "is limited by context" in note]
+    assert [note.partition(" in ")[0] for note in limited] == ["worker: push", "worker: pull", "caretaker: rewrap"]

@@ -128,6 +128,56 @@ def test_how_people_log_in() -> None:
     assert group["body"]["policies"] == ["secure-xcom-viewers-finance-oncall"]
 
 
+@pytest.mark.parametrize(
+    ("more", "login", "headers"),
+    [
+        ("", {"user_claim": "email", "groups_claim": "groups", "oidc_scopes": ["email", "profile"]}, []),
+        (
+            ", namespace: team, user_claim: upn, groups_claim: roles, scopes: [groups], token_ttl: 5m",
+            {"user_claim": "upn", "groups_claim": "roles", "oidc_scopes": ["groups"]}
+            | {"token_ttl": 300, "token_max_ttl": 300},
+            ["X-Vault-Namespace"],
+        ),
+    ],
+    ids=["default", "all options"],
+)
+def test_what_is_made_at_vault_is_this_and_nothing_else(
+    more: str, login: dict[str, object], headers: list[str]
+) -> None:
+    """Under Vault's names for it: Vault ignores a field that it does not know."""
+    files = compiled(("mount: company/oidc}", f"mount: company/oidc{more}}}")).files
+    made = json.loads(files["vault/reveal.json"])["reveal"]
+    name, group, origin = "secure-xcom-reveal", "secure-xcom-viewers-finance-oncall", "https://reveal.example.com"
+    template = (
+        '{"person": {{identity.entity.aliases.{ACCESSOR}.name}}, "groups": {{identity.entity.groups.names}}}'
+    )
+    assert {each["path"]: each["body"] for each in made if "Leads" not in each["about"]} == {
+        f"identity/oidc/key/{name}": {
+            "algorithm": "ES256",
+            "allowed_client_ids": [name],
+            "rotation_period": 86_400,
+            "verification_ttl": 86_400,
+        },
+        f"identity/oidc/role/{name}": {"key": name, "client_id": name, "ttl": 120, "template": template},
+        f"auth/company/oidc/role/{name}": {
+            "role_type": "oidc",
+            "allowed_redirect_uris": [f"{origin}/callback"],
+            "token_policies": [],
+            "token_no_default_policy": True,
+            "token_type": "service",
+            "token_ttl": 600,
+            "token_max_ttl": 600,
+            **login,
+        },
+        "sys/config/cors": {"allowed_origins": [origin], "allowed_headers": headers},
+        f"identity/group/name/{group}": {
+            "type": "external",
+            "policies": [group],
+            "metadata": {"made_by": "secure_xcom", "reveal_origin": origin},
+        },
+    }
+
+
 def test_without_vault_nobody_logs_in_there() -> None:
     """With the company's provider, people have no rights at Vault at all."""
     made = compiled(
@@ -196,5 +246,6 @@ def test_kms_opens_for_a_revealer_within_its_dags() -> None:
 
 def test_an_identity_cannot_take_a_groups_policy() -> None:
     """Two policies of one name at Vault are refused."""
-    with pytest.raises(PolicyInvalid, match="one policy in Vault"):
+    with pytest.raises(PolicyInvalid, match="one policy in Vault") as caught:
         compiled(("name: reveal-service", "name: viewers-finance-oncall"))
+    assert caught.value.where == "identities"
