@@ -41,7 +41,7 @@ help:
 	@echo "make mutation     change each module that must not be wrong, and see whether its tests notice: MODULES, SAMPLE, SEED"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
-	@echo "make bench-quick  what pushes and pulls cost against BENCH_AGAINST=COMMIT (the last release), in counted instructions"
+	@echo "make bench-quick  what pushes and pulls cost against BENCH_AGAINST=COMMIT, in counted instructions"
 	@echo "make flames       flame graphs of a push and a pull, into docs/evidence/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
 	@echo "make test-another-day  the tests that need no server, on four other days"
@@ -137,7 +137,7 @@ bench:
 
 # Without valgrind it counts calls of functions instead.
 bench-quick: dev
-	$(BIN)/python benchmarks/bench_quick.py $(if $(BENCH_AGAINST),--against $(BENCH_AGAINST))
+	$(BIN)/python benchmarks/bench_quick.py $(if $(BENCH_AGAINST),--against $(BENCH_AGAINST)) $(BENCH_ARGS)
 
 flames:
 	@scripts/setup-venv $(VENV)-bench bench

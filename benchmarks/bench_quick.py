@@ -1,9 +1,10 @@
 """Compare pushes and pulls of this checkout with another commit's, in counts that a busy machine does not change.
 
-    python benchmarks/bench_quick.py [--against COMMIT] [--json FILE]
+    python benchmarks/bench_quick.py [--against COMMIT] [--calls] [--json FILE]
 
-Without a commit: the last release's tag, or what origin's main is. Counted are the processor's instructions (by
-valgrind's callgrind; without it, calls of Python and C functions), and calls to the store and the key service.
+Without a commit: the last release's tag, or before the first release the commit that `benchmarks/baseline` names.
+Who makes a push dearer on purpose moves it. Counted are the processor's instructions (by valgrind's callgrind;
+without it or with --calls, calls of Python and C functions), and calls to the store and the key service.
 The exit code is 1 where a count rose by more than its limit; times are not compared at all.
 """
 
@@ -47,12 +48,18 @@ class Compared(NamedTuple):
         return self.ratio <= LIMITS[self.unit]
 
 
-def last_release() -> str:
-    """Return the last release's tag, or origin's main."""
+def baseline() -> str:
+    """Return the last release's tag, or the commit that is written down."""
     told = subprocess.run(
         ["git", "describe", "--tags", "--abbrev=0"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    return told.stdout.strip() or "origin/main"
+    return told.stdout.strip() or (ROOT / "benchmarks" / "baseline").read_text(encoding="ascii").strip()
+
+
+def is_here(commit: str) -> bool:
+    """Return whether this clone has a commit; a shallow one may not."""
+    asked = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 def checkout(commit: str, folder: Path) -> Path:
@@ -66,7 +73,7 @@ def checkout(commit: str, folder: Path) -> Path:
     return folder
 
 
-def counted(tree: Path, folder: Path) -> dict[str, dict[str, float]]:
+def counted(tree: Path, folder: Path, valgrind: str | None) -> dict[str, dict[str, float]]:
     """Return what a process that runs a tree's package counts: unit -> what -> count."""
     folder.mkdir()
     key, store = (folder / "keyring.json").as_uri().replace("file:", "local:"), (folder / "store").as_uri()
@@ -83,7 +90,7 @@ def counted(tree: Path, folder: Path) -> dict[str, dict[str, float]]:
     arguments = [sys.executable, "-c", command, "init", "--key", key, "--store", store]
     subprocess.run(arguments, env=environment, check=True, capture_output=True)
     side = [sys.executable, str(tree / "benchmarks" / "quick_side.py"), str(folder)]
-    if valgrind := shutil.which("valgrind"):
+    if valgrind:
         out = f"--callgrind-out-file={folder}/callgrind.out"
         side = [valgrind, "--quiet", "--tool=callgrind", "--instr-atstart=no", out, *side, "--callgrind"]
     answer = subprocess.run(side, env=environment, capture_output=True, check=False)
@@ -92,14 +99,17 @@ def counted(tree: Path, folder: Path) -> dict[str, dict[str, float]]:
     return dict(json.loads(answer.stdout.splitlines()[-1]))
 
 
-def compare(commit: str) -> list[Compared]:
-    """Count both, and return what can be compared."""
+def compare(commit: str, valgrind: str | None) -> list[Compared]:
+    """Count both, and return what can be compared.
+
+    :param valgrind: where it is, if instructions are to be counted.
+    """
     folder = Path(tempfile.mkdtemp(prefix="secure_xcom_bench_"))
     try:
         trees = checkout(commit, folder / "other"), checkout_here(folder / "here")
         # Next to each other, since a process under valgrind also waits for the command that reads its counts.
         with ThreadPoolExecutor(len(trees)) as threads:
-            before, now = threads.map(counted, trees, (folder / "before", folder / "now"))
+            before, now = threads.map(counted, trees, (folder / "before", folder / "now"), (valgrind, valgrind))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return [
@@ -120,10 +130,16 @@ def checkout_here(folder: Path) -> Path:
 def main() -> None:
     """Compare, show, and say by the exit code whether a count rose."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--against", metavar="COMMIT", default=last_release())
+    parser.add_argument("--against", metavar="COMMIT", default=baseline())
     parser.add_argument("--json", type=Path, help="write the counts here")
+    parser.add_argument(
+        "--calls", action="store_true", help="count calls, which takes less time than instructions"
+    )
     chosen = parser.parse_args()
-    found = compare(chosen.against)
+    if chosen.against == baseline() and not is_here(chosen.against):
+        print(f"Nothing is compared: this clone does not have {chosen.against}.")
+        return
+    found = compare(chosen.against, None if chosen.calls else shutil.which("valgrind"))
     table = Table("what", "unit", chosen.against, "this checkout", "ratio", "limit", "")
     for count in found:
         numbers = f"{count.before:,.0f}", f"{count.now:,.0f}", f"{count.ratio:.3f}", f"{LIMITS[count.unit]:.2f}"

@@ -12,7 +12,7 @@ from secure_xcom.core.config import OPTIONS, SECTION
 
 
 def get_provider_info() -> dict[str, Any]:
-    """The provider's entry, in the form of Airflow's ``provider_info.schema.json``."""
+    """Return the provider's entry, in the form of Airflow's ``provider_info.schema.json``."""
     return {
         "package-name": "secure-xcom",
         "name": "Secure XCom",

@@ -189,7 +189,7 @@ class SecureXComBackend(BaseXCom):
 
     @classmethod
     async def aget_one(cls, **query: Any) -> Any:
-        """`get_one` without blocking the event loop."""
+        """Pull one value without blocking the event loop."""
         row = await Rows.aget_one(**query)
         if row is None:
             return None
@@ -205,7 +205,7 @@ class SecureXComBackend(BaseXCom):
 
     @classmethod
     async def aget_all(cls, **query: Any) -> Any:
-        """`get_all` without blocking the event loop."""
+        """Pull all values of a task's map indexes without blocking the event loop."""
         rows = await Rows.aget_all(**query)
         if rows is None:
             return None
@@ -288,7 +288,7 @@ def _pull_of_sequence(rows: Sequence[Any], questions: Sequence[Asked | None], or
 
 
 def _order(query: dict[str, Any]) -> int:
-    """Airflow gives a task's rows by rising map index; with prior runs an index may stand there once per run."""
+    """Return 1 for rising map indexes, as Airflow gives a task's rows; 0 with prior runs, which repeat them."""
     return 0 if query.get("include_prior_dates") else 1
 
 
@@ -297,7 +297,10 @@ def _asked(query: dict[str, Any]) -> Asked:
 
 
 def _asked_one(query: dict[str, Any]) -> Asked:
-    """Without a map index, Airflow's API server gives the row of the task instance that is not mapped."""
+    """Return the question for one value.
+
+    Without a map index, Airflow's API server gives the row of the task instance that is not mapped.
+    """
     asked = _question(query)
     of_one_index = replace(asked, map_index=-1) if asked.map_index is None else asked
     return task_context.reach(of_one_index, previous=bool(query.get("_previous_iteration")))

@@ -71,7 +71,7 @@ def configure_models() -> None:
 # A module that is there already costs a look into a dict, so nothing is kept of what was imported.
 # ruff: noqa: F401
 def _import_for(scheme: str, rest: str) -> None:
-    """Our own modules first, then the clients that they will ask for."""
+    """Import our own modules first, then the clients that they will ask for."""
     # The access log that is written where no other is set, and what each pipeline is made with.
     import secure_xcom.airflow.lazy_sequence
     import secure_xcom.airflow.without_context

@@ -58,7 +58,7 @@ class Target:
 
 
 def claims_folder(compartment: str) -> str:
-    """``~claims/COMPARTMENT/``: where a store keeps the claims on a compartment's exclusive XComs.
+    """Return ``~claims/COMPARTMENT/``: where a store keeps the claims on a compartment's exclusive XComs.
 
     Beside the payloads' folders and not in them: a grant on payloads, to delete them say, is none on claims.
     """

@@ -27,6 +27,6 @@ def migrate(table: ClaimTable, *, to: str = "head", dry_run: bool = False) -> tu
 
 
 def version(table: ClaimTable) -> str | None:
-    """The version that the database has; None before the first migration."""
+    """Return the version that the database has; None before the first migration."""
     with table.connection() as connection:
         return version_of(connection, VERSION_TABLE)

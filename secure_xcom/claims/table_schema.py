@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @cache
 def claim_xcom() -> Table:
-    """The table.
+    """Return the table of claims.
 
     The primary key is what makes a claim exclusive. Its hexadecimal digits are lower case, so that MySQL's
     case-insensitive collations change nothing. The other columns are for people and for maintenance: what counts
@@ -44,7 +44,7 @@ def claim_xcom() -> Table:
 
 
 def row_of(target: Target, claim: Claim) -> dict[str, Any]:
-    """A claim's row."""
+    """Return a claim's row."""
     of, by = claim.coordinate, claim.claimant
     return {
         "payload": target.unique,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from secure_xcom.cli import context, options, output
-from secure_xcom.ops.findings import as_finding, worst
+from secure_xcom.ops.error_findings import as_finding, worst
 
 
 def check(

@@ -6,7 +6,7 @@ import typer
 
 from secure_xcom.cli import context, declare, options
 from secure_xcom.cli.job_command import add_job
-from secure_xcom.ops.jobs import registry
+from secure_xcom.ops.jobs import job_registry
 
 app = declare.group("Create the claims table, and shred exclusive XComs that were read.")
 
@@ -43,4 +43,4 @@ declare.add(
     found="with --dry-run: the table is missing or old",
     examples=("secure-xcom claims migrate --dry-run", "secure-xcom claims migrate"),
 )
-add_job(app, registry.SHRED)
+add_job(app, job_registry.SHRED)

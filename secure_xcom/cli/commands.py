@@ -20,7 +20,7 @@ from secure_xcom.cli import ui as ui_commands
 from secure_xcom.cli.job_command import add_job
 from secure_xcom.core.config import RELEASE
 from secure_xcom.core.errors import SecureXComError
-from secure_xcom.ops.jobs import migrate_jobs, registry
+from secure_xcom.ops.jobs import job_registry, migrate_jobs
 
 _JSON = "secure_xcom.json"
 _COMPLETION_OPTIONS = ("install_completion", "show_completion")
@@ -139,7 +139,7 @@ declare.add(
     examples=("secure-xcom check", "secure-xcom check --dag orders --json"),
     group=_SET_UP,
 )
-add_job(app, registry.DOCTOR, doctor.show, kind="repairs", group=_SET_UP)
+add_job(app, job_registry.DOCTOR, doctor.show, kind="repairs", group=_SET_UP)
 app.add_typer(policy_commands.app, name="policy", rich_help_panel=_SET_UP)
 declare.add(
     app,
@@ -189,9 +189,9 @@ declare.add(
 )
 app.add_typer(audit_commands.app, name="audit", rich_help_panel=_LOOK)
 app.add_typer(ui_commands.app, name="ui", rich_help_panel=_LOOK)
-add_job(app, registry.GC, group=_MAINTAIN)
-add_job(app, registry.EXPIRE, group=_MAINTAIN)
-add_job(app, registry.REWRAP, group=_MAINTAIN)
+add_job(app, job_registry.GC, group=_MAINTAIN)
+add_job(app, job_registry.EXPIRE, group=_MAINTAIN)
+add_job(app, job_registry.REWRAP, group=_MAINTAIN)
 app.add_typer(claims_commands.app, name="claims", rich_help_panel=_MAINTAIN)
 add_job(app, migrate_jobs.MIGRATE, group=_MIGRATE)
 add_job(app, migrate_jobs.MIGRATE_BACK, group=_MIGRATE)

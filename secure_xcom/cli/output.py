@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.errors import SecureXComError
 from secure_xcom.core.findings import Finding
-from secure_xcom.ops.findings import worst
+from secure_xcom.ops.error_findings import worst
 from secure_xcom.ops.terminal import STYLES, clean, console, show_finding
 
 __all__ = [

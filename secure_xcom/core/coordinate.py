@@ -135,7 +135,7 @@ def path_segment(text: str) -> str:
 
 
 def object_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
-    """``COMPARTMENT/DAG_ID/RUN_ID/TASK_ID/MAP_INDEX/UUID``: below the store's prefix.
+    """Return ``COMPARTMENT/DAG_ID/RUN_ID/TASK_ID/MAP_INDEX/UUID``: below the store's prefix.
 
     The compartment and the DAG come first because IAM policies are scoped by prefix.
 

@@ -21,7 +21,7 @@ _TAG_BYTES = 16
 
 
 def sealed_size(size: int) -> int:
-    """The size in bytes of the sealed payload of ``size`` bytes of plaintext (C2SP, "Message chunking")."""
+    """Return the size in bytes of the sealed payload of ``size`` bytes of plaintext (C2SP, "Message chunking")."""
     return HEADER_BYTES + size + (size // _CHUNK_BYTES + 1) * _TAG_BYTES
 
 

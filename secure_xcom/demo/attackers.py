@@ -119,7 +119,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def entropy(data: bytes) -> float:
-    """Shannon entropy in bits per byte: 8 is what random bytes have."""
+    """Return the Shannon entropy in bits per byte: 8 is what random bytes have."""
     counts = Counter(data)
     return -sum(count / len(data) * math.log2(count / len(data)) for count in counts.values())
 

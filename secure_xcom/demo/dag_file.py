@@ -71,7 +71,7 @@ def secure_xcom_demo() -> None:
 
 @dag(schedule=None, catchup=False)
 def secure_xcom_demo_attacks() -> None:
-    """Pulls what a run of the other DAG pushed, after somebody has been at the database and the store."""
+    """Pull what a run of the other DAG pushed, after somebody has been at the database and the store."""
 
     @task
     def pull(name: str) -> None:

@@ -24,7 +24,7 @@ class RandomValues:
 
     @classmethod
     def generate(cls) -> RandomValues:
-        """Fresh values."""
+        """Return fresh values."""
         login = {
             "user": f"user-{secrets.token_hex(6)}",
             "host": f"bank-{secrets.token_hex(6)}.example",
@@ -37,7 +37,7 @@ class RandomValues:
         return cls(login, balances, secrets.token_hex(16))
 
     def dump(self) -> str:
-        """For the file that the DAG's tasks read."""
+        """Return the file that the DAG's tasks read."""
         return json.dumps(
             {
                 "login": self.login,
@@ -53,7 +53,9 @@ class RandomValues:
         accounts = list(self.balances)
         if task_id == "read_balance":
             return {"account": accounts[map_index], "balance": self.balances[accounts[map_index]]}
-        return {"get_login": self.login, "list_accounts": accounts, "get_readings": self._readings()}[task_id]
+        if task_id == "get_readings":
+            return self._readings()
+        return {"get_login": self.login, "list_accounts": accounts}[task_id]
 
     def expected(self) -> dict[str, Any]:
         """Return what the consumers must get, by the name they write it under."""

@@ -28,7 +28,7 @@ from secure_xcom.connections.vault.http import Answer
 from secure_xcom.core.errors import KeyServiceError, KeyVersionUnknown, UnwrapRefused
 from secure_xcom.core.reference import URI_MAX_CHARACTERS
 from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
-from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap, vault_errors
+from secure_xcom.keys import DATA_KEY_BYTES, DataKey, Wrap, transit_errors
 from secure_xcom.keys.vault_batches import batches, results_of
 from secure_xcom.keys.vault_context import proof_context, transit_context
 
@@ -116,12 +116,12 @@ class VaultTransit:
             if answer.status != 400 or "key not found" in " ".join(answer.errors).lower():
                 raise self._refusal(answer)
             if self.client.call("POST", self.path("encrypt"), {"plaintext": bare["plaintext"]}).ok:
-                raise vault_errors.unbound(self.uri)
+                raise transit_errors.unbound(self.uri)
             results = [self._single("encrypt", entry)]
         elif "error" not in results[1]:
-            raise vault_errors.unbound(self.uri)
+            raise transit_errors.unbound(self.uri)
         if failed := results[0].get("error"):
-            raise vault_errors.of_entry(str(failed), self.uri)
+            raise transit_errors.of_entry(str(failed), self.uri)
         self._proved_bound = True
         return results[0]
 
@@ -187,7 +187,7 @@ class VaultTransit:
         if results is not None:
             for entry, result in zip(batch, results, strict=True):
                 failed = result.get("error")
-                yield entry, vault_errors.of_entry(str(failed), self.uri) if failed else result
+                yield entry, transit_errors.of_entry(str(failed), self.uri) if failed else result
         elif len(batch) > 1 and "complexity" in " ".join(answer.errors):
             # The listener's limits are lower than usual (max_request_json_strings, max_request_json_memory).
             yield from self._batch(operation, batch[: len(batch) // 2])
@@ -212,7 +212,7 @@ class VaultTransit:
         if isinstance(answer, KeyServiceError):
             return [answer]
         if not isinstance(self._alone(operation, elsewhere), KeyServiceError):
-            raise vault_errors.unbound(self.uri)
+            raise transit_errors.unbound(self.uri)
         self._proved_bound = True
         return [answer]
 
@@ -249,7 +249,7 @@ class VaultTransit:
     # --- errors ------------------------------------------------------------------------------------
 
     def _refusal(self, answer: Answer) -> KeyServiceError:
-        return vault_errors.of_answer(answer, self.uri, self.mount, self.client.server.namespace)
+        return transit_errors.of_answer(answer, self.uri, self.mount, self.client.server.namespace)
 
     def _denied(self, operation: str) -> KeyServiceError:
         path = self.path(operation)
@@ -259,7 +259,7 @@ class VaultTransit:
             held = ["update"] if self.scoped else self.client.capabilities([path])[path]
         except VaultTrouble:
             held = None
-        return vault_errors.denied(
+        return transit_errors.denied(
             self.uri,
             path,
             held,
@@ -275,7 +275,7 @@ class VaultTransit:
         except VaultDenied:
             raise self._denied(operation) from None
         except VaultTrouble as trouble:
-            raise vault_errors.of_trouble(trouble, self.uri) from None
+            raise transit_errors.of_trouble(trouble, self.uri) from None
 
 
 def _encoded(context: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from secure_xcom.core.access_policy.verdict import Verdict
 from secure_xcom.core.operator_errors import IdentityRefused, RevealRequestInvalid
 from secure_xcom.ops.audit_trail.alarm_windows import REVEAL_HERE
-from secure_xcom.reveal.identity import Person
+from secure_xcom.reveal.identity_tokens import Person
 from secure_xcom.reveal.sessions import Sessions
 from secure_xcom.reveal.site import Mode, Session, Site
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.operator_errors import IdentityRefused, RevealNotSetUp, RevealRequestInvalid
-from secure_xcom.reveal.identity import Person, named_person
+from secure_xcom.reveal.identity_tokens import Person, named_person
 from secure_xcom.reveal.oidc_provider import OidcProvider
 from secure_xcom.reveal.sessions import Sessions
 from secure_xcom.reveal.site import Mode, Session, Site
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.policy import AccessPolicy
-    from secure_xcom.core.access_policy.reveal import Reveal, RevealOidc
+    from secure_xcom.core.access_policy.reveal_section import Reveal, RevealOidc
 
 SESSION_SECONDS = 600
 """The time for which the groups that the provider told are believed."""

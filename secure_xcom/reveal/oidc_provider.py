@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from secure_xcom.core.operator_errors import IdentityProviderFailed, IdentityRefused
-from secure_xcom.reveal.identity import verified_claims
+from secure_xcom.reveal.identity_tokens import verified_claims
 from secure_xcom.reveal.published_keys import KEEP_SECONDS, KEYS_MAX, Published, PublishedKeys, signing_keys
 
 _ANSWER_MAX_BYTES = 1 << 20

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.operator_errors import RevealNotSetUp
 from secure_xcom.ops.service_policies.reveal_names import REVEAL_NAME, viewers_name
-from secure_xcom.reveal.identity import KeySource, Person, bearer_token, person_of
+from secure_xcom.reveal.identity_tokens import KeySource, Person, bearer_token, person_of
 from secure_xcom.reveal.site import Mode, Session, Site
 from secure_xcom.reveal.vault_keys import VaultKeys
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.policy import AccessPolicy
-    from secure_xcom.core.access_policy.reveal import Reveal, RevealVault
+    from secure_xcom.core.access_policy.reveal_section import Reveal, RevealVault
 
 
 class VaultPeople:

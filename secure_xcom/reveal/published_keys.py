@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jwt
 
 from secure_xcom.core.operator_errors import IdentityRefused
-from secure_xcom.reveal.identity import ALGORITHMS
+from secure_xcom.reveal.identity_tokens import ALGORITHMS
 
 KEEP_SECONDS = 300.0
 AGAIN_SECONDS = 10.0

@@ -23,7 +23,7 @@ from secure_xcom.core.reference import Reference
 from secure_xcom.ops.jobs.eligible_rows import check_compartment
 from secure_xcom.reveal.giving import Given, Giver, SealedBytes
 from secure_xcom.reveal.rate import RateLimit
-from secure_xcom.reveal.rows import asked_of, reference_of
+from secure_xcom.reveal.row_reader import asked_of, reference_of
 from secure_xcom.sinks.recording import Draft, recording
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from secure_xcom.core.coordinate import Coordinate
     from secure_xcom.core.masking.sensitive_names import SensitiveNames
     from secure_xcom.ops.xcom_table import Database
-    from secure_xcom.reveal.identity import Person
+    from secure_xcom.reveal.identity_tokens import Person
     from secure_xcom.reveal.request import RevealRequest
     from secure_xcom.sinks.access_log import AccessLog
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.config import RELEASE
-from secure_xcom.reveal.logins import Logins
+from secure_xcom.reveal.login_rendezvous import Logins
 from secure_xcom.reveal.metrics import Metrics
 from secure_xcom.reveal.people import VaultPeople
 from secure_xcom.reveal.request import parse_request
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from secure_xcom.core.access_policy.policy import AccessPolicy
     from secure_xcom.core.config import Settings
     from secure_xcom.core.masking.sensitive_names import SensitiveNames
-    from secure_xcom.reveal.identity import Person
+    from secure_xcom.reveal.identity_tokens import Person
     from secure_xcom.reveal.site import People, Session, Site
 
 HIDE_AFTER_SECONDS = 60

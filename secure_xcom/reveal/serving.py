@@ -18,7 +18,7 @@ from secure_xcom.core.access_policy.watched_policy import watched
 from secure_xcom.core.operator_errors import CommandError, RevealNotSetUp
 from secure_xcom.ops.xcom_table import Database, database_url
 from secure_xcom.reveal.app import make_app
-from secure_xcom.reveal.connections import PromptHttp
+from secure_xcom.reveal.bounded_connection import PromptHttp
 from secure_xcom.reveal.giving import OpenedValue, SealedBytes
 from secure_xcom.reveal.oidc_people import OidcPeople
 from secure_xcom.reveal.people import VaultPeople

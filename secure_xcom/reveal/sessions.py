@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from secure_xcom.core.operator_errors import IdentityRefused
-from secure_xcom.reveal.identity import Person, bearer_token
+from secure_xcom.reveal.identity_tokens import Person, bearer_token
 from secure_xcom.reveal.site import Session
 
 SESSIONS_MAX = 10_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from secure_xcom.core.access_policy.policy import AccessPolicy
-    from secure_xcom.reveal.identity import Person
+    from secure_xcom.reveal.identity_tokens import Person
 
 Mode = Literal["browser", "service", "here"]
 

@@ -22,8 +22,8 @@ from secure_xcom.core.per_process import PerProcess
 from secure_xcom.core.store_errors import StoreUnavailable
 from secure_xcom.stores import StoredObject
 from secure_xcom.stores.bucket import Bucket, Parts
+from secure_xcom.stores.bucket_errors import store_error
 from secure_xcom.stores.bucket_uri import memory_name
-from secure_xcom.stores.errors import store_error
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.size_limit import whole, with_sizes
 

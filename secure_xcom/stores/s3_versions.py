@@ -18,7 +18,7 @@ from typing import Any
 from secure_xcom.core.errors import StoreError
 from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.stores import StoredObject
-from secure_xcom.stores.errors import store_error
+from secure_xcom.stores.bucket_errors import store_error
 from secure_xcom.stores.object_store import WINDOW, ObjectStore
 from secure_xcom.stores.paths import checked_path, checked_prefix
 from secure_xcom.stores.s3 import S3Bucket

@@ -18,8 +18,8 @@ from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.reference import is_reference
 from secure_xcom.keys import key_service
 from secure_xcom.ops.jobs.eligible_rows import EligibleRow, recognize
+from secure_xcom.ops.jobs.job_registry import STEPS
 from secure_xcom.ops.jobs.opener import Opener
-from secure_xcom.ops.jobs.registry import STEPS
 from secure_xcom.ops.keyring import rotate_keyring
 from secure_xcom.ops.xcom_table import Database
 from secure_xcom.stores import store

@@ -24,7 +24,7 @@ from secure_xcom.core.reference import parse
 from secure_xcom.keys import key_service
 from secure_xcom.keys.vault_context import transit_context
 from secure_xcom.ops.jobs.break_glass import break_glass
-from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
+from secure_xcom.ops.jobs.migrate_rows import seal_existing, unseal_all
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.stock_objects import NoObjects
 from secure_xcom.ops.service_policies.vault_grants import transit_grant

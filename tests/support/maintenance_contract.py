@@ -16,7 +16,7 @@ from secure_xcom.ops.jobs.doctor_rows import examine_rows
 from secure_xcom.ops.jobs.expire import expire
 from secure_xcom.ops.jobs.gc import collect
 from secure_xcom.ops.jobs.gc_report import GcReport
-from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
+from secure_xcom.ops.jobs.migrate_rows import seal_existing, unseal_all
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.stock_objects import NoObjects
 from secure_xcom.ops.keyring import rotate_keyring

@@ -25,7 +25,7 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.operator_errors import IdentityRefused
 from secure_xcom.reveal.app import make_app
 from secure_xcom.reveal.giving import SealedBytes
-from secure_xcom.reveal.identity import AUDIENCE, KeySource
+from secure_xcom.reveal.identity_tokens import AUDIENCE, KeySource
 from secure_xcom.reveal.people import VaultPeople
 from secure_xcom.reveal.rate import RateLimit
 from secure_xcom.reveal.revealing import Revealer

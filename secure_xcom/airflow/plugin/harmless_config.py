@@ -156,7 +156,7 @@ def check(config: object, kind: Kind | None, executor: str) -> None:
 
 
 def plain(pod: Any) -> Any:
-    """A pod as data, whether it is a model of Kubernetes' client or a dictionary.
+    """Return a pod as data, whether it is a model of Kubernetes' client or a dictionary.
 
     :raises PlacementRefused: there is something in it that is neither.
     """
@@ -197,6 +197,6 @@ def _first_refused(value: Any, allowed: Any, where: str) -> str | None:
 
 
 def _json_name(key: object) -> str:
-    """A field as Kubernetes' JSON has it, for a dictionary that is written with Python's names."""
+    """Return a field as Kubernetes' JSON has it, for a dictionary that is written with Python's names."""
     text = str(key)
     return text if text == POD_OVERRIDE else re.sub(r"_([a-z])", lambda match: match[1].upper(), text)

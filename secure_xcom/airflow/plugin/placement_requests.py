@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from secure_xcom.airflow.plugin import executors, harmless_config, placement_settings, service_accounts
+from secure_xcom.airflow.plugin import airflow_executors, harmless_config, placement_settings, service_accounts
 from secure_xcom.core.access_policy.dag_placement import Placement
 from secure_xcom.core.access_policy.executors import Executor
 from secure_xcom.core.errors import SecureXComError
@@ -137,7 +137,7 @@ def _asked(task: Any, placement: Placement, *, in_task: bool) -> Iterator[tuple[
         if field == "executor" and in_task:
             continue
         if field == "executor" and field not in placement.places:
-            names = executors.configured()
+            names = airflow_executors.configured()
             named = names.find(str(value), placement.team) if type(value) is str else None
             if named is not None and named == names.default(placement.team):
                 continue
@@ -145,7 +145,7 @@ def _asked(task: Any, placement: Placement, *, in_task: bool) -> Iterator[tuple[
 
 
 def _checked_executor(placement: Placement, requested: object, where: str) -> Executor | None:
-    """The executor that a task will run on, where Airflow's configuration names it.
+    """Return the executor that a task will run on, where Airflow's configuration names it.
 
     :raises PlacementRefused: it is Airflow's default, and somebody else's or of a class that nobody knows.
     """
@@ -165,7 +165,7 @@ def _checked_executor(placement: Placement, requested: object, where: str) -> Ex
 
 
 def _executor(placement: Placement, requested: str | None) -> Executor | None:
-    names = executors.configured()
+    names = airflow_executors.configured()
     name = placement.places.get("executor") or requested
     return names.default(placement.team) if not name else names.find(name, placement.team)
 
@@ -186,7 +186,7 @@ def _is_kubernetes(executor: Executor | None) -> bool:
 
 @cache
 def _template_account() -> str | None:
-    """The service account of pods whose task names none, where this process has the pod template."""
+    """Return the service account of pods whose task names none, where this process has the pod template."""
     path = _pod_template()
     try:
         spec = yaml.safe_load(path.read_text())["spec"] if path else {}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from secure_xcom.airflow.plugin import executors, placement_requests, placement_settings
+from secure_xcom.airflow.plugin import airflow_executors, placement_requests, placement_settings
 from secure_xcom.core.access_policy.dag_origin import Origin, check_told
 from secure_xcom.core.access_policy.dag_placement import Placement, placement
 from secure_xcom.core.access_policy.executors import Executors
@@ -55,7 +55,7 @@ def place_dag(dag: Any) -> None:
     placement_of_dag = _of_dag(dag)
     for callback in _callbacks(dag):
         executor = getattr(callback, "executor", None)
-        if not executors.runs_a_task():
+        if not airflow_executors.runs_a_task():
             placement_requests.check_callback(placement_of_dag, executor, "callback of a deadline")
         if "executor" in placement_of_dag.places and hasattr(callback, "executor"):
             callback.executor = placement_of_dag.places["executor"]
@@ -69,7 +69,7 @@ def place_task(task: Any) -> None:
     placement_of_dag = _of_dag(task.get_dag())
     where = f"task {task.task_id}"
     placement_requests.check_not_mapped(placement_of_dag, task, where)
-    placement_requests.check_task(placement_of_dag, task, where, in_task=executors.runs_a_task())
+    placement_requests.check_task(placement_of_dag, task, where, in_task=airflow_executors.runs_a_task())
     partial = getattr(task, "partial_kwargs", None)
     for field in placement_requests.ATTRIBUTES:
         if field in placement_of_dag.places:
@@ -106,7 +106,7 @@ def place_instance(instance: Any, run: Any) -> None:
 
 
 def place_callback(data: Mapping[str, Any], bundle: str | None, loaded: str | None) -> dict[str, Any]:
-    """The data of a callback that an executor is about to run, with its compartment's place.
+    """Return the data of a callback that an executor is about to run, with its compartment's place.
 
     :param data: as Airflow's table has it (airflow/models/callback.py).
     :param bundle: the bundle that the callback is from; :param loaded: the one that its DAG is of by now, out of
@@ -138,7 +138,7 @@ def place_callback(data: Mapping[str, Any], bundle: str | None, loaded: str | No
 def _of_dag(dag: Any) -> Placement:
     policy = watched(str(path())).current()
     _check_supported(policy)
-    names = Executors() if executors.runs_a_task() else executors.configured()
+    names = Executors() if airflow_executors.runs_a_task() else airflow_executors.configured()
     if not _asks_for_origin(policy, dag.dag_id):
         return placement(policy, dag.dag_id, executors=names)
     bundle = _bundle_of(dag.fileloc) if dag.fileloc else None
@@ -161,7 +161,7 @@ def _of_instance(dag_id: str, run: Any) -> Placement:
 def _of_bundle(
     policy: AccessPolicy, dag_id: str, bundle: str | None, *, unknown_passes: bool = False
 ) -> Placement:
-    names = executors.configured()
+    names = airflow_executors.configured()
     if not _asks_for_origin(policy, dag_id):
         return placement(policy, dag_id, executors=names)
     origin = Origin(bundle, placement_settings.team_of(bundle))
@@ -178,7 +178,7 @@ def _asks_for_origin(policy: AccessPolicy, dag_id: str) -> bool:
 
 
 def _policy_of_a_scheduler() -> AccessPolicy:
-    """The policy now, or the last one that could be used: a file that is being edited must not hold every task.
+    """Return the policy, or the last one that could be used: a file that is being edited must not hold all tasks.
 
     :raises PolicyInvalid: there was none since this process started.
     """
@@ -196,7 +196,7 @@ def _policy_of_a_scheduler() -> AccessPolicy:
 
 @lru_cache(maxsize=2)
 def _check_supported(policy: AccessPolicy) -> None:
-    """Once for each policy, which may have thousands of entries: a scheduler asks for each task instance."""
+    """Check a policy once: it may have thousands of entries, and a scheduler asks for each task instance."""
     check_told(policy.compartments, _told(), where=str(path()), identities=policy.identities)
 
 

@@ -22,7 +22,7 @@ _NAMES = ("service_account_name", "service_account", "serviceAccountName", "serv
 
 
 def service_accounts(config: object) -> Iterator[str]:
-    """The service accounts that an executor_config asks for."""
+    """Return the service accounts that an executor_config asks for."""
     spec = _get(_get(config, POD_OVERRIDE), "spec")
     for name in _NAMES:
         if account := _get(spec, name):
@@ -30,7 +30,7 @@ def service_accounts(config: object) -> Iterator[str]:
 
 
 def as_data(config: object) -> object:
-    """An executor_config whose pod is data, as `secure_xcom.airflow.plugin.harmless_config.check` reads it.
+    """Return an executor_config whose pod is data, as `secure_xcom.airflow.plugin.harmless_config.check` reads it.
 
     :raises PlacementRefused: its pod is none.
     """
@@ -40,7 +40,7 @@ def as_data(config: object) -> object:
 
 
 def placed(config: Mapping[str, Any], account: str | None) -> dict[str, Any]:
-    """A copy of an executor_config whose pod has a service account, and the labels that a deployment relies on.
+    """Return a copy of an executor_config whose pod has a service account and the labels of the deployment.
 
     :param account: None leaves it to the pod template.
     :raises PlacementRefused: this process has no Kubernetes provider, which the form is made and kept with.

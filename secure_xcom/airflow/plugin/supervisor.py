@@ -88,7 +88,7 @@ def import_ahead() -> None:
 
 
 def configure_models() -> None:
-    """Before each fork, because a secrets backend may have been loaded since the last one."""
+    """Prepare SQLAlchemy's models before each fork: a secrets backend may have been loaded since the last one."""
     if DAG_PROCESSOR not in sys.modules:
         from secure_xcom.airflow import preload
 
@@ -96,7 +96,7 @@ def configure_models() -> None:
 
 
 def _needed() -> tuple[tuple[str, ...], bool]:
-    """Every key and store URI that a task of this deployment may need, and whether alarms may have to be told."""
+    """Return the key and store URIs that a task here may need, and whether alarms may have to be told."""
     policy_path = airflow_config.policy_path()
     if policy_path is None:
         settings = airflow_config.load()

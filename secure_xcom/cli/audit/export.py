@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.audit import progress
+from secure_xcom.cli.audit import progress_bar
 from secure_xcom.cli.audit.filters import Filters, filtered
 from secure_xcom.cli.audit.locations import Place, SinkOption
 
@@ -37,7 +37,7 @@ def export(
         )
     place = Place(config, sinks=sink)
     hasher = filters.hasher(place)
-    with progress.shown(wanted=not as_json) as tell:
+    with progress_bar.shown(wanted=not as_json) as tell:
         scan = Scan(place.sources(), filters.query(), hasher, tell)
         count = search_export.export(scan.hits(), form, out)
     if as_json:

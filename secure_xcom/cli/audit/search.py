@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.audit import progress
+from secure_xcom.cli.audit import progress_bar
 from secure_xcom.cli.audit.filters import Filters, filtered
 from secure_xcom.cli.audit.locations import Place, SinkOption
 
@@ -36,7 +36,7 @@ def search(
 
     place = Place(config, sinks=sink)
     hasher = filters.hasher(place)
-    with progress.shown(wanted=not as_json) as tell:
+    with progress_bar.shown(wanted=not as_json) as tell:
         scan = Scan(place.sources(), filters.query(), hasher, tell)
         hits = list(islice(scan.hits(), limit + 1))
     more, hits = len(hits) > limit, hits[:limit]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_xcom.cli import options, output
-from secure_xcom.cli.audit import progress
+from secure_xcom.cli.audit import progress_bar
 from secure_xcom.cli.audit.locations import (
     KeyOption,
     LogOption,
@@ -53,12 +53,12 @@ def verify(
     """
     from secure_xcom.ops.audit_trail import verify as audit_trail_verify
     from secure_xcom.ops.audit_trail.evaluate_alarms import sound
-    from secure_xcom.ops.audit_trail.findings import is_tampering, record, where
+    from secure_xcom.ops.audit_trail.log_findings import is_tampering, record, where
 
     place = Place(config, sinks=sink, log=log, key=key, name=name, verifiers=verifier)
     checkpoints = [(str(path), read_file(path)) for path in trusted or ()]
     anchored_log = None if chains_only else place.log()
-    with progress.shown(wanted=not as_json) as tell:
+    with progress_bar.shown(wanted=not as_json) as tell:
         done = audit_trail_verify.verify(
             place.sources(), anchored_log, trusted=checkpoints, quiet_seconds=quiet, progress=tell
         )
@@ -75,7 +75,7 @@ def verify(
 
 
 def _show(done: Verified) -> None:
-    from secure_xcom.ops.audit_trail.findings import is_tampering, where
+    from secure_xcom.ops.audit_trail.log_findings import is_tampering, where
 
     out = output.console()
     counts = Counter(finding.rule for finding in done.found)

@@ -11,7 +11,7 @@ import typer
 
 from secure_xcom.cli import options, output
 from secure_xcom.core.findings import Finding
-from secure_xcom.ops.findings import worst
+from secure_xcom.ops.error_findings import worst
 
 _NEXT = (
     "Put these settings where every Airflow component and worker reads them, and restart them.",

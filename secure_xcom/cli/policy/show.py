@@ -136,7 +136,7 @@ def _open(policy: AccessPolicy) -> dict[str, Any]:
 
 def _show_dag(policy: AccessPolicy, file: Path, dag: str, *, as_json: bool) -> None:
     from secure_xcom.core.access_policy.policy import read_bytes
-    from secure_xcom.ops.service_policies.explain import why
+    from secure_xcom.ops.service_policies.explain_compartment import why
 
     reason = why(policy, read_bytes(str(file)), dag, where=str(file))
     compartment, runner = reason.compartment, policy.runner(dag)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from secure_xcom.core.access_policy.alarms import Alarm
     from secure_xcom.core.access_policy.identities import Identity
     from secure_xcom.core.access_policy.policy_file import LegalHold, OpenPlaces, PolicyFile
-    from secure_xcom.core.access_policy.reveal import Reveal
+    from secure_xcom.core.access_policy.reveal_section import Reveal
 
 # A task's process sees the ids of few DAGs; a DAG processor sees thousands, one after the other.
 _CACHED_DAGS = 4096

@@ -28,7 +28,7 @@ from secure_xcom.core.load_adapter import load
 
 IMPLEMENTATIONS = {
     "identities": "secure_xcom.core.access_policy.identities:Identities",
-    "reveal": "secure_xcom.core.access_policy.reveal:RevealService",
+    "reveal": "secure_xcom.core.access_policy.reveal_section:RevealService",
     "alarms": "secure_xcom.core.access_policy.alarms:Alarms",
 }
 """The model of each section that decides nothing for a task: its field, and what no model expresses."""

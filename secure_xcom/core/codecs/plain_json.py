@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 import msgspec
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-_KINDS = _SCALARS | {dict, list}
+_KINDS = frozenset({str, int, float, bool, type(None), dict, list})
 # Airflow's serialization ends at a depth of its own, and names the value; so this is the depth of what skips it.
 _DEPTH_MAX = 32
 # A level of fewer containers, or with fewer parts below it, costs no memory that matters.
 _CHECK_FROM, _PARTS_UNCHECKED = 100, 1_000_000
+# Looking through rows field by field pays from so many on, and for no more at once than a cache holds.
+_ROWS_MIN, _ROWS_MAX = 16, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,14 @@ class Parts:
 
     :ivar names: every key of every dict.
     :ivar texts: every string that is a value.
-    :ivar floats: whether any number is a float.
+    :ivar floats: every float.
     """
 
     names: set[str] = field(default_factory=set, repr=False)
     texts: list[str] = field(default_factory=list, repr=False)
     dicts: list[dict[str, Any]] = field(default_factory=list, repr=False)
     lists: list[list[Any]] = field(default_factory=list, repr=False)
-    floats: bool = False
+    floats: list[float] = field(default_factory=list, repr=False)
 
 
 def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
@@ -44,52 +46,42 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
 
     :param decoded: JSON was decoded to it, so that every key is a plain string.
     """
-    names: set[str] = set()
-    texts: list[str] = []
-    dicts: list[dict[str, Any]] = []
-    lists: list[list[Any]] = []
-    floats = False
-    level: list[Any] = [value]
+    parts = Parts()
+    columns: Iterable[Collection[Any]] = [(value,)]
     # A level at a time, and no work in Python for a single part of it.
     for _ in range(_DEPTH_MAX):
-        kinds = set(map(type, level))
-        if not kinds <= _KINDS:
-            return None
-        floats = floats or float in kinds
-        if str in kinds:
-            texts += [node for node in level if type(node) is str]
-        here = level if kinds == {dict} else [x for x in level if type(x) is dict] if dict in kinds else []
-        rows = level if kinds == {list} else [x for x in level if type(x) is list] if list in kinds else []
-        if len(here) + len(rows) > _CHECK_FROM and _repeats(here, rows, dicts, lists):
-            return None
-        below: list[Any] = []
-        if here:
-            if not decoded and not set(map(type, chain.from_iterable(here))) <= {str}:
+        dicts: list[dict[str, Any]] = []
+        lists: list[list[Any]] = []
+        into: dict[type, list[Any]] = {str: parts.texts, float: parts.floats, dict: dicts, list: lists}
+        for column in columns:
+            kinds = set(map(type, column))
+            if not kinds <= _KINDS:
                 return None
-            names.update(*here)
-            dicts += here
-            below += chain.from_iterable(map(dict.values, here))
-        if rows:
-            lists += rows
-            below += chain.from_iterable(rows)
-        if not below:
-            known = any(name.startswith("__") for name in names)
-            return None if known else Parts(names, texts, dicts, lists, floats)
-        level = below
+            for kind in kinds.intersection(into):
+                into[kind] += column if len(kinds) == 1 else [node for node in column if type(node) is kind]
+        if not dicts and not lists:
+            return None if any(name.startswith("__") for name in parts.names) else parts
+        if len(dicts) + len(lists) > _CHECK_FROM and sum(map(len, chain(dicts, lists))) >= _PARTS_UNCHECKED:
+            from secure_xcom.core.codecs.endless import repeats
+
+            if repeats(dicts, lists, parts):
+                return None
+        if not decoded and not set(map(type, chain.from_iterable(dicts))) <= {str}:
+            return None
+        parts.names.update(*dicts)
+        parts.dicts.extend(dicts)
+        parts.lists.extend(lists)
+        columns = chain(_columns([each.values() for each in dicts]), _columns(lists))
     return None
 
 
-def _repeats(
-    here: list[dict[str, Any]], rows: list[list[Any]], dicts: list[dict[str, Any]], lists: list[list[Any]]
-) -> bool:
-    """Return whether a large level may be one container again and again, as in a list that contains itself.
-
-    Each level of such a value has many times the parts of the one before.
-    """
-    if sum(map(len, here)) + sum(map(len, rows)) < _PARTS_UNCHECKED:
-        return False
-    containers = set(map(id, chain(here, rows)))
-    return len(containers) < len(here) + len(rows) or not containers.isdisjoint(map(id, chain(dicts, lists)))
+def _columns(rows: list[Any]) -> Iterator[Collection[Any]]:
+    """Yield what rows hold, field by field where all have as many: the values of a field are mostly alike."""
+    if len(rows) < _ROWS_MIN or len(set(map(len, rows))) > 1:
+        yield list(chain.from_iterable(rows))
+        return
+    for start in range(0, len(rows), _ROWS_MAX):
+        yield from zip(*rows[start : start + _ROWS_MAX], strict=True)
 
 
 def to_json(structure: object, parts: Parts | None) -> bytes:
@@ -103,19 +95,11 @@ def to_json(structure: object, parts: Parts | None) -> bytes:
         except (TypeError, ValueError, RecursionError, OverflowError):
             data = b""
         # A float that is not finite becomes null there, and has a word of its own below.
-        if data and (b"null" not in data or _is_finite(structure, parts)):
+        if data and (b"null" not in data or all(map(math.isfinite, parts.floats))):
             return data
     text = json.dumps(structure, ensure_ascii=False, separators=(",", ":"))
     # Python strings may hold lone surrogates, which strict UTF-8 refuses and JSON's escapes keep.
     return text.encode("utf-8", "surrogatepass")
-
-
-def _is_finite(structure: object, parts: Parts) -> bool:
-    """Return whether each float is finite."""
-    if not parts.floats:
-        return True
-    values = chain((structure,), *map(dict.values, parts.dicts), *parts.lists)
-    return all(math.isfinite(value) for value in values if type(value) is float)
 
 
 def from_json(data: bytes) -> Any:

@@ -1,12 +1,13 @@
-"""Check whether nothing in a plain value can be secret by a name. Most values hold nothing, and need no walk."""
+"""Find what in a plain value may be secret by a name. In most values that is nothing, and they need no walk."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
-from secure_xcom.core.masking.structure import LABEL_KEYS, VALUE_KEYS, are_pairs, is_labelled, pair_of
+from secure_xcom.core.masking.structure import LABEL_KEYS, VALUE_KEYS, is_labelled
 
 if TYPE_CHECKING:
     from secure_xcom.core.codecs.plain_json import Parts
@@ -15,50 +16,52 @@ if TYPE_CHECKING:
 _NAMES_EACH_MAX = 64
 # No text without one of these holds an assignment, a URL, or JSON.
 _SIGNS = ("=", ":", "--", "]", "}")
+BETWEEN = "\0"
+"""What stands between texts that are searched as one: no name, sign or value goes on beyond it."""
 
 
-def is_clean(parts: Parts, names: SensitiveNames, depth: int = 0) -> bool:
-    """Return whether the walk of `secure_xcom.core.masking.walk` would call nothing sensitive.
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What in a plain value may be secret.
 
-    True is certain; False only says that the value has to be walked. As JSON it may be in ``depth`` texts.
+    :ivar names: the sensitive names among the keys of its dicts.
+    :ivar labels: whether a dict's field may say that another one is secret.
+    :ivar pairs: whether a list of names and values may have a sensitive name.
+    :ivar texts: the strings that may hold a secret.
     """
-    return not (
-        _in_keys(parts.names, names)
-        or _in_labels(parts, names)
-        or _in_pairs(parts.lists, names)
-        or _in_texts(parts.texts, names, depth)
-    )
+
+    names: frozenset[str] = field(repr=False)
+    labels: bool
+    pairs: bool
+    texts: Sequence[str] = field(repr=False)
 
 
-def _in_keys(keys: set[str], names: SensitiveNames) -> bool:
+def suspects(parts: Parts, names: SensitiveNames, depth: int = 0) -> Suspects | None:
+    """Return what has to be walked (see `secure_xcom.core.masking.walk`); None where nothing can be sensitive.
+
+    None is certain; what is returned may turn out to be nothing.
+
+    :param depth: in how many texts the value is, as JSON.
+    """
+    labels = not (VALUE_KEYS.isdisjoint(parts.names) or parts.names.isdisjoint(LABEL_KEYS))
+    labels = labels and any(is_labelled(node, names) for node in parts.dicts)
+    # A list of two may be a pair; what stands beside it is not looked at here.
+    firsts = {node[0] for node in parts.lists if len(node) == 2 and type(node[0]) is str}
+    pairs = bool(_sensitive(firsts, names))
+    texts: Sequence[str] = ()
+    text = BETWEEN.join(parts.texts)
+    if any(sign in text for sign in _SIGNS):
+        from secure_xcom.core.masking.text_check import suspicious_texts
+
+        texts = suspicious_texts(parts.texts, text, names, depth)
+    found = Suspects(_sensitive(parts.names, names), labels, pairs, texts)
+    return found if found.names or labels or pairs or texts else None
+
+
+def _sensitive(keys: set[str], names: SensitiveNames) -> frozenset[str]:
     if len(keys) > _NAMES_EACH_MAX:
         from secure_xcom.core.masking.text_check import may_match
 
         if not may_match(keys, names):
-            return False
-    return any(map(names.matches, keys))
-
-
-def _in_labels(parts: Parts, names: SensitiveNames) -> bool:
-    if VALUE_KEYS.isdisjoint(parts.names) or parts.names.isdisjoint(LABEL_KEYS):
-        return False
-    return any(is_labelled(node, names) for node in parts.dicts)
-
-
-def _in_pairs(lists: Sequence[list[Any]], names: SensitiveNames) -> bool:
-    for node in lists:
-        # Asked of the first alone before all are looked at, since most lists hold something else.
-        if node and pair_of(node[0]) and are_pairs(node):
-            pairs = (pair_of(item) for item in node)
-            if any(names.matches(pair[0]) for pair in pairs if pair):
-                return True
-    return False
-
-
-def _in_texts(texts: list[str], names: SensitiveNames, depth: int) -> bool:
-    text = "\n".join(texts)
-    if not any(sign in text for sign in _SIGNS):
-        return False
-    from secure_xcom.core.masking.text_check import may_hold_secret
-
-    return may_hold_secret(texts, text, names, depth)
+            return frozenset()
+    return frozenset(filter(names.matches, keys))

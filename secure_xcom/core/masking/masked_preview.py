@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from secure_xcom.core.masking.preview_render import MASK, MORE
+from secure_xcom.core.masking.preview_render import MASK, MORE, Detail
 from secure_xcom.core.masking.preview_secrets import HidingRenderer, number_text
 from secure_xcom.core.masking.secrets_in_text import scrub
 from secure_xcom.core.masking.texts import PACKED, looks_like_json, parse_json
@@ -21,6 +21,9 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 class MaskedRenderer(HidingRenderer):
     """Draws values as well."""
+
+    def same_at(self, _poorer: Detail) -> bool:
+        return False  # Its texts are shorter.
 
     def _paint_constant(self, node: bool | None) -> object:
         return node

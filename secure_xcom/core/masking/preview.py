@@ -44,8 +44,12 @@ def preview(
     if names.matches(key):
         return MASK if _fits(MASK, max_bytes) else None
     renderer = _renderer(structure, names, masked=mode == "masked", known=known)
+    drawn: PreviewRenderer | None = None
     for detail in _DETAILS:
-        picture = renderer(names, detail, room=max_bytes).draw(structure)
+        if drawn and drawn.same_at(detail):
+            continue
+        drawn = renderer(names, detail, room=max_bytes)
+        picture = drawn.draw(structure)
         if picture is not UNDRAWN and _fits(picture, max_bytes):
             return picture
     return MORE if _fits(MORE, max_bytes) else None

@@ -68,6 +68,7 @@ class PreviewRenderer:
         # The rows of a list of dicts have the same names again and again.
         self._keys: dict[str, tuple[str, bool]] = {}
         self._rows: dict[tuple[Any, ...], tuple[str, ...] | None] = {}
+        self._deepest, self._widest = -1, 0
 
     def draw(self, structure: object) -> object:
         """Return the picture, or `UNDRAWN` where it has more parts than can fit."""
@@ -75,6 +76,13 @@ class PreviewRenderer:
             return self._paint(structure, 0)
         except _TooDetailedError:
             return UNDRAWN
+
+    def same_at(self, poorer: Detail) -> bool:
+        """Return whether the shape that was drawn, whole or until it was given up, would be no poorer."""
+        return self._deepest < poorer.depth and self._widest <= poorer.entries
+
+    def _drawn(self, depth: int, entries: int) -> None:
+        self._deepest, self._widest = max(self._deepest, depth), max(self._widest, entries)
 
     def _paint(self, node: object, depth: int) -> object:
         """Return one part; nothing above it is sensitive."""
@@ -107,11 +115,14 @@ class PreviewRenderer:
         return "int" if isinstance(node, int) else "float"
 
     def _paint_text(self, text: str, _depth: int) -> object:
-        return f"str({len(text)})"
+        shape = f"str({len(text)})"
+        self._spend(len(shape))
+        return shape
 
     def _paint_dict(self, node: dict[Any, Any], depth: int) -> object:
         if depth >= self._detail.depth:
             return f"dict({len(node)})"
+        self._drawn(depth, min(len(node), self._detail.entries))
         labelled = is_labelled(node, self._names)
         picture: dict[str, object] = {}
         for key, child in islice(node.items(), self._detail.entries):
@@ -145,10 +156,7 @@ class PreviewRenderer:
         return shape
 
     def _row_names(self, node: dict[Any, Any]) -> tuple[str, ...] | None:
-        """Return what a shape calls the fields of a dict, where none of them says anything of another; else None.
-
-        The rows of a list of dicts have the same names again and again.
-        """
+        """Return what a shape calls the fields of a dict, where none says anything of another; else None."""
         keys = tuple(node)
         if keys not in self._rows:
             plain = len(keys) <= self._detail.entries and VALUE_KEYS.isdisjoint(keys) and CLASSNAME not in keys
@@ -160,6 +168,7 @@ class PreviewRenderer:
         return self._rows[keys]
 
     def _paint_row(self, node: dict[Any, Any], names: tuple[str, ...], depth: int) -> object:
+        self._drawn(depth, len(node))
         picture: dict[str, object] = {}
         for name, child in zip(names, node.values(), strict=True):
             kind = type(child)
@@ -184,6 +193,7 @@ class PreviewRenderer:
         if depth >= self._detail.depth:
             return f"{type(node).__name__}({len(node)})"
         entries = self._entries(node, depth)
+        self._drawn(depth, len(entries))
         if are_pairs(node):
             picture = [self._paint_pair(item, depth + 1) for item in entries]
         else:
@@ -197,15 +207,16 @@ class PreviewRenderer:
         """Return the entries of a list that are drawn."""
         entries = list(islice(node, min(self._detail.entries, _SHAPES_MAX)))
         if depth + 1 < self._detail.depth:
-            self._check_rows(entries)
+            self._check_rows(entries, depth + 1)
         return entries
 
-    def _check_rows(self, entries: list[Any]) -> None:
+    def _check_rows(self, entries: list[Any], depth: int) -> None:
         """Give up before the first of many rows is drawn, where all that are like it could not fit."""
         first = entries[0] if entries else None
         if type(first) is not dict or (names := self._row_names(first)) is None:
             return
         keys = tuple(first)
+        self._drawn(depth, max(len(keys), len(entries)))
         alike = sum(type(entry) is dict and tuple(entry) == keys for entry in entries)
         least = sum(map(len, names)) + len(names) * (_FIELD_MIN_BYTES + _EMPTY_BYTES + _COMMA_BYTES)
         if alike * least > self._room:
@@ -213,7 +224,10 @@ class PreviewRenderer:
 
     def _paint_pair(self, item: object, depth: int) -> object:
         name, value = pair_of(item) or ("", None)
-        return [self._paint_key(name), MASK if self._names.hides(name, value) else self._paint(value, depth + 1)]
+        shown = self._paint_key(name)
+        # The pair's brackets and comma, and the name's quotes.
+        self._spend(len(shown) + _EMPTY_BYTES + _COMMA_BYTES + 2)
+        return [shown, MASK if self._names.hides(name, value) else self._paint(value, depth + 1)]
 
     def _paint_object(self, classname: str, data: object, depth: int) -> object:
         name = short_name(classname)

@@ -32,7 +32,7 @@ class HidingRenderer(PreviewRenderer):
     def __init__(self, secrets: frozenset[str], names: SensitiveNames, detail: Detail, *, room: int) -> None:
         super().__init__(names, detail, room=room)
         self._secrets = secrets
-        self._inside = [text for text in secrets if len(text) >= _PART_MIN_CHARACTERS]
+        self._inside = sorted((text for text in secrets if len(text) >= _PART_MIN_CHARACTERS), key=len)
 
     def _hide(self, text: str) -> str:
         """Return the text without what is secret elsewhere in the value."""
@@ -40,6 +40,8 @@ class HidingRenderer(PreviewRenderer):
             return MASK
         places: list[tuple[int, int]] = []
         for secret in self._inside:
+            if len(secret) > len(text):
+                break
             start = text.find(secret)
             while start >= 0:
                 places.append((start, start + len(secret)))

@@ -4,82 +4,172 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from pydantic_core import SchemaValidator, core_schema
 
 from secure_xcom.core.codecs.plain_json import from_json, plain_parts
-from secure_xcom.core.masking.clean_check import is_clean
-from secure_xcom.core.masking.secrets_in_text import secrets_in_text
+from secure_xcom.core.masking.clean_check import BETWEEN, suspects
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.texts import TEXT_DEPTH_MAX, TEXT_MAX_CHARACTERS, looks_like_json
 
+# Texts of which one may hold a secret are split into so many groups, which are looked at again.
+_TOGETHER = 8
 # In a dict's key anything may join words; in a text that assigns a value only these.
 _KEY_JOINTS = bytes(code for code in range(128) if not chr(code).isalnum())
 _TEXT_JOINTS = b"_.-"
 # The rest of a name, and its sign.
 _SIGN = r"""[a-z0-9]*\\*["']?[\t-\r\x1c-\x20]*[=:]"""
+# What stands before the name of a flag, and between its letters.
+_FLAG, _JOINT = "--[a-z0-9_.-]*", "[_.-]*"
+# A URL with a user and perhaps a password, as `secrets_in_text` reads it or with more behind it.
+_URL_USER = r"""://[^\t-\r\x1c-\x20:/?#@"'<>]*(?:@|:[^\t-\r\x1c-\x20"'<>]*@)"""
+# What counts: "total_tokens=12". The plural is spelled such that `SensitiveNames.counts` sees it as one word, and
+# each begins with the letters that are the same in both spellings, which is how Python finds them fast.
+_COUNTS = {
+    letters: re.compile(
+        rf"""{letters}(?<=[{first}]{letters})\\{{0,3}}["']?\s{{0,4}}(?:=>|[:=])\s{{0,4}}[0-9]+(?=[\s,;&"'<>\0]|\Z)"""
+    )
+    for first, letters in (("tT", "okens"), ("sS", "ecrets"), ("pP", "asswords"), ("kK", "eys"))
+}
 
 
-def may_hold_secret(texts: list[str], text: str, names: SensitiveNames, depth: int) -> bool:
-    """Return whether any of the texts, which are the lines of ``text``, may hold a secret. False is certain."""
-    if len(text) > TEXT_MAX_CHARACTERS and any(len(each) > TEXT_MAX_CHARACTERS for each in texts):
-        if any(len(each) > TEXT_MAX_CHARACTERS and looks_like_json(each) for each in texts):
-            return True
-        # Assignments are looked for in no more of it.
-        texts = [each[:TEXT_MAX_CHARACTERS] for each in texts]
-        text = "\n".join(texts)
+def suspicious_texts(texts: list[str], text: str, names: SensitiveNames, depth: int) -> list[str]:
+    """Return the texts, which are joined in ``text``, that may hold a secret. The others certainly hold none."""
+    found: list[str] = []
+    if len(text) > TEXT_MAX_CHARACTERS and max(map(len, texts)) > TEXT_MAX_CHARACTERS:
+        found = [each for each in texts if len(each) > TEXT_MAX_CHARACTERS and looks_like_json(each)]
+        # Assignments are looked for in no more of the others.
+        texts = _without(texts, found)
+        text = BETWEEN.join(each[:TEXT_MAX_CHARACTERS] for each in texts)
     if "]" in text or "}" in text:
         ended = [each for each in texts if each.rstrip().endswith(("]", "}")) and looks_like_json(each)]
-        if ended and (depth >= TEXT_DEPTH_MAX or _in_json(ended, names, depth)):
-            return True
-    in_urls, assigned = "@" in text and "://" in text, _may_be_assigned(text, names)
-    for each in texts if in_urls or assigned else ():
-        if ((in_urls and "@" in each and "://" in each) or (assigned and _may_be_assigned(each, names))) and next(
-            secrets_in_text(each, names), None
-        ) is not None:
-            return True
-    return False
+        if ended:
+            holding, no_json = (ended, ()) if depth >= TEXT_DEPTH_MAX else _as_json(ended, names, depth)
+            found += holding
+            # What was parsed is not guessed at.
+            texts = [*no_json, *_without(texts, ended)]
+            text = BETWEEN.join(each[:TEXT_MAX_CHARACTERS] for each in texts)
+    return found + _assigning(texts, text, names)
 
 
-def _in_json(texts: list[str], names: SensitiveNames, depth: int) -> bool:
+def _without(texts: list[str], others: list[str]) -> list[str]:
+    ids = set(map(id, others))
+    return [each for each in texts if id(each) not in ids]
+
+
+def _assigning(texts: list[str], text: str, names: SensitiveNames) -> list[str]:
+    """Return the texts that may have an assignment to a sensitive name or a URL with a password."""
+    finders = _finders(text, names)
+    if not finders:
+        return []
+    if text.count(BETWEEN) >= len(texts):
+        return texts
+    # A name that the deployment lists itself counts nothing.
+    counts = () if names.listed else [letters for letters in _COUNTS if letters in text]
+    for letters in counts:
+        text = _COUNTS[letters].sub("", text)
+    numbers = {number for finder in (_finders(text, names) if counts else finders) for number in _numbers(*finder)}
+    return [texts[number] for number in sorted(numbers)]
+
+
+def _finders(text: str, names: SensitiveNames) -> list[tuple[bytes, Callable[[bytes], bool]]]:
+    """Return what finds something in a text, each with the form of it that it has to be given."""
+    low = text.lower().encode("ascii", "ignore")
+    finders = []
+    if b"@" in low and b"://" in low:
+        finders.append((low, _matcher(_URL_USER)))
+    if b"--" in low:
+        finders.append((low, _finder(names.names, before=_FLAG, joint=_JOINT)))
+    # Without what may join them, the letters of a name are one run in every spelling.
+    finders.append((low.translate(None, _TEXT_JOINTS), _finder(names.names, behind=_SIGN)))
+    return [(searched, finds) for searched, finds in finders if finds(searched)]
+
+
+def _numbers(searched: bytes, finds: Callable[[bytes], bool]) -> Iterator[int]:
+    """Yield the numbers of the texts in which something is found. Groups of them are asked first."""
+    between = BETWEEN.encode()
+    parts = searched.split(between)
+    groups = [(0, len(parts))]
+    while groups:
+        start, end = groups.pop()
+        if not finds(between.join(parts[start:end])):
+            continue
+        if end - start == 1:
+            yield start
+            continue
+        step = -(-(end - start) // _TOGETHER)
+        groups += [(first, min(first + step, end)) for first in range(start, end, step)]
+
+
+def _as_json(texts: list[str], names: SensitiveNames, depth: int) -> tuple[list[str], list[str]]:
+    """Return the texts that may hold a secret as JSON, and those that are no JSON."""
+    try:
+        clean = _is_clean_json(texts, names, depth)
+    except ValueError:
+        if len(texts) == 1:
+            return [], texts
+    else:
+        if clean:
+            return [], []
+        if len(texts) <= _TOGETHER:
+            return texts, []
+    step = -(-len(texts) // _TOGETHER)
+    groups = [_as_json(texts[start : start + step], names, depth) for start in range(0, len(texts), step)]
+    return [text for holding, _ in groups for text in holding], [text for _, others in groups for text in others]
+
+
+def _is_clean_json(texts: list[str], names: SensitiveNames, depth: int) -> bool:
+    """Return whether all of the texts are JSON that certainly holds no secret.
+
+    :raises ValueError: one of them is no JSON.
+    """
     # Parsed as one list, which is faster. What nobody can foresee tells that each text is one entry of it.
     mark = os.urandom(16).hex()
-    data = "[" + f',"{mark}",'.join(texts) + "]"
+    data = ("[" + f',"{mark}",'.join(texts) + "]").encode("utf-8", "surrogatepass")
     try:
-        values = from_json(data.encode("utf-8", "surrogatepass"))
+        values = from_json(data)
     except RecursionError:
-        return True
-    except ValueError:
-        values = []
+        return False
     if len(values) != 2 * len(texts) - 1 or any(value != mark for value in values[1::2]):
-        return len(texts) > 1 and any(_in_json([each], names, depth) for each in texts)
+        raise ValueError("these are other entries")
     parts = plain_parts(values, decoded=True)
-    if parts is None:
-        return True
+    if parts is None or suspects(parts, names, depth + 1) is not None:
+        return False
     # Of a name that comes twice only the last value is here, and the walk finds each: then there are more quotes.
-    quotes = data.replace("\\\\", "").replace('\\"', "").count('"')
-    return quotes != 2 * (sum(map(len, parts.dicts)) + len(parts.texts)) or not is_clean(parts, names, depth + 1)
+    return _quotes(data) == 2 * (sum(map(len, parts.dicts)) + len(parts.texts))
+
+
+def _quotes(data: bytes) -> int:
+    """Return how many quotes begin or end a string of JSON."""
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Faster than `count` where there are many.
+    return len(data) - len(data.translate(None, b'"'))
 
 
 def may_match(keys: Iterable[str], names: SensitiveNames) -> bool:
     """Return whether any of many keys may be sensitive. False is certain."""
     low = "\0".join(keys).lower().encode("ascii", "ignore")
     # A short name turns up by chance where words are joined ("records_now" holds "dsn").
-    return _finder(names.names, "")(low) or _finder(names.joined, "")(low.translate(None, _KEY_JOINTS))
-
-
-def _may_be_assigned(text: str, names: SensitiveNames) -> bool:
-    # Without what may join them, the letters of a name are one run in every spelling.
-    letters = text.lower().encode("ascii", "ignore").translate(None, _TEXT_JOINTS)
-    return _finder(names.names, _SIGN)(letters) or ("--" in text and _finder(names.names, "")(letters))
+    return _finder(names.names)(low) or _finder(names.joined)(low.translate(None, _KEY_JOINTS))
 
 
 @lru_cache(maxsize=32)
-def _finder(names: frozenset[str], behind: str) -> Callable[[bytes], bool]:
-    """Return what tells whether any of these names is in ASCII in lower case, at once (docs/adr/0140)."""
-    letters = "|".join(sorted({re.escape(name.replace("_", "")) for name in names})) or r"[^\s\S]"
+def _finder(
+    names: frozenset[str], *, before: str = "", behind: str = "", joint: str = ""
+) -> Callable[[bytes], bool]:
+    """Return what tells whether any of these names is in ASCII in lower case, at once (docs/adr/0140).
+
+    :param joint: a pattern of what may stand between two letters.
+    """
+    letters = "|".join(sorted({joint.join(map(re.escape, name.replace("_", ""))) for name in names})) or r"[^\s\S]"
     # Names of other alphabets have spellings that are not known here; an empty pattern finds anything.
-    pattern = f"(?:{letters}){behind}" if all(map(str.isascii, names)) else ""
+    return _matcher(f"{before}(?:{letters}){behind}" if all(map(str.isascii, names)) else "")
+
+
+@lru_cache(maxsize=32)
+def _matcher(pattern: str) -> Callable[[bytes], bool]:
+    """Return what tells whether a pattern is found anywhere in ASCII."""
     return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex")).isinstance_python

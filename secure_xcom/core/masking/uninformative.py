@@ -51,14 +51,17 @@ COMMON_WORDS = frozenset(
 
 def is_uninformative(text: str) -> bool:
     """Return whether a string is nothing but blanks, punctuation, runs of one character, or common words."""
+    characters = set(text)
+    # Most secrets have a digit, and no common word does.
+    if not characters.isdisjoint(_DIGITS):
+        return len(set(filter(str.isalnum, characters))) <= 1
     folded = text.casefold()
-    if folded.strip(_PUNCTUATION) in COMMON_WORDS:
-        return True
-    characters = set(filter(str.isalnum, folded))
-    if len(characters) <= 1 or not characters.isdisjoint(_DIGITS):
-        return len(characters) <= 1
     words = set(_WORD.findall(folded))
-    return len(words) <= _COMMON_WORDS_MAX and COMMON_WORDS.issuperset(words)
+    return (
+        folded.strip(_PUNCTUATION) in COMMON_WORDS
+        or len(set(filter(str.isalnum, folded))) <= 1
+        or (len(words) <= _COMMON_WORDS_MAX and COMMON_WORDS.issuperset(words))
+    )
 
 
 def is_long_number(text: str) -> bool:

@@ -5,14 +5,13 @@ Walked with a stack of its own, because a value may be nested more deeply than P
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from secure_xcom.core.codecs.plain_json import plain_parts
-from secure_xcom.core.masking.clean_check import is_clean
+from secure_xcom.core.masking.clean_check import Suspects
 from secure_xcom.core.masking.secrets_in_text import secrets_in_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.structure import (
@@ -27,7 +26,7 @@ from secure_xcom.core.masking.structure import (
     short_name,
     unwrap,
 )
-from secure_xcom.core.masking.texts import PACKED, TEXT_DEPTH_MAX, decoded, parse_json
+from secure_xcom.core.masking.texts import PACKED, TEXT_DEPTH_MAX, decoded, looks_like_json, parse_json
 
 # Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames
 # (`secure_xcom.core.codecs`) share: they identify nothing, and a log in which they are masked cannot be read.
@@ -41,8 +40,6 @@ _TELLING_NOTHING = frozenset(
 
 # Of bytes no more than their beginning is read as text: what is larger is a file's content, which no log shows.
 _BYTES_MAX = 1 << 20
-# So many entries of a list are checked together: of fewer each costs more, of more all are walked for one secret.
-_TOGETHER = 8
 # Shorter than this no text holds a name, a sign and a value that could be masked.
 _TEXT_MIN_CHARACTERS = 8
 # Cells of data frames come as they are; elsewhere Airflow's serialization has made text or numbers of these.
@@ -104,19 +101,61 @@ def leaves(
             stack.pop()
 
 
-def plain_leaves(node: object, names: SensitiveNames) -> Iterator[Leaf]:
-    """Yield the sensitive leaves of a plain value that holds some, without walking most of what holds none."""
-    if type(node) is dict and CLASSNAME not in node:
-        for child, hidden in _fields(node, names, keys=False):
-            found = leaves(child, names=names, sensitive=hidden, only_sensitive=True)
-            yield from found if hidden or type(child) not in (dict, list) else plain_leaves(child, names)
-        return
-    entries = node if type(node) is list and not are_pairs(node) else [node]
-    for start in range(0, len(entries), _TOGETHER):
-        together = entries[start : start + _TOGETHER]
-        parts = plain_parts(together, decoded=True)
-        for child in together if parts is None or not is_clean(parts, names) else ():
-            yield from leaves(child, names=names, sensitive=False, only_sensitive=True)
+def plain_leaves(value: object, found: Suspects, names: SensitiveNames) -> Iterator[Leaf]:
+    """Yield the sensitive leaves of a plain value as `leaves` does, and look only into what may hold one.
+
+    :param found: what may be secret in it.
+    """
+    texts = frozenset(map(id, found.texts))
+    stack: list[Iterator[Any]] = [iter((value,))]
+    while stack:
+        # Of most values nothing else is asked than this.
+        for node in stack[-1]:
+            kind = type(node)
+            if kind is dict or kind is list:
+                children = _children_of_plain(node, found, names)
+                if children is not None:
+                    stack.append(children)
+                    break
+                yield from leaves(node, names=names, sensitive=False, only_sensitive=True)
+            elif kind is _Hidden:
+                yield from _hidden_leaves(node.value, names)
+            elif texts and kind is str and id(node) in texts:
+                yield from leaves(node, names=names, sensitive=False, only_sensitive=True)
+        else:
+            stack.pop()
+
+
+class _Hidden(NamedTuple):
+    """A value with a sensitive name."""
+
+    value: object
+
+
+def _children_of_plain(node: Any, found: Suspects, names: SensitiveNames) -> Iterator[object] | None:
+    """Return what lies below a dict or list, with what a name makes secret as `_Hidden`.
+
+    None where more than the names of fields tells.
+    """
+    if type(node) is list:
+        return None if found.pairs and are_pairs(node) else iter(node)
+    if found.labels and is_labelled(node, names):
+        return None
+    fields: dict[str, object] = node
+    # This way round only the few names are looked up.
+    if fields.keys().isdisjoint(found.names):
+        return iter(fields.values())
+    return (
+        _Hidden(child) if key in found.names and names.hides(key, child) else child
+        for key, child in fields.items()
+    )
+
+
+def _hidden_leaves(value: object, names: SensitiveNames) -> Iterable[Leaf]:
+    # Most secrets are a text.
+    if type(value) is str and not looks_like_json(value):
+        return (Leaf(value, True),)
+    return leaves(value, names=names, sensitive=True, only_sensitive=True)
 
 
 def holds_sensitive(structure: object, *, names: SensitiveNames, key: str) -> bool:

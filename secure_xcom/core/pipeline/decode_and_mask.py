@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.codecs import Codecs, Parts
-from secure_xcom.core.masking.clean_check import is_clean
+from secure_xcom.core.masking.clean_check import suspects
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.decide import Admitted, Row
 from secure_xcom.core.pipeline.open_payload import opened
@@ -60,11 +60,12 @@ class Masker:
 
         :param parts: the strings and names in the value, where its codec knows them.
         """
-        if parts is None or is_clean(parts, self.names):
+        found = None if parts is None else suspects(parts, self.names)
+        if found is None:
             return Maskable(structure, key, None if parts is None else ())
         from secure_xcom.core.masking.walk import plain_leaves
 
-        return Maskable(structure, key, tuple(plain_leaves(structure, self.names)))
+        return Maskable(structure, key, tuple(plain_leaves(structure, found, self.names)))
 
     def mask(self, values: Sequence[Maskable], mode: str) -> None:
         """Register the sensitive strings of several values in one call, within one cap.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail.entries import Entry
-from secure_xcom.ops.audit_trail.findings import log_finding
+from secure_xcom.ops.audit_trail.log_findings import log_finding
 
 
 class Seen(NamedTuple):

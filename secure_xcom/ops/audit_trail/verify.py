@@ -19,7 +19,7 @@ from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.chain_ends import AnchoredEnd, ChainEnds
 from secure_xcom.ops.audit_trail.entries import Entry
-from secure_xcom.ops.audit_trail.findings import log_finding
+from secure_xcom.ops.audit_trail.log_findings import log_finding
 from secure_xcom.ops.audit_trail.pieces import RawLine, Source
 from secure_xcom.ops.audit_trail.tamper_diagnosis import Seen, explain
 from secure_xcom.ops.audit_trail.tlog.anchor_record import source_name

@@ -11,7 +11,7 @@ from secure_xcom.core.findings import Finding
 from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.ops.audit_trail import entries
 from secure_xcom.ops.audit_trail.chain_ends import AnchoredEnd, ChainEnds
-from secure_xcom.ops.audit_trail.findings import log_finding
+from secure_xcom.ops.audit_trail.log_findings import log_finding
 from secure_xcom.ops.audit_trail.tlog.anchor_record import source_named
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
 from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint

@@ -12,7 +12,7 @@ from secure_xcom.core.service_errors import KeyServiceDenied, KeyServiceLoginRef
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.aws_kms import AwsKms
 from secure_xcom.keys.aws_kms_format import CONTEXT_NAMES, KmsWrap, kms_context
-from secure_xcom.ops.findings import as_finding
+from secure_xcom.ops.error_findings import as_finding
 
 # No compartment can have such a name, so nothing that is wrapped here can be mistaken for an XCom's data key.
 _NO_COMPARTMENT = dict.fromkeys(CONTEXT_NAMES, "secure_xcom/check")

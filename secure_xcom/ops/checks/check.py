@@ -23,7 +23,7 @@ from secure_xcom.ops.checks.misspelled_settings import misspelled_settings, sect
 from secure_xcom.ops.checks.probe import PROBE_DAG, keyring_in_store, probe_coordinate, probe_key, probe_store
 from secure_xcom.ops.checks.served_compartments import Served, served
 from secure_xcom.ops.checks.tested_releases import examine_release
-from secure_xcom.ops.findings import as_finding
+from secure_xcom.ops.error_findings import as_finding
 from secure_xcom.sinks.apart_from_payloads import check_apart
 from secure_xcom.sinks.hashed_ids import IdHasher
 from secure_xcom.sinks.interface import sink

@@ -11,7 +11,7 @@ from secure_xcom.core.keyring_errors import KeyringError
 from secure_xcom.keys import DataKey, Wrap
 from secure_xcom.keys.keyring import Keyring
 from secure_xcom.keys.local import LocalKeyring
-from secure_xcom.ops.findings import as_finding
+from secure_xcom.ops.error_findings import as_finding
 
 # NIST SP 800-57 part 1, table 1: a key-wrapping key's originator usage period is two years at the most.
 ROTATE_AFTER_DAYS = 365

@@ -17,7 +17,7 @@ from secure_xcom.core.findings import Finding
 from secure_xcom.core.store_errors import StoreDenied
 from secure_xcom.keys import DataKey, KeyService, KeyUri, Wrap
 from secure_xcom.keys.local import keyring_path
-from secure_xcom.ops.findings import as_finding
+from secure_xcom.ops.error_findings import as_finding
 from secure_xcom.stores import Store
 from secure_xcom.stores.files import FileStore
 

@@ -13,7 +13,7 @@ from secure_xcom.core.suggest import did_you_mean
 from secure_xcom.core.vault_errors import VaultDenied, VaultTrouble
 from secure_xcom.keys import DataKey
 from secure_xcom.keys.vault import VaultTransit
-from secure_xcom.ops.findings import as_finding
+from secure_xcom.ops.error_findings import as_finding
 
 SKEW_SECONDS = 60
 """Vault's JWT method allows 60 seconds of clock skew by default (clock_skew_leeway)."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from secure_xcom.ops.jobs.registry import FORMER_STEPS, STEPS
+from secure_xcom.ops.jobs.job_registry import FORMER_STEPS, STEPS
 
 DAG_ID = "secure_xcom_maintenance"
 REPORTS = "secure_xcom_maintenance_reports"

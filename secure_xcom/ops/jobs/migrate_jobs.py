@@ -19,7 +19,7 @@ class MigrateOptions:
 
 
 def _migrate(context: JobContext, options: MigrateOptions) -> MigrateReport:
-    from secure_xcom.ops.jobs.migrate import seal_existing
+    from secure_xcom.ops.jobs.migrate_rows import seal_existing
     from secure_xcom.ops.jobs.opener import sealed_value_opener, structure_pipeline
     from secure_xcom.ops.jobs.stock_objects import old_objects
 
@@ -47,7 +47,7 @@ class MigrateBackOptions:
 
 def _migrate_back(context: JobContext, options: MigrateBackOptions) -> MigrateReport:
     from secure_xcom.ops.jobs.break_glass import checked_reason
-    from secure_xcom.ops.jobs.migrate import unseal_all
+    from secure_xcom.ops.jobs.migrate_rows import unseal_all
     from secure_xcom.ops.jobs.opener import sealed_value_opener
 
     reason = checked_reason(options.reason)

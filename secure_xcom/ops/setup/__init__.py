@@ -1,6 +1,6 @@
 """Create what a deployment's key and store URIs name, and test it.
 
-Each URI scheme that needs something created has one file here: ``keyring.py``, ``folder.py``.
+Each URI scheme that needs something created has one file here: ``new_keyring.py``, ``folder.py``.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.keys import key_service
 from secure_xcom.ops.checks.key_services import check_key_service
 from secure_xcom.ops.checks.probe import keyring_in_store, probe_coordinate, probe_key, probe_store
-from secure_xcom.ops.setup import folder, keyring
+from secure_xcom.ops.setup import folder, new_keyring
 from secure_xcom.stores import store as open_store
 
 # Scheme -> the function that creates its resource. What other schemes name is only tested.
-_KEY_MAKERS: dict[str, Callable[[str], Finding]] = {"local": keyring.prepare}
+_KEY_MAKERS: dict[str, Callable[[str], Finding]] = {"local": new_keyring.prepare}
 _STORE_MAKERS: dict[str, Callable[[str], Finding]] = {"file": folder.prepare}
 # The same for --dry-run.
-_KEY_PLANNERS: dict[str, Callable[[str], Finding]] = {"local": keyring.plan}
+_KEY_PLANNERS: dict[str, Callable[[str], Finding]] = {"local": new_keyring.plan}
 _STORE_PLANNERS: dict[str, Callable[[str], Finding]] = {"file": folder.plan}
 
 

@@ -13,7 +13,7 @@ from secure_xcom.connections.connection_ids import leave_default_out, names_defa
 from secure_xcom.core.access_policy.watched_policy import watched
 from secure_xcom.core.service_errors import ConnectionUnknown
 from secure_xcom.core.setup_commands import vault_preview, vault_setup
-from secure_xcom.keys.vault_errors import no_key
+from secure_xcom.keys.transit_errors import no_key
 from secure_xcom.sinks.interface import sink
 from secure_xcom.stores import store
 from tests.support.deployed import HELM

@@ -19,7 +19,7 @@ from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.operator_errors import IdentityRefused
 from secure_xcom.reveal.app import make_app
 from secure_xcom.reveal.giving import OpenedValue
-from secure_xcom.reveal.identity import Person
+from secure_xcom.reveal.identity_tokens import Person
 from secure_xcom.reveal.oidc_people import OidcPeople
 from secure_xcom.reveal.revealing import Revealer
 from secure_xcom.reveal.service import Service

@@ -159,7 +159,7 @@ def test_a_vault_that_does_not_answer_as_one(published: WellKnown, changes: dict
 @pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits")
 def test_a_weak_key_is_not_believed(published: WellKnown) -> None:
     """A token that is signed by an RSA key of 1,024 bits is refused (RFC 7518, section 3.3: 2,048 at least)."""
-    from secure_xcom.reveal.identity import person_of
+    from secure_xcom.reveal.identity_tokens import person_of
 
     issuer = Issuer(signers={"weak": ("RS256", rsa.generate_private_key(65537, 1024))})  # noqa: S505  # on purpose
     published.keys = [issuer.public("weak")]

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 
-from secure_xcom.airflow.plugin.ui.findings import sentence
+from secure_xcom.airflow.plugin.ui.xcom_findings import sentence
 from secure_xcom.core.errors import ConfigurationError, SecureXComError
 from secure_xcom.core.operator_errors import AccessLogUnreadable, RequestInvalid, TablesUnknown, XComNotFound
 

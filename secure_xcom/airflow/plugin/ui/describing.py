@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from secure_xcom.airflow.plugin.ui import previews
-from secure_xcom.airflow.plugin.ui.commands import open_command, search_command
-from secure_xcom.airflow.plugin.ui.deployment import Deployment
-from secure_xcom.airflow.plugin.ui.findings import Finding, findings, worst
+from secure_xcom.airflow.plugin.ui.copyable_commands import open_command, search_command
+from secure_xcom.airflow.plugin.ui.known_deployment import Deployment
 from secure_xcom.airflow.plugin.ui.looking import XCom
 from secure_xcom.airflow.plugin.ui.times import text_of
 from secure_xcom.airflow.plugin.ui.who_may import who_may
+from secure_xcom.airflow.plugin.ui.xcom_findings import Finding, findings, worst
 from secure_xcom.core.access_policy.globs import any_matches
 from secure_xcom.core.expiry import expiry_of
 from secure_xcom.core.reference import Head, Reference, WrappedKey

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 
-from secure_xcom.airflow.plugin.ui import claims, describing, log_place
+from secure_xcom.airflow.plugin.ui import claim_state, describing, log_place
 from secure_xcom.airflow.plugin.ui.counted import Counted, counted
-from secure_xcom.airflow.plugin.ui.deployment import Deployment, deployment
+from secure_xcom.airflow.plugin.ui.known_deployment import Deployment, deployment
 from secure_xcom.airflow.plugin.ui.known_tables import tables_of
 from secure_xcom.airflow.plugin.ui.looking import STATES, XCom, look
 from secure_xcom.airflow.plugin.ui.permissions import MaySeeCompartments, Viewer
@@ -48,7 +48,7 @@ class Knowing:
     @cached_property
     def has_claims(self) -> bool:
         """Return whether the table of claims is in Airflow's own database."""
-        return claims.has_claims(self.session)
+        return claim_state.has_claims(self.session)
 
     @property
     def newest(self) -> Mapping[str, int]:
@@ -88,7 +88,7 @@ class Knowing:
                 may_see_user=self.viewer.may_read_audit_log(dag_id),
             )
         if xcom.head is not None and xcom.head.exclusive is not None:
-            claim = claims.claim(xcom, self.session, self.viewer, has_table=self.has_claims)
+            claim = claim_state.claim(xcom, self.session, self.viewer, has_table=self.has_claims)
         return describing.whole(xcom, self.deployment, self.newest, written_by=written_by, claim=claim)
 
 

@@ -102,7 +102,7 @@ def _backwards(piece: Piece, end: int | None) -> Iterator[_Block]:
 
 
 def _unpacked(piece: Piece, end: int | None) -> Iterator[_Block]:
-    """A compressed file is read from its front; what was read is kept, up to a bound."""
+    """Yield the end of a compressed file, which is read from its front: what was read is kept, up to a bound."""
     blocks: list[_Block] = []
     start = held_bytes = 0
     with _readable(piece):

@@ -8,7 +8,7 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter
 
 from secure_xcom.airflow.plugin.ui.answers import Answer
-from secure_xcom.airflow.plugin.ui.commands import search_command
+from secure_xcom.airflow.plugin.ui.copyable_commands import search_command
 from secure_xcom.airflow.plugin.ui.knowing import Knowing
 from secure_xcom.airflow.plugin.ui.log_place import log_place
 from secure_xcom.airflow.plugin.ui.looking import XCom

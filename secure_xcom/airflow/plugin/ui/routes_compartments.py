@@ -6,10 +6,10 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter
 
 from secure_xcom.airflow.plugin.ui.answers import Answer
-from secure_xcom.airflow.plugin.ui.compartments import PAGE, compartments
+from secure_xcom.airflow.plugin.ui.compartment_page import PAGE, compartments
 from secure_xcom.airflow.plugin.ui.counted import counted
 from secure_xcom.airflow.plugin.ui.cursors import decoded, encoded
-from secure_xcom.airflow.plugin.ui.deployment import deployment
+from secure_xcom.airflow.plugin.ui.known_deployment import deployment
 from secure_xcom.airflow.plugin.ui.parameters import After
 from secure_xcom.airflow.plugin.ui.permissions import SEE_COMPARTMENTS
 

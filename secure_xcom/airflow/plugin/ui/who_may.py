@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from secure_xcom.airflow.plugin.ui.deployment import Deployment
+from secure_xcom.airflow.plugin.ui.known_deployment import Deployment
 from secure_xcom.airflow.plugin.ui.looking import XCom
 from secure_xcom.core.access_policy.compartment import Compartment, Reader
 from secure_xcom.core.access_policy.globs import matches

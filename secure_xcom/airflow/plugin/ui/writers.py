@@ -6,11 +6,11 @@ import json
 from datetime import datetime
 from typing import Any
 
-from secure_xcom.airflow.plugin.ui.findings import LINK_PREFIX
 from secure_xcom.airflow.plugin.ui.looking import XCom
 from secure_xcom.airflow.plugin.ui.stored import RestWrite
 from secure_xcom.airflow.plugin.ui.tables import Tables
 from secure_xcom.airflow.plugin.ui.times import text_of
+from secure_xcom.airflow.plugin.ui.xcom_findings import LINK_PREFIX
 
 _LOOP_REASON_KEY = "_airflow_loop_decision_reason"
 _SKIPMIXIN_KEY = "skipmixin_key"

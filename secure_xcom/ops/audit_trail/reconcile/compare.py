@@ -20,7 +20,7 @@ from secure_xcom.ops.audit_trail.reconcile.match import (
     ServerUse,
     match,
 )
-from secure_xcom.ops.audit_trail.reconcile.viewers import DisplayNames, display_names, match_viewers
+from secure_xcom.ops.audit_trail.reconcile.viewer_unwraps import DisplayNames, display_names, match_viewers
 from secure_xcom.ops.checks.probe import PROBE_DAG, probe_coordinate
 
 

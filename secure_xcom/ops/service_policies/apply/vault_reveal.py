@@ -13,7 +13,7 @@ from typing import Any
 
 from secure_xcom.connections.vault.client import VaultClient
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.access_policy.reveal import RevealVault
+from secure_xcom.core.access_policy.reveal_section import RevealVault
 from secure_xcom.core.vault_errors import VaultDenied, VaultRefused
 from secure_xcom.ops.service_policies.apply import vault_setup
 from secure_xcom.ops.service_policies.apply.changes import Change, state_of

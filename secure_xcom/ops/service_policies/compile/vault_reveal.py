@@ -14,7 +14,7 @@ from typing import Any
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.field_types import seconds
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.access_policy.reveal import Reveal, RevealVault
+from secure_xcom.core.access_policy.reveal_section import Reveal, RevealVault
 from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.keys.vault_context import transit_scope
 from secure_xcom.ops.service_policies.compile.vault import policy_name, transit_keys

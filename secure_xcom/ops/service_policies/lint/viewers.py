@@ -10,7 +10,7 @@ from secure_xcom.core.access_policy.compartment import Compartment, Viewer
 from secure_xcom.core.access_policy.field_types import is_glob
 from secure_xcom.core.access_policy.glob_relations import covers
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.access_policy.reveal import Reveal
+from secure_xcom.core.access_policy.reveal_section import Reveal
 from secure_xcom.core.access_policy.yaml_reader import Path
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.service_policies.lint.lint_finding import lint_finding

@@ -159,8 +159,17 @@ def test_what_may_not_be_asked_for(dag_id: str, field: str, value: object, said:
     told = refusal(dag_id, field, value)
     assert said in told
     assert f"[DAG {dag_id}, task t]. What to do: remove" in told
-    unowned = "does not open" in said
-    assert ("can be added to the policy's open_places" in told) == unowned
+    if "that of" in said:
+        assert "or give its own compartment a tasks_run_on. See" in told
+    assert ("can be added to the policy's open_places" in told) == ("does not open" in said)
+
+
+def test_of_several_owners_the_first_is_named() -> None:
+    """Compartments come before identities."""
+    text = POLICY.replace("queue: fin2", "queue: FINANCE")
+    for check in ("check", "check_defaults"):
+        with pytest.raises(PlacementRefused, match="is that of compartment 'finance'"):
+            getattr(placed("open_x", text), check)({"queue": "finance"}, "task t")
 
 
 def test_a_long_value_is_cut() -> None:

@@ -34,6 +34,7 @@ def hidden(text: str) -> list[tuple[str, bool]]:
         ("https://host:8443?a@b", []),
         ("https://host:84430/x", []),
         ("https://anna:@host", []),
+        ("https://anna:@host/x@y", []),
         ("https://host/a:b@c", []),
         # So many digits are no port.
         ("https://host:844301/x@y", [("844301/x", True)]),
@@ -140,7 +141,9 @@ def test_a_text_is_searched_up_to_a_limit() -> None:
         ("[{password=swordfish}].", ["swordfish}].", "swordfish"]),
         ("password=sword%20fish", ["sword%20fish"] * 2 + ["sword fish"] * 2),
         ("password=sword+fish", ["sword+fish"] * 3 + ["sword fish"]),
+        ("password=swordfish~", ["swordfish~"] * 2),
         ("password: short", []),
+        ("password: short\nhttps://anna@host token=swordfish", ["swordfish"] * 2),
         ("https://anna@host", []),
     ],
 )

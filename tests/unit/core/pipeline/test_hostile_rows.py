@@ -36,7 +36,7 @@ from secure_xcom.ops.jobs.break_glass import break_glass
 from secure_xcom.ops.jobs.doctor_rows import examine_payloads, examine_rows
 from secure_xcom.ops.jobs.expire import expire
 from secure_xcom.ops.jobs.gc import collect
-from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
+from secure_xcom.ops.jobs.migrate_rows import seal_existing, unseal_all
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.rewrap import rewrap
 from secure_xcom.ops.jobs.rewrap_plan import Plan

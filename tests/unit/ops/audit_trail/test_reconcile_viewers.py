@@ -12,7 +12,7 @@ from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.audit_trail.reconcile.expected_uses import uses
 from secure_xcom.ops.audit_trail.reconcile.match import EventUse, ServerUse, match
 from secure_xcom.ops.audit_trail.reconcile.vault_log import read
-from secure_xcom.ops.audit_trail.reconcile.viewers import display_names, match_viewers
+from secure_xcom.ops.audit_trail.reconcile.viewer_unwraps import display_names, match_viewers
 from tests.support.access_logs import KEY, START, chain, write
 
 T = 1_800_000_000.0

@@ -15,8 +15,8 @@ import pytest
 from secure_xcom.core.event_chain import Chain
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail.anchor import Anchored, anchor
-from secure_xcom.ops.audit_trail.findings import is_tampering
-from secure_xcom.ops.audit_trail.findings import where as where_of
+from secure_xcom.ops.audit_trail.log_findings import is_tampering
+from secure_xcom.ops.audit_trail.log_findings import where as where_of
 from secure_xcom.ops.audit_trail.read import source
 from secure_xcom.ops.audit_trail.tlog.anchor_record import Anchor, ChainEnd
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog

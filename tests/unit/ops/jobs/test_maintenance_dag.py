@@ -17,8 +17,8 @@ from secure_xcom.connections.sql import url_of_connection
 from secure_xcom.core.errors import UriInvalid
 from secure_xcom.core.operator_errors import UnsafeRefused
 from secure_xcom.core.service_errors import AlarmNotTold, ConnectionUnknown
+from secure_xcom.ops.jobs.job_registry import STEPS
 from secure_xcom.ops.jobs.maintenance_dag import counts, maintenance_dag, run_step
-from secure_xcom.ops.jobs.registry import STEPS
 from tests.support import alarm_callbacks
 from tests.support.access_logs import chain, write
 from tests.support.airflow_here import airflow_here

@@ -15,10 +15,13 @@ from secure_xcom.core.coordinate import path_segment
 from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.keys.vault_context import transit_scope
 from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy, write
+from secure_xcom.ops.service_policies.compile.aws_iam import identity_policy
+from secure_xcom.ops.service_policies.rights import Known, rights_of
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE / "compiled_policy.yaml"
-GOLDEN = HERE / "compiled"
+# The second one has exclusive keys, keys by ARN and id, another partition, many DAGs, and several maintainers.
+EXAMPLES = {"compiled": EXAMPLE, "compiled_exclusive": HERE / "compiled_policy_exclusive.yaml"}
 
 POLICY = """
 version: 1
@@ -58,11 +61,13 @@ def compiled(text: str, *dags: str) -> Compiled:
     return compile_policy(AccessPolicy.parse(text.encode(), where="policy.yaml"), dags)
 
 
-def test_the_same_policy_gives_the_same_files() -> None:
+@pytest.mark.parametrize("folder", EXAMPLES)
+def test_the_same_policy_gives_the_same_files(folder: str) -> None:
     """What is compiled is what is stored beside this test, byte for byte and file for file."""
-    made = compile_policy(AccessPolicy.load(str(EXAMPLE)))
+    made = compile_policy(AccessPolicy.load(str(EXAMPLES[folder])))
+    golden = HERE / folder
     stored = {
-        path.relative_to(GOLDEN).as_posix(): path.read_text() for path in GOLDEN.rglob("*") if path.is_file()
+        path.relative_to(golden).as_posix(): path.read_text() for path in golden.rglob("*") if path.is_file()
     }
     assert made.files == stored
 
@@ -233,3 +238,18 @@ def test_a_key_that_another_compartment_only_opens_with_is_shared() -> None:
     assert json.loads(made.files["vault/transit/transit~shared.json"])["compartments"] == ["one", "two"]
     limited = [note for note in made.notes if "is limited by context" in note]
     assert [note.partition(" in ")[0] for note in limited] == ["worker: push", "worker: pull", "caretaker: rewrap"]
+
+
+def test_without_a_principal_the_partition_is_awss_own() -> None:
+    """Documents are made of whatever rights are given, also of an identity that is managed elsewhere."""
+    policy = AccessPolicy.load(str(EXAMPLES["compiled_exclusive"]))
+    nobody = policy.identities[-1]
+    assert nobody.aws is None
+    made = identity_policy(rights_of(policy, nobody, Known()))
+    assert made is not None
+    resources = {resource for statement in made["Statement"] for resource in statement["Resource"]}
+    assert {resource for resource in resources if ":s3:" in resource} == {
+        *("arn:aws:s3:::one/pay/*", "arn:aws:s3:::two/xcom/pay/*"),
+        *("arn:aws:s3:::one/~claims/pay/*", "arn:aws:s3:::two/xcom/~claims/pay/*"),
+    }
+    assert "arn:aws:kms:*:*:key/99999999-8888-7777-6666-555555555555" in resources

@@ -126,10 +126,10 @@ def test_the_last_pull_is_the_access_logs(world: Upkeep, tmp_path: Path) -> None
 
 def test_the_page_shows_the_numbers(world: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compartments page has the numbers with their time, and says how to get them where there are none."""
-    from secure_xcom.airflow.plugin.ui.compartments import compartments
+    from secure_xcom.airflow.plugin.ui.compartment_page import compartments
     from secure_xcom.airflow.plugin.ui.counted import counted as as_counted
     from secure_xcom.airflow.plugin.ui.counted import forget
-    from secure_xcom.airflow.plugin.ui.deployment import Deployment
+    from secure_xcom.airflow.plugin.ui.known_deployment import Deployment
     from secure_xcom.core.config import Settings
 
     known = Deployment(Settings(), world.policy, "file", "policy.yaml", raw=world.policy_file.read_bytes())

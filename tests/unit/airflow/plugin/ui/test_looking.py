@@ -63,15 +63,15 @@ def stored(value: Any, at: Coordinate | None = None, *, tagged: bool = False, te
 
 def known(world: World, **settings: Any) -> Any:
     """What the API server knows of the world."""
-    from secure_xcom.airflow.plugin.ui.deployment import Deployment
+    from secure_xcom.airflow.plugin.ui.known_deployment import Deployment
 
     return Deployment(Settings(**settings), world.policy, "file", "policy.yaml")
 
 
 def kinds(world: World, row: Any, **settings: Any) -> list[str]:
     """The kinds of an XCom's findings."""
-    from secure_xcom.airflow.plugin.ui.findings import findings
     from secure_xcom.airflow.plugin.ui.looking import look
+    from secure_xcom.airflow.plugin.ui.xcom_findings import findings
 
     found = findings(look(row, world.policy), known(world, **settings), {"local:///keyring.json": 3})
     return [finding.kind for finding in found]
@@ -127,9 +127,9 @@ def test_a_row_of_another_attempt_is_found(world: World) -> None:
 
 def test_plaintext_follows_the_setting(world: World) -> None:
     """Plaintext is an error; whether a pull gives it is said as the deployment has it."""
-    from secure_xcom.airflow.plugin.ui.findings import findings
     from secure_xcom.airflow.plugin.ui.looking import look
     from secure_xcom.airflow.plugin.ui.who_may import who_may
+    from secure_xcom.airflow.plugin.ui.xcom_findings import findings
 
     xcom = look(stored("plain"), world.policy)
     assert "A pull refuses it" in findings(xcom, known(world), {})[0].text
@@ -140,7 +140,7 @@ def test_plaintext_follows_the_setting(world: World) -> None:
 
 def test_who_may_pull_is_of_this_xcom(world: World) -> None:
     """Readers of other tasks' XComs are left out; without a policy nobody is named."""
-    from secure_xcom.airflow.plugin.ui.deployment import Deployment
+    from secure_xcom.airflow.plugin.ui.known_deployment import Deployment
     from secure_xcom.airflow.plugin.ui.looking import look
     from secure_xcom.airflow.plugin.ui.who_may import who_may
 
@@ -230,7 +230,7 @@ IDS = ["plain", "with space", "quote'", '"', "$(id)", "`id`", "a;b", "-x", "Ã¼nÃ
 @pytest.mark.parametrize("text", IDS)
 def test_commands_are_what_they_say(text: str) -> None:
     """A shell gives the command exactly the coordinate that was meant, whatever the ids are."""
-    from secure_xcom.airflow.plugin.ui.commands import open_command, search_command
+    from secure_xcom.airflow.plugin.ui.copyable_commands import open_command, search_command
     from secure_xcom.cli.reference_argument import coordinate_of
 
     at = coordinate(run_id=text, key=text, task_id="t" if set(text) & set("/:[]") else text)
@@ -258,7 +258,7 @@ def _words(command: str) -> list[str]:
 @pytest.mark.parametrize("text", ["a/b", "new\nline", "\x1b[2J", "\u202e"])
 def test_what_cannot_be_pasted_is_left_out(text: str) -> None:
     """Ids with control characters make no command, and a run with a slash none that opens."""
-    from secure_xcom.airflow.plugin.ui.commands import open_command, search_command
+    from secure_xcom.airflow.plugin.ui.copyable_commands import open_command, search_command
 
     at = coordinate(run_id=text)
     assert open_command(at) is None
@@ -291,7 +291,7 @@ def test_times_are_read_in_utc() -> None:
 
 def test_the_policy_is_read_anew_when_its_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy file that was changed is in force at once, and one that cannot be used is told as such."""
-    from secure_xcom.airflow.plugin.ui.deployment import deployment
+    from secure_xcom.airflow.plugin.ui.known_deployment import deployment
 
     file = tmp_path / "policy.yaml"
     monkeypatch.setenv("AIRFLOW__SECURE_XCOM__ACCESS_POLICY", str(file))

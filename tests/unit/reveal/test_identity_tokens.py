@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from secure_xcom.core.operator_errors import IdentityRefused
-from secure_xcom.reveal.identity import AUDIENCE, LIFETIME_MAX_SECONDS, SKEW_SECONDS, person_of
+from secure_xcom.reveal.identity_tokens import AUDIENCE, LIFETIME_MAX_SECONDS, SKEW_SECONDS, person_of
 from tests.support.reveal_service import ISSUER, Issuer, rsa_key
 
 NOW = 1_800_000_000

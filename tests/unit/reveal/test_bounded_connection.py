@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from secure_xcom.reveal import connections
-from secure_xcom.reveal.connections import PromptHttp
+from secure_xcom.reveal import bounded_connection
+from secure_xcom.reveal.bounded_connection import PromptHttp
 from secure_xcom.reveal.serving import Listen, run
 
 HEAD_SECONDS = 0.3
@@ -25,7 +25,7 @@ Use = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bytes]]
 @pytest.fixture(autouse=True)
 def little_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for ten seconds."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", HEAD_SECONDS)
+    monkeypatch.setattr(bounded_connection, "HEAD_SECONDS", HEAD_SECONDS)
 
 
 async def slow_app(scope: Any, receive: Any, send: Any) -> None:
@@ -99,7 +99,7 @@ def test_a_head_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         # The answer is lost where the system resets the connection for what it has not read; the end is not.
         return await until_closed(reader)
 
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 60)
+    monkeypatch.setattr(bounded_connection, "HEAD_SECONDS", 60)
     given, _ = used(endless)
     assert given.startswith(b"HTTP/1.1 400") or not given
 

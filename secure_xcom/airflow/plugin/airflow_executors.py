@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @cache
 def configured() -> Executors:
-    """The executors of this process's configuration; none if Airflow cannot read the option; it reports that."""
+    """Return the executors of this process's configuration; none if Airflow cannot read it, which it reports."""
     try:
         from airflow.executors.executor_loader import ExecutorLoader
 

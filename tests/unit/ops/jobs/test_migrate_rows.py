@@ -20,8 +20,8 @@ from secure_xcom.core.operator_errors import MaintenanceError
 from secure_xcom.core.reference import is_reference
 from secure_xcom.core.store_errors import StoreFull, StoreUnavailable
 from secure_xcom.keys import key_service
-from secure_xcom.ops.jobs.migrate import seal_existing, unseal_all
 from secure_xcom.ops.jobs.migrate_report import MigrateReport
+from secure_xcom.ops.jobs.migrate_rows import seal_existing, unseal_all
 from secure_xcom.ops.jobs.opener import Opener
 from secure_xcom.ops.jobs.stock_objects import NoObjects, OldObjects, StockObjects
 from secure_xcom.sinks.access_log import AccessLog

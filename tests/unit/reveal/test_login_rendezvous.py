@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from secure_xcom.core.operator_errors import RevealBusy, RevealRequestInvalid
-from secure_xcom.reveal.logins import KEEP_SECONDS, LOGINS_MAX, Logins
+from secure_xcom.reveal.login_rendezvous import KEEP_SECONDS, LOGINS_MAX, Logins
 from tests.support.reveal_service import AIRFLOW, ORIGIN, RevealWorld
 
 STATE = "st_" + "a" * 20

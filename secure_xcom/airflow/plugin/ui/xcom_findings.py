@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from secure_xcom.airflow.plugin.ui.deployment import Deployment
+from secure_xcom.airflow.plugin.ui.known_deployment import Deployment
 from secure_xcom.airflow.plugin.ui.looking import XCom
 from secure_xcom.airflow.plugin.ui.who_may import compartment_of
 from secure_xcom.core import clock

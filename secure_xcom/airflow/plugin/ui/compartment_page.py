@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from secure_xcom.airflow.plugin.ui.counted import Counted
-from secure_xcom.airflow.plugin.ui.deployment import Deployment
+from secure_xcom.airflow.plugin.ui.known_deployment import Deployment
 from secure_xcom.airflow.plugin.ui.times import text_of
 from secure_xcom.airflow.plugin.ui.who_may import who
 from secure_xcom.core.access_policy.compartment import Compartment
