@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from secure_xcom.connections.sql.positions import Position
 from secure_xcom.core.coordinate import Coordinate
 
@@ -45,6 +47,16 @@ class StoredRow:
         """
         return Coordinate(self.dag_id, self.run_id, self.task_id, self.map_index, self.key)
 
+    def is_at(self, coordinate: Coordinate) -> bool:
+        """Return whether it has the ids of a coordinate, without a check of its own."""
+        return (
+            self.run_id == coordinate.run_id
+            and self.map_index == coordinate.map_index
+            and self.position.key == coordinate.key
+            and self.task_id == coordinate.task_id
+            and self.dag_id == coordinate.dag_id
+        )
+
     @property
     def value(self) -> Any:
         """The value, decoded; None where the text is no JSON or was too long to be read."""
@@ -65,10 +77,20 @@ class StoredRow:
         return self.attempt is not None and (self.attempt, self.key) == (other.attempt, other.key)
 
 
+# No shorter text has a number of more digits than `json` reads (sys.int_info.default_max_str_digits).
+_FAST_MAX_CHARACTERS = 4300
+
+
 def decoded(text: str | None) -> Any:
     """Parse a value's JSON text as Airflow does; None where it is not JSON."""
     if text is None:
         return None
+    if len(text) <= _FAST_MAX_CHARACTERS:
+        try:
+            return msgspec.json.decode(text)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            # `json` also reads NaN and halves of surrogate pairs, and decides.
+            pass
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

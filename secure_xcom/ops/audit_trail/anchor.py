@@ -84,26 +84,27 @@ def anchor(
     number, head = log.newest()
     done.size = head.size
     selection = _Selection(log, horizon)
-    chains: dict[str, ChainEnd] = {}
+    last: dict[str, Entry] = {}
     batch: list[bytes] = []
     names = tuple(source_name(socket.gethostname(), source.uri) for source in sources)
 
     def write(until: str) -> None:
         nonlocal number
         number += 1
-        made = Anchor(number, done.size, done.size + len(batch), text_of(moment), dict(chains), names, until)
+        chains = {chain: ChainEnd(entry.sequence + 1, entry.hash, entry.ends) for chain, entry in last.items()}
+        made = Anchor(number, done.size, done.size + len(batch), text_of(moment), chains, names, until)
         log.begin(made, batch)
         done.size = log.finish(made, batch, signer).size
         done.seals += 1
         done.entries += len(batch)
-        chains.clear()
+        last.clear()
         batch.clear()
 
     for data, entry in selection.ready(raw_lines(sources)):
         if len(batch) == batch_entries:
             write("")
         batch.append(data)
-        chains[entry.chain] = ChainEnd(entry.sequence + 1, entry.hash, entry.ends)
+        last[entry.chain] = entry
     if batch:
         write(horizon)
     done.waiting, done.unsealable = selection.waiting, selection.unsealable
@@ -136,6 +137,8 @@ class _Selection:
         self._log = log
         self._horizon = horizon
         self._known: dict[str, ChainEnd] = {}
+        # The next number of chains that have ended, which nothing continues: a third of the memory of their ends.
+        self._ended: dict[str, int] = {}
         self._young: dict[str, list[tuple[bytes, Entry]]] = {}
         self._broken: set[str] = set()
         self._anchors: Iterator[Anchor] | None = None
@@ -155,31 +158,38 @@ class _Selection:
             self._oldest = self._oldest or entry.time
             if not self._continues(line, entry):
                 continue
-            young = self._young.get(entry.chain, [])
-            young.append((line.data, entry))
             if entry.ends or entry.time <= self._horizon:
-                self._young.pop(entry.chain, None)
-                yield from young
+                yield from self._young.pop(entry.chain, ())
+                yield line.data, entry
             else:
-                self._young[entry.chain] = young
+                self._young.setdefault(entry.chain, []).append((line.data, entry))
 
     def _continues(self, line: RawLine, entry: Entry) -> bool:
         if entry.chain in self._broken:
             return False
         self._look_back(entry.chain)
+        ended_at = self._ended.get(entry.chain)
+        if ended_at is not None:
+            return entry.sequence >= ended_at and self._break(line, entry, "does not continue its chain")
         end = self._known.get(entry.chain)
         # The start of a chain that is older than the oldest file was rotated away before it was anchored.
         cut = end is None and entry.sequence > 0 and entries.begun(entry.chain) < self._oldest
         following, last = (end.following, end.last) if end else (0, FIRST)
         if entry.sequence < following:
             return False
-        ended = end is not None and end.ended
-        if not cut and (ended or (entry.sequence, entry.previous) != (following, last)):
+        if not cut and (entry.sequence, entry.previous) != (following, last):
             return self._break(line, entry, "does not continue its chain")
         if len(line.data) > ENTRY_MAX_BYTES:
             return self._break(line, entry, f"is over {ENTRY_MAX_BYTES} bytes")
-        self._known[entry.chain] = ChainEnd(entry.sequence + 1, entry.hash, entry.ends)
+        self._note(entry.chain, ChainEnd(entry.sequence + 1, entry.hash, entry.ends))
         return True
+
+    def _note(self, chain: str, end: ChainEnd) -> None:
+        if end.ended:
+            self._known.pop(chain, None)
+            self._ended[chain] = end.following
+        else:
+            self._known[chain] = end
 
     def _break(self, line: RawLine, entry: Entry, problem: str) -> bool:
         self._broken.add(entry.chain)
@@ -198,7 +208,8 @@ class _Selection:
 
     def _look_back(self, chain: str) -> None:
         """Read how far chains are anchored, back to the anchors from before this chain was begun."""
-        if chain in self._known:
+        # Once the oldest anchor was read there is nothing to look for.
+        if not self._looked_back_to or chain in self._known or chain in self._ended:
             return
         begun = text_of(time_of(entries.begun(chain)) - _CLOCKS)
         if begun >= self._looked_back_to:
@@ -210,4 +221,5 @@ class _Selection:
             self._looked_back_to = "" if earlier is None else earlier.time
             for name, end in (earlier.chains if earlier else {}).items():
                 # The newest anchor that names a chain says how far it is anchored.
-                self._known.setdefault(name, end)
+                if name not in self._known and name not in self._ended:
+                    self._note(name, end)

@@ -17,13 +17,14 @@ from secure_xcom.core.clock import text_of, time_of
 from secure_xcom.core.event_chain import FIRST, QUIET_SECONDS
 from secure_xcom.core.findings import Finding
 from secure_xcom.ops.audit_trail import entries
+from secure_xcom.ops.audit_trail.chain_ends import AnchoredEnd, ChainEnds
 from secure_xcom.ops.audit_trail.entries import Entry
 from secure_xcom.ops.audit_trail.log_findings import log_finding
 from secure_xcom.ops.audit_trail.pieces import RawLine, Source
 from secure_xcom.ops.audit_trail.tamper_diagnosis import Seen, explain
 from secure_xcom.ops.audit_trail.tlog.anchor_record import source_name
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
-from secure_xcom.ops.audit_trail.verify_log import AnchoredEnd, LogState, anchored_entries, check_log
+from secure_xcom.ops.audit_trail.verify_log import LogState, anchored_entries, check_log
 
 SLACK = timedelta(seconds=60)
 """How much later than its time an event may be written before that is suspicious."""
@@ -53,6 +54,7 @@ class _ChainState:
     time: str
     place: str
     line: int
+    end: AnchoredEnd | None
 
 
 def verify(
@@ -115,11 +117,14 @@ def _whole_chains(checks: Sequence[_SourceCheck], state: LogState) -> Iterator[F
         return
     oldest = min(reaches, key=lambda end: end.ends_at)
     since = text_of(time_of(oldest.time) + SLACK)
-    for chain, end in state.chains.items():
-        is_later = end.ends_at > oldest.ends_at and since < end.time
-        if is_later and not any(chain in check.chains for check in checks):
-            text = f"a whole chain of {end.following - end.first} anchored events is missing"
-            yield log_finding("removed", text, checks[0].source.uri, None, chain, end.first)
+    missing = [
+        (chain, end)
+        for chain, end in state.chains.items()
+        if end.ends_at > oldest.ends_at and since < end.time and not any(check.has(chain) for check in checks)
+    ]
+    for chain, end in sorted(missing, key=lambda each: each[1].begins_at):
+        text = f"a whole chain of {end.following - end.first} anchored events is missing"
+        yield log_finding("removed", text, checks[0].source.uri, None, chain, end.first)
 
 
 class _SourceCheck:
@@ -140,10 +145,13 @@ class _SourceCheck:
         self._done = Verified()
         self._quiet = quiet
         self._progress = progress
-        self._anchored: dict[str, AnchoredEnd] = state.chains if state else {}
+        self._anchored = state.chains if state else ChainEnds()
         # All events from before this time were anchored.
         self._late = text_of(time_of(covered) - SLACK) if covered else ""
-        self.chains: dict[str, _ChainState] = {}
+        self._chains: dict[str, _ChainState] = {}
+        # Chains that were read up to the end that the anchored log has, by the index of their last entry. They are
+        # nearly all, and a byte for each is a hundredth of what a key and a state take.
+        self._complete = bytearray(state.head.size if state else 0)
         self._unpruned = text_of(time_of(state.pruned_before) + SLACK) if state and state.pruned else ""
         self._suspicious: set[str] = set()
         # Chains whose first stored line is not their first event.
@@ -161,17 +169,30 @@ class _SourceCheck:
                 self._take(line)
             read += piece.size
             self._progress(self.source.uri, read, total)
-        ends = (end for chain in self.chains if (end := self._anchored.get(chain)) is not None)
-        self.reaches_back_to = min(ends, key=lambda end: end.ends_at, default=None)
+        for state in self._chains.values():
+            self._reach_back_to(state.end)
         self._suspicious.update(chain for chain in self._headless if not self._begins_late(chain))
         self._cut_chains()
         if self._suspicious:
             self._explain()
-        for chain, state in self.chains.items():
+        for chain, state in self._chains.items():
             if not state.ended and chain not in self._suspicious:
                 self._report_open(chain, state)
-        self._done.chains = len(self.chains)
+        self._done.chains = len(self._chains) + self._complete.count(1)
         return self._done
+
+    def has(self, chain: str) -> bool:
+        """Return whether the sink has a line of a chain."""
+        end = self._anchored.get(chain)
+        return chain in self._chains or (end is not None and self._is_complete(end))
+
+    def _is_complete(self, end: AnchoredEnd) -> bool:
+        return self._complete[end.ends_at] == 1
+
+    def _reach_back_to(self, end: AnchoredEnd | None) -> None:
+        oldest = self.reaches_back_to
+        if end is not None and (oldest is None or end.ends_at < oldest.ends_at):
+            self.reaches_back_to = end
 
     def _take(self, line: RawLine) -> None:
         entry = entries.read(line.data)
@@ -185,21 +206,34 @@ class _SourceCheck:
             return
         self._done.events += 1
         self._oldest = self._oldest or entry.time
-        known = self.chains.get(entry.chain)
-        if known is not None:
-            expected = (known.following, known.last)
-        elif entry.sequence > 0:
-            expected = (entry.sequence, entry.previous)
-            self._headless.add(entry.chain)
+        known = self._chains.get(entry.chain)
+        if known is None:
+            end = self._anchored.get(entry.chain)
+            if end is not None and self._is_complete(end):
+                # Nothing may follow an end, or be there twice.
+                self._suspicious.add(entry.chain)
+                self._compare_with_log(entry, line, end)
+                return
+            if entry.sequence > 0:
+                self._headless.add(entry.chain)
+            elif entry.previous != FIRST:
+                self._suspicious.add(entry.chain)
         else:
-            expected = (0, FIRST)
-        if (entry.sequence, entry.previous) != expected or (known is not None and known.ended):
-            self._suspicious.add(entry.chain)
-        self._compare_with_log(entry, line)
-        if known is None or entry.sequence >= known.following:
-            self.chains[entry.chain] = _ChainState(
-                entry.sequence + 1, entry.hash, entry.ends, entry.time, line.place, line.number
+            end = known.end
+            if known.ended or entry.sequence != known.following or entry.previous != known.last:
+                self._suspicious.add(entry.chain)
+        self._compare_with_log(entry, line, end)
+        if end is not None and end.ended and entry.ends and end.following == entry.sequence + 1:
+            self._complete[end.ends_at] = 1
+            self._reach_back_to(end)
+            self._chains.pop(entry.chain, None)
+        elif known is None:
+            self._chains[entry.chain] = _ChainState(
+                entry.sequence + 1, entry.hash, entry.ends, entry.time, line.place, line.number, end
             )
+        elif entry.sequence >= known.following:
+            known.following, known.last, known.ended = entry.sequence + 1, entry.hash, entry.ends
+            known.time, known.place, known.line = entry.time, line.place, line.number
 
     def _begins_late(self, chain: str) -> bool:
         """Check whether a chain's start may have been rotated away.
@@ -212,8 +246,7 @@ class _SourceCheck:
             return entries.begun(chain) < self._oldest
         return entries.begun(chain) < reach.time or (end is not None and end.begins_at < reach.ends_at)
 
-    def _compare_with_log(self, entry: Entry, line: RawLine) -> None:
-        end = self._anchored.get(entry.chain)
+    def _compare_with_log(self, entry: Entry, line: RawLine, end: AnchoredEnd | None) -> None:
         if end is None or entry.sequence >= end.following:
             # An event from before the last anchor that is not in the log was written, or dated, afterwards.
             late = end is None or not end.ended
@@ -227,9 +260,8 @@ class _SourceCheck:
 
     def _cut_chains(self) -> None:
         """Note the chains that were anchored further than the sink's lines reach."""
-        for chain, state in self.chains.items():
-            end = self._anchored.get(chain)
-            if end is not None and state.following < end.following:
+        for chain, state in self._chains.items():
+            if state.end is not None and state.following < state.end.following:
                 self._suspicious.add(chain)
 
     def _explain(self) -> None:
@@ -239,7 +271,7 @@ class _SourceCheck:
                 entry = entries.read(line.data)
                 if entry is not None and entry.chain in lines:
                     lines[entry.chain].append(Seen(line.place, line.number, entry))
-        wanted = self._suspicious & set(self._anchored)
+        wanted = {chain for chain in self._suspicious if chain in self._anchored}
         anchored = anchored_entries(self._log, self._state, wanted) if self._log and self._state and wanted else {}
         for chain in sorted(self._suspicious):
             self._done.found += explain(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from secure_xcom.core.errors import ObjectMissing, StoreError
 from secure_xcom.core.event_chain import FIRST
 from secure_xcom.core.findings import Finding
 from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.ops.audit_trail import entries
+from secure_xcom.ops.audit_trail.chain_ends import AnchoredEnd, ChainEnds
 from secure_xcom.ops.audit_trail.log_findings import log_finding
 from secure_xcom.ops.audit_trail.tlog.anchor_record import source_named
 from secure_xcom.ops.audit_trail.tlog.anchored_log import AnchoredLog
@@ -18,22 +18,6 @@ from secure_xcom.ops.audit_trail.tlog.checkpoint import Checkpoint
 from secure_xcom.ops.audit_trail.tlog.layout import WIDTH, bundle_path, tile_path
 from secure_xcom.ops.audit_trail.tlog.merkle import leaf_hash, root, whole
 from secure_xcom.ops.audit_trail.tlog.tiles import Tiles
-
-
-class AnchoredEnd(NamedTuple):
-    """How far a chain is anchored, according to the entries themselves.
-
-    ``begins_at`` and ``ends_at`` are the indexes of its first and last entry: an order that does not depend on any
-    clock, and that only the holder of the signing key can change.
-    """
-
-    following: int
-    last: str
-    ended: bool
-    time: str
-    first: int
-    begins_at: int
-    ends_at: int
 
 
 @dataclass(slots=True)
@@ -47,7 +31,7 @@ class LogState:
 
     head: Checkpoint
     found: list[Finding] = field(default_factory=list)
-    chains: dict[str, AnchoredEnd] = field(default_factory=dict)
+    chains: ChainEnds = field(default_factory=ChainEnds)
     pruned: int = 0
     pruned_before: str = ""
     covered: dict[str, str] = field(default_factory=dict)
@@ -202,8 +186,9 @@ class _LogCheck:
             self._report(log_finding("entry_misplaced", text, place, None, entry.chain, entry.sequence, index))
             return
         first, begins_at = (end.first, end.begins_at) if end else (entry.sequence, index)
-        self.state.chains[entry.chain] = AnchoredEnd(
-            entry.sequence + 1, entry.hash, entry.ends, entry.time, first, begins_at, index
+        self.state.chains.set(
+            entry.chain,
+            AnchoredEnd(entry.sequence + 1, entry.hash, entry.ends, entry.time, first, begins_at, index),
         )
 
 

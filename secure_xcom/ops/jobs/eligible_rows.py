@@ -99,7 +99,7 @@ def check_row(row: StoredRow, head: Head) -> None:
     :raises CoordinateMismatch: it belongs to another coordinate.
     :raises AttemptMismatch: it belongs to another attempt or iteration of this one.
     """
-    if head.coordinate != row.coordinate:
+    if not row.is_at(head.coordinate) and head.coordinate != row.coordinate:
         raise CoordinateMismatch(f"the reference belongs to {head.coordinate}", where=row.where)
     if row.attempt is not None and head.attempt not in (None, row.attempt):
         # A pull cannot find this out, because Airflow gives a value without its row.
@@ -128,7 +128,9 @@ def value_of(row: StoredRow) -> Any:
     if value is None and f'"{TAG}"' in text:
         what = "it has the tag of a reference, but is not JSON, or its numbers are too long or its levels too many"
         raise ReferenceMalformed(what, where=row.where)
-    if is_reference(value) and is_deep(value, _LEVELS_MAX):
+    # Without that many brackets nothing is so deep.
+    may_be_deep = text.count("{") + text.count("[") > _LEVELS_MAX
+    if may_be_deep and is_reference(value) and is_deep(value, _LEVELS_MAX):
         raise ReferenceMalformed(f"it is nested more than {_LEVELS_MAX} levels deep", where=row.where)
     return value
 

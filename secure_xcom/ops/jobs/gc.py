@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -45,7 +46,7 @@ _CLOCKS_DIFFER = timedelta(days=1)
 BATCH = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Unit:
     """One compartment in one store."""
 
@@ -103,6 +104,12 @@ def collect(
     return report
 
 
+@lru_cache(maxsize=4096)
+def _folder_of(dag_id: str, run_id: str, task_id: str) -> str:
+    """Return the part of a payload's path that the ids of its task make: see `object_path`."""
+    return "/".join(path_segment(text) for text in (dag_id, run_id, task_id))
+
+
 class _Run:
     def __init__(
         self,
@@ -124,7 +131,7 @@ class _Run:
         self.cutoff = self.begun - window
         self.progress = progress
         self._stores = {unit.store_uri: stores(unit.store_uri) for unit in units}
-        self._listed_units: list[_Unit] = []
+        self._listed_units: dict[_Unit, None] = {}
         self._by_place = {
             (object_uri(unit.store_uri, ""), path_segment(unit.compartment.name)): unit for unit in units
         }
@@ -154,7 +161,7 @@ class _Run:
             try:
                 if not self.inventory.is_listed(unit.name):
                     self.inventory.list_unit(unit.name, self._listed(unit))
-                self._listed_units.append(unit)
+                self._listed_units[unit] = None
             except StoreError as error:
                 failed = failed or error
                 report.unlisted.append(f"{unit.name}: {error.what}")
@@ -226,31 +233,32 @@ class _Run:
             counts["unreadable"] += self._is_in_a_store(uri)
             return
         # The row of a shredded exclusive XCom stays, and its payload is meant to be gone.
-        known = recognized.reference.shredded is None and place[0] in self._listed_units
-        named.append((name_of(uri), row.where, uri if known and self._must_be_listed(place) else None))
+        unit, path = place
+        known = recognized.reference.shredded is None and unit in self._listed_units
+        named.append((name_of(uri), row.where, uri if known and self._must_be_listed(path) else None))
 
-    def _place(self, uri: str, coordinate: Coordinate) -> tuple[_Unit, str] | None:
+    def _place(self, uri: str, coordinate: Coordinate) -> tuple[_Unit, PayloadPath] | None:
         """Return the unit and the path of a payload's URI; None where it is not one of this very task instance."""
         for prefix in self._prefixes:
             if uri.startswith(prefix):
                 path = uri.removeprefix(prefix)
                 compartment = path.partition("/")[0]
                 unit = self._by_place.get((prefix, compartment))
-                own_path = object_path("-", coordinate, "").partition("/")[2]
-                if unit is not None and path.startswith(f"{compartment}/{own_path}"):
-                    return (unit, path) if PayloadPath.parse(path, unit.compartment.name) else None
+                folder = _folder_of(*coordinate.of_task)
+                if unit is not None and path.startswith(f"{compartment}/{folder}/{coordinate.map_index}/"):
+                    parsed = PayloadPath.parse(path, unit.compartment.name)
+                    return None if parsed is None else (unit, parsed)
         return None
 
     def _is_in_a_store(self, uri: str) -> bool:
         return any(uri.startswith(prefix) for prefix in self._prefixes)
 
-    def _must_be_listed(self, place: tuple[_Unit, str]) -> bool:
+    def _must_be_listed(self, path: PayloadPath) -> bool:
         """Return whether a payload was created before the listing, or its name has an invalid time.
 
         The window is none of its affair: that keeps what has no row yet, and this has one.
         """
-        parsed = PayloadPath.parse(place[1], place[0].compartment.name)
-        return parsed is not None and not self.begun < parsed.made < self.begun + _CLOCKS_DIFFER
+        return not self.begun < path.made < self.begun + _CLOCKS_DIFFER
 
     def _meant(self, row: StoredRow) -> list[tuple[_Unit, str]]:
         """Return the payloads of its own task instance that an unreadable row may name."""
@@ -358,7 +366,7 @@ class _Run:
             return self._meant(row)
         uri = None if recognized is None else recognized.reference.head.object
         place = None if uri is None else self._place(uri, row.coordinate)
-        return [] if place is None else [place]
+        return [] if place is None else [(place[0], place[1].text)]
 
     @staticmethod
     def _failed(error: StoreError, where: str, report: GcReport) -> None:

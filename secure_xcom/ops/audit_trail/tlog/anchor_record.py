@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.sinks.objects import without_connection
 
 
-@dataclass(frozen=True, slots=True)
-class ChainEnd:
+class ChainEnd(NamedTuple):
     """How far a chain is anchored: the next sequence number, the hash of the last line, whether it has ended."""
 
     following: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from secure_xcom.core.errors import ObjectExists, ObjectMissing
 from secure_xcom.core.operator_errors import SealedLogInvalid
@@ -21,6 +22,8 @@ from secure_xcom.stores import Store
 
 _CACHED = 512
 """The most tiles in memory: 4 MiB."""
+_WRITERS = 8
+"""How many objects are written at a time."""
 
 
 class Tiles:
@@ -97,7 +100,8 @@ class Tiles:
         :raises SealedLogInvalid: one of the paths has other content: the log was forked.
         """
         grown = Tiles(self.store, self.size + len(entries))
-        replaced = self._extend_bundles(entries)
+        bundles, replaced = self._extended_bundles(entries)
+        tiles: list[tuple[str, bytes]] = []
         fresh = [leaf_hash(entry) for entry in entries]
         level = 0
         while fresh:
@@ -109,29 +113,37 @@ class Tiles:
             for start in range(0, len(row), WIDTH):
                 part = row[start : start + WIDTH]
                 index = first + start // WIDTH
-                write_once(self.store, tile_path(level, index, len(part)), b"".join(part))
-                grown._cache[level, index] = b"".join(part)
+                tiles.append((tile_path(level, index, len(part)), b"".join(part)))
+                grown._cache[level, index] = tiles[-1][1]
                 if len(part) == WIDTH:
                     parents.append(whole(part))
                     if index == first and kept:
                         replaced.append(tile_path(level, index, len(kept)))
             fresh = parents
             level += 1
+        self._write(bundles, tiles)
         return grown, replaced
 
-    def _extend_bundles(self, entries: Sequence[bytes]) -> list[str]:
-        """Write the bundles, and return the paths of partial ones that full ones have replaced."""
-        replaced = []
+    def _extended_bundles(self, entries: Sequence[bytes]) -> tuple[list[tuple[str, list[bytes]]], list[str]]:
+        """Return the bundles, and the paths of partial ones that full ones replace."""
+        bundles, replaced = [], []
         first = self.size // WIDTH
         kept = self.entries(first) if self.size % WIDTH else []
         row = [*kept, *entries]
         for start in range(0, len(row), WIDTH):
             part = row[start : start + WIDTH]
             index = first + start // WIDTH
-            write_once(self.store, bundle_path(index, len(part)), join_entries(part))
+            bundles.append((bundle_path(index, len(part)), part))
             if len(part) == WIDTH and index == first and kept:
                 replaced.append(bundle_path(index, len(kept)))
-        return replaced
+        return bundles, replaced
+
+    def _write(self, bundles: Sequence[tuple[str, list[bytes]]], tiles: Sequence[tuple[str, bytes]]) -> None:
+        """Write several at a time, since a store takes a millisecond or more for each."""
+        with ThreadPoolExecutor(_WRITERS) as threads:
+            # A map is read to its end so that it raises what a thread raised.
+            deque(threads.map(lambda each: write_once(self.store, each[0], join_entries(each[1])), bundles), 0)
+            deque(threads.map(lambda each: write_once(self.store, *each), tiles), 0)
 
 
 def write_once(store: Store, path: str, content: bytes) -> None:

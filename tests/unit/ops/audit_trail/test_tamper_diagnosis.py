@@ -23,7 +23,8 @@ def named(number: int, change: str = "") -> str:
 def event(number: int, *, change: str = "", previous: str | None = None, ends: bool = False) -> Entry:
     """An event as its process wrote it, or a changed one."""
     before = (FIRST if number == 0 else named(number - 1)) if previous is None else previous
-    return Entry(CHAIN, number, before, named(number, change), "2026-11-22T10:00:00.000000Z", ends)
+    action = "chain_end" if ends else "pull"
+    return Entry(CHAIN, number, before, "2026-11-22T10:00:00.000000Z", action, named(number, change))
 
 
 def anchored(numbers: Iterable[int]) -> dict[int, tuple[str, int]]:
