@@ -196,6 +196,8 @@ def test_it_is_read_and_searched_from_files(site: Site) -> None:
     failed: list[str] = []
     with chromium() as browser:
         page = browser.new_page()
+        # A machine with much other work needs a minute to start a browser's processes.
+        page.set_default_timeout(300_000)
         page.on("request", lambda asked: None if asked.url.startswith("file:") else foreign.append(asked.url))
         page.on("pageerror", lambda error: failed.append(str(error)))
         page.goto((site.folder / "how-to" / "recover.html").as_uri())
