@@ -96,7 +96,8 @@ def main() -> None:
                     assert (taken["done"], taken["failed"]) == (rows, 0), taken
                     print(
                         f"{job}: {rows:,} rows in {taken['seconds']:.1f} s, "
-                        f"{rows / taken['seconds']:,.0f} rows/s, processor time {taken['processor']:.1f} s, peak {taken['peak']} MiB, "
+                        f"{rows / taken['seconds']:,.0f} rows/s, "
+                        f"processor time {taken['processor']:.1f} s, peak {taken['peak']} MiB, "
                         f"load {os.getloadavg()[0]:.0f}",
                         flush=True,
                     )

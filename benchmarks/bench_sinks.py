@@ -4,9 +4,9 @@
 
 Each process has a chain of its own, as tasks have, and records calls at its share of the rate: a call has one
 event or, as a pull of ten XComs has, ten of them. A process that is late does not skip anything. Then the sinks
-are read back and each chain is verified: every event is there once, in its place. `late` is how long after its turn
-the last call of the slowest process was over; up to a second the sink kept up. A tenth of the time comes first, to
-show how cost grows.
+are read back and each chain is verified: every event is there once, in its place. `late` is how long after its
+turn the last call of the slowest process was over; up to a second the sink kept up. A tenth of the time comes
+first, to show how cost grows.
 
 The bucket (SeaweedFS on loopback) gets an object for each call (`batch=call`), or one for each chain
 (`batch=task`, which only an optional sink may do, so a file is the required sink beside it).
