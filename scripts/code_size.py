@@ -60,7 +60,7 @@ print(json.dumps(sorted(name for name in sys.modules if name.partition(".")[0] =
 
 
 def modules() -> dict[str, Path]:
-    """Each module of the package, by its name."""
+    """Return each module of the package, by its name."""
     found = {}
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -69,7 +69,7 @@ def modules() -> dict[str, Path]:
 
 
 def lines_of(paths: list[Path]) -> int:
-    """How many lines these files have together."""
+    """Return how many lines these files have together."""
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
 
@@ -118,7 +118,7 @@ def reachable(start: Iterable[str], known: dict[str, Path]) -> set[str]:
 
 
 def loaded_by_a_task(known: dict[str, Path]) -> set[str]:
-    """The modules that a push and a pull in a new process load."""
+    """Return the modules that a push and a pull in a new process load."""
     with tempfile.TemporaryDirectory() as folder:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         done = subprocess.run(
@@ -141,7 +141,7 @@ def loaded_by_a_task(known: dict[str, Path]) -> set[str]:
 
 
 def room_of(path: Path) -> str:
-    """The first folder below the package, or the file itself; two folders within core and ops."""
+    """Return the first folder below the package, or the file itself; two folders within core and ops."""
     parts = path.relative_to(ROOT / PACKAGE).parts
     deep = 2 if parts[0] in ("core", "ops") and len(parts) > 2 else 1
     return "/".join(parts[:deep])

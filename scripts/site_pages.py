@@ -93,5 +93,5 @@ def _in_repository(src_uri: str) -> str:
 
 
 def _target(src_uri: str, link: str) -> str:
-    """The path in the repository that a page's link leads to."""
+    """Return the path in the repository that a page's link leads to."""
     return os.path.normpath(PurePosixPath(_in_repository(src_uri)).parent / link)

@@ -68,7 +68,7 @@ invoices()
 
 
 def demo() -> None:
-    """The demo's scenes, a picture each."""
+    """Take the demo's scenes, a picture each."""
     lines = _on_a_terminal([str(Path(sys.executable).parent / "secure-xcom"), "demo"]).splitlines()
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
     for name, (first, end) in SCENES.items():
@@ -79,7 +79,7 @@ def demo() -> None:
 
 
 def _on_a_terminal(command: list[str]) -> str:
-    """What a command prints on a terminal of our width, with its colors."""
+    """Return what a command prints on a terminal of our width, with its colors."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 400, COLUMNS, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
@@ -116,7 +116,7 @@ def _draw(text: str, path: Path) -> None:
 
 
 def ui() -> None:
-    """The XCom tab of a task, in Airflow's own user interface."""
+    """Take the XCom tab of a task, in Airflow's own user interface."""
     sys.path.insert(0, str(ROOT))
     from secure_xcom.demo.local_airflow import LocalAirflow
     from tests.support.servers.s3_server import s3_server
@@ -174,7 +174,7 @@ def ui() -> None:
 
 
 def _photograph(url: str, path: Path) -> None:
-    """The tab at its end, where the preview stands, without what is beside the tab."""
+    """Take the tab at its end, where the preview stands, without what is beside the tab."""
     with _chromium() as browser:
         page = browser.new_page(viewport={"width": 1180, "height": 1000}, color_scheme="light")
         page.goto(url)
@@ -255,7 +255,7 @@ def _photograph_page(browser: Browser, made: Shown) -> None:
 
 
 def reveal() -> None:
-    """A reveal in our tab: the question, and the value."""
+    """Take a reveal in our tab: the question, and the value."""
     sys.path.insert(0, str(ROOT))
     from secure_xcom.demo.local_airflow import LocalAirflow
     from tests.e2e.reveal_deployment import deployed

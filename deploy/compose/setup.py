@@ -121,7 +121,7 @@ def log_writer(queue: str) -> str:
 
 
 def connections(role_id: str, secret_id: str, access_key: str, secret_key: str) -> dict[str, Any]:
-    """The two Airflow connections that the access policy names, as one identity."""
+    """Return the two Airflow connections that the access policy names, as one identity."""
     return {
         "vault_xcom": {
             "conn_type": "vault",
@@ -146,7 +146,7 @@ def s3_connection(access_key: str, secret_key: str) -> dict[str, Any]:
 
 
 def hand_out(vault: Vault, iam: Any, name: str, file: Path) -> None:
-    """New credentials of one identity into its file, and the end of its old ones.
+    """Write new credentials of one identity into its file, and end its old ones.
 
     Tokens that were logged in for before go on to their own end, a day at the most.
     """
@@ -184,7 +184,7 @@ def new_key(iam: Any, name: str) -> dict[str, str]:
 
 
 def secret_ids(vault: Vault, role: str) -> list[str]:
-    """The accessors of a role's secret ids."""
+    """Return the accessors of a role's secret ids."""
     try:
         return list(vault.call("LIST", f"{role}/secret-id")["data"]["keys"])
     except urllib.error.HTTPError as error:
@@ -195,7 +195,7 @@ def secret_ids(vault: Vault, role: str) -> list[str]:
 
 
 def write_private(file: Path, text: str, *, owner: int) -> None:
-    """A file for its owner alone, all of it or none."""
+    """Write a file for its owner alone, all of it or none."""
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as out:

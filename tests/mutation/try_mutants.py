@@ -28,6 +28,8 @@ SILENCE = 120
 CPU_SECONDS = 10
 MEMORY = 8 * 2**30
 EXAMPLES = 10
+# Where hypothesis keeps the settings of a test.
+_SETTINGS = "_hypothesis_internal_use_settings"
 OURS = ("secure_xcom", "tests", "__main__")
 
 
@@ -43,6 +45,18 @@ class _Progress:
             "mutation", settings.get_profile("suite"), derandomize=True, max_examples=EXAMPLES, database=None
         )
         settings.load_profile("mutation")
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        # A test that sets its own number of examples would take minutes for each mutant.
+        for item in items:
+            function = getattr(item, "obj", None)
+            function = getattr(function, "__func__", function)
+            own = getattr(function, _SETTINGS, None)
+            if own is not None:
+                brief = settings(
+                    own, derandomize=True, max_examples=min(own.max_examples, EXAMPLES), database=None
+                )
+                setattr(function, _SETTINGS, brief)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:

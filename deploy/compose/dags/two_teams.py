@@ -25,7 +25,7 @@ def finance_daily():
 
 @dag(schedule=[TOTALS])
 def marketing_report():
-    """Runs on the queue marketing after each new total, and pulls it from the other compartment."""
+    """Run on the queue marketing after each new total, and pull it from the other compartment."""
 
     @task
     def report() -> str:

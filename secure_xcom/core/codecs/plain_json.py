@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -47,41 +47,38 @@ def plain_parts(value: object, *, decoded: bool = False) -> Parts | None:
     :param decoded: JSON was decoded to it, so that every key is a plain string.
     """
     parts = Parts()
-    columns: Iterable[Collection[Any]] = [(value,)]
+    into: dict[type, list[Any]] = {str: parts.texts, float: parts.floats, dict: parts.dicts, list: parts.lists}
+    columns: list[Collection[Any]] = [(value,)]
     # A level at a time, and no work in Python for a single part of it.
     for _ in range(_DEPTH_MAX):
-        dicts: list[dict[str, Any]] = []
-        lists: list[list[Any]] = []
-        into: dict[type, list[Any]] = {str: parts.texts, float: parts.floats, dict: dicts, list: lists}
+        above = len(parts.dicts), len(parts.lists)
         for column in columns:
             kinds = set(map(type, column))
             if not kinds <= _KINDS:
                 return None
             for kind in kinds.intersection(into):
                 into[kind] += column if len(kinds) == 1 else [node for node in column if type(node) is kind]
+        dicts, lists = parts.dicts[above[0] :], parts.lists[above[1] :]
         if not dicts and not lists:
             return None if any(name.startswith("__") for name in parts.names) else parts
         if len(dicts) + len(lists) > _CHECK_FROM and sum(map(len, chain(dicts, lists))) >= _PARTS_UNCHECKED:
             from secure_xcom.core.codecs.endless import repeats
 
-            if repeats(dicts, lists, parts):
+            if repeats(parts.dicts, parts.lists, above):
                 return None
         if not decoded and not set(map(type, chain.from_iterable(dicts))) <= {str}:
             return None
         parts.names.update(*dicts)
-        parts.dicts.extend(dicts)
-        parts.lists.extend(lists)
-        columns = chain(_columns([each.values() for each in dicts]), _columns(lists))
+        columns = _columns(list(map(dict.values, dicts))) + _columns(lists)
     return None
 
 
-def _columns(rows: list[Any]) -> Iterator[Collection[Any]]:
-    """Yield what rows hold, field by field where all have as many: the values of a field are mostly alike."""
+def _columns(rows: list[Any]) -> list[Collection[Any]]:
+    """Return what rows hold, field by field where all have as many: the values of a field are mostly alike."""
     if len(rows) < _ROWS_MIN or len(set(map(len, rows))) > 1:
-        yield list(chain.from_iterable(rows))
-        return
-    for start in range(0, len(rows), _ROWS_MAX):
-        yield from zip(*rows[start : start + _ROWS_MAX], strict=True)
+        return [list(chain.from_iterable(rows))] if rows else []
+    groups = (rows[start : start + _ROWS_MAX] for start in range(0, len(rows), _ROWS_MAX))
+    return [column for group in groups for column in zip(*group, strict=True)]
 
 
 def to_json(structure: object, parts: Parts | None) -> bytes:

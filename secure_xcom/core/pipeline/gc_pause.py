@@ -36,7 +36,7 @@ def pause_gc() -> Iterator[None]:
 
 
 def _begin_process() -> None:
-    """A child that another thread forks meanwhile has no thread that would end the block."""
+    """Enable it in a child that another thread forks meanwhile, which has no thread that would end the block."""
     global _off  # noqa: PLW0603  # as above
     if _off:
         _off = False

@@ -16,6 +16,7 @@ from secure_xcom.core.policy_errors import PolicyInvalid
 from secure_xcom.keys.vault_context import transit_scope
 from secure_xcom.ops.service_policies.compile.all_services import Compiled, compile_policy, write
 from secure_xcom.ops.service_policies.compile.aws_iam import identity_policy
+from secure_xcom.ops.service_policies.compile.aws_s3 import bucket_policies
 from secure_xcom.ops.service_policies.rights import Known, rights_of
 
 HERE = Path(__file__).parent
@@ -253,3 +254,73 @@ def test_without_a_principal_the_partition_is_awss_own() -> None:
         *("arn:aws:s3:::one/~claims/pay/*", "arn:aws:s3:::two/xcom/~claims/pay/*"),
     }
     assert "arn:aws:kms:*:*:key/99999999-8888-7777-6666-555555555555" in resources
+
+
+AWS = """
+version: 1
+compartments:
+  - name: one
+    dags: ["one_*"]
+    key_uris: ["aws-kms://a/key/1234abcd-12ab-34cd-56ef-1234567890ab", "aws-kms://a/alias/old?wrap=never"]
+    store_uri: s3://a@bucket/xcom
+  - name: two
+    dags: ["two_*"]
+    key_uris: ["aws-kms://a/arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
+    store_uri: s3://a@bucket/xcom
+"""
+WORKER = """
+identities:
+  - {name: worker, workers_of: [one], aws: {principal: "arn:aws:iam::111122223333:role/worker"}}
+"""
+KEEPER = """
+identities:
+  - name: keeper
+    grants: [{compartment: one, as: maintenance}, {compartment: two, as: maintenance}]
+    aws: {principal: "arn:aws:iam::111122223333:role/keeper"}
+"""
+
+
+def statements(files: dict[str, str], path: str) -> list[tuple[list[str], list[str]]]:
+    """The actions and resources of each statement that allows a use in KMS."""
+    return [
+        (one["Action"], one["Resource"])
+        for one in json.loads(files[path])["Statement"]
+        if one["Effect"] == "Allow" and one["Action"][0].startswith("kms:") and "Administer" not in one["Sid"]
+    ]
+
+
+def test_a_kms_key_that_only_opens_is_not_given_for_wrapping() -> None:
+    """Nobody encrypts with it, and whoever pulls decrypts; its key policy says the same on its own."""
+    files = compiled(AWS + WORKER).files
+    alias, key = (
+        "arn:aws:kms:*:111122223333:key/*",
+        "arn:aws:kms:*:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    )
+    assert statements(files, "aws/identities/worker.json") == [
+        (["kms:Encrypt"], [key]),
+        (["kms:Decrypt"], [key]),
+        (["kms:Decrypt"], [alias]),
+    ]
+    assert statements(files, "aws/keys/alias~old.json") == [(["kms:Decrypt"], ["*"])]
+    root = json.loads(files["aws/keys/alias~old.json"])["Statement"][0]["Principal"]
+    assert root == {"AWS": "arn:aws:iam::111122223333:root"}
+
+
+def test_a_key_by_id_and_by_arn_may_be_the_same() -> None:
+    """So whoever maintains both compartments gets no rewrap with it, only with the other key, and a note."""
+    made = compiled(AWS + KEEPER)
+    rewraps = [one for one in statements(made.files, "aws/identities/keeper.json") if "kms:ReEncryptTo" in one[0]]
+    assert [resources for _, resources in rewraps] == [["arn:aws:kms:*:111122223333:key/*"]]
+    assert [note.partition(" with ")[0] for note in made.notes if "no rewrap" in note] == [
+        "keeper: no rewrap in one",
+        "keeper: no rewrap in two",
+    ]
+
+
+def test_without_identities_everybody_is_denied_in_awss_own_partition() -> None:
+    """No principal names another partition, and nobody is spared."""
+    policy = AccessPolicy.parse(AWS.encode(), where="policy.yaml")
+    statements = bucket_policies(policy, ())["bucket"]["Statement"]
+    resources = {resource for one in statements for resource in one["Resource"]}
+    assert all(resource.startswith("arn:aws:s3:::bucket") for resource in resources)
+    assert {one["Effect"] for one in statements} == {"Deny"}
