@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -32,6 +33,7 @@ def of(value: object) -> Suspects | None:
         # Among so many keys that they are looked through as one text first.
         ({**MANY, "password": 1}, Suspects(frozenset({"password"}), False, False, [])),
         ({**MANY, "a": 1}, None),
+        ({**MANY, "a": "token=sword-fish"}, Suspects(frozenset(), False, False, ["token=sword-fish"])),
         ({"name": "password", "value": 1}, Suspects(frozenset(), True, False, [])),
         ({"name": "user", "value": 1}, None),
         ({"name": "password", "other": 1}, None),
@@ -67,8 +69,8 @@ def test_what_has_to_be_walked(value: Any, found: Suspects | None) -> None:
         "password=sword-fish",
         "password:sword-fish",
         "--password sword-fish",
-        '[{"password": 1}]',
-        '{"password": 1}',
+        '[["token", 1]]',
+        '{"token": 1}',
     ],
 )
 def test_each_sign_of_a_secret_is_one(text: str) -> None:
@@ -86,6 +88,16 @@ def test_a_text_within_too_many_texts_is_not_read_as_json() -> None:
     found = suspects(parts, NAMES, 4)
     assert found is not None
     assert list(found.texts) == ['{"a": 1}']
+
+
+def test_four_texts_within_each_other_are_read() -> None:
+    """From the value's own on, if nothing else is said."""
+
+    def within(times: int) -> str:
+        return "[1]" if times == 0 else json.dumps([within(times - 1)])
+
+    assert of([within(3)]) is None
+    assert of([within(4)]) is not None
 
 
 def test_suspects_are_not_printed_and_stay() -> None:
