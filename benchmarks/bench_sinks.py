@@ -42,7 +42,7 @@ PATIENCE = 1.0
 def work(uris: list[str], number: int, calls: int, every: float, begin: float, events: int, results: str) -> None:
     """Record calls at their times in a process of its own, and note how long each took."""
     log = AccessLog.open(uris, version="benchmark", policy="0" * 64)
-    taken = []
+    taken, turn = [], begin
     for call in range(calls):
         turn = begin + (call + number / 50) * every
         time.sleep(max(0.0, turn - time.time()))
