@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-long test-kubernetes test-chart test-servers test-busy soak docs lint types fuzz fuzz-coverage mutation bench bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-long test-kubernetes test-chart test-servers test-busy soak docs lint types fuzz fuzz-coverage mutation bench bench-large bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -41,6 +41,7 @@ help:
 	@echo "make mutation     change each module that must not be wrong, and see whether its tests notice: MODULES, SAMPLE, SEED"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make bench        the benchmarks"
+	@echo "make bench-large  maintenance and audit of millions of rows and events: hours, and 20 GB of disk in TMPDIR"
 	@echo "make bench-quick  what pushes and pulls cost against BENCH_AGAINST=COMMIT, in counted instructions"
 	@echo "make flames       flame graphs of a push and a pull, into docs/evidence/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
@@ -134,6 +135,15 @@ bench:
 	$(VENV)-bench/bin/python benchmarks/bench_backend.py $(BENCH_ARGS)
 	$(VENV)-bench/bin/python benchmarks/bench_stores.py
 	@for claim in kms policy vault; do $(VENV)-bench/bin/python "benchmarks/bench_$$claim.py" || exit 1; done
+
+# Each script runs a tenth of its size first. `bench_audit_search` links one file of a million events ten times.
+bench-large: dev
+	$(BIN)/python -m benchmarks.bench_audit_seal --events 10000000
+	$(BIN)/python -m benchmarks.bench_audit_search --events 10000000 --files 10 --no-peer
+	$(BIN)/python benchmarks/bench_gc.py --count 10000000 --s3 0
+	$(BIN)/python -m benchmarks.bench_jobs
+	$(BIN)/python benchmarks/bench_policy.py --compile
+	$(BIN)/python -m benchmarks.bench_sinks
 
 # Without valgrind it counts calls of functions instead.
 bench-quick: dev

@@ -27,6 +27,7 @@ from tests.support.access_logs import START, event, uuid7_at
 
 PER_CHAIN = 10
 QUERIES = {
+    "one XCom": Query(dag="dag_7", run="r7", task="t", key="return_value"),
     "one DAG of 500": Query(dag="dag_7", action="pull"),
     "what was refused (1 of 10,000)": Query(outcome="refused"),
     "nobody": Query(dag="nobody"),

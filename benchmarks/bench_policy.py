@@ -1,6 +1,10 @@
 """What a large access policy costs: reading 5,000 compartments, finding a DAG's compartment, telling grants, lint.
 
     python benchmarks/bench_policy.py [--compartments COUNT]
+    python benchmarks/bench_policy.py --compile [--compartments 1000] [--dags 20000]
+
+The second form is what `policy compile` does for so many DAGs, and the compartment of each of them; a tenth of
+both comes first, to show how the cost grows.
 
 The peers, in the same run: PyYAML's own C loader with a JSON Schema validation of what it gives (the plain way to
 a checked file), the C loader alone, and fnmatch over the globs one by one; for grants every reader held against
@@ -10,6 +14,7 @@ every compartment, as a table without an index would.
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +29,7 @@ import yaml
 from secure_xcom.core.access_policy import schema
 from secure_xcom.core.access_policy.glob_relations import overlap
 from secure_xcom.core.access_policy.policy import AccessPolicy
+from secure_xcom.ops.service_policies.compile.all_services import compile_policy
 from secure_xcom.ops.service_policies.grants import grants_of
 from secure_xcom.ops.service_policies.lint.access_policy import lint
 
@@ -64,8 +70,16 @@ def policy_text(
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--compartments", type=int, default=5000)
-    count = parser.parse_args().compartments
+    parser.add_argument("--compartments", type=int)
+    parser.add_argument("--dags", type=int, default=20_000)
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    if options.compile:
+        count = options.compartments or 1000
+        for size in (count // 10, count):
+            compiled(size, options.dags * size // count)
+        return
+    count = options.compartments or 5000
     text = policy_text(count)
     raw = text.encode()
     print(f"{count} compartments and identities, {len(raw) / 1e6:.1f} MB of YAML")
@@ -88,6 +102,22 @@ def main() -> None:
     print(f"a DAG's compartment, first time: {first * 1e6:.0f} us, again {again * 1e6:.2f} us")
     print(f"fnmatch, glob after glob:        {one_by_one * 1e6:.0f} us, {one_by_one / first:.0f} times ours")
     grants(count)
+
+
+def compiled(count: int, dags: int) -> None:
+    """Figures for compiling a policy for existing DAGs, and for the compartment of each."""
+    policy = AccessPolicy.parse(policy_text(count).encode(), where="policy.yaml")
+    ids = [f"team{number % count}_dag_{number}" for number in range(dags)]
+    resolved = best(lambda: [policy.resolve_dag(dag_id) for dag_id in ids], times=1)
+    begun, processor = time.perf_counter(), time.process_time()
+    made = compile_policy(policy, ids)
+    seconds, processor = time.perf_counter() - begun, time.process_time() - processor
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(
+        f"{count} compartments and identities, {dags} DAGs: compiled in {seconds:.1f} s (processor time "
+        f"{processor:.1f} s), {len(made.files)} files; every DAG's compartment {resolved:.2f} s; peak {peak} MiB",
+        flush=True,
+    )
 
 
 def grants(count: int) -> None:
