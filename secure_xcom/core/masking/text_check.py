@@ -10,8 +10,8 @@ from functools import lru_cache
 from pydantic_core import SchemaValidator, core_schema
 
 from secure_xcom.core.codecs.plain_json import from_json, plain_parts
-from secure_xcom.core.masking.clean_check import BETWEEN, suspects
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.suspects import BETWEEN, suspects
 from secure_xcom.core.masking.texts import TEXT_DEPTH_MAX, TEXT_MAX_CHARACTERS, looks_like_json
 
 # Texts of which one may hold a secret are split into so many groups, which are looked at again.

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from secure_xcom.core.masking.clean_check import Suspects
 from secure_xcom.core.masking.secrets_in_text import secrets_in_text
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.structure import (
@@ -26,6 +25,7 @@ from secure_xcom.core.masking.structure import (
     short_name,
     unwrap,
 )
+from secure_xcom.core.masking.suspects import Suspects
 from secure_xcom.core.masking.texts import PACKED, TEXT_DEPTH_MAX, decoded, looks_like_json, parse_json
 
 # Keys that common mappings (requests' proxies, Kubernetes' env) and the pictures of frames

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from secure_xcom.core.codecs import Codecs, Parts
-from secure_xcom.core.masking.clean_check import suspects
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.suspects import suspects
 from secure_xcom.core.pipeline.decide import Admitted, Row
 from secure_xcom.core.pipeline.open_payload import opened
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from secure_xcom.core.codecs.plain_json import plain_parts
-from secure_xcom.core.masking.clean_check import Suspects, suspects
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
+from secure_xcom.core.masking.suspects import Suspects, suspects
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
 MANY = {f"field {number}": number for number in range(70)}

@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from secure_xcom.core.codecs.plain_json import plain_parts
-from secure_xcom.core.masking.clean_check import suspects
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
+from secure_xcom.core.masking.suspects import suspects
 from secure_xcom.core.masking.walk import holds_sensitive, leaves, plain_leaves
 
 NAMES = SensitiveNames(DEFAULT_NAMES)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from secure_xcom.core.codecs import Codecs
 from secure_xcom.core.codecs.plain_json import from_json, plain_parts, to_json
-from secure_xcom.core.masking.clean_check import suspects
 from secure_xcom.core.masking.secrets_in_text import secrets_in_text
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
+from secure_xcom.core.masking.suspects import suspects
 from secure_xcom.core.masking.walk import Leaf, leaves, plain_leaves
 from tests.support import masking_before
 
