@@ -19,8 +19,8 @@ DEFAULT_MIN_LENGTH = 5
 # A single word shorter than this turns up by chance when words are joined ("records_now" holds "dsn").
 _JOINED_WORD_MIN = 8
 _CACHE_SIZE = 4096
-# Plurals under which a number is a count.
-_COUNTED = ("tokens", "secrets", "passwords", "keys")
+COUNTED = ("tokens", "secrets", "passwords", "keys")
+"""Plurals under which a number is a count."""
 
 _ACRONYM = re.compile(r"([A-Z]+)([A-Z][a-z])")
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
@@ -66,7 +66,7 @@ class SensitiveNames:
 
     def counts(self, name: str) -> bool:
         """Return whether a number under this sensitive name is a count."""
-        return _snake(name).rstrip("_").endswith(_COUNTED) and not self._listed.are_in(name)
+        return _snake(name).rstrip("_").endswith(COUNTED) and not self._listed.are_in(name)
 
     def __repr__(self) -> str:
         return f"SensitiveNames({len(self.names)} names)"

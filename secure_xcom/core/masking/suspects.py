@@ -1,4 +1,4 @@
-"""Find what in a plain value may be secret by a name. In most values that is nothing, and they need no walk."""
+"""Find what in a plain value may be secret by a name. Most values hold no such thing and need no walk."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def suspects(parts: Parts, names: SensitiveNames, depth: int = 0) -> Suspects | 
 
     :param depth: in how many texts the value is, as JSON.
     """
-    labels = not (VALUE_KEYS.isdisjoint(parts.names) or parts.names.isdisjoint(LABEL_KEYS))
-    labels = labels and any(is_labelled(node, names) for node in parts.dicts)
+    may_be_labelled = not (VALUE_KEYS.isdisjoint(parts.names) or parts.names.isdisjoint(LABEL_KEYS))
+    labels = may_be_labelled and any(is_labelled(node, names) for node in parts.dicts)
     # A list of two may be a pair; what stands beside it is not looked at here.
     firsts = {node[0] for node in parts.lists if len(node) == 2 and type(node[0]) is str}
     pairs = bool(_sensitive(firsts, names))

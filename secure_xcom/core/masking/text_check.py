@@ -1,4 +1,4 @@
-"""Prove that texts hold no secret: no assignment to a sensitive name, no URL's password, and none in JSON."""
+"""Find texts that may hold a secret: an assignment to a sensitive name, a URL's password, or either in JSON."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from functools import lru_cache
 from pydantic_core import SchemaValidator, core_schema
 
 from secure_xcom.core.codecs.plain_json import from_json, plain_parts
-from secure_xcom.core.masking.sensitive_names import SensitiveNames
+from secure_xcom.core.masking.sensitive_names import COUNTED, SensitiveNames
 from secure_xcom.core.masking.suspects import BETWEEN, suspects
 from secure_xcom.core.masking.texts import TEXT_DEPTH_MAX, TEXT_MAX_CHARACTERS, looks_like_json
 
-# Texts of which one may hold a secret are split into so many groups, which are looked at again.
+# If one of several texts may hold a secret, they are split into so many groups, and each is searched again.
 _TOGETHER = 8
 # In a dict's key anything may join words; in a text that assigns a value only these.
 _KEY_JOINTS = bytes(code for code in range(128) if not chr(code).isalnum())
@@ -25,13 +25,13 @@ _SIGN = r"""[a-z0-9]*\\*["']?[\t-\r\x1c-\x20]*[=:]"""
 _FLAG, _JOINT = "--[a-z0-9_.-]*", "[_.-]*"
 # A URL with a user and perhaps a password, as `secrets_in_text` reads it or with more behind it.
 _URL_USER = r"""://[^\t-\r\x1c-\x20:/?#@"'<>]*(?:@|:[^\t-\r\x1c-\x20"'<>]*@)"""
-# What counts: "total_tokens=12". The plural is spelled such that `SensitiveNames.counts` sees it as one word, and
-# each begins with the letters that are the same in both spellings, which is how Python finds them fast.
+# A count, such as "total_tokens=12". `SensitiveNames.counts` takes the plural for one word in these two spellings.
+# The expression begins with the letters that both share, because Python finds such a beginning fast.
 _COUNTS = {
     letters: re.compile(
-        rf"""{letters}(?<=[{first}]{letters})\\{{0,3}}["']?\s{{0,4}}(?:=>|[:=])\s{{0,4}}[0-9]+(?=[\s,;&"'<>\0]|\Z)"""
+        rf"""{letters}(?<=[{first}{first.upper()}]{letters})\\{{0,3}}["']?\s{{0,4}}(?:=>|[:=])\s{{0,4}}[0-9]+(?=[\s,;&"'<>\0]|\Z)"""
     )
-    for first, letters in (("tT", "okens"), ("sS", "ecrets"), ("pP", "asswords"), ("kK", "eys"))
+    for first, letters in ((plural[0], plural[1:]) for plural in COUNTED)
 }
 
 
@@ -66,7 +66,7 @@ def _assigning(texts: list[str], text: str, names: SensitiveNames) -> list[str]:
         return []
     if text.count(BETWEEN) >= len(texts):
         return texts
-    # A name that the deployment lists itself counts nothing.
+    # No number is a count under a name that the deployment lists itself.
     counts = () if names.listed else [letters for letters in _COUNTS if letters in text]
     for letters in counts:
         text = _COUNTS[letters].sub("", text)
@@ -75,7 +75,7 @@ def _assigning(texts: list[str], text: str, names: SensitiveNames) -> list[str]:
 
 
 def _finders(text: str, names: SensitiveNames) -> list[tuple[bytes, Callable[[bytes], bool]]]:
-    """Return what finds something in a text, each with the form of it that it has to be given."""
+    """Return the matchers that find something in a text, each with the form of the text that it searches."""
     low = text.lower().encode("ascii", "ignore")
     finders = []
     if b"@" in low and b"://" in low:
@@ -88,7 +88,7 @@ def _finders(text: str, names: SensitiveNames) -> list[tuple[bytes, Callable[[by
 
 
 def _numbers(searched: bytes, finds: Callable[[bytes], bool]) -> Iterator[int]:
-    """Yield the numbers of the texts in which something is found. Groups of them are asked first."""
+    """Yield the numbers of the texts that match. Groups of texts are tried first."""
     between = BETWEEN.encode()
     parts = searched.split(between)
     groups = [(0, len(parts))]
@@ -151,7 +151,7 @@ def _quotes(data: bytes) -> int:
 
 def may_match(keys: Iterable[str], names: SensitiveNames) -> bool:
     """Return whether any of many keys may be sensitive. False is certain."""
-    low = "\0".join(keys).lower().encode("ascii", "ignore")
+    low = BETWEEN.join(keys).lower().encode("ascii", "ignore")
     # A short name turns up by chance where words are joined ("records_now" holds "dsn").
     return _finder(names.names)(low) or _finder(names.joined)(low.translate(None, _KEY_JOINTS))
 
