@@ -141,16 +141,13 @@ def object_path(compartment: str, coordinate: Coordinate, unique: str) -> str:
 
     :param unique: a UUIDv7, new for each payload, so that no path is ever used twice.
     """
-    return "/".join(
-        (
-            path_segment(compartment),
-            path_segment(coordinate.dag_id),
-            path_segment(coordinate.run_id),
-            path_segment(coordinate.task_id),
-            str(coordinate.map_index),
-            unique,
-        )
-    )
+    folder = task_folder(*coordinate.of_task)
+    return f"{path_segment(compartment)}/{folder}/{coordinate.map_index}/{unique}"
+
+
+def task_folder(dag_id: str, run_id: str, task_id: str) -> str:
+    """Return the part of `object_path` that all payloads of a task in a run share."""
+    return "/".join(map(path_segment, (dag_id, run_id, task_id)))
 
 
 def object_uri(store_uri: str, path: str) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from secure_xcom.connections.sql.positions import position_of
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment
+from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment, task_folder
 from secure_xcom.core.errors import SecureXComError, StoreError
 from secure_xcom.core.operator_errors import UnsafeRefused
 from secure_xcom.ops.jobs.eligible_rows import mentioned, recognize
@@ -104,10 +104,8 @@ def collect(
     return report
 
 
-@lru_cache(maxsize=4096)
-def _folder_of(dag_id: str, run_id: str, task_id: str) -> str:
-    """Return the part of a payload's path that the ids of its task make: see `object_path`."""
-    return "/".join(path_segment(text) for text in (dag_id, run_id, task_id))
+# Neighboring rows are mostly of one task.
+_task_folder = lru_cache(maxsize=4096)(task_folder)
 
 
 class _Run:
@@ -244,7 +242,7 @@ class _Run:
                 path = uri.removeprefix(prefix)
                 compartment = path.partition("/")[0]
                 unit = self._by_place.get((prefix, compartment))
-                folder = _folder_of(*coordinate.of_task)
+                folder = _task_folder(*coordinate.of_task)
                 if unit is not None and path.startswith(f"{compartment}/{folder}/{coordinate.map_index}/"):
                     parsed = PayloadPath.parse(path, unit.compartment.name)
                     return None if parsed is None else (unit, parsed)
