@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from secure_xcom.connections.sql.positions import Position
+from secure_xcom.core.codecs.plain_json import from_json
 from secure_xcom.core.coordinate import Coordinate
 
 
@@ -77,21 +75,11 @@ class StoredRow:
         return self.attempt is not None and (self.attempt, self.key) == (other.attempt, other.key)
 
 
-# No shorter text has a number of more digits than `json` reads (sys.int_info.default_max_str_digits).
-_FAST_MAX_CHARACTERS = 4300
-
-
 def decoded(text: str | None) -> Any:
     """Parse a value's JSON text as Airflow does; None where it is not JSON."""
     if text is None:
         return None
-    if len(text) <= _FAST_MAX_CHARACTERS:
-        try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            # `json` also reads NaN and halves of surrogate pairs, and decides.
-            pass
     try:
-        return json.loads(text)
+        return from_json(text.encode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         return None

@@ -99,6 +99,7 @@ def check_row(row: StoredRow, head: Head) -> None:
     :raises CoordinateMismatch: it belongs to another coordinate.
     :raises AttemptMismatch: it belongs to another attempt or iteration of this one.
     """
+    # Comparing coordinates also checks the row's ids, which takes longer than to see that they are the same.
     if not row.is_at(head.coordinate) and head.coordinate != row.coordinate:
         raise CoordinateMismatch(f"the reference belongs to {head.coordinate}", where=row.where)
     if row.attempt is not None and head.attempt not in (None, row.attempt):
