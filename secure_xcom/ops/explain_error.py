@@ -22,7 +22,7 @@ from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.core.suggest import did_you_mean
 
 PAGE = "docs/reference/errors.md"
-_ROOMS = (
+ROOMS = (
     errors,
     keyring_errors,
     policy_errors,
@@ -32,6 +32,7 @@ _ROOMS = (
     vault_errors,
     operator_errors,
 )
+"""The modules that declare errors, those of a task first."""
 _PREFIX = "sxc-"
 
 
@@ -68,7 +69,7 @@ class Explanation:
 
 def explanations() -> Iterator[Explanation]:
     """Yield every error in the order of the files that declare them: those of a task first."""
-    for room in _ROOMS:
+    for room in ROOMS:
         for found in vars(room).values():
             if (
                 isinstance(found, type)

@@ -1,12 +1,5 @@
 """The modules of `secure_xcom.core` that declare errors."""
 
-ERROR_MODULES = (
-    "claim_errors",
-    "errors",
-    "keyring_errors",
-    "operator_errors",
-    "policy_errors",
-    "service_errors",
-    "store_errors",
-    "vault_errors",
-)
+from secure_xcom.ops.explain_error import ROOMS
+
+ERROR_MODULES = tuple(room.__name__.rpartition(".")[2] for room in ROOMS)
