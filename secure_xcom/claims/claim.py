@@ -65,7 +65,7 @@ class Claim:
         return cls(target.coordinate, target.compartment, target.object, claimant, now)
 
     def fields(self) -> dict[str, str]:
-        """Return everything that is proved, by name: strings only."""
+        """Return the fields that the proof covers, all as strings."""
         of, by = self.coordinate, self.claimant
         values = (
             of.dag_id, of.run_id, of.task_id, str(of.map_index), of.key, self.compartment, self.object,

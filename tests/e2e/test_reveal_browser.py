@@ -22,14 +22,13 @@ from tests.e2e.reveal_deployment import (
     deployed,
 )
 from tests.support.reveal_world import ANA, MIA, RevealWorld
-from tests.support.servers.browser import end_login, profiled_chromium
+from tests.support.servers.browser import PATIENCE_MS, end_login, profiled_chromium
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import BrowserContext, FrameLocator, Page, Request, Route
 
-PATIENCE_MS = 60_000
 Scheme = Literal["light", "dark"]
 REASON = "INC-1234, wrong total on Monday"
 

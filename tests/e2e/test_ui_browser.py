@@ -13,13 +13,11 @@ import pytest
 
 from secure_xcom.airflow.plugin.ui.registration import NAME, PREFIX
 from tests.e2e.ui_world import BIG, BIG_RUN, HOSTILE_RUN, SHOWN, World, world
-from tests.support.servers.browser import chromium
+from tests.support.servers.browser import PATIENCE_MS, chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, ViewportSize
 
-# A busy machine is slower than the page.
-PATIENCE_MS = 60_000
 WIDE: ViewportSize = {"width": 1440, "height": 1000}
 NARROW: ViewportSize = {"width": 800, "height": 1000}
 # As a task instance of Airflow 3.4 is named.

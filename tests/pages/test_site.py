@@ -18,7 +18,7 @@ import pytest
 import secure_xcom
 from secure_xcom import errors
 from tests.support.documented import PAGES, ROOT, name_of
-from tests.support.servers.browser import chromium
+from tests.support.servers.browser import PATIENCE_MS, chromium
 
 # Built once, whoever runs the tests.
 pytestmark = pytest.mark.xdist_group("pages")
@@ -196,8 +196,7 @@ def test_it_is_read_and_searched_from_files(site: Site) -> None:
     failed: list[str] = []
     with chromium() as browser:
         page = browser.new_page()
-        # A machine with much other work needs a minute to start a browser's processes.
-        page.set_default_timeout(300_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda asked: None if asked.url.startswith("file:") else foreign.append(asked.url))
         page.on("pageerror", lambda error: failed.append(str(error)))
         page.goto((site.folder / "how-to" / "recover.html").as_uri())

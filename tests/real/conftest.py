@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from secure_xcom.connections.sql.airflow_tables import Schema
 from tests.support.servers.vault_found import binary_of, found_server
 from tests.support.servers.vault_realm import Realm, clean_environment, flavours, new_realm, own_flavours
 from tests.support.servers.vault_server import VaultServer, dev_server
+from tests.support.upkeep_world import Upkeep
+from tests.support.xcom_table import XComTable
 
 
 @pytest.fixture(scope="session", params=flavours())
@@ -64,3 +67,19 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     # The wait between attempts is not what most tests are about.
     monkeypatch.setenv("VAULT_MAX_RETRIES", "1")
+
+
+@pytest.fixture(params=Schema)
+def table(new_database: Callable[[], str], request: pytest.FixtureRequest) -> Iterator[XComTable]:
+    """New tables of each schema, in a new database; a file of tests brings the server."""
+    made = XComTable(new_database(), request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=Schema)
+def upkeep(new_database: Callable[[], str], request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Upkeep]:
+    """A deployment with a database of each schema; a file of tests brings the server."""
+    made = Upkeep(tmp_path, new_database(), schema=request.param)
+    yield made
+    made.close()

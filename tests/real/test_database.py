@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy
@@ -16,7 +15,6 @@ from tests.support.database_contract import DatabaseContract, refuses_without_te
 from tests.support.maintenance_contract import MaintenanceContract
 from tests.support.servers.postgres_server import PostgresServer, postgres_server
 from tests.support.servers.vault_server import free_port
-from tests.support.upkeep_world import Upkeep
 from tests.support.world import coordinate
 from tests.support.xcom_table import XComTable
 
@@ -28,20 +26,10 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=Schema)
-def table(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterator[XComTable]:
-    """New tables of each schema, in a new database."""
-    made = XComTable(postgres.new_database(), request.param)
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=Schema)
-def upkeep(postgres: PostgresServer, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Upkeep]:
-    """A deployment with a database of each schema."""
-    made = Upkeep(tmp_path, postgres.new_database(), schema=request.param)
-    yield made
-    made.close()
+@pytest.fixture
+def new_database(postgres: PostgresServer) -> Callable[[], str]:
+    """Makes an empty database and returns its URL."""
+    return postgres.new_database
 
 
 class TestPostgres(DatabaseContract):

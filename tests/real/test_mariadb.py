@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy
@@ -22,7 +21,6 @@ from tests.support.database_contract import DatabaseContract, refuses_without_te
 from tests.support.maintenance_contract import MaintenanceContract
 from tests.support.servers.mariadb_server import MariaDbServer, mariadb_server
 from tests.support.servers.vault_server import free_port
-from tests.support.upkeep_world import Upkeep
 from tests.support.world import coordinate
 from tests.support.xcom_table import XComTable
 
@@ -36,20 +34,10 @@ def mariadb() -> Iterator[MariaDbServer]:
         yield server
 
 
-@pytest.fixture(params=Schema)
-def table(mariadb: MariaDbServer, request: pytest.FixtureRequest) -> Iterator[XComTable]:
-    """New tables of each schema, in a new database."""
-    made = XComTable(mariadb.new_database(), request.param)
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=Schema)
-def upkeep(mariadb: MariaDbServer, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Upkeep]:
-    """A deployment with a database of each schema."""
-    made = Upkeep(tmp_path, mariadb.new_database(), schema=request.param)
-    yield made
-    made.close()
+@pytest.fixture
+def new_database(mariadb: MariaDbServer) -> Callable[[], str]:
+    """Makes an empty database and returns its URL."""
+    return mariadb.new_database
 
 
 class TestDatabase(DatabaseContract):

@@ -36,7 +36,7 @@ from tests.support.doubles import MemorySink
 from tests.support.reveal_process import RevealProcess, reveal_process
 from tests.support.reveal_world import open_reveal_world
 from tests.support.servers import aws_connections
-from tests.support.servers.browser import chromium, end_login
+from tests.support.servers.browser import PATIENCE_MS, chromium, end_login
 from tests.support.servers.kms_server import kms_endpoint
 from tests.support.servers.vault_realm import clean_environment, own_flavours
 from tests.support.servers.vault_server import free_port
@@ -50,7 +50,6 @@ AT = Coordinate("finance_daily", "manual__2026-11-01T00:00:00+00:00", "extract",
 CANARY = "canary-of-opens-4471"
 VALUE = {"customer": "Ada", "password": CANARY, "amounts": [1, 2, 3]}
 ANA, MIA = "ana@example.com", "mia@example.com"
-PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,11 @@ import pytest
 
 from tests.support import third_reader
 from tests.support.reveal_double import Double, reveal_double
-from tests.support.servers.browser import chromium, end_login
+from tests.support.servers.browser import PATIENCE_MS, chromium, end_login
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page
 
-PATIENCE_MS = 30_000
 VECTORS = Path(__file__).parents[1] / "vectors"
 CANARY = "canary-of-the-page-7391"
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp.exe\x07<script>alert(2)</script>"

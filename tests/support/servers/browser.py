@@ -29,6 +29,8 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE_MS = 60_000
+"""How long a test waits for a page: a browser on a machine with much other work is slow."""
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,16 +124,6 @@ def test_a_record_that_is_none_is_an_error_of_ours(table: ClaimTable, record: An
     replace_record(table, at, record)
     with pytest.raises(ClaimTampered):
         table.find_many([at])
-
-
-@pytest.fixture
-def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was slept, on a clock that nothing else moves, and with the longest of random waits."""
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
-    monkeypatch.setattr(random, "random", lambda: 1.0)
-    return slept
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,16 +38,6 @@ class Ledger:
             return False
         self.created.append(claim)
         return True
-
-
-@pytest.fixture
-def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was slept, on a clock that nothing else moves, and with the longest of random waits."""
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
-    monkeypatch.setattr(random, "random", lambda: 1.0)
-    return slept
 
 
 def made_by(claimant: Claimant, data_key: bytes = DATA_KEY) -> Claim:
@@ -109,7 +97,7 @@ def test_later_attempts_pull_again_unless_the_compartment_says_otherwise() -> No
 
 
 def test_an_attempt_that_is_not_known_cannot_be_the_only_one() -> None:
-    """Where only one attempt may pull, it has to be known which one this is."""
+    """If only one attempt may pull, an attempt that is not known may not."""
     nobody = Claimant("readers", "run", "load", -1, 1)
     assert want(TARGET, nobody, rerun=True).rerun
     with pytest.raises(ClaimRefused, match="does not report"):
