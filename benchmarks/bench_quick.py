@@ -2,10 +2,10 @@
 
     python benchmarks/bench_quick.py [--against COMMIT] [--calls] [--json FILE]
 
-Without a commit: the last release's tag, or before the first release the commit that `benchmarks/baseline` names.
-Who makes a push dearer on purpose moves it. Counted are the processor's instructions (by valgrind's callgrind;
-without it or with --calls, calls of Python and C functions), and calls to the store and the key service.
-The exit code is 1 where a count rose by more than its limit; times are not compared at all.
+The default commit is the last release's tag; before the first release, it is the commit in `benchmarks/baseline`.
+If a push is meant to cost more, write that commit there. The script counts instructions of the processor (with
+valgrind's callgrind; without it or with --calls, calls of Python and C functions), and calls to the store and to
+the key service. It exits with 1 if a count rose by more than its limit. It does not compare times.
 """
 
 from __future__ import annotations

@@ -40,11 +40,11 @@ PATIENCE = 1.0
 
 
 def work(uris: list[str], number: int, calls: int, every: float, begin: float, events: int, results: str) -> None:
-    """Record calls at their times in a process of its own, and note how long each took."""
+    """Record calls in a process of its own, the first at ``begin``, and note how long each took."""
     log = AccessLog.open(uris, version="benchmark", policy="0" * 64)
     taken, turn = [], begin
     for call in range(calls):
-        turn = begin + (call + number / 50) * every
+        turn = begin + call * every
         time.sleep(max(0.0, turn - time.time()))
         asked = time.time()
         at = [Coordinate("orders", f"run-{number}", "load", index, "value") for index in range(events)]
@@ -65,8 +65,12 @@ def measure(
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as results:
         begin = time.time() + 2
-        arguments = [(uris, number, calls, every, begin, events, results) for number in range(processes)]
-        started = [context.Process(target=work, args=each) for each in arguments]
+        started = [
+            context.Process(
+                target=work, args=(uris, number, calls, every, begin + every * number / processes, events, results)
+            )
+            for number in range(processes)
+        ]
         for process in started:
             process.start()
         for process in started:
