@@ -64,8 +64,6 @@ def one(path: Path, name: str, way: str) -> None:
     query, sources = QUERIES[name], [source(path.as_uri())]
     # What a process needs anyway is loaded before the clock starts.
     list(Scan([], query).hits())
-    import pyarrow.compute
-    import pyarrow.json  # noqa: F401
 
     started = time.perf_counter()
     if way == "ours":

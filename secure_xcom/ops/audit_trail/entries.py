@@ -40,14 +40,14 @@ class Entry(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(Entry).decode
 # `json` reads no longer number than this (sys.int_info.default_max_str_digits), but msgspec skips any.
-_DECODED_MAX_BYTES = 4300
+DECODED_MAX_BYTES = 4300
 
 
 def read(data: bytes) -> Entry | None:
     """Return the entry of a line, or None where the line is not an event."""
     entry: Entry | None
     # msgspec does not look into strings that it skips, so only ASCII is surely what `json` would read.
-    if data.isascii() and len(data) <= _DECODED_MAX_BYTES:
+    if data.isascii() and len(data) <= DECODED_MAX_BYTES:
         try:
             entry = _decode(data)
         except (msgspec.DecodeError, RecursionError):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from secure_xcom.core.errors import ExtraMissing
 from secure_xcom.core.event_fields import FIELDS, python_type
 from secure_xcom.core.operator_errors import CommandError
 from secure_xcom.ops.audit_trail.search.scan import Hit
@@ -63,6 +64,7 @@ def export(hits: Iterable[Hit], form: str, path: Path) -> int:
 
     :param form: one of `FORMATS`.
     :raises CommandError: the file exists already, or cannot be written.
+    :raises ExtraMissing: PyArrow, which writes Parquet, is not installed.
     """
     count = 0
     try:
@@ -104,8 +106,15 @@ def _line(file: IO[bytes], record: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _parquet(file: IO[bytes]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    import pyarrow as pa
-    from pyarrow import parquet
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise ExtraMissing(
+            "PyArrow is not installed",
+            where="audit export",
+            remedy="install secure-xcom[dataframe] where Parquet files are written, or export .csv or .jsonl",
+        ) from None
 
     arrow_types = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
     schema = pa.schema([(name, arrow_types[cell_type]) for name, cell_type in COLUMNS.items()])

@@ -1,27 +1,28 @@
-"""Compare many lines with a query: PyArrow parses blocks of lines into columns, and only matches are kept.
+"""Compare many lines with a query, in memory that is bounded by one block.
 
-Memory is bounded by one block. A block with a line that PyArrow cannot parse (half-written, damaged) is parsed
-line by line instead, so that one bad line hides nothing.
+Every line for itself: one that is half-written, damaged or hostile hides no other.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from secure_xcom.core.errors import ExtraMissing
-from secure_xcom.core.event_fields import python_type, schema_of
+from secure_xcom.core.event_fields import TIME
 from secure_xcom.ops.audit_trail.entries import event_of
-from secure_xcom.ops.audit_trail.pieces import BLOCK_BYTES, TIME, Source
-from secure_xcom.ops.audit_trail.search.query import PATHS, Matcher, Query
+from secure_xcom.ops.audit_trail.pieces import Source
+from secure_xcom.ops.audit_trail.search.query import Matcher, Query
+from secure_xcom.ops.audit_trail.search.summary import field, summary_of
 from secure_xcom.sinks.hashed_ids import IdHasher
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-# Where fewer than one line in this many can match, lines are found by their text and parsed one by one.
-_RARE = 20
+# Where a value occurs at most once in so many bytes, which are some twenty lines, its lines are found by its text.
+_RARE_BYTES = 16 << 10
+# The end of a canonical line, whose fields are in the order of RFC 8785: only there is it surely the event's own.
+_TIME = re.compile(rf',"time":"({TIME})","version":[0-9]+\}}\n'.encode())
+# Text with an escape, and text in UTF-16 or UTF-32, which `json` reads too, may hold a value in other bytes.
+_ESCAPED = re.compile(rb"[\\\0]")
 
 
 class Hit(NamedTuple):
@@ -35,7 +36,7 @@ class Hit(NamedTuple):
 class Scan:
     """One search.
 
-    :ivar lines: how many lines were read; :ivar unread: how many of them are not events.
+    :ivar lines: how many lines were read; :ivar unread: how many of them were found to be no events.
     :ivar empty: the sinks that hold nothing, as a sink does whose URI was mistyped.
     :param progress: called with the sink's URI, the bytes read so far, and all its bytes.
     """
@@ -52,6 +53,8 @@ class Scan:
         self._matcher = Matcher(query, hasher)
         self._wanted = query.wanted(hasher)
         self._progress = progress
+        # Lines are mostly canonical, and then an event that has a value has the value's JSON in its line.
+        self._needles = [[_needle(value) for value in values] for values in self._wanted.values()]
         self.lines = 0
         self.unread = 0
         self.empty: list[str] = []
@@ -59,7 +62,7 @@ class Scan:
     def hits(self) -> Iterator[Hit]:
         """Return the matching events, each sink oldest first.
 
-        :raises AccessLogUnreadable: a sink cannot be read; :raises ExtraMissing: PyArrow is not installed.
+        :raises AccessLogUnreadable: a sink cannot be read.
         """
         for source in self._sources:
             pieces = source.pieces()
@@ -67,116 +70,85 @@ class Scan:
                 self.empty.append(source.uri)
             total, done = sum(piece.size for piece in pieces), 0
             for piece in pieces:
-                for number, block in piece.blocks(BLOCK_BYTES):
-                    lines = block.split(b"\n")
-                    if not lines[-1]:
-                        lines.pop()
-                    self.lines += len(lines)
-                    for index in self._matching(block, lines):
-                        record = event_of(lines[index])
-                        if record is None:
-                            self.unread += 1
-                        else:
+                before, number, block = self.lines, 1, b""
+                for number, block in piece.blocks():
+                    for index, line in self._candidates(block):
+                        if (record := self._matching(line)) is not None:
+                            self.lines = before + number + index
                             yield Hit(record, piece.place, number + index)
+                self.lines = before + number - 1 + _lines(block)
                 done += piece.size
                 if self._progress is not None:
                     self._progress(source.uri, done, total)
 
-    def _matching(self, block: bytes, lines: Sequence[bytes]) -> Iterator[int]:
-        if self._query.since is not None or self._query.until is not None:
-            # Lines are nearly in order of time, so a time excludes most blocks.
-            times = TIME.findall(block)
-            since, until = (self._query.since or "").encode(), (self._query.until or "~").encode()
-            if not times or max(times) < since or min(times) >= until:
-                return iter(())
-        # Lines are canonical, so an event that holds a value has the value's JSON in its line. The rarest value
-        # of the query decides how the block is searched.
-        needles = [[_needle(value) for value in values] for values in self._wanted.values()]
-        rarest = min(needles, key=lambda texts: sum(map(block.count, texts)), default=None)
-        if rarest is not None and sum(map(block.count, rarest)) * _RARE < len(lines):
-            return self._one_by_one(lines, rarest)
-        table = _table(block, len(lines))
-        if table is None:
-            return self._one_by_one(lines, ())
-        return iter(_where(table, self._wanted, self._query))
+    def _candidates(self, block: bytes) -> Iterator[tuple[int, bytes]]:
+        """Return the lines that can match, each with its index in the block."""
+        if self._is_of_other_times(block):
+            return iter(())
+        if self._needles:
+            # The value that was the rarest is searched for first, and is mostly rare again.
+            count, rare = _occurrences(block, self._needles[0]), len(block) // _RARE_BYTES
+            if count > rare:
+                self._needles.sort(key=lambda texts: _occurrences(block, texts))
+                count = _occurrences(block, self._needles[0])
+            if count <= rare:
+                return _lines_at(block, self._starts(block, self._needles[0] if count else ()))
+        return enumerate(block.removesuffix(b"\n").split(b"\n"))
 
-    def _one_by_one(self, lines: Sequence[bytes], needles: Sequence[bytes]) -> Iterator[int]:
-        """Return the indexes of the matching lines, of those only that hold one of the texts if there are any."""
-        for index, line in enumerate(lines):
-            if needles and not any(needle in line for needle in needles):
-                continue
-            record = event_of(line)
-            if record is None:
-                self.unread += 1
-            elif self._matcher.matches(record):
-                yield index
+    def _is_of_other_times(self, block: bytes) -> bool:
+        """Return whether no line of the block has a time of the query; lines are nearly in order of time."""
+        if self._query.since is None and self._query.until is None:
+            return False
+        times = _TIME.findall(block)
+        since, until = (self._query.since or "").encode(), (self._query.until or "~").encode()
+        return len(times) == _lines(block) and (max(times) < since or min(times) >= until)
+
+    def _starts(self, block: bytes, texts: Sequence[bytes]) -> list[int]:
+        """Return where the lines begin that have one of these texts, or escapes."""
+        patterns = [re.compile(re.escape(text)) for text in texts]
+        if b"\\" in block or b"\0" in block:
+            patterns.append(_ESCAPED)
+        starts = set()
+        for pattern in patterns:
+            at = 0
+            while match := pattern.search(block, at):
+                starts.add(block.rfind(b"\n", 0, match.start()) + 1)
+                # No value of a query has a line break in its JSON, so the next line is the next to search.
+                at = block.find(b"\n", match.end()) + 1 or len(block)
+        return sorted(starts)
+
+    def _matching(self, line: bytes) -> dict[str, Any] | None:
+        """Return the event of a line if it matches."""
+        summary = summary_of(line)
+        if summary is not None and any(
+            field(summary, path) not in values for path, values in self._wanted.items()
+        ):
+            return None
+        record = event_of(line)
+        if record is None:
+            self.unread += 1
+        return record if record is not None and self._matcher.matches(record) else None
+
+
+def _lines(block: bytes) -> int:
+    """Return the number of lines, of which the last may have no end."""
+    return block.count(b"\n") + (block[-1:] not in (b"\n", b""))
+
+
+def _occurrences(block: bytes, texts: Sequence[bytes]) -> int:
+    return sum(map(block.count, texts))
+
+
+def _lines_at(block: bytes, starts: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """Return the lines that begin there, each with its index in the block."""
+    index = at = 0
+    for start in starts:
+        index += block.count(b"\n", at, start)
+        at = start
+        end = block.find(b"\n", start)
+        yield index, block[start : end if end >= 0 else None]
 
 
 def _needle(value: str | int) -> bytes:
     # An argument that is not valid UTF-8 becomes bytes that occur in no line.
     return json.dumps(value, ensure_ascii=False).encode(errors="surrogateescape")
-
-
-def _arrow() -> Any:
-    try:
-        import pyarrow as pa
-    except ImportError:
-        raise ExtraMissing(
-            "PyArrow is not installed",
-            where="audit search",
-            remedy="install secure-xcom[dataframe] where the access log is searched",
-        ) from None
-    return pa
-
-
-def _schema() -> pa.Schema:
-    """Return the Arrow schema of the fields that a query can compare."""
-    pa = _arrow()
-    arrow_types = {str: pa.string(), int: pa.int64()}
-    columns: dict[str, Any] = {}
-    structs: dict[str, list[tuple[str, Any]]] = {}
-    for path in (("time",), *PATHS):
-        arrow_type = arrow_types[python_type(schema_of(path))]
-        if len(path) == 1:
-            columns[path[0]] = arrow_type
-        else:
-            structs.setdefault(path[0], []).append((path[1], arrow_type))
-    return pa.schema([*columns.items(), *((name, pa.struct(parts)) for name, parts in structs.items())])
-
-
-def _table(block: bytes, count: int) -> pa.Table | None:
-    """Return the block's columns, or None where PyArrow cannot parse every line."""
-    pa = _arrow()
-    from pyarrow import json as reader
-
-    try:
-        table = reader.read_json(
-            pa.BufferReader(block),
-            read_options=reader.ReadOptions(block_size=max(len(block), 1)),
-            parse_options=reader.ParseOptions(explicit_schema=_schema(), unexpected_field_behavior="ignore"),
-        )
-    except pa.ArrowInvalid:
-        return None
-    return table if table.num_rows == count else None
-
-
-def _where(table: pa.Table, wanted: Any, query: Query) -> list[int]:
-    """Return the indexes of the matching rows."""
-    pa = _arrow()
-    from pyarrow import compute
-
-    masks = []
-    for path, values in wanted.items():
-        column = table.column(path[0])
-        for part in path[1:]:
-            column = compute.struct_field(column, part)
-        masks.append(compute.is_in(column, value_set=pa.array(values)))
-    if query.since is not None:
-        masks.append(compute.greater_equal(table.column("time"), query.since))
-    if query.until is not None:
-        masks.append(compute.less(table.column("time"), query.until))
-    mask = compute.is_valid(table.column("time"))
-    for condition in masks:
-        mask = compute.and_(mask, compute.fill_null(condition, False))
-    rows: list[int] = compute.indices_nonzero(mask).to_pylist()
-    return rows
