@@ -1,9 +1,9 @@
-"""Searching the access log: seconds, events per second and peak memory, against reading every line with `json`.
+"""Searching the access log with and without an index: time, events per second and peak memory.
 
-    python -m benchmarks.bench_audit_search [--events 1000000] [--files 1]
+    python -m benchmarks.bench_audit_search [--events 1000000] [--files 1] [--peer]
 
-The events lie in so many rotated files (the same one, linked), so that ten million need the disk of one million.
-Each search runs in a process of its own, whose peak memory is what the kernel says at its end.
+The events lie in so many rotated files (copies of one). Each search runs in a process of its own, whose peak
+memory is what the kernel says at its end. The peer reads every line with `json`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,13 +22,14 @@ from pathlib import Path
 
 from secure_xcom.core.event_chain import Chain
 from secure_xcom.ops.audit_trail.read import raw_lines, source
+from secure_xcom.ops.audit_trail.search.index import Index
 from secure_xcom.ops.audit_trail.search.query import Matcher, Query
 from secure_xcom.ops.audit_trail.search.scan import Scan
 from tests.support.access_logs import START, event, uuid7_at
 
 PER_CHAIN = 10
 QUERIES = {
-    "one XCom": Query(dag="dag_7", run="r7", task="t", key="return_value"),
+    "one XCom": Query(dag="dag_7", run="r3", task="t", key="return_value"),
     "one DAG of 500": Query(dag="dag_7", action="pull"),
     "what was refused (1 of 10,000)": Query(outcome="refused"),
     "nobody": Query(dag="nobody"),
@@ -45,7 +47,7 @@ def make(path: Path, count: int) -> None:
             chain = Chain(uuid7_at(moment, number))
             producer = {
                 "dag_id": f"dag_{number % 500}",
-                "run_id": f"r{number % 50}",
+                "run_id": f"r{number // 500}",
                 "task_id": "t",
                 "map_index": -1,
             }
@@ -60,28 +62,44 @@ def make(path: Path, count: int) -> None:
 
 
 def one(path: Path, name: str, way: str) -> None:
-    """Run one search in this process and print what it took."""
-    query, sources = QUERIES[name], [source(path.as_uri())]
+    """Run one search, or make the index, in this process and print what it took."""
+    sink = source(path.as_uri())
     # What a process needs anyway is loaded before the clock starts.
-    list(Scan([], query).hits())
-
-    started = time.perf_counter()
-    if way == "ours":
-        found = sum(1 for _ in Scan(sources, query).hits())
+    list(Scan([], Query()).hits())
+    started, begun = time.perf_counter(), time.process_time()
+    index = Index(path.with_name("index.sqlite")) if way in ("index", "indexed") else None
+    if way == "index":
+        assert index is not None
+        found = sum(index.update(sink.uri, piece) for piece in sink.pieces())
+    elif way == "json":
+        matcher = Matcher(QUERIES[name])
+        found = sum(matcher.matches(json.loads(line.data)) for line in raw_lines([sink]))
     else:
-        matcher = Matcher(query)
-        found = sum(matcher.matches(json.loads(line.data)) for line in raw_lines(sources))
-    seconds = time.perf_counter() - started
+        found = sum(1 for _ in Scan([sink], QUERIES[name], index=index).hits())
+    seconds, processor = time.perf_counter() - started, time.process_time() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"found": found, "seconds": seconds, "peak": peak}))
+    print(json.dumps({"found": found, "seconds": seconds, "processor": processor, "peak": peak}))
+
+
+def measured(path: Path, name: str, way: str) -> dict[str, float]:
+    """Run `one` in a process of its own and return what it printed."""
+    words = [sys.executable, "-m", "benchmarks.bench_audit_search", "--one", str(path), name, way]
+    taken: dict[str, float] = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    print(
+        f"{name}, {way}: {taken['found']:,.0f} in {taken['seconds']:.2f} s, "
+        f"processor time {taken['processor']:.2f} s, "
+        f"peak {taken['peak']:.0f} MiB, load {os.getloadavg()[0]:.0f}",
+        flush=True,
+    )
+    return taken
 
 
 def main() -> None:
-    """Make the events, run each search in both ways, print the table."""
+    """Make the events, run each search in each way, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--files", type=int, default=1)
-    parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--peer", action="store_true")
     parser.add_argument("--one", nargs=3, metavar=("PATH", "QUERY", "WAY"))
     options = parser.parse_args()
     if options.one:
@@ -90,23 +108,15 @@ def main() -> None:
         path = Path(folder) / "access-log.jsonl"
         make(path, options.events // options.files)
         for number in range(1, options.files):
-            os.link(path, f"{path}.{number}")
-        size = path.stat().st_size * options.files / 1e9
-        print(f"{options.events:,} events, {size:.1f} GB, {options.files} files, {os.cpu_count()} cores")
-        for name in QUERIES:
-            taken = {}
-            for way in ("ours",) if options.no_peer else ("ours", "json"):
-                words = [sys.executable, "-m", "benchmarks.bench_audit_search", "--one", str(path), name, way]
-                taken[way] = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-            ours = taken["ours"]
-            rate = options.events / ours["seconds"]
-            took = f"{ours['seconds']:.1f} s ({rate:,.0f} events/s), peak {ours['peak']:.0f} MiB"
-            times = (
-                f", {taken['json']['seconds'] / ours['seconds']:.1f} times as fast as json"
-                if "json" in taken
-                else ""
-            )
-            print(f"{name}: {ours['found']:,} found in {took}{times}")
+            shutil.copyfile(path, f"{path}.{number}")
+        size = path.stat().st_size * options.files
+        print(f"{options.events:,} events, {size / 1e9:.1f} GB, {options.files} files, {os.cpu_count()} cores")
+        ways = ("whole", "json") if options.peer else ("whole",)
+        found = {name: [measured(path, name, way)["found"] for way in ways] for name in QUERIES}
+        measured(path, "all of it", "index")
+        print(f"index: {path.with_name('index.sqlite').stat().st_size / size:.2%} of the log's size")
+        for name, counts in found.items():
+            assert {*counts, measured(path, name, "indexed")["found"]} == {counts[0]}
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from secure_xcom.cli import declare
 from secure_xcom.cli.audit import reconcile
 from secure_xcom.cli.audit.export import export
+from secure_xcom.cli.audit.index import index
 from secure_xcom.cli.audit.key import key
 from secure_xcom.cli.audit.prove import prove
 from secure_xcom.cli.audit.search import search
@@ -46,6 +47,19 @@ declare.add(
     "Write events to a CSV, JSON Lines or Parquet file.",
     kind="reads",
     examples=("secure-xcom audit export --out november.parquet --since 2026-11-01 --until 2026-12-01",),
+    group=_SEARCH,
+)
+declare.add(
+    app,
+    "index",
+    index,
+    "Create or update an index of the access log's files, for faster searches.",
+    kind="sets up",
+    found="with --dry-run: there is something to index",
+    examples=(
+        "secure-xcom audit index",
+        "secure-xcom audit index --sink file:///var/log/airflow/access-log.jsonl",
+    ),
     group=_SEARCH,
 )
 declare.add(

@@ -10,6 +10,7 @@ import typer
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress_bar
 from secure_xcom.cli.audit.filters import Filters, filtered
+from secure_xcom.cli.audit.index import IndexOption, NoIndexOption, searched
 from secure_xcom.cli.audit.locations import Place, SinkOption
 
 
@@ -19,6 +20,8 @@ def export(
         Path, typer.Option("--out", metavar="FILE", help="New file that ends in .csv, .jsonl or .parquet.")
     ],
     filters: Filters,
+    index_file: IndexOption = None,
+    no_index: NoIndexOption = False,
     sink: SinkOption = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
@@ -37,8 +40,8 @@ def export(
         )
     place = Place(config, sinks=sink)
     hasher = filters.hasher(place)
-    with progress_bar.shown(wanted=not as_json) as tell:
-        scan = Scan(place.sources(), filters.query(), hasher, tell)
+    with progress_bar.shown(wanted=not as_json) as tell, searched(index_file, without=no_index) as opened:
+        scan = Scan(place.sources(), filters.query(), hasher, tell, opened)
         count = search_export.export(scan.hits(), form, out)
     if as_json:
         output.show_json(

@@ -11,6 +11,7 @@ import typer
 from secure_xcom.cli import options, output
 from secure_xcom.cli.audit import progress_bar
 from secure_xcom.cli.audit.filters import Filters, filtered
+from secure_xcom.cli.audit.index import IndexOption, NoIndexOption, searched
 from secure_xcom.cli.audit.locations import Place, SinkOption
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def search(
     limit: Annotated[
         int, typer.Option(min=1, help="Maximum number of events; `audit export` has no limit.")
     ] = 1000,
+    index_file: IndexOption = None,
+    no_index: NoIndexOption = False,
     sink: SinkOption = None,
     config: options.Config = None,
     as_json: options.AsJson = False,
@@ -36,8 +39,8 @@ def search(
 
     place = Place(config, sinks=sink)
     hasher = filters.hasher(place)
-    with progress_bar.shown(wanted=not as_json) as tell:
-        scan = Scan(place.sources(), filters.query(), hasher, tell)
+    with progress_bar.shown(wanted=not as_json) as tell, searched(index_file, without=no_index) as opened:
+        scan = Scan(place.sources(), filters.query(), hasher, tell, opened)
         hits = list(islice(scan.hits(), limit + 1))
     more, hits = len(hits) > limit, hits[:limit]
     if as_json:
@@ -48,7 +51,9 @@ def search(
     else:
         _show(hits)
         ends = ", and more (--limit)" if more else ""
-        print(f"{len(hits)} events{ends}; {scan.lines} lines read, {scan.unread} of them not events")
+        print(
+            f"{len(hits)} events{ends}; {scan.lines} lines searched, {scan.unread} that were read are not events"
+        )
         output.nothing_there(scan.empty)
 
 

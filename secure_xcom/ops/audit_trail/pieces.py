@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, NamedTuple, Protocol
@@ -37,12 +39,14 @@ class Piece:
     :ivar size: the stored size in bytes, for progress.
     :ivar open: opens the decompressed content.
     :ivar written: when it was last written to, by the clock of its host or store; None where that is unknown.
+    :ivar status: a file's own identity and times; None for anything else.
     """
 
     place: str
     size: int
     open: Callable[[], IO[bytes]] = field(repr=False)
     written: datetime | None = None
+    status: os.stat_result | None = field(default=None, repr=False)
 
     def blocks(self, size: int = BLOCK_BYTES, *, start: int = 0, number: int = 1) -> Iterator[tuple[int, bytes]]:
         """Return whole lines in blocks of about this size: the number of the first line, and the bytes.
@@ -53,28 +57,50 @@ class Piece:
         :raises AccessLogUnreadable: it cannot be read, or its compressed data is damaged.
         """
         rest = b""
+        with self._translated(), self.open() as file:
+            if start:
+                file.seek(start)
+            # Blocks end at the same lines from wherever the reading starts.
+            wanted = size - start % size
+            while read := file.read(wanted):
+                wanted = size
+                end = read.rfind(b"\n") + 1
+                if not end and len(rest) + len(read) <= _LINE_MAX_BYTES:
+                    rest += read
+                    continue
+                block = b"".join((rest, memoryview(read)[: end or None]))
+                rest = read[end:] if end else b""
+                yield number, block
+                number += block.count(b"\n")
+        if rest:
+            yield number, rest
+
+    def ranges(self, wanted: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, bytes]]:
+        """Return some blocks, each given as the number of its first line, its start and its end, in this order.
+
+        :raises AccessLogUnreadable: as `blocks`.
+        """
+        with self._translated(), self.open() as file:
+            for number, start, end in wanted:
+                file.seek(start)
+                block = b""
+                # A decompressor may return less than it is asked for.
+                while len(block) < end - start and (read := file.read(end - start - len(block))):
+                    block += read
+                if len(block) < end - start:
+                    raise AccessLogUnreadable(
+                        "a part of the access log was removed while it was read", where=self.place
+                    )
+                yield number, block
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            with self.open() as file:
-                if start:
-                    file.seek(start)
-                # Blocks end at the same lines from wherever the reading starts.
-                wanted = size - start % size
-                while read := file.read(wanted):
-                    wanted = size
-                    end = read.rfind(b"\n") + 1
-                    if not end and len(rest) + len(read) <= _LINE_MAX_BYTES:
-                        rest += read
-                        continue
-                    block = b"".join((rest, memoryview(read)[: end or None]))
-                    rest = read[end:] if end else b""
-                    yield number, block
-                    number += block.count(b"\n")
+            yield
         except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise AccessLogUnreadable(
                 f"a part of the access log cannot be read ({type(error).__name__})", where=self.place
             ) from None
-        if rest:
-            yield number, rest
 
     def lines(self) -> Iterator[RawLine]:
         """Return every line, in order, without empty ones."""

@@ -79,7 +79,8 @@ def _piece(path: Path, status: os.stat_result) -> Piece:
                 continue
         raise _moved(str(path))
 
-    return Piece(str(path), status.st_size, opened, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+    written = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    return Piece(str(path), status.st_size, opened, written, status)
 
 
 def _moved(place: str) -> AccessLogUnreadable:

@@ -287,6 +287,16 @@ LINES: dict[tuple[str, ...], tuple[Callable[[Site], None] | None, list[tuple[str
         Site.anchorable,
         [("audit export --out FOLDER/x.csv", 0), ("audit export --out FOLDER/x.doc", 2)],
     ),
+    ("audit", "index"): (
+        Site.anchorable,
+        [
+            ("audit index --config FOLDER/nowhere", 2),
+            ("audit index --dry-run", 1),
+            ("audit index", 0),
+            ("audit index --dry-run", 0),
+            ("audit search", 0),
+        ],
+    ),
     ("audit", "key"): (
         None,
         [

@@ -74,10 +74,11 @@ class Matcher:
         time = record.get("time")
         if not isinstance(time, str) or not self._since <= time < self._until:
             return False
-        return all(_field(record, path) in values for path, values in self._wanted.items())
+        return all(field_of(record, path) in values for path, values in self._wanted.items())
 
 
-def _field(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+def field_of(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """Return a field that a query can compare; None where the event has none."""
     value: Any = record
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from secure_xcom.core.event_fields import TIME
 from secure_xcom.ops.audit_trail.entries import event_of
-from secure_xcom.ops.audit_trail.pieces import Source
+from secure_xcom.ops.audit_trail.pieces import Piece, Source
+from secure_xcom.ops.audit_trail.search.index import Index
+from secure_xcom.ops.audit_trail.search.index_blocks import Lookup
 from secure_xcom.ops.audit_trail.search.query import Matcher, Query
-from secure_xcom.ops.audit_trail.search.summary import field, summary_of
+from secure_xcom.ops.audit_trail.search.summary import getter, summary_of
 from secure_xcom.sinks.hashed_ids import IdHasher
 
 # Where a value occurs at most once in so many bytes, which are some twenty lines, its lines are found by its text.
@@ -36,9 +38,11 @@ class Hit(NamedTuple):
 class Scan:
     """One search.
 
-    :ivar lines: how many lines were read; :ivar unread: how many of them were found to be no events.
+    :ivar lines: how many lines were searched, with those that the index excluded.
+    :ivar unread: how many of those that were read are no events.
     :ivar empty: the sinks that hold nothing, as a sink does whose URI was mistyped.
-    :param progress: called with the sink's URI, the bytes read so far, and all its bytes.
+    :param progress: called with the sink's URI, the bytes searched so far, and all its bytes.
+    :param index: what it excludes is not read.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Scan:
         query: Query,
         hasher: IdHasher | None = None,
         progress: Callable[[str, int, int], None] | None = None,
+        index: Index | None = None,
     ) -> None:
         self._sources = sources
         self._query = query
@@ -55,6 +60,9 @@ class Scan:
         self._progress = progress
         # Lines are mostly canonical, and then an event that has a value has the value's JSON in its line.
         self._needles = [[_needle(value) for value in values] for values in self._wanted.values()]
+        self._fields = [(getter(path), values) for path, values in self._wanted.items()]
+        self._index = index
+        self._lookup = Lookup(query, self._wanted)
         self.lines = 0
         self.unread = 0
         self.empty: list[str] = []
@@ -71,7 +79,7 @@ class Scan:
             total, done = sum(piece.size for piece in pieces), 0
             for piece in pieces:
                 before, number, block = self.lines, 1, b""
-                for number, block in piece.blocks():
+                for number, block in self._blocks(source.uri, piece):
                     for index, line in self._candidates(block):
                         if (record := self._matching(line)) is not None:
                             self.lines = before + number + index
@@ -81,9 +89,12 @@ class Scan:
                 if self._progress is not None:
                     self._progress(source.uri, done, total)
 
+    def _blocks(self, uri: str, piece: Piece) -> Iterator[tuple[int, bytes]]:
+        return piece.blocks() if self._index is None else self._index.blocks(uri, piece, self._lookup)
+
     def _candidates(self, block: bytes) -> Iterator[tuple[int, bytes]]:
         """Return the lines that can match, each with its index in the block."""
-        if self._is_of_other_times(block):
+        if not block or self._is_of_other_times(block):
             return iter(())
         if self._needles:
             # The value that was the rarest is searched for first, and is mostly rare again.
@@ -120,9 +131,7 @@ class Scan:
     def _matching(self, line: bytes) -> dict[str, Any] | None:
         """Return the event of a line if it matches."""
         summary = summary_of(line)
-        if summary is not None and any(
-            field(summary, path) not in values for path, values in self._wanted.items()
-        ):
+        if summary is not None and any(field(summary) not in values for field, values in self._fields):
             return None
         record = event_of(line)
         if record is None:

@@ -5,31 +5,37 @@ A summary only excludes: whether a line is an event that matches is decided by `
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
 from secure_xcom.core.event_fields import python_type, schema_of
-from secure_xcom.ops.audit_trail.entries import DECODED_MAX_BYTES
-from secure_xcom.ops.audit_trail.search.query import PATHS
+from secure_xcom.ops.audit_trail.entries import DECODED_MAX_BYTES, event_of
+from secure_xcom.ops.audit_trail.search.query import PATHS, field_of
+
+_Fields = list[tuple[str, Any, Any]]
 
 
-def _struct() -> type[msgspec.Struct]:
+def _summary() -> type[msgspec.Struct]:
     """Return the type of a line with the fields of `PATHS`, none of which it must have."""
-    parts: dict[str, list[tuple[str, Any, None]]] = {}
-    columns: list[tuple[str, Any, None]] = []
+    parts: dict[str, _Fields] = {}
+    columns: _Fields = []
     for path in (("time",), *PATHS):
-        kind = python_type(schema_of(path)) | None
+        # A field that is null is of another type, and then the line is no event.
+        of_type = (python_type(schema_of(path)), msgspec.field(default=None))
         if len(path) == 1:
-            columns.append((path[0], kind, None))
+            columns.append((path[0], *of_type))
         else:
-            parts.setdefault(path[0], []).append((path[1], kind, None))
+            parts.setdefault(path[0], []).append((path[1], *of_type))
     for name, fields in parts.items():
-        columns.append((name, msgspec.defstruct(name.capitalize(), fields, gc=False) | None, None))
+        part = msgspec.defstruct(name.capitalize(), fields, gc=False, frozen=True)
+        columns.append((name, part, part()))
     return msgspec.defstruct("Summary", columns, gc=False)
 
 
-_decode = msgspec.json.Decoder(_struct()).decode
+_decode = msgspec.json.Decoder(_summary()).decode
 
 
 def summary_of(data: bytes) -> Any | None:
@@ -47,9 +53,22 @@ def summary_of(data: bytes) -> Any | None:
         return None
 
 
-def field(summary: Any, path: tuple[str, ...]) -> str | int | None:
-    """Return a field of a summary."""
-    value: Any = getattr(summary, path[0])
-    if len(path) == 2 and value is not None:
-        value = getattr(value, path[1])
-    return cast("str | int | None", value)
+def getter(path: Sequence[str]) -> Callable[[Any], Any]:
+    """Return a function that returns a field of a summary."""
+    return attrgetter(".".join(path))
+
+
+def rows(block: bytes, paths: Sequence[tuple[str, ...]]) -> list[tuple[Any, ...]]:
+    """Return some fields of every event of a block, and perhaps of lines that are none."""
+    fields = attrgetter(*map(".".join, paths))
+    found = []
+    for line in block.split(b"\n"):
+        if (summary := summary_of(line)) is not None:
+            found.append(fields(summary))
+        elif (record := event_of(line)) is not None:
+            found.append(_of_record(record, paths))
+    return found
+
+
+def _of_record(record: Mapping[str, Any], paths: Sequence[tuple[str, ...]]) -> tuple[Any, ...]:
+    return tuple(field_of(record, path) for path in paths)

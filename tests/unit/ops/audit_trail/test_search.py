@@ -214,7 +214,7 @@ def test_search_shows_a_table(path: Path) -> None:
     assert "refused (AccessRefused)" in shown
     assert "orders/manual__1/extract:return_value" in shown
     assert "curious/r/peek[2] try 1" in shown
-    assert "1 events; 7 lines read" in shown
+    assert "1 events; 7 lines searched" in shown
     assert "2 events, and more" in run(path, "search", "--limit", "2").stdout
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_xcom.ops.audit_trail.entries import event_of
 from secure_xcom.ops.audit_trail.pieces import BLOCK_BYTES
 from secure_xcom.ops.audit_trail.read import source
+from secure_xcom.ops.audit_trail.search.index import Index
 from secure_xcom.ops.audit_trail.search.query import Matcher, Query
 from secure_xcom.ops.audit_trail.search.scan import Scan
 from secure_xcom.sinks.hashed_ids import IdHasher
@@ -82,6 +86,7 @@ QUERIES = st.builds(
     since=TIMES,
     until=TIMES,
 )
+PACKED: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 COMMON = b"".join(line + b"\n" for line in chain(1, 200))
 """Lines among which others are rare."""
 
@@ -108,3 +113,39 @@ def test_a_search_finds_what_reading_line_by_line_finds(
     hits = list(Scan([source(path.as_uri())], query, HASHER).hits())
     assert [hit.line for hit in hits] == expected(content, query)
     assert [hit.record for hit in hits] == [event_of(content.split(b"\n")[hit.line - 1]) for hit in hits]
+
+
+@given(
+    lines=st.lists(LINES, min_size=1, max_size=12),
+    query=QUERIES,
+    rare=st.booleans(),
+    ends=st.booleans(),
+    cut=st.floats(0, 1),
+    suffix=st.sampled_from(("", ".gz", ".zst")),
+)
+def test_an_index_changes_no_answer(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[bytes],
+    query: Query,
+    rare: bool,
+    ends: bool,
+    cut: float,
+    suffix: str,
+) -> None:
+    """Whatever was indexed at whatever moment: a search finds the same, in the same lines."""
+    folder = tmp_path_factory.mktemp("indexed")
+    path = folder / f"access-log.jsonl{'.1' if suffix else ''}{suffix}"
+    sink = source((folder / "access-log.jsonl").as_uri())
+    content = content_of(lines, rare=rare, ends=ends)
+    first = content[: int(cut * len(content))]
+    with closing(Index(folder / "index.sqlite")) as index:
+        for written in (content,) if suffix else (first, content):
+            with path.open("ab") as file:
+                file.write(PACKED[suffix](written[0 if suffix else path.stat().st_size :]))
+            (piece,) = sink.pieces()
+            found = [hit.line for hit in Scan([sink], query, HASHER, index=index).hits()]
+            assert found == expected(written, query)
+            index.update(sink.uri, piece)
+            scan = Scan([sink], query, HASHER, index=index)
+            assert [hit.line for hit in scan.hits()] == expected(written, query)
+            assert scan.lines == written.count(b"\n") + (written[-1:] not in (b"\n", b""))
