@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
@@ -46,7 +47,8 @@ def suspects(parts: Parts, names: SensitiveNames, depth: int = 0) -> Suspects | 
     may_be_labelled = not (VALUE_KEYS.isdisjoint(parts.names) or parts.names.isdisjoint(LABEL_KEYS))
     labels = may_be_labelled and any(is_labelled(node, names) for node in parts.dicts)
     # A list of two may be a pair; what stands beside it is not looked at here.
-    firsts = {node[0] for node in parts.lists if len(node) == 2 and type(node[0]) is str}
+    twos = compress(parts.lists, map((2).__eq__, map(len, parts.lists)))
+    firsts = {first for first, _ in twos if type(first) is str}
     pairs = bool(_sensitive(firsts, names))
     texts: Sequence[str] = ()
     text = BETWEEN.join(parts.texts)

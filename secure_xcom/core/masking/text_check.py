@@ -19,6 +19,7 @@ _TOGETHER = 8
 # In a dict's key anything may join words; in a text that assigns a value only these.
 _KEY_JOINTS = bytes(code for code in range(128) if not chr(code).isalnum())
 _TEXT_JOINTS = b"_.-"
+_LOWER = bytes(range(256)).lower()
 # The rest of a name, and its sign.
 _SIGN = r"""[a-z0-9]*\\*["']?[\t-\r\x1c-\x20]*[=:]"""
 # What stands before the name of a flag, and between its letters.
@@ -38,7 +39,7 @@ _COUNTS = {
 def suspicious_texts(texts: list[str], text: str, names: SensitiveNames, depth: int) -> list[str]:
     """Return the texts, which are joined in ``text``, that may hold a secret. The others certainly hold none."""
     found: list[str] = []
-    if len(text) > TEXT_MAX_CHARACTERS and max(map(len, texts)) > TEXT_MAX_CHARACTERS:
+    if _has_long(text):
         found = [each for each in texts if len(each) > TEXT_MAX_CHARACTERS and looks_like_json(each)]
         # Assignments are looked for in no more of the others.
         texts = _without(texts, found)
@@ -54,6 +55,17 @@ def suspicious_texts(texts: list[str], text: str, names: SensitiveNames, depth: 
     return found + _assigning(texts, text, names)
 
 
+def _has_long(text: str) -> bool:
+    """Return whether one of joined texts is longer than what is searched; False for one that has `BETWEEN` in it."""
+    start = 0
+    while len(text) - start > TEXT_MAX_CHARACTERS:
+        end = text.rfind(BETWEEN, start, start + TEXT_MAX_CHARACTERS + 1)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
+
+
 def _without(texts: list[str], others: list[str]) -> list[str]:
     ids = set(map(id, others))
     return [each for each in texts if id(each) not in ids]
@@ -61,29 +73,30 @@ def _without(texts: list[str], others: list[str]) -> list[str]:
 
 def _assigning(texts: list[str], text: str, names: SensitiveNames) -> list[str]:
     """Return the texts that may have an assignment to a sensitive name or a URL with a password."""
+    # No number is a count under a name that the deployment lists itself, and one before a NUL need not be one.
+    if not names.listed and _matcher("|".join(_COUNTS))(text) and text.count(BETWEEN) < len(texts):
+        for letters, counts in _COUNTS.items():
+            if _matcher(letters)(text):
+                text = counts.sub("", text)
     finders = _finders(text, names)
-    if not finders:
-        return []
-    if text.count(BETWEEN) >= len(texts):
+    if finders and text.count(BETWEEN) >= len(texts):
         return texts
-    # No number is a count under a name that the deployment lists itself.
-    counts = () if names.listed else [letters for letters in _COUNTS if letters in text]
-    for letters in counts:
-        text = _COUNTS[letters].sub("", text)
-    numbers = {number for finder in (_finders(text, names) if counts else finders) for number in _numbers(*finder)}
+    numbers = {number for finder in finders for number in _numbers(*finder)}
     return [texts[number] for number in sorted(numbers)]
 
 
 def _finders(text: str, names: SensitiveNames) -> list[tuple[bytes, Callable[[bytes], bool]]]:
     """Return the matchers that find something in a text, each with the form of the text that it searches."""
-    low = text.lower().encode("ascii", "ignore")
-    finders = []
-    if b"@" in low and b"://" in low:
-        finders.append((low, _matcher(_URL_USER)))
-    if b"--" in low:
-        finders.append((low, _finder(names.names, before=_FLAG, joint=_JOINT)))
+    if not text.isascii():
+        # No other letters outside of ASCII become ASCII in lower case.
+        text = text.replace("\u212a", "k").replace("\u0130", "i")
+    data = text.encode("ascii", "ignore")
     # Without what may join them, the letters of a name are one run in every spelling.
-    finders.append((low.translate(None, _TEXT_JOINTS), _finder(names.names, behind=_SIGN)))
+    finders = [(data.translate(_LOWER, _TEXT_JOINTS), _finder(names.names, behind=_SIGN))]
+    if b"@" in data and b"://" in data:
+        finders.append((data.lower(), _matcher(_URL_USER)))
+    if _matcher("--")(data):
+        finders.append((data.lower(), _finder(names.names, before=_FLAG, joint=_JOINT)))
     return [(searched, finds) for searched, finds in finders if finds(searched)]
 
 
@@ -134,11 +147,11 @@ def _is_clean_json(texts: list[str], names: SensitiveNames, depth: int) -> bool:
         return False
     if len(values) != 2 * len(texts) - 1 or any(value != mark for value in values[1::2]):
         raise ValueError("these are other entries")
-    parts = plain_parts(values, decoded=True)
+    parts = plain_parts(values[::2], decoded=True)
     if parts is None or suspects(parts, names, depth + 1) is not None:
         return False
     # Of a name that comes twice only the last value is here, and the walk finds each: then there are more quotes.
-    return _quotes(data) == 2 * (sum(map(len, parts.dicts)) + len(parts.texts))
+    return _quotes(data) == 2 * (sum(map(len, parts.dicts)) + len(parts.texts) + len(texts) - 1)
 
 
 def _quotes(data: bytes) -> int:
@@ -170,6 +183,6 @@ def _finder(
 
 
 @lru_cache(maxsize=32)
-def _matcher(pattern: str) -> Callable[[bytes], bool]:
-    """Return what tells whether a pattern is found anywhere in ASCII."""
+def _matcher(pattern: str) -> Callable[[bytes | str], bool]:
+    """Return what tells whether a pattern is found anywhere in a text."""
     return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex")).isinstance_python
