@@ -32,6 +32,7 @@ class World:
     keys: dict[str, MemoryKeyService] = field(default_factory=dict)
     sink: MemorySink = field(default_factory=MemorySink)
     masked: list[str] = field(default_factory=list)
+    names: SensitiveNames = field(default_factory=lambda: SensitiveNames({"password", "token"}))
     store_uri: str = field(default_factory=lambda: f"memory://{uuid.uuid4().hex}")
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class World:
             self.settings,
             self.policy,
             AccessLog([self.sink], version="test"),
-            SensitiveNames({"password", "token"}),
+            self.names,
             Codecs(lambda value: value, lambda structure: structure),
             register=self._register,
             services=services or self.service,

@@ -9,6 +9,7 @@ from tests.vectors.build import (
     CREATED,
     DATA_KEY,
     KEY_URI,
+    VALUE,
     Edit,
     Vector,
     b64,
@@ -162,6 +163,11 @@ def opened() -> dict[str, Vector]:
             value("a" * 300),
             plain=zstd_frame("a", 300),
             head={"compression": "zstd"},
+        ),
+        "pull-search-mark": pulled(
+            "JSON with a search mark behind it, of other names than the reader's.",
+            value(),
+            plain=encode(VALUE) + b" \t\n\r" * 8,
         ),
         "pull-not-expired": pulled(
             "A value that expires later.", value(), head={"expires": "9999-01-01T00:00:00Z"}

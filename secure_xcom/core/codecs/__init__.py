@@ -148,6 +148,11 @@ class Codecs:
             structure = from_json(data)
         except (ValueError, RecursionError) as error:
             raise ValueNotDecodable(f"not JSON ({type(error).__name__})", where=where) from None
+        if data[-1:].isspace():
+            from secure_xcom.core.codecs.search_mark import is_marked
+
+            if is_marked(data, self._names):
+                return Decoded(structure, structure, Parts())
         parts = plain_parts(structure, decoded=True)
         return Decoded(self.restore(structure, where=where) if parts is None else structure, structure, parts)
 

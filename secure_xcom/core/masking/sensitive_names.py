@@ -51,7 +51,7 @@ class SensitiveNames:
         self._all = _Words((*names, *self._listed.names))
         self.names, self.joined, self.listed = self._all.names, self._all.joined, self._listed.names
         self.min_length = max(1, min_length)
-        self._not_sensitive = tuple(not_sensitive)
+        self.not_sensitive = tuple(not_sensitive)
         self._decide = lru_cache(_CACHE_SIZE)(self._is_sensitive)
 
     def matches(self, name: object) -> bool:
@@ -77,7 +77,7 @@ class SensitiveNames:
         from secure_xcom.core.masking.name_exceptions import is_exception, is_listed
 
         snake = _snake(name).strip("_")
-        if is_listed(snake, self._not_sensitive, _snake):
+        if is_listed(snake, self.not_sensitive, _snake):
             return False
         return self._listed.are_in(name) or not is_exception(snake, self._all.are_in)
 

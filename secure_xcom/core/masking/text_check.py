@@ -56,7 +56,7 @@ def suspicious_texts(texts: list[str], text: str, names: SensitiveNames, depth: 
 
 
 def _has_long(text: str) -> bool:
-    """Return whether one of joined texts is longer than what is searched; False for one that has `BETWEEN` in it."""
+    """Return whether one of joined texts is longer than what is searched. One with a NUL may go unnoticed."""
     start = 0
     while len(text) - start > TEXT_MAX_CHARACTERS:
         end = text.rfind(BETWEEN, start, start + TEXT_MAX_CHARACTERS + 1)

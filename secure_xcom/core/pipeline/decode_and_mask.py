@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from secure_xcom.core.codecs import Codecs, Parts
+from secure_xcom.core.codecs import Codecs, Encoded, Parts
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.masking.suspects import suspects
 from secure_xcom.core.pipeline.decide import Admitted, Row
@@ -15,6 +15,9 @@ from secure_xcom.core.pipeline.open_payload import opened
 if TYPE_CHECKING:
     from secure_xcom.core.masking.secrets_of_value import Secrets
     from secure_xcom.core.masking.walk import Leaves
+
+# Less is searched faster than a mark is made.
+_MARK_FROM_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,14 @@ class Masker:
         from secure_xcom.core.masking.walk import plain_leaves
 
         return Maskable(structure, key, tuple(plain_leaves(structure, found, self.names)))
+
+    def marked(self, encoded: Encoded, value: Maskable, max_bytes: int) -> Encoded:
+        """Return an encoded value with a mark for its pulls, where nothing secret was found in it."""
+        if value.known == () and encoded.size >= _MARK_FROM_BYTES:
+            from secure_xcom.core.codecs.search_mark import marked
+
+            return marked(encoded, self.names, max_bytes)
+        return encoded
 
     def mask(self, values: Sequence[Maskable], mode: str) -> None:
         """Register the sensitive strings of several values in one call, within one cap.

@@ -140,7 +140,7 @@ class Pipeline:
                     # route -> seal -> put -> reference
                     names, limit = self._masker.names, self.settings.max_bytes
                     to = destination(compartment, encoded, coordinate, names, marked=marked, max_bytes=limit)
-                    sealed = self._seal(encoded, to, coordinate, keys)
+                    sealed = self._seal(self._masker.marked(encoded, maskable, limit), to, coordinate, keys)
                     bare = reference_of(sealed, puts.put(sealed), encoded.structure)
                     shown = preview_of(bare, maskable, self.settings.preview, names)
                     reference = bare.with_preview(shown)

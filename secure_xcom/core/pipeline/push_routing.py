@@ -59,9 +59,12 @@ def destination(
             f"the encoded value has {encoded.size} bytes, {option} is {max_bytes}", where=str(coordinate)
         )
     key = coordinate.key
+    sensitive = False
     # A whole value is searched for secrets only where a route asks.
-    asked = any(route.sensitive for route in compartment.routes)
-    sensitive = asked and _holds_sensitive(encoded, names, key)
+    if any(route.sensitive for route in compartment.routes):
+        from secure_xcom.core.masking.walk import holds_sensitive
+
+        sensitive = holds_sensitive(encoded.structure, names=names, key=key)
     route = next((route for route in compartment.routes if route.takes(key, sensitive=sensitive)), None)
     now = clock.now()
     lasts = compartment.lasts(key)
@@ -75,12 +78,6 @@ def destination(
         # What a branching task says is read by Airflow's scheduler as well, over and over and without a key.
         exclusive=(marked or compartment.is_exclusive(key)) and key != ROUTES_KEY,
     )
-
-
-def _holds_sensitive(encoded: Encoded, names: SensitiveNames, key: str) -> bool:
-    from secure_xcom.core.masking.walk import holds_sensitive
-
-    return holds_sensitive(encoded.structure, names=names, key=key)
 
 
 def mask_mode(compartments: Iterable[Rules | None], mode: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
@@ -16,7 +15,6 @@ from secure_xcom.core import codecs, reference
 from secure_xcom.core.codecs import Encoded
 from secure_xcom.core.config import Settings
 from secure_xcom.core.coordinate import Coordinate, object_path, object_uri
-from secure_xcom.core.errors import StoreError
 from secure_xcom.core.masking.preview import preview
 from secure_xcom.core.masking.sensitive_names import SensitiveNames
 from secure_xcom.core.pipeline.decode_and_mask import Maskable
@@ -28,8 +26,6 @@ from secure_xcom.stores import Store
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +130,10 @@ class Puts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            return
-        for store_uri, paths in self._paths.items():
-            try:
-                failures = self._open_store(store_uri).delete_many(paths)
-            except StoreError as refused:
-                failures = [refused]
-            for failure in filter(None, failures):
-                log.warning("A payload that no reference names stays behind until gc: %s", failure)
+        if error is not None:
+            from secure_xcom.core.pipeline.put_faults import delete_again
+
+            delete_again(self._open_store, self._paths)
 
 
 def reference_of(sealed: Sealed, payload: bytes | None, structure: object) -> Reference:
