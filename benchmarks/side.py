@@ -6,13 +6,17 @@ imported on the other side.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -68,13 +72,16 @@ class Raw:
             from obstore.store import S3Store
 
             place = json.loads(os.environ["BENCH_BUCKET"])
+            options: ClientConfig = {"allow_http": True}
+            if "authority" in place:
+                options = {"root_certificate": Path(place["authority"]).read_bytes()}
             cls._client = S3Store(
                 place["bucket"],
                 endpoint=place["endpoint"],
                 region=place["region"],
                 access_key_id=place["login"],
                 secret_access_key=place["password"],
-                client_options={"allow_http": True},
+                client_options=options,
             )
         return cls._client
 
@@ -176,13 +183,23 @@ class Side:
         self.rows = [row]
         return {"mib": peak_mib()}
 
-    def pull(self) -> dict[str, Any]:
-        """Seconds of pulls, one after the other, and of processor time."""
+    def pull(self, keep: bool = False) -> dict[str, Any]:
+        """Seconds of pulls, one after the other, and of processor time.
+
+        :param keep: the last one is the value from now on.
+        """
         began = time.process_time()
         begun = time.perf_counter()
         for row in self.rows:
-            self.backend.deserialize_value(Row(row))
+            value = self.backend.deserialize_value(Row(row))
+            if keep:
+                self.value = value
+            del value
         return {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - began}
+
+    def digest(self) -> dict[str, Any]:
+        """The SHA-256 of a value of bytes."""
+        return {"sha256": hashlib.sha256(self.value).hexdigest()}
 
     def pull_all(self) -> float:
         """Seconds of a pull of all map indexes."""
