@@ -40,17 +40,17 @@ ROUTES = ("followed", "skipped")
 # Caps of the strict parse. The longest legal record has ids of 250 and 512 characters of four bytes, twice
 # (once in the object's path), and a few wrapped keys.
 _FIELD_MAX_CHARACTERS = 4096
-_KEYS_MAX = 8
+KEYS_MAX = 8
 _PAYLOAD_MAX_CHARACTERS = 4 * 70_000 // 3
 
 LEDGER_STORE = "store"
 LEDGERS = (LEDGER_STORE, "database")
 """The values of ``head.exclusive`` that this version enforces."""
 
-_MAP_INDEX = re.compile(r"-1|0|[1-9][0-9]{0,9}")
+MAP_INDEX = re.compile(r"-1|0|[1-9][0-9]{0,9}")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,62}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class Head:
 
 
 _HEAD_FIELDS = tuple(entry.name for entry in fields(Head))
-_HEAD_REQUIRED = frozenset(_HEAD_FIELDS[:9])
-_HEAD_OPTIONAL = frozenset(_HEAD_FIELDS[9:])
+HEAD_REQUIRED = frozenset(_HEAD_FIELDS[:9])
+HEAD_OPTIONAL = frozenset(_HEAD_FIELDS[9:])
 _REQUIRED = frozenset({TAG, "head", "keys", "seal"})
 _OPTIONAL = frozenset({"payload", "preview", *ROUTES})
 _SEAL_REQUIRED = frozenset({"header", "size"})
@@ -199,8 +199,8 @@ def parse(value: object) -> Reference:
 
         check_routes(record, head.key)
     keys = record["keys"]
-    if not isinstance(keys, list) or not 1 <= len(keys) <= _KEYS_MAX:
-        raise ReferenceMalformed(f"keys is not a list of 1 to {_KEYS_MAX} entries", where="keys")
+    if not isinstance(keys, list) or not 1 <= len(keys) <= KEYS_MAX:
+        raise ReferenceMalformed(f"keys is not a list of 1 to {KEYS_MAX} entries", where="keys")
     wrapped = tuple(_wrapped_key(entry, f"keys[{index}]") for index, entry in enumerate(keys))
 
     header, size = _seal(record["seal"])
@@ -236,7 +236,7 @@ def _shredded(record: Mapping[str, object]) -> Reference:
     if head.exclusive is None or record["keys"] != []:
         raise ReferenceMalformed("only an exclusive XCom without keys is shredded", where="shredded")
     shredded = checked_text(record["shredded"], "shredded", _FIELD_MAX_CHARACTERS)
-    if not _is_time(shredded):
+    if not is_time(shredded):
         raise ReferenceMalformed("shredded is not in its canonical form", where="shredded")
     header, size = _seal(record["seal"])
     return Reference(head, (), header, size, shredded=shredded)
@@ -244,15 +244,15 @@ def _shredded(record: Mapping[str, object]) -> Reference:
 
 def _head(value: object) -> Head:
     record = _mapping(value, "head")
-    _fields(record, required=_HEAD_REQUIRED, optional=_HEAD_OPTIONAL, where="head")
+    _fields(record, required=HEAD_REQUIRED, optional=HEAD_OPTIONAL, where="head")
     for name, text in record.items():
         checked_text(text, f"head.{name}", _FIELD_MAX_CHARACTERS)
     for name, is_canonical in (
-        ("map_index", _MAP_INDEX.fullmatch),
-        ("created", _is_time),
-        ("expires", _is_time),
-        ("codec", _NAME.fullmatch),
-        ("compression", _NAME.fullmatch),
+        ("map_index", MAP_INDEX.fullmatch),
+        ("created", is_time),
+        ("expires", is_time),
+        ("codec", NAME.fullmatch),
+        ("compression", NAME.fullmatch),
         ("region_index", _INDEX.fullmatch),
         ("iteration", _INDEX.fullmatch),
     ):
@@ -270,7 +270,7 @@ def _head(value: object) -> Head:
     return head
 
 
-def _is_time(text: str) -> bool:
+def is_time(text: str) -> bool:
     """Return whether it is a time in the form of `TIME_FORMAT`, on a day that exists: jobs compute with it."""
     form = _TIME.fullmatch(text)
     try:

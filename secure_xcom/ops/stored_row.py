@@ -45,16 +45,6 @@ class StoredRow:
         """
         return Coordinate(self.dag_id, self.run_id, self.task_id, self.map_index, self.key)
 
-    def is_at(self, coordinate: Coordinate) -> bool:
-        """Return whether it has the ids of a coordinate, without a check of its own."""
-        return (
-            self.run_id == coordinate.run_id
-            and self.map_index == coordinate.map_index
-            and self.position.key == coordinate.key
-            and self.task_id == coordinate.task_id
-            and self.dag_id == coordinate.dag_id
-        )
-
     @property
     def value(self) -> Any:
         """The value, decoded; None where the text is no JSON or was too long to be read."""

@@ -244,7 +244,7 @@ class Database(AirflowDatabase):
 
     def _read(self, source: RowSource, query: Select[Any]) -> list[StoredRow]:
         with self.connected() as connection:
-            return [_row(source, record) for record in connection.execute(query)]
+            return [_row(source, record) for record in connection.execute(query).all()]
 
     # --- changing -------------------------------------------------------------------------------------------
 

@@ -201,6 +201,7 @@ def _reference(
     row, reference, compartment = eligible.row, eligible.reference, eligible.compartment
     if reference.shredded is not None:
         return
+    where = row.where
     # Only wraps that a pull would send to a key service: a row can name any key.
     wraps = [(key.uri, key.wrapped) for key in reference.keys]
     for uri, wrapped in openers(compartment.all_key_uris, wraps):
@@ -209,8 +210,8 @@ def _reference(
             versions[KeyUri.parse(uri).name, version] += 1
     try:
         check_compartment(reference.head, policy)
-        openable(reference, compartment, max_bytes=LARGEST_BYTES, where=row.where, expired=True)
-        check_time(reference, row.where)
+        openable(reference, compartment, max_bytes=LARGEST_BYTES, where=where, expired=True)
+        check_time(reference, where)
     except ReferenceExpired:
         # Reported below, once `expire` has had a day to delete it.
         pass

@@ -19,6 +19,7 @@ from secure_xcom.core.errors import AttemptMismatch, CoordinateMismatch, Referen
 from secure_xcom.core.operator_errors import DatabaseFailed
 from secure_xcom.core.reference import ROUTES, ROUTES_KEY, TAG, Head, Reference, is_reference, parse
 from secure_xcom.ops.deep_values import is_deep
+from secure_xcom.ops.usual_reference import usual_reference
 from secure_xcom.ops.xcom_table import Database, StoredRow
 
 REFERENCE_MAX_CHARACTERS = 4 << 20
@@ -78,10 +79,12 @@ def recognize(row: StoredRow, policy: AccessPolicy, database: Database) -> Eligi
     :raises DatabaseFailed: the database does not answer.
     """
     try:
-        row, value = read(row, database)
-        if not is_reference(value):
-            return None
-        reference = parse(value)
+        reference = None if row.text is None else usual_reference(row.text)
+        if reference is None:
+            row, value = read(row, database)
+            if not is_reference(value):
+                return None
+            reference = parse(value)
         check_row(row, reference.head)
         return EligibleRow(row, reference, policy.compartment(reference.head.compartment))
     except DatabaseFailed:
@@ -100,13 +103,23 @@ def check_row(row: StoredRow, head: Head) -> None:
     :raises AttemptMismatch: it belongs to another attempt or iteration of this one.
     """
     # Comparing coordinates also checks the row's ids, which takes longer than to see that they are the same.
-    if not row.is_at(head.coordinate) and head.coordinate != row.coordinate:
+    if not _is_at(row, head) and head.coordinate != row.coordinate:
         raise CoordinateMismatch(f"the reference belongs to {head.coordinate}", where=row.where)
     if row.attempt is not None and head.attempt not in (None, row.attempt):
         # A pull cannot find this out, because Airflow gives a value without its row.
         raise AttemptMismatch(
             f"the reference belongs to another attempt of the task, {head.attempt}", where=row.where
         )
+
+
+def _is_at(row: StoredRow, head: Head) -> bool:
+    return (
+        row.run_id == head.run_id
+        and row.map_index == int(head.map_index)
+        and row.key == head.key
+        and row.task_id == head.task_id
+        and row.dag_id == head.dag_id
+    )
 
 
 def check_compartment(head: Head, policy: AccessPolicy) -> None:

@@ -24,13 +24,13 @@ from pathlib import Path
 from secure_xcom.connections.sql.positions import position_of
 from secure_xcom.core.access_policy.compartment import Compartment
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.coordinate import Coordinate, object_path, object_uri, path_segment, task_folder
+from secure_xcom.core.coordinate import object_path, object_uri, path_segment, task_folder
 from secure_xcom.core.errors import SecureXComError, StoreError
 from secure_xcom.core.operator_errors import UnsafeRefused
 from secure_xcom.ops.jobs.eligible_rows import mentioned, recognize
 from secure_xcom.ops.jobs.gc_inventory import Batch, Inventory, locked, name_of
 from secure_xcom.ops.jobs.gc_report import GcReport
-from secure_xcom.ops.jobs.payload_paths import PayloadPath, is_staged
+from secure_xcom.ops.jobs.payload_paths import PayloadPath, is_staged, made_in
 from secure_xcom.ops.jobs.progress import Progress, silent
 from secure_xcom.ops.jobs.rate_limit import Pace
 from secure_xcom.ops.jobs.report_text import EXAMPLES, add_example
@@ -168,13 +168,14 @@ class _Run:
 
     def _listed(self, unit: _Unit) -> Iterator[Batch]:
         listing = self._stores[unit.store_uri].list(path_segment(unit.compartment.name))
+        folder = object_uri(unit.store_uri, "")
         done = 0
         while batch := list(islice(listing, BATCH)):
             payloads, young, counts = [], [], {"payloads": 0, "young": 0, "foreign": 0}
             for entry in batch:
                 kind = self._kind(entry, unit.compartment.name)
                 counts[kind] += 1
-                name = name_of(object_uri(unit.store_uri, entry.path))
+                name = name_of(f"{folder}{entry.path}")
                 if kind == "payloads":
                     payloads.append((name, entry.path, entry.size))
                 elif kind == "young":
@@ -225,38 +226,41 @@ class _Run:
         uri = recognized.reference.head.object
         if uri is None:
             return
-        place = self._place(uri, recognized.reference.head.coordinate)
+        place = self._place(uri, row)
         if place is None:
             # In a store that the policy no longer has, or of another task instance.
             counts["unreadable"] += self._is_in_a_store(uri)
             return
         # The row of a shredded exclusive XCom stays, and its payload is meant to be gone.
-        unit, path = place
+        unit, _, made = place
         known = recognized.reference.shredded is None and unit in self._listed_units
-        named.append((name_of(uri), row.where, uri if known and self._must_be_listed(path) else None))
+        named.append((name_of(uri), row.where, uri if known and self._must_be_listed(made) else None))
 
-    def _place(self, uri: str, coordinate: Coordinate) -> tuple[_Unit, PayloadPath] | None:
-        """Return the unit and the path of a payload's URI; None where it is not one of this very task instance."""
+    def _place(self, uri: str, row: StoredRow) -> tuple[_Unit, str, datetime] | None:
+        """Return the unit, the path and the time of a payload of the row's own task instance; None for any other.
+
+        :param row: a row whose ids are those of its reference.
+        """
         for prefix in self._prefixes:
             if uri.startswith(prefix):
                 path = uri.removeprefix(prefix)
                 compartment = path.partition("/")[0]
                 unit = self._by_place.get((prefix, compartment))
-                folder = _task_folder(*coordinate.of_task)
-                if unit is not None and path.startswith(f"{compartment}/{folder}/{coordinate.map_index}/"):
-                    parsed = PayloadPath.parse(path, unit.compartment.name)
-                    return None if parsed is None else (unit, parsed)
+                folder = f"{compartment}/{_task_folder(row.dag_id, row.run_id, row.task_id)}/{row.map_index}/"
+                if unit is not None and path.startswith(folder):
+                    made = made_in(path.removeprefix(folder))
+                    return None if made is None else (unit, path, made)
         return None
 
     def _is_in_a_store(self, uri: str) -> bool:
         return any(uri.startswith(prefix) for prefix in self._prefixes)
 
-    def _must_be_listed(self, path: PayloadPath) -> bool:
+    def _must_be_listed(self, made: datetime) -> bool:
         """Return whether a payload was created before the listing, or its name has an invalid time.
 
         The window is none of its affair: that keeps what has no row yet, and this has one.
         """
-        return not self.begun < path.made < self.begun + _CLOCKS_DIFFER
+        return not self.begun < made < self.begun + _CLOCKS_DIFFER
 
     def _meant(self, row: StoredRow) -> list[tuple[_Unit, str]]:
         """Return the payloads of its own task instance that an unreadable row may name."""
@@ -363,8 +367,8 @@ class _Run:
         if isinstance(recognized, SecureXComError):
             return self._meant(row)
         uri = None if recognized is None else recognized.reference.head.object
-        place = None if uri is None else self._place(uri, row.coordinate)
-        return [] if place is None else [(place[0], place[1].text)]
+        place = None if uri is None else self._place(uri, row)
+        return [] if place is None else [place[:2]]
 
     @staticmethod
     def _failed(error: StoreError, where: str, report: GcReport) -> None:

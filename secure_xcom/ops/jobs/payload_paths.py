@@ -12,10 +12,12 @@ from secure_xcom.core.access_policy.policy import AccessPolicy
 from secure_xcom.core.coordinate import MAP_INDEX_MAX, Coordinate, path_segment
 from secure_xcom.core.errors import CoordinateInvalid
 
-# The shape of `secure_xcom.core.coordinate.object_path`, whose last segment is a UUIDv7 (RFC 9562, section 5.7).
+# A UUIDv7 (RFC 9562, section 5.7).
+_UNIQUE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+# The shape of `secure_xcom.core.coordinate.object_path`.
 _PAYLOAD = re.compile(
     r"(?P<compartment>[^/]+)/(?P<dag>[^/]+)/(?P<run>[^/]+)/(?P<task>[^/]+)/(?P<index>-1|0|[1-9][0-9]{0,9})/"
-    r"(?P<unique>[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})"
+    rf"(?P<unique>{_UNIQUE.pattern})"
 )
 # The file that a killed put of `secure_xcom.stores.files` leaves, which is listed after a day.
 _STAGED = re.compile(
@@ -72,6 +74,11 @@ def is_staged(path: str, compartment: str) -> bool:
     """Return whether a path is left over from a killed put."""
     form = _STAGED.fullmatch(path)
     return form is not None and _is_of(form, compartment)
+
+
+def made_in(name: str) -> datetime | None:
+    """Return when a payload was made whose path ends with this name in its task instance's folder, or None."""
+    return made_at(name) if _UNIQUE.fullmatch(name) else None
 
 
 def made_at(unique: str) -> datetime:
