@@ -159,29 +159,33 @@ class _Selection:
             if not self._continues(line, entry):
                 continue
             if entry.ends or entry.time <= self._horizon:
-                yield from self._young.pop(entry.chain, ())
+                if self._young:
+                    yield from self._young.pop(entry.chain, ())
                 yield line.data, entry
             else:
                 self._young.setdefault(entry.chain, []).append((line.data, entry))
 
     def _continues(self, line: RawLine, entry: Entry) -> bool:
-        if entry.chain in self._broken:
+        chain, sequence = entry.chain, entry.sequence
+        if chain in self._broken:
             return False
-        self._look_back(entry.chain)
-        ended_at = self._ended.get(entry.chain)
-        if ended_at is not None:
-            return entry.sequence >= ended_at and self._break(line, entry, "does not continue its chain")
-        end = self._known.get(entry.chain)
+        end = self._known.get(chain)
+        if end is None:
+            self._look_back(chain)
+            ended_at = self._ended.get(chain)
+            if ended_at is not None:
+                return sequence >= ended_at and self._break(line, entry, "does not continue its chain")
+            end = self._known.get(chain)
         # The start of a chain that is older than the oldest file was rotated away before it was anchored.
-        cut = end is None and entry.sequence > 0 and entries.begun(entry.chain) < self._oldest
+        cut = end is None and sequence > 0 and entries.begun(chain) < self._oldest
         following, last = (end.following, end.last) if end else (0, FIRST)
-        if entry.sequence < following:
+        if sequence < following:
             return False
-        if not cut and (entry.sequence, entry.previous) != (following, last):
+        if not cut and (sequence != following or entry.previous != last):
             return self._break(line, entry, "does not continue its chain")
         if len(line.data) > ENTRY_MAX_BYTES:
             return self._break(line, entry, f"is over {ENTRY_MAX_BYTES} bytes")
-        self._note(entry.chain, ChainEnd(entry.sequence + 1, entry.hash, entry.ends))
+        self._note(chain, ChainEnd(sequence + 1, entry.hash, entry.ends))
         return True
 
     def _note(self, chain: str, end: ChainEnd) -> None:

@@ -77,7 +77,7 @@ def changed(changes: list[tuple[tuple[Any, ...], Any]]) -> dict[str, Any]:
     """A record with fields removed, added or replaced."""
     record: dict[str, Any] = json.loads(json.dumps(RECORD))
     for path, value in changes:
-        inner = record
+        inner: Any = record
         for name in path[:-1]:
             inner = (
                 inner[name]

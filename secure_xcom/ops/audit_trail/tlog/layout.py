@@ -53,7 +53,7 @@ def width_at(size: int, level: int, index: int) -> int:
 
 def join_entries(entries: Iterable[bytes]) -> bytes:
     """Return a bundle: each entry preceded by its length, 16 bits, most significant first."""
-    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+    return b"".join([part for entry in entries for part in (len(entry).to_bytes(2, "big"), entry)])
 
 
 def split_entries(bundle: bytes) -> Iterator[bytes]:
