@@ -6,7 +6,7 @@ and ``DELETE`` on those with XComs for what changes rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -84,15 +84,17 @@ class Database(AirflowDatabase):
     def _pages(
         self, source: RowSource, after: Position | None, page: int, dag_id: str | None, *, without_hidden: bool
     ) -> Iterator[list[StoredRow]]:
+        query = source.select(TEXT_MAX_CHARACTERS).order_by(*source.keys).limit(page)
+        if without_hidden and source.hidden is not None:
+            query = query.where(~source.hidden)
+        if dag_id is not None:
+            query = query.where(source.ids[0] == dag_id)
+        following = query.where(source.behind_any(self.dialect))
         while True:
-            query = source.select(TEXT_MAX_CHARACTERS).order_by(*source.keys).limit(page)
-            if without_hidden and source.hidden is not None:
-                query = query.where(~source.hidden)
-            if dag_id is not None:
-                query = query.where(source.ids[0] == dag_id)
-            if after is not None:
-                query = query.where(source.behind(after, self.dialect))
-            rows = self._read(source, query)
+            if after is None:
+                rows = self._read(source, query)
+            else:
+                rows = self._read(source, following, source.parameters(after))
             if rows:
                 yield rows
                 after = rows[-1].position
@@ -242,9 +244,11 @@ class Database(AirflowDatabase):
                 total += int(connection.execute(query).scalar_one())
         return total
 
-    def _read(self, source: RowSource, query: Select[Any]) -> list[StoredRow]:
+    def _read(
+        self, source: RowSource, query: Select[Any], parameters: Mapping[str, Any] | None = None
+    ) -> list[StoredRow]:
         with self.connected() as connection:
-            return [_row(source, record) for record in connection.execute(query).all()]
+            return [_row(source, record) for record in connection.execute(query, parameters).all()]
 
     # --- changing -------------------------------------------------------------------------------------------
 

@@ -75,6 +75,18 @@ class RowSource:
         """Return the condition for the rows after a position."""
         return behind(self.keys, self._bound(position), dialect)
 
+    def behind_any(self, dialect: str) -> ColumnElement[bool]:
+        """Return the condition for the rows after a position that each execution gives: see `parameters`.
+
+        To build a query takes as long as to read a hundred rows.
+        """
+        names = [sa.bindparam(f"after_{index}", type_=column.type) for index, column in enumerate(self.keys)]
+        return behind(self.keys, names, dialect)
+
+    def parameters(self, position: Position) -> dict[str, Any]:
+        """Return the parameters of `behind_any`."""
+        return {f"after_{index}": part for index, part in enumerate(self._bound(position))}
+
     def of_tasks(self, tasks: Sequence[tuple[str, str, str, int]]) -> list[ColumnElement[bool]]:
         """Return the conditions, one for each query, for task instances: DAG id, run id, task id, map index."""
         return [sa.tuple_(*self.ids).in_(tasks)]
@@ -117,7 +129,10 @@ def behind(columns: Sequence[Any], after: Sequence[Any], dialect: str) -> Column
     MySQL uses an index only where the comparison is spelled out, and PostgreSQL only where it is not.
     """
     if dialect not in ("mysql", "mariadb"):
-        bound = [sa.literal(part, column.type) for part, column in zip(after, columns, strict=True)]
+        bound = [
+            part if isinstance(part, sa.BindParameter) else sa.literal(part, column.type)
+            for part, column in zip(after, columns, strict=True)
+        ]
         return sa.tuple_(*columns) > sa.tuple_(*bound)
     ways = [
         sa.and_(*(columns[index] == after[index] for index in range(depth)), columns[depth] > after[depth])
