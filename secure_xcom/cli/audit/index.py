@@ -50,16 +50,21 @@ def index(
         if dry_run:
             opened = stack.enter_context(closing(Index(path, create=False))) if path.exists() else None
             files, done = _added(sources, lambda uri, piece: opened.pending(uri, piece) if opened else piece.size)
+            left = done
         else:
             stack.enter_context(locked(path))
             opened = stack.enter_context(closing(Index(path)))
             files, done = _added(sources, opened.update, tell)
             for source in sources:
                 opened.forget_others(source.uri, source.pieces())
+            _, left = _added(sources, opened.pending)
     if as_json:
-        output.show_json({"index": str(path), "files": files, "indexed_bytes": done, "dry_run": dry_run})
+        record = {"index": str(path), "files": files, "indexed_bytes": 0 if dry_run else done, "left_bytes": left}
+        output.show_json({**record, "dry_run": dry_run})
     else:
         print(f"{done} bytes of {files} files {'would be' if dry_run else 'were'} indexed: {output.clean(path)}")
+        if left and not dry_run:
+            print(f"{left} bytes are still searched line by line, such as a line that is being written")
     raise typer.Exit(output.FOUND_SOMETHING if dry_run and done else output.FINE)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from secure_xcom.ops.audit_trail.pieces import Piece
 from secure_xcom.ops.audit_trail.search.index_blocks import TAIL_BYTES
 
 LOCK_WAIT_SECONDS = 5
+_QUIET_SECONDS = 600
 
 
 def is_compressed(piece: Piece) -> bool:
@@ -42,15 +44,21 @@ def opened(piece: Piece) -> Iterator[int | None]:
 
 
 def settled(descriptor: int) -> os.stat_result | None:
-    """Return the status of a file while no process writes to it; None where one does all the time."""
+    """Return the status of a file at a moment when no batch is there in part; None where there was none.
+
+    NFS locks no file for a reader. There, a file counts that nobody has written to for ten minutes.
+    """
     try:
         acquire(descriptor, wait=LOCK_WAIT_SECONDS)
-        try:
-            return os.fstat(descriptor)
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-    except (NotLocked, OSError):
+    except NotLocked:
         return None
+    except OSError:
+        status = os.fstat(descriptor)
+        return status if time.time() - status.st_mtime > _QUIET_SECONDS else None
+    try:
+        return os.fstat(descriptor)
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def tail_of(descriptor: int, stop: int, length: int = TAIL_BYTES) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
+import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -169,6 +173,23 @@ def test_while_a_process_writes_nothing_is_indexed(log: Log, monkeypatch: pytest
     assert log.lines() == [MANY + 1, 2 * MANY + 3]
 
 
+def test_where_readers_cannot_lock_only_quiet_files_are_indexed(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On NFS, a file counts once nobody has written to it for a while; until then it is read."""
+
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.EBADF, "no lock for a reader")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with log.path.open("ab") as file:
+        file.writelines(line + b"\n" for line in chain(4, 2, producer=REFUNDS))
+    assert log.update() == 0
+    assert len(log.lines()) == 2
+    an_hour_ago = time.time() - 3600
+    os.utime(log.path, (an_hour_ago, an_hour_ago))
+    assert log.update() > 0
+    assert len(log.lines()) == 2
+
+
 def test_writers_rotations_and_updates_at_once(tmp_path: Path) -> None:
     """Whatever moment a search and an update fall into, every event that was written before is found."""
     log = Log(tmp_path)
@@ -241,3 +262,21 @@ def test_objects_and_rows_are_not_indexed(log: Log) -> None:
     assert log.index.update("s3://bucket", piece) == 0
     blocks = log.index.blocks("s3://bucket", piece, Lookup(QUERY, QUERY.wanted()))
     assert sum(len(data) for _, data in blocks) == log.path.stat().st_size
+
+
+def test_the_command_indexes_and_says_what_is_left(log: Log, tmp_path: Path) -> None:
+    """What was added is indexed; half a line is left for later, and a deleted file is forgotten."""
+    words = ["audit", "index", "--sink", log.sink.uri, "--index-file", str(tmp_path / "index.sqlite"), "--json"]
+    half = chain(4, 2)[0][:50]
+    size = log.path.stat().st_size
+    with log.path.open("ab") as file:
+        file.write(chain(4, 2)[0] + b"\n" + half)
+    added = log.path.stat().st_size - size
+    planned = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert (planned.exit_code, json.loads(planned.stdout)["left_bytes"]) == (1, added)
+    done = json.loads(CliRunner().invoke(app, words).stdout)
+    assert (done["indexed_bytes"], done["left_bytes"], done["files"]) == (added - 50, 50, 1)
+    log.path.rename(log.path.with_name("archived"))
+    write(log.path, chain(5, 3))
+    CliRunner().invoke(app, words)
+    assert log.index._connection.execute("SELECT count(*) FROM file").fetchone() == (1,)
