@@ -20,7 +20,12 @@ class Seen(NamedTuple):
 
 
 def explain(
-    chain: str, lines: Sequence[Seen], anchored: Mapping[int, tuple[str, int]], *, begins_late: bool
+    chain: str,
+    lines: Sequence[Seen],
+    anchored: Mapping[int, tuple[str, int]],
+    *,
+    begins_late: bool,
+    ended_at: int | None = None,
 ) -> list[Finding]:
     """Return the problems of a chain, each with its place.
 
@@ -29,6 +34,7 @@ def explain(
 
     :param anchored: sequence number -> hash and index of the anchored entry.
     :param begins_late: whether the chain's start may have been rotated away.
+    :param ended_at: the number of the event that ended the chain, if an anchored one did.
     """
     by_number: dict[int, list[Seen]] = {}
     for seen in lines:
@@ -51,7 +57,7 @@ def explain(
     findings += _missing(chain, first, by_number, anchored)
     findings += _links(chain, genuine, anchored, first)
     findings += _order(chain, lines, genuine)
-    findings += _after_the_end(chain, genuine)
+    findings += _after_the_end(chain, genuine, ended_at)
     return findings
 
 
@@ -177,8 +183,10 @@ def _order(chain: str, lines: Sequence[Seen], genuine: Mapping[int, Seen]) -> It
             yield log_finding("reordered", text, seen.place, seen.line, chain, seen.entry.sequence)
 
 
-def _after_the_end(chain: str, genuine: Mapping[int, Seen]) -> Iterator[Finding]:
+def _after_the_end(chain: str, genuine: Mapping[int, Seen], ended_at: int | None) -> Iterator[Finding]:
     ends = [number for number, seen in genuine.items() if seen.entry.ends]
+    if ended_at is not None:
+        ends.append(ended_at)
     for number, seen in sorted(genuine.items()):
         if ends and number > min(ends):
             text = "after the event that ended the chain"

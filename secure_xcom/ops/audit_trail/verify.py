@@ -212,7 +212,6 @@ class _SourceCheck:
             if end is not None and self._is_complete(end):
                 # Nothing may follow an end, or be there twice.
                 self._suspicious.add(entry.chain)
-                self._compare_with_log(entry, line, end)
                 return
             if entry.sequence > 0:
                 self._headless.add(entry.chain)
@@ -248,9 +247,11 @@ class _SourceCheck:
 
     def _compare_with_log(self, entry: Entry, line: RawLine, end: AnchoredEnd | None) -> None:
         if end is None or entry.sequence >= end.following:
-            # An event from before the last anchor that is not in the log was written, or dated, afterwards.
-            late = end is None or not end.ended
-            if late and self._unpruned < entry.time < self._late:
+            if end is not None and end.ended:
+                # Nothing may follow an end, also where the end's line was rotated away.
+                self._suspicious.add(entry.chain)
+            elif self._unpruned < entry.time < self._late:
+                # An event from before the last anchor that is not in the log was written, or dated, afterwards.
                 text = "older than the last anchor and not anchored: written later, or the clock was set back"
                 self._done.found.append(
                     log_finding("unsealed", text, line.place, line.number, entry.chain, entry.sequence)
@@ -274,8 +275,13 @@ class _SourceCheck:
         wanted = {chain for chain in self._suspicious if chain in self._anchored}
         anchored = anchored_entries(self._log, self._state, wanted) if self._log and self._state and wanted else {}
         for chain in sorted(self._suspicious):
+            end = self._anchored.get(chain)
             self._done.found += explain(
-                chain, lines[chain], anchored.get(chain, {}), begins_late=self._begins_late(chain)
+                chain,
+                lines[chain],
+                anchored.get(chain, {}),
+                begins_late=self._begins_late(chain),
+                ended_at=end.following - 1 if end is not None and end.ended else None,
             )
 
     def _report_open(self, chain: str, state: _ChainState) -> None:

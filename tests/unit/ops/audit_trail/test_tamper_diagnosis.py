@@ -194,6 +194,18 @@ def test_what_comes_behind_the_end_was_inserted() -> None:
     assert explained(lines[:4]) == []
 
 
+def test_what_comes_behind_an_anchored_end_was_inserted() -> None:
+    """Also where the end's own line was rotated away, or is another event now."""
+
+    def ended(entries: Sequence[Entry], at: int) -> list[tuple[Any, ...]]:
+        lines = [Seen("file", line, entry) for line, entry in enumerate(entries, 1)]
+        return [_short(one) for one in explain(CHAIN, lines, anchored(range(4)), begins_late=True, ended_at=at)]
+
+    assert ended(WHOLE[4:], 3) == [("inserted", 1, 4, None), ("inserted", 2, 5, None)]
+    assert ended(WHOLE[3:5], 3) == [("inserted", 2, 4, None)]
+    assert ended(WHOLE[:4], 3) == []
+
+
 def test_a_forged_number_however_high_is_one_finding() -> None:
     """Only numbers that occur are visited."""
     found = explained([*WHOLE, event(10**15)])
