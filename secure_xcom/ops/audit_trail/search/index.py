@@ -21,7 +21,7 @@ from secure_xcom.ops.audit_trail.pieces import Piece
 from secure_xcom.ops.audit_trail.search.index_blocks import Block, Lookup
 from secure_xcom.ops.audit_trail.search.index_files import identity_of, is_compressed, opened, settled, tail_of
 
-_FORM = 1
+_FORM = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS file (
   id INTEGER PRIMARY KEY, sink TEXT NOT NULL, identity TEXT NOT NULL, size INTEGER NOT NULL,
@@ -59,8 +59,7 @@ class Index:
             if form not in (0, _FORM):
                 raise StateInvalid("the index is of another release", where=str(path), remedy=_REMEDY)
             self._connection.executescript(
-                "PRAGMA page_size=16384; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
-                f"PRAGMA user_version={_FORM}; {_SCHEMA}"
+                f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA user_version={_FORM}; {_SCHEMA}"
             )
 
     def close(self) -> None:

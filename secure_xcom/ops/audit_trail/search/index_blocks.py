@@ -11,10 +11,10 @@ from secure_xcom.ops.audit_trail.search.query import Query
 from secure_xcom.ops.audit_trail.search.summary import rows
 
 _PRODUCER = tuple(("producer", name) for name in ("dag_id", "run_id", "task_id"))
-_CONSUMER = tuple(("consumer", name) for name in ("dag_id", "run_id", "task_id"))
+_CONSUMER = tuple(("consumer", name) for name in ("dag_id", "task_id"))
 _SINGLE = (
     *_PRODUCER, *_CONSUMER, ("producer", "key"), ("producer", "attempt"), ("compartment",), ("action",),
-    ("outcome",), ("error",), ("host",), ("operator",), ("chain",),
+    ("outcome",), ("error",), ("host",), ("operator",),
 )  # fmt: skip
 _GROUPS: tuple[tuple[tuple[str, ...], ...], ...] = (
     *((path,) for path in _SINGLE),
@@ -22,7 +22,6 @@ _GROUPS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (_PRODUCER[0], _PRODUCER[1]),
     (_PRODUCER[0], _PRODUCER[2]),
     _CONSUMER,
-    (_CONSUMER[0], _CONSUMER[2]),
 )
 """The fields, alone and together, whose values a block is looked up by. Alone, ids of tasks and runs are in
 too many blocks. The order is a part of the form: each checksum includes the number of its group."""
