@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,10 @@ import pytest
 from secure_xcom.core.errors import ObjectMissing
 from secure_xcom.core.operator_errors import SealedLogInvalid
 from secure_xcom.ops.audit_trail.tlog import tiles as tiles_module
-from secure_xcom.ops.audit_trail.tlog.layout import bundle_path, tile_path
+from secure_xcom.ops.audit_trail.tlog.layout import WIDTH, bundle_path, tile_path
 from secure_xcom.ops.audit_trail.tlog.merkle import leaf_hash, node_hash
 from secure_xcom.ops.audit_trail.tlog.tiles import Tiles
-from secure_xcom.stores import store
+from secure_xcom.stores import Store, store
 
 ENTRIES = [b"entry %d" % number for number in range(2000)]
 
@@ -49,6 +50,34 @@ def test_a_smaller_tree_reads_full_tiles(tmp_path: Path) -> None:
     assert older.hashes(0, 1) == [leaf_hash(entry) for entry in ENTRIES[256:300]]
     assert older.entries(1) == ENTRIES[256:300]
     assert older.node(1, 128) == node_hash(leaf_hash(ENTRIES[256]), leaf_hash(ENTRIES[257]))
+
+
+class InPieces:
+    """A store whose objects come in pieces of five bytes, as one of a network may send them."""
+
+    def __init__(self, whole: Store) -> None:
+        self.uri, self.put, self.get_many = whole.uri, whole.put, whole.get_many
+        self.delete_many, self.list = whole.delete_many, whole.list
+        self._whole = whole
+
+    def get(self, path: str) -> Iterator[bytes]:
+        """Return the object's bytes, a few at a time."""
+        data = b"".join(self._whole.get(path))
+        yield from (data[start : start + 5] for start in range(0, len(data), 5))
+
+
+def test_objects_may_come_in_pieces(tmp_path: Path) -> None:
+    """Tiles and bundles, whole and partial, and those that are compared because they are there already."""
+    for path in grown(tmp_path, 300, 600)[1]:
+        (tmp_path / path).unlink()
+    pieces = InPieces(store(tmp_path.as_uri()))
+    for size in (300, 600):
+        tree = Tiles(pieces, size)
+        for index in range(size // WIDTH + 1):
+            expected = ENTRIES[index * WIDTH : min(size, (index + 1) * WIDTH)]
+            assert tree.entries(index) == expected
+            assert tree.hashes(0, index) == [leaf_hash(entry) for entry in expected]
+    assert Tiles(pieces, 512).extended(ENTRIES[512:600])[1] == []
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
