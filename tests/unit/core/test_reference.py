@@ -132,6 +132,47 @@ def test_strict(change: dict[str, Any], error: type[ReferenceRefused]) -> None:
         parse(record(**change))
 
 
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"secure_xcom": "1"}, "secure_xcom"),
+        ({"secure_xcom": 2}, "secure_xcom"),
+        ({"extra": 1}, "the record"),
+        ({"head": "text"}, "head"),
+        ({"head__codec": None}, "head"),
+        ({"head__more": "x"}, "head"),
+        ({"head__codec": "JSON"}, "head.codec"),
+        ({"head__compression": "ZSTD"}, "head.compression"),
+        ({"head__dag_id": ""}, "head.dag_id"),
+        ({"head__dag_id": "\ud800"}, "head.dag_id"),
+        ({"head__dag_id": "d" * 4097}, "head.dag_id"),
+        ({"head__dag_id": "d" * 251}, "head"),
+        ({"head__exclusive": "store", "head__object": None, "payload": "AAAA"}, "head.object"),
+        ({"keys": {}}, "keys"),
+        ({"keys": []}, "keys"),
+        ({"keys": ["text"]}, "keys[0]"),
+        ({"keys__0__wrapped": None}, "keys[0]"),
+        ({"keys__0__more": "x"}, "keys[0]"),
+        ({"keys__0__uri": 7}, "keys[0].uri"),
+        ({"keys__0__wrapped": ""}, "keys[0].wrapped"),
+        ({"seal": 1}, "seal"),
+        ({"seal__size": None}, "seal"),
+        ({"seal__more": 1}, "seal"),
+        ({"seal__size": 71}, "seal.size"),
+        ({"seal__header": 7}, "seal.header"),
+        ({"seal__header": "AAAA"}, "seal.header"),
+        ({"seal__header": "!" * 76}, "seal.header"),
+        ({"seal__header": REFERENCE.dump()["seal"]["header"][:-2] + "B="}, "seal.header"),
+        ({"head__object": None, "payload": "!"}, "payload"),
+    ],
+)
+def test_an_error_names_the_field(change: dict[str, Any], where: str) -> None:
+    """Whoever looks at a damaged row is told which field it is, and never what it holds."""
+    with pytest.raises(ReferenceRefused) as refused:
+        parse(record(**change))
+    assert refused.value.where == where
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=10),
@@ -187,6 +228,26 @@ def test_a_shredded_reference_is_parsed_strictly(changes: dict[str, Any]) -> Non
     """Only an exclusive XCom is shredded, at a time, and then has neither keys nor a payload."""
     with pytest.raises(ReferenceMalformed):
         parse(shredded_record(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"shredded": "soon"}, "shredded"),
+        ({"shredded": 7}, "shredded"),
+        ({"keys": [{"uri": "local:///k", "wrapped": "w"}]}, "shredded"),
+        ({"head": HEAD.dump()}, "shredded"),
+        ({"payload": "AAAA"}, "the record"),
+        ({"head": 1}, "head"),
+        ({"seal": 1}, "seal"),
+    ],
+    ids=str,
+)
+def test_an_error_of_a_shredded_reference_names_the_field(changes: dict[str, Any], where: str) -> None:
+    """As that of any other."""
+    with pytest.raises(ReferenceMalformed) as refused:
+        parse(shredded_record(**changes))
+    assert refused.value.where == where
 
 
 ATTEMPT = {
