@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -13,7 +15,17 @@ from hypothesis import strategies as st
 from secure_xcom.core.attempt import Attempt
 from secure_xcom.core.branch_routes import routes_of
 from secure_xcom.core.errors import ReferenceMalformed, ReferenceRefused, ReferenceVersionUnknown
-from secure_xcom.core.reference import Head, Reference, WrappedKey, is_reference, parse
+from secure_xcom.core.reference import (
+    HEAD_OPTIONAL,
+    HEAD_REQUIRED,
+    TIME_FORMAT,
+    Head,
+    Reference,
+    WrappedKey,
+    is_reference,
+    is_time,
+    parse,
+)
 
 HEAD = Head(
     dag_id="orders",
@@ -54,10 +66,39 @@ def test_dump_and_parse() -> None:
     assert parsed.preview is None
 
 
+def test_an_inline_payload_stands_in_the_record() -> None:
+    """As base64, in place of an object, and it is read back as it was."""
+    inline = replace(REFERENCE, head=replace(HEAD, object=None), payload=bytes(range(72)), preview=None)
+    assert base64.b64decode(inline.dump()["payload"]) == bytes(range(72))
+    assert parse(inline.dump()) == inline
+
+
+def test_a_preview_is_put_beside_the_rest() -> None:
+    """Nothing else changes, and the reference without it stays as it was."""
+    bare = parse(REFERENCE.dump())
+    assert bare.with_preview({"a": "int"}) == REFERENCE
+    assert bare.preview is None
+
+
+@pytest.mark.parametrize("index", ["-1", "0", "7", "10", "1234567890"])
+def test_the_index_of_a_mapped_task_is_read(index: str) -> None:
+    """Minus one for a task that is not mapped, and otherwise a number without leading zeros."""
+    assert parse(record(head__map_index=index)).head.coordinate.map_index == int(index)
+
+
+def test_a_time_is_written_as_it_is_read() -> None:
+    """RFC 3339, in UTC and whole seconds; anything else is none."""
+    assert datetime(2028, 2, 29, 23, 59, 59, tzinfo=timezone.utc).strftime(TIME_FORMAT) == "2028-02-29T23:59:59Z"
+    assert is_time("2028-02-29T23:59:59Z") is True
+    for other in ("2028-02-30T00:00:00Z", "2028-02-29T23:59:59", "2028-02-29T23:59:59+00:00", ""):
+        assert is_time(other) is False
+
+
 def test_what_the_scheduler_reads_stands_beside_the_value() -> None:
     """A branching task's XCom shows the tasks' ids as Airflow's scheduler looks for them; others show nothing."""
     chosen = {"followed": ["one", "two"]}
     assert routes_of("skipmixin_key", chosen) == chosen
+    assert routes_of("skipmixin_key", {"skipped": ["three"]}) == {"skipped": ["three"]}
     assert routes_of("return_value", chosen) is None
     for other in (
         {},
@@ -321,8 +362,18 @@ def test_an_unknown_version_is_named_if_it_can_be_printed() -> None:
     """A person learns which release wrote it; a number of many digits is not printed."""
     with pytest.raises(ReferenceVersionUnknown, match="is of version 2, this release reads 1"):
         parse(record(secure_xcom=2))
-    with pytest.raises(ReferenceVersionUnknown, match="is of version of many digits"):
-        parse(record(secure_xcom=10**5000))
+    with pytest.raises(ReferenceVersionUnknown, match=f"is of version {2**64 - 1}, this release reads 1"):
+        parse(record(secure_xcom=2**64 - 1))
+    for number in (2**64, 10**5000):
+        with pytest.raises(ReferenceVersionUnknown, match="is of version of many digits"):
+            parse(record(secure_xcom=number))
+
+
+def test_each_field_of_a_head_is_required_or_optional() -> None:
+    """What a head without it cannot be sealed for is required: those that a `Head` has to be made with."""
+    optional = {each.name for each in fields(Head) if each.default is None}
+    assert set(HEAD_OPTIONAL) == optional
+    assert set(HEAD_REQUIRED) == {each.name for each in fields(Head)} - optional
 
 
 def test_nothing_in_a_reference_changes() -> None:
