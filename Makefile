@@ -1,6 +1,6 @@
 # `make demo` and `make test` set up all they need on a machine with Python 3.10 to 3.14 and nothing else.
 .POSIX:
-.PHONY: demo demo-ui unit coverage test test-long test-kubernetes test-chart test-servers test-busy soak docs lint types fuzz fuzz-coverage mutation bench bench-large bench-quick flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
+.PHONY: demo demo-ui unit coverage test test-long test-kubernetes test-chart test-servers test-busy soak docs lint types fuzz fuzz-coverage mutation bench bench-large bench-quick bench-tasks flames test-oldest test-another-day matrix matrix-e2e test-next requirements dist audit models clean dev core help
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -43,6 +43,7 @@ help:
 	@echo "make bench        the benchmarks"
 	@echo "make bench-large  maintenance and audit of millions of rows and events: hours, and 20 GB of disk in TMPDIR"
 	@echo "make bench-quick  what pushes and pulls cost against BENCH_AGAINST=COMMIT, in counted instructions"
+	@echo "make bench-tasks  what a cold process and a forked task pay, and what they ask of Vault and KMS"
 	@echo "make flames       flame graphs of a push and a pull, into docs/evidence/performance"
 	@echo "make test-oldest  the tests that need no server, on the oldest Airflow that is supported"
 	@echo "make test-another-day  the tests that need no server, on four other days"
@@ -148,6 +149,12 @@ bench-large: dev
 # Without valgrind it counts calls of functions instead.
 bench-quick: dev
 	$(BIN)/python benchmarks/bench_quick.py $(if $(BENCH_AGAINST),--against $(BENCH_AGAINST)) $(BENCH_ARGS)
+
+# Without compiled files, as in many containers, a cold process would compile Airflow anew; the script sees to that.
+bench-tasks:
+	@scripts/setup-venv $(VENV)-bench bench
+	$(VENV)-bench/bin/python benchmarks/bench_cold.py
+	$(VENV)-bench/bin/python benchmarks/bench_task.py
 
 flames:
 	@scripts/setup-venv $(VENV)-bench bench

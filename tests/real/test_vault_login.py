@@ -191,12 +191,22 @@ class TestEnvironment:
             monkeypatch.setenv("VAULT_TOKEN_FILE", str(file))
         works(key_service(realm.uri("default", key)))
 
+    @pytest.mark.parametrize("named", [True, False])
     def test_a_new_token_in_the_file_is_taken(
-        self, realm: Realm, key: str, token: str, policy: str, tmp_path: Path
+        self,
+        realm: Realm,
+        key: str,
+        token: str,
+        policy: str,
+        named: bool,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """When the agent has written a new token and the old one has ended, the new one is read."""
-        file = tmp_path / ".vault-token"
+        file = tmp_path / ("sink" if named else ".vault-token")
         file.write_text(token)
+        if named:
+            monkeypatch.setenv("VAULT_TOKEN_FILE", str(file))
         service = key_service(realm.uri("default", key))
         works(service)
         realm.server.do("POST", "auth/token/revoke", {"token": token})
@@ -206,7 +216,7 @@ class TestEnvironment:
     def test_vault_agent(
         self, realm: Realm, key: str, policy: str, auth: Auth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A real agent that logs in by itself and adds its token to what passes: no token is needed here."""
+        """A real agent that logs in by itself: its token is in a file, and it adds one to what has none."""
         role = auth.approle(policy)
         (tmp_path / "role").write_text(role.role_id)
         (tmp_path / "secret").write_text(role.secret_id)
@@ -228,6 +238,10 @@ class TestEnvironment:
             while not (tmp_path / "sink").exists():
                 assert time.monotonic() < deadline, (tmp_path / "agent.log").read_text()
                 time.sleep(0.05)
+            monkeypatch.setenv("VAULT_TOKEN_FILE", str(tmp_path / "sink"))
+            works(key_service(realm.uri("default", key)))
+            forget_clients()
+            monkeypatch.delenv("VAULT_TOKEN_FILE")
             monkeypatch.delenv("VAULT_ADDR")
             monkeypatch.setenv("VAULT_AGENT_ADDR", f"http://127.0.0.1:{port}")
             works(key_service(realm.uri("default", key)))

@@ -40,6 +40,10 @@ def own_server(binary: Path, folder: Path, flavour: str) -> Iterator[tuple[OwnSe
         }}
         api_addr = "https://127.0.0.1:{plain}"
         cluster_addr = "https://127.0.0.1:{free_port()}"
+        telemetry {{
+          prometheus_retention_time = "1h"
+          disable_hostname = true
+        }}
         {"disable_mlock = true" if flavour == "vault" else ""}
         ui = false
         """
