@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from secure_xcom.core.coordinate import (
+    CLAIMS,
     MAP_INDEX_MAX,
     SEGMENT_MAX_BYTES,
     Asked,
@@ -138,6 +139,23 @@ def test_invalid_ids(name: str, value: object) -> None:
         Coordinate(**{**fields, name: value})  # type: ignore[arg-type]  # what must not pass at run time either
 
 
+@pytest.mark.parametrize(
+    ("index", "where"),
+    [
+        pytest.param("1", "map_index='1'", id="text"),
+        pytest.param(1.5, "map_index=1.5", id="fraction"),
+        pytest.param(True, "map_index=True", id="boolean"),
+        pytest.param(10**5000, "int", id="digits"),
+        pytest.param(None, "NoneType", id="nothing"),
+    ],
+)
+def test_an_invalid_index_is_shown_if_it_can_be_printed(index: Any, where: str) -> None:
+    """A number of thousands of digits is not printed, and an object of unknown kind is not asked for its text."""
+    with pytest.raises(CoordinateInvalid) as refused:
+        Coordinate("d", "r", "t", index, "k")
+    assert refused.value.where == where
+
+
 @given(coordinates)
 def test_printed_on_one_line(coordinate: Coordinate) -> None:
     """However the ids are made, a coordinate prints as one line of plain ASCII."""
@@ -176,6 +194,12 @@ def test_the_encryption_context_names_what_policies_are_written_for() -> None:
         "run_id": "r",
         "map_index": "3",
     }
+
+
+def test_claims_lie_where_no_compartment_does() -> None:
+    """In the folder that every release looks in; a compartment of that name has another segment."""
+    assert CLAIMS == "~claims"
+    assert path_segment(CLAIMS) == "%7Eclaims"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +296,22 @@ def test_a_question_prints_on_one_line(asked: Asked, text: str) -> None:
 def test_another_try_is_another_task(other: dict[str, Any], same: bool) -> None:
     """A retry is not the try that claimed; the instances of one mapped task are the same task."""
     mine = TaskTry("d", "r", "t", 3, 1)
-    assert mine.same_task(replace(mine, **other)) == same
+    assert mine.same_task(replace(mine, **other)) is same
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [(1, 1, True), (1, 2, False), (0, 1, False), (None, 1, True)])
+def test_another_iteration_is_another_task(one: int | None, other: int | None, same: bool) -> None:
+    """Each pass of a loop pulls for itself; where Airflow does not tell the pass, the try alone counts."""
+    mine = TaskTry("d", "r", "t", 3, 1, iteration=one)
+    assert mine.same_task(replace(mine, iteration=other)) is same
+    assert replace(mine, iteration=other).same_task(mine) is same
+
+
+def test_a_try_is_the_same_whether_or_not_airflow_tells_its_attempt() -> None:
+    """Only Airflow 3.4 does, and a claim or a decision that was made before it still is of the same try."""
+    mine = TaskTry("d", "r", "t", 3, 1)
+    assert replace(mine, attempt=UUID7, iteration=4) == mine
+    assert replace(mine, bundle="other") != mine
 
 
 def test_an_open_question_asks_for_all_indexes_of_one_iteration() -> None:
