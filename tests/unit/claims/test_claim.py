@@ -104,3 +104,18 @@ def test_an_iteration_beyond_its_limits_is_refused(number: int) -> None:
     """The same for the column of iterations."""
     with pytest.raises(ClaimTampered, match="malformed"):
         parsed(edited(lambda fields: fields.update(by_iteration=str(number))))
+
+
+@pytest.mark.parametrize("version", [2, 0, 1.0, "1", None, [1]])
+def test_another_version_is_refused(version: object) -> None:
+    """What a later release writes is not taken for a claim of this one, nor is a number of another kind."""
+    record = {**json.loads(claim().dump()), "secure_xcom_claim": version}
+    with pytest.raises(ClaimTampered, match="an unknown version") as refused:
+        parsed(json.dumps(record).encode())
+    assert (refused.value.where, refused.value.remedy) == ("a place", "upgrade secure_xcom")
+
+
+def test_a_claim_is_printed_without_its_proof() -> None:
+    """Nobody needs it in a log."""
+    assert "proof" not in repr(claim())
+    assert "api_token" in repr(claim())
