@@ -119,3 +119,21 @@ def test_a_claim_is_printed_without_its_proof() -> None:
     """Nobody needs it in a log."""
     assert "proof" not in repr(claim())
     assert "api_token" in repr(claim())
+
+
+def test_a_claim_that_is_not_proved_is_none() -> None:
+    """It is made without a proof, and nobody reads it so."""
+    made = claim()
+    bare = Claim(made.coordinate, made.compartment, made.object, made.claimant, made.claimed)
+    assert bare.proof == b""
+    with pytest.raises(ClaimTampered, match="proof is malformed"):
+        parsed(bare.dump())
+
+
+@pytest.mark.parametrize("name", ["proof", "claim", "secure_xcom_claim", "by_dag_id"])
+def test_no_field_is_written_twice(name: str) -> None:
+    """Another reader might take the first of the two."""
+    raw = claim().dump()
+    assert parsed(raw).compartment == "finance"
+    with pytest.raises(ClaimTampered, match="not a JSON object"):
+        parsed(raw.replace(f'"{name}":'.encode(), f'"{name}": "", "{name}":'.encode()))
