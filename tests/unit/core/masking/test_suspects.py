@@ -11,6 +11,7 @@ import pytest
 from secure_xcom.core.codecs.plain_json import plain_parts
 from secure_xcom.core.masking.sensitive_names import DEFAULT_NAMES, SensitiveNames
 from secure_xcom.core.masking.suspects import Suspects, suspects
+from secure_xcom.core.masking.texts import TEXT_MAX_CHARACTERS
 
 NAMES = SensitiveNames(DEFAULT_NAMES)
 MANY = {f"field {number}": number for number in range(70)}
@@ -98,6 +99,25 @@ def test_four_texts_within_each_other_are_read() -> None:
 
     assert of([within(3)]) is None
     assert of([within(4)]) is not None
+
+
+@pytest.mark.parametrize("first", ["", "x" * (TEXT_MAX_CHARACTERS - 20)])
+def test_large_texts_are_searched_to_their_limit(first: str) -> None:
+    """However many they are together, each is searched whole up to the limit, and no further."""
+    secret = "; password=sword-fish"
+    within = "y" * (TEXT_MAX_CHARACTERS - len(secret)) + secret
+    beyond = "z" * TEXT_MAX_CHARACTERS + secret
+    found = of([first, within, "a: b", beyond, [1, secret]])
+    assert found is not None
+    assert list(found.texts) == [within, secret]
+
+
+def test_large_json_is_walked() -> None:
+    """What looks like JSON and is over the limit is not searched here but left to the walk."""
+    large = '{"a": 1, "b": "' + "c" * TEXT_MAX_CHARACTERS + '"}'
+    found = of(["x: y", large, large[: TEXT_MAX_CHARACTERS - 2] + '"}'])
+    assert found is not None
+    assert list(found.texts) == [large]
 
 
 def test_suspects_are_not_printed_and_stay() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_xcom.core.access_policy.policy import AccessPolicy
-from secure_xcom.core.codecs import Codecs, search_mark
+from secure_xcom.core.codecs import Codecs, Encoded, search_mark
 from secure_xcom.core.codecs.search_mark import MARK_BYTES
 from secure_xcom.core.config import Settings
 from secure_xcom.core.errors import ValueTooLarge
@@ -128,6 +128,13 @@ def test_the_limit_is_of_the_value(room: int, of: str) -> None:
     assert world.pull(world.push(ROWS), consumer=own_task(coordinate())) == ROWS
     with pytest.raises(ValueTooLarge):
         world.push([*ROWS, "x" * room])
+
+
+def test_a_mark_that_just_fits_is_made() -> None:
+    """One byte less of room, and there is none."""
+    whole = Encoded("json", (encoded(ROWS),), ROWS)
+    assert search_mark.marked(whole, NAMES, whole.size + MARK_BYTES).size == whole.size + MARK_BYTES
+    assert search_mark.marked(whole, NAMES, whole.size + MARK_BYTES - 1) == whole
 
 
 def test_what_a_hostile_pusher_marks_is_no_object() -> None:
