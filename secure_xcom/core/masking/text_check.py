@@ -11,6 +11,7 @@ from pydantic_core import SchemaValidator, core_schema
 
 from secure_xcom.core.codecs.plain_json import from_json, plain_parts
 from secure_xcom.core.masking.sensitive_names import COUNTED, SensitiveNames
+from secure_xcom.core.masking.structure import LABEL_KEYS
 from secure_xcom.core.masking.suspects import BETWEEN, suspects
 from secure_xcom.core.masking.texts import TEXT_DEPTH_MAX, TEXT_MAX_CHARACTERS, looks_like_json
 
@@ -19,6 +20,8 @@ _TOGETHER = 8
 # In a dict's key anything may join words; in a text that assigns a value only these.
 _KEY_JOINTS = bytes(code for code in range(128) if not chr(code).isalnum())
 _TEXT_JOINTS = b"_.-"
+# What in JSON's text may join the words of a name, without what gives JSON its form.
+_JSON_JOINTS = bytes(set(_KEY_JOINTS) - set(b'":,[]{}\0'))
 _LOWER = bytes(range(256)).lower()
 # The rest of a name, and its sign.
 _SIGN = r"""[a-z0-9]*\\*["']?[\t-\r\x1c-\x20]*[=:]"""
@@ -47,10 +50,13 @@ def suspicious_texts(texts: list[str], text: str, names: SensitiveNames, depth: 
     if "]" in text or "}" in text:
         ended = [each for each in texts if each.rstrip().endswith(("]", "}")) and looks_like_json(each)]
         if ended:
-            holding, no_json = (ended, ()) if depth >= TEXT_DEPTH_MAX else _as_json(ended, names, depth)
+            parsed = ended if depth >= TEXT_DEPTH_MAX else _unsure_json(ended, names)
+            holding, no_json = (
+                (parsed, ()) if depth >= TEXT_DEPTH_MAX or not parsed else _as_json(parsed, names, depth)
+            )
             found += holding
             # What was parsed is not guessed at.
-            texts = [*no_json, *_without(texts, ended)]
+            texts = [*no_json, *_without(texts, parsed)]
             text = BETWEEN.join(each[:TEXT_MAX_CHARACTERS] for each in texts)
     return found + _assigning(texts, text, names)
 
@@ -87,10 +93,7 @@ def _assigning(texts: list[str], text: str, names: SensitiveNames) -> list[str]:
 
 def _finders(text: str, names: SensitiveNames) -> list[tuple[bytes, Callable[[bytes], bool]]]:
     """Return the matchers that find something in a text, each with the form of the text that it searches."""
-    if not text.isascii():
-        # No other letters outside of ASCII become ASCII in lower case.
-        text = text.replace("\u212a", "k").replace("\u0130", "i")
-    data = text.encode("ascii", "ignore")
+    data = _ascii(text)
     # Without what may join them, the letters of a name are one run in every spelling.
     finders = [(data.translate(_LOWER, _TEXT_JOINTS), _finder(names.names, behind=_SIGN))]
     if b"@" in data and b"://" in data:
@@ -98,6 +101,14 @@ def _finders(text: str, names: SensitiveNames) -> list[tuple[bytes, Callable[[by
     if _matcher("--")(data):
         finders.append((data.lower(), _finder(names.names, before=_FLAG, joint=_JOINT)))
     return [(searched, finds) for searched, finds in finders if finds(searched)]
+
+
+def _ascii(text: str) -> bytes:
+    """Return what of a text is ASCII, or becomes it in lower case."""
+    if not text.isascii():
+        # There are no other such letters.
+        text = text.replace("\u212a", "k").replace("\u0130", "i")
+    return text.encode("ascii", "ignore")
 
 
 def _numbers(searched: bytes, finds: Callable[[bytes], bool]) -> Iterator[int]:
@@ -114,6 +125,33 @@ def _numbers(searched: bytes, finds: Callable[[bytes], bool]) -> Iterator[int]:
             continue
         step = -(-(end - start) // _TOGETHER)
         groups += [(first, min(first + step, end)) for first in range(start, end, step)]
+
+
+def _unsure_json(texts: list[str], names: SensitiveNames) -> list[str]:
+    """Return the texts that, as JSON, may have a sensitive name. That of the others has none, if they are JSON.
+
+    They are not parsed for it: without escapes, what stands in quotes is what JSON says.
+    """
+    plain = [text for text in texts if "\\" not in text]
+    joined = BETWEEN.join(plain)
+    if not all(map(str.isascii, names.names)) or '"__' in joined or joined.count(BETWEEN) >= len(plain):
+        return texts
+    named = _matcher(_named_in_json(names.names | names.joined))
+    numbers = _numbers(_ascii(joined).translate(_LOWER, _JSON_JOINTS), named)
+    return [*(plain[number] for number in sorted(numbers)), *_without(texts, plain)]
+
+
+@lru_cache(maxsize=32)
+def _named_in_json(names: frozenset[str]) -> str:
+    """Return the pattern of a key, a label, or a list's first text that may be one of these names.
+
+    Without `_JSON_JOINTS` the letters of a name are one run. What a sign of JSON's own breaks may be any name.
+    """
+    letters = "|".join(sorted({re.escape(name.replace("_", "")) for name in names}))
+    broken = r'[^":,\[\]{}]*[:,\[\]{}][^"]*"'
+    label = '"(?:' + "|".join(LABEL_KEYS) + ')":"'
+    named = rf'(?:{letters})[a-z0-9]*":|(?:\["|{label})[^"]*(?:{letters})'
+    return rf'{named}|"{broken}:|\["{broken},|{label}{broken}'
 
 
 def _as_json(texts: list[str], names: SensitiveNames, depth: int) -> tuple[list[str], list[str]]:
