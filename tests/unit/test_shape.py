@@ -621,7 +621,7 @@ def test_git_leaves_out_only_what_is_made_anew() -> None:
 # Lines that a task with a local keyring and files loads, and lines that the backend can reach (docs/adr/0200).
 # Lower them when the numbers of scripts/code_size.py fall; a change that raises them says why.
 LOADED_LINES = 8_000
-REACHABLE_LINES = 13_740
+REACHABLE_LINES = 13_780
 
 
 def test_a_task_stays_small() -> None:
