@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from secure_xcom.core import clock
 from secure_xcom.core.file_lock import NotLocked, acquire
 from secure_xcom.ops.audit_trail.pieces import Piece
 from secure_xcom.ops.audit_trail.search.index_blocks import TAIL_BYTES
@@ -54,7 +54,7 @@ def settled(descriptor: int) -> os.stat_result | None:
         return None
     except OSError:
         status = os.fstat(descriptor)
-        return status if time.time() - status.st_mtime > _QUIET_SECONDS else None
+        return status if clock.now().timestamp() - status.st_mtime > _QUIET_SECONDS else None
     try:
         return os.fstat(descriptor)
     finally:
