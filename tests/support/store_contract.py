@@ -258,6 +258,7 @@ class StoreContract:
         assert len(list(store.list(folder))) == 6
         assert list(store.list(f"{folder}/a/nothing")) == []
 
+    @pytest.mark.file_times
     def test_list_says_size_and_time(self, store: Store, folder: str) -> None:
         """Each listed object has its size in bytes and the time it was written, with its time zone."""
         store.put(f"{folder}/object", [b"x" * 1234])

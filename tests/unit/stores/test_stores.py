@@ -161,6 +161,7 @@ def test_links_and_pipes_are_not_followed(files: FileStore, tmp_path: Path) -> N
     assert (tmp_path / "secret").read_bytes() == b"elsewhere"
 
 
+@pytest.mark.file_times
 def test_staged_files(files: FileStore, tmp_path: Path) -> None:
     """A file being written is not listed; one that a killed writer left is listed after a day, for gc."""
     seen: list[list[str]] = []

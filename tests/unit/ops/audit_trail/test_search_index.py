@@ -173,6 +173,7 @@ def test_while_a_process_writes_nothing_is_indexed(log: Log, monkeypatch: pytest
     assert log.lines() == [MANY + 1, 2 * MANY + 3]
 
 
+@pytest.mark.file_times
 def test_where_readers_cannot_lock_only_quiet_files_are_indexed(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """On NFS, a file counts once nobody has written to it for a while; until then it is read."""
 

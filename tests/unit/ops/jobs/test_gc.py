@@ -323,6 +323,7 @@ def test_the_rate_is_held(upkeep: Upkeep) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.file_times
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("pushes", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_pushes_beside_gc_lose_nothing(upkeep: Upkeep, pushes: int) -> None:
@@ -338,7 +339,7 @@ def test_pushes_beside_gc_lose_nothing(upkeep: Upkeep, pushes: int) -> None:
         # It goes on until something that it left without a row is old enough, and was deleted beside it.
         while start < pushes or (start < 20_000 and not any(report.deleted for report in reports)):
             begun = time.monotonic()
-            batch = [Push(coordinate(run_id=f"r{start}", map_index=n, key="k"), n) for n in range(50)]
+            batch = [Push(coordinate(run_id=f"r{start}", map_index=n, key="k"), n) for n in range(10)]
             pushed = pipeline.push(batch, producer=own_task(batch[0].coordinate))
             rows = [
                 (push.coordinate, value)
@@ -348,8 +349,8 @@ def test_pushes_beside_gc_lose_nothing(upkeep: Upkeep, pushes: int) -> None:
             upkeep.table.put_many(rows)
             slowest = max(slowest, time.monotonic() - begun)
             live.extend((at, value["head"]["object"]) for at, value in rows)
-            time.sleep(0.08)
-            start += 50
+            time.sleep(0.016)
+            start += 10
 
     reports: list[GcReport] = []
     pusher = threading.Thread(target=work)
