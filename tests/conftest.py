@@ -77,6 +77,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
             item.add_marker(pytest.mark.timeout(E2E_TIMEOUT))
         if folder not in ("e2e", "real"):
             continue
+        if folder == "real":
+            # Its fixtures build a server first where the cache has none: that takes minutes and bounds itself.
+            own = item.get_closest_marker("timeout")
+            item.add_marker(pytest.mark.timeout(*(own.args if own else ()), func_only=True), append=False)
         item.add_marker(folder)
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(f"{folder}-{item.path.stem}"))
